@@ -1,0 +1,224 @@
+"""`artcafe demo`: a platform and agents in one process, over real sockets, and one connection cut under load.
+
+Everything that is told comes from events of the agents and of the platform; every figure is counted at the platform.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import tempfile
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+from anyio import to_thread
+from artcafe_anyio import Agent, CommandContext, CommandError
+from artcafe_platform import Platform
+from artcafe_proto import AgentOnline, CommandAnswered, HeartbeatReceived
+from rich.console import Console
+
+from artcafe_cli.account import Account
+from artcafe_cli.key_files import make_key_pair
+from artcafe_cli.tenant_client import Operator
+
+if TYPE_CHECKING:
+    from artcafe_proto import Event, HubEvent
+
+TENANT = "demo"
+HEARTBEAT_INTERVAL_S = 2.0
+BURST = 40
+KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("echo", {"text": "hello"}),
+    ("add", {"a": 20, "b": 22}),
+    ("digest", {"size": 200_000}),
+    ("nap", {"seconds": 0.2}),
+    ("divide", {"a": 1, "b": 0}),
+    ("make_coffee", {}),
+)
+
+
+def add_handlers(agent: Agent) -> None:
+    """What the demo's agents can do: a handler of each kind, a failing one, and nothing called make_coffee."""
+
+    @agent.command("echo", inline=True)
+    def echo(text: str) -> str:  # pyright: ignore[reportUnusedFunction]
+        return text
+
+    @agent.command("add")
+    async def add(a: int, b: int) -> int:  # pyright: ignore[reportUnusedFunction]
+        return a + b
+
+    @agent.command("digest")
+    def digest(size: int) -> str:  # pyright: ignore[reportUnusedFunction]
+        return hashlib.sha256(bytes(size)).hexdigest()
+
+    @agent.command("nap")
+    async def nap(seconds: float, ctx: CommandContext) -> str:  # pyright: ignore[reportUnusedFunction]
+        await anyio.sleep(seconds / 2)
+        ctx.progress(50)
+        await anyio.sleep(seconds / 2)
+        return "rested"
+
+    @agent.command("divide")
+    async def divide(a: float, b: float) -> float:  # pyright: ignore[reportUnusedFunction]
+        if b == 0:
+            raise CommandError("a number cannot be divided by zero")
+        return a / b
+
+
+class Tally:
+    """What the platform counts."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.answers: Counter[str] = Counter()
+        self.heartbeats = 0
+        self.reconnects = 0
+
+    def count(self, event: HubEvent) -> None:
+        """Count one event of the platform."""
+        match event:
+            case CommandAnswered():
+                self.answers[event.command_id] += 1
+            case HeartbeatReceived():
+                self.heartbeats += 1
+            case AgentOnline():
+                self.reconnects += event.epoch > 1
+            case _:
+                pass
+
+    @property
+    def ok(self) -> bool:
+        """Whether every command got exactly one final response."""
+        return bool(self.sent) and all(self.answers[key] == 1 for key in self.sent)
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether nothing is awaited any more."""
+        return all(self.answers[key] for key in self.sent)
+
+
+class Demo:
+    """One run."""
+
+    def __init__(self, agents: int, seconds: float, console: Console) -> None:
+        self._names = [f"agent-{number}" for number in range(1, agents + 1)]
+        self._seconds = seconds
+        self._console = console
+        self._account = Account(self._write, time.monotonic)
+        self._platform_clock = time.monotonic
+        self._tally = Tally()
+        self._cuts = 0
+
+    async def run(self) -> dict[str, Any]:
+        """Run the demo; returns the summary."""
+        token = secrets.token_urlsafe(32)
+        with tempfile.TemporaryDirectory(prefix="artcafe-demo-") as folder:
+            async with Platform(tenants={TENANT: token}) as platform:
+                platform.on_event(self._platform_event)
+                self._console.print(f"platform on {platform.url}, keys in {folder}", style="dim", highlight=False)
+                agents = await self._make_agents(Path(folder), platform.url, Operator(platform.url, token))
+                async with anyio.create_task_group() as tasks:
+                    for agent in agents:
+                        await tasks.start(agent.serve)
+                    tasks.start_soon(self._flush_regularly)
+                    await self._wait_until(lambda: self._online(platform) == len(agents))
+                    await self._send_commands(platform)
+                    for agent in agents:
+                        agent.stop()
+                    await self._wait_until(lambda: self._online(platform) == 0)
+                    tasks.cancel_scope.cancel()
+                self._account.flush()
+        tally = self._tally
+        return {
+            "ok": tally.ok and tally.reconnects >= self._cuts > 0,
+            "agents": len(self._names),
+            "commands_sent": len(tally.sent),
+            "responses": sum(tally.answers.values()),
+            "heartbeats": tally.heartbeats,
+            "reconnects": tally.reconnects,
+        }
+
+    async def _make_agents(self, folder: Path, url: str, operator: Operator) -> list[Agent]:
+        agents: list[Agent] = []
+        for name in self._names:
+            path = folder / name
+            public = await to_thread.run_sync(make_key_pair, path, "ed25519", name)
+            await to_thread.run_sync(operator.register, name, public.openssh)
+            agent = Agent(
+                agent_id=name,
+                tenant_id=TENANT,
+                private_key_path=path,
+                api_endpoint=url,
+                heartbeat_interval=HEARTBEAT_INTERVAL_S,
+            )
+            add_handlers(agent)
+            agent.on_event(partial(self._agent_event, name))
+            agents.append(agent)
+        return agents
+
+    async def _send_commands(self, platform: Platform) -> None:
+        """A few commands a second to every agent; halfway, many at once, and the first agent's connection is cut."""
+        end = time.monotonic() + self._seconds
+        halfway = time.monotonic() + self._seconds / 2
+        number = 0
+        while time.monotonic() < end:
+            for name in self._names:
+                self._send(platform, name, number)
+            if self._cuts == 0 and time.monotonic() >= halfway:
+                for burst in range(BURST):
+                    self._send(platform, self._names[0], burst)
+                await anyio.sleep(0.02)
+                self._cuts += platform.abort_agent(self._names[0])
+            number += 1
+            await anyio.sleep(0.5)
+        await self._wait_until(lambda: self._tally.all_answered)
+
+    def _send(self, platform: Platform, agent_id: str, number: int) -> None:
+        command, args = KINDS[number % len(KINDS)]
+        self._tally.sent.append(platform.send_command(TENANT, agent_id, command, args, timeout_s=10))
+
+    def _online(self, platform: Platform) -> int:
+        return sum(agent.presence.online for agent in platform.hub.registry.agents(TENANT))
+
+    async def _wait_until(self, done: Any) -> None:
+        with anyio.move_on_after(20):
+            while not done():
+                await anyio.sleep(0.02)
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def _agent_event(self, name: str, event: Event) -> None:
+        self._account.tell(name, event, self._platform_clock())
+
+    def _platform_event(self, event: HubEvent) -> None:
+        self._tally.count(event)
+        self._account.tell("platform", event, self._platform_clock())
+
+    def _write(self, seconds: float, who: str, text: str, style: str) -> None:
+        self._console.print(f"{seconds:7.3f}  {who:<9} {text}", style=style, markup=False, highlight=False)
+
+    async def _flush_regularly(self) -> None:
+        while True:
+            await anyio.sleep(0.1)
+            self._account.flush()
+
+
+def run_demo(*, agents: int, seconds: float, json: bool) -> int:
+    """Run the demo and print its account, or only the summary as one line of JSON; returns the exit status."""
+    console = Console(stderr=json, quiet=False)
+    summary = anyio.run(Demo(agents, seconds, console).run)
+    if json:
+        print(msgspec.json.encode(summary).decode(), flush=True)  # noqa: T201
+        return 0 if summary["ok"] else 1
+    console.print()
+    for name, value in list(summary.items())[1:]:
+        console.print(f"{name.replace('_', ' '):>14}  {value}", highlight=False)
+    verdict = "every command got exactly one final response" if summary["ok"] else "NOT every command was answered once"
+    console.print(f"\n{verdict}", style="bold green" if summary["ok"] else "bold red")
+    return 0 if summary["ok"] else 1

@@ -1,0 +1,40 @@
+"""Making key pairs: what `artcafe keygen` and the demo do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from artcafe_proto import ConfigError, PublicKey
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+KeyType = Literal["ed25519", "rsa"]
+
+
+def make_key_pair(path: Path, kind: KeyType, comment: str) -> PublicKey:
+    """Write a private key to `path` (mode 0600) and its public key beside it (`.pub`), as ssh-keygen does.
+
+    Raises ConfigError rather than overwrite a file.
+    """
+    if kind == "rsa":
+        private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+    else:
+        private = ed25519.Ed25519PrivateKey.generate()
+    line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    _write_new(path, private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), mode=0o600)
+    _write_new(path.with_name(path.name + ".pub"), f"{line} {comment}\n".encode(), mode=0o644)
+    return PublicKey.parse(line)
+
+
+def _write_new(path: Path, data: bytes, *, mode: int) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists already: choose another path, or remove it yourself") from None
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)

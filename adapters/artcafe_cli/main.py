@@ -1,0 +1,223 @@
+"""The `artcafe` command. Each subcommand's work is in a module of its own, imported when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
+from cyclopts import App, CycloptsError, Parameter
+
+from artcafe_cli.key_files import KeyType, make_key_pair
+from artcafe_cli.tenant_client import Operator
+
+TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
+PlatformUrl = Annotated[
+    str, Parameter(name="--platform", env_var="ARTCAFE_PLATFORM", help="Base URL of the platform's HTTP interface.")
+]
+DEFAULT_PLATFORM = "http://127.0.0.1:8420"
+
+app = App(
+    name="artcafe",
+    help="Agents for the ArtCafe.ai Agent API: try it, run a platform, register, run and command agents.",
+    version=lambda: version("artcafe-proto"),
+)
+
+
+@app.command
+def demo(*, agents: int = 2, seconds: float = 6.0, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Run a platform and agents in one process, cut a connection under load, and tell what happens.
+
+    Parameters
+    ----------
+    agents
+        How many agents.
+    seconds
+        How long commands go out.
+    json
+        Tell the account on standard error, and print one line of JSON at the end.
+    """
+    from artcafe_cli.demo import run_demo
+
+    if not 1 <= agents <= 100 or not 1 <= seconds <= 3600:
+        raise ConfigError("--agents must be 1 to 100 and --seconds 1 to 3600")
+    return run_demo(agents=agents, seconds=seconds, json=json)
+
+
+@app.command
+def platform(*, host: str = "127.0.0.1", port: int = 8420, data: Path | None = None) -> int:
+    """Serve a platform until interrupted; prints one line of JSON when it is ready.
+
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN; else it is made, and kept in the data directory.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on, 0 for a free one.
+    data
+        Directory for the tenant's token and the key that signs tokens. Without one they last as long as the process.
+    """
+    from artcafe_cli.serve import serve_platform
+
+    return serve_platform(host, port, data, os.environ.get(TENANT_TOKEN))
+
+
+@app.command
+def keygen(path: Path, *, type: KeyType = "ed25519") -> None:
+    """Make a key pair for an agent: PATH (readable by its owner only) and PATH.pub.
+
+    Parameters
+    ----------
+    path
+        Where to write the private key. An existing file is never overwritten.
+    type
+        Kind of key.
+    """
+    path = path.expanduser()
+    public = make_key_pair(path, type, "artcafe-agent")
+    print(f"{public.fingerprint} {path}.pub")  # noqa: T201
+
+
+@app.command
+def register(*, agent_id: str, public_key: Path, platform: PlatformUrl = DEFAULT_PLATFORM) -> None:
+    """Register an agent and its public key with a platform; prints the agent_id and the key_id as JSON.
+
+    Parameters
+    ----------
+    agent_id
+        The agent's id.
+    public_key
+        The agent's public key file (PATH.pub of keygen or ssh-keygen).
+    """
+    try:
+        line = public_key.expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the public key {public_key}: {error}") from None
+    _print_json(_operator(platform).register(agent_id, line))
+
+
+@app.command
+def agents(*, platform: PlatformUrl = DEFAULT_PLATFORM) -> None:
+    """List the tenant's agents: a table on a terminal, else one line of JSON an agent."""
+    listed = _operator(platform).agents()
+    if sys.stdout.isatty():
+        from artcafe_cli.tables import print_agents
+
+        print_agents(listed)
+    else:
+        for each in listed:
+            _print_json(each)
+
+
+@app.command
+def send(
+    agent: str,
+    command: str,
+    *,
+    args: str = "{}",
+    timeout: float | None = None,
+    platform: PlatformUrl = DEFAULT_PLATFORM,
+) -> int:
+    """Send a command to an agent, wait for its response and print it as JSON; exit status 1 on an error response.
+
+    Parameters
+    ----------
+    agent
+        The agent's id.
+    command
+        Name of the command.
+    args
+        Its arguments, a JSON object.
+    timeout
+        Seconds the agent may take (300 if not given).
+    """
+    try:
+        arguments = msgspec.json.decode(args, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"--args must be a JSON object: {error}") from None
+    sent = _operator(platform).send(agent, command, arguments, timeout)
+    _print_json(sent["response"] or {"status": "error", "code": "expired", "reason": "no response came in time"})
+    return 0 if sent["state"] == "succeeded" else 1
+
+
+@app.command
+def agent(
+    target: str,
+    *,
+    api_endpoint: str | None = None,
+    agent_id: str | None = None,
+    tenant_id: str | None = None,
+    private_key_path: Path | None = None,
+    key_id: str | None = None,
+    log_level: str | None = None,
+    heartbeat_interval: float | None = None,
+) -> None:
+    """Run an agent written in Python until interrupted; a first SIGINT or SIGTERM drains, a second stops at once.
+
+    What is not given as a flag is taken from ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID, ARTCAFE_TENANT_ID,
+    ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL, and then from the
+    program itself.
+
+    Parameters
+    ----------
+    target
+        MODULE:ATTRIBUTE, where the attribute is an artcafe_anyio.Agent.
+    api_endpoint
+        Base URL of the platform.
+    agent_id
+        The agent's id.
+    tenant_id
+        The tenant's id.
+    private_key_path
+        The agent's private key file.
+    key_id
+        Id of the key, as registered.
+    log_level
+        DEBUG, INFO, WARNING or ERROR.
+    heartbeat_interval
+        Seconds between heartbeats.
+    """
+    from artcafe_cli.serve import run_agent
+
+    flags = {
+        "api_endpoint": api_endpoint,
+        "agent_id": agent_id,
+        "tenant_id": tenant_id,
+        "private_key_path": private_key_path,
+        "key_id": key_id,
+        "log_level": log_level,
+        "heartbeat_interval": heartbeat_interval,
+    }
+    run_agent(target, {name: value for name, value in flags.items() if value is not None})
+
+
+def main() -> NoReturn:
+    """Run the command line: exit status 2 for wrong usage or settings, 1 for a failure, with one line on stderr."""
+    try:
+        app(exit_on_error=False)
+    except CycloptsError:
+        sys.exit(2)  # cyclopts has printed what is wrong
+    except LocalProtocolError as error:
+        print(f"artcafe: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except ArtCafeError as error:
+        print(f"artcafe: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _operator(platform: str) -> Operator:
+    token = os.environ.get(TENANT_TOKEN, "")
+    if not token:
+        raise ConfigError(f"set {TENANT_TOKEN} to the tenant's token (the platform's data directory holds it)")
+    return Operator(platform, token)
+
+
+def _print_json(value: object) -> None:
+    print(msgspec.json.encode(value).decode())  # noqa: T201

@@ -1,0 +1,196 @@
+"""The bytes of one accepted connection: a task that reads, a task that writes, and how the two end.
+
+Both feed the protocol directly. A turn of the owner (`turn`) takes no await from an input to the last effect of it.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from socket import SO_LINGER, SOL_SOCKET
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from anyio.abc import SocketStream
+
+    from artcafe_proto import Instant, PlatformProtocol
+
+READ_BYTES: Final = 65_536
+HIGH_WATER_BYTES: Final = 64 * 1024
+"""Unsent bytes above which the protocol holds back what can wait."""
+LOW_WATER_BYTES: Final = 16 * 1024
+"""Unsent bytes from which it goes on."""
+MAX_UNSENT_BYTES: Final = 96 * 1024 * 1024
+"""Of a peer that does not read: above a full window of the largest messages; the connection is aborted."""
+TRANSPORT_ERRORS: Final = (
+    OSError,  # ssl.SSLError is one
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.BusyResourceError,  # TLS wants to send while it reads, and something is being sent
+)
+
+
+class Connection:
+    """One connection, from the end of its TLS handshake until its socket is closed."""
+
+    def __init__(
+        self,
+        stream: SocketStream | TLSStream,
+        protocol: PlatformProtocol,
+        turn: Callable[[Connection], AbstractContextManager[Instant]],
+        *,
+        close_timeout_s: float,
+    ) -> None:
+        self.protocol = protocol
+        self._stream = stream
+        self._turn = turn
+        self._close_timeout_s = close_timeout_s
+        self._unsent = bytearray()
+        self._in_flight_bytes = 0
+        self._congested = False
+        self._closing = False
+        self._lingers = not isinstance(stream, TLSStream)  # TLS has no half-close
+        self._something_to_do = anyio.Event()
+        self._may_read = anyio.Event()
+        self._may_read.set()
+        self._scope = anyio.CancelScope()
+        self._reading = anyio.CancelScope()
+
+    @property
+    def conn(self) -> int:
+        """Its number."""
+        return self.protocol.conn
+
+    async def run(self) -> None:
+        """Read and write until the connection is over. The caller then closes the stream forcefully."""
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write)
+                    await self._read()
+                with suppress(*TRANSPORT_ERRORS):
+                    await self._stream.aclose()  # TLS says goodbye
+        finally:
+            with self._turn(self) as now:
+                self.protocol.disconnected("closed", now)  # it knows already, unless this task failed
+
+    # --- from the owner, while it carries out effects -----------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send `data` after everything before it."""
+        self._unsent += data
+        self._something_to_do.set()
+
+    def is_newly_congested(self) -> bool:
+        """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
+        if self._congested or self._closing or self._unsent_bytes <= HIGH_WATER_BYTES:
+            return False
+        self._congested = True
+        return True
+
+    def is_overrun(self) -> bool:
+        """Whether more waits for this peer than may."""
+        return self._unsent_bytes > MAX_UNSENT_BYTES and not self._closing
+
+    def pause_reading(self) -> None:
+        """Read no more, but for what is being received already."""
+        if not self._closing:
+            self._may_read = anyio.Event()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._may_read.set()
+
+    def hasten(self) -> None:
+        """When closing do not wait until the peer ends its side too: it is in the middle of nothing."""
+        self._lingers = False
+
+    def close(self, *, abort: bool) -> None:
+        """End the connection: at once, or after what was written, for which there are some seconds (LINK-8)."""
+        self._closing = True
+        if abort:
+            with suppress(OSError):  # the peer is to see a reset at once; nothing lingers in the kernel
+                raw_socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 this is not Django's
+                raw_socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            self._scope.cancel()
+        else:
+            self._scope.deadline = anyio.current_time() + self._close_timeout_s
+            self._something_to_do.set()
+            self._may_read.set()
+
+    # --- the two tasks ------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Read until the peer ends its side.
+
+        While closing, what still comes is dropped but taken: else the peer, which may be in the middle of a request,
+        would get a reset and could lose the last answer to it (RFC 9112 section 9.6).
+        """
+        with self._reading:
+            while True:
+                if not self._may_read.is_set():
+                    await self._may_read.wait()
+                try:
+                    data = await self._stream.receive(READ_BYTES)
+                except anyio.EndOfStream:
+                    break
+                except TRANSPORT_ERRORS as error:
+                    self._lost(error)
+                    return
+                if not self._closing:
+                    with self._turn(self) as now:
+                        self.protocol.data_received(data, now)
+            if not self._closing:
+                with self._turn(self) as now:
+                    self.protocol.eof_received(now)
+
+    async def _write(self) -> None:
+        """Write what there is, until the connection is closing and all is written."""
+        try:
+            while self._unsent or not self._closing:
+                if self._unsent:
+                    await self._send()
+                else:
+                    self._something_to_do = anyio.Event()
+                    await self._something_to_do.wait()
+            if self._lingers:
+                await self._stream.send_eof()
+            else:
+                self._reading.cancel()
+        except TRANSPORT_ERRORS as error:
+            self._lost(error)
+
+    async def _send(self) -> None:
+        data = bytes(self._unsent)
+        self._unsent.clear()
+        self._in_flight_bytes = len(data)
+        await self._stream.send(data)
+        self._in_flight_bytes = 0
+        if self._congested and not self._closing and len(self._unsent) <= LOW_WATER_BYTES:
+            self._congested = False
+            with self._turn(self) as now:
+                self.protocol.writing_resumed(now)
+
+    @property
+    def _unsent_bytes(self) -> int:
+        return len(self._unsent) + self._in_flight_bytes
+
+    def _lost(self, error: Exception) -> None:
+        if not self._closing:
+            self._closing = True
+            with self._turn(self) as now:
+                self.protocol.disconnected(_reason(error), now)
+        self._scope.cancel()
+
+
+def _reason(error: Exception) -> str:
+    """For people: what the system said, where anyio wraps it."""
+    cause = error.__cause__ or error
+    return str(cause) or type(cause).__name__

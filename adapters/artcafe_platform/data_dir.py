@@ -1,0 +1,116 @@
+"""The secrets of a platform that outlive it, in a directory of their own: who may call it, and what signs its tokens.
+
+A secret is written whole and synced under a name of its own, and then given its place by a hard link. Unlike a rename a
+link never replaces: of two processes that start at once one makes the secret and both have the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from artcafe_proto import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MAX_SECRET_BYTES = 4096
+"""Nothing kept here comes near; a larger file is not ours."""
+SEED_BYTES = 32
+"""An Ed25519 private key (TOK-5)."""
+
+
+class Secrets(NamedTuple):
+    """What a data directory holds."""
+
+    tenant_token: str
+    signing_seed: bytes
+
+    def __repr__(self) -> str:  # TOK-4
+        return "Secrets(…)"
+
+
+def load_secrets(directory: Path) -> Secrets:
+    """The secrets in `directory`; what is missing is made, the directory itself included. Raises ConfigError."""
+    open_directory(directory)
+    token = load_or_create_secret(directory / "tenant-token", lambda: secrets.token_urlsafe(32).encode())
+    key = load_or_create_secret(directory / "signing-key", lambda: secrets.token_hex(SEED_BYTES).encode())
+    try:
+        seed = bytes.fromhex(key.decode())
+        tenant_token = token.decode().strip()
+    except ValueError:
+        raise ConfigError(f"{directory} holds a damaged secret: restore it, or remove it for a new one") from None
+    if len(seed) != SEED_BYTES:
+        raise ConfigError(f"{directory / 'signing-key'} must hold {2 * SEED_BYTES} hexadecimal digits")
+    return Secrets(tenant_token, seed)
+
+
+def open_directory(directory: Path) -> None:
+    """Make `directory` for its owner alone, or check that nobody else may put files there. Raises ConfigError."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+    except OSError as error:
+        raise ConfigError(f"cannot use the data directory {directory}: {error.strerror}") from None
+    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+        raise ConfigError(f"the data directory {directory} must belong to this user and be writable by nobody else")
+
+
+def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The secret in the file `path`, made by `make` and kept there (mode 0600) if there is none yet.
+
+    Raises ConfigError if the file can be read or written by others, or is no secret of this user.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            return _read(path)
+        _create(path, make())
+        return _read(path)  # perhaps what another process has just made
+    except OSError as error:
+        raise ConfigError(f"cannot use the secret {path}: {error.strerror}") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        # A FIFO in its place must not block, a link not lead elsewhere.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ConfigError(f"{path} is a symbolic link: a secret must be a file of its own") from None
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_SECRET_BYTES:
+            raise ConfigError(f"{path} must be a file of 1 to {MAX_SECRET_BYTES} bytes")
+        if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
+            raise ConfigError(f"{path} must belong to this user and be readable by nobody else: chmod 600")
+        return file.read(MAX_SECRET_BYTES)
+
+
+def _create(path: Path, secret: bytes) -> None:
+    """Put a secret at `path`, unless something is there: also after a crash or a power cut all of it, or nothing."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secret)
+            file.flush()
+            os.fsync(descriptor)
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,233 @@
+"""The one owner of a hub, its protocols and their time: every input is followed to its last effect without an await."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING
+
+import anyio
+
+from artcafe_platform import routes
+from artcafe_platform.clocks import monotonic, read_clocks
+from artcafe_platform.connection import Connection
+from artcafe_platform.timetable import Timetable
+from artcafe_platform.waiting import Poll, Waiting
+from artcafe_proto import (
+    Attend,
+    CommandAnswered,
+    CommandExpired,
+    Disconnect,
+    PauseReading,
+    PlatformHub,
+    PlatformProtocol,
+    RequestArrived,
+    ResumeReading,
+    Write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from anyio.abc import SocketStream
+    from anyio.streams.tls import TLSStream
+
+    from artcafe_proto import HubEvent, Instant
+
+logger = logging.getLogger("artcafe_platform")
+
+
+class Owner:
+    """Owns the hub and every connection's protocol. Tasks call it; its only task is the timer.
+
+    Whatever calls the hub or a protocol does so within a `turn`, at whose end all outputs are carried out and
+    `deadline` is right again.
+    """
+
+    def __init__(self, hub: PlatformHub, callbacks: list[Callable[[HubEvent], None]]) -> None:
+        self.hub = hub
+        self.connections: dict[int, Connection] = {}
+        self._callbacks = callbacks
+        self._numbers = count(1)
+        self._touched: dict[int, Connection] = {}
+        self._waiting = Waiting()
+        self._timetable = Timetable()
+        self._is_settling = False
+        self._wakes_at = math.inf
+        self._earlier = anyio.Event()
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def turn(self, connection: Connection | None = None) -> Generator[Instant]:
+        """Call the hub, or the protocol of `connection`, with the instant this gives."""
+        now = read_clocks()
+        try:
+            yield now
+        finally:
+            if connection is not None:
+                self._touched[connection.conn] = connection
+            if not self._is_settling:  # else an event's callback calls, and the loop below goes on with what came of it
+                self._settle(now)
+                if self._deadline() < self._wakes_at:
+                    self._earlier.set()
+
+    def _settle(self, now: Instant) -> None:
+        self._is_settling = True
+        try:
+            while True:
+                if self._touched:
+                    self._carry_out(self._touched.popitem()[1], now)
+                    continue
+                match self.hub.next_output():
+                    case None:
+                        return
+                    case Attend(conn=conn):
+                        if conn in self.connections:
+                            self._touched[conn] = self.connections[conn]
+                    case event:
+                        self._publish(event, now)
+        finally:
+            self._is_settling = False
+
+    def _carry_out(self, connection: Connection, now: Instant) -> None:
+        protocol = connection.protocol
+        while (output := protocol.next_output()) is not None:
+            match output:
+                case Write():
+                    connection.write(output.data)
+                case RequestArrived():
+                    self._answer(connection, output, now)
+                case Disconnect():
+                    connection.close(abort=output.abort)
+                case PauseReading():
+                    connection.pause_reading()
+                case ResumeReading():
+                    connection.resume_reading()
+                case _:
+                    raise AssertionError(f"a connection's protocol asks for no {type(output).__name__}")
+        if connection.is_overrun():
+            protocol.disconnected("too much waits to be read by it", now)
+            connection.close(abort=True)
+        elif connection.is_newly_congested():
+            protocol.writing_paused(now)
+            self._touched[connection.conn] = connection
+        self._set_time(connection)
+
+    def _publish(self, event: HubEvent, now: Instant) -> None:
+        if isinstance(event, CommandAnswered | CommandExpired):
+            self._answer_polls(event.agent_id, event.command_id, now)
+        for callback in self._callbacks:
+            try:
+                callback(event)
+            except Exception:
+                logger.exception("a callback of on_event failed with %s", type(event).__name__)
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    def add(self, stream: SocketStream | TLSStream) -> Connection:
+        """A connection was accepted; the caller then runs it, and calls `remove` when it is over."""
+        protocol = PlatformProtocol(self.hub, conn=next(self._numbers), now=read_clocks())
+        connection = Connection(stream, protocol, self.turn, close_timeout_s=self.hub.config.close_timeout)
+        self.connections[connection.conn] = connection
+        self._set_time(connection)
+        return connection
+
+    def remove(self, connection: Connection) -> None:
+        """A connection has been run to its end."""
+        del self.connections[connection.conn]
+        self._waiting.forget(connection.conn)
+        self._timetable.forget(connection.conn)
+
+    def drop_all(self, reason: str) -> None:
+        """End every connection from this side, with 1001 where a link is up; polls are answered first.
+
+        They are over when `connections` is empty.
+        """
+        with self.turn() as now:
+            for poll in self._waiting.all():
+                self._answer_poll(poll, now)
+        for connection in list(self.connections.values()):
+            if connection.protocol.agent is None:
+                connection.hasten()
+            with self.turn(connection) as now:
+                connection.protocol.drop(reason, now)
+
+    def abort_agent(self, agent_id: str) -> bool:
+        """Cut the connection of an agent's link, as a network would. False if it has none."""
+        agent = self.hub.registry.find(agent_id)
+        session = None if agent is None else agent.presence.session
+        connection = None if session is None else self.connections.get(session.conn)
+        if connection is None:
+            return False
+        with self.turn(connection) as now:
+            connection.protocol.disconnected("aborted by the platform's operator", now)
+            connection.close(abort=True)
+        return True
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def _answer(self, connection: Connection, arrived: RequestArrived, now: Instant) -> None:
+        try:
+            answer = routes.answer(self.hub, arrived.request, now)
+        except Exception:
+            logger.exception("a %s request failed", arrived.request.method)  # its target may name what is secret
+            answer = routes.INTERNAL_ERROR
+        if isinstance(answer, routes.CommandWatch):
+            until = now.mono + answer.wait_s
+            self._waiting.add(Poll(connection.conn, arrived.exchange, answer.tenant_id, answer.command_id, until))
+        else:
+            connection.protocol.respond(arrived.exchange, answer, now)
+
+    def _answer_polls(self, agent_id: str, command_id: str, now: Instant) -> None:
+        agent = self.hub.registry.find(agent_id)
+        if agent is not None:
+            for poll in self._waiting.for_command(agent.tenant_id, command_id):
+                self._answer_poll(poll, now)
+
+    def _answer_poll(self, poll: Poll, now: Instant) -> None:
+        self._waiting.forget(poll.conn)
+        connection = self.connections[poll.conn]
+        connection.protocol.respond(
+            poll.exchange, routes.command_answer(self.hub, poll.tenant_id, poll.command_id), now
+        )
+        self._touched[poll.conn] = connection
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    async def keep_time(self) -> None:
+        """The one timer of hub, connections and polls. Runs until cancelled."""
+        while True:
+            self._wakes_at = self._deadline()
+            self._earlier = anyio.Event()
+            with anyio.move_on_after(max(self._wakes_at - monotonic(), 0)):
+                await self._earlier.wait()
+            self._handle_timers()
+
+    def _deadline(self) -> float:
+        times = (self._timetable.next(), self.hub.deadline())
+        return min((time for time in times if time is not None), default=math.inf)
+
+    def _handle_timers(self) -> None:
+        with self.turn() as now:
+            self.hub.handle_timer(now)
+            for conn in self._timetable.take_due(now.mono):
+                connection = self.connections[conn]
+                connection.protocol.handle_timer(now)
+                poll = self._waiting.get(conn)
+                if poll is not None and poll.until <= now.mono:
+                    self._answer_poll(poll, now)
+                self._touched[conn] = connection
+
+    def _set_time(self, connection: Connection) -> None:
+        conn, protocol = connection.conn, connection.protocol
+        if protocol.is_closed:
+            self._waiting.forget(conn)
+            self._timetable.forget(conn)
+            return
+        poll = self._waiting.get(conn)
+        for deadline in (protocol.deadline(), None if poll is None else poll.until):
+            if deadline is not None:
+                self._timetable.set(conn, deadline)

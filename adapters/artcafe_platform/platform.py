@@ -1,0 +1,244 @@
+"""`Platform`: the reference platform as an async context manager, on asyncio and on trio."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anyio
+from anyio import to_thread
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSStream
+
+from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
+from artcafe_platform.owner import Owner
+from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
+from artcafe_proto.config import Origin
+
+if TYPE_CHECKING:
+    import os
+    import ssl
+    from collections.abc import Callable, Generator, Mapping
+    from types import TracebackType
+
+    from anyio.abc import Listener, SocketStream, TaskGroup
+
+    from artcafe_proto import HubEvent, Instant
+
+logger = logging.getLogger("artcafe_platform")
+
+DEFAULT_TENANT: Final = "tenant-1"
+"""The tenant of a platform that is given none."""
+MAX_CONNECTIONS: Final = 20_000
+"""PLAT-8: accepted connections held at once; a further one is closed at once."""
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""LINK-8: for TLS, as for a connect."""
+ACCEPT_RETRY_S: Final = 0.1
+"""After a failed accept, which commonly means that file descriptors have run out."""
+
+
+class Platform:
+    """A platform that listens while its `async with` block runs.
+
+        async with Platform(tenants={"tenant-1": token}) as platform:
+            print(platform.url)
+            await anyio.sleep_forever()
+
+    Everything happens in the event loop it was entered in; nothing here is thread-safe.
+    """
+
+    def __init__(
+        self,
+        *,
+        tenants: Mapping[str, str] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        config: PlatformConfig | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        allow_cleartext: bool = False,
+    ) -> None:
+        """`tenants` are ids with their tokens (PLAT-1). Without them there is one, `tenant-1`, whose token is in
+        `platform.tenants`: kept in `data_dir` together with the key that signs agents' tokens, or made anew.
+
+        `port` 0 takes a free one. Raises ConfigError if tokens would be taken unencrypted from other machines (TOK-4):
+        listening beyond loopback needs `ssl_context`, or `allow_cleartext` on a network that encrypts by itself.
+        """
+        if not (Origin(False, host, port).is_loopback or ssl_context is not None or allow_cleartext):
+            raise ConfigError(
+                f"host {host} would take tokens unencrypted from other machines: give an ssl_context, "
+                "or set allow_cleartext if that network encrypts by itself"
+            )
+        self.config = PlatformConfig() if config is None else config
+        self.tenants: dict[str, str] = dict(tenants or {})
+        """Tenant ids with their tokens; complete once the platform is entered."""
+        self._host = host
+        self._port = port
+        self._data_dir = None if data_dir is None else Path(data_dir)
+        self._ssl_context = ssl_context
+        self._callbacks: list[Callable[[HubEvent], None]] = []
+        self._owner: Owner | None = None
+        self._listeners: list[Listener[SocketStream]] = []
+        self._tasks: TaskGroup | None = None
+        self._serving = anyio.CancelScope(shield=True)
+        self._is_empty = anyio.Event()
+
+    # --- look ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where it listens: `http://127.0.0.1:43210`."""
+        tls = self._ssl_context is not None
+        return f"{'https' if tls else 'http'}://{Origin(tls, self._host, self._port).authority}"
+
+    @property
+    def hub(self) -> PlatformHub:
+        """The pure hub, to look at; call what changes it within a `turn`. Raises LocalProtocolError before entering."""
+        return self._entered.hub
+
+    # --- call ---------------------------------------------------------------------------------------------------------
+
+    def on_event(self, callback: Callable[[HubEvent], None]) -> None:
+        """Call `callback` with everything that happens, at once and in order; what it raises is logged."""
+        self._callbacks.append(callback)
+
+    @contextmanager
+    def turn(self) -> Generator[Instant]:
+        """Call the hub: at the end of the block all that came of it is carried out. No await within.
+
+        with platform.turn() as now:
+            platform.hub.revoke_key("tenant-1", key_id, now)
+        """
+        with self._entered.turn() as now:
+            yield now
+
+    def send_command(
+        self,
+        tenant_id: str,
+        agent_id: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        expires_in_s: float | None = None,
+        command_id: str | None = None,
+    ) -> str:
+        """Send an agent a command, once it is online; returns its id. Raises ApiError as the hub's method does."""
+        with self.turn() as now:
+            return self.hub.send_command(
+                tenant_id,
+                agent_id,
+                command,
+                args,
+                timeout_s=timeout_s,
+                expires_in_s=expires_in_s,
+                command_id=command_id,
+                now=now,
+            ).command_id
+
+    def abort_agent(self, agent_id: str) -> bool:
+        """Cut the connection of an agent's link without a goodbye, as a network would. False if it has none."""
+        return self._entered.abort_agent(agent_id)
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Listen. Raises ConfigError for an unusable data directory or tenant, OSError if it cannot listen there."""
+        if self._owner is not None:
+            raise LocalProtocolError("a Platform is entered once: make another one")
+        rng = random.SystemRandom()
+        kept = await self._load_secrets()
+        if not self.tenants:
+            self.tenants[DEFAULT_TENANT] = kept.tenant_token
+        hub = PlatformHub(self.config, rng=rng, signing_seed=kept.signing_seed)
+        for tenant_id, token in self.tenants.items():
+            hub.registry.add_tenant(tenant_id, token)
+        multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
+        self._listeners = list(multi.listeners)
+        self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
+        self._owner = Owner(hub, self._callbacks)
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._serve)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop listening, say goodbye on every connection (1001 on a link) and close it, for some seconds at most."""
+        assert self._tasks is not None
+        with anyio.CancelScope(shield=True):
+            for listener in self._listeners:
+                await listener.aclose()
+            self._entered.drop_all("the platform is shutting down")
+            self._is_empty = anyio.Event()
+            if self._entered.connections:
+                await self._is_empty.wait()  # LINK-8: each closes within `close_timeout`
+            self._serving.cancel()
+        # What the block raised is not passed in: it is raised as it is, not in a group.
+        await self._tasks.__aexit__(None, None, None)
+
+    async def _load_secrets(self) -> Secrets:
+        if self._data_dir is not None:
+            return await to_thread.run_sync(load_secrets, self._data_dir)
+        return Secrets(secrets.token_urlsafe(32), secrets.token_bytes(SEED_BYTES))
+
+    @property
+    def _entered(self) -> Owner:
+        if self._owner is None:
+            raise LocalProtocolError(
+                "the platform does not run yet: use it within `async with Platform(…) as platform`"
+            )
+        return self._owner
+
+    # --- tasks --------------------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Everything that runs, shielded: a cancelled block still says goodbye, and `__aexit__` ends this."""
+        with self._serving:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._entered.keep_time)
+                for listener in self._listeners:
+                    tasks.start_soon(self._accept, listener, tasks)
+
+    async def _accept(self, listener: Listener[SocketStream], tasks: TaskGroup) -> None:
+        while True:
+            try:
+                await listener.serve(self._attend, tasks)
+            except anyio.ClosedResourceError:
+                return
+            except (OSError, anyio.BrokenResourceError) as error:
+                logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+                await anyio.sleep(ACCEPT_RETRY_S)
+
+    async def _attend(self, stream: SocketStream) -> None:
+        """One accepted connection, from its first byte to its last. What fails here ends it and nothing else."""
+        try:
+            if len(self._entered.connections) < MAX_CONNECTIONS:
+                await self._run_connection(stream)
+        except Exception:
+            logger.exception("a connection failed and was closed")
+        finally:
+            await anyio.aclose_forcefully(stream)
+
+    async def _run_connection(self, stream: SocketStream) -> None:
+        secured: SocketStream | TLSStream = stream
+        if self._ssl_context is not None:
+            try:
+                with anyio.fail_after(HANDSHAKE_TIMEOUT_S):
+                    secured = await TLSStream.wrap(stream, server_side=True, ssl_context=self._ssl_context)
+            except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:  # TimeoutError is an OSError
+                logger.debug("no TLS handshake: %s", error)
+                return
+        owner = self._entered
+        connection = owner.add(secured)
+        try:
+            await connection.run()
+        finally:
+            owner.remove(connection)
+            if not owner.connections:
+                self._is_empty.set()

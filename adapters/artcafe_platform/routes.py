@@ -1,0 +1,265 @@
+"""The JSON endpoints beyond an agent's way online: (hub, request, now) → response (PLAT-1 … PLAT-4, PLAT-7).
+
+Challenge, verify and the WebSocket never come here: `PlatformProtocol` answers them by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from artcafe_proto import AgentStatus, ApiError, Response
+from artcafe_proto.config import API_PREFIX
+from artcafe_proto.hub.answers import error_answer, json_answer, read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artcafe_proto import Instant, PlatformHub, Principal, Request
+
+MAX_PAGE_AGENTS: Final = 100
+"""Agents of one page: with the largest metadata a page still is a few MiB."""
+DEFAULT_PAGE_AGENTS: Final = 50
+MAX_WAIT_S: Final = 60.0
+"""Of a long poll: less than proxies commonly allow a response."""
+MAX_NAME_CHARS: Final = 256
+MAX_CAPABILITIES: Final = 256
+
+INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platform failed; its log says more"))
+"""For what should not happen; it says nothing about it (PLAT-7)."""
+
+
+class CommandWatch(NamedTuple):
+    """Instead of a response: it is the command's object, once that is over or `wait_s` have passed."""
+
+    tenant_id: str
+    command_id: str
+    wait_s: float
+
+
+Answer = Response | CommandWatch
+
+
+def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
+    """Answer one request. Whatever is wrong with it becomes an error response."""
+    path, _, query = request.target.partition("?")
+    try:
+        handlers, ids = _find(path)
+    except ApiError as error:
+        return error_answer(error)
+    handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+    if handler is None:
+        return error_answer(_NOT_ALLOWED, (("allow", _allow(handlers)),))
+    try:
+        fields = dict(parse_qsl(query, keep_blank_values=True))
+        return handler(Call(hub, request, hub.principal(request, now), ids, fields, now))
+    except ApiError as error:
+        return error_answer(error, (("www-authenticate", "Bearer"),) if error.status == 401 else ())
+
+
+def command_answer(hub: PlatformHub, tenant_id: str, command_id: str) -> Response:
+    """The answer to a `CommandWatch`: the command as it is now."""
+    try:
+        return json_answer(200, hub.command(tenant_id, command_id).public())
+    except ApiError as error:
+        return error_answer(error)
+
+
+class Call(NamedTuple):
+    """A request to an endpoint that exists, by somebody who is known."""
+
+    hub: PlatformHub
+    request: Request
+    caller: Principal
+    ids: tuple[str, ...]
+    """From the path."""
+    query: dict[str, str]
+    now: Instant
+
+    @property
+    def tenant_id(self) -> str:
+        """The calling tenant. Raises ApiError 403 if an agent calls."""
+        if self.caller.agent_id is not None:
+            raise ApiError(403, "forbidden", "this is for tenants; agents reach only themselves")
+        return self.caller.tenant_id
+
+    @property
+    def agent_id(self) -> str:
+        """The agent of the path. Raises ApiError 403 if another agent calls (PLAT-1)."""
+        if self.caller.agent_id not in (None, self.ids[0]):
+            raise ApiError(403, "forbidden", "agents reach only themselves")
+        return self.ids[0]
+
+
+# --- agents -----------------------------------------------------------------------------------------------------------
+
+Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
+
+
+class _AgentBody(msgspec.Struct, frozen=True, gc=False):
+    name: Name | None = None
+    agent_id: str | None = None
+    capabilities: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_CAPABILITIES)] = ()
+    metadata: dict[str, Any] = {}
+
+
+class _StatusBody(msgspec.Struct, frozen=True, gc=False):
+    status: AgentStatus
+
+
+def _create_agent(call: Call) -> Response:
+    tenant_id = call.tenant_id
+    body = read_json(call.request, _agent_decoder)
+    agent = call.hub.registry.create_agent(
+        tenant_id,
+        agent_id=body.agent_id,
+        name=body.name or "",
+        capabilities=body.capabilities,
+        metadata=body.metadata,
+        wall=call.now.wall,
+    )
+    return json_answer(201, agent.public())
+
+
+def _list_agents(call: Call) -> Response:
+    agents = call.hub.registry.agents(call.tenant_id)
+    limit = _number(call.query, "limit", DEFAULT_PAGE_AGENTS, lowest=1, highest=MAX_PAGE_AGENTS)
+    after = call.query.get("after")
+    start = 0
+    if after is not None:
+        start = next((place for place, agent in enumerate(agents, 1) if agent.agent_id == after), 0)
+        if start == 0:
+            raise ApiError(400, "invalid_query", "expected after to be the next of an earlier page")
+    page = agents[start : start + int(limit)]
+    following = page[-1].agent_id if start + len(page) < len(agents) else None
+    return json_answer(200, {"agents": [agent.public() for agent in page], "next": following})
+
+
+def _show_agent(call: Call) -> Response:
+    return json_answer(200, call.hub.registry.agent(call.caller.tenant_id, call.agent_id).public())
+
+
+def _set_status(call: Call) -> Response:
+    if call.caller.agent_id is None:
+        raise ApiError(403, "forbidden", "an agent's status is its own to set")
+    agent_id = call.agent_id
+    body = read_json(call.request, _status_decoder)
+    return json_answer(200, call.hub.set_status(call.caller.tenant_id, agent_id, body.status, call.now).public())
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+class _KeyBody(msgspec.Struct, frozen=True, gc=False):
+    agent_id: str
+    public_key: str
+    key_type: Literal["agent"] = "agent"
+    name: Name | None = None
+
+
+def _add_key(call: Call) -> Response:
+    tenant_id = call.tenant_id
+    body = read_json(call.request, _key_decoder)
+    key = call.hub.registry.add_key(tenant_id, body.agent_id, body.public_key, body.name or "")
+    return json_answer(201, {"key_id": key.key_id, "fingerprint": key.public_key.fingerprint})
+
+
+def _revoke_key(call: Call) -> Response:
+    call.hub.revoke_key(call.tenant_id, call.ids[0], call.now)
+    return Response(status=204)
+
+
+# --- commands and messages --------------------------------------------------------------------------------------------
+
+
+class _CommandBody(msgspec.Struct, frozen=True, gc=False):
+    command: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+    args: dict[str, Any] = {}
+    timeout: float | None = None
+    expires_in: float | None = None
+    command_id: str | None = None
+
+
+class _MessageBody(msgspec.Struct, frozen=True, gc=False):
+    data: dict[str, Any]
+
+
+def _send_command(call: Call) -> Response:
+    tenant_id = call.tenant_id
+    body = read_json(call.request, _command_decoder)
+    command = call.hub.send_command(
+        tenant_id,
+        call.ids[0],
+        body.command,
+        body.args,
+        timeout_s=body.timeout,
+        expires_in_s=body.expires_in,
+        command_id=body.command_id,
+        now=call.now,
+    )
+    return json_answer(202, {"command_id": command.command_id})
+
+
+def _show_command(call: Call) -> Answer:
+    tenant_id = call.tenant_id
+    wait_s = _number(call.query, "wait", 0, lowest=0, highest=MAX_WAIT_S)
+    command = call.hub.command(tenant_id, call.ids[0])
+    if command.is_over or wait_s == 0:
+        return json_answer(200, command.public())
+    return CommandWatch(tenant_id, command.command_id, wait_s)
+
+
+def _send_message(call: Call) -> Response:
+    tenant_id = call.tenant_id
+    body = read_json(call.request, _message_decoder)
+    message_id = call.hub.send_message(tenant_id, call.ids[0], body.data, call.now)
+    return json_answer(202, {"message_id": message_id})
+
+
+# --- which is which ---------------------------------------------------------------------------------------------------
+
+_ID: Final = ""  # stands for an id in a path
+_ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
+    ("agents",): {"GET": _list_agents, "POST": _create_agent},
+    ("agents", _ID): {"GET": _show_agent},
+    ("agents", _ID, "status"): {"PUT": _set_status},
+    ("agents", _ID, "commands"): {"POST": _send_command},
+    ("agents", _ID, "messages"): {"POST": _send_message},
+    ("ssh-keys",): {"POST": _add_key},
+    ("ssh-keys", _ID): {"DELETE": _revoke_key},
+    ("commands", _ID): {"GET": _show_command},
+}
+
+
+def _find(path: str) -> tuple[dict[str, Callable[[Call], Answer]], tuple[str, ...]]:
+    """The handlers of a path and the ids in it, each decoded after splitting: an id may hold a slash (RFC 3986 2.4)."""
+    prefix, _, rest = path.partition(f"{API_PREFIX}/")
+    kind, *more = rest.split("/")
+    handlers = _ROUTES.get((kind, _ID, *more[1:]) if more else (kind,))
+    if prefix or handlers is None or more[:1] == [""]:
+        raise ApiError(404, "not_found", "there is nothing at this address")
+    return handlers, tuple(unquote(segment) for segment in more[:1])
+
+
+def _allow(handlers: dict[str, Callable[[Call], Answer]]) -> str:
+    return ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
+
+
+def _number(query: dict[str, str], name: str, default: float, *, lowest: float, highest: float) -> float:
+    try:
+        number = float(query.get(name, default))
+    except ValueError:
+        number = -1.0
+    if not lowest <= number <= highest:
+        raise ApiError(400, "invalid_query", f"expected {name} to be a number from {lowest:.0f} to {highest:.0f}")
+    return number
+
+
+_agent_decoder = msgspec.json.Decoder(_AgentBody)
+_status_decoder = msgspec.json.Decoder(_StatusBody)
+_key_decoder = msgspec.json.Decoder(_KeyBody)
+_command_decoder = msgspec.json.Decoder(_CommandBody)
+_message_decoder = msgspec.json.Decoder(_MessageBody)
+_NOT_ALLOWED: Final = ApiError(405, "method_not_allowed", "this address does not take this method")

@@ -1,0 +1,51 @@
+"""Long polls: requests whose answer waits until a command is over (PLAT-4)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Poll(NamedTuple):
+    """One request that waits. A connection carries one request at a time, so `conn` names it."""
+
+    conn: int
+    exchange: int
+    tenant_id: str
+    command_id: str
+    until: float
+    """Monotonic seconds: answered then, over or not."""
+
+
+class Waiting:
+    """All polls that wait, by connection and by command."""
+
+    def __init__(self) -> None:
+        self._by_conn: dict[int, Poll] = {}
+        self._by_command: dict[tuple[str, str], dict[int, Poll]] = {}
+
+    def add(self, poll: Poll) -> None:
+        """Let a poll wait."""
+        self._by_conn[poll.conn] = poll
+        self._by_command.setdefault((poll.tenant_id, poll.command_id), {})[poll.conn] = poll
+
+    def get(self, conn: int) -> Poll | None:
+        """What waits on a connection."""
+        return self._by_conn.get(conn)
+
+    def forget(self, conn: int) -> None:
+        """A poll was answered, or its connection is gone."""
+        poll = self._by_conn.pop(conn, None)
+        if poll is not None:
+            command = (poll.tenant_id, poll.command_id)
+            polls = self._by_command[command]
+            del polls[conn]
+            if not polls:
+                del self._by_command[command]
+
+    def for_command(self, tenant_id: str, command_id: str) -> list[Poll]:
+        """The polls that wait for a command."""
+        return list(self._by_command.get((tenant_id, command_id), {}).values())
+
+    def all(self) -> list[Poll]:
+        """Every poll."""
+        return list(self._by_conn.values())

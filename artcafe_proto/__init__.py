@@ -1,0 +1,100 @@
+"""The ArtCafe.ai Agent API as a pure sans-IO state machine, both roles.
+
+`AgentProtocol` and `PlatformProtocol` turn bytes and time into effects and events; `AgentMachine` and `PlatformSession`
+are the same without framing, for transports that frame messages by themselves. Nothing in this package does I/O, reads
+a clock or draws randomness of its own.
+"""
+
+from artcafe_proto.agent.dialing import AgentTimer
+from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
+from artcafe_proto.agent.protocol import AgentProtocol
+from artcafe_proto.agent.states import AgentState, AuthState, LinkState
+from artcafe_proto.config import AgentConfig, PlatformConfig
+from artcafe_proto.effects import (
+    AcceptUpgrade,
+    Attend,
+    CancelSign,
+    Connect,
+    Disconnect,
+    Effect,
+    MachineEffect,
+    PauseReading,
+    ResumeReading,
+    SendClose,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendResponse,
+    SendText,
+    SendUpgrade,
+    Sign,
+    Write,
+)
+from artcafe_proto.errors import (
+    ApiError,
+    ArtCafeError,
+    ConfigError,
+    KeyRefusedError,
+    LocalProtocolError,
+    OutboxFullError,
+    RemoteProtocolError,
+)
+from artcafe_proto.events import (
+    AgentAuthenticated,
+    AgentEvent,
+    AgentOffline,
+    AgentOnline,
+    AuthenticationRefused,
+    ChallengeIssued,
+    CommandAnswered,
+    CommandCancelled,
+    CommandDeferred,
+    CommandExpired,
+    CommandReceived,
+    CommandRepeated,
+    CommandSent,
+    Event,
+    HeartbeatReceived,
+    HubEvent,
+    MessageReceived,
+    Offline,
+    Online,
+    PeerViolation,
+    RequestArrived,
+    StatusReceived,
+    Stopped,
+    TokenReceived,
+    UnknownReceived,
+)
+from artcafe_proto.exchanges import Request, Response
+from artcafe_proto.hub.authenticator import Principal
+from artcafe_proto.hub.delivery import Command
+from artcafe_proto.hub.hub import PlatformHub
+from artcafe_proto.hub.protocol import PlatformProtocol
+from artcafe_proto.hub.registry import Agent, Key
+from artcafe_proto.hub.session import PlatformSession
+from artcafe_proto.instants import Instant
+from artcafe_proto.messages import AgentStatus, FinalCode
+from artcafe_proto.policies.private_keys import SignatureFormat, SigningKey
+from artcafe_proto.policies.public_keys import PublicKey
+
+__all__ = [
+    # façades, machines and what they are built of
+    "AgentProtocol", "PlatformProtocol", "PlatformHub", "AgentMachine", "PlatformSession", "AgentConfig",
+    "PlatformConfig", "Instant", "AgentState", "AuthState", "LinkState", "AgentTimer", "AgentStatus", "FinalCode",
+    "ConnectFailure", "Request", "Response", "Principal", "Command", "Agent", "Key",
+    # effects
+    "Effect", "MachineEffect", "Connect", "Write", "Disconnect", "PauseReading", "ResumeReading", "Sign", "CancelSign",
+    "Attend", "SendRequest", "SendUpgrade", "SendResponse", "AcceptUpgrade", "SendText", "SendPing", "SendPong",
+    "SendClose",
+    # events
+    "Event", "AgentEvent", "HubEvent", "TokenReceived", "Online", "Offline", "CommandReceived", "CommandCancelled",
+    "MessageReceived", "UnknownReceived", "PeerViolation", "Stopped", "ChallengeIssued", "AgentAuthenticated",
+    "AuthenticationRefused", "AgentOnline", "AgentOffline", "HeartbeatReceived", "StatusReceived", "CommandSent",
+    "CommandDeferred", "CommandAnswered", "CommandRepeated", "CommandExpired", "RequestArrived",
+    # errors
+    "ArtCafeError", "LocalProtocolError", "ConfigError", "OutboxFullError", "RemoteProtocolError", "ApiError",
+    "KeyRefusedError",
+    # keys
+    "SigningKey", "PublicKey", "SignatureFormat",
+]  # fmt: skip

@@ -1,0 +1,112 @@
+"""The agent's three requests and what their answers mean (AUTH-1 … AUTH-7, LINK-1). Pure functions of values."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artcafe_proto.config import API_PREFIX
+from artcafe_proto.errors import RemoteProtocolError
+from artcafe_proto.exchanges import JSON_HEADERS, Request
+from artcafe_proto.policies.backoff import Failure, FailureKind, exchange_failure_kind
+from artcafe_proto.policies.challenges import check_challenge
+from artcafe_proto.policies.tokens import read_token
+
+if TYPE_CHECKING:
+    from artcafe_proto.config import AgentConfig
+    from artcafe_proto.exchanges import Headers, Response
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.policies.tokens import Token
+
+
+class _ChallengeAnswer(msgspec.Struct, frozen=True, gc=False):
+    challenge: str
+
+
+class _VerifyAnswer(msgspec.Struct, frozen=True, gc=False):
+    valid: bool
+    token: str | None = None
+
+
+def challenge_request(config: AgentConfig) -> Request:
+    """Ask for a challenge (AUTH-1)."""
+    return _post(config, "challenge", {"agent_id": config.agent_id})
+
+
+def verify_request(config: AgentConfig, challenge: str, signature: bytes) -> Request:
+    """Answer a challenge with its signature (AUTH-3)."""
+    fields = {
+        "tenant_id": config.tenant_id,
+        "key_id": config.key_id,
+        "challenge": challenge,
+        "response": b64encode(signature).decode(),
+        "agent_id": config.agent_id,
+    }
+    return _post(config, "verify", {name: value for name, value in fields.items() if value is not None})
+
+
+def upgrade_request(config: AgentConfig, token: Token) -> Request:
+    """Open the WebSocket (LINK-1). The opening handshake's own fields are the wire's."""
+    authorization = ("authorization", f"Bearer {token.value}")
+    return Request(method="GET", target=config.ws_target, headers=(authorization, *_common(config)))
+
+
+def read_challenge(response: Response) -> str | Failure:
+    """The challenge to sign (AUTH-1), or why there is none: refused, not understood, or not fit to sign (AUTH-2)."""
+    failure = _refusal(response, "the challenge request")
+    if failure is not None:
+        return failure
+    try:
+        challenge = _challenge_decoder.decode(response.body).challenge
+    except (msgspec.MsgspecError, ValueError) as error:
+        return Failure(FailureKind.OTHER, f"the challenge response was not understood: {error}", "AUTH-7")
+    try:
+        check_challenge(challenge)
+    except RemoteProtocolError as error:
+        return Failure(FailureKind.AUTHENTICATION, error.reason, error.clause)
+    return challenge
+
+
+def read_verdict(response: Response, now: Instant) -> Token | Failure:
+    """The token (TOK-1), or why there is none (AUTH-7)."""
+    failure = _refusal(response, "the signature")
+    if failure is not None:
+        return failure
+    try:
+        answer = _verify_decoder.decode(response.body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return Failure(FailureKind.OTHER, f"the verify response was not understood: {error}", "AUTH-7")
+    if not answer.valid:
+        return Failure(FailureKind.AUTHENTICATION, "the platform found the signature not valid", "AUTH-7")
+    if answer.token is None:
+        return Failure(FailureKind.OTHER, "the platform found the signature valid but sent no token", "AUTH-7")
+    try:
+        return read_token(answer.token, response.date, now)
+    except RemoteProtocolError as error:
+        return Failure(FailureKind.OTHER, error.reason, error.clause)
+
+
+def _refusal(response: Response, what: str) -> Failure | None:
+    if response.status == 200:
+        return None
+    reason = f"the platform answered {what} with status {response.status}"
+    return Failure(exchange_failure_kind(response.status), reason, "AUTH-7", response.retry_after_s)
+
+
+def _post(config: AgentConfig, endpoint: str, fields: dict[str, str]) -> Request:
+    return Request(
+        method="POST",
+        target=f"{config.api.path}{API_PREFIX}/auth/{endpoint}",
+        headers=(*JSON_HEADERS, ("accept", "application/json"), *_common(config)),
+        body=msgspec.json.encode(fields),
+    )
+
+
+def _common(config: AgentConfig) -> Headers:
+    return (("user-agent", config.user_agent), *config.extra_headers)
+
+
+_challenge_decoder = msgspec.json.Decoder(_ChallengeAnswer)
+_verify_decoder = msgspec.json.Decoder(_VerifyAnswer)

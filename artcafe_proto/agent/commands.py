@@ -1,0 +1,279 @@
+"""The agent's commands: which run, which wait, and what is answered (CMD-1 … CMD-9).
+
+A command passes through one place at a time: queued, running, or answered. The ledger remembers its id from acceptance
+on, the outbox holds its response until a link takes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from artcafe_proto.errors import LocalProtocolError, OutboxFullError, RemoteProtocolError
+from artcafe_proto.events import CommandCancelled, CommandReceived, PeerViolation
+from artcafe_proto.limits import MAX_WAITING_MESSAGES
+from artcafe_proto.messages import (
+    CommandData,
+    ErrorData,
+    SuccessData,
+    command_timeout,
+    decode_command,
+    encode,
+    encode_json,
+    encode_object,
+    new_id,
+)
+from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.config import AgentConfig
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import Envelope, FinalCode
+    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.policies.ledger import Entry
+
+
+class _Queued(msgspec.Struct, gc=False):
+    command: CommandData
+    deadline: float
+
+
+class _Running(msgspec.Struct, gc=False):
+    deadline: float
+    answered: bool = False
+
+
+class _Waiting(msgspec.Struct, gc=False):
+    payload: bytes
+    command_id: str | None
+
+
+class CommandDesk:
+    """Accepts, starts, times and answers commands; the machine sends what `take_unsent` and `receive` return."""
+
+    def __init__(self, config: AgentConfig, outputs: Outputs, rng: Random) -> None:
+        self._config = config
+        self._outputs = outputs
+        self._rng = rng
+        self._ledger = Ledger()
+        self._queued: dict[str, _Queued] = {}
+        self._running: dict[str, _Running] = {}
+        self._outbox: deque[_Waiting] = deque()
+        self._messages_waiting = 0
+        self._earliest = math.inf  # no deadline is earlier; it may name one that is over already
+        self._draining = False
+
+    # --- look ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Ids of the commands whose slots are taken."""
+        return tuple(self._running)
+
+    @property
+    def queued(self) -> tuple[str, ...]:
+        """Ids of the commands that wait for a slot."""
+        return tuple(self._queued)
+
+    @property
+    def outbox_size(self) -> int:
+        """Messages that wait for a link."""
+        return len(self._outbox)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more commands can start (STAT-1: busy)."""
+        return len(self._running) >= self._config.max_concurrent
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs that is still to be answered."""
+        return not self._queued and all(running.answered for running in self._running.values())
+
+    @property
+    def deadline(self) -> float | None:
+        """When to call `expire` next."""
+        return self._earliest if self._earliest < math.inf else None
+
+    @property
+    def unsettled(self) -> tuple[str, ...]:
+        """Ids of accepted commands whose final response has not gone out (CMD-8)."""
+        waiting = [item.command_id for item in self._outbox if item.command_id is not None]
+        return (*waiting, *self._open_ids())
+
+    def _open_ids(self) -> list[str]:
+        return [*(key for key, running in self._running.items() if not running.answered), *self._queued]
+
+    # --- from the platform --------------------------------------------------------------------------------------------
+
+    def receive(self, envelope: Envelope, now: Instant) -> bytes | None:
+        """Take in a command: start it, queue it, or return the reply that is to go out at once."""
+        command_id = envelope.id
+        entry = self._ledger.get(command_id)
+        try:
+            command = decode_command(envelope.data)
+        except RemoteProtocolError as error:
+            if entry is None:
+                return self._refuse_arguments(command_id, error, now)
+            return self._repeat(command_id, entry, None, now)
+        if entry is not None:
+            return self._repeat(command_id, entry, command, now)
+        if self._draining:
+            return self._error(command_id, "draining", _DRAINING, now)
+        deadline = now.mono + command_timeout(command)
+        if not self.is_full:
+            self._ledger.open(command_id, fingerprint(command))
+            self._start(command_id, command, deadline)
+        elif len(self._queued) < self._config.max_queued:
+            self._ledger.open(command_id, fingerprint(command))
+            self._queued[command_id] = _Queued(command, deadline)
+            self._earliest = min(self._earliest, deadline)
+        else:
+            return self._error(command_id, "overloaded", "as many commands as allowed run and wait", now)
+        return None
+
+    def _repeat(self, command_id: str, entry: Entry, command: CommandData | None, now: Instant) -> bytes | None:
+        if command is None or fingerprint(command) != entry.fingerprint:
+            self._outputs.events.append(PeerViolation("a command id was used again with other content", "CMD-2"))
+        if entry.state is not EntryState.SETTLED:
+            return None  # its response is still to come
+        if entry.body is not None:
+            return entry.body
+        return self._error(command_id, "expired_result", "the result is no longer stored", now)
+
+    def _refuse_arguments(self, command_id: str, error: RemoteProtocolError, now: Instant) -> bytes:
+        body = self._error(command_id, "invalid_arguments", error.reason, now)
+        self._ledger.open(command_id, 0)
+        self._ledger.answer(command_id, body)
+        self._ledger.settle(command_id, now.mono)
+        self._outputs.events.append(PeerViolation(error.reason, error.clause))
+        return body
+
+    # --- from the application -----------------------------------------------------------------------------------------
+
+    def respond(self, command_id: str, result: object, now: Instant) -> bool:
+        """Answer with success. Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON."""
+        running = self._running.get(command_id)
+        raw = encode_json(result, "result") if running is not None and not running.answered else None
+        if raw is None:
+            return self._release(command_id, None, now)
+        body = encode("response", new_id("response", self._rng), SuccessData(command_id, raw), now.wall)
+        if len(body) > self._config.max_message_size:
+            reason = f"the encoded response has {len(body)} bytes, at most {self._config.max_message_size} are allowed"
+            body = self._error(command_id, "result_too_large", reason, now)
+        return self._release(command_id, body, now)
+
+    def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
+        """Answer with an error."""
+        return self._release(command_id, self._error(command_id, code, reason, now), now)
+
+    def message(self, data: object, now: Instant) -> str:
+        """Queue an application message; returns its id."""
+        raw = encode_object(data, "data")
+        if self._messages_waiting >= MAX_WAITING_MESSAGES:
+            raise OutboxFullError(f"{MAX_WAITING_MESSAGES} messages wait for the link: try again later")
+        message_id = new_id("message", self._rng)
+        body = encode("message", message_id, raw, now.wall)
+        if len(body) > self._config.max_message_size:
+            limit = self._config.max_message_size
+            raise LocalProtocolError(f"the message has {len(body)} bytes, at most {limit} are allowed")
+        self._outbox.append(_Waiting(body, None))
+        self._messages_waiting += 1
+        return message_id
+
+    def _release(self, command_id: str, body: bytes | None, now: Instant) -> bool:
+        running = self._running.pop(command_id, None)
+        if running is None:
+            return False
+        if not running.answered:
+            assert body is not None
+            self._answer(command_id, body)
+        self._start_next(now)
+        return not running.answered
+
+    # --- from the machine ---------------------------------------------------------------------------------------------
+
+    def take_unsent(self, mono: float) -> bytes | None:
+        """The next message of the outbox, now taken as sent; None when it is empty."""
+        if not self._outbox:
+            return None
+        item = self._outbox.popleft()
+        if item.command_id is None:
+            self._messages_waiting -= 1
+        else:
+            self._ledger.settle(item.command_id, mono)
+        return item.payload
+
+    def expire(self, now: Instant) -> None:
+        """Answer `timeout` for every command whose time is over, and cancel it if it runs (CMD-4)."""
+        reason = "the command's timeout passed"
+        for command_id in [key for key, queued in self._queued.items() if queued.deadline <= now.mono]:
+            del self._queued[command_id]
+            self._answer(command_id, self._error(command_id, "timeout", reason, now))
+        for command_id, running in self._running.items():
+            if running.deadline <= now.mono and not running.answered:
+                self._cancel(command_id, running, "timeout", "CMD-4", reason, now)
+        open_deadlines = [running.deadline for running in self._running.values() if not running.answered]
+        open_deadlines += [queued.deadline for queued in self._queued.values()]
+        self._earliest = min(open_deadlines, default=math.inf)
+
+    def drain(self, now: Instant) -> list[bytes]:
+        """Start nothing more; returns the replies that give the queued commands back (CMD-8, CMD-9)."""
+        self._draining = True
+        given_back = list(self._queued)
+        self._queued.clear()
+        for command_id in given_back:
+            self._ledger.forget(command_id)
+        return [self._error(key, "draining", _DRAINING, now) for key in given_back]
+
+    def cancel_running(self, reason: str, now: Instant) -> None:
+        """Answer `cancelled` for whatever still runs (CMD-8)."""
+        for command_id, running in self._running.items():
+            if not running.answered:
+                self._cancel(command_id, running, "cancelled", "CMD-8", reason, now)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _start(self, command_id: str, command: CommandData, deadline: float) -> None:
+        self._running[command_id] = _Running(deadline)
+        self._earliest = min(self._earliest, deadline)
+        self._outputs.events.append(CommandReceived(command_id, command.command, command.args, deadline))
+
+    def _start_next(self, now: Instant) -> None:
+        while self._queued and not self.is_full:
+            command_id, queued = next(iter(self._queued.items()))
+            del self._queued[command_id]
+            if queued.deadline <= now.mono:
+                self._answer(command_id, self._error(command_id, "timeout", "it waited until its timeout", now))
+            else:
+                self._start(command_id, queued.command, queued.deadline)
+
+    def _cancel(
+        self,
+        command_id: str,
+        running: _Running,
+        code: Literal["timeout", "cancelled"],
+        clause: str,
+        reason: str,
+        now: Instant,
+    ) -> None:
+        running.answered = True
+        self._answer(command_id, self._error(command_id, code, reason, now))
+        self._outputs.events.append(CommandCancelled(command_id, code, clause))
+
+    def _answer(self, command_id: str, body: bytes) -> None:
+        self._ledger.answer(command_id, body)
+        self._outbox.append(_Waiting(body, command_id))
+
+    def _error(self, command_id: str, code: str, reason: str, now: Instant) -> bytes:
+        data = ErrorData(command_id, reason[:_MAX_REASON_CHARS], code)
+        return encode("response", new_id("response", self._rng), data, now.wall)
+
+
+_DRAINING: Final = "the agent is about to stop"
+_MAX_REASON_CHARS: Final = 4096  # a reason is a sentence; a longer one could exceed the message limit

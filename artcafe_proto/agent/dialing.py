@@ -1,0 +1,177 @@
+"""Connections and the exchanges on them: at most one of each at a time (LINK-1, LINK-2, LINK-8, LINK-9).
+
+`ask` is all a caller needs: the dialer reuses the open connection where it may, and opens one where it must.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade
+from artcafe_proto.exchanges import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artcafe_proto.config import AgentConfig, Origin
+    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.timers import Timers
+
+
+class AgentTimer(IntEnum):
+    """What an agent waits for. Where several are due at once, the first of these goes first."""
+
+    HEARTBEAT = 1
+    PING = 2
+    STATUS = 3
+    STALL = 4
+    COMMANDS = 5
+    DRAIN = 6
+    CLOSE = 7
+    CONNECT = 8
+    EXCHANGE = 9
+    SIGN = 10
+    RETRY = 11
+
+
+class ExchangeKind(Enum):
+    """What an exchange is for."""
+
+    CHALLENGE = "challenge"
+    VERIFY = "verify"
+    UPGRADE = "upgrade"
+
+
+class Loss(Enum):
+    """What the end of a connection means (LINK-2). Common servers close idle connections; that must cost nothing."""
+
+    HARMLESS = "harmless"
+    """Nothing was asked on it; or it was reused and dead already, and the exchange is made once more on a new one."""
+    START_OVER = "start over"
+    """Likewise, but a verify is never repeated: authentication starts over at the challenge."""
+    FAILURE = "failure"
+    """The exchange has failed."""
+
+
+class _Exchange(msgspec.Struct, frozen=True, gc=False):
+    number: int
+    kind: ExchangeKind
+    request: Request
+
+
+class Dialer:
+    """One connection and one exchange on it. Ids are drawn from `ids`, so that no two are ever the same (LINK-9)."""
+
+    def __init__(self, config: AgentConfig, outputs: Outputs, timers: Timers[AgentTimer], ids: Iterator[int]) -> None:
+        self._config = config
+        self._outputs = outputs
+        self._timers = timers
+        self._ids = ids
+        self._exchange: _Exchange | None = None
+        self.conn: int | None = None
+        """The connection, opening or open."""
+        self._origin: Origin | None = None
+        self._is_open = False
+        self._may_reuse = False
+        self._is_reused = False
+        self._heard = False
+        self._reuse_failed = False
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def ask(self, kind: ExchangeKind, request: Request, origin: Origin, mono: float) -> None:
+        """Make an exchange, on the open connection if it is free, of this origin and known to live (LINK-1)."""
+        self._exchange = _Exchange(next(self._ids), kind, request)
+        if self.conn is not None and self._origin == origin and self._may_reuse and not self._reuse_failed:
+            self._is_reused = True
+            self._send(self._exchange, mono)
+        else:
+            self.drop_connection()
+            self._connect(origin, mono)
+
+    def _connect(self, origin: Origin, mono: float) -> None:
+        self.conn = next(self._ids)
+        self._origin = origin
+        self._is_open = self._may_reuse = self._is_reused = False
+        deadline = mono + self._config.connect_timeout
+        self._timers.set(AgentTimer.CONNECT, deadline)
+        self._outputs.asks.append(Connect(self.conn, origin.host, origin.port, origin.tls, deadline))
+
+    def connected(self, mono: float) -> None:
+        """The connection is open: what was asked goes out."""
+        if self._is_open:
+            return
+        self._is_open = True
+        self._timers.cancel(AgentTimer.CONNECT)
+        if self._exchange is not None:
+            self._send(self._exchange, mono)
+
+    def _send(self, exchange: _Exchange, mono: float) -> None:
+        assert self.conn is not None
+        self._heard = self._may_reuse = False
+        upgrade = exchange.kind is ExchangeKind.UPGRADE
+        timeout_s = self._config.upgrade_timeout if upgrade else self._config.exchange_timeout
+        self._timers.set(AgentTimer.EXCHANGE, mono + timeout_s)
+        send = SendUpgrade if upgrade else SendRequest
+        self._outputs.sends.append(send(self.conn, exchange.number, exchange.request))
+
+    # --- being answered -----------------------------------------------------------------------------------------------
+
+    def heard(self) -> None:
+        """Bytes came in: whatever happens now is no longer a reused connection that was already dead (LINK-2)."""
+        self._heard = True
+
+    def answered(self, exchange: int, *, reusable: bool) -> ExchangeKind | None:
+        """The answer to the exchange under way came; None if `exchange` is not that one (LINK-9)."""
+        current = self._exchange
+        if current is None or current.number != exchange:
+            return None
+        self._exchange = None
+        self._timers.cancel(AgentTimer.EXCHANGE)
+        self._may_reuse = reusable
+        return current.kind
+
+    def gone(self, mono: float) -> Loss:
+        """The connection has ended by itself."""
+        was_dead = self._is_reused and not self._heard
+        origin, exchange = self._origin, self._exchange
+        self._forget_connection()
+        if exchange is None:
+            return Loss.HARMLESS
+        if not was_dead:
+            return Loss.FAILURE
+        self._reuse_failed = True
+        if exchange.kind is ExchangeKind.VERIFY:
+            return Loss.START_OVER
+        assert origin is not None
+        self._connect(origin, mono)
+        return Loss.HARMLESS
+
+    # --- letting go ---------------------------------------------------------------------------------------------------
+
+    def release(self) -> int:
+        """Hand the connection over to a link."""
+        assert self.conn is not None
+        conn = self.conn
+        self._forget_connection()
+        self._reuse_failed = False
+        return conn
+
+    def drop(self) -> None:
+        """Give up the exchange and the connection."""
+        self._exchange = None
+        self.drop_connection()
+
+    def drop_connection(self) -> None:
+        """Close the connection; a later exchange opens a new one."""
+        if self.conn is not None:
+            self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
+        self._forget_connection()
+
+    def _forget_connection(self) -> None:
+        self.conn = self._origin = None
+        self._is_open = self._may_reuse = self._is_reused = False
+        self._timers.cancel(AgentTimer.CONNECT, AgentTimer.EXCHANGE)

@@ -1,0 +1,75 @@
+"""The agent's end of a link: heartbeats and status, beside what both roles do (HB, STAT)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from artcafe_proto.links import LinkEnd
+from artcafe_proto.messages import HeartbeatData, StatusData, encode, new_id
+from artcafe_proto.policies.heartbeats import next_heartbeat
+from artcafe_proto.policies.status import StatusReports
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.config import AgentConfig
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.outputs import Outputs
+
+
+class AgentLink(LinkEnd):
+    """It begins with the first heartbeat (HB-1): construct it the moment the link is up."""
+
+    def __init__(self, conn: int, config: AgentConfig, outputs: Outputs, rng: Random, mono: float) -> None:
+        super().__init__(conn, config, outputs, mono)
+        self._config = config
+        self._rng = rng
+        self._reports = StatusReports()
+        self._told: AgentStatus | None = None
+        self.heartbeat_at = mono
+        """When the next heartbeat is due."""
+
+    def beat(self, status: AgentStatus, cpu_usage: float, memory_usage: float, now: Instant) -> None:
+        """Send a heartbeat, whether or not writing is paused (HB-2), and find the next point of the grid."""
+        data = HeartbeatData(self._config.agent_id, status, cpu_usage, memory_usage)
+        self._send("heartbeat", data, now)
+        self._told = status
+        self.heartbeat_at = next_heartbeat(self.up_at, self._config.heartbeat_interval, now.mono)
+
+    def offer_status(self, status: AgentStatus) -> None:
+        """The agent's status is this; it is sent if the platform was last told another."""
+        if status == self._told:
+            self._reports.withdraw(None)
+        else:
+            self._reports.offer(None, StatusData(status))
+
+    def offer_progress(self, command_id: str, percent: float, status: AgentStatus) -> None:
+        """A command is this far (STAT-4)."""
+        self._reports.offer(command_id, StatusData(status, command_id, percent))
+
+    def forget_progress(self, command_id: str) -> None:
+        """A command is over."""
+        self._reports.forget(command_id)
+
+    @property
+    def status_deadline(self) -> float | None:
+        """When `report` has something to send."""
+        return self._reports.deadline if self.writable else None
+
+    def report(self, now: Instant) -> None:
+        """Send what may go out now (STAT-2)."""
+        if not self.writable:
+            return
+        for report in self._reports.take_due(now.mono):
+            self._send("status", report, now)
+            if report.current_task is None:
+                self._told = report.status
+
+    def sign_off(self, now: Instant) -> None:
+        """Say `offline` and begin the closing handshake (STAT-3)."""
+        self._send("status", StatusData("offline"), now)
+        self.close(1000, "the agent stops")
+
+    def _send(self, message_type: str, data: HeartbeatData | StatusData, now: Instant) -> None:
+        self.send(encode(message_type, new_id(message_type, self._rng), data, now.wall))

@@ -1,0 +1,119 @@
+"""The errand of getting a token: challenge, signature, verify (AUTH). One `Region`, driven by its table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from artcafe_proto.agent.authentication import challenge_request, read_challenge, read_verdict, verify_request
+from artcafe_proto.agent.dialing import AgentTimer, Dialer, ExchangeKind
+from artcafe_proto.agent.states import AUTH_TRANSITIONS, AuthInput, AuthState
+from artcafe_proto.effects import CancelSign, Sign
+from artcafe_proto.events import TokenReceived
+from artcafe_proto.policies.backoff import Failure, FailureKind
+from artcafe_proto.regions import Region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artcafe_proto.config import AgentConfig
+    from artcafe_proto.exchanges import Response
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.policies.tokens import Token
+    from artcafe_proto.timers import Timers
+
+
+class Login:
+    """Authentication on one dialer. `token` is there exactly while the state is READY."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        outputs: Outputs,
+        timers: Timers[AgentTimer],
+        ids: Iterator[int],
+        dialer: Dialer,
+    ) -> None:
+        self._config = config
+        self._outputs = outputs
+        self._timers = timers
+        self._ids = ids
+        self._dialer = dialer
+        self._region = Region(AuthState.NONE, AUTH_TRANSITIONS)
+        self._challenge = ""
+        self._sign_request: int | None = None
+        self.token: Token | None = None
+
+    @property
+    def state(self) -> AuthState:
+        """Where authentication stands."""
+        return self._region.state
+
+    def begin(self, mono: float) -> None:
+        """Ask for a challenge."""
+        self._region.fire(AuthInput.BEGIN)
+        self._dialer.ask(ExchangeKind.CHALLENGE, challenge_request(self._config), self._config.api.origin, mono)
+
+    def challenged(self, response: Response, mono: float) -> Failure | None:
+        """The challenge came: have it signed (AUTH-6)."""
+        challenge = read_challenge(response)
+        if isinstance(challenge, Failure):
+            return challenge
+        self._region.fire(AuthInput.CHALLENGED)
+        self._challenge = challenge
+        self._sign_request = next(self._ids)
+        deadline = mono + self._config.sign_timeout
+        self._timers.set(AgentTimer.SIGN, deadline)
+        self._outputs.asks.append(Sign(self._sign_request, challenge, deadline))
+        return None
+
+    def signed(self, request: int, signature: bytes, mono: float) -> None:
+        """The signature came: send it. That of another request is ignored (LINK-9)."""
+        if not self._take_sign_request(request):
+            return
+        self._region.fire(AuthInput.SIGNED)
+        verify = verify_request(self._config, self._challenge, signature)
+        self._challenge = ""
+        self._dialer.ask(ExchangeKind.VERIFY, verify, self._config.api.origin, mono)
+
+    def sign_failed(self, request: int, reason: str) -> Failure | None:
+        """The signer refused; None if that was another request (LINK-9)."""
+        if not self._take_sign_request(request):
+            return None
+        return Failure(FailureKind.AUTHENTICATION, f"signing the challenge failed: {reason}", "AUTH-6")
+
+    def sign_timed_out(self) -> Failure:
+        """The signer did not answer in time (AUTH-6)."""
+        reason = f"signing the challenge took longer than {self._config.sign_timeout:g} s"
+        return Failure(FailureKind.AUTHENTICATION, reason, "AUTH-6")
+
+    def verified(self, response: Response, now: Instant) -> Failure | None:
+        """The verdict came: keep the token."""
+        token = read_verdict(response, now)
+        if isinstance(token, Failure):
+            return token
+        self._region.fire(AuthInput.GRANTED)
+        self.token = token
+        self._outputs.events.append(TokenReceived(token.life_s))
+        return None
+
+    def reject(self) -> None:
+        """The token is of no use any more (TOK-3)."""
+        self._region.fire(AuthInput.REJECTED)
+        self.token = None
+
+    def abandon(self) -> None:
+        """Give the errand up, wherever it is; a token at hand stays."""
+        if self._sign_request is not None:
+            self._outputs.asks.append(CancelSign(self._sign_request))
+            self._sign_request = None
+            self._timers.cancel(AgentTimer.SIGN)
+        if self.state not in (AuthState.NONE, AuthState.READY):
+            self._region.fire(AuthInput.FAILED)
+
+    def _take_sign_request(self, request: int) -> bool:
+        if self._sign_request is None or request != self._sign_request:
+            return False
+        self._sign_request = None
+        self._timers.cancel(AgentTimer.SIGN)
+        return True

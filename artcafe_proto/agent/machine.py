@@ -1,0 +1,385 @@
+"""The agent's machine: messages and time in, messages and events out; not a byte of framing.
+
+Read `states.py` first, then `rules.py`: every input here tells a part what came and ends in `_settle`, which draws the
+conclusions.
+
+A transport that frames messages itself (in memory, over another WebSocket library) drives this class; everyone else
+drives `AgentProtocol`, which puts bytes in the place of requests and messages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind, Loss
+from artcafe_proto.agent.link import AgentLink
+from artcafe_proto.agent.rules import AgentRules, Life
+from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
+from artcafe_proto.effects import Disconnect
+from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.events import MessageReceived, Online, PeerViolation, UnknownReceived
+from artcafe_proto.messages import decode_envelope
+from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure_kind
+
+if TYPE_CHECKING:
+    from artcafe_proto.effects import MachineEffect
+    from artcafe_proto.events import Event
+    from artcafe_proto.exchanges import Response
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import AgentStatus, FinalCode
+    from artcafe_proto.policies.status import DeclaredStatus
+
+ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
+"""Causes of `connect_failed`."""
+
+
+class AgentMachine(AgentRules):
+    """One agent, for one life from `start` to `Stopped`. Not thread-safe; not for use across a fork."""
+
+    # --- A: look ------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> AgentState:
+        """The states of both regions."""
+        return AgentState(self._login.state, self._link_region.state)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether this agent has ended for good."""
+        return self._life is Life.STOPPED
+
+    @property
+    def status(self) -> AgentStatus:
+        """What heartbeats say (STAT-1)."""
+        return self._status()
+
+    @property
+    def deadline_reason(self) -> AgentTimer | None:
+        """What `deadline` is for; where it is the heartbeat, call `set_metrics` before `handle_timer` (HB-2)."""
+        earliest = self._timers.next()
+        return None if earliest is None else earliest[1]
+
+    @property
+    def in_flight(self) -> tuple[str, ...]:
+        """Ids of the commands that run (CMD-5)."""
+        return self._desk.running
+
+    @property
+    def queued(self) -> tuple[str, ...]:
+        """Ids of the commands that wait for a slot (CMD-5)."""
+        return self._desk.queued
+
+    @property
+    def outbox_size(self) -> int:
+        """Responses and messages that wait for a link (CMD-3)."""
+        return self._desk.outbox_size
+
+    @property
+    def rtt_s(self) -> float | None:
+        """Round-trip time of the last answered ping of this link, in seconds (LINK-7)."""
+        return None if self._link is None else self._link.liveness.rtt_s
+
+    # --- B: world → core: connections ---------------------------------------------------------------------------------
+
+    def connected(self, conn: int, now: Instant) -> None:
+        """Answer to `Connect`: the connection is open, TLS verified."""
+        now = self._enter(now)
+        if conn == self._dialer.conn:
+            self._dialer.connected(now.mono)
+        self._settle(now)
+
+    def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
+        """Answer to `Connect`: it could not be opened. `detail` is for people."""
+        now = self._enter(now)
+        if conn == self._dialer.conn:
+            self._dialer.gone(now.mono)
+            self._fail(Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3"), now)
+        self._settle(now)
+
+    def disconnected(self, conn: int, reason: str, now: Instant) -> None:
+        """The connection has ended, by the peer or by the network. `reason` is for people."""
+        now = self._enter(now)
+        self._connection_ended(conn, reason, now)
+        self._settle(now)
+
+    def peer_ended(self, conn: int, now: Instant) -> None:
+        """The peer has ended its side of `conn`: nothing more will come, so this side ends too."""
+        now = self._enter(now)
+        if conn == self._dialer.conn or (self._link is not None and conn == self._link.conn):
+            self._outputs.disconnects.append(Disconnect(conn, abort=True))
+            self._connection_ended(conn, "the peer closed it", now)
+        self._settle(now)
+
+    def _connection_ended(self, conn: int, reason: str, now: Instant) -> None:
+        failure = Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3")
+        if self._link is not None and conn == self._link.conn:
+            self._lose_link(failure, now)
+        elif conn == self._dialer.conn:
+            loss = self._dialer.gone(now.mono)
+            if loss is Loss.START_OVER:
+                self._login.abandon()  # the joint rules begin again, without a wait
+            elif loss is Loss.FAILURE:
+                self._fail(failure, now)
+
+    def peer_failed(self, conn: int, error: RemoteProtocolError, now: Instant) -> None:
+        """The peer broke HTTP or WebSocket framing on `conn`: nothing more can be read from it."""
+        now = self._enter(now)
+        failure = Failure(FailureKind.OTHER, error.reason, error.clause)
+        if self._link is not None and conn == self._link.conn:
+            self._close_link(error.code, error.reason, failure, now)
+        elif conn == self._dialer.conn:
+            self._fail(failure, now)
+        self._settle(now)
+
+    def bytes_received(self, conn: int, now: Instant) -> None:
+        """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""
+        now = self._enter(now)
+        link = self._link
+        if link is not None and conn == link.conn:
+            link.liveness.received(now.mono)
+            if now.mono - link.up_at >= self.config.stable_after:
+                self._backoff.reset()
+        elif conn == self._dialer.conn:
+            self._dialer.heard()
+
+    def writing_paused(self, conn: int, now: Instant) -> None:
+        """The transport's buffer is at its high-water mark: only heartbeats, pings and the close go out (HB-2)."""
+        now = self._enter(now)
+        if self._link is not None and conn == self._link.conn:
+            self._link.pause_writing(now.mono)
+        self._settle(now)
+
+    def writing_resumed(self, conn: int, now: Instant) -> None:
+        """The transport's buffer takes more."""
+        now = self._enter(now)
+        if self._link is not None and conn == self._link.conn:
+            self._link.resume_writing(now.mono)
+        self._settle(now)
+
+    # --- B: world → core: exchanges and signatures --------------------------------------------------------------------
+
+    def response_received(self, conn: int, exchange: int, response: Response, now: Instant) -> None:
+        """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
+        now = self._enter(now)
+        kind = self._dialer.answered(exchange, reusable=response.reusable) if conn == self._dialer.conn else None
+        failure = None
+        if kind is ExchangeKind.CHALLENGE:
+            failure = self._login.challenged(response, now.mono)
+        elif kind is ExchangeKind.VERIFY:
+            failure = self._login.verified(response, now)
+        elif kind is ExchangeKind.UPGRADE:
+            self._upgrade_refused(response, now)
+        if failure is not None:
+            self._fail(failure, now)
+        self._settle(now)
+
+    def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
+        """Answer to `SendUpgrade`: the link is up, and its first heartbeat goes out (HB-1)."""
+        now = self._enter(now)
+        if conn == self._dialer.conn and self._dialer.answered(exchange, reusable=False) is ExchangeKind.UPGRADE:
+            self._link_region.fire(LinkInput.UPGRADED)
+            self._link = AgentLink(self._dialer.release(), self.config, self._outputs, self._rng, now.mono)
+            self._retried_at_once = False
+            self._outputs.events.append(Online(conn))
+            self._beat(self._link, now)
+        self._settle(now)
+
+    def signed(self, request: int, signature: bytes, now: Instant) -> None:
+        """Answer to `Sign`: the signature, in the configured format (AUTH-3)."""
+        now = self._enter(now)
+        self._login.signed(request, signature, now.mono)
+        self._settle(now)
+
+    def sign_failed(self, request: int, reason: str, now: Instant) -> None:
+        """Answer to `Sign`: there is no signature. `reason` is for people; it must hold no secret."""
+        now = self._enter(now)
+        failure = self._login.sign_failed(request, reason)
+        if failure is not None:
+            self._fail(failure, now)
+        self._settle(now)
+
+    # --- B: world → core: the link ------------------------------------------------------------------------------------
+
+    def text_received(self, conn: int, payload: bytes, now: Instant) -> None:
+        """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
+        now = self._enter(now)
+        link = self._live_link(conn)
+        if link is not None:
+            try:
+                envelope = decode_envelope(payload)
+            except RemoteProtocolError as error:
+                self._bad_message(link, error, now)
+            else:
+                link.is_good(good=True)
+                if envelope.type == "command":
+                    reply = self._desk.receive(envelope, now)
+                    if reply is not None:
+                        link.reply(reply, now.mono)
+                elif envelope.type == "message":
+                    self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
+                else:
+                    self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
+        self._settle(now)
+
+    def _bad_message(self, link: AgentLink, error: RemoteProtocolError, now: Instant) -> None:
+        self._outputs.events.append(PeerViolation(error.reason, error.clause))
+        if not link.is_good(good=False):
+            reason = f"more than {self.config.max_bad_messages} bad messages in a row"
+            self._close_link(1008, reason, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
+
+    def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
+        """A ping."""
+        now = self._enter(now)
+        link = self._live_link(conn)
+        if link is not None:
+            link.pong(payload)
+
+    def pong_received(self, conn: int, payload: bytes, now: Instant) -> None:
+        """A pong."""
+        now = self._enter(now)
+        link = self._live_link(conn)
+        if link is not None:
+            link.liveness.pong(payload, now.mono)
+
+    def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
+        """A close frame; `code` is 1005 where it named none."""
+        now = self._enter(now)
+        link = self._link
+        if link is not None and conn == link.conn:
+            failure = Failure(close_failure_kind(code), _close_text(code, reason), "LINK-3")
+            if self._link_region.state is not LinkState.CLOSING:
+                link.close(code, "")
+            self._outputs.disconnects.append(Disconnect(conn, abort=False))
+            self._lose_link(failure, now)
+        self._settle(now)
+
+    # --- B: world → core: time ----------------------------------------------------------------------------------------
+
+    def handle_timer(self, now: Instant) -> None:
+        """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
+        now = self._enter(now)
+        while (due := self._timers.pop_due(now.mono)) is not None:
+            self._timer_due(due[0], now)
+            self._settle(now)
+
+    def _timer_due(self, reason: AgentTimer, now: Instant) -> None:
+        link = self._link
+        match reason:
+            case AgentTimer.HEARTBEAT if link is not None:
+                self._beat(link, now)
+            case AgentTimer.PING if link is not None:
+                self._check_liveness(link, now)
+            case AgentTimer.STATUS if link is not None:
+                link.report(now)
+            case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
+                what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
+                self._abort_link(Failure(FailureKind.OTHER, what, "LINK-8"), now)
+            case AgentTimer.COMMANDS:
+                self._desk.expire(now)
+            case AgentTimer.DRAIN:
+                self._drain_timed_out(now)
+            case AgentTimer.CONNECT:
+                self._fail(Failure(FailureKind.OTHER, "connecting took too long", "LINK-8"), now)
+            case AgentTimer.EXCHANGE:
+                self._fail(Failure(FailureKind.OTHER, "the platform did not answer in time", "LINK-8"), now)
+            case AgentTimer.SIGN:
+                self._fail(self._login.sign_timed_out(), now)
+            case _:
+                pass  # RETRY: the joint rules begin the next attempt, now that nothing waits
+
+    # --- C: application → core ----------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> None:
+        """Go online, and come back whatever happens, until `stop`."""
+        if self._life is not Life.NEW:
+            raise LocalProtocolError(f"an agent starts once; this one is {self._life.value}: make a new one")
+        now = self._enter(now)
+        self._life = Life.RUNNING
+        self._settle(now)
+
+    def stop(self, now: Instant, *, drain: bool = True) -> None:
+        """End for good: after a drain (CMD-8), or at once and in any state (LINK-10). `Stopped` is the last event."""
+        now = self._enter(now)
+        if self._life is Life.STOPPED:
+            return
+        if not drain or self._life is Life.NEW:
+            self._finish(now)
+        elif self._life is Life.RUNNING:
+            self._life = Life.STOPPING
+            self._timers.set(AgentTimer.DRAIN, now.mono + self.config.drain_timeout)
+            self._timers.cancel(AgentTimer.RETRY)  # one immediate try
+        self._settle(now)
+
+    def respond(self, command_id: str, result: object, now: Instant) -> bool:
+        """Answer a command with success. False if it was answered otherwise already, or is not running.
+
+        Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON.
+        """
+        now = self._enter(now)
+        accepted = self._desk.respond(command_id, result, now)
+        self._command_over(command_id, now)
+        return accepted
+
+    def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
+        """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`."""
+        now = self._enter(now)
+        accepted = self._desk.fail(command_id, code, reason, now)
+        self._command_over(command_id, now)
+        return accepted
+
+    def _command_over(self, command_id: str, now: Instant) -> None:
+        if self._link is not None:
+            self._link.forget_progress(command_id)
+        self._settle(now)
+
+    def progress(self, command_id: str, percent: float, now: Instant) -> bool:
+        """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
+        if not 0 <= percent <= 100:
+            raise LocalProtocolError(f"progress is a percentage from 0 to 100, not {percent}")
+        now = self._enter(now)
+        if self._link is None or command_id not in self._desk.running:
+            return False
+        self._link.offer_progress(command_id, percent, self.status)
+        self._settle(now)
+        return True
+
+    def set_status(self, status: DeclaredStatus, now: Instant) -> None:
+        """Declare the agent's status (STAT-1); it is `busy` by itself while no more commands can start."""
+        if status not in ("online", "busy", "error"):
+            raise LocalProtocolError(f"expected the status online, busy or error, not {status!r}; offline is a drain's")
+        now = self._enter(now)
+        self._declared = status
+        self._settle(now)
+
+    def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
+        """What the next heartbeats say: percent of all cores, and resident MiB (HB-2)."""
+        if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("inf")):
+            raise LocalProtocolError(f"expected cpu 0 to 100 and memory in MiB, not {cpu_usage} and {memory_usage}")
+        self._metrics = (cpu_usage, memory_usage)
+
+    def send_message(self, data: dict[str, object], now: Instant) -> str:
+        """Queue an application message and return its id. Raises LocalProtocolError if `data` is no JSON object.
+
+        Raises OutboxFullError when too many wait for a link.
+        """
+        now = self._enter(now)
+        message_id = self._desk.message(data, now)
+        self._settle(now)
+        return message_id
+
+    # --- D: core → world ----------------------------------------------------------------------------------------------
+
+    def next_output(self) -> MachineEffect | Event | None:
+        """The next output; call until None after every input."""
+        return self._outputs.next()
+
+    def deadline(self) -> float | None:
+        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
+        earliest = self._timers.next()
+        return None if earliest is None else earliest[0]
+
+
+def _close_text(code: int, reason: str) -> str:
+    said = "without a code" if code == 1005 else f"with {code}"
+    quoted = "".join(character for character in reason if character.isprintable())
+    return f"the platform closed the link {said}" + (f": {quoted}" if quoted else "")

@@ -1,0 +1,171 @@
+"""The agent's façade: bytes and time in, effects and events out. This is what an owner of sockets drives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
+from artcafe_proto.config import Origin
+from artcafe_proto.effects import (
+    AcceptUpgrade,
+    Connect,
+    SendClose,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendResponse,
+    SendText,
+    SendUpgrade,
+    Write,
+)
+from artcafe_proto.wires.http_client import ClientWire
+from artcafe_proto.wires.inputs import (
+    CloseReceived,
+    Ended,
+    Failed,
+    PingReceived,
+    PongReceived,
+    RequestReceived,
+    ResponseReceived,
+    TextReceived,
+    Upgraded,
+)
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.config import AgentConfig
+    from artcafe_proto.effects import MachineEffect, Send
+    from artcafe_proto.events import Event
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.wires.inputs import Input
+
+
+class _Channel:
+    """A connection's wire, the exchange under way on it, and what is still to be written."""
+
+    def __init__(self, wire: ClientWire) -> None:
+        self.wire = wire
+        self.exchange = 0
+        self.chunks: list[bytes] = []
+
+
+class AgentProtocol(AgentMachine):
+    """One agent over byte streams.
+
+    - Look: `state`, `deadline_reason`, `in_flight`, `queued`, `outbox_size`, `rtt_s`, `status`, `is_stopped`.
+    - World → core: `connected`, `connect_failed`, `data_received`, `eof_received`, `disconnected`, `writing_paused`,
+      `writing_resumed`, `signed`, `sign_failed`, `handle_timer`. They never raise on anything a peer or a network can
+      cause; late and repeated calls are harmless. (The other inputs of `AgentMachine` are for transports that frame
+      messages by themselves.)
+    - Application → core: `start`, `stop`, `respond`, `fail`, `progress`, `set_status`, `set_metrics`, `send_message`.
+      Misuse raises LocalProtocolError and changes nothing; races return False.
+    - Core → world: `next_output`, to be called until None after every call of the two groups above, and `deadline`.
+    """
+
+    def __init__(self, config: AgentConfig, *, rng: Random) -> None:
+        """`rng` is all the randomness there is: SystemRandom for real, `Random(seed)` to repeat a run exactly."""
+        super().__init__(config, rng=rng)
+        self._channels: dict[int, _Channel] = {}
+        self._unwritten: dict[int, _Channel] = {}
+
+    # --- world → core -------------------------------------------------------------------------------------------------
+
+    def data_received(self, conn: int, data: bytes, now: Instant) -> None:
+        """Bytes came in on `conn`."""
+        channel = self._channels.get(conn)
+        if channel is not None and data:
+            self.bytes_received(conn, now)
+            for received in channel.wire.receive(data):
+                self._take(conn, channel, received, now)
+
+    def eof_received(self, conn: int, now: Instant) -> None:
+        """The peer has ended its side of `conn`; nothing more will come in."""
+        channel = self._channels.get(conn)
+        if channel is not None:
+            for received in channel.wire.receive_eof():
+                self._take(conn, channel, received, now)
+
+    def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
+        """Answer to `Connect`: it could not be opened. `detail` is for people."""
+        self._forget(conn)
+        super().connect_failed(conn, cause, detail, now)
+
+    def disconnected(self, conn: int, reason: str, now: Instant) -> None:
+        """The connection has ended, by the peer or by the network. `reason` is for people."""
+        self._forget(conn)
+        super().disconnected(conn, reason, now)
+
+    def _take(self, conn: int, channel: _Channel, received: Input, now: Instant) -> None:
+        """Hand one input of the wire to the machine, which drops it if `conn` is no longer its own (LINK-9)."""
+        match received:
+            case TextReceived():
+                self.text_received(conn, received.payload, now)
+            case ResponseReceived():
+                self.response_received(conn, channel.exchange, received.response, now)
+            case Upgraded():
+                self.upgraded(conn, channel.exchange, now)
+            case PingReceived():
+                self.ping_received(conn, received.payload, now)
+            case PongReceived():
+                self.pong_received(conn, received.payload, now)
+            case CloseReceived():
+                self.close_received(conn, received.code, received.reason, now)
+            case Failed():
+                self.peer_failed(conn, received.error, now)
+            case Ended():
+                self.peer_ended(conn, now)
+            case RequestReceived():
+                raise AssertionError("a client's wire receives no requests")
+
+    # --- core → world -------------------------------------------------------------------------------------------------
+
+    def next_output(self) -> MachineEffect | Event | None:
+        """The next effect or event: events, then what is asked, then one `Write` a connection, then disconnects."""
+        outputs = self._outputs
+        if outputs.events:
+            return outputs.events.popleft()
+        if outputs.asks:
+            ask = outputs.asks.popleft()
+            if isinstance(ask, Connect):
+                self._channels[ask.conn] = _Channel(self._new_wire(ask))
+            return ask
+        while outputs.sends:
+            self._encode(outputs.sends.popleft())
+        for conn, channel in self._unwritten.items():
+            del self._unwritten[conn]
+            data, channel.chunks = b"".join(channel.chunks), []
+            return Write(conn, data)
+        if outputs.disconnects:
+            disconnect = outputs.disconnects.popleft()
+            self._forget(disconnect.conn)
+            return disconnect
+        return None
+
+    def _new_wire(self, connect: Connect) -> ClientWire:
+        authority = Origin(connect.tls, connect.host, connect.port).authority
+        return ClientWire(authority=authority, rng=self._rng, max_message_size=self.config.max_message_size)
+
+    def _encode(self, send: Send) -> None:
+        channel = self._channels.get(send.conn)
+        if channel is None:
+            return  # the connection ended before this was drained
+        wire = channel.wire
+        match send:
+            case SendText() | SendPing() | SendPong() | SendClose():
+                assert wire.websocket is not None, "a link is up only after its upgrade"
+                data = wire.websocket.writer.write(send)
+            case SendRequest():
+                channel.exchange = send.exchange
+                data = wire.request(send.request)
+            case SendUpgrade():
+                channel.exchange = send.exchange
+                data = wire.upgrade(send.request)
+            case SendResponse() | AcceptUpgrade():
+                raise AssertionError("an agent sends no responses")
+        channel.chunks.append(data)
+        self._unwritten[send.conn] = channel
+
+    def _forget(self, conn: int) -> None:
+        self._channels.pop(conn, None)
+        self._unwritten.pop(conn, None)

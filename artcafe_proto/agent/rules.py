@@ -1,0 +1,261 @@
+"""The joint rules of an agent: what follows from its parts taken together, and how a failure ends an attempt.
+
+`AgentMachine` tells the parts what came; `_settle` draws the conclusions, again and again until none is left. Getting a
+connection and an answer is `dialing.py`, getting a token `login.py`, what goes over a link that is up `link.py`, and
+what happens to commands `commands.py`: none of them knows another, all of them are told what to do from here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import count
+from typing import TYPE_CHECKING
+
+from artcafe_proto.agent.authentication import upgrade_request
+from artcafe_proto.agent.commands import CommandDesk
+from artcafe_proto.agent.dialing import AgentTimer, Dialer, ExchangeKind
+from artcafe_proto.agent.login import Login
+from artcafe_proto.agent.states import LINK_TRANSITIONS, AuthState, LinkInput, LinkState
+from artcafe_proto.effects import Disconnect
+from artcafe_proto.events import Offline, Stopped
+from artcafe_proto.instants import Instant
+from artcafe_proto.limits import CLOCK_DRIFT_S, REPLACED_RESET_S
+from artcafe_proto.outputs import Outputs
+from artcafe_proto.policies.backoff import Backoff, Failure, FailureKind, upgrade_failure_kind
+from artcafe_proto.policies.liveness import Verdict
+from artcafe_proto.policies.status import DeclaredStatus, outranking
+from artcafe_proto.regions import Region
+from artcafe_proto.timers import Timers
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.agent.link import AgentLink
+    from artcafe_proto.config import AgentConfig
+    from artcafe_proto.exchanges import Response
+    from artcafe_proto.messages import AgentStatus
+
+
+class Life(Enum):
+    """What the application wants of the agent."""
+
+    NEW = "new"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class AgentRules:
+    """State and rules of an agent; its inputs are `AgentMachine`'s."""
+
+    def __init__(self, config: AgentConfig, *, rng: Random) -> None:
+        """`rng` is all the randomness there is: SystemRandom for real, `Random(seed)` to repeat a run exactly."""
+        self.config = config
+        self._rng = rng
+        self._outputs = Outputs()
+        self._timers: Timers[AgentTimer] = Timers()
+        ids = count(1)
+        self._dialer = Dialer(config, self._outputs, self._timers, ids)
+        self._login = Login(config, self._outputs, self._timers, ids, self._dialer)
+        self._desk = CommandDesk(config, self._outputs, rng)
+        self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
+        self._link_region = Region(LinkState.DOWN, LINK_TRANSITIONS)
+        self._link: AgentLink | None = None
+        """There exactly while the link region is UP, DRAINING or CLOSING."""
+        self._life = Life.NEW
+        self._now: Instant | None = None
+        self._declared: DeclaredStatus = "online"
+        self._metrics = (0.0, 0.0)
+        self._retried_at_once = False
+
+    # --- every input begins and ends here -----------------------------------------------------------------------------
+
+    def _enter(self, now: Instant) -> Instant:
+        """Time as this input sees it: never earlier than before, and with a look at both clocks (LINK-7)."""
+        self._outputs.check_drained()
+        last = self._now
+        if last is not None:
+            now = Instant(max(now.mono, last.mono), now.wall)
+            drift_s = (now.wall - now.mono) - (last.wall - last.mono)
+            if abs(drift_s) > CLOCK_DRIFT_S:
+                self._clocks_parted(drift_s, now)
+        self._now = now
+        return now
+
+    def _clocks_parted(self, drift_s: float, now: Instant) -> None:
+        """The machine slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
+        if self._login.token is not None:
+            self._login.token.age(max(drift_s, 0.0))
+        if self._link is not None:
+            self._link.ping(now.mono)
+            self._timers.cancel(AgentTimer.PING)  # armed anew for this ping's timeout
+
+    def _settle(self, now: Instant) -> None:
+        """Run the joint rules to their fixed point, then wait for what is left to wait for."""
+        while self._step(now):
+            pass
+        if self._life is Life.STOPPED:
+            return  # nothing is waited for any more
+        link = self._link
+        if link is not None:
+            link.offer_status(self._status())
+            if self._timers.get(AgentTimer.PING) is None:
+                self._arm(AgentTimer.PING, link.liveness.deadline)
+            self._arm(AgentTimer.STALL, link.stall_deadline)
+            self._arm(AgentTimer.STATUS, link.status_deadline)
+        self._arm(AgentTimer.COMMANDS, self._desk.deadline)
+
+    def _step(self, now: Instant) -> bool:
+        """One joint rule, the first that applies; False if none does."""
+        if self._life in (Life.NEW, Life.STOPPED):
+            return False
+        stopping = self._life is Life.STOPPING
+        link = self._link
+        match self._link_region.state:
+            case LinkState.DOWN | LinkState.OPENING if stopping and not self._desk.unsettled:
+                self._finish(now)
+            case LinkState.DOWN if self._login_is_at_rest and self._timers.get(AgentTimer.RETRY) is None:
+                self._attempt(now)
+            case LinkState.UP if stopping and link is not None:
+                self._link_region.fire(LinkInput.DRAIN)
+                for reply in self._desk.drain(now):
+                    link.reply(reply, now.mono)
+            case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox_size:
+                while (payload := self._desk.take_unsent(now.mono)) is not None:
+                    link.send(payload)
+            case LinkState.DRAINING if link is not None and self._desk.is_idle and not self._desk.outbox_size:
+                self._link_region.fire(LinkInput.CLOSE)
+                link.sign_off(now)
+                self._timers.set(AgentTimer.CLOSE, now.mono + self.config.close_timeout)
+            case _:
+                return False
+        return True
+
+    # --- attempts and failures ----------------------------------------------------------------------------------------
+
+    @property
+    def _login_is_at_rest(self) -> bool:
+        return self._login.state in (AuthState.NONE, AuthState.READY)
+
+    def _attempt(self, now: Instant) -> None:
+        """Open a link with the token at hand, or get one first (TOK-3)."""
+        token = self._login.token
+        if token is None:
+            self._login.begin(now.mono)
+        elif token.usable(now.mono):
+            token.used = True
+            self._link_region.fire(LinkInput.OPEN)
+            upgrade = upgrade_request(self.config, token)
+            self._dialer.ask(ExchangeKind.UPGRADE, upgrade, self.config.ws.origin, now.mono)
+        else:
+            self._login.reject()
+
+    def _fail(self, failure: Failure, now: Instant, *, at_once: bool = False) -> None:
+        """The attempt or the link has ended: let go of everything it had, and say what follows (LINK-3)."""
+        up_for_s = 0.0 if self._link is None else now.mono - self._link.up_at
+        if failure.kind is not FailureKind.REPLACED and up_for_s >= REPLACED_RESET_S:
+            self._backoff.reset_replaced()
+        self._let_go()
+        if self._life is Life.STOPPING and self._desk.is_idle:
+            self._outputs.events.append(Offline(failure.reason, failure.clause, None))
+            self._finish(now)
+            return
+        wait_s = 0.0 if at_once else self._backoff.wait_s(failure)
+        if wait_s > 0:
+            self._timers.set(AgentTimer.RETRY, now.mono + wait_s)
+        self._outputs.events.append(Offline(failure.reason, failure.clause, now.mono + wait_s))
+
+    def _upgrade_refused(self, response: Response, now: Instant) -> None:
+        status = response.status
+        reason = f"the platform answered the opening handshake with status {status}"
+        failure = Failure(upgrade_failure_kind(status), reason, "LINK-3", response.retry_after_s)
+        token = self._login.token
+        if status not in (401, 403) or token is None:
+            self._fail(failure, now)
+            return
+        was_expired = token.expires_at is not None and token.expires_at <= now.mono
+        at_once = was_expired and not self._retried_at_once
+        self._retried_at_once = at_once
+        self._login.reject()
+        self._fail(failure, now, at_once=at_once)
+
+    def _let_go(self) -> None:
+        self._login.abandon()
+        self._dialer.drop()
+        if self._link_region.state is not LinkState.DOWN:
+            self._link_region.fire(LinkInput.LOST)
+        self._link = None
+        self._timers.cancel(
+            AgentTimer.HEARTBEAT, AgentTimer.PING, AgentTimer.STATUS, AgentTimer.STALL, AgentTimer.CLOSE
+        )
+
+    def _lose_link(self, failure: Failure, now: Instant) -> None:
+        """The link's connection is gone. After our own close that is the end, not a failure (STAT-3)."""
+        if self._link_region.state is LinkState.CLOSING:
+            self._let_go()
+            self._finish(now)
+        else:
+            self._fail(failure, now)
+
+    def _close_link(self, code: int, reason: str, failure: Failure, now: Instant) -> None:
+        """Fail the link with a close frame (RFC 6455 section 7.1.7)."""
+        if self._link is not None:
+            self._link.close(code, reason)
+            self._outputs.disconnects.append(Disconnect(self._link.conn, abort=False))
+        self._lose_link(failure, now)
+
+    def _abort_link(self, failure: Failure, now: Instant) -> None:
+        """Fail a link over which nothing more can be said."""
+        if self._link is not None:
+            self._outputs.disconnects.append(Disconnect(self._link.conn, abort=True))
+        self._lose_link(failure, now)
+
+    def _check_liveness(self, link: AgentLink, now: Instant) -> None:
+        verdict = link.liveness.verdict(now.mono)
+        if verdict is Verdict.PING:
+            link.ping(now.mono)
+        elif verdict is Verdict.LOST:
+            reason = f"nothing came for {self.config.ping_timeout:g} s after a ping"
+            self._abort_link(Failure(FailureKind.OTHER, reason, "LINK-7"), now)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _drain_timed_out(self, now: Instant) -> None:
+        """What still runs is cancelled; what can be sent now still goes out (CMD-8)."""
+        self._desk.cancel_running("the agent stopped before the command was done", now)
+        while self._step(now):
+            pass
+        if self._life is not Life.STOPPED and self._link_region.state is not LinkState.CLOSING:
+            self._finish(now)
+
+    def _finish(self, now: Instant) -> None:
+        """End for good, in any state (LINK-10)."""
+        unsettled = self._desk.unsettled
+        self._desk.cancel_running("the agent stopped", now)
+        if self._link is not None:
+            self._outputs.disconnects.append(Disconnect(self._link.conn, abort=True))
+        self._let_go()
+        self._timers.clear()
+        self._life = Life.STOPPED
+        self._outputs.events.append(Stopped(unsettled))
+
+    # --- helpers ------------------------------------------------------------------------------------------------------
+
+    def _status(self) -> AgentStatus:
+        return outranking(self._declared, full=self._desk.is_full)
+
+    def _beat(self, link: AgentLink, now: Instant) -> None:
+        link.beat(self._status(), *self._metrics, now)
+        self._timers.set(AgentTimer.HEARTBEAT, link.heartbeat_at)
+
+    def _live_link(self, conn: int) -> AgentLink | None:
+        """The link on `conn`, while it takes messages."""
+        if self._link is None or conn != self._link.conn or self._link_region.state is LinkState.CLOSING:
+            return None
+        return self._link
+
+    def _arm(self, reason: AgentTimer, deadline: float | None) -> None:
+        if deadline is None:
+            self._timers.cancel(reason)
+        else:
+            self._timers.set(reason, deadline)

@@ -1,0 +1,87 @@
+"""The two regions of an agent, and every transition between their states.
+
+An agent is in two states at once, as an h11 connection is. *Authentication* is the errand of getting a token; *link*
+is the WebSocket. They meet in few places only: a link opens when a token is ready, and losing one does not touch the
+other (TOK-2, TOK-6). So they are two tables, and the joint rules are one function, `AgentMachine._settle`, which is
+run after every input until nothing changes any more.
+
+Whatever is not in a table is a defect of the machine, never of the peer: `Region.fire` raises AssertionError. Peers
+cannot reach that, because the machine drops every input whose connection, exchange or request is not the current one
+(LINK-9).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+
+class AuthState(Enum):
+    """Authentication: the way to a token (AUTH)."""
+
+    NONE = "none"
+    CHALLENGING = "challenging"
+    SIGNING = "signing"
+    VERIFYING = "verifying"
+    READY = "ready"
+
+
+class AuthInput(Enum):
+    """What moves authentication."""
+
+    BEGIN = "begin"
+    CHALLENGED = "challenged"
+    SIGNED = "signed"
+    GRANTED = "granted"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+class LinkState(Enum):
+    """The link: the WebSocket and the way to it (LINK)."""
+
+    DOWN = "down"
+    OPENING = "opening"
+    UP = "up"
+    DRAINING = "draining"
+    CLOSING = "closing"
+
+
+class LinkInput(Enum):
+    """What moves the link."""
+
+    OPEN = "open"
+    UPGRADED = "upgraded"
+    DRAIN = "drain"
+    CLOSE = "close"
+    LOST = "lost"
+
+
+AUTH_TRANSITIONS: Final[dict[tuple[AuthState, AuthInput], AuthState]] = {
+    (AuthState.NONE, AuthInput.BEGIN): AuthState.CHALLENGING,
+    (AuthState.CHALLENGING, AuthInput.CHALLENGED): AuthState.SIGNING,
+    (AuthState.CHALLENGING, AuthInput.FAILED): AuthState.NONE,
+    (AuthState.SIGNING, AuthInput.SIGNED): AuthState.VERIFYING,
+    (AuthState.SIGNING, AuthInput.FAILED): AuthState.NONE,
+    (AuthState.VERIFYING, AuthInput.GRANTED): AuthState.READY,
+    (AuthState.VERIFYING, AuthInput.FAILED): AuthState.NONE,
+    (AuthState.READY, AuthInput.REJECTED): AuthState.NONE,
+}
+
+LINK_TRANSITIONS: Final[dict[tuple[LinkState, LinkInput], LinkState]] = {
+    (LinkState.DOWN, LinkInput.OPEN): LinkState.OPENING,
+    (LinkState.OPENING, LinkInput.UPGRADED): LinkState.UP,
+    (LinkState.OPENING, LinkInput.LOST): LinkState.DOWN,
+    (LinkState.UP, LinkInput.DRAIN): LinkState.DRAINING,
+    (LinkState.UP, LinkInput.LOST): LinkState.DOWN,
+    (LinkState.DRAINING, LinkInput.CLOSE): LinkState.CLOSING,
+    (LinkState.DRAINING, LinkInput.LOST): LinkState.DOWN,
+    (LinkState.CLOSING, LinkInput.LOST): LinkState.DOWN,
+}
+
+
+class AgentState(NamedTuple):
+    """Both regions, for looking at."""
+
+    auth: AuthState
+    link: LinkState

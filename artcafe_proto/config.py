@@ -1,0 +1,221 @@
+"""Settings of the two roles, checked when they are built: a bad one is a `ConfigError`, not a surprise at midnight.
+
+Every number is a default of the clause named beside it; times are in seconds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from artcafe_proto.errors import ConfigError
+from artcafe_proto.exchanges import Headers
+from artcafe_proto.limits import MAX_ID_CHARS
+
+API_PREFIX = "/api/v1"
+
+_SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_HEADERS = frozenset(
+    {
+        "accept",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+
+
+class Origin(NamedTuple):
+    """Where to connect: connections are shared between requests of one origin (LINK-1)."""
+
+    tls: bool
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """The Host field: the port is left out where it is the scheme's default (RFC 9110 section 7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether traffic stays on this machine (TOK-4)."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class Endpoint(NamedTuple):
+    """A base URL in parts: an origin and the path before `/api/v1`, without a final slash."""
+
+    origin: Origin
+    path: str
+
+    @classmethod
+    def parse(cls, name: str, url: str) -> Endpoint:
+        """The parts of `url`, http, https, ws or wss. Raises ConfigError, naming the setting."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ConfigError(
+                f"{name} is not a URL ({error}): expected something like https://api.artcafe.ai"
+            ) from None
+        if parts.scheme not in _SCHEMES or not host:
+            expected = "http:// or https:// (for ws_endpoint ws:// or wss://) and a host"
+            raise ConfigError(f"{name} must start with {expected}, as https://api.artcafe.ai does")
+        if parts.query or parts.fragment or parts.username or parts.password:
+            raise ConfigError(f"{name} must be a plain base URL, without user, query or fragment")
+        if not (url.isascii() and url.isprintable()) or " " in url:
+            raise ConfigError(f"{name} must be printable ASCII without spaces")
+        tls = _SCHEMES[parts.scheme]
+        return cls(Origin(tls, host, port or (443 if tls else 80)), parts.path.rstrip("/"))
+
+
+class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What both ends of a link share."""
+
+    ping_interval: float = 20.0
+    """LINK-7: silence before a ping."""
+    ping_timeout: float = 20.0
+    """LINK-7: silence after a ping before the link is lost."""
+    close_timeout: float = 5.0
+    """LINK-8: how long a closing handshake may take."""
+    write_stall_timeout: float = 30.0
+    """LINK-8: how long writing may stay paused."""
+    max_message_size: int = 1024 * 1024
+    """MSG-6: bytes of one message, judged at the frame header."""
+    max_bad_messages: int = 100
+    """MSG-5: bad messages in a row before the link is closed with 1008."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                _check_number(name, value, zero=name in _MAY_BE_ZERO)
+
+
+class AgentConfig(LinkSettings, frozen=True, kw_only=True):
+    """Settings of an agent: the guide's parameters, and every configurable limit of the clauses."""
+
+    agent_id: str
+    tenant_id: str
+    key_id: str | None = None
+    """AUTH-3: sent with verify where given."""
+    api_endpoint: str = "https://api.artcafe.ai"
+    ws_endpoint: str | None = None
+    """LINK-1: where the WebSocket is, if not at `api_endpoint`."""
+    allow_cleartext: bool = False
+    """TOK-4: let tokens travel over http:// to another machine. Only for networks that encrypt by themselves."""
+    extra_headers: Headers = ()
+    """LINK-1: added to every request, for a proxy that wants them."""
+    user_agent: str = "artcafe-proto"
+
+    heartbeat_interval: float = 30.0
+    """HB-1."""
+    stable_after: float = 30.0
+    """LINK-5: a link that received something this long after it came up resets the waits."""
+    jitter: float = 1.0
+    """LINK-4: 1 is the full jitter of the clause, 0 the guide's waits to the letter."""
+    fixed_wait_growth: float = 2.0
+    """LINK-3: growth of the 5 s and 10 s waits; 1 is the guide to the letter."""
+    connect_timeout: float = 10.0
+    """LINK-8: DNS, TCP and TLS together."""
+    exchange_timeout: float = 15.0
+    """LINK-8: from a request to the end of its response."""
+    upgrade_timeout: float = 15.0
+    """LINK-8: from the opening handshake to its answer."""
+    sign_timeout: float = 60.0
+    """AUTH-6: time for a person to touch a hardware key."""
+    max_concurrent: int = 8
+    """CMD-5: commands that run at once."""
+    max_queued: int = 64
+    """CMD-5: commands that wait for a place."""
+    drain_timeout: float = 30.0
+    """CMD-8: how long running commands may finish in a drain."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_id("agent_id", self.agent_id)
+        check_id("tenant_id", self.tenant_id)
+        if self.key_id is not None:
+            check_id("key_id", self.key_id)
+        if self.jitter > 1:
+            raise ConfigError(f"jitter must be between 0 and 1, not {self.jitter}")
+        if self.fixed_wait_growth < 1:
+            raise ConfigError(f"fixed_wait_growth must be at least 1, not {self.fixed_wait_growth}")
+        for name, endpoint in (("api_endpoint", self.api), ("ws_endpoint", self.ws)):
+            if not (endpoint.origin.tls or endpoint.origin.is_loopback or self.allow_cleartext):
+                raise ConfigError(
+                    f"{name} would send tokens unencrypted to {endpoint.origin.host}: use https://, "
+                    "or set allow_cleartext if that network encrypts by itself"
+                )
+        for field, value in (*self.extra_headers, ("user-agent", self.user_agent)):
+            if not _FIELD_NAME.fullmatch(field) or not (value.isascii() and value.isprintable()):
+                raise ConfigError(f"extra_headers: {field!r} needs a token as name and printable ASCII as value")
+        for field, _ in self.extra_headers:
+            if field.lower() in _OWN_HEADERS or field.lower().startswith("sec-websocket-"):
+                raise ConfigError(f"extra_headers: {field!r} is set by the protocol and cannot be replaced")
+
+    @property
+    def api(self) -> Endpoint:
+        """Base of the HTTP requests."""
+        return Endpoint.parse("api_endpoint", self.api_endpoint)
+
+    @property
+    def ws(self) -> Endpoint:
+        """Base of the WebSocket (LINK-1)."""
+        return self.api if self.ws_endpoint is None else Endpoint.parse("ws_endpoint", self.ws_endpoint)
+
+    @property
+    def ws_target(self) -> str:
+        """Request target of the opening handshake, the agent id percent-encoded (LINK-1)."""
+        return f"{self.ws.path}{API_PREFIX}/ws/agent/{quote(self.agent_id, safe='')}"
+
+
+class PlatformConfig(LinkSettings, frozen=True, kw_only=True):
+    """Settings of a platform."""
+
+    issuer: str = "artcafe-platform"
+    """TOK-5: `iss` and `aud` of the tokens it issues and takes."""
+    token_life: float = 900.0
+    """TOK-5."""
+    window: int = 64
+    """CMD-10: unanswered commands on one connection."""
+    command_expires_in: float = 86_400.0
+    """CMD-10: how long a command is kept without a final response."""
+    head_timeout: float = 10.0
+    """PLAT-8: from the first byte of a request to the end of its headers."""
+    body_timeout: float = 15.0
+    """PLAT-8: from the headers of a request to the end of its body."""
+    idle_timeout: float = 75.0
+    """How long a connection may stay open between requests; longer than an agent may take to sign (AUTH-6)."""
+
+
+_MAY_BE_ZERO = frozenset({"jitter", "max_queued", "max_bad_messages"})
+
+
+def check_id(name: str, value: str) -> None:
+    """Raise ConfigError unless `value` is a usable id: 1 to 128 printable characters (MSG-3)."""
+    if not value or len(value) > MAX_ID_CHARS or not value.isprintable():
+        raise ConfigError(f"{name} must be 1 to {MAX_ID_CHARS} printable characters, got {len(value)} characters")
+
+
+def _check_number(name: str, value: float, *, zero: bool) -> None:
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise ConfigError(f"{name} must be a finite number {'of at least' if zero else 'above'} 0, not {value}")

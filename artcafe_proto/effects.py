@@ -1,0 +1,167 @@
+"""Effects: what the core asks of the world.
+
+The first group is the contract of the façades `AgentProtocol` and `PlatformProtocol`: a driver of sockets carries out
+these and nothing else. The second group is the contract of the machines below the façades: a transport that frames
+messages by itself carries out these instead of `Write`.
+
+No `repr` shows a payload: tokens, challenges and signatures travel in them (TOK-4).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from artcafe_proto.exchanges import Request, Response
+
+
+class _Effect(msgspec.Struct, frozen=True, gc=False):
+    pass
+
+
+# --- for drivers ------------------------------------------------------------------------------------------------------
+
+
+class Connect(_Effect, frozen=True, gc=False):
+    """Open a TCP connection, with verified TLS if `tls`, by `deadline` (monotonic seconds, LINK-8).
+
+    Answer with exactly one `connected` or `connect_failed` for `conn`.
+    """
+
+    conn: int
+    host: str
+    port: int
+    tls: bool
+    deadline: float
+
+
+class Write(_Effect, frozen=True, gc=False):
+    """Send `data` on `conn`, after everything written before."""
+
+    conn: int
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Write(conn={self.conn}, {len(self.data)} bytes)"
+
+
+class Disconnect(_Effect, frozen=True, gc=False):
+    """Close `conn`: at once and without flushing if `abort`, else after what was written, within the close deadline.
+
+    Nothing about `conn` is expected afterwards.
+    """
+
+    conn: int
+    abort: bool
+
+
+class PauseReading(_Effect, frozen=True, gc=False):
+    """Stop reading from `conn` until `ResumeReading`."""
+
+    conn: int
+
+
+class ResumeReading(_Effect, frozen=True, gc=False):
+    """Read from `conn` again."""
+
+    conn: int
+
+
+class Sign(_Effect, frozen=True, gc=False):
+    """Sign the UTF-8 bytes of `challenge` with the agent's key, by `deadline` (AUTH-4, AUTH-6).
+
+    Answer with `signed(request, signature)`, the signature in the configured format (AUTH-3), or `sign_failed`.
+    """
+
+    request: int
+    challenge: str
+    deadline: float
+
+    def __repr__(self) -> str:
+        return f"Sign(request={self.request}, {len(self.challenge)} characters, deadline={self.deadline})"
+
+
+class CancelSign(_Effect, frozen=True, gc=False):
+    """The answer to `Sign` `request` is no longer wanted; a late one is ignored."""
+
+    request: int
+
+
+class Attend(_Effect, frozen=True, gc=False):
+    """From `PlatformHub`: something happened on `conn` from elsewhere; drain its `PlatformProtocol`."""
+
+    conn: int
+
+
+# --- for transports that frame messages themselves --------------------------------------------------------------------
+
+
+class SendRequest(_Effect, frozen=True, gc=False):
+    """Send an HTTP request on `conn`; answer with `response_received(conn, exchange, …)`."""
+
+    conn: int
+    exchange: int
+    request: Request
+
+
+class SendUpgrade(_Effect, frozen=True, gc=False):
+    """Send the WebSocket opening handshake; answer with `upgraded(conn, exchange)` or `response_received`."""
+
+    conn: int
+    exchange: int
+    request: Request
+
+
+class SendResponse(_Effect, frozen=True, gc=False):
+    """Answer the request `exchange` on `conn`."""
+
+    conn: int
+    exchange: int
+    response: Response
+
+
+class AcceptUpgrade(_Effect, frozen=True, gc=False):
+    """Answer the opening handshake `exchange` on `conn` with 101; messages follow."""
+
+    conn: int
+    exchange: int
+
+
+class SendText(_Effect, frozen=True, gc=False):
+    """Send one TEXT message, given as UTF-8."""
+
+    conn: int
+    payload: bytes
+
+    def __repr__(self) -> str:
+        return f"SendText(conn={self.conn}, {len(self.payload)} bytes)"
+
+
+class SendPing(_Effect, frozen=True, gc=False):
+    """Send a ping (RFC 6455 section 5.5.2)."""
+
+    conn: int
+    payload: bytes
+
+
+class SendPong(_Effect, frozen=True, gc=False):
+    """Send a pong (RFC 6455 section 5.5.3)."""
+
+    conn: int
+    payload: bytes
+
+
+class SendClose(_Effect, frozen=True, gc=False):
+    """Send a close frame (RFC 6455 section 5.5.1)."""
+
+    conn: int
+    code: int
+    reason: str
+
+
+SendFrame = SendText | SendPing | SendPong | SendClose
+Send = SendRequest | SendUpgrade | SendResponse | AcceptUpgrade | SendFrame
+Ask = Connect | Sign | CancelSign | PauseReading | ResumeReading | Attend
+Effect = Ask | Write | Disconnect
+"""What a façade asks of a driver."""
+MachineEffect = Effect | Send
+"""What a machine asks of its façade, or of a transport that frames messages itself; never a `Write`."""

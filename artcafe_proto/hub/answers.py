@@ -1,0 +1,37 @@
+"""HTTP answers of the platform: JSON, and errors that leak nothing internal (PLAT-7)."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from artcafe_proto.errors import ApiError
+from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response
+from artcafe_proto.messages import is_too_deep
+
+T = TypeVar("T")
+
+
+def json_answer(status: int, value: object) -> Response:
+    """`value` as a JSON body."""
+    return Response(status=status, headers=JSON_HEADERS, body=msgspec.json.encode(value))
+
+
+def error_answer(error: ApiError, headers: Headers = ()) -> Response:
+    """`{"error":{"code","message"}}` (PLAT-7)."""
+    body = {"error": {"code": error.error, "message": error.message}}
+    return Response(status=error.status, headers=(*JSON_HEADERS, *headers), body=msgspec.json.encode(body))
+
+
+def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
+    """The body of a request. Raises ApiError 415 if it is not called JSON, 400 if it is not what was expected."""
+    content_type = (request.header("content-type") or "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise ApiError(415, "unsupported_media_type", "expected a body of Content-Type application/json")
+    if is_too_deep(request.body):
+        raise ApiError(400, "invalid_body", "the body nests too deeply")
+    try:
+        return decoder.decode(request.body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ApiError(400, "invalid_body", f"expected another body: {error}") from None

@@ -1,0 +1,148 @@
+"""Challenges, signatures and tokens, the platform's side (AUTH-8, TOK-5, TOK-6)."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from artcafe_proto.errors import ApiError, RemoteProtocolError
+from artcafe_proto.events import AgentAuthenticated, AuthenticationRefused, ChallengeIssued
+from artcafe_proto.hub.answers import json_answer, read_json
+from artcafe_proto.instants import format_timestamp
+from artcafe_proto.limits import CHALLENGE_LIFE_S, MAX_ID_CHARS
+from artcafe_proto.policies.challenges import ChallengeBook
+from artcafe_proto.policies.token_issuer import TokenIssuer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from artcafe_proto.config import PlatformConfig
+    from artcafe_proto.events import HubEvent
+    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.hub.registry import Agent, Key, Registry
+    from artcafe_proto.instants import Instant
+
+
+class Principal(NamedTuple):
+    """Who makes a request (PLAT-1): a tenant, or one of its agents by one of its keys."""
+
+    tenant_id: str
+    agent_id: str | None = None
+    key_id: str | None = None
+
+
+class _ChallengeBody(msgspec.Struct, frozen=True, gc=False):
+    agent_id: str
+
+
+class _VerifyBody(msgspec.Struct, frozen=True, gc=False):
+    tenant_id: str
+    agent_id: str
+    challenge: str
+    response: str
+    key_id: str | None = None
+
+
+class Authenticator:
+    """Answers challenge and verify requests, and tells who sent a request."""
+
+    def __init__(
+        self,
+        config: PlatformConfig,
+        registry: Registry,
+        emit: Callable[[HubEvent], None],
+        *,
+        signing_seed: bytes,
+        rng: Random,
+    ) -> None:
+        self._registry = registry
+        self._emit = emit
+        self._rng = rng
+        self._book = ChallengeBook(rng.randbytes(32))
+        self._issuer = TokenIssuer(signing_seed, issuer=config.issuer, life_s=config.token_life)
+
+    def challenge(self, request: Request, now: Instant) -> Response:
+        """AUTH-1. An unknown agent gets a challenge too, so that nothing can be enumerated (AUTH-8)."""
+        agent_id = read_json(request, _challenge_decoder).agent_id
+        if not 1 <= len(agent_id) <= MAX_ID_CHARS:
+            raise ApiError(400, "invalid_agent_id", f"expected an agent_id of 1 to {MAX_ID_CHARS} characters")
+        agent = self._registry.find(agent_id)
+        tenant_id = "" if agent is None else agent.tenant_id
+        challenge = self._book.issue(agent_id, tenant_id, self._rng.randbytes(32), now.mono)
+        self._emit(ChallengeIssued(agent_id))
+        return json_answer(200, {"challenge": challenge, "expires_at": format_timestamp(now.wall + CHALLENGE_LIFE_S)})
+
+    def verify(self, request: Request, now: Instant) -> Response:
+        """AUTH-3, AUTH-7: a token for a right signature, and the same failure for everything else."""
+        body = read_json(request, _verify_decoder)
+        found = self._verified_key(body, now)
+        if isinstance(found, str):
+            self._emit(AuthenticationRefused(body.agent_id[:MAX_ID_CHARS], found, "AUTH-8"))
+            error = {"code": "authentication_failed", "message": "the signature was not accepted"}
+            return json_answer(401, {"valid": False, "error": error})
+        key, algorithm = found
+        token = self._issuer.issue(
+            agent_id=body.agent_id,
+            tenant_id=body.tenant_id,
+            key_id=key.key_id,
+            jti=f"{self._rng.getrandbits(128):032x}",
+            wall=now.wall,
+        )
+        self._emit(AgentAuthenticated(body.agent_id, key.key_id, algorithm))
+        return json_answer(200, {"valid": True, "token": token})
+
+    def _verified_key(self, body: _VerifyBody, now: Instant) -> tuple[Key, str] | str:
+        """The key that made the signature and its algorithm, or the operator's reason why there is none."""
+        if not self._book.consume(body.challenge, body.agent_id, body.tenant_id, now.mono):
+            return "the challenge is not one of ours, has expired, or was used before"
+        agent = self._registry.find(body.agent_id)
+        if agent is None or agent.tenant_id != body.tenant_id:
+            return "no such agent"
+        try:
+            signature = b64decode(body.response, validate=True)
+        except (binascii.Error, ValueError):
+            return "the response is not base64"
+        for key in agent.keys.values():
+            if not key.revoked and body.key_id in (None, key.key_id):
+                algorithm = key.public_key.verify(signature, body.challenge.encode())
+                if algorithm is not None:
+                    return key, algorithm
+        return "no active key of the agent made this signature"
+
+    def principal(self, request: Request, now: Instant) -> Principal:
+        """Who makes a request (PLAT-1). Raises ApiError 401."""
+        scheme, _, token = (request.header("authorization") or "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise ApiError(401, "unauthorized", "expected the header Authorization: Bearer TOKEN")
+        tenant_id = self._registry.tenant_of(token)
+        if tenant_id is not None:
+            return Principal(tenant_id)
+        try:
+            claims = self._issuer.check(token, now.wall)
+        except RemoteProtocolError:
+            raise ApiError(401, "invalid_token", "the token is not valid, or no longer") from None
+        agent = self._registry.find(claims.agent_id)
+        key = None if agent is None else agent.keys.get(claims.key_id)
+        if agent is None or agent.tenant_id != claims.tenant_id or key is None or key.revoked:
+            raise ApiError(401, "invalid_token", "the token is not valid, or no longer")  # TOK-6
+        return Principal(claims.tenant_id, claims.agent_id, claims.key_id)
+
+    def linking_agent(self, request: Request, agent_id: str, now: Instant) -> tuple[Agent, str]:
+        """The agent that may open the link of `agent_id`, and its key's id. Raises ApiError 401 or 403."""
+        principal = self.principal(request, now)
+        if principal.agent_id is None or principal.key_id is None:
+            raise ApiError(403, "forbidden", "a link is opened with an agent's token")
+        if principal.agent_id != agent_id:
+            raise ApiError(403, "forbidden", "an agent's token opens its own link only")
+        agent = self._registry.find(agent_id)
+        assert agent is not None
+        return agent, principal.key_id
+
+
+_challenge_decoder = msgspec.json.Decoder(_ChallengeBody)
+_verify_decoder = msgspec.json.Decoder(_VerifyBody)

@@ -1,0 +1,235 @@
+"""The hub: what spans the connections of a platform, in memory, without a socket or a clock.
+
+It holds the registry, authenticates, fences links by epoch, and delivers commands. Every connection has a
+`PlatformSession` that reports to the hub; where the hub makes another session send something, it says so by the effect
+`Attend`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from artcafe_proto.config import check_id
+from artcafe_proto.effects import Attend
+from artcafe_proto.errors import ApiError, ConfigError, RemoteProtocolError
+from artcafe_proto.events import (
+    AgentOffline,
+    AgentOnline,
+    HeartbeatReceived,
+    MessageReceived,
+    PeerViolation,
+    StatusReceived,
+    UnknownReceived,
+)
+from artcafe_proto.hub.authenticator import Authenticator, Principal
+from artcafe_proto.hub.delivery import Command, Delivery
+from artcafe_proto.hub.registry import Agent, Registry
+from artcafe_proto.messages import (
+    CommandData,
+    Envelope,
+    StatusData,
+    decode_command,
+    decode_data,
+    encode,
+    encode_object,
+    heartbeat_decoder,
+    new_id,
+    response_decoder,
+    status_decoder,
+)
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.config import PlatformConfig
+    from artcafe_proto.events import HubEvent
+    from artcafe_proto.exchanges import Request
+    from artcafe_proto.hub.session import PlatformSession
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import AgentStatus, HeartbeatData
+
+
+class PlatformHub:
+    """One platform. Not thread-safe; not for use across a fork."""
+
+    def __init__(self, config: PlatformConfig, *, rng: Random, signing_seed: bytes) -> None:
+        """`signing_seed` are the 32 bytes of the Ed25519 key that signs tokens (TOK-5): keep them across restarts."""
+        self.config = config
+        self.rng = rng
+        self._events: deque[HubEvent] = deque()
+        self._attend: dict[int, None] = {}
+        self.registry = Registry(rng)
+        self.authenticator = Authenticator(
+            config, self.registry, self._events.append, signing_seed=signing_seed, rng=rng
+        )
+        self._delivery = Delivery(self._events.append, window=config.window)
+
+    # --- from sessions ------------------------------------------------------------------------------------------------
+
+    def link_requested(self, session: PlatformSession, agent_id: str, request: Request, now: Instant) -> None:
+        """A session's agent opens its link: it replaces an older one (PLAT-6). Raises ApiError 401 or 403."""
+        agent, key_id = self.authenticator.linking_agent(request, agent_id, now)
+        presence = agent.presence
+        older = presence.session
+        presence.epoch += 1
+        presence.session = session
+        session.agent, session.key_id, session.epoch = agent, key_id, presence.epoch
+        if older is not None:
+            self._delivery.end(agent_id)
+            self._offline(agent, presence.epoch - 1, "replaced by a newer connection")
+            older.close(4409, "replaced by a newer connection", now)
+            self.attend(older.conn)
+
+    def link_ended(self, agent: Agent, epoch: int, reason: str, now: Instant) -> None:
+        """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
+        if agent.presence.epoch == epoch and agent.presence.session is not None:
+            agent.presence.session = None
+            self._delivery.end(agent.agent_id)
+            self._offline(agent, epoch, reason)
+
+    def _offline(self, agent: Agent, epoch: int, reason: str) -> None:
+        agent.presence.status = "offline"
+        agent.presence.online = False
+        self._events.append(AgentOffline(agent.agent_id, epoch, reason))
+
+    def message_received(self, session: PlatformSession, envelope: Envelope, now: Instant) -> None:
+        """An agent said something over its live link. Raises RemoteProtocolError for bad data (MSG-5)."""
+        agent = session.agent
+        assert agent is not None
+        agent.presence.last_seen = now.wall
+        match envelope.type:
+            case "response":
+                response = decode_data(envelope.data, response_decoder)
+                self._delivery.answer(agent.tenant_id, agent.agent_id, response, now)
+            case "heartbeat":
+                self._heartbeat(session, agent, decode_data(envelope.data, heartbeat_decoder), now)
+            case "status":
+                self._status(agent, decode_data(envelope.data, status_decoder))
+            case "message":
+                self._events.append(MessageReceived(envelope.id, envelope.data, agent.agent_id))
+            case _:
+                self._events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
+
+    def _heartbeat(self, session: PlatformSession, agent: Agent, data: HeartbeatData, now: Instant) -> None:
+        if data.agent_id != agent.agent_id:
+            raise RemoteProtocolError(1008, "expected the agent_id of this link's agent in a heartbeat", "HB-2")
+        presence = agent.presence
+        presence.status = data.status
+        presence.cpu_usage, presence.memory_usage = data.cpu_usage, data.memory_usage
+        came_online = not presence.online
+        if came_online:
+            presence.online = True
+            self._events.append(AgentOnline(agent.agent_id, session.epoch))
+        self._events.append(HeartbeatReceived(agent.agent_id, data))
+        if came_online:
+            self._delivery.begin(agent.agent_id, session.deliver, now)
+
+    def _status(self, agent: Agent, data: StatusData) -> None:
+        agent.presence.status = data.status
+        if data.status == "offline":
+            self._delivery.end(agent.agent_id)  # it drains: what it has not answered is for its next link
+        self._events.append(StatusReceived(agent.agent_id, data.status, data.current_task, data.progress))
+
+    def violated(self, error: RemoteProtocolError) -> None:
+        """An agent broke a clause in a way that does not cost its link (MSG-5)."""
+        self._events.append(PeerViolation(error.reason, error.clause))
+
+    def attend(self, conn: int) -> None:
+        """Have the driver drain the connection `conn`."""
+        self._attend[conn] = None
+
+    # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
+
+    def principal(self, request: Request, now: Instant) -> Principal:
+        """Who makes a request (PLAT-1). Raises ApiError 401."""
+        return self.authenticator.principal(request, now)
+
+    def revoke_key(self, tenant_id: str, key_id: str, now: Instant) -> None:
+        """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""
+        key = self.registry.key(tenant_id, key_id)
+        key.revoked = True
+        session = self.registry.agent(tenant_id, key.agent_id).presence.session
+        if session is not None and session.key_id == key_id:
+            session.close(4403, "the key was revoked", now)
+            self.attend(session.conn)
+
+    def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
+        """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404."""
+        agent = self.registry.agent(tenant_id, agent_id)
+        agent.presence.last_seen = now.wall
+        self._status(agent, StatusData(status))
+        return agent
+
+    def send_command(
+        self,
+        tenant_id: str,
+        agent_id: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        expires_in_s: float | None = None,
+        command_id: str | None = None,
+        now: Instant,
+    ) -> Command:
+        """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 400, 404, 409 or 429."""
+        agent = self.registry.agent(tenant_id, agent_id)
+        expires_in_s = self.config.command_expires_in if expires_in_s is None else expires_in_s
+        if not (math.isfinite(expires_in_s) and expires_in_s > 0):
+            raise ApiError(400, "invalid_body", "expected expires_in to be a number of seconds above 0")
+        try:
+            data = CommandData(command, encode_object({} if args is None else args, "args"), timeout_s)
+            data = decode_command(msgspec.Raw(msgspec.json.encode(data)))
+            if command_id is not None:
+                check_id("command_id", command_id)
+        except RemoteProtocolError as error:
+            raise ApiError(400, "invalid_body", error.reason) from None
+        except ConfigError as error:
+            raise ApiError(400, "invalid_body", str(error)) from None
+        return self._delivery.accept(
+            Command(
+                tenant_id=tenant_id,
+                agent_id=agent.agent_id,
+                command_id=command_id or new_id("command", self.rng),
+                data=data,
+                accepted_at=now.wall,
+                expires_at=now.mono + expires_in_s,
+            ),
+            now,
+        )
+
+    def command(self, tenant_id: str, command_id: str) -> Command:
+        """A command's state and response (PLAT-4). Raises ApiError 404."""
+        return self._delivery.command(tenant_id, command_id)
+
+    def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any], now: Instant) -> str:
+        """Send an application message to an agent that is online. Raises ApiError 404, or 409 if it is not."""
+        agent = self.registry.agent(tenant_id, agent_id)
+        session = agent.presence.session
+        if session is None or not agent.presence.online:
+            raise ApiError(409, "agent_offline", "the agent is not online; messages are not kept")
+        message_id = new_id("message", self.rng)
+        session.deliver(encode("message", message_id, encode_object(data, "data"), now.wall))
+        return message_id
+
+    # --- time and outputs ---------------------------------------------------------------------------------------------
+
+    def handle_timer(self, now: Instant) -> None:
+        """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
+        self._delivery.handle_timer(now)
+
+    def deadline(self) -> float | None:
+        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
+        return self._delivery.deadline
+
+    def next_output(self) -> Attend | HubEvent | None:
+        """The next output; call until None after every call of the hub or of any of its sessions."""
+        if self._events:
+            return self._events.popleft()
+        if self._attend:
+            return Attend(self._attend.popitem()[0])
+        return None

@@ -1,0 +1,177 @@
+"""The platform's façade for one accepted connection: bytes and time in, effects out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from artcafe_proto.effects import (
+    AcceptUpgrade,
+    SendClose,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendResponse,
+    SendText,
+    SendUpgrade,
+    Write,
+)
+from artcafe_proto.errors import RemoteProtocolError
+from artcafe_proto.exchanges import Response
+from artcafe_proto.hub.session import PlatformSession, SessionState, SessionTimer
+from artcafe_proto.instants import format_http_date
+from artcafe_proto.wires.http_server import Phase, ServerWire
+from artcafe_proto.wires.inputs import (
+    CloseReceived,
+    Ended,
+    Failed,
+    PingReceived,
+    PongReceived,
+    RequestReceived,
+    ResponseReceived,
+    TextReceived,
+    Upgraded,
+)
+
+if TYPE_CHECKING:
+    from artcafe_proto.effects import MachineEffect
+    from artcafe_proto.events import Event
+    from artcafe_proto.hub.hub import PlatformHub
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.wires.inputs import Input
+
+_RUSHED: Final = frozenset({Phase.HEAD, Phase.BODY})
+
+
+class PlatformProtocol(PlatformSession):
+    """One accepted connection over a byte stream.
+
+    - World → core: `data_received`, `eof_received`, `disconnected`, `writing_paused`, `writing_resumed`,
+      `handle_timer`. They never raise on anything a peer or a network can cause. (The other inputs of
+      `PlatformSession` are for transports that frame messages by themselves.)
+    - Owner → core: `respond` to a `RequestArrived`, `drop`.
+    - Core → world: `next_output`, to be called until None after every call of this object, of its hub, and for every
+      `Attend` of the hub; and `deadline`.
+    """
+
+    def __init__(self, hub: PlatformHub, *, conn: int, now: Instant) -> None:
+        """`conn` is the owner's number for the connection, unique on the platform."""
+        super().__init__(hub, conn)
+        self._wire = ServerWire(rng=hub.rng, max_message_size=hub.config.max_message_size)
+        self._exchange = 0
+        self._now = now
+        self._phase = Phase.IDLE
+        self._chunks: list[bytes] = []
+        self._watch_phase(now.mono)
+
+    # --- world → core -------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes, now: Instant) -> None:
+        """Bytes came in."""
+        self._now = now
+        self.bytes_received(now)
+        self._read(data, now)
+
+    def eof_received(self, now: Instant) -> None:
+        """The peer has ended its side; nothing more will come in."""
+        self._now = now
+        for received in self._wire.receive_eof():
+            self._take(received, now)
+
+    def respond(self, exchange: int, response: Response, now: Instant) -> bool:
+        """Answer a `RequestArrived`, and read on with what came behind it. False if the connection has ended."""
+        self._now = now
+        if exchange != self._exchange or not super().respond(exchange, response, now):
+            return False
+        self._encode_sends()  # the wire takes the next request only after it
+        self._read(b"", now)
+        return True
+
+    def _read(self, data: bytes, now: Instant) -> None:
+        """Take what came; an answer given at once makes room for the request behind it."""
+        received = self._wire.receive(data)
+        while received:
+            for item in received:
+                self._take(item, now)
+            self._encode_sends()
+            received = self._wire.receive(b"")
+        self._watch_phase(now.mono)
+
+    def _take(self, received: Input, now: Instant) -> None:
+        match received:
+            case TextReceived():
+                self.text_received(received.payload, now)
+            case RequestReceived():
+                self._exchange += 1
+                self.request_received(self._exchange, received.request, now, upgrade=received.upgrade)
+            case PingReceived():
+                self.ping_received(received.payload)
+            case PongReceived():
+                self.pong_received(received.payload, now)
+            case CloseReceived():
+                self.close_received(received.code, received.reason, now)
+            case Failed():
+                self._refuse(received.error)
+                self.peer_failed(received.error, now)
+            case Ended() if self._wire.phase is not Phase.ANSWERING:  # an answer that is due can still be written
+                self.peer_ended(now)
+            case Ended():
+                pass
+            case ResponseReceived() | Upgraded():
+                raise AssertionError("a server's wire receives no responses")
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        if self.state is SessionState.HTTP:
+            self._chunks.append(self._wire.refuse(error))
+
+    def _watch_phase(self, mono: float) -> None:
+        """Requests have deadlines of their own: one for the whole of a head, one for a body, one between (PLAT-8)."""
+        phase = self._wire.phase
+        if phase is self._phase and self._timers.get(SessionTimer.REQUEST) is not None:
+            return
+        self._phase = phase
+        if self.state is not SessionState.HTTP or phase is Phase.ANSWERING:
+            self._timers.cancel(SessionTimer.REQUEST)
+            return
+        config = self._hub.config
+        allowed_s = {Phase.HEAD: config.head_timeout, Phase.BODY: config.body_timeout}.get(phase, config.idle_timeout)
+        self._timers.set(SessionTimer.REQUEST, mono + allowed_s)
+
+    def _request_timed_out(self, now: Instant) -> None:
+        if self._wire.phase in _RUSHED:
+            self._refuse(RemoteProtocolError(408, "the request did not come in time", "PLAT-8"))
+        super()._request_timed_out(now)
+
+    # --- core → world -------------------------------------------------------------------------------------------------
+
+    def next_output(self) -> MachineEffect | Event | None:
+        """The next effect or event: events, then what is asked, then one `Write`, then a disconnect."""
+        outputs = self._outputs
+        self._encode_sends()
+        for queue in (outputs.events, outputs.asks):
+            if queue:
+                return queue.popleft()
+        if self._chunks:
+            data, self._chunks = b"".join(self._chunks), []
+            return Write(self.conn, data)
+        return outputs.disconnects.popleft() if outputs.disconnects else None
+
+    def _encode_sends(self) -> None:
+        while self._outputs.sends:
+            send = self._outputs.sends.popleft()
+            match send:
+                case SendText() | SendPing() | SendPong() | SendClose():
+                    assert self._wire.websocket is not None, "a link is up only after its upgrade"
+                    self._chunks.append(self._wire.websocket.writer.write(send))
+                case SendResponse():
+                    self._encode_response(send.response)
+                case AcceptUpgrade():
+                    self._chunks.append(self._wire.accept_upgrade())
+                case SendRequest() | SendUpgrade():
+                    raise AssertionError("a platform sends no requests")
+
+    def _encode_response(self, response: Response) -> None:
+        headers = (*response.headers, ("date", format_http_date(self._now.wall)))
+        dated = Response(status=response.status, headers=headers, body=response.body)
+        self._chunks.append(self._wire.respond(dated))
+        if not self._wire.reusable:
+            self.drop("the last answer was given", self._now)

@@ -1,0 +1,160 @@
+"""Agents and keys: who may connect (PLAT-2, PLAT-3)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from artcafe_proto.config import check_id
+from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError
+from artcafe_proto.instants import format_timestamp
+from artcafe_proto.limits import MAX_AGENTS, MAX_KEYS_PER_AGENT
+from artcafe_proto.policies.public_keys import PublicKey
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.hub.session import PlatformSession
+    from artcafe_proto.messages import AgentStatus
+
+
+class Key(msgspec.Struct, gc=False):
+    """A public key of an agent. A revoked one stays, so that its tokens can be told (TOK-6)."""
+
+    key_id: str
+    agent_id: str
+    public_key: PublicKey
+    name: str
+    revoked: bool = False
+
+
+class Presence(msgspec.Struct):
+    """What is known of an agent's link (HB-3, PLAT-6). `epoch` counts its links and fences their ends."""
+
+    epoch: int = 0
+    session: PlatformSession | None = None
+    online: bool = False
+    """From the first heartbeat of a link to its end."""
+    status: AgentStatus = "offline"
+    last_seen: float | None = None
+    cpu_usage: float = 0.0
+    memory_usage: float = 0.0
+
+
+class Agent(msgspec.Struct):
+    """A registered agent."""
+
+    tenant_id: str
+    agent_id: str
+    name: str
+    capabilities: tuple[str, ...]
+    metadata: dict[str, Any]
+    created_at: float
+    keys: dict[str, Key] = {}
+    presence: Presence = msgspec.field(default_factory=Presence)
+
+    def public(self) -> dict[str, Any]:
+        """The agent object of the HTTP interface (PLAT-3)."""
+        presence = self.presence
+        return {
+            "agent_id": self.agent_id,
+            "tenant_id": self.tenant_id,
+            "name": self.name,
+            "capabilities": self.capabilities,
+            "metadata": self.metadata,
+            "created_at": format_timestamp(self.created_at),
+            "status": presence.status,
+            "last_seen": None if presence.last_seen is None else format_timestamp(presence.last_seen),
+            "metrics": {"cpu_usage": presence.cpu_usage, "memory_usage": presence.memory_usage},
+        }
+
+
+class Registry:
+    """All tenants, agents and keys. Agent ids are unique on the platform: a challenge names no tenant (AUTH-1)."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._tenants: dict[bytes, str] = {}
+        self._agents: dict[str, Agent] = {}
+        self._keys: dict[str, Key] = {}
+
+    # --- tenants ------------------------------------------------------------------------------------------------------
+
+    def add_tenant(self, tenant_id: str, token: str) -> None:
+        """Let `token` speak for a tenant (PLAT-1); only its hash is kept."""
+        check_id("tenant_id", tenant_id)
+        if len(token) < 16:
+            raise ConfigError("a tenant token must have at least 16 characters: it is a password")
+        self._tenants[sha256(token.encode()).digest()] = tenant_id
+
+    def tenant_of(self, token: str) -> str | None:
+        """The tenant a token speaks for."""
+        return self._tenants.get(sha256(token.encode()).digest())
+
+    # --- agents -------------------------------------------------------------------------------------------------------
+
+    def create_agent(
+        self,
+        tenant_id: str,
+        *,
+        agent_id: str | None,
+        name: str,
+        capabilities: tuple[str, ...],
+        metadata: dict[str, Any],
+        wall: float,
+    ) -> Agent:
+        """Register an agent. Raises ApiError: 400 for an unusable id, 409 for one that is taken, 507 when full."""
+        agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else agent_id
+        try:
+            check_id("agent_id", agent_id)
+        except ConfigError as error:
+            raise ApiError(400, "invalid_agent_id", str(error)) from None
+        if agent_id in self._agents:
+            raise ApiError(409, "agent_exists", "this agent_id is already registered")
+        if len(self._agents) >= MAX_AGENTS:
+            raise ApiError(507, "too_many_agents", f"the platform holds at most {MAX_AGENTS} agents")
+        agent = Agent(tenant_id, agent_id, name or agent_id, capabilities, metadata, wall)
+        self._agents[agent_id] = agent
+        return agent
+
+    def find(self, agent_id: str) -> Agent | None:
+        """The agent of this id, of whichever tenant."""
+        return self._agents.get(agent_id)
+
+    def agent(self, tenant_id: str, agent_id: str) -> Agent:
+        """A tenant's agent. Raises ApiError 404, also for another tenant's."""
+        agent = self._agents.get(agent_id)
+        if agent is None or agent.tenant_id != tenant_id:
+            raise ApiError(404, "agent_not_found", "no such agent")
+        return agent
+
+    def agents(self, tenant_id: str) -> list[Agent]:
+        """A tenant's agents, in order of registration."""
+        return [agent for agent in self._agents.values() if agent.tenant_id == tenant_id]
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str) -> Key:
+        """Register a public key line. Raises ApiError: 400 for an unusable key, 404, 409 for one that is known."""
+        agent = self.agent(tenant_id, agent_id)
+        try:
+            parsed = PublicKey.parse(public_key)
+        except KeyRefusedError as error:
+            raise ApiError(400, "invalid_key", str(error)) from None
+        active = [key for key in agent.keys.values() if not key.revoked]
+        if any(key.public_key.fingerprint == parsed.fingerprint for key in active):
+            raise ApiError(409, "key_exists", "this agent already has this key")
+        if len(agent.keys) >= MAX_KEYS_PER_AGENT:
+            raise ApiError(409, "too_many_keys", f"an agent has at most {MAX_KEYS_PER_AGENT} keys")
+        key = Key(f"key-{self._rng.getrandbits(128):032x}", agent_id, parsed, name)
+        agent.keys[key.key_id] = self._keys[key.key_id] = key
+        return key
+
+    def key(self, tenant_id: str, key_id: str) -> Key:
+        """A tenant's key. Raises ApiError 404, also for another tenant's."""
+        key = self._keys.get(key_id)
+        if key is None or self._agents[key.agent_id].tenant_id != tenant_id:
+            raise ApiError(404, "key_not_found", "no such key")
+        return key

@@ -1,0 +1,336 @@
+"""One accepted connection of a platform: requests, then perhaps a link; messages and time, no bytes.
+
+A session answers what belongs to an agent's way online by itself (challenge, verify, the opening handshake). Any other
+request becomes the event `RequestArrived`, which the owner answers with `respond`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from artcafe_proto.config import API_PREFIX
+from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendResponse
+from artcafe_proto.errors import ApiError, RemoteProtocolError
+from artcafe_proto.events import RequestArrived
+from artcafe_proto.hub.answers import error_answer
+from artcafe_proto.limits import OFFLINE_AFTER_S
+from artcafe_proto.links import LinkEnd
+from artcafe_proto.messages import decode_envelope
+from artcafe_proto.outputs import Outputs
+from artcafe_proto.policies.liveness import Verdict
+from artcafe_proto.regions import Region
+from artcafe_proto.timers import Timers
+
+if TYPE_CHECKING:
+    from artcafe_proto.effects import MachineEffect
+    from artcafe_proto.events import Event
+    from artcafe_proto.exchanges import Headers, Request, Response
+    from artcafe_proto.hub.hub import PlatformHub
+    from artcafe_proto.hub.registry import Agent
+    from artcafe_proto.instants import Instant
+
+
+class SessionState(Enum):
+    """The life of an accepted connection."""
+
+    HTTP = "http"
+    UP = "up"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class SessionInput(Enum):
+    """What moves a session."""
+
+    UPGRADED = "upgraded"
+    CLOSE = "close"
+    ENDED = "ended"
+
+
+SESSION_TRANSITIONS: Final[dict[tuple[SessionState, SessionInput], SessionState]] = {
+    (SessionState.HTTP, SessionInput.UPGRADED): SessionState.UP,
+    (SessionState.HTTP, SessionInput.ENDED): SessionState.CLOSED,
+    (SessionState.UP, SessionInput.CLOSE): SessionState.CLOSING,
+    (SessionState.UP, SessionInput.ENDED): SessionState.CLOSED,
+    (SessionState.CLOSING, SessionInput.ENDED): SessionState.CLOSED,
+}
+
+
+class SessionTimer(IntEnum):
+    """What a session waits for."""
+
+    PING = 1
+    STALL = 2
+    CLOSE = 3
+    REQUEST = 4
+
+
+_CHALLENGE = f"{API_PREFIX}/auth/challenge"
+_VERIFY = f"{API_PREFIX}/auth/verify"
+_LINK = f"{API_PREFIX}/ws/agent/"
+
+
+class PlatformSession:
+    """One accepted connection; `conn` is its owner's number for it, unique on the platform."""
+
+    def __init__(self, hub: PlatformHub, conn: int) -> None:
+        self.conn = conn
+        self._hub = hub
+        self._outputs = Outputs()
+        self._timers: Timers[SessionTimer] = Timers()
+        self._region = Region(SessionState.HTTP, SESSION_TRANSITIONS)
+        self._link: LinkEnd | None = None
+        self._reading_paused = False
+        # What the hub knows this link by, once it has one (PLAT-6):
+        self.agent: Agent | None = None
+        self.key_id = ""
+        self.epoch = 0
+
+    @property
+    def state(self) -> SessionState:
+        """Where the connection stands."""
+        return self._region.state
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is over, but for what is still to be drained."""
+        return self.state is SessionState.CLOSED
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def request_received(self, exchange: int, request: Request, now: Instant, *, upgrade: bool) -> None:
+        """A request came; `upgrade` if it is a sound WebSocket opening handshake."""
+        if self.state is not SessionState.HTTP:
+            return
+        path = request.target.partition("?")[0]
+        try:
+            if upgrade or path.startswith(_LINK):
+                self._open_link(exchange, path, request, now, upgrade=upgrade)
+            elif path in (_CHALLENGE, _VERIFY):
+                if request.method != "POST":
+                    raise ApiError(405, "method_not_allowed", "expected POST")
+                authenticator = self._hub.authenticator
+                answer = authenticator.challenge if path == _CHALLENGE else authenticator.verify
+                self._answer(exchange, answer(request, now))
+            else:
+                self._outputs.events.append(RequestArrived(exchange, request))
+        except ApiError as error:
+            self._answer(exchange, error_answer(error, _extra_headers(error)))
+
+    def respond(self, exchange: int, response: Response, now: Instant) -> bool:
+        """Answer a `RequestArrived`. False if the connection has ended meanwhile."""
+        if self.state is not SessionState.HTTP:
+            return False
+        self._answer(exchange, response)
+        return True
+
+    def _answer(self, exchange: int, response: Response) -> None:
+        self._outputs.sends.append(SendResponse(self.conn, exchange, response))
+
+    def _open_link(self, exchange: int, path: str, request: Request, now: Instant, *, upgrade: bool) -> None:
+        if not path.startswith(_LINK):
+            raise ApiError(404, "not_found", "there is no WebSocket at this address")
+        if not upgrade:
+            raise ApiError(426, "upgrade_required", "expected a WebSocket opening handshake (RFC 6455)")
+        if request.header("origin") is not None:
+            raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
+        self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
+        self._region.fire(SessionInput.UPGRADED)
+        self._link = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
+        self._outputs.sends.append(AcceptUpgrade(self.conn, exchange))
+        self._settle()
+
+    # --- the link -----------------------------------------------------------------------------------------------------
+
+    def text_received(self, payload: bytes, now: Instant) -> None:
+        """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
+        link = self._live_link()
+        if link is None:
+            return
+        try:
+            self._hub.message_received(self, decode_envelope(payload), now)
+        except RemoteProtocolError as error:
+            self._hub.violated(error)
+            if not link.is_good(good=False):
+                self.close(1008, f"more than {self._hub.config.max_bad_messages} bad messages in a row", now)
+        else:
+            link.is_good(good=True)
+
+    def bytes_received(self, now: Instant) -> None:
+        """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""
+        if self._link is not None:
+            self._link.liveness.received(now.mono)
+
+    def ping_received(self, payload: bytes) -> None:
+        """A ping."""
+        link = self._live_link()
+        if link is not None:
+            link.pong(payload)
+
+    def pong_received(self, payload: bytes, now: Instant) -> None:
+        """A pong."""
+        link = self._live_link()
+        if link is not None:
+            link.liveness.pong(payload, now.mono)
+
+    def close_received(self, code: int, reason: str, now: Instant) -> None:
+        """A close frame; `code` is 1005 where it named none."""
+        link = self._link
+        if link is None or self.state is SessionState.CLOSED:
+            return
+        if self.state is SessionState.UP:
+            link.close(code, "")
+        self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
+        self._end(f"the agent closed the link with {code}", now)
+
+    def deliver(self, payload: bytes) -> None:
+        """From the hub: send a message over the live link, and have the connection drained."""
+        link = self._live_link()
+        if link is not None:
+            link.send(payload)
+            self._hub.attend(self.conn)
+
+    def close(self, code: int, reason: str, now: Instant) -> None:
+        """Begin the closing handshake; from now on the agent is offline."""
+        link = self._live_link()
+        if link is not None:
+            link.close(code, reason)
+            self._region.fire(SessionInput.CLOSE)
+            self._timers.clear()
+            self._timers.set(SessionTimer.CLOSE, now.mono + self._hub.config.close_timeout)
+            self._leave(f"closed with {code}: {reason}", now)
+
+    # --- the connection -----------------------------------------------------------------------------------------------
+
+    def disconnected(self, reason: str, now: Instant) -> None:
+        """The connection has ended, by the peer or by the network. `reason` is for people."""
+        if self.state is not SessionState.CLOSED:
+            self._end(f"the connection ended: {reason}", now)
+
+    def peer_ended(self, now: Instant) -> None:
+        """The peer has ended its side: nothing more will come, so this side ends too, after what was written."""
+        self.drop("the peer closed it", now)
+
+    def peer_failed(self, error: RemoteProtocolError, now: Instant) -> None:
+        """The peer broke the framing: nothing more can be read from it. HTTP errors are answered by the façade."""
+        if self.state is SessionState.CLOSED:
+            return
+        link = self._live_link()
+        if link is not None:
+            link.close(error.code, error.reason)
+        self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
+        self._end(error.reason, now)
+
+    def drop(self, reason: str, now: Instant) -> None:
+        """End the connection from this side, after what was written: for an owner that is shutting down."""
+        if self.state is not SessionState.CLOSED:
+            link = self._live_link()
+            if link is not None:
+                link.close(1001, reason)
+            self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
+            self._end(reason, now)
+
+    def writing_paused(self, now: Instant) -> None:
+        """The transport's buffer is at its high-water mark: before a link, no further request is read (PLAT-8)."""
+        if self._link is not None:
+            self._link.pause_writing(now.mono)
+            self._settle()
+        elif self.state is SessionState.HTTP:
+            self._reading_paused = True
+            self._outputs.asks.append(PauseReading(self.conn))
+
+    def writing_resumed(self, now: Instant) -> None:
+        """The transport's buffer takes more."""
+        if self._reading_paused:
+            self._reading_paused = False
+            self._outputs.asks.append(ResumeReading(self.conn))
+        if self._link is not None:
+            self._link.resume_writing(now.mono)
+            self._settle()
+
+    # --- time and outputs ---------------------------------------------------------------------------------------------
+
+    def handle_timer(self, now: Instant) -> None:
+        """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
+        while (due := self._timers.pop_due(now.mono)) is not None:
+            reason, _ = due
+            match reason:
+                case SessionTimer.PING:
+                    self._check_liveness(now)
+                case SessionTimer.STALL:
+                    self._abort("writing stalled", now)
+                case SessionTimer.CLOSE:
+                    self._abort("the closing handshake was not answered", now)
+                case SessionTimer.REQUEST:
+                    self._request_timed_out(now)
+            self._settle()
+
+    def _abort(self, reason: str, now: Instant) -> None:
+        self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
+        self._end(reason, now)
+
+    def _request_timed_out(self, now: Instant) -> None:
+        self.drop("no request came in time", now)
+
+    def _check_liveness(self, now: Instant) -> None:
+        link = self._link
+        if link is None:
+            return
+        verdict = link.liveness.verdict(now.mono)
+        if verdict is Verdict.LOST or link.liveness.silent_s(now.mono) >= OFFLINE_AFTER_S:
+            self.close(4408, "nothing was received for too long", now)
+        elif verdict is Verdict.PING:
+            link.ping(now.mono)
+
+    def next_output(self) -> MachineEffect | Event | None:
+        """The next output; call until None after every input, and drain the hub too."""
+        return self._outputs.next()
+
+    def deadline(self) -> float | None:
+        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
+        earliest = self._timers.next()
+        return None if earliest is None else earliest[0]
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _live_link(self) -> LinkEnd | None:
+        return self._link if self.state is SessionState.UP else None
+
+    def _settle(self) -> None:
+        link = self._live_link()
+        if link is None:
+            return
+        for reason, deadline in (
+            (SessionTimer.PING, link.liveness.deadline),
+            (SessionTimer.STALL, link.stall_deadline),
+        ):
+            if deadline is None:
+                self._timers.cancel(reason)
+            else:
+                self._timers.set(reason, deadline)
+
+    def _end(self, reason: str, now: Instant) -> None:
+        was_up = self.state is SessionState.UP
+        self._region.fire(SessionInput.ENDED)
+        self._timers.clear()
+        if was_up:
+            self._leave(reason, now)
+
+    def _leave(self, reason: str, now: Instant) -> None:
+        if self.agent is not None:
+            self._hub.link_ended(self.agent, self.epoch, reason, now)
+
+
+def _extra_headers(error: ApiError) -> Headers:
+    """What RFC 9110 wants beside some statuses."""
+    match error.status:
+        case 401:
+            return (("www-authenticate", "Bearer"),)
+        case 405:
+            return (("allow", "POST"),)
+        case 426:
+            return (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
+        case _:
+            return ()

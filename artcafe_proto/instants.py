@@ -1,0 +1,44 @@
+"""Time as the core knows it: an argument."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import NamedTuple
+
+
+class Instant(NamedTuple):
+    """A moment on both clocks, in seconds. The core never reads a clock: every input brings its `Instant`."""
+
+    mono: float
+    """Monotonic time, counting suspended time where the system has such a clock (CLOCK_BOOTTIME)."""
+    wall: float
+    """POSIX time: for timestamps on the wire, and for the life of a token that names neither Date nor iat (TOK-1)."""
+
+
+def format_timestamp(wall: float) -> str:
+    """UTC with milliseconds and `Z`, as every written timestamp (MSG-2): `2026-05-01T12:34:56.789Z`."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def parse_timestamp(text: str) -> float | None:
+    """POSIX seconds of an ISO 8601 timestamp: `Z`, an offset, or naive and taken as UTC; None if unreadable (MSG-2)."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_http_date(text: str) -> float | None:
+    """POSIX seconds of an HTTP date (RFC 9110 section 5.6.7); None if unreadable."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def format_http_date(wall: float) -> str:
+    """The Date field for `wall` (RFC 9110 section 5.6.7)."""
+    return format_datetime(datetime.fromtimestamp(wall, UTC), usegmt=True)

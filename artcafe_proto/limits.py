@@ -1,0 +1,97 @@
+"""Every limit that is not a setting: a name, a unit and a reason each. Nothing in the core grows without one.
+
+Limits that users may change are fields of `AgentConfig` and `PlatformConfig`; their defaults stand there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- messages (MSG) ---------------------------------------------------------------------------------------------------
+MAX_ID_CHARS: Final = 128
+"""MSG-3: ids are 1 to 128 characters, so that ledgers stay small whatever a peer invents."""
+MAX_JSON_DEPTH: Final = 64
+"""MSG-6: deeper nesting is a decode error long before any recursive decoder is in danger."""
+
+# --- HTTP (AUTH-7, PLAT-8) --------------------------------------------------------------------------------------------
+MAX_HTTP_HEAD_BYTES: Final = 64 * 1024
+"""Start line and headers of one request or response; four times the largest common server default."""
+MAX_HTTP_BODY_BYTES: Final = 64 * 1024
+"""AUTH-7, PLAT-8: no body of this API comes near; a larger one is an error or an attack."""
+MAX_INFORMATIONAL_RESPONSES: Final = 8
+"""1xx responses tolerated before the final one, so that a peer cannot keep an exchange busy for nothing."""
+MAX_RETRY_AFTER_S: Final = 3600.0
+"""LINK-3: a platform may ask for at most an hour."""
+
+# --- authentication (AUTH, TOK) ---------------------------------------------------------------------------------------
+MIN_CHALLENGE_CHARS: Final = 16
+MAX_CHALLENGE_CHARS: Final = 1024
+"""AUTH-2: long enough to be random, short enough not to be a document."""
+CHALLENGE_LIFE_S: Final = 300.0
+"""AUTH-8: time for a person to touch a hardware key."""
+MAX_CONSUMED_CHALLENGES: Final = 100_000
+"""AUTH-8: consumed challenges remembered until they expire; beyond it verify answers 503 rather than forget one."""
+MAX_TOKEN_BYTES: Final = 16 * 1024
+"""TOK-1, TOK-5: capped before anything is decoded."""
+MAX_TOKEN_LIFE_S: Final = 10 * 365.25 * 86400.0
+"""TOK-1: a longer life is absurd and read as unknown."""
+RENEW_LEAD_S: Final = 300.0
+"""TOK-2: a token is renewed when this much of its life is left, the guide's five minutes …"""
+RENEW_LEAD_FRACTION: Final = 0.2
+"""TOK-2: … or this part of it, if that is shorter: a token of 15 min is not renewed after 10."""
+MAX_PUBLIC_KEY_BYTES: Final = 16 * 1024
+"""A 16384-bit RSA public key line has under 3 KiB."""
+MAX_PRIVATE_KEY_BYTES: Final = 64 * 1024
+"""AUTH-5: a 16384-bit RSA private key file has under 13 KiB."""
+MIN_RSA_BITS: Final = 2048
+"""AUTH-5."""
+MAX_RSA_BITS: Final = 16384
+"""Verifying with a larger modulus costs a platform milliseconds a try."""
+MAX_RSA_EXPONENT_BITS: Final = 64
+"""OpenSSL's own bound for large moduli; with a longer public exponent verifying costs as much as signing."""
+
+# --- links (LINK) -----------------------------------------------------------------------------------------------------
+MAX_BACKOFF_S: Final = 120.0
+"""LINK-3: two minutes, the guide's cap."""
+REPLACED_BACKOFF_S: Final = 10.0
+MAX_REPLACED_BACKOFF_S: Final = 3600.0
+"""LINK-6: two processes with one agent id must not fight every second."""
+REPLACED_RESET_S: Final = 600.0
+"""LINK-6: a link that lived this long and ended otherwise shows that the other process is gone."""
+LATE_TIMER_S: Final = 1.0
+"""LINK-7: a later timer says that this process was held up, so it proves nothing about the peer."""
+CLOCK_DRIFT_S: Final = 30.0
+"""LINK-7: wall and monotonic clock drifting further apart between two inputs means suspend or a clock change."""
+MAX_UNDRAINED_OUTPUTS: Final = 65_536
+"""Outputs a caller may leave undrained before the next input is refused as misuse."""
+MAX_WAITING_REPLIES: Final = 256
+"""Replies outside the outbox (`overloaded`, `draining`) held while writing is paused, before reading pauses too."""
+
+# --- commands (CMD) ---------------------------------------------------------------------------------------------------
+MAX_COMMAND_TIMEOUT_S: Final = 86_400.0
+"""CMD-4."""
+DEFAULT_COMMAND_TIMEOUT_S: Final = 300.0
+"""CMD-4, the guide's example."""
+MAX_SETTLED_COMMANDS: Final = 10_000
+"""CMD-1: finished command ids remembered, so that a late repeat does not run twice."""
+SETTLED_LIFE_S: Final = 86_400.0
+"""CMD-1: as long as a platform keeps a command (CMD-10)."""
+MAX_STORED_BODIES_BYTES: Final = 16 * 1024 * 1024
+"""CMD-1: finished responses kept for repeats."""
+MAX_WAITING_MESSAGES: Final = 1024
+"""CMD-3: application messages held while the link is down, beside the places reserved for responses."""
+STATUS_INTERVAL_S: Final = 1.0
+"""STAT-2, STAT-4: at most one status message a second, the latest wins."""
+
+# --- the platform (PLAT, CMD-10) --------------------------------------------------------------------------------------
+OFFLINE_AFTER_S: Final = 90.0
+"""HB-3: three missed heartbeats."""
+OVERLOADED_RETRY_S: Final = 1.0
+"""CMD-10: a command refused as `overloaded` goes out again no sooner."""
+MAX_PENDING_COMMANDS: Final = 10_000
+"""Unanswered commands kept for one agent; more are refused with 429."""
+MAX_FINISHED_COMMANDS: Final = 100_000
+"""Finished commands kept for look-ups; the oldest go first."""
+MAX_AGENTS: Final = 1_000_000
+MAX_KEYS_PER_AGENT: Final = 16
+"""AUTH-8: verify tries each of them, so there must be few."""

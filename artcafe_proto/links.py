@@ -1,0 +1,91 @@
+"""One end of a link that is up: what both roles do the same way, whatever the messages mean."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from artcafe_proto.effects import PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
+from artcafe_proto.limits import MAX_WAITING_REPLIES
+from artcafe_proto.policies.liveness import Liveness
+
+if TYPE_CHECKING:
+    from artcafe_proto.config import LinkSettings
+    from artcafe_proto.outputs import Outputs
+
+
+class LinkEnd:
+    """Sending with backpressure, pings and pongs, and the count of bad messages. It lives as long as its link."""
+
+    def __init__(self, conn: int, settings: LinkSettings, outputs: Outputs, mono: float) -> None:
+        self.conn = conn
+        self.up_at = mono
+        self.writable = True
+        self.stalled_at: float | None = None
+        """When writing was paused (LINK-8)."""
+        self.liveness = Liveness(mono, interval_s=settings.ping_interval, timeout_s=settings.ping_timeout)
+        self._settings = settings
+        self._outputs = outputs
+        self._bad_in_a_row = 0
+        self._owed_pong: bytes | None = None
+        self._replies: deque[bytes] = deque()
+
+    @property
+    def stall_deadline(self) -> float | None:
+        """When a paused write has stalled for too long (LINK-8)."""
+        return None if self.stalled_at is None else self.stalled_at + self._settings.write_stall_timeout
+
+    def send(self, payload: bytes) -> None:
+        """Send a message now; for what may wait, ask `writable` first."""
+        self._outputs.sends.append(SendText(self.conn, payload))
+
+    def reply(self, payload: bytes, mono: float) -> None:
+        """Send a message that no outbox keeps. If many wait because the peer does not read, it is not read either."""
+        if self.writable:
+            self.send(payload)
+            return
+        self._replies.append(payload)
+        if len(self._replies) == MAX_WAITING_REPLIES:
+            self.liveness.pause(mono)
+            self._outputs.asks.append(PauseReading(self.conn))
+
+    def ping(self, mono: float) -> None:
+        """Send the next numbered ping (LINK-7)."""
+        self._outputs.sends.append(SendPing(self.conn, self.liveness.ping(mono)))
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping; while writing is paused only the latest is owed (RFC 6455 section 5.5.3)."""
+        if self.writable:
+            self._outputs.sends.append(SendPong(self.conn, payload))
+        else:
+            self._owed_pong = payload
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame; a code that names nothing is answered with none (RFC 6455 section 7.1.5)."""
+        self._outputs.sends.append(SendClose(self.conn, code, reason))
+
+    def pause_writing(self, mono: float) -> None:
+        """The transport is at its high-water mark."""
+        if self.writable:
+            self.writable = False
+            self.stalled_at = mono
+
+    def resume_writing(self, mono: float) -> None:
+        """The transport takes more: what was owed goes out first."""
+        if self.writable:
+            return
+        self.writable = True
+        self.stalled_at = None
+        if self._owed_pong is not None:
+            self.pong(self._owed_pong)
+            self._owed_pong = None
+        if len(self._replies) >= MAX_WAITING_REPLIES:
+            self.liveness.resume(mono)
+            self._outputs.asks.append(ResumeReading(self.conn))
+        while self._replies:
+            self.send(self._replies.popleft())
+
+    def is_good(self, *, good: bool) -> bool:
+        """Count a message as good or bad; False once too many bad ones came in a row (MSG-5)."""
+        self._bad_in_a_row = 0 if good else self._bad_in_a_row + 1
+        return self._bad_in_a_row <= self._settings.max_bad_messages

@@ -1,0 +1,210 @@
+"""The messages of the WebSocket, and their codec (MSG).
+
+One envelope, five types. Decoding is two steps: the envelope, with `data` left as raw JSON, and then the data of the
+types a role understands. So unknown fields and types cost nothing, and a bad `data` still has an id to answer to.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import msgspec
+
+from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.instants import format_timestamp
+from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, MAX_COMMAND_TIMEOUT_S, MAX_ID_CHARS, MAX_JSON_DEPTH
+
+AgentStatus = Literal["online", "offline", "busy", "error"]
+"""STAT-1."""
+
+FinalCode = Literal[
+    "unknown_command",
+    "invalid_arguments",
+    "handler_error",
+    "timeout",
+    "cancelled",
+    "interrupted",
+    "result_too_large",
+    "expired_result",
+    "undeliverable",
+]
+"""CMD-9: codes of a final error response."""
+NOT_STARTED_CODES: Final = frozenset({"overloaded", "draining"})
+"""CMD-9: not final; the platform keeps the command."""
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """One WebSocket message (MSG-1). `data` is the raw JSON of an object; `timestamp` is kept as it came (MSG-2)."""
+
+    type: str
+    id: str
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+    timestamp: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class HeartbeatData(msgspec.Struct, frozen=True, gc=False):
+    """HB-2: percent of all cores, and resident MiB."""
+
+    agent_id: str
+    status: AgentStatus = "online"
+    cpu_usage: float = 0.0
+    memory_usage: float = 0.0
+
+
+class CommandData(msgspec.Struct, frozen=True, gc=False):
+    """`timeout` in seconds from receipt (CMD-4); `args` the raw JSON of an object."""
+
+    command: str
+    args: msgspec.Raw = msgspec.Raw(b"{}")
+    timeout: float | None = None
+
+
+class StatusData(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """STAT-2, STAT-4."""
+
+    status: AgentStatus
+    current_task: str | None = None
+    progress: float | None = None
+    message: str | None = None
+
+
+class SuccessData(msgspec.Struct, frozen=True, gc=False):
+    """A command's result, as raw JSON."""
+
+    command_id: str
+    result: msgspec.Raw
+    status: Literal["success"] = "success"
+
+
+class ErrorData(msgspec.Struct, frozen=True, gc=False):
+    """A command's failure: `code` is a `FinalCode`, `overloaded` or `draining` (CMD-9)."""
+
+    command_id: str
+    reason: str
+    code: str
+    status: Literal["error"] = "error"
+
+
+class ResponseData(msgspec.Struct, frozen=True, gc=False):
+    """Either answer to a command, as the platform reads it."""
+
+    command_id: str
+    status: Literal["success", "error"]
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    reason: str = ""
+    code: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the command is over; otherwise it was not started and is to be kept (CMD-9)."""
+        return self.status == "success" or self.code not in NOT_STARTED_CODES
+
+
+if TYPE_CHECKING:
+    from random import Random
+
+    Data = HeartbeatData | CommandData | StatusData | SuccessData | ErrorData | msgspec.Raw
+
+T = TypeVar("T")
+
+_PREFIXES: Final = {"heartbeat": "hb", "command": "cmd", "status": "status", "message": "msg", "response": "resp"}
+_encoder = msgspec.json.Encoder()
+_envelope_decoder = msgspec.json.Decoder(Envelope)
+
+# A JSON string, closed or cut off by the end of the text: always a match, so that stripping strings stays linear.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def new_id(message_type: str, rng: Random) -> str:
+    """A fresh message id: a prefix for the type and 128 random bits (MSG-3)."""
+    return f"{_PREFIXES[message_type]}-{rng.getrandbits(128):032x}"
+
+
+def encode(message_type: str, message_id: str, data: Data, wall: float) -> bytes:
+    """The UTF-8 JSON of one message, stamped with `wall` (MSG-1, MSG-2)."""
+    fields = {"type": message_type, "id": message_id, "data": data, "timestamp": format_timestamp(wall)}
+    return _encoder.encode(fields)
+
+
+def encode_json(value: object, what: str) -> msgspec.Raw:
+    """`value` as raw JSON. Raises LocalProtocolError naming `what` if it cannot be JSON or nests too deeply (MSG-6)."""
+    try:
+        raw = _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise LocalProtocolError(f"{what} cannot be written as JSON: {error}") from None
+    if is_too_deep(raw):
+        raise LocalProtocolError(f"{what} nests deeper than {MAX_JSON_DEPTH} levels (MSG-6)")
+    return msgspec.Raw(raw)
+
+
+def encode_object(value: object, what: str) -> msgspec.Raw:
+    """Like `encode_json`, for what must be a JSON object (MSG-1)."""
+    raw = encode_json(value, what)
+    if bytes(raw)[:1] != b"{":
+        raise LocalProtocolError(f"{what} must be a JSON object, not {type(value).__name__}")
+    return raw
+
+
+def decode_envelope(payload: bytes) -> Envelope:
+    """The envelope of one TEXT message's UTF-8 bytes. Raises RemoteProtocolError with the reason (MSG-5)."""
+    if is_too_deep(payload):
+        raise RemoteProtocolError(1008, f"expected JSON of at most {MAX_JSON_DEPTH} levels, got more", "MSG-6")
+    try:
+        envelope = _envelope_decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RemoteProtocolError(1008, f"expected a message envelope: {error}", "MSG-1") from None
+    if not 1 <= len(envelope.id) <= MAX_ID_CHARS:
+        got = f"got {len(envelope.id)}"
+        raise RemoteProtocolError(1008, f"expected an id of 1 to {MAX_ID_CHARS} characters, {got}", "MSG-3")
+    if not is_object(envelope.data):
+        raise RemoteProtocolError(1008, "expected data to be a JSON object", "MSG-1")
+    return envelope
+
+
+def decode_data(data: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    """The typed data of an envelope. Raises RemoteProtocolError with the reason (MSG-5)."""
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RemoteProtocolError(1008, f"expected other data: {error}", "MSG-5") from None
+
+
+def decode_command(data: msgspec.Raw) -> CommandData:
+    """The data of a `command`. Raises RemoteProtocolError if it cannot be run (CMD-4, MSG-5)."""
+    command = decode_data(data, _command_decoder)
+    if command.timeout is not None and not 0 < command.timeout <= MAX_COMMAND_TIMEOUT_S:
+        expected = f"expected a timeout above 0 and at most {MAX_COMMAND_TIMEOUT_S:.0f} s"
+        raise RemoteProtocolError(1008, f"{expected}, got {command.timeout}", "CMD-4")
+    if not is_object(command.args):
+        raise RemoteProtocolError(1008, "expected args to be a JSON object", "MSG-1")
+    return command
+
+
+def command_timeout(command: CommandData) -> float:
+    """Seconds a command may take (CMD-4)."""
+    return DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout
+
+
+def is_object(raw: msgspec.Raw) -> bool:
+    """Whether well-formed raw JSON is an object."""
+    return bytes(raw)[:1] == b"{"
+
+
+def is_too_deep(payload: bytes) -> bool:
+    """Whether JSON nests deeper than 64 levels (MSG-6); linear in its size, and two byte counts where it is small."""
+    if payload.count(b"[") + payload.count(b"{") <= MAX_JSON_DEPTH:
+        return False
+    depth = 0
+    for bracket in _STRING.sub(b"", payload).translate(None, _NOT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_JSON_DEPTH:
+            return True
+    return False
+
+
+_command_decoder = msgspec.json.Decoder(CommandData)
+heartbeat_decoder = msgspec.json.Decoder(HeartbeatData)
+status_decoder = msgspec.json.Decoder(StatusData)
+response_decoder = msgspec.json.Decoder(ResponseData)

@@ -1,0 +1,36 @@
+"""The queue between a machine and whoever drains it."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from artcafe_proto.effects import Ask, Disconnect, MachineEffect, Send
+from artcafe_proto.errors import LocalProtocolError
+from artcafe_proto.events import Event
+from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
+
+
+class Outputs:
+    """Outputs in the order of a drain: events, what is asked of the world, what is sent, disconnects.
+
+    Events come first, so that an application answering one while draining shares the write of everything else.
+    """
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque()
+        self.asks: deque[Ask] = deque()
+        self.sends: deque[Send] = deque()
+        self.disconnects: deque[Disconnect] = deque()
+
+    def next(self) -> MachineEffect | Event | None:
+        """Take out the next output, None when all are drained."""
+        for queue in (self.events, self.asks, self.sends, self.disconnects):
+            if queue:
+                return queue.popleft()
+        return None
+
+    def check_drained(self) -> None:
+        """Raise LocalProtocolError if the caller has stopped draining: outputs must not grow without bound."""
+        waiting = len(self.events) + len(self.asks) + len(self.sends) + len(self.disconnects)
+        if waiting > MAX_UNDRAINED_OUTPUTS:
+            raise LocalProtocolError(f"{waiting} outputs are undrained: call next_output until None after every input")

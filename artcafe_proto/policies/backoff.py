@@ -1,0 +1,95 @@
+"""Which failure waits how long (LINK-3, LINK-4, LINK-6)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artcafe_proto.limits import MAX_BACKOFF_S, MAX_REPLACED_BACKOFF_S, REPLACED_BACKOFF_S
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class FailureKind(Enum):
+    """The rows of LINK-3's table, and the one of LINK-6. A value: first wait, cap (seconds), and whether it is fixed.
+
+    The exponential row is jittered downwards, so that its cap holds; a fixed one is a promise of the guide and is
+    only ever stretched (LINK-4).
+    """
+
+    AUTHENTICATION = (5.0, MAX_BACKOFF_S, "fixed 5")
+    SERVER = (10.0, MAX_BACKOFF_S, "fixed 10")
+    OTHER = (1.0, MAX_BACKOFF_S, "exponential")
+    REPLACED = (REPLACED_BACKOFF_S, MAX_REPLACED_BACKOFF_S, "fixed, LINK-6")
+
+    @property
+    def first_s(self) -> float:
+        """The first wait."""
+        return self.value[0]
+
+    @property
+    def cap_s(self) -> float:
+        """The longest wait before it is stretched."""
+        return self.value[1]
+
+
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """Why an attempt or a link ended, and what it costs."""
+
+    kind: FailureKind
+    reason: str
+    clause: str
+    retry_after_s: float = 0.0
+
+
+class Backoff:
+    """The waits of one agent. Every row grows by itself and starts over only when a link proved stable (LINK-5)."""
+
+    def __init__(self, *, jitter: float, fixed_wait_growth: float, rng: Random) -> None:
+        self._jitter = jitter
+        self._fixed_wait_growth = fixed_wait_growth
+        self._rng = rng
+        self._delays = {kind: kind.first_s for kind in FailureKind}
+
+    def wait_s(self, failure: Failure) -> float:
+        """Seconds to wait after `failure`; the next of its row in a row waits longer."""
+        kind = failure.kind
+        delay = self._delays[kind]
+        growth = self._fixed_wait_growth if kind in (FailureKind.AUTHENTICATION, FailureKind.SERVER) else 2.0
+        self._delays[kind] = min(delay * growth, kind.cap_s)
+        draw = self._jitter * self._rng.random()
+        delay *= 1.0 - draw / 2.0 if kind is FailureKind.OTHER else 1.0 + draw / 5.0
+        return max(delay, failure.retry_after_s)
+
+    def reset(self) -> None:
+        """The link proved stable: LINK-3's delays start over (LINK-5)."""
+        for kind in (FailureKind.AUTHENTICATION, FailureKind.SERVER, FailureKind.OTHER):
+            self._delays[kind] = kind.first_s
+
+    def reset_replaced(self) -> None:
+        """Nobody replaced this agent for long enough: LINK-6's delays start over."""
+        self._delays[FailureKind.REPLACED] = FailureKind.REPLACED.first_s
+
+
+def exchange_failure_kind(status: int) -> FailureKind:
+    """The row of an HTTP status that answers a challenge or a verify request (AUTH-7, LINK-3)."""
+    if status in (400, 401, 403, 404, 422):
+        return FailureKind.AUTHENTICATION
+    return FailureKind.SERVER if status >= 500 else FailureKind.OTHER
+
+
+def upgrade_failure_kind(status: int) -> FailureKind:
+    """The row of an HTTP status that answers the opening handshake instead of 101 (LINK-3)."""
+    if status in (401, 403):
+        return FailureKind.AUTHENTICATION
+    return FailureKind.SERVER if status >= 500 else FailureKind.OTHER
+
+
+def close_failure_kind(code: int) -> FailureKind:
+    """The row of a close frame that the platform began with `code` (LINK-3, LINK-6)."""
+    if code in (1008, 4001, 4401, 4403):
+        return FailureKind.AUTHENTICATION
+    return FailureKind.REPLACED if code == 4409 else FailureKind.OTHER

@@ -1,0 +1,100 @@
+"""What is remembered of commands, so that each is executed at most once (CMD-1, CMD-2)."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import msgspec
+
+from artcafe_proto.limits import MAX_SETTLED_COMMANDS, MAX_STORED_BODIES_BYTES, SETTLED_LIFE_S
+
+if TYPE_CHECKING:
+    from artcafe_proto.messages import CommandData
+
+
+class EntryState(Enum):
+    """The life of a command in the ledger."""
+
+    OPEN = "open"
+    """Queued or running."""
+    ANSWERED = "answered"
+    """It has its final response, which has not gone out."""
+    SETTLED = "settled"
+    """Its final response has gone out."""
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One command id. `body` is its encoded final response, None before there is one and after it was let go."""
+
+    fingerprint: int
+    state: EntryState = EntryState.OPEN
+    body: bytes | None = None
+    settled_at: float = 0.0
+
+
+class Ledger:
+    """Command ids and their final responses. Only settled entries are ever let go (CMD-1)."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._settled: deque[str] = deque()
+        self._settled_bodies: deque[str] = deque()
+        self.stored_bytes = 0
+        """Bytes of all bodies held."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, command_id: str) -> Entry | None:
+        """What is known of a command id."""
+        return self._entries.get(command_id)
+
+    def open(self, command_id: str, fingerprint: int) -> None:
+        """A command was accepted."""
+        self._entries[command_id] = Entry(fingerprint)
+
+    def forget(self, command_id: str) -> None:
+        """A command was given back unstarted (CMD-9)."""
+        del self._entries[command_id]
+
+    def answer(self, command_id: str, body: bytes) -> None:
+        """An open command has its final response."""
+        entry = self._entries[command_id]
+        entry.state = EntryState.ANSWERED
+        entry.body = body
+        self.stored_bytes += len(body)
+
+    def settle(self, command_id: str, mono: float) -> None:
+        """The final response has gone out; from now on the entry may be let go."""
+        entry = self._entries.get(command_id)
+        if entry is None or entry.state is not EntryState.ANSWERED:
+            return
+        entry.state = EntryState.SETTLED
+        entry.settled_at = mono
+        self._settled.append(command_id)
+        self._settled_bodies.append(command_id)
+        self._evict(mono)
+
+    def _evict(self, mono: float) -> None:
+        while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._settled_bodies:
+            self._drop_body(self._settled_bodies.popleft())
+        oldest = self._settled
+        while len(oldest) > MAX_SETTLED_COMMANDS or mono - self._entries[oldest[0]].settled_at >= SETTLED_LIFE_S:
+            command_id = oldest.popleft()
+            if self._settled_bodies and self._settled_bodies[0] == command_id:
+                self._drop_body(self._settled_bodies.popleft())
+            del self._entries[command_id]
+
+    def _drop_body(self, command_id: str) -> None:
+        entry = self._entries[command_id]
+        if entry.body is not None:
+            self.stored_bytes -= len(entry.body)
+            entry.body = None
+
+
+def fingerprint(command: CommandData) -> int:
+    """A checksum of a command's content, to notice repeats that are none (CMD-2)."""
+    return crc32(b"%b\0%b" % (command.command.encode(), command.args))

@@ -1,0 +1,95 @@
+"""Is the peer still there? Pings after silence, and what silence after a ping means (LINK-7, HB-3)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from artcafe_proto.limits import LATE_TIMER_S
+
+
+class Verdict(Enum):
+    """What a due timer means."""
+
+    WAIT = "wait"
+    PING = "ping"
+    LOST = "lost"
+
+
+class Liveness:
+    """One link's silence, in monotonic seconds. Both roles use it.
+
+    Receiving costs one assignment: the timer is not moved, it finds out when it fires that there is nothing to do yet.
+    """
+
+    def __init__(self, mono: float, *, interval_s: float, timeout_s: float) -> None:
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self._received_at = mono
+        self._ping_sent_at: float | None = None
+        self._last_ping_at = mono
+        self._paused_at: float | None = None
+        self.pings = 0
+        """Number of the last ping; numbers rise within a link."""
+        self.answered = 0
+        """Number of the last ping known to be answered."""
+        self.rtt_s: float | None = None
+        """Round-trip time of the last answered ping."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When to ask for a verdict next; None while reading is paused."""
+        if self._paused_at is not None:
+            return None
+        if self._ping_sent_at is None:
+            return self._received_at + self._interval_s
+        return self._ping_sent_at + self._timeout_s
+
+    def received(self, mono: float) -> None:
+        """Anything at all came from the peer."""
+        self._received_at = mono
+        self._ping_sent_at = None
+
+    def ping(self, mono: float) -> bytes:
+        """The payload of a ping sent now."""
+        self.pings += 1
+        self._ping_sent_at = mono
+        self._last_ping_at = mono
+        return b"%d" % self.pings
+
+    def pong(self, payload: bytes, mono: float) -> None:
+        """A pong answers every ping up to its number; any other pong is a sign of life only."""
+        if not (payload.isdigit() and len(payload) < 20):
+            return
+        number = int(payload)
+        if self.answered < number <= self.pings:
+            self.answered = number
+            if number == self.pings:
+                self.rtt_s = mono - self._last_ping_at
+
+    def pause(self, mono: float) -> None:
+        """Reading stops: silence does not count until `resume`."""
+        if self._paused_at is None:
+            self._paused_at = mono
+
+    def resume(self, mono: float) -> None:
+        """Reading goes on."""
+        if self._paused_at is None:
+            return
+        away_s = mono - self._paused_at
+        self._paused_at = None
+        self._received_at += away_s
+        if self._ping_sent_at is not None:
+            self._ping_sent_at += away_s
+
+    def silent_s(self, mono: float) -> float:
+        """Seconds since anything was received (HB-3); time while reading is paused does not count."""
+        return (mono if self._paused_at is None else self._paused_at) - self._received_at
+
+    def verdict(self, mono: float) -> Verdict:
+        """What silence until `mono` means. A check that comes late proves nothing: ping and grant the full timeout."""
+        due = self.deadline
+        if due is None or mono < due:
+            return Verdict.WAIT
+        if self._ping_sent_at is None or mono - due > LATE_TIMER_S:
+            return Verdict.PING
+        return Verdict.LOST

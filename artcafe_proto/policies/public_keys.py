@@ -1,0 +1,160 @@
+"""Public keys and the signatures they verify, as pure functions of bytes (AUTH-3, AUTH-5, AUTH-8).
+
+`cryptography` parses keys and does the arithmetic. What it does not do is here: which keys are refused and why, the
+two shapes a signature comes in, and that no bytes from a stranger ever raise.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64encode
+from hashlib import sha256
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+
+from artcafe_proto.errors import KeyRefusedError
+from artcafe_proto.limits import MAX_PUBLIC_KEY_BYTES, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MIN_RSA_BITS
+from artcafe_proto.policies.ssh_wire import take_string
+
+MAKE_A_KEY: Final = "make a key with: ssh-keygen -t ed25519"
+"""What to do about a key that cannot be mended."""
+ACCEPTED_TYPES: Final = ("ssh-ed25519", "ssh-rsa")
+"""SSH names of the key types of AUTH-5 so far."""
+
+
+class PublicKey:
+    """An agent's public key, parsed once: Ed25519, or RSA of 2048 to 16384 bits."""
+
+    __slots__ = ("_key", "_signature_bytes", "algorithm", "fingerprint", "openssh")
+
+    def __init__(self, key: Ed25519PublicKey | RSAPublicKey) -> None:
+        """Keep a key that `cryptography` has parsed. Raises KeyRefusedError (AUTH-5)."""
+        if isinstance(key, RSAPublicKey):
+            _check_rsa(key)
+            self._signature_bytes = (key.key_size + 7) // 8
+        else:
+            _check_ed25519(key)
+            self._signature_bytes = 64
+        self._key = key
+        self.openssh: Final = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        """The canonical line, without a comment: the same for every spelling of this key."""
+        self.algorithm, _, blob = self.openssh.partition(" ")
+        digest = sha256(binascii.a2b_base64(blob)).digest()
+        self.fingerprint: Final = "SHA256:" + b64encode(digest).decode().rstrip("=")
+        """As `ssh-keygen -l` prints it."""
+
+    @classmethod
+    def parse(cls, line: str) -> PublicKey:
+        """Read the line of a `.pub` file: `ssh-ed25519 AAAA… comment`. Raises KeyRefusedError (AUTH-5)."""
+        if len(line) > MAX_PUBLIC_KEY_BYTES:
+            raise KeyRefusedError(f"the public key line is longer than {MAX_PUBLIC_KEY_BYTES} characters")
+        fields = line.split(maxsplit=2)
+        if len(fields) < 2 or len(line.strip().splitlines()) != 1 or fields[0] not in ACCEPTED_TYPES:
+            raise KeyRefusedError(_line_refusal(line))
+        algorithm, encoded = fields[:2]
+        try:
+            binascii.a2b_base64(encoded, strict_mode=True)  # `cryptography` skips what is not base64
+            key = load_ssh_public_key(f"{algorithm} {encoded}".encode())
+        except (ValueError, UnsupportedAlgorithm):
+            raise KeyRefusedError(f"the {algorithm} key is damaged: copy it again") from None
+        assert isinstance(key, Ed25519PublicKey | RSAPublicKey)
+        return cls(key)
+
+    def verify(self, signature: bytes, message: bytes, *, allow_sha1: bool = False) -> str | None:
+        """The SSH name of the algorithm that `signature` was rightly made with, or None. Never raises.
+
+        `ssh` and `raw` responses are told apart by shape (AUTH-8): a raw one is exactly as long as a signature of this
+        key, and an SSH blob around one is longer. `allow_sha1` lets SHA-1's `ssh-rsa` pass.
+        """
+        algorithm, body = self._open(signature)
+        if len(body) != self._signature_bytes or (algorithm == "ssh-rsa" and not allow_sha1):
+            return None
+        try:
+            match self._key:
+                case RSAPublicKey() if algorithm in _RSA_HASHES:
+                    self._key.verify(body, message, PKCS1v15(), _RSA_HASHES[algorithm])
+                case Ed25519PublicKey() if algorithm == "ssh-ed25519":
+                    self._key.verify(body, message)
+                case _:
+                    return None
+        except (InvalidSignature, ValueError, UnsupportedAlgorithm):  # the last one: a build of OpenSSL without SHA-1
+            return None
+        return algorithm
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self.algorithm}, {self.fingerprint})"
+
+    def _open(self, signature: bytes) -> tuple[str, bytes]:
+        """Algorithm and signature proper; a blob that is not one has the empty name (RFC 4253 section 6.6)."""
+        if len(signature) == self._signature_bytes:
+            return "rsa-sha2-256" if self.algorithm == "ssh-rsa" else self.algorithm, signature
+        try:
+            name, rest = take_string(signature)
+            body, rest = take_string(rest)
+        except ValueError:
+            return "", b""
+        return ("", b"") if rest else (name.decode("latin-1"), body)
+
+
+_RSA_HASHES = {"rsa-sha2-512": SHA512(), "rsa-sha2-256": SHA256(), "ssh-rsa": SHA1()}  # noqa: S303  (allow_sha1)
+"""RFC 8332, RFC 4253 section 6.6: what the name in an RSA signature blob stands for."""
+
+_FIELD_PRIME = 2**255 - 19
+_ORDER_8_Y = 2707385501144840649318225287225658788936804267575313519463743609750303021
+_SMALL_ORDER_Y = (0, 1, _FIELD_PRIME - 1, _ORDER_8_Y, _FIELD_PRIME - _ORDER_8_Y)
+"""The y coordinates of Ed25519's eight points of small order (RFC 8032 section 5.1)."""
+
+
+def type_refusal(name: str) -> str | None:
+    """Why keys of the SSH type `name` are refused, and what to do; None if there is no such type (AUTH-5)."""
+    if name.endswith("-cert-v01@openssh.com"):
+        return "certificates are not accepted: give the key they certify, the line of the .pub file"
+    for beginning, reason in _REFUSED_TYPES.items():
+        if name.startswith(beginning):
+            return f"{reason}: {MAKE_A_KEY}"
+    return None
+
+
+_REFUSED_TYPES = {
+    "ssh-dss": "DSA keys are too weak",
+    "ecdsa-": "ECDSA keys are not accepted yet",
+    "sk-": "keys on a security token (sk-…) make signatures of another kind",
+}
+
+
+def _line_refusal(line: str) -> str:
+    """Why a line that does not begin with an accepted type is refused. Quotes nothing of it."""
+    if "PRIVATE KEY" in line:
+        return "that is a private key: keep it where it is, and give the line of its .pub file (ssh-keygen -y -f KEY)"
+    if "-----BEGIN" in line:
+        return "that is a PEM file: give the OpenSSH line instead (ssh-keygen -i -m PKCS8 -f FILE)"
+    first, *others = line.split() or [""]
+    reason = type_refusal(first)
+    if reason is not None:
+        return reason
+    if first not in ACCEPTED_TYPES and any(field in ACCEPTED_TYPES for field in others):
+        return "options before the key type are not accepted: remove what precedes it"
+    return "expected one line 'ssh-ed25519 AAAA… comment' or 'ssh-rsa AAAA… comment', as in a .pub file"
+
+
+def _check_rsa(key: RSAPublicKey) -> None:
+    if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+        raise KeyRefusedError(
+            f"the RSA key has {key.key_size} bits; expected {MIN_RSA_BITS} to {MAX_RSA_BITS}: {MAKE_A_KEY}"
+        )
+    numbers = key.public_numbers()
+    exponent_fits = numbers.e >= 3 and numbers.e % 2 == 1 and numbers.e.bit_length() <= MAX_RSA_EXPONENT_BITS
+    if not exponent_fits or numbers.n % 2 == 0:
+        raise KeyRefusedError(f"the RSA key has an exponent or a modulus that no sound key has: {MAKE_A_KEY}")
+
+
+def _check_ed25519(key: Ed25519PublicKey) -> None:
+    y = int.from_bytes(key.public_bytes_raw(), "little") % 2**255  # the top bit is the sign of x
+    if y % _FIELD_PRIME in _SMALL_ORDER_Y:  # everyone can sign for such a key
+        raise KeyRefusedError(f"the Ed25519 key is a point of small order, which protects nothing: {MAKE_A_KEY}")

@@ -1,0 +1,45 @@
+"""One table of named deadlines per protocol object: what is waited for is always one of a few reasons."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+Reason = TypeVar("Reason", bound=IntEnum)
+
+
+class Timers(Generic[Reason]):
+    """Deadlines in monotonic seconds, at most one per reason. Ties go to the smaller reason, so runs repeat exactly."""
+
+    def __init__(self) -> None:
+        self._deadlines: dict[Reason, float] = {}
+
+    def set(self, reason: Reason, deadline: float) -> None:
+        """Wait for `deadline`, instead of any earlier wait for the same reason."""
+        self._deadlines[reason] = deadline
+
+    def cancel(self, *reasons: Reason) -> None:
+        """Stop waiting; harmless if nothing was waited for."""
+        for reason in reasons:
+            self._deadlines.pop(reason, None)
+
+    def clear(self) -> None:
+        """Stop waiting for anything."""
+        self._deadlines.clear()
+
+    def get(self, reason: Reason) -> float | None:
+        """The deadline of one reason."""
+        return self._deadlines.get(reason)
+
+    def next(self) -> tuple[float, Reason] | None:
+        """The earliest deadline and its reason."""
+        return min(((when, reason) for reason, when in self._deadlines.items()), default=None)
+
+    def pop_due(self, mono: float) -> tuple[Reason, float] | None:
+        """Take out the earliest timer that is due at `mono`, with its deadline."""
+        earliest = self.next()
+        if earliest is None or earliest[0] > mono:
+            return None
+        when, reason = earliest
+        del self._deadlines[reason]
+        return reason, when

@@ -1,0 +1,119 @@
+"""Writing WebSocket frames (RFC 6455 section 5.2). Reading them is `websocket.WebSocketWire`."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from artcafe_proto.effects import SendClose, SendPing, SendPong, SendText
+from artcafe_proto.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.effects import SendFrame
+
+MAX_CONTROL_PAYLOAD_BYTES: Final = 125
+"""RFC 6455 section 5.5."""
+NO_STATUS: Final = 1005
+"""A close without a code (RFC 6455 section 7.4.1)."""
+
+
+class Opcode(IntEnum):
+    """RFC 6455 section 11.8."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+class FrameWriter:
+    """Writes one end's frames; those of a client are masked with keys from `rng` (RFC 6455 section 5.3).
+
+    Messages are never fragmented or compressed.
+    """
+
+    def __init__(self, *, client: bool, rng: Random) -> None:
+        self._client = client
+        self._rng = rng
+
+    def write(self, send: SendFrame) -> bytes:
+        """The frame that a machine asks for."""
+        match send:
+            case SendText():
+                return self.text(send.payload)
+            case SendPing():
+                return self.ping(send.payload)
+            case SendPong():
+                return self.pong(send.payload)
+            case SendClose():
+                return self.close(send.code, send.reason)
+
+    def text(self, payload: bytes) -> bytes:
+        """One whole TEXT message, given as UTF-8."""
+        return self._frame(Opcode.TEXT, payload)
+
+    def ping(self, payload: bytes) -> bytes:
+        """A ping. Raises LocalProtocolError for a payload over 125 bytes."""
+        return self._control(Opcode.PING, payload)
+
+    def pong(self, payload: bytes) -> bytes:
+        """A pong. Raises LocalProtocolError for a payload over 125 bytes."""
+        return self._control(Opcode.PONG, payload)
+
+    def close(self, code: int, reason: str) -> bytes:
+        """A close frame, its reason cut to 123 bytes of UTF-8 between two code points.
+
+        1005 writes no code and no reason. 1006 and 1015, which exist to be reported and never to be sent
+        (RFC 6455 section 7.4.1), are written as 1000.
+        """
+        if code == NO_STATUS:
+            return self._control(Opcode.CLOSE, b"")
+        if code in _REPORTED_ONLY:
+            code = 1000
+        text = reason.encode("utf-8", "replace")[: MAX_CONTROL_PAYLOAD_BYTES - 2].decode("utf-8", "ignore")
+        return self._control(Opcode.CLOSE, code.to_bytes(2) + text.encode())
+
+    def _control(self, opcode: Opcode, payload: bytes) -> bytes:
+        if len(payload) > MAX_CONTROL_PAYLOAD_BYTES:
+            raise LocalProtocolError(
+                f"the payload of a {opcode.name} has at most {MAX_CONTROL_PAYLOAD_BYTES} bytes, not {len(payload)}"
+            )
+        return self._frame(opcode, payload)
+
+    def _frame(self, opcode: Opcode, payload: bytes) -> bytes:
+        size = len(payload)
+        mask_bit = 0x80 if self._client else 0
+        head = bytes((_FIN | opcode,))
+        if size <= 125:
+            head += bytes((mask_bit | size,))
+        elif size < 1 << 16:
+            head += bytes((mask_bit | 126,)) + size.to_bytes(2)
+        else:
+            head += bytes((mask_bit | 127,)) + size.to_bytes(8)
+        if not self._client:
+            return head + payload
+        key = self._rng.getrandbits(32).to_bytes(4)
+        return head + key + mask(payload, key)
+
+
+def mask(payload: bytes, key: bytes) -> bytes:
+    """`payload` masked, or unmasked, with the four bytes of `key` (RFC 6455 section 5.3)."""
+    size = len(payload)
+    if size < _LARGE_BYTES:
+        pad = (key * (size // 4 + 1))[:size]
+        return (int.from_bytes(payload) ^ int.from_bytes(pad)).to_bytes(size)
+    masked = bytearray(payload)
+    for place, octet in enumerate(key):
+        masked[place::4] = masked[place::4].translate(_XOR_TABLES[octet])
+    return bytes(masked)
+
+
+_FIN: Final = 0x80
+_REPORTED_ONLY: Final = frozenset({1006, 1015})
+_LARGE_BYTES: Final = 1024
+"""Measured on CPython 3.11: one XOR of whole integers wins below, four table look-ups win above, 3 to 1 at 1 MiB."""
+_XOR_TABLES: Final = tuple(bytes(octet ^ other for other in range(256)) for octet in range(256))

@@ -1,0 +1,189 @@
+"""h11 with the limits and the strictness that it lacks, for the wires of both roles.
+
+h11 parses and keeps the state of the connection; this module decides which bytes it sees, and when:
+
+- A head (start line and fields) is held back until it is complete, so that its limit holds and its lines can be checked
+  however it was cut: h11 takes any head that is complete, whatever its size, and bare LF line ends.
+- Of a body it gets as many bytes as Content-Length says, so that what was pipelined behind stays here, or as many as a
+  body within the limits can need.
+
+Every breakage is a `RemoteProtocolError` whose code is the status to answer with. h11's own texts are cut at the first
+colon: behind it they may quote the peer, and with it a token (TOK-4).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import h11
+
+from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from artcafe_proto.exchanges import Headers
+
+Head = h11.Request | h11.InformationalResponse | h11.Response
+
+
+class HttpConnection:
+    """One end of an HTTP/1.1 connection: whole heads and whole bodies, in turn, then `start_next_cycle`.
+
+    `buffer` holds received bytes in front of h11. `head` is the last head that h11 took in this cycle, also when the
+    rules of this module then refused it.
+    """
+
+    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
+        # Whatever h11 holds incomplete is part of a body, and bounded by what it is given of it.
+        self._h11 = h11.Connection(role, max_incomplete_event_size=_MAX_FRAMED_BODY_BYTES)
+        self._is_server = role is h11.SERVER
+        self._searched = 0
+        self._body = bytearray()
+        self._allowance = 0  # further bytes that h11 may be given of this body
+        self.buffer = bytearray()
+        self.head: Head | None = None
+
+    def read_head(self) -> Head | None:
+        """The next head from `buffer`, None while it is incomplete. Raises RemoteProtocolError."""
+        size = self._find_head_end()
+        if size == 0:
+            return None
+        raw = self._take(size)
+        if self._is_server and (b"\r\n " in raw or b"\r\n\t" in raw):
+            raise RemoteProtocolError(400, "a header field is folded over lines", "RFC 9112 section 5.2")
+        self._h11.receive_data(raw)
+        event = self._next_event()
+        assert isinstance(event, Head)
+        self.head = event
+        self._expect_body(event)
+        return event
+
+    def read_body(self) -> bytes | None:
+        """The body after the head, None while it is incomplete. Raises RemoteProtocolError."""
+        while True:
+            match self._next_event():
+                case h11.Data(data=data):
+                    self._body += data
+                    if len(self._body) > MAX_HTTP_BODY_BYTES:
+                        raise _too_large()
+                case h11.EndOfMessage():
+                    body = bytes(self._body)
+                    self._body.clear()
+                    return body
+                case _:
+                    piece = self._take(self._allowance)
+                    self._allowance -= len(piece)
+                    if piece:
+                        self._h11.receive_data(piece)
+                    elif self._allowance:
+                        return None
+                    else:  # a chunked body, most of it chunk extensions or headers
+                        raise _too_large()
+
+    def receive_eof(self) -> None:
+        """The peer's side ended: a body that lasts until then is complete, any other reading fails."""
+        self._h11.receive_data(b"")
+
+    def send(self, head: Head, body: bytes) -> bytes:
+        """The bytes of a message, whole, and without its body where it must have none (RFC 9112 section 6.3)."""
+        data = self._h11.send(head)
+        if isinstance(head, h11.InformationalResponse):
+            return data
+        if body and not (isinstance(head, h11.Response) and self._answers_head(head)):
+            data += self._h11.send(h11.Data(data=body))
+        return data + self._h11.send(h11.EndOfMessage())
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether the server may still begin a response, were it to say what was wrong with the request."""
+        return self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}
+
+    def take_rest(self) -> bytes:
+        """All of `buffer`, for the protocol that takes over."""
+        return self._take(len(self.buffer))
+
+    def start_next_cycle(self) -> bool:
+        """Make ready for the next request and response; False if this connection cannot carry them.
+
+        It cannot after `Connection: close` or HTTP/1.0, after the end of the peer's side, or if h11 was left with bytes
+        behind a body whose end they made doubtful (RFC 9112 section 9.3).
+        """
+        done = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+        if self._h11.states != done or self._h11.trailing_data != (b"", False):
+            return False
+        self._h11.start_next_cycle()
+        self.head = None
+        return True
+
+    def _find_head_end(self) -> int:
+        """The size of the head at the start of `buffer`, 0 while it is incomplete (RFC 9112 section 2.2)."""
+        buffer = self.buffer
+        if buffer and buffer[0] <= 0x20:  # TLS, for one, begins with 0x16: no need to wait for a line
+            raise RemoteProtocolError(400, "a start line was expected", "RFC 9112 section 2.1")
+        while (place := buffer.find(b"\n", self._searched, MAX_HTTP_HEAD_BYTES)) >= 0:
+            self._searched = place + 1
+            if not buffer.endswith(b"\r", 0, place):
+                raise RemoteProtocolError(400, "a line ends with LF alone", "RFC 9112 section 2.2")
+            if buffer.endswith(b"\r\n\r", 0, place):
+                self._searched = 0
+                return place + 1
+        if len(buffer) >= MAX_HTTP_HEAD_BYTES:
+            raise RemoteProtocolError(431, f"a head has at most {MAX_HTTP_HEAD_BYTES} bytes", "RFC 6585 section 5")
+        self._searched = len(buffer)
+        return 0
+
+    def _expect_body(self, head: Head) -> None:
+        """Judge the framing of a head's message before any of its body is read (RFC 9112 section 6)."""
+        if not head.http_version.startswith(b"1."):
+            raise RemoteProtocolError(505, "the version is HTTP/1.1", "RFC 9110 section 15.6.6")
+        fields = dict(head.headers)  # h11 leaves at most one of either framing field
+        length = fields.get(b"content-length")
+        if b"transfer-encoding" in fields and (length is not None or head.http_version == b"1.0"):
+            raise RemoteProtocolError(400, "the framing of the body is ambiguous", "RFC 9112 section 6.1")
+        self._allowance = _MAX_FRAMED_BODY_BYTES if length is None else int(length)
+        if length is not None and self._allowance > MAX_HTTP_BODY_BYTES:
+            raise _too_large()
+
+    def _answers_head(self, head: h11.Response) -> bool:
+        to_head = isinstance(self.head, h11.Request) and self.head.method == b"HEAD"
+        return to_head or head.status_code in BODYLESS_STATUSES
+
+    def _take(self, size: int) -> bytes:
+        piece = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        return piece
+
+    def _next_event(self) -> object:
+        try:
+            return self._h11.next_event()
+        except h11.RemoteProtocolError as error:
+            reason = str(error).partition(":")[0]
+            raise RemoteProtocolError(error.error_status_hint, reason, "RFC 9112") from None
+
+
+def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """h11's fields as ours: names in lower case, both as text, byte for character (RFC 9110 section 5.5)."""
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+
+
+def byte_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Our fields as h11's. Raises LocalProtocolError, naming the field and not its value, if one cannot be written."""
+    for name, value in headers:
+        if not (_FIELD_NAME.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
+            raise LocalProtocolError(f"the header {name!r} holds characters that HTTP cannot carry")
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers]
+
+
+BODYLESS_STATUSES: Final = frozenset({204, 304})
+"""RFC 9112 section 6.3."""
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE: Final = re.compile(r"([!-~\x80-\xff]+([ \t]+[!-~\x80-\xff]+)*)?")
+_MAX_FRAMED_BODY_BYTES: Final = MAX_HTTP_BODY_BYTES + MAX_HTTP_HEAD_BYTES
+"""A body with its chunk framing and trailer, which together may be as large as a head."""
+
+
+def _too_large() -> RemoteProtocolError:
+    return RemoteProtocolError(413, f"a body has at most {MAX_HTTP_BODY_BYTES} bytes", "RFC 9110 section 15.5.14")

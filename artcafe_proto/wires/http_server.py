@@ -1,0 +1,211 @@
+"""The platform's end of one accepted TCP connection: HTTP exchanges, then perhaps a WebSocket.
+
+Request smuggling needs two readers who see different requests in the same bytes. This one takes no doubtful byte: one
+framing only, CRLF line ends only, no folded fields, the origin-form only, and nothing behind a chunked body.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import h11
+import msgspec
+
+from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response
+from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
+from artcafe_proto.wires.handshake import VERSION, accept_headers, check_request, wants_websocket
+from artcafe_proto.wires.http_connection import BODYLESS_STATUSES, HttpConnection, byte_headers, text_headers
+from artcafe_proto.wires.inputs import Ended, Failed, Input, RequestReceived
+from artcafe_proto.wires.websocket import WebSocketWire
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Phase(Enum):
+    """Where a connection stands, for its owner's deadlines (PLAT-8)."""
+
+    IDLE = "idle"
+    """Nothing of a request has come."""
+    HEAD = "head"
+    BODY = "body"
+    ANSWERING = "answering"
+    """A whole request awaits `respond` or `accept_upgrade`."""
+    WEBSOCKET = "websocket"
+    CLOSED = "closed"
+    """Nothing more is read; what was written may still have to go out."""
+
+
+class ServerWire:
+    """One accepted connection: each `RequestReceived` is answered by `respond` or, an upgrade, by `accept_upgrade`.
+
+    Requests come one at a time, and a `Failed` before any upgrade comes alone. What follows a request waits inside, at
+    most as much as another one; after every answer that leaves the connection `reusable`, and after `accept_upgrade`,
+    call `receive(b"")` to read on with it.
+    """
+
+    websocket: WebSocketWire | None = None
+    phase: Phase = Phase.IDLE
+
+    def __init__(self, *, rng: Random, max_message_size: int) -> None:
+        self._rng = rng
+        self._max_message_size = max_message_size
+        self._http = HttpConnection(h11.SERVER)
+        self._head: h11.Request | None = None  # while its body is read
+        self._key: str | None = None  # of the opening handshake, if the request to answer is one
+        self._last = False  # the connection ends with the answer due
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection goes on: False after its last answer, when it is to be disconnected."""
+        return self.phase is not Phase.CLOSED
+
+    def receive(self, data: bytes) -> list[Input]:
+        """What `data`, behind what waits inside, completes. Never raises; after `Failed` all bytes are ignored."""
+        if self.websocket is not None:
+            return self.websocket.receive(self._http.take_rest() + data)
+        if self.phase is Phase.CLOSED:
+            return []
+        self._http.buffer += data
+        try:
+            request = self._read_request()
+        except RemoteProtocolError as error:
+            return [self._fail(error)]
+        return [] if request is None else [request]
+
+    def receive_eof(self) -> list[Input]:
+        """The peer's side ended: `Failed` within a request, else `Ended`, and an answer due can still be written."""
+        if self.websocket is not None:
+            return self.websocket.receive_eof()
+        match self.phase:
+            case Phase.HEAD | Phase.BODY:
+                error = RemoteProtocolError(400, "the connection ended within a request", "RFC 9112 section 8")
+                return [self._fail(error)]
+            case Phase.IDLE:
+                self.phase = Phase.CLOSED
+                return [Ended()]
+            case Phase.ANSWERING:
+                self._last = True
+                return [Ended()]
+            case Phase.WEBSOCKET | Phase.CLOSED:
+                return []
+
+    def respond(self, response: Response) -> bytes:
+        """The bytes that answer the request, with Content-Length, and `Connection: close` if they are the last.
+
+        Raises LocalProtocolError unless a request awaits an answer.
+        """
+        if self.phase is not Phase.ANSWERING:
+            raise LocalProtocolError("no request awaits an answer on this connection")
+        data = self._write(response, (("connection", "close"),) if self._last else ())
+        self._key = None
+        if not self._http.start_next_cycle():
+            self.phase = Phase.CLOSED
+        else:
+            self.phase = Phase.HEAD if self._http.buffer else Phase.IDLE
+        return data
+
+    def accept_upgrade(self) -> bytes:
+        """The 101 that answers the opening handshake; `websocket` exists from here on.
+
+        Raises LocalProtocolError unless an opening handshake awaits an answer.
+        """
+        if self.phase is not Phase.ANSWERING or self._key is None:
+            raise LocalProtocolError("no opening handshake awaits an answer on this connection")
+        headers = byte_headers(accept_headers(self._key))
+        data = self._http.send(h11.InformationalResponse(status_code=101, headers=headers), b"")
+        self.websocket = WebSocketWire(client=False, rng=self._rng, max_message_size=self._max_message_size)
+        self.phase = Phase.WEBSOCKET
+        return data
+
+    def refuse(self, error: RemoteProtocolError) -> bytes:
+        """The bytes of a last answer (PLAT-7): to a `Failed` before any upgrade, or to a deadline that passed (408).
+
+        Raises LocalProtocolError where none can be written: after an upgrade, or after another last answer.
+        """
+        if self.websocket is not None or not self._http.can_answer:
+            raise LocalProtocolError("no answer can be written on this connection")
+        code = _ERROR_CODES.get(error.code, "bad_request")
+        body = msgspec.json.encode({"error": {"code": code, "message": error.reason}})
+        headers: Headers = (("connection", "close"),)
+        if error.code == 426:  # RFC 9110 section 15.5.22, RFC 6455 section 4.4
+            headers = (("connection", "close, upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", VERSION))
+        self.phase = Phase.CLOSED
+        return self._write(Response(status=error.code, headers=JSON_HEADERS, body=body), headers)
+
+    def _read_request(self) -> RequestReceived | None:
+        """The next request, None while it is incomplete or another awaits its answer. Raises RemoteProtocolError."""
+        if self.phase is Phase.ANSWERING:
+            if len(self._http.buffer) > _MAX_WAITING_BYTES:
+                raise RemoteProtocolError(413, "more than one request was sent ahead", "PLAT-8")
+            return None
+        if self._head is None:
+            head = self._http.read_head()
+            if head is None:
+                self.phase = Phase.HEAD if self._http.buffer else Phase.IDLE
+                return None
+            assert isinstance(head, h11.Request)
+            _check_head(head)
+            self._head = head
+            self.phase = Phase.BODY
+        body = self._http.read_body()
+        if body is None:
+            return None
+        request = Request(
+            method=self._head.method.decode(),
+            target=self._head.target.decode(),
+            headers=text_headers(self._head.headers),
+            body=body,
+        )
+        if self._head.http_version != b"1.0" and wants_websocket(request.headers):  # RFC 9110 section 7.8
+            self._key = check_request(request)
+        # The bytes behind a chunked body begin where the last chunk is thought to end: none of them is read.
+        self._last = request.header("transfer-encoding") is not None
+        self._head = None
+        self.phase = Phase.ANSWERING
+        return RequestReceived(request, upgrade=self._key is not None)
+
+    def _write(self, response: Response, more: Headers) -> bytes:
+        length: Headers = (("content-length", str(len(response.body))),)
+        headers = (*response.headers, *more, *(() if response.status in BODYLESS_STATUSES else length))
+        head = h11.Response(status_code=response.status, headers=byte_headers(headers))
+        return self._http.send(head, response.body)
+
+    def _fail(self, error: RemoteProtocolError) -> Input:
+        self.phase = Phase.CLOSED
+        self._http.buffer.clear()
+        return Failed(error)
+
+
+_MAX_WAITING_BYTES: Final = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES
+"""Bytes sent ahead of an answer: one whole request, more than any client of this API sends."""
+_ORIGIN_FORM: Final = re.compile(rb"/[!\"$-~]*")
+"""RFC 9112 section 3.2.1, a little wider within what h11 takes, but without a fragment."""
+_HOST: Final = re.compile(rb"[0-9A-Za-z._~!$&'()*+,;=:%\[\]-]*")
+"""The characters of RFC 9110 section 7.2: neither a user nor a path."""
+_ERROR_CODES: Final = {
+    400: "bad_request",
+    408: "request_timeout",
+    413: "content_too_large",
+    417: "expectation_failed",
+    426: "upgrade_required",
+    431: "headers_too_large",
+    501: "not_implemented",
+    505: "version_not_supported",
+}
+
+
+def _check_head(head: h11.Request) -> None:
+    """Refuse what h11 and `HttpConnection` take and this server does not. Raises RemoteProtocolError."""
+    fields = dict(head.headers)
+    if not _ORIGIN_FORM.fullmatch(head.target):
+        raise RemoteProtocolError(400, "the target must be a path with a query or none", "RFC 9112 section 3.2.1")
+    if not _HOST.fullmatch(fields.get(b"host", b"")):
+        raise RemoteProtocolError(400, "the Host field is not a host and a port", "RFC 9112 section 3.2")
+    if head.method == b"CONNECT":
+        raise RemoteProtocolError(501, "this server is no proxy", "RFC 9110 section 9.3.6")
+    if b"expect" in fields and head.http_version != b"1.0":
+        raise RemoteProtocolError(417, "no expectation is met: send the body at once", "RFC 9110 section 10.1.1")

@@ -1,0 +1,164 @@
+"""Reading a WebSocket (RFC 6455 sections 5 to 7): bytes in, messages and control frames out.
+
+wsproto's frame layer assembles messages, unmasks, checks UTF-8 and close codes. It has no size limit, makes an event of
+every chunk it is fed, and tells a broken frame and a received close apart only by its state. So it never sees raw
+chunks here. It gets each header by itself, as soon as that is complete, and so refuses what is wrong with it before
+any payload is waited for; then the limits are applied; and only then, when the payload has arrived whole, the payload.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
+from wsproto.events import CloseConnection, Ping, Pong, TextMessage
+
+from artcafe_proto.errors import RemoteProtocolError
+from artcafe_proto.wires.frames import FrameWriter, Opcode
+from artcafe_proto.wires.inputs import (
+    CloseReceived,
+    Ended,
+    Failed,
+    Input,
+    PingReceived,
+    PongReceived,
+    TextReceived,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+
+class WebSocketWire:
+    """One end of a WebSocket after its opening handshake.
+
+    `writer` writes this end's frames. A message of more than `max_message_size` bytes, its earlier fragments counted,
+    fails at the header that makes it so (MSG-6), a binary one at its first header (MSG-7).
+    """
+
+    def __init__(self, *, client: bool, rng: Random, max_message_size: int) -> None:
+        self.writer = FrameWriter(client=client, rng=rng)
+        self._max_message_size = max_message_size
+        self._connection = Connection(CLIENT if client else SERVER)
+        self._buffer = bytearray()
+        self._needed = _SHORTEST_HEADER_BYTES  # bytes until the buffer holds the next piece: a header or a payload
+        self._in_payload = False
+        self._announced = 0  # bytes of the current message by its headers so far
+        self._message = bytearray()
+        self._over = False
+
+    def receive(self, data: bytes) -> list[Input]:
+        """What `data` completes. Never raises; after `CloseReceived` and `Failed` all bytes are ignored."""
+        inputs: list[Input] = []
+        if self._over:
+            return inputs
+        self._buffer += data
+        try:
+            while len(self._buffer) >= self._needed and not self._over:
+                inputs.extend(self._read())
+        except RemoteProtocolError as error:
+            inputs.append(Failed(error))
+            self._finish()
+        return inputs
+
+    def receive_eof(self) -> list[Input]:
+        """The peer's side of the connection ended: `Ended`, unless a close frame or a failure came before."""
+        if self._over:
+            return []
+        self._finish()
+        return [Ended()]
+
+    def _read(self) -> Iterator[Input]:
+        """Take the next piece, which is complete but for a header whose full size was unknown until now."""
+        if self._in_payload:
+            payload = self._take(self._needed)
+            self._expect_header()
+            yield from self._hear(payload)
+            return
+        size = _header_size(self._buffer)
+        if size > len(self._buffer):
+            self._needed = size
+            return
+        header = self._take(size)
+        self._expect_header()
+        heard = list(self._hear(header))  # something if the frame has no payload: the header is all of it
+        if (length := self._judge(header)) > 0:
+            self._needed, self._in_payload = length, True
+        yield from heard
+
+    def _expect_header(self) -> None:
+        self._needed, self._in_payload = _SHORTEST_HEADER_BYTES, False
+
+    def _take(self, size: int) -> bytes:
+        piece = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return piece
+
+    def _hear(self, piece: bytes) -> Iterator[Input]:
+        """Let wsproto have a whole header or payload. Raises RemoteProtocolError for what it refuses."""
+        self._connection.receive_data(piece)
+        for event in self._connection.events():
+            match event:
+                case TextMessage():
+                    self._message += event.data.encode()
+                    if event.message_finished:
+                        message = bytes(self._message)
+                        self._message.clear()
+                        yield TextReceived(message)
+                case Ping():
+                    yield PingReceived(bytes(event.payload))
+                case Pong():
+                    yield PongReceived(bytes(event.payload))
+                case CloseConnection() if self._connection.state is ConnectionState.REMOTE_CLOSING:
+                    self._finish()
+                    yield CloseReceived(int(event.code), event.reason or "")
+                case CloseConnection():
+                    clause = "MSG-6" if event.code == 1007 else "RFC 6455 section 5"
+                    raise RemoteProtocolError(int(event.code), event.reason or "", clause)
+                case _:  # a binary message without payload: `_judge` refuses it next
+                    pass
+
+    def _judge(self, header: bytes) -> int:
+        """The payload length of a sound header. Raises RemoteProtocolError if its message is not acceptable."""
+        opcode = header[0] & 0x0F
+        length = _payload_length(header)
+        match opcode:
+            case Opcode.TEXT:
+                self._announced = length
+            case Opcode.CONTINUATION:
+                self._announced += length
+            case Opcode.BINARY:
+                raise RemoteProtocolError(1003, "messages are TEXT, a binary one came", "MSG-7")
+            case _:  # a control frame: wsproto has held it to 125 bytes, and it may come amid a message
+                return length
+        if self._announced > self._max_message_size:
+            raise RemoteProtocolError(
+                1009, f"a message has at most {self._max_message_size} bytes, not {self._announced}", "MSG-6"
+            )
+        return length
+
+    def _finish(self) -> None:
+        self._over = True
+        self._buffer.clear()
+        self._message.clear()
+
+
+_SHORTEST_HEADER_BYTES: Final = 2
+
+
+def _header_size(buffer: bytearray) -> int:
+    """Bytes of the frame header that begins with the first two of `buffer` (RFC 6455 section 5.2)."""
+    masked, short_length = buffer[1] >> 7, buffer[1] & 0x7F
+    return _SHORTEST_HEADER_BYTES + {126: 2, 127: 8}.get(short_length, 0) + 4 * masked
+
+
+def _payload_length(header: bytes) -> int:
+    short_length = header[1] & 0x7F
+    match short_length:
+        case 126:
+            return int.from_bytes(header[2:4])
+        case 127:
+            return int.from_bytes(header[2:10])
+        case _:
+            return short_length

@@ -1,0 +1,104 @@
+"""LINK-3, LINK-4, LINK-6: which failure waits how long."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from artcafe_proto.policies.backoff import (
+    Backoff,
+    Failure,
+    FailureKind,
+    close_failure_kind,
+    exchange_failure_kind,
+    upgrade_failure_kind,
+)
+
+
+def waits(kind: FailureKind, times: int, *, jitter: float = 0.0, growth: float = 2.0, seed: int = 1) -> list[float]:
+    backoff = Backoff(jitter=jitter, fixed_wait_growth=growth, rng=Random(seed))
+    return [backoff.wait_s(Failure(kind, "", "")) for _ in range(times)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (FailureKind.OTHER, [1, 2, 4, 8, 16, 32, 64, 120, 120]),
+        (FailureKind.AUTHENTICATION, [5, 10, 20, 40, 80, 120, 120]),
+        (FailureKind.SERVER, [10, 20, 40, 80, 120, 120]),
+        (FailureKind.REPLACED, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]),
+    ],
+)
+def test_link_3_waits_double_up_to_their_cap(kind: FailureKind, expected: list[float]) -> None:
+    assert waits(kind, len(expected)) == expected
+
+
+@pytest.mark.parametrize(("kind", "fixed"), [(FailureKind.AUTHENTICATION, 5), (FailureKind.SERVER, 10)])
+def test_link_3_growth_1_is_the_guide_to_the_letter(kind: FailureKind, fixed: float) -> None:
+    assert waits(kind, 5, growth=1.0) == [fixed] * 5
+
+
+def test_link_4_the_exponential_wait_is_drawn_from_its_upper_half() -> None:
+    drawn = [waits(FailureKind.OTHER, 8, jitter=1.0, seed=seed)[-1] for seed in range(200)]
+    assert 60 <= min(drawn) < 65
+    assert 115 < max(drawn) <= 120
+
+
+@pytest.mark.parametrize(("kind", "first"), [(FailureKind.AUTHENTICATION, 5), (FailureKind.SERVER, 10)])
+def test_link_4_the_fixed_waits_are_stretched_by_up_to_a_fifth(kind: FailureKind, first: float) -> None:
+    drawn = [waits(kind, 1, jitter=1.0, seed=seed)[0] for seed in range(200)]
+    assert first <= min(drawn) < first * 1.01
+    assert first * 1.19 < max(drawn) <= first * 1.2
+
+
+def test_link_5_a_reset_starts_every_row_over_but_the_one_of_link_6() -> None:
+    backoff = Backoff(jitter=0.0, fixed_wait_growth=2.0, rng=Random(1))
+    for _ in range(2):
+        for kind in FailureKind:
+            backoff.wait_s(Failure(kind, "", ""))
+    backoff.reset()
+    assert {kind: backoff.wait_s(Failure(kind, "", "")) for kind in FailureKind} == {
+        FailureKind.AUTHENTICATION: 5,
+        FailureKind.SERVER: 10,
+        FailureKind.OTHER: 1,
+        FailureKind.REPLACED: 40,
+    }
+    backoff.reset_replaced()
+    assert backoff.wait_s(Failure(FailureKind.REPLACED, "", "")) == 10
+
+
+def test_link_3_retry_after_lengthens_a_wait_and_never_shortens_one() -> None:
+    backoff = Backoff(jitter=0.0, fixed_wait_growth=2.0, rng=Random(1))
+    assert backoff.wait_s(Failure(FailureKind.OTHER, "", "", retry_after_s=30.0)) == 30
+    assert backoff.wait_s(Failure(FailureKind.OTHER, "", "", retry_after_s=0.5)) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_auth_7_these_statuses_of_an_exchange_are_authentication_failures(status: int) -> None:
+    assert exchange_failure_kind(status) is FailureKind.AUTHENTICATION
+
+
+@pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 402, 405, 408, 409, 418, 429, 499])
+def test_link_3_other_statuses_of_an_exchange_wait_exponentially(status: int) -> None:
+    assert exchange_failure_kind(status) is FailureKind.OTHER
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
+def test_link_3_server_errors_wait_10_s(status: int) -> None:
+    assert exchange_failure_kind(status) is FailureKind.SERVER
+    assert upgrade_failure_kind(status) is FailureKind.SERVER
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, "AUTHENTICATION"), (403, "AUTHENTICATION"), (404, "OTHER")])
+def test_link_3_at_the_upgrade_only_401_and_403_are_authentication_failures(status: int, kind: str) -> None:
+    assert upgrade_failure_kind(status) is FailureKind[kind]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(1000, "OTHER"), (1001, "OTHER"), (1005, "OTHER"), (1008, "AUTHENTICATION"), (1011, "OTHER"), (1013, "OTHER")]
+    + [(4001, "AUTHENTICATION"), (4401, "AUTHENTICATION"), (4403, "AUTHENTICATION"), (4409, "REPLACED")],
+)
+def test_link_3_close_codes_have_their_rows(code: int, kind: str) -> None:
+    assert close_failure_kind(code) is FailureKind[kind]

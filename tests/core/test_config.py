@@ -1,0 +1,131 @@
+"""Settings are checked when they are built, with a message that names the setting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from artcafe_proto import AgentConfig, ConfigError, PlatformConfig, Request, Response
+from artcafe_proto.config import Endpoint, Origin
+
+
+def config(**settings: Any) -> AgentConfig:
+    names: dict[str, Any] = {"agent_id": "a", "tenant_id": "t"}
+    return AgentConfig(**(names | settings))
+
+
+def test_the_guides_defaults() -> None:
+    defaults = config()
+    assert (defaults.api_endpoint, defaults.heartbeat_interval) == ("https://api.artcafe.ai", 30)
+    assert defaults.api == Endpoint(Origin(True, "api.artcafe.ai", 443), "")
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "path", "authority"),
+    [
+        ("https://api.artcafe.ai", Origin(True, "api.artcafe.ai", 443), "", "api.artcafe.ai"),
+        ("http://127.0.0.1:8420/", Origin(False, "127.0.0.1", 8420), "", "127.0.0.1:8420"),
+        ("http://[::1]:80/base/", Origin(False, "::1", 80), "/base", "[::1]"),
+        ("HTTPS://Example.com:8443/a/b", Origin(True, "example.com", 8443), "/a/b", "example.com:8443"),
+        ("wss://ws.example.com", Origin(True, "ws.example.com", 443), "", "ws.example.com"),
+        ("ws://localhost", Origin(False, "localhost", 80), "", "localhost"),
+    ],
+)
+def test_link_1_endpoints_are_parsed(url: str, origin: Origin, path: str, authority: str) -> None:
+    endpoint = Endpoint.parse("api_endpoint", url)
+    assert endpoint == Endpoint(origin, path)
+    assert endpoint.origin.authority == authority
+
+
+def test_link_1_the_websocket_is_derived_from_the_endpoint_and_the_id_percent_encoded() -> None:
+    derived = config(agent_id="a/b c?é", api_endpoint="https://http.example.com/http")
+    assert derived.ws.origin == derived.api.origin
+    assert derived.ws_target == "/http/api/v1/ws/agent/a%2Fb%20c%3F%C3%A9"
+    given = config(ws_endpoint="wss://ws.example.com/x")
+    assert (given.ws.origin.host, given.ws_target) == ("ws.example.com", "/x/api/v1/ws/agent/a")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"agent_id": ""}, "agent_id"),
+        ({"agent_id": "x" * 129}, "agent_id"),
+        ({"tenant_id": "a\nb"}, "tenant_id"),
+        ({"key_id": ""}, "key_id"),
+        ({"api_endpoint": "api.artcafe.ai"}, "api_endpoint"),
+        ({"api_endpoint": "ftp://api.artcafe.ai"}, "api_endpoint"),
+        ({"api_endpoint": "https://"}, "api_endpoint"),
+        ({"api_endpoint": "https://host:port"}, "api_endpoint"),
+        ({"api_endpoint": "https://host:99999"}, "api_endpoint"),
+        ({"api_endpoint": "https://[::1"}, "api_endpoint"),
+        ({"api_endpoint": "https://user:secret@host"}, "api_endpoint"),
+        ({"api_endpoint": "https://host?query"}, "api_endpoint"),
+        ({"api_endpoint": "https://host/a b"}, "api_endpoint"),
+        ({"api_endpoint": "https://host/a\r\nX: y"}, "api_endpoint"),
+        ({"ws_endpoint": "ws://ws.example.com"}, "ws_endpoint"),
+        ({"heartbeat_interval": 0}, "heartbeat_interval"),
+        ({"heartbeat_interval": float("nan")}, "heartbeat_interval"),
+        ({"ping_timeout": -1}, "ping_timeout"),
+        ({"drain_timeout": float("inf")}, "drain_timeout"),
+        ({"max_concurrent": 0}, "max_concurrent"),
+        ({"jitter": 1.5}, "jitter"),
+        ({"fixed_wait_growth": 0.5}, "fixed_wait_growth"),
+        ({"extra_headers": (("a b", "x"),)}, "extra_headers"),
+        ({"extra_headers": (("x-a", "b\r\nc"),)}, "extra_headers"),
+        ({"extra_headers": (("Authorization", "x"),)}, "extra_headers"),
+        ({"extra_headers": (("Sec-WebSocket-Key", "x"),)}, "extra_headers"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(settings: dict[str, Any], names: str) -> None:
+    with pytest.raises(ConfigError, match=names):
+        config(**settings)
+
+
+def test_no_refusal_quotes_a_password() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(api_endpoint="https://user:secret@host")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8420", "127.9.9.9", "[::1]:1", "localhost"])
+def test_tok_4_cleartext_is_for_loopback(host: str) -> None:
+    config(api_endpoint=f"http://{host}")
+
+
+@pytest.mark.parametrize("host", ["api.artcafe.ai", "10.0.0.1", "localhost.evil.com", "127.0.0.1.evil.com", "0.0.0.0"])
+def test_tok_4_cleartext_to_another_machine_needs_a_word(host: str) -> None:
+    with pytest.raises(ConfigError, match="unencrypted"):
+        config(api_endpoint=f"http://{host}")
+    config(api_endpoint=f"http://{host}", allow_cleartext=True)
+
+
+def test_zero_is_a_possible_number_of_waiting_commands_and_of_jitter() -> None:
+    config(max_queued=0, jitter=0, max_bad_messages=0)
+    PlatformConfig(window=1)
+
+
+def test_tok_4_reprs_show_no_headers_and_no_bodies() -> None:
+    request = Request(method="GET", target="/x", headers=(("authorization", "Bearer s3cret"),), body=b"s3cret")
+    response = Response(status=200, headers=(("x-token", "s3cret"),), body=b"s3cret")
+    assert "s3cret" not in repr(request) + repr(response) + str(request) + str(response)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ((), 0),
+        ((("retry-after", "7"),), 7),
+        ((("retry-after", " 7 "),), 7),
+        ((("retry-after", "999999"),), 3600),
+        ((("retry-after", "9" * 5000),), 3600),
+        ((("retry-after", "-5"),), 0),
+        ((("retry-after", "soon"),), 0),
+        ((("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"),), 0),
+        ((("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), ("date", "Sun, 06 Nov 1994 08:49:00 GMT")), 37),
+        ((("retry-after", "Sun, 06 Nov 1994 08:49:00 GMT"), ("date", "Sun, 06 Nov 1994 08:49:37 GMT")), 0),
+        ((("retry-after", "Sun, 06 Nov 1994 23:49:00 GMT"), ("date", "Sun, 06 Nov 1994 08:49:37 GMT")), 3600),
+    ],
+)
+def test_link_3_retry_after(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
+    assert Response(status=503, headers=headers).retry_after_s == seconds

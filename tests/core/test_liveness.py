@@ -1,0 +1,69 @@
+"""LINK-7: what silence means."""
+
+from __future__ import annotations
+
+from artcafe_proto.policies.liveness import Liveness, Verdict
+
+
+def liveness() -> Liveness:
+    return Liveness(100.0, interval_s=20.0, timeout_s=20.0)
+
+
+def test_silence_is_answered_by_a_ping_and_silence_after_it_is_the_end() -> None:
+    live = liveness()
+    assert live.deadline == 120
+    assert live.verdict(119.9) is Verdict.WAIT
+    assert live.verdict(120) is Verdict.PING
+    assert live.ping(120) == b"1"
+    assert live.deadline == 140
+    assert live.verdict(140) is Verdict.LOST
+
+
+def test_anything_received_is_a_sign_of_life_even_after_a_ping() -> None:
+    live = liveness()
+    live.ping(120)
+    live.received(139)
+    assert live.deadline == 159
+    assert live.verdict(140) is Verdict.WAIT
+
+
+def test_a_timer_more_than_a_second_late_proves_nothing() -> None:
+    live = liveness()
+    live.ping(120)
+    assert live.verdict(141.1) is Verdict.PING
+    live.ping(141.1)
+    assert live.deadline == 161.1
+    assert live.verdict(161.2) is Verdict.LOST
+
+
+def test_pings_are_numbered_and_a_pong_answers_all_up_to_its_number() -> None:
+    live = liveness()
+    assert [live.ping(120), live.ping(121), live.ping(122)] == [b"1", b"2", b"3"]
+    live.pong(b"2", 123)
+    assert live.answered == 2
+    assert live.rtt_s is None
+    live.pong(b"3", 123.5)
+    assert (live.answered, live.rtt_s) == (3, 1.5)
+
+
+def test_other_pongs_are_signs_of_life_only() -> None:
+    live = liveness()
+    live.ping(120)
+    for payload in (b"", b"0", b"2", b"-1", b"x", b"1 ", b"\xff", b"9" * 125):
+        live.pong(payload, 121)
+    assert (live.answered, live.rtt_s) == (0, None)
+
+
+def test_time_while_reading_is_paused_does_not_count() -> None:
+    live = liveness()
+    live.pause(110)
+    assert live.deadline is None
+    assert live.verdict(1000) is Verdict.WAIT
+    live.resume(1000)
+    assert live.deadline == 1010
+    live.ping(1010)
+    live.pause(1015)
+    live.pause(1020)
+    live.resume(1025)
+    assert live.deadline == 1040
+    assert live.silent_s(1030) == 1030 - 990 - 10

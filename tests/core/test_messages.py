@@ -1,0 +1,222 @@
+"""MSG: the envelope and its codec."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from artcafe_proto import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.instants import format_http_date, format_timestamp, parse_http_date, parse_timestamp
+from artcafe_proto.messages import (
+    HeartbeatData,
+    command_timeout,
+    decode_command,
+    decode_envelope,
+    encode,
+    encode_json,
+    is_too_deep,
+    new_id,
+)
+
+WALL = 1_777_638_896.789  # 2026-05-01T12:34:56.789Z
+
+
+def test_msg_1_a_written_message_is_one_json_object_of_four_fields() -> None:
+    message = json.loads(encode("heartbeat", "hb-1", HeartbeatData("agent-1", "busy", 12.5, 256.25), WALL))
+    assert message == {
+        "type": "heartbeat",
+        "id": "hb-1",
+        "data": {"agent_id": "agent-1", "status": "busy", "cpu_usage": 12.5, "memory_usage": 256.25},
+        "timestamp": "2026-05-01T12:34:56.789Z",
+    }
+
+
+@pytest.mark.parametrize(("wall", "text"), [(0.0, "1970-01-01T00:00:00.000Z"), (WALL, "2026-05-01T12:34:56.789Z")])
+def test_msg_2_written_timestamps_are_utc_with_milliseconds(wall: float, text: str) -> None:
+    assert format_timestamp(wall) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-05-01T12:34:56.789Z",
+        "2026-05-01T12:34:56.789",
+        "2026-05-01T14:34:56.789+02:00",
+        "2026-05-01T12:34:56.789000",
+    ],
+)
+def test_msg_2_timestamps_are_read_with_z_with_an_offset_and_naive(text: str) -> None:
+    assert parse_timestamp(text) == pytest.approx(WALL)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z", "1e999", "\0"])
+def test_msg_2_an_unreadable_timestamp_is_none(text: str) -> None:
+    assert parse_timestamp(text) is None
+
+
+def test_http_dates_are_read_as_they_are_written() -> None:
+    assert format_http_date(784_111_777.0) == "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT") == 784_111_777.0
+    assert [parse_http_date(text) for text in ("", "soon", "Sun, 99 Nov 1994 08:49:37 GMT")] == [None] * 3
+
+
+@pytest.mark.parametrize("kind", ["heartbeat", "command", "status", "message", "response"])
+def test_msg_3_written_ids_have_a_prefix_and_128_random_bits(kind: str) -> None:
+    rng = Random(1)
+    ids = {new_id(kind, rng) for _ in range(100)}
+    assert len(ids) == 100
+    prefix, _, digits = ids.pop().partition("-")
+    assert kind.startswith(prefix[0])
+    assert len(bytes.fromhex(digits)) == 16
+
+
+def message(**fields: Any) -> bytes:
+    return json.dumps(
+        {"type": "message", "id": "m-1", "data": {}, "timestamp": "2026-05-01T12:34:56Z"} | fields
+    ).encode()
+
+
+@pytest.mark.parametrize("timestamp", ["2026-05-01T12:34:56", None, 5, {}, "nonsense"])
+def test_msg_2_nothing_depends_on_the_peers_clock(timestamp: object) -> None:
+    assert decode_envelope(message(timestamp=timestamp)).id == "m-1"
+
+
+def test_msg_2_the_timestamp_may_be_missing() -> None:
+    assert decode_envelope(b'{"type":"message","id":"m-1","data":{}}').id == "m-1"
+
+
+def test_msg_4_unknown_fields_are_ignored() -> None:
+    assert decode_envelope(message(trace={"a": [1]}, version=2)).type == "message"
+
+
+@pytest.mark.parametrize("length", [1, 128])
+def test_msg_3_ids_of_1_to_128_characters_are_read(length: int) -> None:
+    assert decode_envelope(message(id="é" * length)).id == "é" * length
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'"text"',
+        b"1",
+        b"null",
+        b"{}",
+        b'{"type":"message"}',
+        message(id=""),
+        message(id="x" * 129),
+        message(id=5),
+        message(type=None),
+        message(type=5),
+        message(data=[]),
+        message(data=None),
+        message(data="text"),
+        message() + b"x",
+        message()[:-1],
+        b'{"type":"message","id":"m","data":{},}',
+        b'{"type":"message","id":"\\ud800","data":{}}',
+        b'{"type":"message","id":"m","data":{"a":NaN}}',
+    ],
+)
+def test_msg_5_what_is_no_envelope_is_a_remote_error_with_a_reason(payload: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="expected"):
+        decode_envelope(payload)
+
+
+@pytest.mark.parametrize(("depth", "fine"), [(63, True), (64, False), (10_000, False), (500_000, False)])
+def test_msg_6_deeper_than_64_levels_is_a_decode_error(depth: int, fine: bool) -> None:
+    payload = b'{"type":"message","id":"m","data":' + b'{"a":' * (depth - 1) + b"{}" + b"}" * (depth - 1) + b"}"
+    if fine:
+        decode_envelope(payload)
+    else:
+        with pytest.raises(RemoteProtocolError, match="64"):
+            decode_envelope(payload)
+
+
+def depth_of(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)  # type: ignore[reportUnknownArgumentType]
+    if isinstance(value, list):
+        return 1 + max(map(depth_of, value), default=0)  # type: ignore[reportUnknownArgumentType]
+    return 0
+
+
+nested = st.recursive(
+    st.text(alphabet='[]{}"\\a') | st.integers(),
+    lambda inner: st.lists(inner, max_size=40) | st.dictionaries(st.text(alphabet='[]{}"\\a'), inner, max_size=3),
+    max_leaves=100,
+)
+
+
+@given(value=nested, wraps=st.integers(50, 70))
+def test_msg_6_brackets_in_strings_do_not_count(value: Any, wraps: int) -> None:
+    for _ in range(wraps):
+        value = [value]
+    assert is_too_deep(json.dumps(value).encode()) == (depth_of(value) > 64)
+
+
+@given(st.binary(max_size=300))
+def test_msg_5_any_bytes_are_an_envelope_or_a_remote_error(payload: bytes) -> None:
+    with suppress(RemoteProtocolError):
+        decode_envelope(payload)
+
+
+@pytest.mark.parametrize("payload", [b'"' * 1_000_000, b'"\\' * 500_000, b"[]" * 500_000, b'"[\\"' * 250_000 + b"\\"])
+def test_msg_6_the_depth_check_gets_through_a_megabyte_of_anything(payload: bytes) -> None:
+    is_too_deep(b"[" * 60 + payload + b"{" * 10)
+
+
+@pytest.mark.parametrize("timeout", [1, 0.001, 86_400, 86_400.0])
+def test_cmd_4_timeouts_up_to_a_day_are_taken(timeout: float) -> None:
+    assert command_timeout(decode_command(Raw(json.dumps({"command": "x", "timeout": timeout}).encode()))) == timeout
+
+
+def test_cmd_4_a_missing_timeout_means_300_s() -> None:
+    assert command_timeout(decode_command(Raw(b'{"command":"x"}'))) == 300
+    assert command_timeout(decode_command(Raw(b'{"command":"x","timeout":null}'))) == 300
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"command": "x", "timeout": 0},
+        {"command": "x", "timeout": -1},
+        {"command": "x", "timeout": 86_401},
+        {"command": "x", "timeout": True},
+        {"command": "x", "timeout": "5"},
+        {"command": "x", "timeout": 10**400},
+        {"command": 5},
+        {},
+        {"command": "x", "args": []},
+        {"command": "x", "args": None},
+        {"command": "x", "args": "text"},
+    ],
+)
+def test_msg_5_a_command_that_cannot_be_run_is_a_remote_error(data: dict[str, object]) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_command(Raw(json.dumps(data).encode()))
+
+
+@pytest.mark.parametrize("value", [{1, 2, object()}, object(), "\ud800", {"a": b"".join}])
+def test_what_cannot_be_json_is_refused_by_name(value: object) -> None:
+    with pytest.raises(LocalProtocolError, match="result"):
+        encode_json(value, "result")
+
+
+def test_results_nested_too_deeply_are_refused() -> None:
+    value: object = 1
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(LocalProtocolError, match="result"):
+        encode_json(value, "result")
+    while isinstance(value, list):  # taken apart by hand: letting go of it at once would recurse
+        value = value.pop()  # type: ignore[reportUnknownMemberType]

@@ -1,0 +1,243 @@
+"""Both façades back to back over byte strings, in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from artcafe_proto import (
+    AgentOffline,
+    AgentOnline,
+    CommandAnswered,
+    CommandCancelled,
+    CommandReceived,
+    HeartbeatReceived,
+    LinkState,
+    Offline,
+    Online,
+    PeerViolation,
+    StatusReceived,
+    Stopped,
+)
+from virtual import AGENT, TENANT, Pair
+
+
+def first_heartbeat(pair: Pair) -> float:
+    """Seconds from the first `Connect` to the write that holds the first heartbeat."""
+    pair.start()
+    pair.run_until(lambda: bool(pair.times(Online)))
+    last_write, _ = pair.writes[-1]
+    return last_write - pair.connects[0]
+
+
+def offline_waits(pair: Pair) -> list[float]:
+    """How long the agent was to wait after each failure, in seconds."""
+    offline = [(when, event) for when, event in pair.agent_events if isinstance(event, Offline)]
+    return [round(event.retry_at - when, 3) for when, event in offline if event.retry_at is not None]
+
+
+def test_link_1_first_heartbeat_is_written_four_round_trips_after_connect_on_one_connection() -> None:
+    pair = Pair(latency_s=0.5)
+    assert first_heartbeat(pair) == pytest.approx(4 * 1.0)
+    assert len(pair.connects) == 1
+
+
+def test_link_1_tls_costs_one_round_trip_more() -> None:
+    pair = Pair(latency_s=0.5, tls=True)
+    assert first_heartbeat(pair) == pytest.approx(5 * 1.0)
+    assert len(pair.connects) == 1
+
+
+@pytest.mark.parametrize(("tls", "round_trips"), [(False, 2), (True, 3)])
+def test_link_1_with_a_usable_token_a_link_costs_two_round_trips_less(tls: bool, round_trips: int) -> None:
+    pair = Pair(latency_s=0.05, tls=tls)
+    first_heartbeat(pair)
+    pair.run_for(60)
+    pair.cut()
+    pair.run_until(lambda: len(pair.times(Online)) == 2)
+    assert pair.times(Online)[1] - pair.connects[1] == pytest.approx(round_trips * 0.1)
+
+
+def test_hb_1_heartbeats_keep_to_a_fixed_grid() -> None:
+    pair = Pair()
+    first_heartbeat(pair)
+    pair.run_for(301)
+    times = pair.times(HeartbeatReceived)
+    assert len(times) == 11
+    assert [round(time - times[0], 6) for time in times] == [30.0 * i for i in range(11)]
+
+
+def test_hb_1_after_a_stall_one_heartbeat_is_sent_not_the_missed_ones() -> None:
+    pair = Pair()
+    first_heartbeat(pair)
+    pair.mono += 25  # the process does not get to run, while the platform's pings wait
+    pair.mono += 100
+    pair.run_for(0)
+    before = len(pair.times(HeartbeatReceived))
+    pair.run_for(1)
+    assert len(pair.times(HeartbeatReceived)) - before <= 1
+
+
+def test_cmd_3_a_command_gets_exactly_one_response() -> None:
+    pair = Pair()
+    first_heartbeat(pair)
+    command_id = pair.send("echo", {"text": "hello"})
+    pair.run_for(1)
+    command = pair.hub.command(TENANT, command_id)
+    assert command.state == "succeeded"
+    assert command.response is not None
+    assert bytes(command.response.result) == b'{"echo":{"text":"hello"}}'
+    assert len(pair.seen(CommandAnswered)) == 1
+
+
+def test_twenty_four_hours_with_a_cut_every_few_minutes_always_back_and_every_command_answered() -> None:
+    pair = Pair(latency_s=0.02)
+    pair.on_command = lambda event: pair.at(pair.rng.uniform(0, 90), lambda: pair.respond(event, event.args))
+    pair.start()
+    cuts = 0
+    sent: list[str] = []
+
+    def later() -> None:
+        nonlocal cuts
+        if pair.rng.random() < 0.9:
+            pair.cut()
+            cuts += 1
+        else:
+            pair.refusing = not pair.refusing
+            pair.at(pair.rng.uniform(1, 600), lambda: setattr(pair, "refusing", False))
+        pair.at(pair.rng.uniform(60, 400), later)
+
+    def command() -> None:
+        sent.append(pair.send("work", {"n": len(sent)}))
+        pair.at(pair.rng.uniform(1, 60), command)
+
+    pair.at(100, later)
+    pair.at(50, command)
+    pair.run_for(24 * 3600)
+    pair.refusing = False
+    pair._schedule = [item for item in pair._schedule if item[2] not in (later, command)]  # type: ignore[reportPrivateUsage]
+    pair.run_for(900)
+
+    assert cuts > 200
+    assert pair.agent.state.link is LinkState.UP
+    assert len(sent) > 2000
+    states = {command_id: pair.hub.command(TENANT, command_id).state for command_id in sent}
+    assert set(states.values()) == {"succeeded"}
+    received = [event.command_id for event in pair.seen(CommandReceived)]
+    assert sorted(received) == sorted(sent), "CMD-1: each was executed once"
+    assert len(pair.seen(CommandAnswered)) == len(sent)
+    assert not pair.seen(PeerViolation)
+
+
+def test_link_5_an_accepting_and_closing_platform_is_met_with_growing_waits() -> None:
+    pair = Pair(agent={"jitter": 0.0})
+    pair.start()
+    for _ in range(6):
+        pair.run_until(lambda: pair.agent.state.link is LinkState.UP)
+        pair.cut()
+        pair.run_until(lambda: pair.agent.state.link is LinkState.DOWN)
+    waits = offline_waits(pair)
+    assert waits == [1, 2, 4, 8, 16, 32]
+
+
+def test_link_5_a_link_that_received_something_after_30_s_resets_the_waits() -> None:
+    pair = Pair(agent={"jitter": 0.0})
+    pair.start()
+    for _ in range(3):
+        pair.run_for(100)
+        pair.cut()
+    pair.run_for(1)
+    waits = offline_waits(pair)
+    assert waits == [1, 1, 1]
+
+
+def test_plat_6_two_agents_with_one_id_replace_each_other_with_4409() -> None:
+    pair = Pair()
+    pair.start()
+    pair.run_for(1)
+    epoch = pair.seen(AgentOnline)[0].epoch
+    other = Pair(beside=pair)
+    other.start()
+    other.run_for(1)
+    pair.run_for(1)
+    offline = pair.seen(Offline)[0]
+    assert "4409" in offline.reason
+    assert pair.hub.registry.agent(TENANT, AGENT).presence.epoch == epoch + 1
+    assert pair.hub.registry.agent(TENANT, AGENT).presence.session is not None
+
+
+def test_cmd_4_at_the_deadline_the_handler_is_cancelled_and_the_response_says_so() -> None:
+    pair = Pair()
+    pair.on_command = lambda event: None
+    first_heartbeat(pair)
+    command_id = pair.send("sleep", timeout_s=5)
+    pair.run_for(6)
+    assert [(e.command_id, e.code) for e in pair.seen(CommandCancelled)] == [(command_id, "timeout")]
+    response = pair.hub.command(TENANT, command_id).response
+    assert response is not None
+    assert response.code == "timeout"
+    assert pair.agent.in_flight == (command_id,), "CMD-5: its slot is free only when the driver says so"
+    assert pair.agent.respond(command_id, 1, pair.now) is False
+    assert pair.agent.in_flight == ()
+
+
+def test_cmd_5_no_more_than_max_concurrent_run_and_the_rest_wait_in_order() -> None:
+    pair = Pair(agent={"max_concurrent": 2, "max_queued": 3})
+    events: list[CommandReceived] = []
+    pair.on_command = events.append
+    first_heartbeat(pair)
+    ids = [pair.send("work", {"n": n}) for n in range(7)]
+    pair.run_for(0.5)
+    assert list(pair.agent.in_flight) == ids[:2]
+    assert list(pair.agent.queued) == ids[2:5]
+    assert pair.agent.status == "busy"
+    while len(events) < 7:
+        for event in events:
+            pair.agent.respond(event.command_id, None, pair.now)
+        pair.run_for(1.5)  # CMD-10: the overloaded ones come again after 1 s
+    for event in events:
+        pair.agent.respond(event.command_id, None, pair.now)
+    pair.run_for(1)
+    assert sorted(event.command_id for event in events) == sorted(ids)
+    assert {pair.hub.command(TENANT, command_id).state for command_id in ids} == {"succeeded"}
+
+
+def test_stat_3_a_drain_finishes_what_runs_then_says_offline_and_closes_with_1000() -> None:
+    pair = Pair()
+    pair.on_command = lambda event: pair.at(3, lambda: pair.respond(event, "done"))
+    first_heartbeat(pair)
+    command_id = pair.send("work")
+    pair.run_for(1)
+    pair.agent.stop(pair.now)
+    late = pair.send("work")
+    pair.run_for(10)
+    assert pair.seen(Stopped) == [Stopped(())]
+    assert pair.hub.command(TENANT, command_id).state == "succeeded"
+    assert pair.hub.command(TENANT, late).state == "queued", "CMD-9: draining is not final"
+    assert pair.seen(StatusReceived)[-1].status == "offline"
+    assert "1000" in pair.seen(AgentOffline)[-1].reason
+    assert pair.agent.deadline() is None
+
+
+def test_cmd_8_what_outlives_the_drain_timeout_is_cancelled_and_still_answered() -> None:
+    pair = Pair()
+    pair.on_command = lambda event: None
+    first_heartbeat(pair)
+    command_id = pair.send("work")
+    pair.run_for(1)
+    pair.agent.stop(pair.now)
+    pair.run_for(40)
+    assert pair.seen(Stopped) == [Stopped(())]
+    response = pair.hub.command(TENANT, command_id).response
+    assert response is not None
+    assert response.code == "cancelled"
+
+
+def test_link_10_stop_without_drain_ends_a_wait_now() -> None:
+    pair = Pair()
+    pair.refusing = True
+    pair.start()
+    pair.run_for(300)
+    pair.agent.stop(pair.now, drain=False)
+    pair.run_for(0)
+    assert pair.seen(Stopped) == [Stopped(())]
+    assert pair.agent.deadline() is None

@@ -1,0 +1,192 @@
+"""An `AgentMachine` and a platform played by hand: messages and time, no bytes."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from random import Random
+from typing import Any, TypeVar
+
+from artcafe_proto import (
+    AgentConfig,
+    AgentMachine,
+    Connect,
+    Disconnect,
+    Event,
+    Instant,
+    MachineEffect,
+    Offline,
+    Online,
+    Response,
+    SendRequest,
+    SendText,
+    SendUpgrade,
+    Sign,
+)
+
+Kind = TypeVar("Kind")
+CHALLENGE = "challenge-of-sixteen-and-more-characters"
+
+
+def token(exp: float = 1e9 + 900, iat: float = 1e9) -> str:
+    """Something that reads like a JWT."""
+    payload = json.dumps({"exp": exp, "iat": iat}).encode()
+    return f"e30.{urlsafe_b64encode(payload).decode().rstrip('=')}.sig"
+
+
+def answer(status: int, value: object = None, **headers: str) -> Response:
+    """A response with a JSON body."""
+    fields = tuple((name.replace("_", "-"), text) for name, text in headers.items())
+    return Response(status=status, headers=fields, body=b"" if value is None else json.dumps(value).encode())
+
+
+class Scripted:
+    """The machine, its clock, and everything it has said so far."""
+
+    def __init__(self, **settings: Any) -> None:
+        defaults: dict[str, Any] = {
+            "agent_id": "agent-1",
+            "tenant_id": "tenant-1",
+            "api_endpoint": "http://localhost",
+            "jitter": 0.0,
+        }
+        self.machine = AgentMachine(AgentConfig(**(defaults | settings)), rng=Random(5))
+        self.mono = 100.0
+        self.wall = 1e9
+        self.said: list[MachineEffect | Event] = []
+        self.unseen: list[MachineEffect | Event] = []
+        self._token: str | None = None
+
+    @property
+    def now(self) -> Instant:
+        """The moment, on both clocks."""
+        return Instant(self.mono, self.wall)
+
+    def drain(self) -> None:
+        """Take what the machine says."""
+        while (output := self.machine.next_output()) is not None:
+            self.said.append(output)
+            self.unseen.append(output)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, timers included, as a punctual driver does."""
+        end = self.mono + seconds
+        while (due := self.machine.deadline()) is not None and due <= end:
+            self.wall += due - self.mono
+            self.mono = due
+            self.machine.handle_timer(self.now)
+            self.drain()
+        self.wall += end - self.mono
+        self.mono = end
+
+    def expect(self, kind: type[Kind]) -> Kind:
+        """The next thing said of this kind; what was said before it is passed over."""
+        self.drain()
+        for index, output in enumerate(self.unseen):
+            if isinstance(output, kind):
+                del self.unseen[: index + 1]
+                return output
+        raise AssertionError(f"expected {kind.__name__}, got {self.unseen}")
+
+    def none_of(self, *kinds: type[Any]) -> None:
+        """Nothing of these kinds has been said since the last `expect`."""
+        self.drain()
+        assert not [output for output in self.unseen if isinstance(output, kinds)]
+
+    # --- steps: each leads there from wherever the machine is, waits included -----------------------------------------
+
+    def start(self) -> Connect:
+        """It connects."""
+        return self._reach(Connect)
+
+    def connect(self) -> SendRequest:
+        """… asks for a challenge …"""
+        return self._reach(SendRequest, "challenge")
+
+    def challenge(self) -> Sign:
+        """… has it signed …"""
+        return self._reach(Sign)
+
+    def sign(self) -> SendRequest:
+        """… sends the signature …"""
+        return self._reach(SendRequest, "verify")
+
+    def verify(self, value: str | None = None) -> SendUpgrade:
+        """… opens the link, with the token `value` …"""
+        self._token = value
+        return self._reach(SendUpgrade)
+
+    def up(self) -> int:
+        """… and is up; returns the connection."""
+        return self._reach(Online).conn
+
+    def _reach(self, kind: type[Kind], target: str = "") -> Kind:
+        if self.machine.deadline() is None:
+            self.machine.start(self.now)
+        for _ in range(100):
+            self.drain()
+            while self.unseen:
+                output = self.unseen.pop(0)
+                if isinstance(output, kind) and target in getattr(getattr(output, "request", None), "target", ""):
+                    return output
+                self._comply(output)
+                self.drain()
+            due = self.machine.deadline()
+            assert due is not None, f"it never came to {kind.__name__}"
+            self.wait(due - self.mono)
+        raise AssertionError(f"it never came to {kind.__name__}")
+
+    def _comply(self, output: MachineEffect | Event) -> None:
+        match output:
+            case Connect():
+                self.machine.connected(output.conn, self.now)
+            case SendRequest() if output.request.target.endswith("challenge"):
+                self.answer(output, answer(200, {"challenge": CHALLENGE, "expires_at": ""}))
+            case SendRequest():
+                value = token(exp=self.wall + 900, iat=self.wall) if self._token is None else self._token
+                self.answer(output, answer(200, {"valid": True, "token": value}))
+            case Sign():
+                self.machine.signed(output.request, b"signature", self.now)
+            case SendUpgrade():
+                self.machine.upgraded(output.conn, output.exchange, self.now)
+            case _:
+                pass
+
+    def answer(self, request: SendRequest | SendUpgrade, response: Response) -> None:
+        """Answer a request."""
+        self.machine.bytes_received(request.conn, self.now)
+        self.machine.response_received(request.conn, request.exchange, response, self.now)
+        self.drain()
+
+    def receive(self, conn: int, message_type: str, data: object, message_id: str = "m-1") -> None:
+        """The platform sends a message."""
+        payload = json.dumps({"type": message_type, "id": message_id, "data": data}).encode()
+        self.machine.bytes_received(conn, self.now)
+        self.machine.text_received(conn, payload, self.now)
+        self.drain()
+
+    def command(self, conn: int, command_id: str = "cmd-1", **data: Any) -> None:
+        """The platform sends a command."""
+        self.receive(conn, "command", {"command": "work"} | data, command_id)
+
+    @staticmethod
+    def text(send: SendText) -> dict[str, Any]:
+        """A message that was sent."""
+        return json.loads(send.payload)
+
+    def texts(self, message_type: str) -> list[dict[str, Any]]:
+        """All messages of one type that were sent so far."""
+        self.drain()
+        sent = [self.text(output) for output in self.said if isinstance(output, SendText)]
+        return [message for message in sent if message["type"] == message_type]
+
+    def wait_after_failure(self) -> tuple[float, str]:
+        """Seconds until the next attempt and the clause, by the last `Offline`."""
+        offline = self.expect(Offline)
+        assert offline.retry_at is not None
+        return round(offline.retry_at - self.mono, 6), offline.clause
+
+    def dropped(self) -> list[int]:
+        """Connections disconnected so far."""
+        self.drain()
+        return [output.conn for output in self.said if isinstance(output, Disconnect)]

@@ -1,0 +1,528 @@
+"""The platform's end: what it takes for a request, what it refuses with which status, and what it answers."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from random import Random
+
+import h11
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.exchanges import JSON_HEADERS, Request, Response
+from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
+from artcafe_proto.wires.frames import FrameWriter
+from artcafe_proto.wires.handshake import accept_key
+from artcafe_proto.wires.http_client import ClientWire
+from artcafe_proto.wires.http_server import Phase, ServerWire
+from artcafe_proto.wires.inputs import (
+    CloseReceived,
+    Ended,
+    Failed,
+    Input,
+    RequestReceived,
+    ResponseReceived,
+    TextReceived,
+    Upgraded,
+)
+
+deterministic = settings(derandomize=True, deadline=None)
+
+GET = b"GET /api/v1/agents?page=2 HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: " + KEY.encode() + b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+OK = Response(status=200, headers=JSON_HEADERS, body=b"{}")
+
+
+def wire() -> ServerWire:
+    return ServerWire(rng=Random(1), max_message_size=1000)
+
+
+def request(inputs: list[Input]) -> Request:
+    (received,) = inputs
+    assert isinstance(received, RequestReceived)
+    return received.request
+
+
+def failure(inputs: list[Input]) -> RemoteProtocolError:
+    (failed,) = inputs
+    assert isinstance(failed, Failed)
+    return failed.error
+
+
+def plain(inputs: list[Input]) -> list[object]:
+    """Inputs as comparable values: exceptions compare by identity."""
+    return [
+        (entry.error.code, entry.error.reason, entry.error.clause) if isinstance(entry, Failed) else entry
+        for entry in inputs
+    ]
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in pairwise(places)]
+
+
+# --- requests and answers ---------------------------------------------------------------------------------------------
+
+
+def test_a_request_is_whole_with_its_names_in_lower_case() -> None:
+    got = request(wire().receive(POST))
+    assert got == Request(method="POST", target="/p", headers=(("host", "h"), ("content-length", "5")), body=b"hello")
+
+
+def test_an_answer_has_its_length_and_the_connection_goes_on() -> None:
+    server = wire()
+    for _ in range(3):
+        assert request(server.receive(GET)).target == "/api/v1/agents?page=2"
+        assert server.respond(OK) == (b"HTTP/1.1 200 \r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+        assert server.reusable
+
+
+def test_pipelined_requests_come_one_at_a_time() -> None:
+    server = wire()
+    assert request(server.receive(POST + GET + POST[:-1])).method == "POST"
+    assert server.receive(b"") == []
+    server.respond(OK)
+    assert server.phase is Phase.HEAD
+    assert request(server.receive(b"")).method == "GET"
+    server.respond(OK)
+    assert server.receive(b"") == []
+    assert server.phase is Phase.BODY
+    assert request(server.receive(b"o")).body == b"hello"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(GET[:-2] + b"Connection: close\r\n\r\n", id="close"),
+        pytest.param(b"GET / HTTP/1.0\r\n\r\n", id="HTTP/1.0"),
+        pytest.param(CHUNKED, id="chunked"),
+    ],
+)
+def test_the_last_answer_says_that_it_is_the_last(data: bytes) -> None:
+    server = wire()
+    request(server.receive(data + GET))
+    assert b"\r\nconnection: close\r\n" in server.respond(OK).lower()
+    assert not server.reusable
+    assert server.receive(GET) == []
+    assert server.receive_eof() == []
+
+
+def test_a_chunked_body_is_joined() -> None:
+    assert request(wire().receive(CHUNKED)).body == b"hello"
+
+
+def test_an_owner_may_end_the_connection_with_its_answer() -> None:
+    server = wire()
+    request(server.receive(GET))
+    server.respond(Response(status=200, headers=(("connection", "close"),)))
+    assert not server.reusable
+
+
+@pytest.mark.parametrize(
+    ("data", "response", "expected"),
+    [
+        (
+            b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n",
+            OK,
+            b"HTTP/1.1 200 \r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n",
+        ),
+        (GET, Response(status=204), b"HTTP/1.1 204 \r\n\r\n"),
+        (GET, Response(status=304), b"HTTP/1.1 304 \r\n\r\n"),
+        (GET, Response(status=404), b"HTTP/1.1 404 \r\ncontent-length: 0\r\n\r\n"),
+    ],
+)
+def test_answers_without_a_body(data: bytes, response: Response, expected: bytes) -> None:
+    server = wire()
+    request(server.receive(data))
+    assert server.respond(response) == expected
+    assert request(server.receive(GET)).method == "GET"
+
+
+def test_only_a_request_is_answered_and_only_once() -> None:
+    server = wire()
+    with pytest.raises(LocalProtocolError):
+        server.respond(OK)
+    request(server.receive(GET))
+    with pytest.raises(LocalProtocolError, match="opening handshake"):
+        server.accept_upgrade()
+    with pytest.raises(LocalProtocolError, match="'x'"):
+        server.respond(Response(status=200, headers=(("x", "a\r\nb"),)))
+    server.respond(OK)
+    with pytest.raises(LocalProtocolError):
+        server.respond(OK)
+
+
+def test_phases_follow_the_bytes() -> None:
+    server = wire()
+    seen = [server.phase]
+    for octet in POST:
+        server.receive(bytes((octet,)))
+        if server.phase is not seen[-1]:
+            seen.append(server.phase)
+    server.respond(OK)
+    assert [*seen, server.phase] == [Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.ANSWERING, Phase.IDLE]
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_end_between_requests_is_an_end() -> None:
+    server = wire()
+    request(server.receive(GET))
+    server.respond(OK)
+    assert server.receive_eof() == [Ended()]
+    assert (server.phase, server.receive_eof()) == (Phase.CLOSED, [])
+
+
+@pytest.mark.parametrize("data", [GET[:-1], POST[:-1]])
+def test_the_end_within_a_request_fails(data: bytes) -> None:
+    server = wire()
+    assert server.receive(data) == []
+    assert failure(server.receive_eof()).code == 400
+    assert server.receive_eof() == []
+
+
+def test_a_client_that_only_listens_any_more_still_gets_its_answer() -> None:
+    server = wire()
+    request(server.receive(GET))
+    assert server.receive_eof() == [Ended()]
+    assert b"connection: close" in server.respond(OK)
+    assert not server.reusable
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def head(*lines: bytes, start: bytes = b"POST /p HTTP/1.1", host: bytes = b"Host: h") -> bytes:
+    return b"\r\n".join([start, *([host] if host else []), *lines, b"", b""])
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        pytest.param(b"\x16\x03\x01", 400, id="TLS"),
+        pytest.param(b"\r\n" + GET, 400, id="empty line first"),
+        pytest.param(b"hello\r\n\r\n", 400, id="no request"),
+        pytest.param(b"GET / HTTP/1.1\nHost: h\n\n", 400, id="bare LF"),
+        pytest.param(head(b"a: 1\nb: 2"), 400, id="bare LF in the fields"),
+        pytest.param(head(b"a: 1\rb: 2"), 400, id="bare CR"),
+        pytest.param(head(b"a: 1", b" 2"), 400, id="folded field"),
+        pytest.param(head(b" a: 1", host=b""), 400, id="space before the first field"),
+        pytest.param(head(b"a : 1"), 400, id="space before the colon"),
+        pytest.param(head(b"a: \x00"), 400, id="NUL"),
+        pytest.param(head(host=b""), 400, id="no Host"),
+        pytest.param(head(b"Host: h"), 400, id="two Hosts"),
+        pytest.param(head(host=b"Host: u@h"), 400, id="user in Host"),
+        pytest.param(head(host=b"Host: h/p"), 400, id="path in Host"),
+        pytest.param(head(b"Content-Length: 5", b"Transfer-Encoding: chunked"), 400, id="length and chunks"),
+        pytest.param(head(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.0"), 400, id="chunks in HTTP/1.0"),
+        pytest.param(head(b"Content-Length: 5", b"Content-Length: 6"), 400, id="two lengths"),
+        pytest.param(head(b"Content-Length: 5, 6"), 400, id="a list of lengths"),
+        pytest.param(head(b"Content-Length: +5"), 400, id="signed length"),
+        pytest.param(head(b"Content-Length: 0x5"), 400, id="hexadecimal length"),
+        pytest.param(head(b"Content-Length:"), 400, id="empty length"),
+        pytest.param(head(b"Content-Length: 65537"), 413, id="large length"),
+        pytest.param(head(b"Content-Length: " + b"9" * 20), 413, id="enormous length"),
+        pytest.param(head(b"Transfer-Encoding: gzip, chunked"), 501, id="gzip"),
+        pytest.param(head(b"Transfer-Encoding: xchunked"), 501, id="unknown encoding"),
+        pytest.param(head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 501, id="chunked twice"),
+        pytest.param(head(b"Expect: 100-continue", b"Content-Length: 5"), 417, id="Expect"),
+        pytest.param(head(start=b"GET http://h/ HTTP/1.1"), 400, id="absolute-form"),
+        pytest.param(head(start=b"CONNECT h:443 HTTP/1.1"), 400, id="authority-form"),
+        pytest.param(head(start=b"OPTIONS * HTTP/1.1"), 400, id="asterisk-form"),
+        pytest.param(head(start=b"GET /# HTTP/1.1"), 400, id="fragment"),
+        pytest.param(head(start=b"GET  / HTTP/1.1"), 400, id="two spaces"),
+        pytest.param(head(start=b"GET /\xff HTTP/1.1"), 400, id="non-ASCII target"),
+        pytest.param(head(start=b"CONNECT /h HTTP/1.1"), 501, id="CONNECT"),
+        pytest.param(head(start=b"GET / HTTP/2.0"), 505, id="HTTP/2.0"),
+        pytest.param(head(start=b"GET / HTTP/0.9"), 505, id="HTTP/0.9"),
+        pytest.param(head(start=b"PRI * HTTP/2.0"), 505, id="HTTP/2 preface"),
+        pytest.param(UPGRADE.replace(b"13", b"12"), 426, id="version of WebSocket"),
+        pytest.param(UPGRADE.replace(b"GET", b"PUT"), 400, id="method of an upgrade"),
+        pytest.param(UPGRADE.replace(KEY.encode(), b"short"), 400, id="key of an upgrade"),
+    ],
+)
+def test_a_doubtful_request_is_refused_once_and_for_all(data: bytes, code: int) -> None:
+    server = wire()
+    error = failure(server.receive(data))
+    assert error.code == code
+    assert server.phase is Phase.CLOSED
+    status, headers, body = answer(server.refuse(error))
+    assert (status, headers["connection"].split(", ")[0]) == (code, "close")
+    assert json.loads(body)["error"]["message"] == error.reason
+    assert server.receive(GET) == []
+    assert server.receive_eof() == []
+    with pytest.raises(LocalProtocolError):
+        server.refuse(error)
+
+
+def answer(data: bytes) -> tuple[int, dict[str, str], bytes]:
+    """A whole response, as h11 reads it."""
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method="GET", target="/", headers=[("host", "h")]))
+    reader.send(h11.EndOfMessage())
+    reader.receive_data(data)
+    start = reader.next_event()
+    assert isinstance(start, h11.Response)
+    body = b""
+    while isinstance(event := reader.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    return start.status_code, {name.decode(): value.decode() for name, value in start.headers}, body
+
+
+def test_a_refusal_has_the_form_of_every_error() -> None:
+    server = wire()
+    status, headers, body = answer(server.refuse(failure(server.receive(head(b"Content-Length: 65537")))))
+    assert (status, headers) == (
+        413,
+        {"content-type": "application/json", "connection": "close", "content-length": str(len(body))},
+    )
+    assert json.loads(body) == {
+        "error": {"code": "content_too_large", "message": "a body has at most 65536 bytes"},
+    }
+
+
+def test_a_wrong_version_is_told_the_right_one() -> None:
+    server = wire()
+    _, headers, _ = answer(server.refuse(failure(server.receive(UPGRADE.replace(b"13", b"8")))))
+    assert (headers["sec-websocket-version"], headers["upgrade"]) == ("13", "websocket")
+
+
+def test_a_refusal_of_head_has_no_body() -> None:
+    server = wire()
+    data = server.refuse(failure(server.receive(head(b"Content-Length: 65537", start=b"HEAD / HTTP/1.1"))))
+    assert data.startswith(b"HTTP/1.1 413 ")
+    assert data.endswith(b"\r\n\r\n")
+
+
+def test_a_deadline_that_passed_can_be_answered() -> None:
+    server = wire()
+    server.receive(GET[:-1])
+    late = RemoteProtocolError(408, "the head took longer than 10 s", "PLAT-8")
+    assert json.loads(answer(server.refuse(late))[2])["error"]["code"] == "request_timeout"
+    assert server.phase is Phase.CLOSED
+
+
+def test_failures_do_not_quote_the_peer() -> None:
+    assert failure(wire().receive(head(b"Authorization : Bearer secret"))).reason == "illegal header line"
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", head(host=b"Host:")])
+def test_these_are_requests_all_the_same(data: bytes) -> None:
+    assert isinstance(request(wire().receive(data)), Request)
+
+
+# --- the limits -------------------------------------------------------------------------------------------------------
+
+
+def test_a_body_may_have_the_limit() -> None:
+    body = b"x" * MAX_HTTP_BODY_BYTES
+    assert request(wire().receive(head(b"Content-Length: 65536") + body)).body == body
+
+
+def test_a_chunked_body_fails_when_it_has_grown_too_large() -> None:
+    server = wire()
+    assert server.receive(head(b"Transfer-Encoding: chunked")) == []
+    piece = b"400\r\n" + b"x" * 1024 + b"\r\n"
+    for _ in range(64):
+        assert server.receive(piece) == []
+    assert failure(server.receive(piece)).code == 413
+
+
+def test_endless_chunk_framing_fails() -> None:
+    server = wire()
+    assert server.receive(head(b"Transfer-Encoding: chunked") + b"1;" + b"e" * (MAX_HTTP_HEAD_BYTES - 2)) == []
+    assert failure(server.receive(b"e" * MAX_HTTP_BODY_BYTES)).code == 413
+
+
+def test_a_head_may_have_the_limit_and_not_one_byte_more_however_it_comes() -> None:
+    whole = head(b"x: ")
+    whole = head(b"x: " + b"x" * (MAX_HTTP_HEAD_BYTES - len(whole)))
+    assert request(wire().receive(whole)).method == "POST"
+    larger = whole[:-4] + b"x\r\n\r\n"
+    assert failure(wire().receive(larger)).code == 431
+    server = wire()
+    assert [server.receive(piece) for piece in (larger[:30_000], larger[30_000:-5])] == [[], []]
+    assert failure(server.receive(larger[-5:])).code == 431
+
+
+def test_what_is_sent_ahead_has_a_limit() -> None:
+    server = wire()
+    request(server.receive(GET))
+    ahead = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES
+    assert server.receive(b"x" * ahead) == []
+    error = failure(server.receive(b"x"))
+    assert (error.code, error.clause) == (413, "PLAT-8")
+    assert answer(server.refuse(error))[0] == 413
+
+
+def test_a_failure_never_comes_in_one_list_with_the_request_before_it() -> None:
+    server = wire()
+    assert request(server.receive(GET + b"x" * (MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES + 1))).method == "GET"
+    assert server.respond(OK)
+    assert failure(server.receive(b"")).code == 431
+
+
+# --- the upgrade ------------------------------------------------------------------------------------------------------
+
+
+def test_an_upgrade_is_accepted_and_frames_that_came_early_are_read() -> None:
+    client = FrameWriter(client=True, rng=Random(2))
+    server = wire()
+    first = client.text(b"early")
+    (received,) = server.receive(UPGRADE + first[:3])
+    assert isinstance(received, RequestReceived)
+    assert received.upgrade
+    assert server.receive(first[3:]) == []
+    assert server.websocket is None
+    assert server.accept_upgrade() == (
+        b"HTTP/1.1 101 \r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+        b"sec-websocket-accept: " + accept_key(KEY).encode() + b"\r\n\r\n"
+    )
+    assert server.websocket is not None
+    assert server.phase is Phase.WEBSOCKET
+    assert server.receive(b"") == [TextReceived(b"early")]
+    assert server.receive(client.close(1001, "bye")) == [CloseReceived(1001, "bye")]
+    with pytest.raises(LocalProtocolError):
+        server.refuse(RemoteProtocolError(400, "too late", "PLAT-7"))
+
+
+def test_the_websocket_has_the_limit_and_the_end_of_a_server() -> None:
+    server = wire()
+    server.receive(UPGRADE)
+    server.accept_upgrade()
+    assert failure(server.receive(b"\x81\xfe\x03\xe9mask")).code == 1009
+    server = wire()
+    server.receive(UPGRADE)
+    server.accept_upgrade()
+    assert server.receive_eof() == [Ended()]
+
+
+def test_an_upgrade_may_be_answered_like_any_request() -> None:
+    server = wire()
+    server.receive(UPGRADE)
+    server.respond(Response(status=401))
+    assert server.reusable
+    (received,) = server.receive(GET)
+    assert isinstance(received, RequestReceived)
+    assert not received.upgrade
+    with pytest.raises(LocalProtocolError, match="opening handshake"):
+        server.accept_upgrade()
+
+
+@pytest.mark.parametrize(
+    "data", [UPGRADE.replace(b"websocket", b"h2c"), UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"), head(b"Upgrade: ,")]
+)
+def test_an_upgrade_to_something_else_or_from_http_1_0_is_a_plain_request(data: bytes) -> None:
+    (received,) = wire().receive(data)
+    assert isinstance(received, RequestReceived)
+    assert not received.upgrade
+
+
+# --- however it comes -------------------------------------------------------------------------------------------------
+
+
+def head_of(start: bytes, fields: list[bytes]) -> bytes:
+    return head(*fields, start=start)
+
+
+heads = st.builds(
+    head_of,
+    st.sampled_from([b"GET / HTTP/1.1", b"POST / HTTP/1.1", b"HEAD / HTTP/1.1", b"PUT /x HTTP/1.0", b"GET * HTTP/1.1"]),
+    st.lists(
+        st.sampled_from(
+            [
+                b"Content-Length: 5",
+                b"Content-Length: 99999",
+                b"Transfer-Encoding: chunked",
+                b"Connection: close",
+                b"Expect: 100-continue",
+                b" folded",
+                b"bare: x\ny: z",
+                b"Upgrade: websocket",
+            ]
+        ),
+        max_size=2,
+    ),
+)
+bodies = st.sampled_from([b"hello", b"5\r\nhello\r\n", b"0\r\n", b"\r\n", b"\n"])
+streams = st.lists(
+    heads | bodies | st.sampled_from([GET, POST, CHUNKED, UPGRADE]) | st.binary(max_size=5), max_size=8
+).map(b"".join)
+
+
+def serve(chunks: list[bytes]) -> tuple[list[object], bytes]:
+    """All inputs, and all bytes written by an owner that answers everything at once and takes every upgrade."""
+    server = wire()
+    seen: list[object] = []
+    written = b""
+    for chunk in chunks:
+        inputs = server.receive(chunk)
+        while inputs:
+            seen += plain(inputs)
+            match inputs[-1]:
+                case RequestReceived(upgrade=True):
+                    written += server.accept_upgrade()
+                case RequestReceived():
+                    written += server.respond(OK)
+                case Failed(error) if server.websocket is None:
+                    written += server.refuse(error)
+                case _:
+                    break
+            inputs = server.receive(b"")
+    seen += plain(server.receive_eof())
+    return seen, written
+
+
+@deterministic
+@given(streams, st.lists(st.integers(0, 1000), max_size=10))
+def test_any_cutting_gives_the_same_inputs_and_the_same_answers(data: bytes, cuts: list[int]) -> None:
+    whole = serve([data])
+    assert serve(pieces(data, cuts)) == whole
+    assert serve([bytes((octet,)) for octet in data]) == whole
+
+
+@deterministic
+@given(st.lists(streams | st.binary(), max_size=5))
+def test_no_bytes_raise_and_nothing_follows_a_failure(chunks: list[bytes]) -> None:
+    seen, _ = serve(chunks)
+    assert all(not isinstance(entry, tuple) for entry in seen[:-1])
+
+
+@deterministic
+@given(st.lists(st.binary(max_size=200), max_size=5), st.integers(1, 400), st.lists(st.text(max_size=50), max_size=5))
+def test_the_two_ends_fit(bodies: list[bytes], step: int, messages: list[str]) -> None:
+    client = ClientWire(authority="h", rng=Random(1), max_message_size=1000)
+    server = wire()
+
+    def carry(data: bytes, to: ClientWire | ServerWire) -> list[Input]:
+        return [entry for place in range(0, len(data), step) for entry in to.receive(data[place : place + step])]
+
+    for body in bodies:
+        sent = Request(method="POST", target="/echo", headers=JSON_HEADERS, body=body)
+        got = request(carry(client.request(sent), server))
+        assert (got.method, got.target, got.body) == ("POST", "/echo", body)
+        (answered,) = carry(server.respond(Response(status=200, body=body)), client)
+        assert isinstance(answered, ResponseReceived)
+        assert (answered.response.body, answered.response.reusable) == (body, True)
+
+    (opening,) = carry(client.upgrade(Request(method="GET", target="/ws")), server)
+    assert isinstance(opening, RequestReceived)
+    assert carry(server.accept_upgrade(), client) == [Upgraded()]
+    assert client.websocket is not None
+    assert server.websocket is not None
+    for message in map(str.encode, messages):
+        assert carry(client.websocket.writer.text(message), server) == [TextReceived(message)]
+        assert carry(server.websocket.writer.text(message), client) == [TextReceived(message)]
+    assert carry(client.websocket.writer.close(1000, ""), server) == [CloseReceived(1000, "")]
