@@ -173,7 +173,11 @@ def decode_data(data: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
 
 def decode_command(data: msgspec.Raw) -> CommandData:
     """The data of a `command`. Raises RemoteProtocolError if it cannot be run (CMD-4, MSG-5)."""
-    command = decode_data(data, _command_decoder)
+    return check_command(decode_data(data, _command_decoder))
+
+
+def check_command(command: CommandData) -> CommandData:
+    """The same command. Raises RemoteProtocolError for what its types do not rule out (CMD-4, MSG-1)."""
     if command.timeout is not None and not 0 < command.timeout <= MAX_COMMAND_TIMEOUT_S:
         expected = f"expected a timeout above 0 and at most {MAX_COMMAND_TIMEOUT_S:.0f} s"
         raise RemoteProtocolError(1008, f"{expected}, got {command.timeout}", "CMD-4")

@@ -99,6 +99,7 @@ class AgentRules:
         link = self._link
         if link is not None:
             link.offer_status(self._status())
+            link.report(now)
             if self._timers.get(AgentTimer.PING) is None:
                 self._arm(AgentTimer.PING, link.liveness.deadline)
             self._arm(AgentTimer.STALL, link.stall_deadline)

@@ -11,11 +11,9 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from artcafe_proto.config import check_id
 from artcafe_proto.effects import Attend
-from artcafe_proto.errors import ApiError, ConfigError, RemoteProtocolError
+from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import (
     AgentOffline,
     AgentOnline,
@@ -32,7 +30,7 @@ from artcafe_proto.messages import (
     CommandData,
     Envelope,
     StatusData,
-    decode_command,
+    check_command,
     decode_data,
     encode,
     encode_object,
@@ -182,13 +180,13 @@ class PlatformHub:
         if not (math.isfinite(expires_in_s) and expires_in_s > 0):
             raise ApiError(400, "invalid_body", "expected expires_in to be a number of seconds above 0")
         try:
-            data = CommandData(command, encode_object({} if args is None else args, "args"), timeout_s)
-            data = decode_command(msgspec.Raw(msgspec.json.encode(data)))
+            raw_args = encode_object({} if args is None else args, "args")
+            data = check_command(CommandData(command, raw_args, timeout_s))
             if command_id is not None:
                 check_id("command_id", command_id)
         except RemoteProtocolError as error:
             raise ApiError(400, "invalid_body", error.reason) from None
-        except ConfigError as error:
+        except LocalProtocolError as error:
             raise ApiError(400, "invalid_body", str(error)) from None
         return self._delivery.accept(
             Command(

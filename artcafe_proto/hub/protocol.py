@@ -104,7 +104,7 @@ class PlatformProtocol(PlatformSession):
                 self._exchange += 1
                 self.request_received(self._exchange, received.request, now, upgrade=received.upgrade)
             case PingReceived():
-                self.ping_received(received.payload)
+                self.ping_received(received.payload, now)
             case PongReceived():
                 self.pong_received(received.payload, now)
             case CloseReceived():

@@ -163,7 +163,7 @@ class PlatformSession:
         if self._link is not None:
             self._link.liveness.received(now.mono)
 
-    def ping_received(self, payload: bytes) -> None:
+    def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
         link = self._live_link()
         if link is not None:

@@ -135,10 +135,10 @@ def _load_openssh(block: bytes) -> Ed25519PrivateKey | RSAPrivateKey:
 
 
 _DER_LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..|\x83...)"
-_PKCS8_HEADER = re.compile(
-    rb"\x30" + _DER_LENGTH + rb"\x02\x01[\x00\x01]\x30" + _DER_LENGTH + rb"\x06(?P<size>[\x01-\x7f])", re.DOTALL
+_DER_HEADER = re.compile(
+    rb"\x30%b\x02\x01[\x00\x01](?:\x02|\x30%b\x06(?P<size>[\x01-\x7f]))" % (_DER_LENGTH, _DER_LENGTH), re.DOTALL
 )
-"""The beginning of RFC 5958's OneAsymmetricKey, up to its algorithm's object identifier."""
+"""A version, then PKCS#1's modulus, or PKCS#8's algorithm up to its object identifier (RFC 8017 A.1.2, RFC 5958)."""
 _PKCS8_ACCEPTED = (b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", b"\x2b\x65\x70")
 """rsaEncryption (RFC 8017), id-Ed25519 (RFC 8410)."""
 _PKCS8_REFUSED = {
@@ -153,8 +153,10 @@ _PKCS8_REFUSED = {
 
 def _load_der(der: bytes) -> Ed25519PrivateKey | RSAPrivateKey:
     """PKCS#8 or PKCS#1, told apart by what they hold. `cryptography` would take an RSA-PSS key for a plain one."""
-    header = _PKCS8_HEADER.match(der)
-    if header is not None:
+    header = _DER_HEADER.match(der)
+    if header is None:
+        raise KeyRefusedError(_DAMAGED)
+    if header["size"]:
         algorithm = der[header.end() : header.end() + header["size"][0]]
         if algorithm not in _PKCS8_ACCEPTED:
             raise KeyRefusedError(_NOT_THIS_TYPE.format(_PKCS8_REFUSED.get(algorithm, "another type")))
@@ -162,7 +164,7 @@ def _load_der(der: bytes) -> Ed25519PrivateKey | RSAPrivateKey:
 
 
 def _load(load: Callable[[bool], object]) -> Ed25519PrivateKey | RSAPrivateKey:
-    """A key that `load` accepts, validated. An RSA key's size is judged before it is: validating takes its cube."""
+    """A key that `load` accepts, validated; an RSA key only after its size was judged: a huge one takes minutes."""
     try:
         key = load(True)
         if isinstance(key, RSAPrivateKey):

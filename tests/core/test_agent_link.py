@@ -1,0 +1,463 @@
+"""MSG, HB, STAT, CMD and LINK-7 on a link that is up, message by message."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from artcafe_proto import (
+    CommandCancelled,
+    CommandReceived,
+    Connect,
+    Disconnect,
+    LinkState,
+    LocalProtocolError,
+    MessageReceived,
+    Offline,
+    OutboxFullError,
+    PauseReading,
+    PeerViolation,
+    ResumeReading,
+    SendClose,
+    SendPing,
+    SendPong,
+    SendText,
+    Stopped,
+    UnknownReceived,
+)
+from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS, MAX_WAITING_MESSAGES, MAX_WAITING_REPLIES
+from scripted import Scripted
+
+
+def responses(script: Scripted) -> list[tuple[str, str]]:
+    """(command id, success or code) of every response sent so far."""
+    sent = [message["data"] for message in script.texts("response")]
+    return [(data["command_id"], data["code"] if data["status"] == "error" else "success") for data in sent]
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["heartbeat", "status", "response", "something_new", ""])
+def test_msg_4_unknown_types_and_wrong_directions_become_an_event_and_nothing_else(kind: str) -> None:
+    script = Scripted()
+    conn = script.up()
+    script.receive(conn, kind, {"a": 1})
+    assert script.expect(UnknownReceived).type == kind
+    script.none_of(SendText, SendClose, Disconnect, PeerViolation)
+
+
+def test_messages_of_the_application_arrive_as_events() -> None:
+    script = Scripted()
+    script.receive(script.up(), "message", {"text": "hello"}, "m-7")
+    event = script.expect(MessageReceived)
+    assert (event.message_id, event.data) == ("m-7", {"text": "hello"})
+
+
+def test_msg_5_a_bad_message_is_reported_and_costs_nothing() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.machine.text_received(conn, b"nonsense", script.now)
+    assert script.expect(PeerViolation).clause == "MSG-1"
+    script.none_of(SendClose, Disconnect)
+
+
+def test_msg_5_more_than_100_bad_messages_in_a_row_close_with_1008() -> None:
+    script = Scripted()
+    conn = script.up()
+    for _ in range(100):
+        script.machine.text_received(conn, b"{}", script.now)
+    script.receive(conn, "message", {})
+    for _ in range(100):
+        script.machine.text_received(conn, b"{}", script.now)
+    script.none_of(SendClose)
+    script.machine.text_received(conn, b"{}", script.now)
+    assert script.expect(Offline).clause == "MSG-5"
+    assert script.expect(SendClose).code == 1008
+    assert script.expect(Disconnect).conn == conn
+
+
+@pytest.mark.parametrize("data", [{}, {"command": 5}, {"command": "x", "timeout": 0}, {"command": "x", "args": []}])
+def test_msg_5_a_command_with_a_usable_id_and_bad_data_is_answered(data: dict[str, object]) -> None:
+    script = Scripted()
+    conn = script.up()
+    script.receive(conn, "command", data, "cmd-1")
+    assert responses(script) == [("cmd-1", "invalid_arguments")]
+    script.none_of(CommandReceived)
+    script.receive(conn, "command", {"command": "x"}, "cmd-1")
+    assert responses(script) == [("cmd-1", "invalid_arguments")] * 2, "CMD-2: the id alone is the identity"
+
+
+# --- heartbeats and status --------------------------------------------------------------------------------------------
+
+
+def test_hb_2_heartbeats_carry_the_measured_values() -> None:
+    script = Scripted()
+    script.up()
+    script.machine.set_metrics(12.5, 256.25)
+    script.wait(30)
+    assert script.texts("heartbeat")[-1]["data"] == {
+        "agent_id": "agent-1",
+        "status": "online",
+        "cpu_usage": 12.5,
+        "memory_usage": 256.25,
+    }
+
+
+@pytest.mark.parametrize("values", [(-1, 0), (101, 0), (0, -1), (float("nan"), 0), (0, float("inf"))])
+def test_impossible_metrics_are_misuse(values: tuple[float, float]) -> None:
+    with pytest.raises(LocalProtocolError):
+        Scripted().machine.set_metrics(*values)
+
+
+def test_hb_2_heartbeats_go_on_while_writing_is_paused_and_responses_wait() -> None:
+    script = Scripted(write_stall_timeout=1000.0)
+    conn = script.up()
+    script.command(conn)
+    script.machine.writing_paused(conn, script.now)
+    script.machine.respond("cmd-1", {}, script.now)
+    for _ in range(7):
+        script.wait(10)
+        script.machine.bytes_received(conn, script.now)
+    assert len(script.texts("heartbeat")) == 3
+    assert responses(script) == []
+    script.machine.writing_resumed(conn, script.now)
+    assert responses(script) == [("cmd-1", "success")]
+
+
+def test_link_8_a_write_that_stalls_for_30_s_ends_the_link() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.machine.writing_paused(conn, script.now)
+    for _ in range(3):
+        script.machine.bytes_received(conn, script.now)
+        script.wait(10)
+    assert script.expect(Offline).clause == "LINK-8"
+    assert script.expect(Disconnect) == Disconnect(conn, abort=True)
+
+
+def test_stat_1_error_outranks_busy_and_busy_outranks_online() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    assert script.machine.status == "online"
+    script.command(conn)
+    assert script.machine.status == "busy"
+    script.machine.set_status("error", script.now)
+    assert script.machine.status == "error"
+    script.machine.respond("cmd-1", None, script.now)
+    script.machine.set_status("online", script.now)
+    assert script.machine.status == "online"
+    with pytest.raises(LocalProtocolError, match="offline"):
+        script.machine.set_status("offline", script.now)  # type: ignore[arg-type]
+
+
+def test_stat_2_changes_go_out_as_status_messages_latest_wins_at_most_one_a_second() -> None:
+    script = Scripted()
+    script.up()
+    for status in ("busy", "error", "busy", "error"):
+        script.machine.set_status(status, script.now)
+    script.wait(5)
+    assert [message["data"]["status"] for message in script.texts("status")] == ["busy", "error"]
+    script.machine.set_status("busy", script.now)
+    script.machine.set_status("error", script.now)
+    script.wait(5)
+    assert [message["data"]["status"] for message in script.texts("status")] == ["busy", "error", "busy", "error"]
+
+
+def test_stat_4_progress_is_a_status_of_the_command_latest_wins() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    for percent in (1, 2, 3):
+        assert script.machine.progress("cmd-1", percent, script.now)
+    script.wait(1)
+    sent = [message["data"] for message in script.texts("status")]
+    assert [(data["current_task"], data["progress"]) for data in sent] == [("cmd-1", 1), ("cmd-1", 3)]
+    script.machine.progress("cmd-1", 4, script.now)
+    script.machine.respond("cmd-1", None, script.now)
+    script.wait(2)
+    assert len(script.texts("status")) == 2, "a command that is over has no progress"
+    assert script.machine.progress("cmd-1", 5, script.now) is False
+    with pytest.raises(LocalProtocolError):
+        script.machine.progress("cmd-1", 101, script.now)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_cmd_2_repeats_of_running_commands_are_ignored_of_finished_ones_answered_again() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.command(conn)
+    assert len([output for output in script.said if isinstance(output, CommandReceived)]) == 1
+    assert script.machine.respond("cmd-1", {"n": 1}, script.now) is True
+    script.command(conn)
+    first, second = script.texts("response")
+    assert first == second
+    assert script.machine.respond("cmd-1", {"n": 2}, script.now) is False
+
+
+def test_cmd_2_a_repeat_with_other_content_is_reported_and_treated_as_a_repeat() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn, args={"a": 1})
+    script.command(conn, args={"a": 2})
+    assert script.expect(PeerViolation).clause == "CMD-2"
+    assert script.machine.in_flight == ("cmd-1",)
+
+
+def test_cmd_3_responses_without_a_link_wait_and_go_out_in_order_after_the_first_heartbeat() -> None:
+    script = Scripted()
+    conn = script.up()
+    for number in range(3):
+        script.command(conn, f"cmd-{number}")
+    script.machine.disconnected(conn, "reset", script.now)
+    for number in (2, 0, 1):
+        script.machine.respond(f"cmd-{number}", number, script.now)
+    assert script.machine.outbox_size == 3
+    assert responses(script) == []
+    script.up()
+    script.drain()
+    sent = [script.text(output)["type"] for output in script.said if isinstance(output, SendText)]
+    assert sent[-4:] == ["heartbeat", "response", "response", "response"]
+    assert [command_id for command_id, _ in responses(script)] == ["cmd-2", "cmd-0", "cmd-1"]
+    assert script.machine.outbox_size == 0
+
+
+def test_cmd_4_a_command_that_waits_too_long_times_out_unstarted() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    script.command(conn, "cmd-1", timeout=100)
+    script.command(conn, "cmd-2", timeout=10)
+    for _ in range(11):
+        script.machine.bytes_received(conn, script.now)
+        script.wait(1)
+    assert responses(script) == [("cmd-2", "timeout")]
+    assert [output.command_id for output in script.said if isinstance(output, CommandReceived)] == ["cmd-1"]
+
+
+def test_cmd_4_a_running_command_is_cancelled_at_its_deadline_and_keeps_its_slot() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    script.command(conn, "cmd-1", timeout=1)
+    script.command(conn, "cmd-2", timeout=100)
+    script.wait(1)
+    assert script.expect(CommandCancelled) == CommandCancelled("cmd-1", "timeout", "CMD-4")
+    assert responses(script) == [("cmd-1", "timeout")]
+    assert script.machine.in_flight == ("cmd-1",)
+    assert script.machine.fail("cmd-1", "cancelled", "", script.now) is False
+    assert script.machine.in_flight == ("cmd-2",)
+    assert responses(script) == [("cmd-1", "timeout")]
+
+
+def test_cmd_7_a_result_that_is_no_json_is_misuse_and_changes_nothing() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    with pytest.raises(LocalProtocolError, match="result"):
+        script.machine.respond("cmd-1", object(), script.now)
+    assert script.machine.in_flight == ("cmd-1",)
+    assert script.machine.fail("cmd-1", "handler_error", "TypeError", script.now) is True
+    assert responses(script) == [("cmd-1", "handler_error")]
+
+
+def test_cmd_7_a_result_over_the_message_limit_becomes_result_too_large() -> None:
+    script = Scripted(max_message_size=1000)
+    conn = script.up()
+    script.command(conn)
+    assert script.machine.respond("cmd-1", "x" * 1000, script.now) is True
+    assert responses(script) == [("cmd-1", "result_too_large")]
+
+
+def test_cmd_8_a_drain_gives_queued_commands_back_and_takes_no_more() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    script.command(conn, "cmd-1")
+    script.command(conn, "cmd-2")
+    script.machine.stop(script.now)
+    script.command(conn, "cmd-3")
+    assert responses(script) == [("cmd-2", "draining"), ("cmd-3", "draining")]
+    assert script.machine.state.link is LinkState.DRAINING
+    script.machine.respond("cmd-1", None, script.now)
+    assert responses(script)[-1] == ("cmd-1", "success")
+    assert script.texts("status")[-1]["data"] == {"status": "offline"}
+    assert script.expect(SendClose).code == 1000
+    script.wait(5)
+    assert script.expect(Stopped).unsettled == ()
+    assert script.expect(Disconnect).abort, "LINK-8: an unanswered close ends after 5 s"
+
+
+def test_cmd_8_a_drain_without_a_link_makes_one_immediate_try() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.disconnected(conn, "reset", script.now)
+    script.machine.respond("cmd-1", None, script.now)
+    script.machine.stop(script.now)
+    connect = script.expect(Connect)
+    script.machine.connect_failed(connect.conn, "refused", "", script.now)
+    assert script.expect(Offline).retry_at is None
+    assert script.expect(Stopped).unsettled == ("cmd-1",)
+
+
+def test_cmd_8_a_drain_waits_for_the_link_while_commands_run() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.disconnected(conn, "reset", script.now)
+    script.machine.stop(script.now)
+    script.machine.respond("cmd-1", None, script.now)
+    script.up()
+    assert responses(script) == [("cmd-1", "success")]
+    script.wait(5)
+    assert script.expect(Stopped).unsettled == ()
+
+
+def test_link_10_stopping_at_once_names_what_was_not_answered() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    script.command(conn, "cmd-1")
+    script.command(conn, "cmd-2")
+    script.machine.stop(script.now, drain=False)
+    assert script.expect(CommandCancelled).command_id == "cmd-1"
+    assert script.expect(Stopped).unsettled == ("cmd-1", "cmd-2")
+    assert script.expect(Disconnect) == Disconnect(conn, abort=True)
+    assert script.machine.respond("cmd-1", None, script.now) is False
+
+
+def test_application_messages_go_through_the_outbox_and_it_is_bounded() -> None:
+    script = Scripted()
+    for number in range(MAX_WAITING_MESSAGES):
+        script.machine.send_message({"n": number}, script.now)
+    with pytest.raises(OutboxFullError):
+        script.machine.send_message({}, script.now)
+    script.up()
+    assert [message["data"]["n"] for message in script.texts("message")] == list(range(MAX_WAITING_MESSAGES))
+    script.machine.send_message({}, script.now)
+
+
+@pytest.mark.parametrize("data", [[], "text", None, object(), {"a": object()}, {"a": "x" * 2000}])
+def test_messages_must_be_json_objects_within_the_limit(data: Any) -> None:
+    script = Scripted(max_message_size=1000)
+    with pytest.raises(LocalProtocolError):
+        script.machine.send_message(data, script.now)
+    assert script.machine.outbox_size == 0
+
+
+# --- the peer's life signs --------------------------------------------------------------------------------------------
+
+
+def test_link_7_silence_leads_to_a_ping_and_then_to_the_end() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.wait(20)
+    assert script.expect(SendPing).payload == b"1"
+    script.wait(20)
+    offline = script.expect(Offline)
+    assert (offline.clause, offline.retry_at) == ("LINK-7", script.mono + 1)
+    assert script.expect(Disconnect) == Disconnect(conn, abort=True)
+
+
+def test_link_7_a_pong_gives_the_round_trip_time() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.wait(20)
+    script.mono += 0.25
+    script.machine.bytes_received(conn, script.now)
+    script.machine.pong_received(conn, b"1", script.now)
+    assert script.machine.rtt_s == 0.25
+    script.wait(19.9)
+    script.expect(SendPing)
+    script.none_of(SendPing, Offline)
+
+
+def test_link_7_a_late_timer_pings_again_and_grants_the_full_timeout() -> None:
+    script = Scripted()
+    script.up()
+    script.wait(20)
+    script.mono += 25
+    script.wall += 25
+    script.machine.handle_timer(script.now)
+    script.none_of(Offline)
+    assert [output.payload for output in script.said if isinstance(output, SendPing)] == [b"1", b"2"]
+    script.wait(20)
+    assert script.expect(Offline).clause == "LINK-7"
+
+
+def test_link_7_clocks_that_part_ping_at_once_and_age_the_token() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.wall += 3600  # suspended for an hour that the monotonic clock did not count
+    script.machine.bytes_received(conn, script.now)
+    script.expect(SendPing)
+    script.machine.disconnected(conn, "reset", script.now)
+    script.wait(1)
+    connect = script.expect(Connect)
+    script.machine.connected(connect.conn, script.now)
+    script.drain()
+    assert "challenge" in repr(script.unseen), "the token's 15 minutes are over"
+
+
+def test_pings_are_answered_and_only_the_latest_is_owed_while_writing_is_paused() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.machine.ping_received(conn, b"a", script.now)
+    assert script.expect(SendPong).payload == b"a"
+    script.machine.writing_paused(conn, script.now)
+    for payload in (b"b", b"c", b"d"):
+        script.machine.ping_received(conn, payload, script.now)
+    script.none_of(SendPong)
+    script.machine.writing_resumed(conn, script.now)
+    assert script.expect(SendPong).payload == b"d"
+    script.none_of(SendPong)
+
+
+def test_a_peer_that_sends_too_much_and_reads_nothing_is_not_read_either() -> None:
+    script = Scripted(max_concurrent=1, max_queued=0)
+    conn = script.up()
+    script.command(conn, "first")
+    script.machine.writing_paused(conn, script.now)
+    for number in range(MAX_WAITING_REPLIES):
+        script.none_of(PauseReading)
+        script.command(conn, f"more-{number}")
+    script.expect(PauseReading)
+    script.machine.writing_resumed(conn, script.now)
+    script.expect(ResumeReading)
+    assert responses(script) == [(f"more-{number}", "overloaded") for number in range(MAX_WAITING_REPLIES)]
+
+
+# --- misuse -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_agent_starts_once() -> None:
+    script = Scripted()
+    script.start()
+    with pytest.raises(LocalProtocolError, match="once"):
+        script.machine.start(script.now)
+    script.machine.stop(script.now, drain=False)
+    with pytest.raises(LocalProtocolError, match="new one"):
+        script.machine.start(script.now)
+    script.machine.stop(script.now)
+
+
+def test_outputs_that_nobody_drains_are_misuse() -> None:
+    script = Scripted()
+    conn = script.up()
+    payload = json.dumps({"type": "message", "id": "m", "data": {}}).encode()
+    for _ in range(MAX_UNDRAINED_OUTPUTS + 1):
+        script.machine.text_received(conn, payload, script.now)
+    with pytest.raises(LocalProtocolError, match="next_output"):
+        script.machine.text_received(conn, payload, script.now)
+
+
+def test_an_earlier_now_counts_as_the_last() -> None:
+    script = Scripted()
+    script.up()
+    deadline = script.machine.deadline()
+    script.mono -= 50
+    script.machine.handle_timer(script.now)
+    script.none_of(SendPing, Offline)
+    assert script.machine.deadline() == deadline

@@ -1,0 +1,556 @@
+"""AUTH-8, TOK-6, HB-3, CMD-10, PLAT: the platform, message by message."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from itertools import count
+from random import Random
+from typing import Any
+
+import pytest
+
+from artcafe_proto import (
+    AcceptUpgrade,
+    AgentOffline,
+    AgentOnline,
+    ApiError,
+    Attend,
+    AuthenticationRefused,
+    CommandAnswered,
+    CommandDeferred,
+    CommandExpired,
+    CommandRepeated,
+    Disconnect,
+    Instant,
+    MessageReceived,
+    PeerViolation,
+    PlatformConfig,
+    PlatformHub,
+    PlatformSession,
+    Request,
+    RequestArrived,
+    Response,
+    SendClose,
+    SendPing,
+    SendPong,
+    SendResponse,
+    SendText,
+    UnknownReceived,
+)
+from virtual import signing_key
+
+TENANT, AGENT, TENANT_TOKEN = "tenant-1", "agent-1", "a-tenant-token-of-some-length"
+JSON = (("content-type", "application/json"),)
+
+
+class Stage:
+    """A hub with one registered agent, and sessions played by hand."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.hub = PlatformHub(PlatformConfig(**settings), rng=Random(3), signing_seed=bytes(32))
+        self.mono: float = 50.0
+        self.wall: float = 1e9
+        self.key = signing_key()
+        self.hub.registry.add_tenant(TENANT, TENANT_TOKEN)
+        self.register(AGENT)
+        self.key_id = self.hub.registry.add_key(TENANT, AGENT, self.key.public.openssh, "").key_id
+        self.events: list[Any] = []
+        self.attended: list[int] = []
+        self._conns = count(1)
+
+    def register(self, agent_id: str, tenant_id: str = TENANT) -> None:
+        """Register another agent."""
+        self.hub.registry.create_agent(
+            tenant_id, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=self.wall
+        )
+
+    @property
+    def now(self) -> Instant:
+        """The moment."""
+        return Instant(self.mono, self.wall)
+
+    def wait(self, seconds: float, *sessions: PlatformSession) -> None:
+        """Let time pass for the hub and some sessions."""
+        end = self.mono + seconds
+        while True:
+            machines = [self.hub, *sessions]
+            due = min((d for machine in machines if (d := machine.deadline()) is not None), default=end + 1)
+            if due > end:
+                break
+            self.wall += due - self.mono
+            self.mono = due
+            for machine in machines:
+                machine.handle_timer(self.now)
+        self.wall += end - self.mono
+        self.mono = end
+
+    def seen(self, kind: type[Any]) -> list[Any]:
+        """All events of one kind so far."""
+        while (output := self.hub.next_output()) is not None:
+            if isinstance(output, Attend):
+                self.attended.append(output.conn)
+            else:
+                self.events.append(output)
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def session(self) -> PlatformSession:
+        """A new connection."""
+        return PlatformSession(self.hub, next(self._conns))
+
+    def ask(self, path: str, body: object = None, method: str = "POST", **fields: str) -> Response:
+        """One request on a connection of its own."""
+        session = self.session()
+        headers = (*JSON, *((name.replace("_", "-"), value) for name, value in fields.items()))
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        session.request_received(
+            1, Request(method=method, target=path, headers=headers, body=data), self.now, upgrade=False
+        )
+        output = session.next_output()
+        assert isinstance(output, SendResponse), output
+        return output.response
+
+    def challenge(self, agent_id: str = AGENT) -> str:
+        """A challenge."""
+        response = self.ask("/api/v1/auth/challenge", {"agent_id": agent_id})
+        assert response.status == 200
+        return json.loads(response.body)["challenge"]
+
+    def verify(self, challenge: str, **changes: Any) -> Response:
+        """A verify request, right but for the changes."""
+        signature = self.key.sign(challenge.encode(), "ssh")
+        body = {
+            "tenant_id": TENANT,
+            "agent_id": AGENT,
+            "challenge": challenge,
+            "response": b64encode(signature).decode(),
+        }
+        return self.ask("/api/v1/auth/verify", body | changes)
+
+    def token(self) -> str:
+        """A token of the agent's."""
+        return json.loads(self.verify(self.challenge()).body)["token"]
+
+    def open(self, token: str | None = None, agent_id: str = AGENT, **fields: str) -> PlatformSession:
+        """A link, or what answers instead."""
+        session = self.session()
+        headers = {"authorization": f"Bearer {self.token() if token is None else token}"} | fields
+        request = Request(method="GET", target=f"/api/v1/ws/agent/{agent_id}", headers=tuple(headers.items()))
+        session.request_received(1, request, self.now, upgrade=True)
+        return session
+
+    def online(self) -> PlatformSession:
+        """A link whose first heartbeat has come."""
+        session = self.open()
+        assert isinstance(session.next_output(), AcceptUpgrade)
+        say(self, session, "heartbeat", {"agent_id": AGENT, "status": "online"})
+        return session
+
+    def command(self, **options: Any) -> str:
+        """A tenant's command."""
+        return self.hub.send_command(TENANT, AGENT, "work", now=self.now, **options).command_id
+
+
+def say(stage: Stage, session: PlatformSession, message_type: str, data: object) -> None:
+    """The agent says something."""
+    session.bytes_received(stage.now)
+    payload = json.dumps({"type": message_type, "id": "x-1", "data": data}).encode()
+    session.text_received(payload, stage.now)
+
+
+def sent(session: PlatformSession) -> list[Any]:
+    """What a session has to send."""
+    outputs: list[Any] = []
+    while (output := session.next_output()) is not None:
+        outputs.append(output)
+    return outputs
+
+
+def command_ids(session: PlatformSession) -> list[str]:
+    """Ids of the commands that a session has to send."""
+    texts = [json.loads(output.payload) for output in sent(session) if isinstance(output, SendText)]
+    return [message["id"] for message in texts if message["type"] == "command"]
+
+
+def answer(stage: Stage, session: PlatformSession, command_id: str, **data: Any) -> None:
+    """The agent answers a command."""
+    say(stage, session, "response", {"command_id": command_id, "status": "success"} | data)
+
+
+# --- authentication ---------------------------------------------------------------------------------------------------
+
+
+def test_auth_1_and_3_a_signed_challenge_becomes_a_token() -> None:
+    stage = Stage()
+    response = stage.verify(stage.challenge())
+    assert response.status == 200
+    body = json.loads(response.body)
+    assert body["valid"] is True
+    assert body["token"].count(".") == 2
+
+
+def test_auth_8_a_challenge_is_used_up_by_the_first_attempt_right_or_wrong() -> None:
+    stage = Stage()
+    challenge = stage.challenge()
+    assert stage.verify(challenge).status == 200
+    assert stage.verify(challenge).status == 401
+    challenge = stage.challenge()
+    assert stage.verify(challenge, response=b64encode(bytes(83)).decode()).status == 401
+    assert stage.verify(challenge).status == 401
+
+
+def test_auth_8_a_challenge_expires() -> None:
+    stage = Stage()
+    challenge = stage.challenge()
+    stage.wait(301)
+    assert stage.verify(challenge).status == 401
+
+
+def test_auth_8_all_failures_look_the_same_and_the_operator_learns_why() -> None:
+    stage = Stage()
+    stage.register("agent-2")
+    answers = [
+        stage.verify(stage.challenge("nobody"), agent_id="nobody"),
+        stage.verify(stage.challenge("agent-2"), agent_id="agent-2"),
+        stage.verify(stage.challenge(), tenant_id="tenant-2"),
+        stage.verify(stage.challenge(), tenant_id=""),
+        stage.verify(stage.challenge("nobody"), agent_id="nobody", tenant_id=""),
+        stage.verify(stage.challenge(), agent_id="agent-2"),
+        stage.verify(stage.challenge(), key_id="key-nobody"),
+        stage.verify(stage.challenge(), response="!"),
+        stage.verify(stage.challenge(), response=""),
+        stage.verify("made-up.challenge.of.some.length"),
+    ]
+    assert {(response.status, response.body) for response in answers} == {
+        (
+            401,
+            b'{"valid":false,"error":{"code":"authentication_failed","message":"the signature was not accepted"}}',
+        )
+    }
+    assert len(stage.seen(AuthenticationRefused)) == len(answers)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", [], {}, {"agent_id": 5}, {"agent_id": ""}, {"agent_id": "x" * 129}])
+def test_plat_7_a_bad_body_is_400(body: object) -> None:
+    assert Stage().ask("/api/v1/auth/challenge", body).status == 400
+
+
+def test_plat_7_the_statuses_of_the_agents_endpoints() -> None:
+    stage = Stage()
+    wrong_method = stage.ask("/api/v1/auth/challenge", {}, method="GET")
+    assert (wrong_method.status, wrong_method.header("allow")) == (405, "POST")
+    assert stage.ask("/api/v1/auth/verify", {}, content_type="text/plain").status in (400, 415)
+    plain = stage.ask("/api/v1/ws/agent/agent-1", method="GET")
+    assert (plain.status, plain.header("upgrade")) == (426, "websocket")
+    session = stage.session()
+    session.request_received(1, Request(method="GET", target="/elsewhere"), stage.now, upgrade=True)
+    (refused,) = sent(session)
+    assert refused.response.status == 404
+
+
+def test_other_requests_are_the_owners_to_answer() -> None:
+    stage = Stage()
+    session = stage.session()
+    request = Request(method="GET", target="/api/v1/agents")
+    session.request_received(7, request, stage.now, upgrade=False)
+    assert sent(session) == [RequestArrived(7, request)]
+    assert session.respond(7, Response(status=204), stage.now)
+    session.disconnected("reset", stage.now)
+    assert session.respond(7, Response(status=204), stage.now) is False
+
+
+# --- tokens and links -------------------------------------------------------------------------------------------------
+
+
+def status_of(session: PlatformSession) -> int:
+    """The status that answered an opening handshake."""
+    (output,) = sent(session)
+    return 101 if isinstance(output, AcceptUpgrade) else output.response.status
+
+
+def test_tok_5_a_link_opens_with_the_agents_token_only() -> None:
+    stage = Stage()
+    stage.register("agent-2")
+    assert status_of(stage.open()) == 101
+    assert status_of(stage.open("nonsense")) == 401
+    assert status_of(stage.open("")) == 401
+    assert status_of(stage.open(authorization="Basic abc")) == 401
+    assert status_of(stage.open(TENANT_TOKEN)) == 403
+    assert status_of(stage.open(agent_id="agent-2")) == 403
+    assert status_of(stage.open(origin="https://evil.example")) == 403, "PLAT-8"
+
+
+def test_tok_5_a_token_lives_15_minutes_and_tok_6_does_not_end_its_link() -> None:
+    stage = Stage()
+    token = stage.token()
+    session = stage.open(token)
+    stage.wait(899)
+    assert status_of(stage.open(token)) == 101
+    stage.wait(2)
+    assert status_of(stage.open(token)) == 401
+    assert session.state.value == "closing", "replaced by the second, not ended by the expiry"
+
+
+def test_tok_6_revoking_a_key_kills_its_tokens_and_its_link() -> None:
+    stage = Stage()
+    token = stage.token()
+    session = stage.online()
+    sent(session)
+    stage.hub.revoke_key(TENANT, stage.key_id, stage.now)
+    stage.seen(AgentOffline)
+    assert stage.attended == [session.conn]
+    assert [output.code for output in sent(session)] == [4403]
+    assert status_of(stage.open(token)) == 401
+    assert stage.verify(stage.challenge()).status == 401
+
+
+def test_plat_6_a_newer_link_replaces_the_older_whose_end_touches_nothing() -> None:
+    stage = Stage()
+    older, newer = stage.online(), stage.online()
+    assert [output.code for output in sent(older) if isinstance(output, SendClose)] == [4409]
+    older.close_received(4409, "", stage.now)
+    older.disconnected("closed", stage.now)
+    presence = stage.hub.registry.agent(TENANT, AGENT).presence
+    assert (presence.session, presence.online, presence.epoch) == (newer, True, 2)
+    assert [event.epoch for event in stage.seen(AgentOnline)] == [1, 2]
+    assert [event.epoch for event in stage.seen(AgentOffline)] == [1]
+
+
+def test_hb_3_an_agent_is_online_from_its_first_heartbeat_to_the_end_of_its_link() -> None:
+    stage = Stage()
+    session = stage.open()
+    agent = stage.hub.registry.agent(TENANT, AGENT)
+    assert (agent.presence.online, agent.public()["status"]) == (False, "offline")
+    say(stage, session, "heartbeat", {"agent_id": AGENT, "status": "busy", "cpu_usage": 1.5, "memory_usage": 2.5})
+    assert agent.public()["status"] == "busy"
+    assert agent.public()["metrics"] == {"cpu_usage": 1.5, "memory_usage": 2.5}
+    session.disconnected("reset", stage.now)
+    assert agent.public()["status"] == "offline"
+    assert agent.public()["last_seen"] is not None
+
+
+def test_hb_3_a_silent_agent_is_pinged_and_then_closed_with_4408() -> None:
+    stage = Stage()
+    session = stage.online()
+    sent(session)
+    stage.wait(20, session)
+    assert [type(output) for output in sent(session)] == [SendPing]
+    stage.wait(20, session)
+    assert [output.code for output in sent(session)] == [4408]
+    stage.wait(5, session)
+    assert sent(session) == [Disconnect(session.conn, abort=True)]
+    assert session.deadline() is None
+    assert session.is_closed
+
+
+def test_pings_of_an_agent_are_answered() -> None:
+    stage = Stage()
+    session = stage.online()
+    sent(session)
+    session.ping_received(b"12", stage.now)
+    assert sent(session) == [SendPong(session.conn, b"12")]
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message_type", "data"),
+    [
+        ("heartbeat", {"agent_id": "agent-2"}),
+        ("heartbeat", {"agent_id": AGENT, "status": "asleep"}),
+        ("heartbeat", {}),
+        ("status", {"status": 5}),
+        ("response", {"command_id": "x", "status": "maybe"}),
+        ("response", {"status": "success"}),
+    ],
+)
+def test_msg_5_bad_data_is_reported_and_otherwise_ignored(message_type: str, data: object) -> None:
+    stage = Stage()
+    session = stage.online()
+    sent(session)
+    say(stage, session, message_type, data)
+    assert len(stage.seen(PeerViolation)) == 1
+    assert sent(session) == []
+
+
+def test_msg_5_too_many_bad_messages_in_a_row_close_with_1008() -> None:
+    stage = Stage(max_bad_messages=3)
+    session = stage.online()
+    sent(session)
+    for _ in range(4):
+        session.text_received(b"[]", stage.now)
+    assert [output.code for output in sent(session)] == [1008]
+
+
+def test_msg_4_unknown_types_and_messages_become_events() -> None:
+    stage = Stage()
+    session = stage.online()
+    say(stage, session, "command", {"command": "x"})
+    say(stage, session, "novelty", {})
+    say(stage, session, "message", {"text": "hello"})
+    assert [event.type for event in stage.seen(UnknownReceived)] == ["command", "novelty"]
+    assert [(event.agent_id, event.data) for event in stage.seen(MessageReceived)] == [(AGENT, {"text": "hello"})]
+
+
+def test_plat_4_messages_reach_an_agent_that_is_online_only() -> None:
+    stage = Stage()
+    with pytest.raises(ApiError) as refused:
+        stage.hub.send_message(TENANT, AGENT, {"n": 1}, stage.now)
+    assert refused.value.status == 409
+    session = stage.online()
+    sent(session)
+    message_id = stage.hub.send_message(TENANT, AGENT, {"n": 1}, stage.now)
+    (output,) = sent(session)
+    assert json.loads(output.payload)["id"] == message_id
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_cmd_10_commands_wait_for_the_agent_and_go_out_in_order() -> None:
+    stage = Stage()
+    ids = [stage.command(args={"n": n}) for n in range(5)]
+    session = stage.online()
+    assert command_ids(session) == ids
+    late = stage.command()
+    stage.seen(CommandAnswered)
+    assert stage.attended[-1] == session.conn
+    assert command_ids(session) == [late]
+
+
+def test_cmd_10_at_most_the_window_is_unanswered_on_a_connection() -> None:
+    stage = Stage(window=3)
+    session = stage.online()
+    ids = [stage.command() for _ in range(6)]
+    assert command_ids(session) == ids[:3]
+    answer(stage, session, ids[1])
+    assert command_ids(session) == ids[3:4]
+    for command_id in ids:
+        answer(stage, session, command_id)
+    assert [stage.hub.command(TENANT, command_id).state for command_id in ids] == ["succeeded"] * 6
+
+
+def test_cmd_10_unanswered_commands_go_out_again_on_the_next_connection_only() -> None:
+    stage = Stage()
+    first = stage.online()
+    ids = [stage.command() for _ in range(3)]
+    assert command_ids(first) == ids
+    answer(stage, first, ids[0])
+    stage.wait(60)
+    assert command_ids(first) == []
+    first.disconnected("reset", stage.now)
+    assert command_ids(stage.online()) == ids[1:]
+
+
+def test_cmd_9_an_overloaded_command_goes_out_again_after_a_second() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command()
+    command_ids(session)
+    answer(stage, session, command_id, status="error", code="overloaded", reason="")
+    assert stage.hub.command(TENANT, command_id).state == "queued"
+    stage.wait(0.99)
+    assert command_ids(session) == []
+    stage.wait(0.02)
+    assert command_ids(session) == [command_id]
+    assert [event.code for event in stage.seen(CommandDeferred)] == ["overloaded"]
+
+
+def test_cmd_9_a_draining_command_waits_for_the_next_link() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command()
+    command_ids(session)
+    answer(stage, session, command_id, status="error", code="draining", reason="")
+    stage.wait(10)
+    say(stage, session, "status", {"status": "offline"})
+    other = stage.command()
+    assert command_ids(session) == []
+    session.disconnected("closed", stage.now)
+    assert command_ids(stage.online()) == [command_id, other]
+
+
+def test_cmd_9_an_overloaded_command_of_a_lost_link_is_not_sent_twice_on_the_next() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command()
+    answer(stage, session, command_id, status="error", code="overloaded", reason="")
+    session.disconnected("reset", stage.now)
+    second = stage.online()
+    assert command_ids(second) == [command_id]
+    stage.wait(5)
+    assert command_ids(second) == []
+
+
+def test_cmd_3_the_first_final_response_counts_and_repeats_are_dropped() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command()
+    answer(stage, session, command_id, result={"n": 1})
+    answer(stage, session, command_id, result={"n": 2})
+    answer(stage, session, "never-sent")
+    response = stage.hub.command(TENANT, command_id).response
+    assert response is not None
+    assert bytes(response.result) == b'{"n": 1}'
+    assert len(stage.seen(CommandAnswered)) == 1
+    assert [event.command_id for event in stage.seen(CommandRepeated)] == [command_id, "never-sent"]
+
+
+def test_cmd_10_an_unanswered_command_expires_and_a_late_response_is_shown_as_late() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command(expires_in_s=60)
+    stage.wait(60)
+    assert stage.hub.command(TENANT, command_id).state == "expired"
+    assert len(stage.seen(CommandExpired)) == 1
+    answer(stage, session, command_id)
+    command = stage.hub.command(TENANT, command_id)
+    assert (command.state, command.late, command.response is not None) == ("expired", True, True)
+    answer(stage, session, command_id)
+    assert len(stage.seen(CommandRepeated)) == 1
+
+
+def test_cmd_10_an_expired_command_is_not_sent_any_more() -> None:
+    stage = Stage()
+    gone, stays = stage.command(expires_in_s=10), stage.command()
+    stage.wait(10)
+    assert command_ids(stage.online()) == [stays]
+    assert stage.hub.command(TENANT, gone).attempts == 0
+
+
+def test_plat_4_the_same_command_again_is_the_same_and_other_content_a_conflict() -> None:
+    stage = Stage()
+    session = stage.online()
+    for _ in range(2):
+        assert stage.command(command_id="c-1", args={"a": 1}) == "c-1"
+    assert command_ids(session) == ["c-1"]
+    with pytest.raises(ApiError) as refused:
+        stage.command(command_id="c-1", args={"a": 2})
+    assert refused.value.status == 409
+
+
+def test_plat_4_another_tenants_commands_and_agents_read_as_404() -> None:
+    stage = Stage()
+    command_id = stage.command()
+    for call in (
+        lambda: stage.hub.command("tenant-2", command_id),
+        lambda: stage.hub.send_command("tenant-2", AGENT, "work", now=stage.now),
+        lambda: stage.hub.send_message("tenant-2", AGENT, {}, stage.now),
+        lambda: stage.hub.revoke_key("tenant-2", stage.key_id, stage.now),
+        lambda: stage.hub.registry.agent("tenant-2", AGENT),
+    ):
+        with pytest.raises(ApiError) as refused:
+            call()
+        assert refused.value.status == 404
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout_s": 0}, {"timeout_s": 1e9}, {"timeout_s": float("nan")}, {"expires_in_s": 0}, {"command_id": ""}]
+    + [{"expires_in_s": float("nan")}, {"command_id": "x" * 129}],
+)
+def test_plat_7_a_command_that_no_agent_could_run_is_400(options: dict[str, Any]) -> None:
+    with pytest.raises(ApiError) as refused:
+        Stage().command(**options)
+    assert refused.value.status == 400

@@ -1,0 +1,245 @@
+"""The platform and an agent that knows nothing of this project, as the guide describes one."""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import anyio
+import httpx
+import pytest
+import websockets.exceptions
+from artcafe_platform import Platform
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from artcafe_proto import (
+    AgentAuthenticated,
+    AgentOffline,
+    AgentOnline,
+    CommandAnswered,
+    CommandSent,
+    HeartbeatReceived,
+    MessageReceived,
+    StatusReceived,
+)
+from platform_server.foreign_agent import AuthenticationFailedError, ForeignAgent, Link, paramiko
+from platform_server.harness import PATIENCE_S, TENANT, TENANTS, Recorder, register, tenant_client
+
+pytestmark = pytest.mark.anyio
+
+AGENT = "agent-1"
+
+
+def ed25519_key() -> paramiko.PKey:
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    return paramiko.Ed25519Key.from_private_key(io.StringIO(pem.decode()))
+
+
+class Stage(NamedTuple):
+    """A platform, a tenant's client, and an agent registered there."""
+
+    platform: Platform
+    events: Recorder
+    client: httpx.AsyncClient
+    agent: ForeignAgent
+    key_id: str
+
+    async def shown(self) -> dict[str, Any]:
+        """The agent object."""
+        return (await self.client.get(f"/agents/{AGENT}")).json()
+
+    async def send(self, command: str, **args: Any) -> str:
+        """Send the agent a command; returns its id."""
+        answer = await self.client.post(f"/agents/{AGENT}/commands", json={"command": command, "args": args})
+        assert answer.status_code == 202
+        return answer.json()["command_id"]
+
+    async def result(self, command_id: str) -> dict[str, Any]:
+        """A command once it is over."""
+        return (await self.client.get(f"/commands/{command_id}", params={"wait": 30})).json()
+
+
+@asynccontextmanager
+async def stage(key: paramiko.PKey | None = None) -> AsyncGenerator[Stage]:
+    with anyio.fail_after(PATIENCE_S):
+        async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+            agent = ForeignAgent(platform.url, TENANT, AGENT, key or ed25519_key())
+            added = await register(client, AGENT, agent.public_key)
+            yield Stage(platform, Recorder(platform), client, agent, added["key_id"])
+
+
+@asynccontextmanager
+async def online(setting: Stage, number: int = 1) -> AsyncGenerator[Link]:
+    """The agent's link, once the platform shows it online for the `number`-th time."""
+    if not setting.agent.token:
+        await setting.agent.authenticate()
+    async with setting.agent.connect() as link:
+        await link.heartbeat()
+        await setting.events.nth(AgentOnline, number)
+        yield link
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+async def test_it_is_authenticated_shown_online_and_answers(kind: str) -> None:
+    key = paramiko.RSAKey.generate(2048) if kind == "rsa" else ed25519_key()
+    async with stage(key) as setting:
+        assert (await setting.shown())["status"] == "offline"
+        async with online(setting) as link:
+            assert setting.events.of(AgentAuthenticated)[0].algorithm.startswith("rsa-sha2" if kind == "rsa" else "ssh-")
+            await link.heartbeat(cpu_usage=12.5, memory_usage=256.3)
+            await setting.events.nth(HeartbeatReceived, 2)
+            shown = await setting.shown()
+            assert shown["status"] == "online"
+            assert shown["metrics"] == {"cpu_usage": 12.5, "memory_usage": 256.3}
+            assert shown["last_seen"] is not None
+
+            command_id = await setting.send("execute_task", task_id="task-123")
+            command = await link.receive()
+            assert command["type"] == "command"
+            assert command["data"]["args"] == {"task_id": "task-123"}
+            await link.respond(command, {"done": True})
+            over = await setting.result(command_id)
+            assert over["state"] == "succeeded"
+            assert over["response"] == {"status": "success", "result": {"done": True}}
+        gone = await setting.events.nth(AgentOffline)
+        assert "1000" in gone.reason
+        assert (await setting.shown())["status"] == "offline"
+
+
+async def test_an_error_response_needs_a_reason_and_the_commands_id_only() -> None:
+    async with stage() as setting, online(setting) as link:
+        command_id = await setting.send("execute_task")
+        await link.fail(await link.receive(), "no such task")
+        over = await setting.result(command_id)
+        assert over["state"] == "failed"
+        assert over["response"] == {"status": "error", "code": "", "reason": "no such task"}
+
+
+async def test_messages_and_status_pass_both_ways() -> None:
+    async with stage() as setting, online(setting) as link:
+        sent = await setting.client.post(f"/agents/{AGENT}/messages", json={"data": {"topic": "news"}})
+        assert sent.status_code == 202
+        message = await link.receive()
+        assert (message["type"], message["id"]) == ("message", sent.json()["message_id"])
+        assert message["data"] == {"topic": "news"}
+
+        await link.send("message", {"topic": "thanks"})
+        received = await setting.events.nth(MessageReceived)
+        assert (received.agent_id, received.data) == (AGENT, {"topic": "thanks"})
+
+        await link.send("status", {"status": "busy", "current_task": "task-123", "progress": 45})
+        status = await setting.events.nth(StatusReceived)
+        assert (status.status, status.current_task, status.progress) == ("busy", "task-123", 45)
+        assert (await setting.shown())["status"] == "busy"
+
+
+async def test_it_sets_its_status_over_http_too() -> None:
+    async with stage() as setting, online(setting):
+        headers = {"authorization": f"Bearer {setting.agent.token}"}
+        answer = await setting.client.put(f"/agents/{AGENT}/status", json={"status": "error"}, headers=headers)
+        assert (answer.status_code, answer.json()["status"]) == (200, "error")
+        own = await setting.client.get(f"/agents/{AGENT}", headers=headers)
+        assert own.json()["status"] == "error"
+
+
+async def test_commands_for_an_absent_agent_wait_for_it_in_order() -> None:
+    async with stage() as setting:
+        sent = [await setting.send("work", number=number) for number in range(5)]
+        async with online(setting) as link:
+            received = [await link.receive() for _ in sent]
+            assert [command["id"] for command in received] == sent
+
+
+async def test_an_aborted_agent_comes_back_and_gets_its_command_again() -> None:
+    async with stage() as setting:
+        assert not setting.platform.abort_agent(AGENT)
+        async with online(setting) as link:
+            command_id = await setting.send("work")
+            first = await link.receive()
+            assert setting.platform.abort_agent(AGENT)
+            assert setting.events.of(AgentOffline)[0].reason.startswith("the connection ended: aborted")
+            with pytest.raises(websockets.exceptions.ConnectionClosedError):
+                await link.receive()
+        async with online(setting, 2) as link:
+            again = await link.receive()
+            assert again["id"] == first["id"] == command_id
+            await link.respond(again, 42)
+            over = await setting.result(command_id)
+        assert (over["state"], over["attempts"]) == ("succeeded", 2)
+        assert [event.attempt for event in setting.events.of(CommandSent)] == [1, 2]
+        assert len(setting.events.of(CommandAnswered)) == 1
+
+
+async def test_a_newer_connection_replaces_the_older_one() -> None:
+    async with stage() as setting, online(setting) as older, online(setting, 2) as newer:
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+            await older.receive()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4409
+        command_id = await setting.send("work")
+        await newer.respond(await newer.receive(), None)
+        assert (await setting.result(command_id))["state"] == "succeeded"
+        assert (await setting.shown())["status"] == "online"
+        assert [event.epoch for event in setting.events.of(AgentOffline)] == [1]
+
+
+async def test_a_revoked_key_ends_the_link_its_token_and_new_logins() -> None:
+    async with stage() as setting, online(setting) as link:
+        assert (await setting.client.delete(f"/ssh-keys/{setting.key_id}")).status_code == 204
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+            await link.receive()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4403
+        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+            async with setting.agent.connect():
+                pass
+        assert refused.value.response.status_code == 401
+        with pytest.raises(AuthenticationFailedError, match="401"):
+            await setting.agent.authenticate()
+
+
+async def test_what_opens_no_link() -> None:
+    async with stage() as setting:
+        other = ForeignAgent(setting.platform.url, TENANT, "agent-2", ed25519_key())
+        await register(setting.client, "agent-2", other.public_key)
+        await other.authenticate()
+        for token, status in ((other.token, 403), (secrets.token_urlsafe(), 401), ("", 401)):
+            setting.agent.token = token
+            with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+                async with setting.agent.connect():
+                    pass
+            assert refused.value.response.status_code == status
+
+
+async def test_a_wrong_key_is_refused() -> None:
+    async with stage() as setting:
+        impostor = ForeignAgent(setting.platform.url, TENANT, AGENT, ed25519_key())
+        with pytest.raises(AuthenticationFailedError, match="401"):
+            await impostor.authenticate()
+
+
+async def test_shutting_down_says_1001() -> None:
+    platform = Platform(tenants=TENANTS)
+    async with anyio.create_task_group() as tasks:
+        async with platform, tenant_client(platform) as client:
+            agent = ForeignAgent(platform.url, TENANT, AGENT, ed25519_key())
+            events = Recorder(platform)
+            await register(client, AGENT, agent.public_key)
+            await agent.authenticate()
+            codes: list[int] = []
+
+            async def stay() -> None:
+                async with agent.connect() as link:
+                    await link.heartbeat()
+                    with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+                        await link.receive()
+                    assert closed.value.rcvd is not None
+                    codes.append(closed.value.rcvd.code)
+
+            tasks.start_soon(stay)
+            await events.nth(AgentOnline)
+    assert codes == [1001]

@@ -1,0 +1,427 @@
+"""Every endpoint and every refusal, as a pure function: no sockets, no clock."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from artcafe_platform import routes
+from artcafe_platform.routes import CommandWatch, answer, command_answer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from artcafe_proto import (
+    CommandExpired,
+    Instant,
+    PlatformConfig,
+    PlatformHub,
+    PlatformProtocol,
+    Request,
+    Response,
+    SigningKey,
+    StatusReceived,
+)
+from platform_server.harness import OTHER_TOKEN, TENANT, TENANTS, TOKEN
+
+NOW = Instant(1000.0, 1_700_000_000.0)
+JSON = "application/json"
+
+
+def key(seed: int) -> SigningKey:
+    return SigningKey(Ed25519PrivateKey.from_private_bytes(Random(seed).randbytes(32)))
+
+
+class Api:
+    """A hub with two tenants, called as over HTTP."""
+
+    def __init__(self) -> None:
+        self.hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
+        for tenant_id, token in TENANTS.items():
+            self.hub.registry.add_tenant(tenant_id, token)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = TOKEN,
+        media_type: str | None = JSON,
+        now: Instant = NOW,
+    ) -> Response | CommandWatch:
+        """The answer to a request; a body of bytes goes as it is."""
+        headers = [("host", "platform")]
+        if token is not None:
+            headers.append(("authorization", f"Bearer {token}"))
+        if media_type is not None:
+            headers.append(("content-type", media_type))
+        raw = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        request = Request(method=method, target=f"/api/v1{path}", headers=tuple(headers), body=raw)
+        return answer(self.hub, request, now)
+
+    def response(self, method: str, path: str, body: object = None, **how: Any) -> Response:
+        """The answer, which is a response at once."""
+        response = self.ask(method, path, body, **how)
+        assert isinstance(response, Response)
+        return response
+
+    def json(self, method: str, path: str, body: object = None, *, status: int, **how: Any) -> Any:
+        """The answer's JSON."""
+        response = self.response(method, path, body, **how)
+        assert response.status == status, response.body
+        assert response.header("content-type") == JSON
+        return json.loads(response.body)
+
+    def error(self, method: str, path: str, body: object = None, *, status: int, **how: Any) -> str:
+        """The code of an error, whose body has no more than PLAT-7 says."""
+        value = self.json(method, path, body, status=status, **how)
+        assert set(value) == {"error"}
+        assert set(value["error"]) == {"code", "message"}
+        return value["error"]["code"]
+
+    def agent(self, agent_id: str, seed: int = 1) -> str:
+        """Register an agent with a key, and authenticate it; returns its token."""
+        self.json("POST", "/agents", {"agent_id": agent_id}, status=201)
+        self.json("POST", "/ssh-keys", {"agent_id": agent_id, "public_key": key(seed).public.openssh}, status=201)
+        challenge = json.loads(self.authenticate("challenge", {"agent_id": agent_id}).body)["challenge"]
+        signature = b64encode(key(seed).sign(challenge.encode(), "ssh")).decode()
+        proof = {"tenant_id": TENANT, "agent_id": agent_id, "challenge": challenge, "response": signature}
+        return json.loads(self.authenticate("verify", proof).body)["token"]
+
+    def authenticate(self, step: str, body: object) -> Response:
+        headers = (("content-type", JSON),)
+        request = Request(method="POST", target="/", headers=headers, body=msgspec.json.encode(body))
+        authenticator = self.hub.authenticator
+        return (authenticator.challenge if step == "challenge" else authenticator.verify)(request, NOW)
+
+    def events(self, kind: type[Any]) -> list[Any]:
+        """Drain the hub; what came of one kind."""
+        outputs: list[Any] = []
+        while (output := self.hub.next_output()) is not None:
+            outputs.append(output)
+        return [output for output in outputs if isinstance(output, kind)]
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+# --- agents -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_agent_is_registered_with_everything_or_nothing_given(api: Api) -> None:
+    full = {"name": "Drawer", "agent_id": "a/1", "capabilities": ["draw"], "metadata": {"x": [1]}, "unknown": 1}
+    created = api.json("POST", "/agents", full, status=201)
+    assert {name: created[name] for name in ("name", "agent_id", "capabilities", "metadata", "tenant_id")} == {
+        "name": "Drawer",
+        "agent_id": "a/1",
+        "capabilities": ["draw"],
+        "metadata": {"x": [1]},
+        "tenant_id": TENANT,
+    }
+    assert api.json("GET", "/agents/a%2F1", status=200) == created
+    made_up = api.json("POST", "/agents", {}, status=201)
+    assert made_up["agent_id"].startswith("agent-")
+    assert made_up["status"] == "offline"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"agent_id": "taken"}, 409, "agent_exists"),
+        ({"agent_id": ""}, 400, "invalid_agent_id"),
+        ({"agent_id": "x" * 129}, 400, "invalid_agent_id"),
+        ({"name": 5}, 400, "invalid_body"),
+        ({"name": "x" * 257}, 400, "invalid_body"),
+        ({"capabilities": "draw"}, 400, "invalid_body"),
+        ({"capabilities": [""] * 257}, 400, "invalid_body"),
+        ({"metadata": []}, 400, "invalid_body"),
+        ([], 400, "invalid_body"),
+        (b"{", 400, "invalid_body"),
+        (b"", 400, "invalid_body"),
+        (b"\xff", 400, "invalid_body"),
+        (b'{"metadata":' + b'{"a":' * 100_000, 400, "invalid_body"),
+    ],
+)
+def test_an_agent_that_cannot_be_registered(api: Api, body: object, status: int, code: str) -> None:
+    api.json("POST", "/agents", {"agent_id": "taken"}, status=201)
+    assert api.error("POST", "/agents", body, status=status) == code
+
+
+def test_agents_are_listed_in_pages(api: Api) -> None:
+    ids = [f"agent {number}/é" for number in range(5)]
+    for agent_id in ids:
+        api.json("POST", "/agents", {"agent_id": agent_id}, status=201)
+    api.json("POST", "/agents", {"agent_id": "foreign"}, status=201, token=OTHER_TOKEN)
+    seen: list[str] = []
+    after = ""
+    while True:
+        page = api.json("GET", f"/agents?limit=2{after}", status=200)
+        seen += [agent["agent_id"] for agent in page["agents"]]
+        if page["next"] is None:
+            break
+        after = f"&after={page['next'].replace(' ', '+').replace('/', '%2F').replace('é', '%C3%A9')}"
+    assert seen == ids
+    assert len(api.json("GET", "/agents", status=200)["agents"]) == 5
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=nan", "limit=x", "limit=", "after=nobody"])
+def test_a_page_that_does_not_exist(api: Api, query: str) -> None:
+    assert api.error("GET", f"/agents?{query}", status=400) == "invalid_query"
+
+
+def test_an_agent_is_for_its_tenant_and_itself(api: Api) -> None:
+    token, other = api.agent("a1"), api.agent("a2", 2)
+    assert api.json("GET", "/agents/a1", status=200)["agent_id"] == "a1"
+    assert api.json("GET", "/agents/a1", status=200, token=token)["agent_id"] == "a1"
+    assert api.error("GET", "/agents/a1", status=403, token=other) == "forbidden"
+    assert api.error("GET", "/agents/nobody", status=403, token=other) == "forbidden"
+    assert api.error("GET", "/agents/a1", status=404, token=OTHER_TOKEN) == "agent_not_found"
+    assert api.error("GET", "/agents/nobody", status=404) == "agent_not_found"
+
+
+def test_an_agent_sets_its_own_status(api: Api) -> None:
+    token, other = api.agent("a1"), api.agent("a2", 2)
+    for status in ("online", "busy", "error", "offline"):
+        assert api.json("PUT", "/agents/a1/status", {"status": status}, status=200, token=token)["status"] == status
+    assert [event.status for event in api.events(StatusReceived)] == ["online", "busy", "error", "offline"]
+    for body in ({"status": "sleepy"}, {}, b""):
+        assert api.error("PUT", "/agents/a1/status", body, status=400, token=token) == "invalid_body"
+    for caller in (other, TOKEN):
+        assert api.error("PUT", "/agents/a1/status", {"status": "busy"}, status=403, token=caller) == "forbidden"
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_registered_and_revoked(api: Api) -> None:
+    token = api.agent("a1")
+    body = {"agent_id": "a1", "public_key": key(5).public.openssh, "key_type": "agent", "name": "laptop"}
+    added = api.json("POST", "/ssh-keys", body, status=201)
+    assert added == {"key_id": added["key_id"], "fingerprint": key(5).public.fingerprint}
+    assert added["fingerprint"].startswith("SHA256:")
+    assert api.error("POST", "/ssh-keys", body, status=409) == "key_exists"
+    path = f"/ssh-keys/{added['key_id']}"
+    assert api.error("DELETE", path, status=404, token=OTHER_TOKEN) == "key_not_found"
+    assert api.error("DELETE", path, status=403, token=token) == "forbidden"
+    gone = api.response("DELETE", path)
+    assert (gone.status, gone.body, gone.header("content-type")) == (204, b"", None)
+    assert api.error("DELETE", "/ssh-keys/nobody's", status=404) == "key_not_found"
+
+
+def test_a_revoked_key_takes_its_tokens_with_it(api: Api) -> None:
+    token = api.agent("a1")
+    (key_id,) = api.hub.registry.agent(TENANT, "a1").keys
+    assert api.response("DELETE", f"/ssh-keys/{key_id}").status == 204
+    assert api.error("GET", "/agents/a1", status=401, token=token) == "invalid_token"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"agent_id": "nobody", "public_key": key(1).public.openssh}, 404, "agent_not_found"),
+        ({"agent_id": "a1", "public_key": "ssh-ed25519 AAAA"}, 400, "invalid_key"),
+        ({"agent_id": "a1", "public_key": key(1).public.openssh, "key_type": "user"}, 400, "invalid_body"),
+        ({"agent_id": "a1"}, 400, "invalid_body"),
+    ],
+)
+def test_a_key_that_cannot_be_registered(api: Api, body: object, status: int, code: str) -> None:
+    api.json("POST", "/agents", {"agent_id": "a1"}, status=201)
+    assert api.error("POST", "/ssh-keys", body, status=status) == code
+
+
+# --- commands and messages --------------------------------------------------------------------------------------------
+
+
+def test_a_command_is_accepted_once_and_watched(api: Api) -> None:
+    api.json("POST", "/agents", {"agent_id": "a/1"}, status=201)
+    body = {"command": "draw", "args": {"x": 1}, "timeout": 5, "expires_in": 60, "command_id": "cmd 1/2"}
+    for _ in range(2):
+        assert api.json("POST", "/agents/a%2F1/commands", body, status=202) == {"command_id": "cmd 1/2"}
+    other = body | {"args": {"x": 2}}
+    assert api.error("POST", "/agents/a%2F1/commands", other, status=409) == "command_exists"
+    path = "/commands/cmd%201%2F2"
+    shown = api.json("GET", path, status=200)
+    assert (shown["state"], shown["agent_id"], shown["response"]) == ("queued", "a/1", None)
+    assert api.json("GET", f"{path}?wait=0", status=200) == shown
+    assert api.ask("GET", f"{path}?wait=30") == CommandWatch(TENANT, "cmd 1/2", 30)
+    assert api.ask("GET", f"{path}?wait=0.5") == CommandWatch(TENANT, "cmd 1/2", 0.5)
+    assert json.loads(command_answer(api.hub, TENANT, "cmd 1/2").body) == shown
+
+    later = Instant(NOW.mono + 61, NOW.wall + 61)
+    api.hub.handle_timer(later)
+    assert len(api.events(CommandExpired)) == 1
+    assert api.json("GET", f"{path}?wait=30", status=200)["state"] == "expired"  # over: nothing to wait for
+
+
+def test_a_command_gets_an_id_if_it_has_none(api: Api) -> None:
+    api.json("POST", "/agents", {"agent_id": "a1"}, status=201)
+    command_id = api.json("POST", "/agents/a1/commands", {"command": "draw"}, status=202)["command_id"]
+    assert command_id.startswith("cmd-")
+    assert api.json("GET", f"/commands/{command_id}", status=200)["command"] == "draw"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"command": ""},
+        {"command": "x" * 257},
+        {"command": "draw", "args": []},
+        {"command": "draw", "timeout": 0},
+        {"command": "draw", "timeout": 86_401},
+        {"command": "draw", "timeout": "5"},
+        {"command": "draw", "expires_in": 0},
+        {"command": "draw", "expires_in": -1},
+        {"command": "draw", "command_id": ""},
+        {"command": "draw", "command_id": "x" * 129},
+        b'{"command": "draw", "expires_in": 1e999}',
+        b'{"command": "draw", "timeout": NaN}',
+    ],
+)
+def test_a_command_that_cannot_be_accepted(api: Api, body: object) -> None:
+    api.json("POST", "/agents", {"agent_id": "a1"}, status=201)
+    assert api.error("POST", "/agents/a1/commands", body, status=400) == "invalid_body"
+
+
+def test_commands_belong_to_a_tenant(api: Api) -> None:
+    token = api.agent("a1")
+    api.json("POST", "/agents/a1/commands", {"command": "draw", "command_id": "c1"}, status=202)
+    assert api.error("GET", "/commands/c1", status=404, token=OTHER_TOKEN) == "command_not_found"
+    assert api.error("GET", "/commands/nothing?wait=30", status=404) == "command_not_found"
+    assert api.error("GET", "/commands/c1", status=403, token=token) == "forbidden"
+    body = {"command": "draw"}
+    assert api.error("POST", "/agents/a1/commands", body, status=403, token=token) == "forbidden"
+    assert api.error("POST", "/agents/a1/commands", body, status=404, token=OTHER_TOKEN) == "agent_not_found"
+    assert api.error("POST", "/agents/nobody/commands", body, status=404) == "agent_not_found"
+
+
+@pytest.mark.parametrize("wait", ["-1", "60.1", "inf", "nan", "soon", ""])
+def test_a_wait_that_is_not_offered(api: Api, wait: str) -> None:
+    api.json("POST", "/agents", {"agent_id": "a1"}, status=201)
+    api.json("POST", "/agents/a1/commands", {"command": "draw", "command_id": "c1"}, status=202)
+    assert api.error("GET", f"/commands/c1?wait={wait}", status=400) == "invalid_query"
+
+
+def test_a_message_is_for_an_agent_that_is_online(api: Api) -> None:
+    token = api.agent("a1")
+    body = {"data": {"topic": "news"}}
+    assert api.error("POST", "/agents/a1/messages", body, status=409) == "agent_offline"
+    assert api.error("POST", "/agents/nobody/messages", body, status=404) == "agent_not_found"
+    assert api.error("POST", "/agents/a1/messages", body, status=403, token=token) == "forbidden"
+    for wrong in ({}, {"data": []}, {"data": None}):
+        assert api.error("POST", "/agents/a1/messages", wrong, status=400) == "invalid_body"
+
+
+# --- what all share ---------------------------------------------------------------------------------------------------
+
+ENDPOINTS = [
+    ("POST", "/agents"),
+    ("GET", "/agents"),
+    ("GET", "/agents/a1"),
+    ("PUT", "/agents/a1/status"),
+    ("POST", "/agents/a1/commands"),
+    ("POST", "/agents/a1/messages"),
+    ("POST", "/ssh-keys"),
+    ("DELETE", "/ssh-keys/k1"),
+    ("GET", "/commands/c1"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+@pytest.mark.parametrize("token", [None, "", "no-such-token", "x" * 20_000])
+def test_nobody_unknown_is_served(api: Api, method: str, path: str, token: str | None) -> None:
+    response = api.response(method, path, {}, token=token)
+    assert response.status == 401
+    assert response.header("www-authenticate") == "Bearer"
+    assert b"no-such-token" not in response.body
+
+
+@pytest.mark.parametrize(("method", "path"), [each for each in ENDPOINTS if each[0] in ("POST", "PUT")])
+@pytest.mark.parametrize("media_type", [None, "text/plain", "application/jsonp"])
+def test_bodies_are_json_and_say_so(api: Api, method: str, path: str, media_type: str | None) -> None:
+    token = api.agent("a1") if method == "PUT" else TOKEN
+    assert api.error(method, path, {}, status=415, media_type=media_type, token=token) == "unsupported_media_type"
+
+
+def test_a_media_type_may_have_parameters(api: Api) -> None:
+    assert api.response("POST", "/agents", {}, media_type="Application/JSON; charset=utf-8").status == 201
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "",
+        "/agent",
+        "/agents/",
+        "/agents/a1/",
+        "/agents//commands",
+        "/agents/a1/unknown",
+        "/agents/a1/status/more",
+        "/%61gents",
+        "/commands",
+        "/../agents",
+        "/api/v1/agents",
+    ],
+)
+def test_unknown_addresses(api: Api, path: str) -> None:
+    assert api.error("GET", path, status=404, token=None) == "not_found"
+
+
+@pytest.mark.parametrize("target", ["/", "/agents", "/x/api/v1/agents", "/api/v1", "/api/v2/agents", "*"])
+def test_unknown_addresses_outside_of_the_interface(api: Api, target: str) -> None:
+    response = answer(api.hub, Request(method="GET", target=target), NOW)
+    assert isinstance(response, Response)
+    assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("DELETE", "/agents", "GET, POST, HEAD"),
+        ("PUT", "/agents/a1", "GET, HEAD"),
+        ("GET", "/agents/a1/status", "PUT"),
+        ("OPTIONS", "/agents/a1/commands", "POST"),
+        ("GET", "/ssh-keys", "POST"),
+        ("HEAD", "/ssh-keys/k1", "DELETE"),
+        ("POST", "/commands/c1", "GET, HEAD"),
+    ],
+)
+def test_wrong_methods(api: Api, method: str, path: str, allow: str) -> None:
+    assert api.error(method, path, status=405) == "method_not_allowed"
+    assert api.response(method, path).header("allow") == allow
+
+
+def test_head_is_answered_as_get(api: Api) -> None:
+    assert api.response("HEAD", "/agents") == api.response("GET", "/agents")
+
+
+def test_an_expired_agents_token_is_refused(api: Api) -> None:
+    token = api.agent("a1")
+    later = Instant(NOW.mono + 901, NOW.wall + 901)
+    assert api.error("GET", "/agents/a1", status=401, token=token, now=later) == "invalid_token"
+
+
+def test_the_internal_error_says_nothing() -> None:
+    assert routes.INTERNAL_ERROR.status == 500
+    assert json.loads(routes.INTERNAL_ERROR.body)["error"]["code"] == "internal_error"
+
+
+def test_every_answer_can_be_written_on_the_wire(api: Api) -> None:
+    """An answer that HTTP cannot carry would be a bug found only when it happens."""
+    protocol = PlatformProtocol(api.hub, conn=1, now=NOW)
+    head = f"authorization: Bearer {TOKEN}\r\ncontent-length: 0\r\n\r\n"
+    for method, path in ENDPOINTS:
+        protocol.data_received(f"{method} /api/v1{path} HTTP/1.1\r\nhost: x\r\n{head}".encode(), NOW)
+        arrived: Any = protocol.next_output()
+        response = answer(api.hub, arrived.request, NOW)
+        assert isinstance(response, Response)
+        assert protocol.respond(arrived.exchange, response, NOW)
+        written: Any = protocol.next_output()
+        assert written.data.startswith(f"HTTP/1.1 {response.status} ".encode())
+        assert protocol.next_output() is None

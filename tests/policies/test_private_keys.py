@@ -1,0 +1,269 @@
+"""AUTH-3, AUTH-5: which key files are loaded, and what they sign."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import struct
+from base64 import b64decode, encodebytes
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from unittest.mock import patch
+
+import paramiko
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artcafe_proto.errors import KeyRefusedError
+from artcafe_proto.policies import private_keys
+from artcafe_proto.policies.private_keys import SigningKey
+from artcafe_proto.policies.public_keys import PublicKey
+from artcafe_proto.policies.ssh_wire import pack_string
+
+MESSAGE = b"ac1.a-challenge"
+PLAIN = ["ed25519", "rsa", "rsa.pem", "rsa.pk8"]
+
+
+def pem(label: str, body: bytes) -> bytes:
+    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label.encode(), encodebytes(body), label.encode())
+
+
+def openssh_pem(public: bytes, secret: bytes, *, cipher: bytes = b"none", kdf: bytes = b"none", keys: int = 1) -> bytes:
+    secret = bytes(8) + secret + pack_string(b"comment")
+    secret += bytes(range(1, 1 + -len(secret) % 8))
+    header = b"openssh-key-v1\0" + pack_string(cipher) + pack_string(kdf) + pack_string(b"") + struct.pack(">I", keys)
+    return pem("OPENSSH PRIVATE KEY", header + pack_string(public) + pack_string(secret))
+
+
+def pk8(key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_auth_5_what_ssh_keygen_makes_is_loaded(key_dir: Path, name: str) -> None:
+    key = SigningKey.load((key_dir / name).read_bytes())
+    assert key.public.openssh == PublicKey.parse((key_dir / f"{name.partition('.')[0]}.pub").read_text()).openssh
+
+
+def test_auth_5_an_ed25519_key_in_pkcs8_is_loaded() -> None:
+    private = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    key = SigningKey.load(pk8(private))
+    assert key.public.openssh == PublicKey(private.public_key()).openssh
+
+
+MANGLINGS: dict[str, Callable[[bytes], bytes]] = {
+    "CRLF": lambda data: data.replace(b"\n", b"\r\n"),
+    "CR": lambda data: data.replace(b"\n", b"\r"),
+    "BOM": lambda data: b"\xef\xbb\xbf" + data,
+    "all of Windows": lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n").rstrip(),
+    "no final newline": lambda data: data.rstrip(b"\n"),
+    "text around it": lambda data: b"Bag Attributes\n\n" + data + b"\nanother line\n",
+    "trailing spaces": lambda data: data.replace(b"\n", b" \n"),
+}
+
+
+@pytest.mark.parametrize("name", ["ed25519", "rsa.pk8"])
+@pytest.mark.parametrize("mangling", MANGLINGS)
+def test_auth_5_what_editors_do_to_a_file_is_tolerated(key_dir: Path, name: str, mangling: str) -> None:
+    data = (key_dir / name).read_bytes()
+    assert SigningKey.load(MANGLINGS[mangling](data)).public.openssh == SigningKey.load(data).public.openssh
+
+
+@pytest.mark.parametrize("name", ["ed25519.enc", "rsa.pem.enc", "rsa.pk8.enc"])
+def test_auth_5_an_encrypted_key_is_refused_before_anything_is_derived_or_loaded(key_dir: Path, name: str) -> None:
+    data = (key_dir / name).read_bytes()
+    with (
+        patch.object(private_keys, "load_ssh_private_key", side_effect=AssertionError),
+        patch.object(private_keys, "load_der_private_key", side_effect=AssertionError),
+        pytest.raises(KeyRefusedError, match="encrypted with a passphrase: remove it with ssh-keygen -p"),
+    ):
+        SigningKey.load(data)
+
+
+def test_auth_5_either_name_in_the_header_tells_an_encrypted_openssh_key() -> None:
+    for cipher, kdf in ((b"none", b"bcrypt"), (b"aes256-ctr", b"none"), (b"", b""), (b"NONE", b"none")):
+        with pytest.raises(KeyRefusedError, match="encrypted"):
+            SigningKey.load(openssh_pem(pack_string(b"ssh-ed25519"), b"", cipher=cipher, kdf=kdf))
+
+
+def refused_files() -> dict[str, tuple[bytes, str]]:
+    """Name to file and reason."""
+    plain = NoEncryption()
+    dsa_public = pack_string(b"ssh-dss")
+    secp256k1 = ec.derive_private_key(7, ec.SECP256K1())
+    p256 = ec.derive_private_key(7, ec.SECP256R1())
+    sec1 = p256.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, plain)
+    ed = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
+    public_pem = ed.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    others = (
+        (ed448.Ed448PrivateKey.from_private_bytes(bytes(57)), "an Ed448 key"),
+        (x25519.X25519PrivateKey.from_private_bytes(bytes(32)), "an X25519 key"),
+        (x448.X448PrivateKey.from_private_bytes(bytes(56)), "an X448 key"),
+        (secp256k1, "an elliptic curve key"),
+        (p256, "an elliptic curve key"),
+    )
+    files = {reason: (key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, plain), reason) for key, reason in others}
+    return files | {
+        "empty": (b"", "expected a private key file"),
+        "text": (b"hello", "expected a private key file"),
+        "utf-16": ("-----BEGIN PRIVATE KEY-----".encode("utf-16"), "expected a private key file"),
+        "too large": (bytes(64 * 1024 + 1), "larger than 65536 bytes"),
+        "half": (b"-----BEGIN PRIVATE KEY-----\nMC4CAQ", "damaged"),
+        "not base64": (b"-----BEGIN PRIVATE KEY-----\n???\n-----END PRIVATE KEY-----\n", "damaged"),
+        "not DER": (pem("PRIVATE KEY", b"hello"), "damaged"),
+        "not PKCS#8": (pem("PRIVATE KEY", b"\x30\x03\x02\x01\x00"), "damaged"),
+        "openssh dsa": (openssh_pem(dsa_public, dsa_public), "DSA keys are too weak"),
+        "openssh ecdsa": (openssh_pem(pack_string(b"ecdsa-sha2-nistp256"), b""), "ECDSA keys are not accepted yet"),
+        "openssh sk": (openssh_pem(pack_string(b"sk-ssh-ed25519@openssh.com"), b""), "security token"),
+        "openssh unknown": (openssh_pem(pack_string(b"ssh-foo"), b""), "found another type"),
+        "openssh not ascii": (openssh_pem(pack_string(b"\xff"), b""), "damaged"),
+        "openssh empty": (pem("OPENSSH PRIVATE KEY", b""), "damaged"),
+        "dsa pem": (pem("DSA PRIVATE KEY", b""), "a DSA key"),
+        "sec1": (sec1, "an elliptic curve key"),
+        "sec1 with parameters": (pem("EC PARAMETERS", b"x") + sec1, "an elliptic curve key"),
+        "sec1 mislabelled": (sec1.replace(b"EC PRIVATE", b"RSA PRIVATE"), "damaged"),
+        "unknown algorithm": (pem("PRIVATE KEY", bytes.fromhex("3008020100300306012a")), "found another type"),
+        "public pem": (public_pem, "give the file without .pub"),
+        "public line": (PublicKey(ed.public_key()).openssh.encode(), "give the file without .pub"),
+        "certificate": (pem("CERTIFICATE", b"x"), "give the file without .pub"),
+        "other pem": (pem("PGP MESSAGE", b"x"), "another kind of PEM file"),
+        "putty": (b"PuTTY-User-Key-File-3: ssh-ed25519\r\n", "puttygen"),
+    }
+
+
+REFUSED_FILES = refused_files()
+
+
+@pytest.mark.parametrize("name", REFUSED_FILES)
+def test_auth_5_other_files_are_refused_with_a_reason(name: str) -> None:
+    data, reason = REFUSED_FILES[name]
+    with pytest.raises(KeyRefusedError, match=reason):
+        SigningKey.load(data)
+
+
+def test_auth_5_short_rsa_keys_are_refused_in_every_container() -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    for container in (PrivateFormat.OpenSSH, PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+        with pytest.raises(KeyRefusedError, match="1024 bits; expected 2048 to 16384"):
+            SigningKey.load(key.private_bytes(Encoding.PEM, container, NoEncryption()))
+
+
+def test_auth_5_an_rsa_pss_key_is_refused_although_it_would_load(key_dir: Path) -> None:
+    text = (key_dir / "rsa.pk8").read_bytes()
+    key = private_keys.load_der_private_key(private_keys._body(text), None)  # pyright: ignore[reportPrivateUsage]
+    der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    rsa_encryption = bytes.fromhex("06092a864886f70d010101")
+    assert der.count(rsa_encryption) == 1
+    pss = der.replace(rsa_encryption, bytes.fromhex("06092a864886f70d01010a"))
+    for label in ("PRIVATE KEY", "RSA PRIVATE KEY"):
+        with pytest.raises(KeyRefusedError, match="an RSA-PSS key"):
+            SigningKey.load(pem(label, pss))
+
+
+def test_auth_5_a_huge_rsa_key_is_refused_before_it_is_validated() -> None:
+    """Validating one would take minutes."""
+    p, q = 2**9000 + 1, 2**9001 + 3
+    fields = [0, p * q, 65537, p * q - 2, p, q, p - 2, q - 2, p - 2]
+    body = b"".join(b"\x02\x82" + struct.pack(">H", len(raw)) + raw for raw in map(der_integer, fields[1:]))
+    body = b"\x02\x01\x00" + body.replace(b"\x02\x82\x00\x03\x01\x00\x01", b"\x02\x03\x01\x00\x01")
+    with pytest.raises(KeyRefusedError, match="18002 bits; expected 2048 to 16384"):
+        SigningKey.load(pem("RSA PRIVATE KEY", b"\x30\x82" + struct.pack(">H", len(body)) + body))
+
+
+def der_integer(number: int) -> bytes:
+    return number.to_bytes(number.bit_length() // 8 + 1, "big")
+
+
+def test_auth_5_a_public_half_that_belongs_to_another_key_is_refused() -> None:
+    seed, other = bytes(32), bytes(range(32))
+    point = ed25519.Ed25519PrivateKey.from_private_bytes(other).public_key().public_bytes_raw()
+    public = pack_string(b"ssh-ed25519") + pack_string(point)
+    with pytest.raises(KeyRefusedError, match="damaged"):
+        SigningKey.load(openssh_pem(public, public + pack_string(seed + point)))
+
+
+def test_auth_5_a_damaged_rsa_key_is_refused(key_dir: Path) -> None:
+    """One wrong prime, and signatures would give the other away."""
+    key = private_keys.load_ssh_private_key((key_dir / "rsa").read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    numbers = key.private_numbers()
+    n, e = numbers.public_numbers.n, numbers.public_numbers.e
+
+    def mpint(number: int) -> bytes:
+        return pack_string(der_integer(number))
+
+    def file(p: int, q: int) -> bytes:
+        public = pack_string(b"ssh-rsa") + mpint(e) + mpint(n)
+        secret = pack_string(b"ssh-rsa") + b"".join(map(mpint, (n, e, numbers.d, numbers.iqmp, p, q)))
+        return openssh_pem(public, secret)
+
+    assert SigningKey.load(file(numbers.p, numbers.q)).public.algorithm == "ssh-rsa"
+    for p, q in ((numbers.p + 2, numbers.q), (0, 0), (1, n), (n, 1), (2, 2), (numbers.q, numbers.p)):
+        with pytest.raises(KeyRefusedError, match="damaged"):
+            SigningKey.load(file(p, q))
+
+
+@given(
+    st.binary(max_size=200)
+    | st.builds(
+        pem,
+        st.sampled_from(["OPENSSH PRIVATE KEY", "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "X"]),
+        st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"openssh-key-v1\0" + data),
+    )
+)
+@settings(derandomize=True, deadline=None, max_examples=300)
+def test_loading_any_bytes_raises_key_refused_error_only(data: bytes) -> None:
+    with pytest.raises(KeyRefusedError):
+        SigningKey.load(data)
+
+
+@given(
+    name=st.sampled_from(["ed25519", "rsa.pk8", "rsa.pem", "ecdsa"]),
+    at=st.floats(0, 1, exclude_max=True),
+    piece=st.binary(max_size=3),
+    cut=st.integers(0, 3),
+)
+@settings(derandomize=True, deadline=None, max_examples=80)
+def test_loading_a_damaged_file_gives_a_key_or_key_refused_error(
+    key_dir: Path, name: str, at: float, piece: bytes, cut: int
+) -> None:
+    body = private_keys._body((key_dir / name).read_bytes())  # pyright: ignore[reportPrivateUsage]
+    offset = int(at * min(len(body), 120))
+    label = {"rsa.pk8": "PRIVATE KEY", "rsa.pem": "RSA PRIVATE KEY"}.get(name, "OPENSSH PRIVATE KEY")
+    with suppress(KeyRefusedError):
+        SigningKey.load(pem(label, body[:offset] + piece + body[offset + cut :]))
+
+
+# --- signing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "ssh", "raw"), [("ed25519", "ssh-ed25519", "ssh-ed25519"), ("rsa", "rsa-sha2-512", "rsa-sha2-256")]
+)
+def test_auth_3_signatures_are_right_in_both_formats(key_dir: Path, name: str, ssh: str, raw: str) -> None:
+    key = SigningKey.load((key_dir / name).read_bytes())
+    assert key.public.verify(key.sign(MESSAGE, "ssh"), MESSAGE) == ssh
+    assert key.public.verify(key.sign(MESSAGE, "raw"), MESSAGE) == raw
+
+
+def test_auth_3_paramiko_takes_our_ssh_signatures(key_dir: Path) -> None:
+    for name, theirs in (("ed25519", paramiko.Ed25519Key), ("rsa", paramiko.RSAKey)):
+        data = SigningKey.load((key_dir / name).read_bytes()).sign(MESSAGE, "ssh")
+        public = theirs(data=b64decode((key_dir / f"{name}.pub").read_text().split()[1]))
+        assert public.verify_ssh_sig(MESSAGE, paramiko.Message(data))
+        assert not public.verify_ssh_sig(MESSAGE + b"x", paramiko.Message(data))
+
+
+def test_tok_4_a_key_shows_its_public_half_only_and_stays_in_its_process(key_dir: Path) -> None:
+    key = SigningKey.load((key_dir / "ed25519").read_bytes())
+    assert repr(key) == str(key) == f"{key}" == f"SigningKey(ssh-ed25519, {key.public.fingerprint})"
+    for spread in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="not for copying or pickling"):
+            spread(key)

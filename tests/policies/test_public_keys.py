@@ -1,0 +1,293 @@
+"""AUTH-3, AUTH-5, AUTH-8: which public keys are taken, and which signatures."""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from base64 import b64decode, b64encode
+from contextlib import suppress
+from pathlib import Path
+
+import paramiko
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from artcafe_proto.errors import KeyRefusedError
+from artcafe_proto.policies.private_keys import SigningKey
+from artcafe_proto.policies.public_keys import PublicKey
+from artcafe_proto.policies.ssh_wire import pack_string, take_string
+
+MESSAGE = b"ac1.a-challenge"
+FIELD_PRIME = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def mpint(number: int) -> bytes:
+    return pack_string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def line(algorithm: str, *fields: bytes, named: str | None = None) -> str:
+    return f"{named or algorithm} {b64encode(pack_string(algorithm.encode()) + b''.join(fields)).decode()}"
+
+
+def rsa_line(*, e: int = 65537, n: int = 2**2047 + 1) -> str:
+    return line("ssh-rsa", mpint(e), mpint(n))
+
+
+def ed25519_line(point: bytes) -> str:
+    return line("ssh-ed25519", pack_string(point))
+
+
+def blob(algorithm: str, signature: bytes) -> bytes:
+    return pack_string(algorithm.encode()) + pack_string(signature)
+
+
+class Keys:
+    """An Ed25519 and an RSA key, as `cryptography` and as we know them."""
+
+    def __init__(self, folder: Path) -> None:
+        ed25519 = load_ssh_private_key((folder / "ed25519").read_bytes(), None)
+        rsa = load_ssh_private_key((folder / "rsa").read_bytes(), None)
+        assert isinstance(ed25519, Ed25519PrivateKey)
+        assert isinstance(rsa, RSAPrivateKey)
+        self.ed25519 = ed25519
+        self.rsa = rsa
+        self.public_ed25519 = PublicKey.parse((folder / "ed25519.pub").read_text())
+        self.public_rsa = PublicKey.parse((folder / "rsa.pub").read_text())
+
+
+@pytest.fixture(scope="session")
+def keys(key_dir: Path) -> Keys:
+    return Keys(key_dir)
+
+
+# --- parsing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "algorithm"), [("ed25519", "ssh-ed25519"), ("rsa", "ssh-rsa")])
+def test_auth_5_a_line_of_ssh_keygen_is_read_with_its_fingerprint(key_dir: Path, name: str, algorithm: str) -> None:
+    text = (key_dir / f"{name}.pub").read_text()
+    key = PublicKey.parse(text)
+    assert key.algorithm == algorithm
+    assert key.openssh == " ".join(text.split()[:2])
+    assert key.fingerprint == (key_dir / f"{name}.fingerprint").read_text().split()[1]
+    assert repr(key) == f"PublicKey({algorithm}, {key.fingerprint})"
+    assert PublicKey.parse(key.openssh).openssh == key.openssh
+
+
+def test_another_spelling_of_a_key_is_the_same_key() -> None:
+    canonical = PublicKey.parse(rsa_line())
+    number = (2**2047 + 1).to_bytes(300, "big")  # with zeros before it, which OpenSSH skips as well
+    respelled = PublicKey.parse(line("ssh-rsa", mpint(65537), pack_string(number)))
+    assert (respelled.openssh, respelled.fingerprint) == (canonical.openssh, canonical.fingerprint)
+
+
+REFUSED_LINES = {
+    "empty": ("", "expected one line"),
+    "one word": ("ssh-ed25519", "expected one line"),
+    "unknown type": ("ssh-foo AAAA", "expected one line"),
+    "dsa": ("ssh-dss AAAAB3NzaC1kc3MAAACBANftkFHkbXPN me@host", "DSA keys are too weak"),
+    "ecdsa": ("ecdsa-sha2-nistp256 AAAA me@host", "ECDSA keys are not accepted yet"),
+    "sk": ("sk-ssh-ed25519@openssh.com AAAA me@host", "security token"),
+    "certificate": ("ssh-ed25519-cert-v01@openssh.com AAAA me@host", "certificates are not accepted"),
+    "sk certificate": ("sk-ssh-ed25519-cert-v01@openssh.com AAAA", "certificates are not accepted"),
+    "options": ('command="/bin/true",no-pty ' + rsa_line(), "options before the key type"),
+    "two lines": (rsa_line() + "\n" + rsa_line(), "expected one line"),
+    "private key": ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\n", "that is a private key"),
+    "pem": ("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n", "that is a PEM file"),
+    "not base64": ("ssh-rsa AAAA!AAA", "damaged"),
+    "lone surrogate": ("ssh-rsa AAAA\ud800", "damaged"),
+    "other type inside": (line("ssh-ed25519", pack_string(bytes(32)), named="ssh-rsa"), "damaged"),
+    "trailing bytes": (line("ssh-ed25519", pack_string(b"\2" * 32), b"\0"), "damaged"),
+    "short point": (ed25519_line(b"\2" * 31), "damaged"),
+    "rsa 1024": (rsa_line(n=2**1023 + 1), "1024 bits; expected 2048 to 16384"),
+    "rsa 2047": (rsa_line(n=2**2046 + 1), "2047 bits; expected 2048 to 16384"),
+    "rsa 16385": (rsa_line(n=2**16384 + 1), "16385 bits; expected 2048 to 16384"),
+    "rsa e=1": (rsa_line(e=1), "damaged"),
+    "rsa even e": (rsa_line(e=65536), "damaged"),
+    "rsa long e": (rsa_line(e=2**64 + 1), "no sound key has"),
+    "rsa e > n": (rsa_line(e=2**2048 + 1), "damaged"),
+    "rsa even n": (rsa_line(n=2**2047), "no sound key has"),
+    "rsa zero": (rsa_line(e=0, n=0), "damaged"),
+    "too long": (rsa_line() + " " + "c" * 16384, "longer than 16384"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_LINES)
+def test_auth_5_other_lines_are_refused_with_a_reason_that_quotes_nothing(name: str) -> None:
+    text, reason = REFUSED_LINES[name]
+    with pytest.raises(KeyRefusedError, match=reason) as refusal:
+        PublicKey.parse(text)
+    assert not any(word in str(refusal.value) for word in text.split() if len(word) > 25)
+
+
+def small_order_points() -> list[bytes]:
+    """All encodings of points whose order divides 8, worked out here from the curve: -x² + y² = 1 + d x² y²."""
+    d = -121665 * pow(121666, -1, FIELD_PRIME) % FIELD_PRIME
+    root_of_minus_1 = pow(2, (FIELD_PRIME - 1) // 4, FIELD_PRIME)
+
+    def square_root(number: int) -> int | None:
+        root = pow(number, (FIELD_PRIME + 3) // 8, FIELD_PRIME)
+        roots = (root, root * root_of_minus_1 % FIELD_PRIME)
+        return next((each for each in roots if (each * each - number) % FIELD_PRIME == 0), None)
+
+    ys = {0, 1, FIELD_PRIME - 1}
+    root = square_root(1 + d)  # doubling a point of order 8 gives y = 0, so d y⁴ + 2 y² - 1 = 0
+    assert root is not None
+    for numerator in (-1 + root, -1 - root):
+        y = square_root(numerator * pow(d, -1, FIELD_PRIME))
+        if y is not None:
+            ys |= {y, FIELD_PRIME - y}
+    assert len(ys) == 5
+    spellings = [y + extra for y in ys for extra in (0, FIELD_PRIME) if y + extra < 2**255]
+    return [(y + sign).to_bytes(32, "little") for y in spellings for sign in (0, 2**255)]
+
+
+def test_auth_5_points_of_small_order_are_refused_however_spelled() -> None:
+    points = small_order_points()
+    assert len(points) == 14
+    for point in points:
+        with pytest.raises(KeyRefusedError, match="small order"):
+            PublicKey.parse(ed25519_line(point))
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: f"ssh-rsa {b64encode(data).decode()}"))
+@settings(derandomize=True, deadline=None, max_examples=200)
+def test_parsing_raises_key_refused_error_only(text: str) -> None:
+    with pytest.raises(KeyRefusedError):
+        PublicKey.parse(text)
+
+
+@given(
+    st.sampled_from(["ssh-ed25519", "ssh-rsa"]),
+    st.lists(st.binary(max_size=40).map(pack_string) | st.integers(0, 2**2100).map(mpint), max_size=4),
+)
+@settings(derandomize=True, deadline=None, max_examples=200)
+def test_parsing_well_framed_nonsense_gives_a_key_or_key_refused_error(algorithm: str, fields: list[bytes]) -> None:
+    with suppress(KeyRefusedError):
+        assert PublicKey.parse(line(algorithm, *fields)).verify(bytes(64), b"") is None
+
+
+# --- signatures -------------------------------------------------------------------------------------------------------
+
+
+def test_auth_8_ssh_signatures_made_by_paramiko_are_right(key_dir: Path, keys: Keys) -> None:
+    ed25519 = paramiko.Ed25519Key.from_private_key_file(str(key_dir / "ed25519"))
+    rsa = paramiko.RSAKey.from_private_key_file(str(key_dir / "rsa"))
+    assert keys.public_ed25519.verify(ed25519.sign_ssh_data(MESSAGE).asbytes(), MESSAGE) == "ssh-ed25519"
+    for algorithm in ("rsa-sha2-256", "rsa-sha2-512"):
+        signature = rsa.sign_ssh_data(MESSAGE, algorithm).asbytes()
+        assert keys.public_rsa.verify(signature, MESSAGE) == algorithm
+        assert keys.public_rsa.verify(signature, MESSAGE + b"x") is None
+
+
+def test_auth_8_raw_signatures_made_by_cryptography_are_told_apart_by_shape(keys: Keys) -> None:
+    assert keys.public_ed25519.verify(keys.ed25519.sign(MESSAGE), MESSAGE) == "ssh-ed25519"
+    assert keys.public_rsa.verify(keys.rsa.sign(MESSAGE, PKCS1v15(), SHA256()), MESSAGE) == "rsa-sha2-256"
+    assert keys.public_rsa.verify(keys.rsa.sign(MESSAGE, PKCS1v15(), SHA512()), MESSAGE) is None
+    assert keys.public_rsa.verify(keys.rsa.sign(MESSAGE, PKCS1v15(), SHA1()), MESSAGE, allow_sha1=True) is None
+
+
+def test_auth_8_sha1_is_refused_unless_the_operator_allows_it(keys: Keys) -> None:
+    signature = blob("ssh-rsa", keys.rsa.sign(MESSAGE, PKCS1v15(), SHA1()))
+    assert keys.public_rsa.verify(signature, MESSAGE) is None
+    assert keys.public_rsa.verify(signature, MESSAGE, allow_sha1=True) == "ssh-rsa"
+
+
+def test_auth_8_the_name_in_a_blob_must_fit_the_key_and_the_signature(keys: Keys) -> None:
+    ed25519 = keys.ed25519.sign(MESSAGE)
+    sha512 = keys.rsa.sign(MESSAGE, PKCS1v15(), SHA512())
+    for name in ("", "ssh-rsa", "rsa-sha2-256", "rsa-sha2-512\0", "RSA-SHA2-512", "ssh-ed25519", "ssh-dss", "none"):
+        assert keys.public_rsa.verify(blob(name, sha512), MESSAGE, allow_sha1=True) is None
+    for name in ("", "ssh-rsa", "rsa-sha2-512", "ssh-ed25519 ", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com"):
+        assert keys.public_ed25519.verify(blob(name, ed25519), MESSAGE, allow_sha1=True) is None
+
+
+def test_a_signature_of_another_key_is_wrong(keys: Keys) -> None:
+    other = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    for signature_format in ("ssh", "raw"):
+        signature = other.sign(MESSAGE, signature_format)
+        assert keys.public_ed25519.verify(signature, MESSAGE) is None
+        assert keys.public_rsa.verify(signature, MESSAGE) is None
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_no_damaged_signature_is_right(keys: Keys, kind: str) -> None:
+    if kind == "ed25519":
+        public, name, raw = keys.public_ed25519, "ssh-ed25519", keys.ed25519.sign(MESSAGE)
+    else:
+        public, name, raw = keys.public_rsa, "rsa-sha2-256", keys.rsa.sign(MESSAGE, PKCS1v15(), SHA256())
+    for whole in (raw, blob(name, raw)):
+        assert public.verify(whole, MESSAGE) == name
+        damaged = [whole[:size] for size in range(len(whole))]
+        damaged += [whole + b"\0", b"\0" + whole, whole * 2, bytes(len(whole)), b"\xff" * len(whole)]
+        damaged += [whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :] for at in range(len(whole))]
+        assert [each for each in damaged if public.verify(each, MESSAGE, allow_sha1=True) is not None] == []
+    for body in (b"", raw[:-1], raw + b"\0", b"\0" + raw, bytes(len(raw))):
+        assert public.verify(blob(name, body), MESSAGE) is None
+    assert public.verify(pack_string(name.encode()) + struct.pack(">I", 2**32 - 1) + raw, MESSAGE) is None
+
+
+def test_an_ed25519_signature_has_one_spelling(keys: Keys) -> None:
+    """RFC 8032 section 5.1.7: S above the group order is not another right signature."""
+    raw = keys.ed25519.sign(MESSAGE)
+    scalar = int.from_bytes(raw[32:], "little") + ORDER
+    assert keys.public_ed25519.verify(raw[:32] + scalar.to_bytes(32, "little"), MESSAGE) is None
+
+
+def test_points_of_small_order_in_a_signature_prove_nothing(keys: Keys) -> None:
+    for point in small_order_points():
+        for scalar in (0, 1, ORDER, 2**256 - 1):
+            assert keys.public_ed25519.verify(point + scalar.to_bytes(32, "little"), MESSAGE) is None
+
+
+def test_an_rsa_signature_above_the_modulus_is_wrong(keys: Keys) -> None:
+    number = (
+        int.from_bytes(keys.rsa.sign(MESSAGE, PKCS1v15(), SHA256()), "big") + keys.rsa.public_key().public_numbers().n
+    )
+    assert keys.public_rsa.verify(number.to_bytes(257, "big"), MESSAGE) is None
+    if number < 2**2048:
+        assert keys.public_rsa.verify(number.to_bytes(256, "big"), MESSAGE) is None
+
+
+names = st.sampled_from(["ssh-ed25519", "ssh-rsa", "rsa-sha2-256", "rsa-sha2-512", "", "é"])
+signatures = (
+    st.binary(max_size=300)
+    | st.binary(min_size=64, max_size=64)
+    | st.binary(min_size=256, max_size=256)
+    | st.builds(blob, names, st.binary(max_size=64))
+    | st.builds(blob, names, st.binary(min_size=64, max_size=64) | st.binary(min_size=256, max_size=256))
+)
+
+
+@given(signature=signatures, message=st.binary(max_size=80))
+@example(signature=b"", message=b"")
+@settings(derandomize=True, deadline=None, max_examples=400)
+def test_auth_8_verify_never_raises_and_takes_nothing_made_up(keys: Keys, signature: bytes, message: bytes) -> None:
+    assert keys.public_ed25519.verify(signature, message, allow_sha1=True) is None
+    assert keys.public_rsa.verify(signature, message, allow_sha1=True) is None
+
+
+# --- framing ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=100), st.binary(max_size=100))
+@settings(derandomize=True, deadline=None, max_examples=50)
+def test_strings_are_framed_and_taken_apart_again(data: bytes, rest: bytes) -> None:
+    framed = pack_string(data)
+    assert take_string(framed + rest) == (data, rest)
+    for size in range(len(framed)):
+        with pytest.raises(ValueError, match="cut short"):
+            take_string(framed[:size])
+
+
+def test_the_canonical_line_is_what_its_fingerprint_is_of(keys: Keys) -> None:
+    assert take_string(b64decode(keys.public_rsa.openssh.split()[1]))[0] == b"ssh-rsa"
+    with pytest.raises(binascii.Error):
+        b64decode(keys.public_rsa.fingerprint.removeprefix("SHA256:"))  # unpadded
