@@ -129,10 +129,10 @@ class Owner:
 
     def add(self, stream: SocketStream | TLSStream) -> Connection:
         """A connection was accepted; the caller then runs it, and calls `remove` when it is over."""
-        protocol = PlatformProtocol(self.hub, conn=next(self._numbers), now=read_clocks())
-        connection = Connection(stream, protocol, self.turn, close_timeout_s=self.hub.config.close_timeout)
-        self.connections[connection.conn] = connection
-        self._set_time(connection)
+        with self.turn() as now:
+            protocol = PlatformProtocol(self.hub, conn=next(self._numbers), now=now)
+            connection = Connection(stream, protocol, self.turn, close_timeout_s=self.hub.config.close_timeout)
+            self.connections[connection.conn] = self._touched[connection.conn] = connection
         return connection
 
     def remove(self, connection: Connection) -> None:

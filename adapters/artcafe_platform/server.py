@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio
 from anyio import to_thread
 from anyio.abc import SocketAttribute
-from anyio.streams.tls import TLSStream
 
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
+from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.config import Origin
@@ -25,20 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
     from types import TracebackType
 
-    from anyio.abc import Listener, SocketStream, TaskGroup
+    from anyio.abc import TaskGroup
 
     from artcafe_proto import HubEvent, Instant
 
-logger = logging.getLogger("artcafe_platform")
-
 DEFAULT_TENANT: Final = "tenant-1"
 """The tenant of a platform that is given none."""
-MAX_CONNECTIONS: Final = 20_000
-"""PLAT-8: accepted connections held at once; a further one is closed at once."""
-HANDSHAKE_TIMEOUT_S: Final = 10.0
-"""LINK-8: for TLS, as for a connect."""
-ACCEPT_RETRY_S: Final = 0.1
-"""After a failed accept, which commonly means that file descriptors have run out."""
 
 
 class Platform:
@@ -82,10 +73,8 @@ class Platform:
         self._ssl_context = ssl_context
         self._callbacks: list[Callable[[HubEvent], None]] = []
         self._owner: Owner | None = None
-        self._listeners: list[Listener[SocketStream]] = []
+        self._listening: Listening | None = None
         self._tasks: TaskGroup | None = None
-        self._serving = anyio.CancelScope(shield=True)
-        self._is_empty = anyio.Event()
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -158,12 +147,12 @@ class Platform:
         for tenant_id, token in self.tenants.items():
             hub.registry.add_tenant(tenant_id, token)
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
-        self._listeners = list(multi.listeners)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
         self._owner = Owner(hub, self._callbacks)
+        self._listening = Listening(self._owner, multi.listeners, self._ssl_context)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._serve)
+        self._tasks.start_soon(self._listening.serve)
         return self
 
     async def __aexit__(
@@ -171,14 +160,9 @@ class Platform:
     ) -> None:
         """Stop listening, say goodbye on every connection (1001 on a link) and close it, for some seconds at most."""
         assert self._tasks is not None
+        assert self._listening is not None
         with anyio.CancelScope(shield=True):
-            for listener in self._listeners:
-                await listener.aclose()
-            self._entered.drop_all("the platform is shutting down")
-            self._is_empty = anyio.Event()
-            if self._entered.connections:
-                await self._is_empty.wait()  # LINK-8: each closes within `close_timeout`
-            self._serving.cancel()
+            await self._listening.stop()
         # What the block raised is not passed in: it is raised as it is, not in a group.
         await self._tasks.__aexit__(None, None, None)
 
@@ -194,51 +178,3 @@ class Platform:
                 "the platform does not run yet: use it within `async with Platform(…) as platform`"
             )
         return self._owner
-
-    # --- tasks --------------------------------------------------------------------------------------------------------
-
-    async def _serve(self) -> None:
-        """Everything that runs, shielded: a cancelled block still says goodbye, and `__aexit__` ends this."""
-        with self._serving:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._entered.keep_time)
-                for listener in self._listeners:
-                    tasks.start_soon(self._accept, listener, tasks)
-
-    async def _accept(self, listener: Listener[SocketStream], tasks: TaskGroup) -> None:
-        while True:
-            try:
-                await listener.serve(self._attend, tasks)
-            except anyio.ClosedResourceError:
-                return
-            except (OSError, anyio.BrokenResourceError) as error:
-                logger.warning("cannot accept a connection: %s", error.__cause__ or error)
-                await anyio.sleep(ACCEPT_RETRY_S)
-
-    async def _attend(self, stream: SocketStream) -> None:
-        """One accepted connection, from its first byte to its last. What fails here ends it and nothing else."""
-        try:
-            if len(self._entered.connections) < MAX_CONNECTIONS:
-                await self._run_connection(stream)
-        except Exception:
-            logger.exception("a connection failed and was closed")
-        finally:
-            await anyio.aclose_forcefully(stream)
-
-    async def _run_connection(self, stream: SocketStream) -> None:
-        secured: SocketStream | TLSStream = stream
-        if self._ssl_context is not None:
-            try:
-                with anyio.fail_after(HANDSHAKE_TIMEOUT_S):
-                    secured = await TLSStream.wrap(stream, server_side=True, ssl_context=self._ssl_context)
-            except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:  # TimeoutError is an OSError
-                logger.debug("no TLS handshake: %s", error)
-                return
-        owner = self._entered
-        connection = owner.add(secured)
-        try:
-            await connection.run()
-        finally:
-            owner.remove(connection)
-            if not owner.connections:
-                self._is_empty.set()

@@ -80,7 +80,7 @@ class PlatformProtocol(PlatformSession):
     def respond(self, exchange: int, response: Response, now: Instant) -> bool:
         """Answer a `RequestArrived`, and read on with what came behind it. False if the connection has ended."""
         self._now = now
-        if exchange != self._exchange or not super().respond(exchange, response, now):
+        if not super().respond(exchange, response, now):
             return False
         self._encode_sends()  # the wire takes the next request only after it
         self._read(b"", now)

@@ -82,6 +82,7 @@ class PlatformSession:
         self._timers: Timers[SessionTimer] = Timers()
         self._region = Region(SessionState.HTTP, SESSION_TRANSITIONS)
         self._link: LinkEnd | None = None
+        self._awaited: int | None = None  # the exchange that is to be answered
         self._reading_paused = False
         # What the hub knows this link by, once it has one (PLAT-6):
         self.agent: Agent | None = None
@@ -104,6 +105,7 @@ class PlatformSession:
         """A request came; `upgrade` if it is a sound WebSocket opening handshake."""
         if self.state is not SessionState.HTTP:
             return
+        self._awaited = exchange
         path = request.target.partition("?")[0]
         try:
             if upgrade or path.startswith(_LINK):
@@ -120,9 +122,10 @@ class PlatformSession:
             self._answer(exchange, error_answer(error, _extra_headers(error)))
 
     def respond(self, exchange: int, response: Response, now: Instant) -> bool:
-        """Answer a `RequestArrived`. False if the connection has ended meanwhile."""
-        if self.state is not SessionState.HTTP:
+        """Answer a `RequestArrived`, once. False if the connection has ended meanwhile."""
+        if self.state is not SessionState.HTTP or exchange != self._awaited:
             return False
+        self._awaited = None
         self._answer(exchange, response)
         return True
 

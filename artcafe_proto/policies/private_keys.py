@@ -11,7 +11,6 @@ import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, assert_never
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from artcafe_proto.errors import KeyRefusedError
 from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES
-from artcafe_proto.policies.public_keys import ACCEPTED_TYPES, MAKE_A_KEY, PublicKey, type_refusal
+from artcafe_proto.policies.public_keys import ACCEPTED_TYPES, CRYPTOGRAPHY_ERRORS, MAKE_A_KEY, PublicKey, type_refusal
 from artcafe_proto.policies.ssh_wire import pack_string, take_string
 
 if TYPE_CHECKING:
@@ -79,8 +78,8 @@ class SigningKey:
         raise TypeError("a SigningKey is not for copying or pickling: load it where it is needed")
 
 
-_LOAD_ERRORS = (ValueError, TypeError, ArithmeticError, NotImplementedError, UnsupportedAlgorithm)
-"""What loading a hostile key raises: the documented three, and what arithmetic on its numbers and odd curves may."""
+_LOAD_ERRORS = (*CRYPTOGRAPHY_ERRORS, TypeError, ArithmeticError)
+"""What loading a hostile key raises: TypeError is documented too, and its numbers are computed with before a check."""
 
 _DAMAGED = "the key file is damaged: restore it, or " + MAKE_A_KEY
 _ENCRYPTED = "the key is encrypted with a passphrase: remove it with ssh-keygen -p -f KEY, and protect the file instead"

@@ -11,7 +11,7 @@ from base64 import b64encode
 from hashlib import sha256
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -26,6 +26,8 @@ MAKE_A_KEY: Final = "make a key with: ssh-keygen -t ed25519"
 """What to do about a key that cannot be mended."""
 ACCEPTED_TYPES: Final = ("ssh-ed25519", "ssh-rsa")
 """SSH names of the key types of AUTH-5 so far."""
+CRYPTOGRAPHY_ERRORS: Final = (ValueError, UnsupportedAlgorithm, InternalError)
+"""What `cryptography` raises for hostile bytes: the documented two, and what it did not expect OpenSSL to refuse."""
 
 
 class PublicKey:
@@ -61,7 +63,7 @@ class PublicKey:
         try:
             binascii.a2b_base64(encoded, strict_mode=True)  # `cryptography` skips what is not base64
             key = load_ssh_public_key(f"{algorithm} {encoded}".encode())
-        except (ValueError, UnsupportedAlgorithm):
+        except CRYPTOGRAPHY_ERRORS:
             raise KeyRefusedError(f"the {algorithm} key is damaged: copy it again") from None
         assert isinstance(key, Ed25519PublicKey | RSAPublicKey)
         return cls(key)
@@ -83,7 +85,7 @@ class PublicKey:
                     self._key.verify(body, message)
                 case _:
                     return None
-        except (InvalidSignature, ValueError, UnsupportedAlgorithm):  # the last one: a build of OpenSSL without SHA-1
+        except (InvalidSignature, *CRYPTOGRAPHY_ERRORS):
             return None
         return algorithm
 

@@ -1,0 +1,72 @@
+"""`artcafe platform` and `artcafe agent`: run until a signal says otherwise."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+
+from artcafe_anyio import Agent
+from artcafe_platform import Platform
+from artcafe_platform.server import DEFAULT_TENANT
+from artcafe_proto import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def serve_platform(host: str, port: int, data_dir: Path | None, token: str | None) -> int:
+    """Serve until SIGINT or SIGTERM; prints one line of JSON when ready. Returns the exit status."""
+    tenants = None if token is None else {DEFAULT_TENANT: token}
+    platform = Platform(tenants=tenants, host=host, port=port, data_dir=data_dir)
+    show_token = token is None and data_dir is None
+    anyio.run(_serve_platform, platform, show_token)
+    return 0
+
+
+async def _serve_platform(platform: Platform, show_token: bool) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        try:
+            await platform.__aenter__()
+        except OSError as error:
+            raise ConfigError(f"cannot listen at {platform.url}: {error.strerror or error}") from None
+        try:
+            ready = {"ready": True, "url": platform.url, "tenant_id": DEFAULT_TENANT}
+            print(msgspec.json.encode(ready).decode(), flush=True)
+            if show_token and sys.stderr.isatty():
+                print(f"ARTCAFE_TENANT_TOKEN={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
+            async for _ in signals:
+                return
+        finally:
+            await platform.__aexit__(None, None, None)
+
+
+def run_agent(target: str, settings: dict[str, Any]) -> None:
+    """Run the agent that `target` (MODULE:ATTRIBUTE) names, with `settings` over its own."""
+    load_agent(target).configured(**settings).run()
+
+
+def load_agent(target: str) -> Agent:
+    """The `Agent` that MODULE:ATTRIBUTE names; modules are looked for in the working directory first.
+
+    Raises ConfigError saying which part of `target` is wrong.
+    """
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f"expected MODULE:ATTRIBUTE, as in my_agent:agent, not {target!r}")
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.partition(".")[0] and error.name != module_name:
+            raise  # something that the module itself wants is missing: its author needs the traceback
+        raise ConfigError(f"there is no module {module_name!r} here or among the installed packages") from None
+    agent = getattr(module, attribute, None)
+    if not isinstance(agent, Agent):
+        raise ConfigError(f"{target} is not an artcafe_anyio.Agent but {type(agent).__name__}")
+    return agent

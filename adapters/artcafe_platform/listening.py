@@ -1,0 +1,102 @@
+"""Accepting connections and running them, and the way this ends."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio.streams.tls import TLSStream
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    from anyio.abc import Listener, SocketStream, TaskGroup
+
+    from artcafe_platform.owner import Owner
+
+logger = logging.getLogger("artcafe_platform")
+
+MAX_CONNECTIONS: Final = 20_000
+"""PLAT-8: accepted connections held at once; a further one is closed at once."""
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""LINK-8: for TLS, as for a connect."""
+ACCEPT_RETRY_S: Final = 0.1
+"""After a failed accept, which commonly means that file descriptors have run out."""
+
+
+class Listening:
+    """Listeners that are bound, and every connection that comes of them. To be made within an event loop."""
+
+    def __init__(
+        self, owner: Owner, listeners: Sequence[Listener[SocketStream]], ssl_context: ssl.SSLContext | None
+    ) -> None:
+        self._owner = owner
+        self._listeners = listeners
+        self._ssl_context = ssl_context
+        self._scope = anyio.CancelScope(shield=True)
+        self._is_empty = anyio.Event()
+        self._accepted = 0
+
+    async def serve(self) -> None:
+        """Run everything until `stop`. Shielded, so that also what is cancelled from outside says goodbye."""
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._owner.keep_time)
+                for listener in self._listeners:
+                    tasks.start_soon(self._accept, listener, tasks)
+
+    async def stop(self) -> None:
+        """Accept no more, drop every connection and wait until they have closed, which takes a few seconds at most."""
+        for listener in self._listeners:
+            await listener.aclose()
+        self._owner.drop_all("the platform is shutting down")
+        self._is_empty = anyio.Event()
+        if self._owner.connections:
+            await self._is_empty.wait()  # LINK-8: each closes within `close_timeout`
+        self._scope.cancel()
+
+    async def _accept(self, listener: Listener[SocketStream], tasks: TaskGroup) -> None:
+        while True:
+            try:
+                await listener.serve(self._attend, tasks)
+            except anyio.ClosedResourceError:
+                return
+            except (OSError, anyio.BrokenResourceError) as error:
+                logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+                await anyio.sleep(ACCEPT_RETRY_S)
+
+    async def _attend(self, stream: SocketStream) -> None:
+        """One accepted connection, from its first byte to its last. What fails here ends it and nothing else."""
+        self._accepted += 1
+        try:
+            if self._accepted <= MAX_CONNECTIONS:
+                await self._run(stream)
+        except Exception:
+            logger.exception("a connection failed and was closed")
+        finally:
+            self._accepted -= 1
+            await anyio.aclose_forcefully(stream)
+
+    async def _run(self, stream: SocketStream) -> None:
+        secured = stream if self._ssl_context is None else await _shake_hands(stream, self._ssl_context)
+        if secured is None:
+            return
+        connection = self._owner.add(secured)
+        try:
+            await connection.run()
+        finally:
+            self._owner.remove(connection)
+            if not self._owner.connections:
+                self._is_empty.set()
+
+
+async def _shake_hands(stream: SocketStream, ssl_context: ssl.SSLContext) -> TLSStream | None:
+    """TLS over `stream`, None if the peer does not manage it."""
+    try:
+        with anyio.fail_after(HANDSHAKE_TIMEOUT_S):
+            return await TLSStream.wrap(stream, server_side=True, ssl_context=ssl_context)
+    except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:  # TimeoutError is an OSError
+        logger.debug("no TLS handshake: %s", error)
+        return None

@@ -1,0 +1,196 @@
+"""PLAT-7, PLAT-8, MSG-6, MSG-7: one accepted connection, byte by byte."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+
+from artcafe_proto import Disconnect, PlatformProtocol, RequestArrived, Response, Write
+from artcafe_proto.wires.frames import FrameWriter
+from platform_stage import AGENT, Stage
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+
+
+class Wire:
+    """A connection to a platform, from the outside."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.protocol = PlatformProtocol(self.stage.hub, conn=500, now=self.stage.now)
+        self.answer = Response(status=200, body=b"{}")
+
+    def send(self, data: bytes, chunk: int = 1_000_000) -> bytes:
+        """Send bytes; returns what comes back. Requests of tenants are answered with `answer`."""
+        for start in range(0, len(data), chunk):
+            self.protocol.data_received(data[start : start + chunk], self.stage.now)
+            self.protocol.writing_resumed(self.stage.now)
+        return self.read()
+
+    def read(self) -> bytes:
+        """What comes back."""
+        written = b""
+        while (output := self.protocol.next_output()) is not None:
+            match output:
+                case Write():
+                    written += output.data
+                case RequestArrived():
+                    self.protocol.respond(output.exchange, self.answer, self.stage.now)
+                case Disconnect():
+                    written += b"<closed>"
+                case _:
+                    raise AssertionError(output)
+        return written
+
+    def upgrade(self) -> FrameWriter:
+        """Open the agent's link."""
+        token = self.stage.token()
+        head = f"GET /api/v1/ws/agent/{AGENT} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n"
+        head += "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        head += f"Sec-WebSocket-Key: {KEY}\r\n\r\n"
+        answer = self.send(head.encode())
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer
+        return FrameWriter(client=True, rng=Random(1))
+
+
+def close_code(data: bytes) -> int:
+    """The code of the close frame that `data` ends with, before the end of the connection."""
+    frame = data.removesuffix(b"<closed>")
+    at = frame.rindex(b"\x88")
+    return int.from_bytes(frame[at + 2 : at + 4])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1_000_000])
+def test_requests_on_one_connection_are_answered_in_order(chunk: int) -> None:
+    wire = Wire()
+    one = b"POST /api/v1/auth/challenge HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+    one += b'Content-Length: 16\r\n\r\n{"agent_id":"a"}'
+    two = b"GET /api/v1/agents HTTP/1.1\r\nHost: h\r\n\r\n"
+    answers = wire.send(one + two + one, chunk)
+    assert answers.count(b"HTTP/1.1 200 ") == 3
+    assert answers.count(b"date: ") + answers.count(b"Date: ") == 3
+    assert answers.count(b'{"challenge":') == 2
+    assert b"<closed>" not in answers
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /" + b"a" * 70_000,
+    ],
+)
+def test_plat_7_what_is_no_request_is_refused_and_ends_the_connection(garbage: bytes) -> None:
+    wire = Wire()
+    answer = wire.send(garbage)
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert b'{"error":{"code":' in answer
+    assert answer.endswith(b"<closed>")
+    assert wire.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == b""
+    assert wire.protocol.deadline() is None
+
+
+def test_plat_7_a_body_over_64_kib_is_413() -> None:
+    answer = Wire().send(b"POST /api/v1/agents HTTP/1.1\r\nHost: h\r\nContent-Length: 65537\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.endswith(b"<closed>")
+
+
+def test_plat_8_a_slow_head_and_a_slow_body_are_cut_at_their_deadlines() -> None:
+    for begun, allowed_s in ((b"GET / HT", 10), (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc", 15)):
+        wire = Wire()
+        assert wire.send(begun, chunk=1) == b""
+        wire.stage.wait(allowed_s - 0.1, wire.protocol)
+        assert wire.send(b" ") == b"", "a byte now and then does not help"
+        wire.stage.wait(0.1, wire.protocol)
+        answer = wire.read()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert answer.endswith(b"<closed>")
+
+
+def test_an_idle_connection_is_closed_after_longer_than_a_signature_may_take() -> None:
+    wire = Wire()
+    wire.send(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+    wire.stage.wait(74, wire.protocol)
+    assert wire.read() == b""
+    wire.stage.wait(1, wire.protocol)
+    assert wire.read() == b"<closed>"
+
+
+def test_an_answer_that_takes_its_time_has_no_deadline() -> None:
+    wire = Wire()
+    wire.protocol.data_received(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", wire.stage.now)
+    arrived = wire.protocol.next_output()
+    assert isinstance(arrived, RequestArrived)
+    assert wire.protocol.deadline() is None
+    assert not wire.protocol.respond(arrived.exchange + 1, Response(status=200), wire.stage.now)
+    assert wire.protocol.respond(arrived.exchange, Response(status=204), wire.stage.now)
+    assert not wire.protocol.respond(arrived.exchange, Response(status=204), wire.stage.now)
+    assert wire.read().startswith(b"HTTP/1.1 204 ")
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1_000_000])
+def test_a_link_opens_and_takes_messages_in_any_chunking(chunk: int) -> None:
+    wire = Wire()
+    frames = wire.upgrade()
+    heartbeat = {"type": "heartbeat", "id": "hb-1", "data": {"agent_id": AGENT}}
+    assert wire.send(frames.text(json.dumps(heartbeat).encode()) + frames.ping(b"12"), chunk) == b"\x8a\x0212"
+    assert wire.stage.hub.registry.agent("tenant-1", AGENT).presence.online
+
+
+def test_msg_6_and_7_bad_frames_close_with_their_codes() -> None:
+    cases: list[tuple[bytes, int]] = [
+        (b"\x82\x80\0\0\0\0", 1003),
+        (b"\x81\xff" + (2**20 + 1).to_bytes(8) + b"\0\0\0\0", 1009),
+        (b"\x81\xff" + (2**62).to_bytes(8), 1009),
+        (b"\x81\x00", 1002),
+        (b"\x81\x82\0\0\0\0\xc3\x28", 1007),
+        (b"\xc1\x80\0\0\0\0", 1002),
+        (b"\x83\x80\0\0\0\0", 1002),
+    ]
+    for data, code in cases:
+        wire = Wire()
+        wire.upgrade()
+        answer = wire.send(data + b"\0" * 16)
+        assert close_code(answer) == code, data
+        assert answer.endswith(b"<closed>")
+        assert wire.protocol.is_closed
+        assert wire.send(data) == b""
+
+
+def test_the_closing_handshake_from_either_side() -> None:
+    wire = Wire()
+    frames = wire.upgrade()
+    assert wire.send(frames.close(1000, "done")) == b"\x88\x02\x03\xe8<closed>"
+    wire = Wire()
+    frames = wire.upgrade()
+    wire.protocol.close(4409, "replaced", wire.stage.now)
+    assert close_code(wire.read()) == 4409
+    assert wire.send(frames.text(b"{}")) == b"", "nothing is taken any more"
+    assert wire.send(frames.close(4409, "")) == b"<closed>"
+
+
+def test_the_end_of_the_stream_ends_the_connection() -> None:
+    wire = Wire()
+    wire.protocol.eof_received(wire.stage.now)
+    assert wire.read() == b"<closed>"
+    wire = Wire()
+    wire.upgrade()
+    wire.protocol.eof_received(wire.stage.now)
+    assert wire.protocol.is_closed
+    assert wire.read().endswith(b"<closed>")
+    wire.protocol.disconnected("again", wire.stage.now)
+    wire.protocol.eof_received(wire.stage.now)
+    assert wire.read() == b""
+
+
+def test_dropping_says_going_away_on_a_link() -> None:
+    wire = Wire()
+    wire.upgrade()
+    wire.protocol.drop("the platform stops", wire.stage.now)
+    assert close_code(wire.read()) == 1001

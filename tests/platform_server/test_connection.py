@@ -1,0 +1,350 @@
+"""One connection over a stream that does what a test says: backpressure, the ways to end, and broken transports."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio.abc import SocketStream
+from anyio import wait_all_tasks_blocked
+from artcafe_platform import Platform, connection, listening
+from artcafe_platform.connection import HIGH_WATER_BYTES
+from artcafe_platform.listening import Listening
+from artcafe_platform.owner import Owner
+
+from artcafe_proto import ApiError, HubEvent, PlatformConfig, PlatformHub, PlatformProtocol
+from platform_server.harness import TENANTS, bare_connection, read_to_end, tenant_client
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class ScriptedStream:
+    """A transport in memory. `incoming` is what receiving gives or raises; sending waits while `is_stuck`."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.reads = 0
+        self.has_ended = False
+        self.is_closed = False
+        self.fails_to_send: Exception | None = None
+        self._give, self._take = anyio.create_memory_object_stream[bytes | Exception](1000)
+        self._unstuck = anyio.Event()
+        self._unstuck.set()
+
+    def comes(self, *incoming: bytes | Exception) -> None:
+        for each in incoming:
+            self._give.send_nowait(each)
+
+    def stick(self) -> None:
+        self._unstuck = anyio.Event()
+
+    def unstick(self) -> None:
+        self._unstuck.set()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        self.reads += 1
+        incoming = await self._take.receive()
+        if isinstance(incoming, Exception):
+            raise incoming
+        return incoming
+
+    async def send(self, item: bytes) -> None:
+        await self._unstuck.wait()
+        if self.fails_to_send is not None:
+            raise self.fails_to_send
+        self.sent.append(item)
+
+    async def send_eof(self) -> None:
+        self.has_ended = True
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        self._give.close()
+        self._take.close()
+
+    def extra(self, *_: object) -> Any:
+        raise OSError(errno.EBADF, "a stream in memory has no socket")
+
+    @property
+    def answers(self) -> int:
+        return b"".join(self.sent).count(b"HTTP/1.1 404")
+
+
+class Stage:
+    """An owner with one connection, which runs."""
+
+    def __init__(self, close_timeout_s: float) -> None:
+        self.events: list[HubEvent] = []
+        hub = PlatformHub(PlatformConfig(close_timeout=close_timeout_s), rng=Random(1), signing_seed=bytes(32))
+        self.owner = Owner(hub, [self.events.append])
+        self.stream = ScriptedStream()
+        self.connection = self.owner.add(cast(SocketStream, self.stream))
+        self.is_over = False
+
+    @property
+    def protocol(self) -> PlatformProtocol:
+        return self.connection.protocol
+
+    async def run(self) -> None:
+        await self.connection.run()
+        self.is_over = True
+        self.owner.remove(self.connection)
+
+    def call(self, method: Callable[..., object], *args: object) -> None:
+        with self.owner.turn(self.connection) as now:
+            method(*args, now)
+
+
+@asynccontextmanager
+async def stage(close_timeout_s: float = 30.0) -> AsyncGenerator[Stage]:
+    setting = Stage(close_timeout_s)
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(setting.run)
+            yield setting
+            tasks.cancel_scope.cancel()
+    assert setting.protocol.is_closed
+    await setting.stream.aclose()
+
+
+# --- backpressure -----------------------------------------------------------------------------------------------------
+
+
+async def test_who_does_not_read_answers_is_not_read_either() -> None:
+    """Else whoever sends requests and never reads could fill the memory."""
+    async with stage() as setting:
+        setting.stream.stick()
+        setting.stream.comes(*[REQUEST * 100] * 100)
+        await wait_all_tasks_blocked()
+        reads = setting.stream.reads
+        assert reads < 20
+        assert cast(Any, setting.connection)._unsent_bytes < 2 * HIGH_WATER_BYTES
+        setting.stream.unstick()
+        await wait_all_tasks_blocked()
+        assert setting.stream.reads == 101
+        assert setting.stream.answers == 10_000
+
+
+async def test_what_is_written_while_sending_goes_out_together() -> None:
+    async with stage() as setting:
+        setting.stream.stick()
+        setting.stream.comes(REQUEST, REQUEST, REQUEST)
+        await wait_all_tasks_blocked()
+        setting.stream.unstick()
+        await wait_all_tasks_blocked()
+        assert setting.stream.answers == 3
+        assert len(setting.stream.sent) <= 2
+
+
+async def test_the_protocol_hears_of_the_high_and_the_low_water_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(PlatformProtocol, "writing_paused", lambda self, now: heard.append("paused"))
+    monkeypatch.setattr(PlatformProtocol, "writing_resumed", lambda self, now: heard.append("resumed"))
+    async with stage() as setting:
+        await wait_all_tasks_blocked()
+        for size, expected in ((HIGH_WATER_BYTES, []), (1, ["paused"]), (5, ["paused"])):
+            setting.stream.stick()
+            setting.call(lambda size, now: setting.connection.write(bytes(size)), size)
+            assert heard == expected
+        setting.stream.unstick()
+        await wait_all_tasks_blocked()
+        assert heard == ["paused", "resumed"]
+
+
+async def test_a_peer_for_whom_too_much_waits_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_UNSENT_BYTES", 1000)
+    async with stage() as setting:
+        setting.stream.stick()
+        setting.stream.comes(REQUEST * 20)
+        await wait_all_tasks_blocked()
+        assert setting.is_over
+        assert setting.stream.sent == []
+
+
+async def test_reading_pauses_and_goes_on() -> None:
+    async with stage() as setting:
+        setting.connection.pause_reading()
+        setting.stream.comes(REQUEST, REQUEST)
+        await wait_all_tasks_blocked()
+        assert setting.stream.answers <= 1  # the one that was being received already
+        setting.connection.resume_reading()
+        await wait_all_tasks_blocked()
+        assert setting.stream.answers == 2
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_close_waits_for_what_was_written_and_for_the_peer() -> None:
+    async with stage() as setting:
+        setting.stream.stick()
+        setting.stream.comes(b"nonsense\r\n\r\n")
+        await wait_all_tasks_blocked()
+        assert not setting.stream.has_ended
+        setting.stream.unstick()
+        await wait_all_tasks_blocked()
+        assert setting.stream.sent[0].startswith(b"HTTP/1.1 400")
+        assert setting.stream.has_ended
+        setting.stream.comes(REQUEST)
+        await wait_all_tasks_blocked()
+        assert not setting.is_over
+        setting.stream.comes(anyio.EndOfStream())
+        await wait_all_tasks_blocked()
+        assert setting.is_over
+        assert setting.stream.answers == 0
+
+
+@pytest.mark.parametrize("is_stuck", [True, False])
+async def test_a_close_does_not_wait_for_ever(is_stuck: bool) -> None:
+    async with stage(close_timeout_s=0.01) as setting:
+        if is_stuck:
+            setting.stream.stick()
+        setting.stream.comes(b"nonsense\r\n\r\n")
+        while not setting.is_over:
+            await anyio.sleep(0.005)
+
+
+async def test_an_abort_waits_for_nothing() -> None:
+    async with stage() as setting:
+        setting.stream.stick()
+        setting.stream.comes(REQUEST)
+        await wait_all_tasks_blocked()
+        setting.call(setting.protocol.disconnected, "the test says so")
+        setting.connection.close(abort=True)
+        await wait_all_tasks_blocked()
+        assert setting.is_over
+        assert not setting.stream.has_ended
+
+
+async def test_the_peers_end_comes_after_the_answer_due() -> None:
+    async with stage() as setting:
+        setting.stream.stick()
+        setting.stream.comes(REQUEST, anyio.EndOfStream())
+        await wait_all_tasks_blocked()
+        setting.stream.unstick()
+        await wait_all_tasks_blocked()
+        assert (setting.stream.answers, setting.is_over) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (anyio.BrokenResourceError(), "BrokenResourceError"),
+        (anyio.BusyResourceError("sending"), "already sending this resource"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "Connection reset by peer"),
+    ],
+)
+@pytest.mark.parametrize("direction", ["receiving", "sending"])
+async def test_a_broken_transport_is_told_once(
+    error: Exception, reason: str, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    original = PlatformProtocol.disconnected
+
+    def disconnected(self: PlatformProtocol, reason: str, now: Any) -> None:
+        if not self.is_closed:
+            told.append(reason)
+        original(self, reason, now)
+
+    monkeypatch.setattr(PlatformProtocol, "disconnected", disconnected)
+    async with stage() as setting:
+        if direction == "receiving":
+            setting.stream.comes(error)
+        else:
+            setting.stream.fails_to_send = error
+            setting.stream.comes(REQUEST)
+        await wait_all_tasks_blocked()
+        assert setting.is_over
+        assert len(told) == 1
+        assert reason in told[0]
+
+
+async def test_a_cancelled_connection_is_over_for_the_protocol_too() -> None:
+    async with stage() as setting:
+        await wait_all_tasks_blocked()
+    assert not setting.is_over
+    assert setting.protocol.is_closed
+
+
+# --- what fails goes no further ---------------------------------------------------------------------------------------
+
+
+async def test_a_bug_costs_one_connection(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    original = PlatformProtocol.data_received
+
+    def data_received(self: PlatformProtocol, data: bytes, now: Any) -> None:
+        assert data != b"trigger", "a bug of the test"
+        original(self, data, now)
+
+    monkeypatch.setattr(PlatformProtocol, "data_received", data_received)
+    async with Platform(tenants=TENANTS) as platform:
+        async with bare_connection(platform) as stream:
+            await stream.send(b"trigger")
+            assert await read_to_end(stream) == b""
+        async with tenant_client(platform) as client:
+            assert (await client.get("/agents")).status_code == 200
+    assert "a bug of the test" in caplog.text
+
+
+async def test_connections_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MAX_CONNECTIONS", 1)
+    async with Platform(tenants=TENANTS) as platform:
+        async with bare_connection(platform) as first:
+            await first.send(REQUEST)
+            assert (await first.receive()).startswith(b"HTTP/1.1 404")
+            async with bare_connection(platform) as second:
+                assert await read_to_end(second) == b""
+            await first.send(REQUEST)
+            assert (await first.receive()).startswith(b"HTTP/1.1 404")
+
+
+async def test_a_failed_accept_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class ShortOfDescriptors:
+        tries = 0
+
+        async def serve(self, handler: object, task_group: object) -> None:
+            self.tries += 1
+            if self.tries <= 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            raise anyio.ClosedResourceError
+
+        async def aclose(self) -> None:
+            pass
+
+    monkeypatch.setattr(listening, "ACCEPT_RETRY_S", 0)
+    listener = ShortOfDescriptors()
+    hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
+    accepting = Listening(Owner(hub, []), [cast(Any, listener)], None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(accepting.serve)
+        await wait_all_tasks_blocked()
+        await accepting.stop()
+    assert listener.tries == 4
+    assert caplog.text.count("Too many open files") == 3
+
+
+async def test_no_task_is_left() -> None:
+    before = len(anyio.get_running_tasks())
+    async with Platform(tenants=TENANTS) as platform, bare_connection(platform) as stream:
+        await stream.send(REQUEST)
+        assert (await stream.receive()).startswith(b"HTTP/1.1 404")
+        assert len(anyio.get_running_tasks()) > before
+    await wait_all_tasks_blocked()
+    assert len(anyio.get_running_tasks()) == before
+
+
+async def test_an_error_of_the_hub_in_a_turn_leaves_it_usable() -> None:
+    hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
+    owner = Owner(hub, [])
+    for _ in range(2):
+        with pytest.raises(ApiError), owner.turn() as now:
+            hub.send_command("tenant-1", "nobody", "work", now=now)

@@ -1,0 +1,385 @@
+"""The platform over sockets: HTTP as any client speaks it, long polls, TLS, and its life from entering to leaving."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import trustme
+from artcafe_platform import Platform, routes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from artcafe_proto import (
+    ApiError,
+    ChallengeIssued,
+    CommandExpired,
+    ConfigError,
+    HubEvent,
+    LocalProtocolError,
+    PlatformConfig,
+    SigningKey,
+)
+from platform_server.harness import (
+    OTHER_TOKEN,
+    PATIENCE_S,
+    TENANT,
+    TENANTS,
+    TOKEN,
+    Recorder,
+    bare_connection,
+    read_to_end,
+    register,
+    tenant_client,
+)
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC_KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(Random(1).randbytes(32))).public.openssh
+
+
+# --- HTTP -------------------------------------------------------------------------------------------------------------
+
+
+async def test_agents_and_keys_are_registered_and_listed() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        added = await register(client, "agent-1", PUBLIC_KEY)
+        assert added["fingerprint"].startswith("SHA256:")
+        listed = await client.get("/agents", params={"limit": 1})
+        assert [agent["agent_id"] for agent in listed.json()["agents"]] == ["agent-1"]
+        assert listed.headers["content-type"] == "application/json"
+        assert listed.headers["date"].endswith(" GMT")
+        async with tenant_client(platform, OTHER_TOKEN) as other:
+            assert (await other.get("/agents")).json() == {"agents": [], "next": None}
+        head = await client.head("/agents")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == listed.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "how", "status"),
+    [
+        ("GET", "/nothing", {}, 404),
+        ("DELETE", "/agents", {}, 405),
+        ("GET", "/auth/challenge", {}, 405),
+        ("POST", "/agents", {"content": "{}"}, 415),
+        ("POST", "/agents", {"content": "{", "headers": {"content-type": "application/json"}}, 400),
+        ("POST", "/agents", {"json": {"name": "x" * 70_000}}, 413),
+        ("GET", "/agents", {"headers": {"x-large": "x" * 70_000}}, 431),
+        ("GET", "/agents", {"headers": {"authorization": "Bearer nobody"}}, 401),
+        ("GET", "/ws/agent/a1", {}, 426),
+    ],
+)
+async def test_errors_over_the_wire(method: str, path: str, how: dict[str, Any], status: int) -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        answer = await client.request(method, path, **how)
+        assert answer.status_code == status
+        assert set(answer.json()["error"]) == {"code", "message"}
+        assert (await client.get("/agents")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS to a platform without
+        b"GET / HTTP/1.1\n\n",
+        b"GET / HTTP/9.9\r\nhost: x\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"POST /api/v1/agents HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+    ],
+)
+async def test_malformed_http_is_answered_and_the_connection_ends(request_bytes: bytes) -> None:
+    async with Platform(tenants=TENANTS) as platform, bare_connection(platform) as stream:
+        await stream.send(request_bytes)
+        answer = await read_to_end(stream)
+        assert answer[:10] in (b"HTTP/1.1 4", b"HTTP/1.1 5")
+        assert b"connection: close" in answer.lower()
+
+
+async def test_the_last_answer_survives_a_client_that_goes_on_sending() -> None:
+    """413 comes before the body is over; a reset for what still comes would take the answer away from the client."""
+    async with Platform(tenants=TENANTS) as platform, bare_connection(platform) as stream:
+        await stream.send(b"POST /api/v1/agents HTTP/1.1\r\nhost: x\r\ncontent-length: 3000000\r\n\r\n")
+        for _ in range(30):
+            await stream.send(bytes(100_000))
+        assert (await read_to_end(stream)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_requests_sent_ahead_are_answered_in_order() -> None:
+    paths = ["/api/v1/agents", "/api/v1/nothing", "/api/v1/auth/challenge"] * 100
+    requests = "".join(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n" for path in paths)
+    async with Platform(tenants=TENANTS) as platform, bare_connection(platform) as stream:
+        await stream.send(requests.encode())
+        await stream.send_eof()
+        answers = await read_to_end(stream)
+        assert [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]] == [b"401", b"404", b"405"] * 100
+
+
+async def test_an_unexpected_error_is_logged_and_answered_with_a_fixed_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a detail of the inside")
+
+    monkeypatch.setattr(routes, "answer", fail)
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        answer = await client.get("/agents?token=secret")
+        assert answer.status_code == 500
+        assert b"detail" not in answer.content
+        assert "a detail of the inside" in caplog.text
+        assert "secret" not in caplog.text
+        assert TOKEN not in caplog.text
+
+
+# --- long polls -------------------------------------------------------------------------------------------------------
+
+
+async def send_command(client: httpx.AsyncClient, **more: Any) -> str:
+    await register(client, "agent-1", PUBLIC_KEY)
+    answer = await client.post("/agents/agent-1/commands", json={"command": "work", **more})
+    assert answer.status_code == 202
+    return answer.json()["command_id"]
+
+
+async def test_a_poll_is_answered_when_its_time_is_over() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        command_id = await send_command(client)
+        answer = await client.get(f"/commands/{command_id}", params={"wait": 0.01})
+        assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+        assert (await client.get("/agents")).status_code == 200
+
+
+async def test_polls_are_answered_when_the_command_is_over() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        events = Recorder(platform)
+        command_id = await send_command(client, expires_in=0.2)
+        states: list[str] = []
+
+        async def poll() -> None:
+            answer = await client.get(f"/commands/{command_id}", params={"wait": 60})
+            states.append(answer.json()["state"])
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(poll)
+        assert states == ["expired"] * 5
+        assert len(events.of(CommandExpired)) == 1
+
+
+async def test_a_request_behind_a_poll_waits_for_it() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        command_id = await send_command(client)
+        head = f" HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+        async with bare_connection(platform) as stream:
+            poll = f"GET /api/v1/commands/{command_id}?wait=0.01{head}"
+            await stream.send(f"{poll}{poll}GET /api/v1/nothing HTTP/1.1\r\nconnection: close\r\nhost: x\r\n\r\n".encode())
+            answers = (await read_to_end(stream)).split(b"HTTP/1.1 ")
+            assert [answer[:3] for answer in answers[1:]] == [b"200", b"200", b"404"]
+
+
+async def test_a_poll_whose_client_is_gone_is_forgotten() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        command_id = await send_command(client, expires_in=0.05)
+        async with bare_connection(platform) as stream:
+            head = f"HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+            await stream.send(f"GET /api/v1/commands/{command_id}?wait=60 {head}".encode())
+        answer = await client.get(f"/commands/{command_id}", params={"wait": 60})
+        assert answer.json()["state"] == "expired"
+
+
+async def test_polls_are_answered_before_a_shutdown() -> None:
+    async with anyio.create_task_group() as tasks:
+        async with Platform(tenants=TENANTS) as platform:
+            async with tenant_client(platform) as client:
+                command_id = await send_command(client)
+            stream = await anyio.connect_tcp("127.0.0.1", int(platform.url.rpartition(":")[2]))
+            head = f"HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+            # The answer to the first request shows that the second, sent with it, was read.
+            await stream.send(f"GET / {head}GET /api/v1/commands/{command_id}?wait=60 {head}".encode())
+            assert (await stream.receive()).startswith(b"HTTP/1.1 404")
+            answers: list[bytes] = []
+
+            async def read() -> None:
+                async with stream:
+                    answers.append(await read_to_end(stream))
+
+            tasks.start_soon(read)
+    assert answers[0].startswith(b"HTTP/1.1 200")
+    assert b'"queued"' in answers[0]
+
+
+# --- in process -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_hub_is_called_within_turns() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        await register(client, "agent-1", PUBLIC_KEY)
+        command_id = platform.send_command(TENANT, "agent-1", "work", {"x": 1}, timeout_s=5, expires_in_s=0.02)
+        assert platform.hub.command(TENANT, command_id).state == "queued"
+        with pytest.raises(ApiError), platform.turn() as now:
+            platform.hub.revoke_key(TENANT, "no such key", now)
+        assert not platform.abort_agent("agent-1")
+        assert not platform.abort_agent("nobody")
+        # The timer learns of a deadline that was set in process.
+        assert (await client.get(f"/commands/{command_id}", params={"wait": 60})).json()["state"] == "expired"
+
+
+async def test_callbacks_get_every_event_and_may_call_back(caplog: pytest.LogCaptureFixture) -> None:
+    platform = Platform(tenants=TENANTS)
+    heard: list[HubEvent] = []
+
+    def broken(event: HubEvent) -> None:
+        raise RuntimeError("a callback of the test")
+
+    def calls_back(event: HubEvent) -> None:
+        heard.append(event)
+        if isinstance(event, ChallengeIssued):
+            platform.send_command(TENANT, "agent-1", "work", expires_in_s=0.01)
+
+    platform.on_event(broken)
+    platform.on_event(calls_back)
+    async with platform, tenant_client(platform) as client:
+        events = Recorder(platform)
+        await register(client, "agent-1", PUBLIC_KEY)
+        assert (await client.post("/auth/challenge", json={"agent_id": "agent-1"})).status_code == 200
+        await events.nth(CommandExpired)
+        assert [type(event) for event in heard] == [ChallengeIssued, CommandExpired]
+        assert "a callback of the test" in caplog.text
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "platform.example", ""])
+def test_tokens_are_not_taken_unencrypted_from_other_machines(host: str) -> None:
+    with pytest.raises(ConfigError, match="allow_cleartext"):
+        Platform(tenants=TENANTS, host=host)
+    Platform(tenants=TENANTS, host=host, allow_cleartext=True)
+    Platform(tenants=TENANTS, host=host, ssl_context=ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_loopback_needs_no_permission(host: str) -> None:
+    async with Platform(tenants=TENANTS, host=host) as platform, tenant_client(platform) as client:
+        assert platform.url.startswith(f"http://{host}:")
+        assert (await client.get("/agents")).status_code == 200
+
+
+@pytest.mark.parametrize("tenants", [{"": TOKEN}, {"tenant-1": "short"}])
+async def test_unusable_tenants_are_refused(tenants: dict[str, str]) -> None:
+    with pytest.raises(ConfigError):
+        async with Platform(tenants=tenants):
+            pass
+
+
+@pytest.mark.parametrize("use", [lambda p: p.hub, lambda p: p.abort_agent("a"), lambda p: p.send_command("t", "a", "c")])
+def test_a_platform_that_does_not_run_says_so(use: Callable[[Platform], object]) -> None:
+    with pytest.raises(LocalProtocolError, match="async with Platform"):
+        use(Platform(tenants=TENANTS))
+
+
+async def test_a_platform_is_entered_once() -> None:
+    platform = Platform(tenants=TENANTS)
+    async with platform:
+        pass
+    with pytest.raises(LocalProtocolError, match="entered once"):
+        async with platform:
+            pass
+
+
+async def test_a_data_directory_keeps_the_tenants_token_and_the_agents_tokens(tmp_path: Path) -> None:
+    async with Platform(data_dir=tmp_path / "data") as platform:
+        first = dict(platform.tenants)
+        assert (tmp_path / "data" / "tenant-token").read_text() == first["tenant-1"]
+    async with Platform(data_dir=tmp_path / "data") as platform:
+        assert platform.tenants == first
+        async with tenant_client(platform, first["tenant-1"]) as client:
+            assert (await client.get("/agents")).status_code == 200
+    async with Platform() as platform:
+        assert platform.tenants != first
+    async with Platform(tenants=TENANTS, data_dir=tmp_path / "data") as platform:
+        assert platform.tenants == TENANTS
+
+
+async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    async with Platform(tenants=TENANTS) as platform:
+        port = int(platform.url.rpartition(":")[2])
+        with pytest.raises(OSError, match="[Aa]ddress"):
+            async with Platform(tenants=TENANTS, port=port):
+                pass
+
+
+async def test_tls() -> None:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(server)
+    verify = ssl.create_default_context()
+    authority.configure_trust(verify)
+    config = PlatformConfig(close_timeout=1.0)
+    async with Platform(tenants=TENANTS, host="localhost", ssl_context=server, config=config) as platform:
+        assert platform.url.startswith("https://localhost:")
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(verify=verify, trust_env=False, headers=headers, timeout=PATIENCE_S) as client:
+            assert (await client.get(f"{platform.url}/api/v1/agents")).status_code == 200
+            large = {"name": "x" * 70_000}
+            assert (await client.post(f"{platform.url}/api/v1/agents", json=large)).status_code == 413
+        with pytest.raises((httpx.TransportError, OSError)):  # no TLS where there should be
+            async with httpx.AsyncClient(trust_env=False) as client:
+                await client.get(platform.url.replace("https", "http"))
+
+
+# --- life -------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_the_block_raises_is_raised_as_it_is() -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with Platform(tenants=TENANTS):
+            raise KeyError("mine")
+
+
+async def test_a_cancelled_block_ends_the_platform() -> None:
+    with anyio.CancelScope() as scope:
+        async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+            assert (await client.get("/agents")).status_code == 200
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    with pytest.raises(OSError):  # noqa: PT011 the texts of systems differ
+        async with bare_connection(platform):
+            pass
+
+
+async def test_connections_that_say_nothing_do_not_hold_up_the_end() -> None:
+    streams: list[Any] = []
+    with anyio.fail_after(PATIENCE_S):
+        async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+            port = int(platform.url.rpartition(":")[2])
+            streams.extend([await anyio.connect_tcp("127.0.0.1", port) for _ in range(3)])
+            await streams[1].send(b"GET / HTTP")
+            await client.get("/agents")
+            before = anyio.current_time()
+        assert anyio.current_time() - before < PlatformConfig().close_timeout
+    for stream in streams:
+        assert await read_to_end(stream) == b""
+        await stream.aclose()
+
+
+async def test_slow_requests_time_out() -> None:
+    config = PlatformConfig(head_timeout=0.01, body_timeout=0.01, idle_timeout=0.03)
+    async with Platform(tenants=TENANTS, config=config) as platform:
+        for sent in (b"GET / HTTP/1.1\r\nho", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nabc"):
+            async with bare_connection(platform) as stream:
+                await stream.send(sent)
+                assert (await read_to_end(stream)).startswith(b"HTTP/1.1 408 ")
+        async with bare_connection(platform) as stream:
+            assert await read_to_end(stream) == b""
+        async with bare_connection(platform) as stream:  # between requests too
+            await stream.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            answer = await read_to_end(stream)
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "not_found"

@@ -1,0 +1,159 @@
+"""A hub with one registered agent, and sessions played by hand: messages and time, no bytes."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from itertools import count
+from random import Random
+from typing import Any
+
+from artcafe_proto import (
+    AcceptUpgrade,
+    Attend,
+    Instant,
+    PlatformConfig,
+    PlatformHub,
+    PlatformSession,
+    Request,
+    Response,
+    SendResponse,
+    SendText,
+)
+from virtual import signing_key
+
+TENANT, AGENT, TENANT_TOKEN = "tenant-1", "agent-1", "a-tenant-token-of-some-length"
+JSON = (("content-type", "application/json"),)
+
+
+class Stage:
+    """A hub with one registered agent, and sessions played by hand."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.hub = PlatformHub(PlatformConfig(**settings), rng=Random(3), signing_seed=bytes(32))
+        self.mono: float = 50.0
+        self.wall: float = 1e9
+        self.key = signing_key()
+        self.hub.registry.add_tenant(TENANT, TENANT_TOKEN)
+        self.register(AGENT)
+        self.key_id = self.hub.registry.add_key(TENANT, AGENT, self.key.public.openssh, "").key_id
+        self.events: list[Any] = []
+        self.attended: list[int] = []
+        self._conns = count(1)
+
+    def register(self, agent_id: str, tenant_id: str = TENANT) -> None:
+        """Register another agent."""
+        self.hub.registry.create_agent(
+            tenant_id, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=self.wall
+        )
+
+    @property
+    def now(self) -> Instant:
+        """The moment."""
+        return Instant(self.mono, self.wall)
+
+    def wait(self, seconds: float, *sessions: PlatformSession) -> None:
+        """Let time pass for the hub and some sessions."""
+        end = self.mono + seconds
+        while True:
+            machines = [self.hub, *sessions]
+            due = min((d for machine in machines if (d := machine.deadline()) is not None), default=end + 1)
+            if due > end:
+                break
+            self.wall += due - self.mono
+            self.mono = due
+            for machine in machines:
+                machine.handle_timer(self.now)
+        self.wall += end - self.mono
+        self.mono = end
+
+    def seen(self, kind: type[Any]) -> list[Any]:
+        """All events of one kind so far."""
+        while (output := self.hub.next_output()) is not None:
+            if isinstance(output, Attend):
+                self.attended.append(output.conn)
+            else:
+                self.events.append(output)
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def session(self) -> PlatformSession:
+        """A new connection."""
+        return PlatformSession(self.hub, next(self._conns))
+
+    def ask(self, path: str, body: object = None, method: str = "POST", **fields: str) -> Response:
+        """One request on a connection of its own."""
+        session = self.session()
+        headers = (*JSON, *((name.replace("_", "-"), value) for name, value in fields.items()))
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        session.request_received(
+            1, Request(method=method, target=path, headers=headers, body=data), self.now, upgrade=False
+        )
+        output = session.next_output()
+        assert isinstance(output, SendResponse), output
+        return output.response
+
+    def challenge(self, agent_id: str = AGENT) -> str:
+        """A challenge."""
+        response = self.ask("/api/v1/auth/challenge", {"agent_id": agent_id})
+        assert response.status == 200
+        return json.loads(response.body)["challenge"]
+
+    def verify(self, challenge: str, **changes: Any) -> Response:
+        """A verify request, right but for the changes."""
+        signature = self.key.sign(challenge.encode(), "ssh")
+        body = {
+            "tenant_id": TENANT,
+            "agent_id": AGENT,
+            "challenge": challenge,
+            "response": b64encode(signature).decode(),
+        }
+        return self.ask("/api/v1/auth/verify", body | changes)
+
+    def token(self) -> str:
+        """A token of the agent's."""
+        return json.loads(self.verify(self.challenge()).body)["token"]
+
+    def open(self, token: str | None = None, agent_id: str = AGENT, **fields: str) -> PlatformSession:
+        """A link, or what answers instead."""
+        session = self.session()
+        headers = {"authorization": f"Bearer {self.token() if token is None else token}"} | fields
+        request = Request(method="GET", target=f"/api/v1/ws/agent/{agent_id}", headers=tuple(headers.items()))
+        session.request_received(1, request, self.now, upgrade=True)
+        return session
+
+    def online(self) -> PlatformSession:
+        """A link whose first heartbeat has come."""
+        session = self.open()
+        assert isinstance(session.next_output(), AcceptUpgrade)
+        say(self, session, "heartbeat", {"agent_id": AGENT, "status": "online"})
+        return session
+
+    def command(self, **options: Any) -> str:
+        """A tenant's command."""
+        return self.hub.send_command(TENANT, AGENT, "work", now=self.now, **options).command_id
+
+
+def say(stage: Stage, session: PlatformSession, message_type: str, data: object) -> None:
+    """The agent says something."""
+    session.bytes_received(stage.now)
+    payload = json.dumps({"type": message_type, "id": "x-1", "data": data}).encode()
+    session.text_received(payload, stage.now)
+
+
+def sent(session: PlatformSession) -> list[Any]:
+    """What a session has to send."""
+    outputs: list[Any] = []
+    while (output := session.next_output()) is not None:
+        outputs.append(output)
+    return outputs
+
+
+def command_ids(session: PlatformSession) -> list[str]:
+    """Ids of the commands that a session has to send."""
+    texts = [json.loads(output.payload) for output in sent(session) if isinstance(output, SendText)]
+    return [message["id"] for message in texts if message["type"] == "command"]
+
+
+def answer(stage: Stage, session: PlatformSession, command_id: str, **data: Any) -> None:
+    """The agent answers a command."""
+    say(stage, session, "response", {"command_id": command_id, "status": "success"} | data)
