@@ -81,11 +81,15 @@ class MessageReceived(_Event, frozen=True, gc=False):
 
 
 class UnknownReceived(_Event, frozen=True, gc=False):
-    """A message of an unknown type, or of a known one in the wrong direction; nothing else happens (MSG-4)."""
+    """A message of an unknown type, or of a known one in the wrong direction; nothing else happens (MSG-4).
+
+    On a platform `agent_id` says whose.
+    """
 
     type: str
     message_id: str
     raw_data: msgspec.Raw
+    agent_id: str = ""
 
 
 class PeerViolation(_Event, frozen=True, gc=False):
@@ -93,6 +97,7 @@ class PeerViolation(_Event, frozen=True, gc=False):
 
     reason: str
     clause: str
+    agent_id: str = ""
 
 
 class Stopped(_Event, frozen=True, gc=False):

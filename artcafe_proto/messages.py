@@ -114,6 +114,7 @@ _envelope_decoder = msgspec.json.Decoder(Envelope)
 
 # A JSON string, closed or cut off by the end of the text: always a match, so that stripping strings stays linear.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_ENVELOPE_LEVELS: Final = 2  # an envelope and its data are around every result and all arguments
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -134,8 +135,8 @@ def encode_json(value: object, what: str) -> msgspec.Raw:
         raw = _encoder.encode(value)
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise LocalProtocolError(f"{what} cannot be written as JSON: {error}") from None
-    if is_too_deep(raw):
-        raise LocalProtocolError(f"{what} nests deeper than {MAX_JSON_DEPTH} levels (MSG-6)")
+    if is_too_deep(raw, MAX_JSON_DEPTH - _ENVELOPE_LEVELS):
+        raise LocalProtocolError(f"{what} nests deeper than {MAX_JSON_DEPTH - _ENVELOPE_LEVELS} levels (MSG-6)")
     return msgspec.Raw(raw)
 
 
@@ -196,14 +197,14 @@ def is_object(raw: msgspec.Raw) -> bool:
     return bytes(raw)[:1] == b"{"
 
 
-def is_too_deep(payload: bytes) -> bool:
-    """Whether JSON nests deeper than 64 levels (MSG-6); linear in its size, and two byte counts where it is small."""
-    if payload.count(b"[") + payload.count(b"{") <= MAX_JSON_DEPTH:
+def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
+    """Whether JSON nests deeper than `levels` (MSG-6); linear in its size, and two byte counts where it is small."""
+    if payload.count(b"[") + payload.count(b"{") <= levels:
         return False
     depth = 0
     for bracket in _STRING.sub(b"", payload).translate(None, _NOT_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_JSON_DEPTH:
+        if depth > levels:
             return True
     return False
 

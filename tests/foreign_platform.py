@@ -10,7 +10,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -139,7 +139,7 @@ class ForeignPlatform:
         }
 
     @contextmanager
-    def serving(self) -> Iterator[str]:
+    def serving(self) -> Generator[str]:
         """Serve from a thread on a free port of 127.0.0.1; gives the base URL."""
         config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="wsproto")
         server = uvicorn.Server(config)

@@ -107,7 +107,7 @@ class Authenticator:
         except (binascii.Error, ValueError):
             return "the response is not base64"
         for key in agent.keys.values():
-            if not key.revoked and body.key_id in (None, key.key_id):
+            if body.key_id in (None, key.key_id):
                 algorithm = key.public_key.verify(signature, body.challenge.encode())
                 if algorithm is not None:
                     return key, algorithm
@@ -128,19 +128,20 @@ class Authenticator:
             raise ApiError(401, "invalid_token", "the token is not valid, or no longer") from None
         agent = self._registry.find(claims.agent_id)
         key = None if agent is None else agent.keys.get(claims.key_id)
-        if agent is None or agent.tenant_id != claims.tenant_id or key is None or key.revoked:
+        if agent is None or agent.tenant_id != claims.tenant_id or key is None:
             raise ApiError(401, "invalid_token", "the token is not valid, or no longer")  # TOK-6
         return Principal(claims.tenant_id, claims.agent_id, claims.key_id)
 
     def linking_agent(self, request: Request, agent_id: str, now: Instant) -> tuple[Agent, str]:
         """The agent that may open the link of `agent_id`, and its key's id. Raises ApiError 401 or 403."""
-        principal = self.principal(request, now)
-        if principal.agent_id is None or principal.key_id is None:
-            raise ApiError(403, "forbidden", "a link is opened with an agent's token")
-        if principal.agent_id != agent_id:
-            raise ApiError(403, "forbidden", "an agent's token opens its own link only")
-        agent = self._registry.find(agent_id)
-        assert agent is not None
+        try:
+            principal = self.principal(request, now)
+            agent = self._registry.find(agent_id)
+            if agent is None or principal.key_id is None or principal.agent_id != agent_id:
+                raise ApiError(403, "forbidden", "a link is opened with the token of its own agent")
+        except ApiError as error:
+            self._emit(AuthenticationRefused(agent_id[:MAX_ID_CHARS], error.message, "TOK-5"))
+            raise
         return agent, principal.key_id
 
 

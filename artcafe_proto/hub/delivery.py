@@ -141,7 +141,7 @@ class Delivery:
         self._pump(line, now)
 
     def end(self, agent_id: str) -> None:
-        """The link takes no more: it ended, or the agent is draining."""
+        """The link has ended: what it left unanswered is for the next one."""
         line = self._lines.get(agent_id)
         if line is not None:
             line.send = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto.config import check_id
 from artcafe_proto.effects import Attend
@@ -43,12 +43,17 @@ from artcafe_proto.messages import (
 if TYPE_CHECKING:
     from random import Random
 
+    from msgspec import Raw
+
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import Request
     from artcafe_proto.hub.session import PlatformSession
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, HeartbeatData
+
+
+_ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes
 
 
 class PlatformHub:
@@ -110,7 +115,7 @@ class PlatformHub:
             case "message":
                 self._events.append(MessageReceived(envelope.id, envelope.data, agent.agent_id))
             case _:
-                self._events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
+                self._events.append(UnknownReceived(envelope.type, envelope.id, envelope.data, agent.agent_id))
 
     def _heartbeat(self, session: PlatformSession, agent: Agent, data: HeartbeatData, now: Instant) -> None:
         if data.agent_id != agent.agent_id:
@@ -128,13 +133,12 @@ class PlatformHub:
 
     def _status(self, agent: Agent, data: StatusData) -> None:
         agent.presence.status = data.status
-        if data.status == "offline":
-            self._delivery.end(agent.agent_id)  # it drains: what it has not answered is for its next link
         self._events.append(StatusReceived(agent.agent_id, data.status, data.current_task, data.progress))
 
-    def violated(self, error: RemoteProtocolError) -> None:
+    def violated(self, session: PlatformSession, error: RemoteProtocolError) -> None:
         """An agent broke a clause in a way that does not cost its link (MSG-5)."""
-        self._events.append(PeerViolation(error.reason, error.clause))
+        agent_id = "" if session.agent is None else session.agent.agent_id
+        self._events.append(PeerViolation(error.reason, error.clause, agent_id))
 
     def attend(self, conn: int) -> None:
         """Have the driver drain the connection `conn`."""
@@ -149,7 +153,7 @@ class PlatformHub:
     def revoke_key(self, tenant_id: str, key_id: str, now: Instant) -> None:
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""
         key = self.registry.key(tenant_id, key_id)
-        key.revoked = True
+        self.registry.remove_key(key)
         session = self.registry.agent(tenant_id, key.agent_id).presence.session
         if session is not None and session.key_id == key_id:
             session.close(4403, "the key was revoked", now)
@@ -174,7 +178,7 @@ class PlatformHub:
         command_id: str | None = None,
         now: Instant,
     ) -> Command:
-        """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 400, 404, 409 or 429."""
+        """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 400, 404, 409, 413 or 429."""
         agent = self.registry.agent(tenant_id, agent_id)
         expires_in_s = self.config.command_expires_in if expires_in_s is None else expires_in_s
         if not (math.isfinite(expires_in_s) and expires_in_s > 0):
@@ -188,6 +192,7 @@ class PlatformHub:
             raise ApiError(400, "invalid_body", error.reason) from None
         except LocalProtocolError as error:
             raise ApiError(400, "invalid_body", str(error)) from None
+        self._check_size(data.args)
         return self._delivery.accept(
             Command(
                 tenant_id=tenant_id,
@@ -211,8 +216,15 @@ class PlatformHub:
         if session is None or not agent.presence.online:
             raise ApiError(409, "agent_offline", "the agent is not online; messages are not kept")
         message_id = new_id("message", self.rng)
-        session.deliver(encode("message", message_id, encode_object(data, "data"), now.wall))
+        raw_data = encode_object(data, "data")
+        self._check_size(raw_data)
+        session.deliver(encode("message", message_id, raw_data, now.wall))
         return message_id
+
+    def _check_size(self, raw: Raw) -> None:
+        """A message that no agent may take would cost every link it is sent on (MSG-6)."""
+        if len(bytes(raw)) > self.config.max_message_size - _ENVELOPE_BYTES:
+            raise ApiError(413, "too_large", f"a message has at most {self.config.max_message_size} bytes")
 
     # --- time and outputs ---------------------------------------------------------------------------------------------
 

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 
 class Key(msgspec.Struct, gc=False):
-    """A public key of an agent. A revoked one stays, so that its tokens can be told (TOK-6)."""
+    """A public key of an agent. Revoking it removes it: tokens made with it name a key that is not there (TOK-6)."""
 
     key_id: str
     agent_id: str
     public_key: PublicKey
     name: str
-    revoked: bool = False
 
 
 class Presence(msgspec.Struct):
@@ -65,7 +64,7 @@ class Agent(msgspec.Struct):
             "capabilities": self.capabilities,
             "metadata": self.metadata,
             "created_at": format_timestamp(self.created_at),
-            "status": presence.status,
+            "status": presence.status if presence.online else "offline",
             "last_seen": None if presence.last_seen is None else format_timestamp(presence.last_seen),
             "metrics": {"cpu_usage": presence.cpu_usage, "memory_usage": presence.memory_usage},
         }
@@ -143,8 +142,7 @@ class Registry:
             parsed = PublicKey.parse(public_key)
         except KeyRefusedError as error:
             raise ApiError(400, "invalid_key", str(error)) from None
-        active = [key for key in agent.keys.values() if not key.revoked]
-        if any(key.public_key.fingerprint == parsed.fingerprint for key in active):
+        if any(key.public_key.fingerprint == parsed.fingerprint for key in agent.keys.values()):
             raise ApiError(409, "key_exists", "this agent already has this key")
         if len(agent.keys) >= MAX_KEYS_PER_AGENT:
             raise ApiError(409, "too_many_keys", f"an agent has at most {MAX_KEYS_PER_AGENT} keys")
@@ -158,3 +156,8 @@ class Registry:
         if key is None or self._agents[key.agent_id].tenant_id != tenant_id:
             raise ApiError(404, "key_not_found", "no such key")
         return key
+
+    def remove_key(self, key: Key) -> None:
+        """Revoke a key."""
+        del self._keys[key.key_id]
+        del self._agents[key.agent_id].keys[key.key_id]

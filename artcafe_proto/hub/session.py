@@ -155,7 +155,7 @@ class PlatformSession:
         try:
             self._hub.message_received(self, decode_envelope(payload), now)
         except RemoteProtocolError as error:
-            self._hub.violated(error)
+            self._hub.violated(self, error)
             if not link.is_good(good=False):
                 self.close(1008, f"more than {self._hub.config.max_bad_messages} bad messages in a row", now)
         else:

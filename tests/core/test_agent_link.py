@@ -264,6 +264,18 @@ def test_cmd_7_a_result_that_is_no_json_is_misuse_and_changes_nothing() -> None:
     assert responses(script) == [("cmd-1", "handler_error")]
 
 
+def test_msg_6_a_result_that_nests_too_deeply_for_a_message_is_misuse() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    value: list[object] = []
+    for _ in range(61):
+        value = [value]
+    with pytest.raises(LocalProtocolError, match="62"):
+        script.machine.respond("cmd-1", [value], script.now)
+    assert script.machine.respond("cmd-1", value, script.now)
+
+
 def test_cmd_7_a_result_over_the_message_limit_becomes_result_too_large() -> None:
     script = Scripted(max_message_size=1000)
     conn = script.up()

@@ -15,8 +15,8 @@ FILES = sorted(CORE.rglob("*.py"))
 
 FORBIDDEN_MODULES = {
     "anyio", "asyncio", "concurrent", "fcntl", "gc", "http", "importlib", "io", "logging", "multiprocessing", "os",
-    "pathlib", "random", "requests", "secrets", "select", "selectors", "shutil", "signal", "socket", "ssl", "subprocess",
-    "sys", "tempfile", "threading", "time", "trio", "urllib.request", "uuid", "warnings", "weakref",
+    "pathlib", "random", "requests", "secrets", "select", "selectors", "shutil", "signal", "socket", "ssl",
+    "subprocess", "sys", "tempfile", "threading", "time", "trio", "urllib.request", "uuid", "warnings", "weakref",
 }  # fmt: skip
 FORBIDDEN_CALLS = {"now", "today", "utcnow", "time", "monotonic", "open", "print", "input", "urandom", "__import__"}
 FORBIDDEN_NAMES = {"open", "print", "input", "breakpoint", "__import__", "exec", "eval"}

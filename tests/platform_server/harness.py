@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import anyio
 import httpx
 from anyio.abc import SocketStream
-from artcafe_platform import Platform
 
+from artcafe_platform import Platform
 from artcafe_proto import HubEvent
 
 TENANT = "tenant-1"

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+
 from artcafe_platform import data_dir, load_or_create_secret
 from artcafe_platform.data_dir import load_secrets
-
 from artcafe_proto import ConfigError
 
 
@@ -127,7 +127,8 @@ def test_of_many_at_once_one_makes_the_secret_and_all_have_it(tmp_path: Path) ->
         return b"secret %d" % next(numbers)
 
     with ThreadPoolExecutor(8) as pool:
-        secrets = set(pool.map(lambda _: load_or_create_secret(tmp_path / "s", make), range(8)))
+        loads = [pool.submit(load_or_create_secret, tmp_path / "s", make) for _ in range(8)]
+        secrets = {each.result() for each in loads}
     assert len(secrets) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 

@@ -12,10 +12,10 @@ import anyio
 import httpx
 import pytest
 import websockets.exceptions
-from artcafe_platform import Platform
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from artcafe_platform import Platform
 from artcafe_proto import (
     AgentAuthenticated,
     AgentOffline,
@@ -89,7 +89,9 @@ async def test_it_is_authenticated_shown_online_and_answers(kind: str) -> None:
     async with stage(key) as setting:
         assert (await setting.shown())["status"] == "offline"
         async with online(setting) as link:
-            assert setting.events.of(AgentAuthenticated)[0].algorithm.startswith("rsa-sha2" if kind == "rsa" else "ssh-")
+            assert setting.events.of(AgentAuthenticated)[0].algorithm.startswith(
+                "rsa-sha2" if kind == "rsa" else "ssh-"
+            )
             await link.heartbeat(cpu_usage=12.5, memory_usage=256.3)
             await setting.events.nth(HeartbeatReceived, 2)
             shown = await setting.shown()
@@ -223,23 +225,22 @@ async def test_a_wrong_key_is_refused() -> None:
 
 
 async def test_shutting_down_says_1001() -> None:
+    codes: list[int] = []
     platform = Platform(tenants=TENANTS)
-    async with anyio.create_task_group() as tasks:
-        async with platform, tenant_client(platform) as client:
-            agent = ForeignAgent(platform.url, TENANT, AGENT, ed25519_key())
-            events = Recorder(platform)
-            await register(client, AGENT, agent.public_key)
-            await agent.authenticate()
-            codes: list[int] = []
+    async with anyio.create_task_group() as tasks, platform, tenant_client(platform) as client:
+        agent = ForeignAgent(platform.url, TENANT, AGENT, ed25519_key())
+        events = Recorder(platform)
+        await register(client, AGENT, agent.public_key)
+        await agent.authenticate()
 
-            async def stay() -> None:
-                async with agent.connect() as link:
-                    await link.heartbeat()
-                    with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
-                        await link.receive()
-                    assert closed.value.rcvd is not None
-                    codes.append(closed.value.rcvd.code)
+        async def stay() -> None:
+            async with agent.connect() as link:
+                await link.heartbeat()
+                with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+                    await link.receive()
+                assert closed.value.rcvd is not None
+                codes.append(closed.value.rcvd.code)
 
-            tasks.start_soon(stay)
-            await events.nth(AgentOnline)
+        tasks.start_soon(stay)
+        await events.nth(AgentOnline)
     assert codes == [1001]

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from artcafe_platform import routes
-from artcafe_platform.routes import CommandWatch, answer, command_answer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from artcafe_platform import routes
+from artcafe_platform.routes import CommandWatch, answer, command_answer
 from artcafe_proto import (
     CommandExpired,
     Instant,
@@ -187,7 +187,8 @@ def test_an_agent_is_for_its_tenant_and_itself(api: Api) -> None:
 def test_an_agent_sets_its_own_status(api: Api) -> None:
     token, other = api.agent("a1"), api.agent("a2", 2)
     for status in ("online", "busy", "error", "offline"):
-        assert api.json("PUT", "/agents/a1/status", {"status": status}, status=200, token=token)["status"] == status
+        updated = api.json("PUT", "/agents/a1/status", {"status": status}, status=200, token=token)
+        assert updated["status"] == "offline", "HB-3: it has no link"
     assert [event.status for event in api.events(StatusReceived)] == ["online", "busy", "error", "offline"]
     for body in ({"status": "sleepy"}, {}, b""):
         assert api.error("PUT", "/agents/a1/status", body, status=400, token=token) == "invalid_body"
@@ -313,7 +314,7 @@ def test_a_message_is_for_an_agent_that_is_online(api: Api) -> None:
     assert api.error("POST", "/agents/a1/messages", body, status=409) == "agent_offline"
     assert api.error("POST", "/agents/nobody/messages", body, status=404) == "agent_not_found"
     assert api.error("POST", "/agents/a1/messages", body, status=403, token=token) == "forbidden"
-    for wrong in ({}, {"data": []}, {"data": None}):
+    for wrong in (b"{}", b'{"data":[]}', b'{"data":null}'):
         assert api.error("POST", "/agents/a1/messages", wrong, status=400) == "invalid_body"
 
 

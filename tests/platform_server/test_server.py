@@ -13,9 +13,9 @@ import anyio
 import httpx
 import pytest
 import trustme
-from artcafe_platform import Platform, routes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from artcafe_platform import Platform, routes
 from artcafe_proto import (
     ApiError,
     ChallengeIssued,
@@ -178,7 +178,9 @@ async def test_a_request_behind_a_poll_waits_for_it() -> None:
         head = f" HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
         async with bare_connection(platform) as stream:
             poll = f"GET /api/v1/commands/{command_id}?wait=0.01{head}"
-            await stream.send(f"{poll}{poll}GET /api/v1/nothing HTTP/1.1\r\nconnection: close\r\nhost: x\r\n\r\n".encode())
+            await stream.send(
+                f"{poll}{poll}GET /api/v1/nothing HTTP/1.1\r\nconnection: close\r\nhost: x\r\n\r\n".encode()
+            )
             answers = (await read_to_end(stream)).split(b"HTTP/1.1 ")
             assert [answer[:3] for answer in answers[1:]] == [b"200", b"200", b"404"]
 
@@ -194,22 +196,21 @@ async def test_a_poll_whose_client_is_gone_is_forgotten() -> None:
 
 
 async def test_polls_are_answered_before_a_shutdown() -> None:
-    async with anyio.create_task_group() as tasks:
-        async with Platform(tenants=TENANTS) as platform:
-            async with tenant_client(platform) as client:
-                command_id = await send_command(client)
-            stream = await anyio.connect_tcp("127.0.0.1", int(platform.url.rpartition(":")[2]))
-            head = f"HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
-            # The answer to the first request shows that the second, sent with it, was read.
-            await stream.send(f"GET / {head}GET /api/v1/commands/{command_id}?wait=60 {head}".encode())
-            assert (await stream.receive()).startswith(b"HTTP/1.1 404")
-            answers: list[bytes] = []
+    answers: list[bytes] = []
+    async with anyio.create_task_group() as tasks, Platform(tenants=TENANTS) as platform:
+        async with tenant_client(platform) as client:
+            command_id = await send_command(client)
+        stream = await anyio.connect_tcp("127.0.0.1", int(platform.url.rpartition(":")[2]))
+        head = f"HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+        # The answer to the first request shows that the second, sent with it, was read.
+        await stream.send(f"GET / {head}GET /api/v1/commands/{command_id}?wait=60 {head}".encode())
+        assert (await stream.receive()).startswith(b"HTTP/1.1 404")
 
-            async def read() -> None:
-                async with stream:
-                    answers.append(await read_to_end(stream))
+        async def read() -> None:
+            async with stream:
+                answers.append(await read_to_end(stream))
 
-            tasks.start_soon(read)
+        tasks.start_soon(read)
     assert answers[0].startswith(b"HTTP/1.1 200")
     assert b'"queued"' in answers[0]
 
@@ -278,10 +279,16 @@ async def test_unusable_tenants_are_refused(tenants: dict[str, str]) -> None:
             pass
 
 
-@pytest.mark.parametrize("use", [lambda p: p.hub, lambda p: p.abort_agent("a"), lambda p: p.send_command("t", "a", "c")])
-def test_a_platform_that_does_not_run_says_so(use: Callable[[Platform], object]) -> None:
-    with pytest.raises(LocalProtocolError, match="async with Platform"):
-        use(Platform(tenants=TENANTS))
+def test_a_platform_that_does_not_run_says_so() -> None:
+    platform = Platform(tenants=TENANTS)
+    uses: list[Callable[[], object]] = [
+        lambda: platform.hub,
+        lambda: platform.abort_agent("agent-1"),
+        lambda: platform.send_command(TENANT, "agent-1", "work"),
+    ]
+    for use in uses:
+        with pytest.raises(LocalProtocolError, match="async with Platform"):
+            use()
 
 
 async def test_a_platform_is_entered_once() -> None:
@@ -307,10 +314,10 @@ async def test_a_data_directory_keeps_the_tenants_token_and_the_agents_tokens(tm
         assert platform.tenants == TENANTS
 
 
-async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_told() -> None:
     async with Platform(tenants=TENANTS) as platform:
         port = int(platform.url.rpartition(":")[2])
-        with pytest.raises(OSError, match="[Aa]ddress"):
+        with pytest.raises(OSError, match="ddress"):
             async with Platform(tenants=TENANTS, port=port):
                 pass
 
@@ -318,9 +325,9 @@ async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 async def test_tls() -> None:
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server)
+    authority.issue_cert("localhost").configure_cert(server)  # pyright: ignore[reportUnknownMemberType]
     verify = ssl.create_default_context()
-    authority.configure_trust(verify)
+    authority.configure_trust(verify)  # pyright: ignore[reportUnknownMemberType]
     config = PlatformConfig(close_timeout=1.0)
     async with Platform(tenants=TENANTS, host="localhost", ssl_context=server, config=config) as platform:
         assert platform.url.startswith("https://localhost:")
@@ -344,8 +351,9 @@ async def test_what_the_block_raises_is_raised_as_it_is() -> None:
 
 
 async def test_a_cancelled_block_ends_the_platform() -> None:
+    platform = Platform(tenants=TENANTS)
     with anyio.CancelScope() as scope:
-        async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        async with platform, tenant_client(platform) as client:
             assert (await client.get("/agents")).status_code == 200
             scope.cancel()
             await anyio.sleep_forever()

@@ -1,0 +1,6 @@
+"""Agents for the ArtCafe.ai Agent API on asyncio and on trio: write handlers, call `run`, never see a socket."""
+
+from artcafe_anyio.agent import Agent
+from artcafe_anyio.handlers import CommandContext, CommandError
+
+__all__ = ["Agent", "CommandContext", "CommandError"]

@@ -1,0 +1,231 @@
+"""`Agent`: what an agent's author sees of all this. Decorators, parameters, signals, a way to run."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+
+import anyio
+from anyio import TASK_STATUS_IGNORED, to_thread
+
+from artcafe_anyio.connecting import make_ssl_context
+from artcafe_anyio.driver import Driver
+from artcafe_anyio.handlers import Function, Handler
+from artcafe_anyio.keys import load_key
+from artcafe_anyio.logs import logger
+from artcafe_anyio.parameters import AgentParameters, check_parameters, read_environment, settings
+from artcafe_anyio.running import Application, EventCallback, MessageHandler
+from artcafe_proto import ArtCafeError, LocalProtocolError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup, TaskStatus
+
+    from artcafe_anyio.parameters import MachineSettings
+    from artcafe_proto import AgentConfig
+
+AnyFunction = TypeVar("AnyFunction", bound=Function)
+AnyMessageHandler = TypeVar("AnyMessageHandler", bound=MessageHandler)
+AnyCallback = TypeVar("AnyCallback", bound=EventCallback)
+
+
+class Agent:
+    """An agent: handlers, and the parameters to run them with.
+
+        agent = Agent(agent_id="agent-1", tenant_id="tenant-1", api_endpoint="http://127.0.0.1:8420")
+
+        @agent.command("resize")
+        async def resize(path: str, width: int, ctx: CommandContext) -> dict[str, int]: ...
+
+        agent.run()
+
+    Call its methods from the event loop that runs it, or from threads that run its handlers.
+    """
+
+    def __init__(self, **parameters: Unpack[AgentParameters]) -> None:
+        """Parameters are explained in `AgentParameters`. `agent_id` and `tenant_id` may still be missing here, to be
+        given by `configured`. Raises ConfigError for a bad value.
+        """
+        check_parameters(parameters)
+        self._parameters = parameters
+        self._application = Application()
+        self._driver: Driver | None = None
+        self._background: TaskGroup | None = None
+
+    @classmethod
+    def from_env(cls, **parameters: Unpack[AgentParameters]) -> Self:
+        """An agent with these parameters and, for those not given, what ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID,
+        ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL
+        say. Raises ConfigError naming the variable that is bad.
+        """
+        return cls(**(read_environment() | parameters))
+
+    def configured(self, **parameters: Unpack[AgentParameters]) -> Agent:
+        """A copy of this agent, handlers included, for somebody else's machine: a parameter is what is given here, else
+        what the environment says, else this agent's own. Raises ConfigError for a bad value.
+        """
+        copy = Agent(**(self._parameters | read_environment() | parameters))
+        copy._application = self._application.copy()
+        return copy
+
+    # --- what it does -------------------------------------------------------------------------------------------------
+
+    def command(self, name: str, *, inline: bool = False) -> Callable[[AnyFunction], AnyFunction]:
+        """Decorate the handler of the command `name`; the function itself stays as it is.
+
+        Arguments come by name and are validated by the annotations (msgspec's rules); what is missing, unknown or of
+        another type is answered `invalid_arguments`. A parameter annotated `CommandContext` receives that. The result
+        must be something that msgspec can write as JSON. What is raised becomes `handler_error` (see `CommandError`).
+
+        `async def` runs as a task, and is cancelled when the command's time is over. A plain function runs in a thread,
+        or with `inline` on the event loop, where nothing else happens until it returns. Raises LocalProtocolError for a
+        function that cannot be a handler, and for a name that has one.
+        """
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LocalProtocolError('a command has a name: @agent.command("name")')
+
+        def register(function: AnyFunction) -> AnyFunction:
+            if name in self._application.commands:
+                raise LocalProtocolError(f"the command {name!r} has a handler already")
+            self._application.commands[name] = Handler(function, inline=inline)
+            return function
+
+        return register
+
+    def on_message(self, handler: AnyMessageHandler) -> AnyMessageHandler:
+        """Decorate an `async def` to be called with every `MessageReceived`, as a task; what it raises is logged."""
+        self._application.message_handlers.append(handler)
+        return handler
+
+    def on_event(self, callback: AnyCallback) -> AnyCallback:
+        """Call `callback` with every event of the core, at once and in order; what it raises is logged."""
+        self._application.callbacks.append(callback)
+        return callback
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def run(self, *, backend: Literal["asyncio", "trio"] = "asyncio") -> None:
+        """Run until SIGINT or SIGTERM: the first drains, a second one stops at once (CMD-8).
+
+        Logs to standard error unless logging is set up already. For the main thread of a program without an event loop
+        of its own. Raises as `serve` does.
+        """
+        _, machine = settings(self._parameters)
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("artcafe").setLevel(machine.log_level.upper())
+        anyio.run(self._run, backend=backend)
+
+    async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
+
+        Raises ConfigError for parameters that are missing or bad, and KeyRefusedError for the key.
+        """
+        if self._driver is not None:
+            raise LocalProtocolError("this agent runs already")
+        config, machine = settings(self._parameters)
+        driver = self._driver = Driver(config, self._application)
+        try:
+            sign, ssl_context = await to_thread.run_sync(_prepare, config, machine)
+            await driver.run(sign, ssl_context, task_status)
+        finally:
+            self._driver = None
+
+    async def __aenter__(self) -> Self:
+        """Run in the background until the end of the block, which drains. Raises as `serve` does."""
+        background = anyio.create_task_group()
+        await background.__aenter__()
+        try:
+            await background.start(self.serve)
+        except BaseException:
+            await background.__aexit__(None, None, None)  # nothing runs in it; the error is to come out as it is
+            raise
+        self._background = background
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        background, self._background = self._background, None
+        assert background is not None
+        if exc is None:
+            self.stop()
+        else:
+            background.cancel_scope.cancel()
+        await background.__aexit__(None, None, None)
+
+    def stop(self, *, drain: bool = True) -> None:
+        """End: after a drain, or at once. Harmless if it does not run."""
+        driver = self._driver
+        if driver is not None:
+            driver.threads.call(partial(_stop, driver, drain=drain))
+
+    async def _run(self) -> None:
+        failure: ArtCafeError | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._obey_signals)
+            try:
+                await self.serve()
+            except ArtCafeError as error:  # to come out as it is, not in a group
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _obey_signals(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            drain = True
+            async for received in signals:
+                logger.info("%s: %s", received.name, "draining" if drain else "stopping at once")
+                self.stop(drain=drain)
+                if not drain:
+                    return  # a third one does what it does by default
+                drain = False
+
+    # --- while it runs ------------------------------------------------------------------------------------------------
+
+    def send_message(self, data: dict[str, Any]) -> str:
+        """Send the platform a message, once the link is up; returns its id. Raises LocalProtocolError if the agent does
+        not run or `data` is no JSON object, OutboxFullError if too many wait.
+        """
+        driver = self._running
+        return driver.threads.call(partial(_send_message, driver, data))
+
+    def set_status(self, status: Literal["online", "busy", "error"]) -> None:
+        """Declare the agent's status (STAT-1). Raises LocalProtocolError if it does not run."""
+        driver = self._running
+        driver.threads.call(partial(_set_status, driver, status))
+
+    @property
+    def _running(self) -> Driver:
+        if self._driver is None:
+            raise LocalProtocolError("the agent does not run")
+        return self._driver
+
+
+def _prepare(config: AgentConfig, machine: MachineSettings) -> tuple[Callable[[bytes], bytes], ssl.SSLContext | None]:
+    """What takes files to make: how to sign, and how to verify the platform."""
+    key = load_key(machine.private_key_path)
+    ssl_context = machine.ssl_context
+    if ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
+        ssl_context = make_ssl_context(machine.ca_file)
+    return partial(key.sign, signature_format=machine.signature_format), ssl_context
+
+
+def _stop(driver: Driver, *, drain: bool) -> None:
+    with driver.turn() as now:
+        driver.protocol.stop(now, drain=drain)
+
+
+def _send_message(driver: Driver, data: dict[str, Any]) -> str:
+    with driver.turn() as now:
+        return driver.protocol.send_message(data, now)
+
+
+def _set_status(driver: Driver, status: Literal["online", "busy", "error"]) -> None:
+    with driver.turn() as now:
+        driver.protocol.set_status(status, now)

@@ -1,0 +1,150 @@
+"""From a host and a port to a stream: the name, the race of its addresses, TLS; and what it means when that fails.
+
+The name is resolved in a thread of ours: asyncio's would hold up the end of the program for as long as a resolver hangs.
+So the addresses are raced here too (RFC 8305), each by `anyio.connect_tcp`.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from functools import partial
+from ipaddress import ip_address
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio.streams.tls import TLSStream
+
+from artcafe_proto import ConfigError
+
+if TYPE_CHECKING:
+    from anyio.abc import SocketStream
+
+    from artcafe_anyio.threads import Threads
+    from artcafe_proto import Connect, ConnectFailure
+
+    Stream = SocketStream | TLSStream
+
+_ATTEMPT_DELAY_S: Final = 0.25
+"""The next address is tried beside the last after this time (RFC 8305 section 5)."""
+
+
+class ConnectError(Exception):
+    """A connection could not be opened."""
+
+    def __init__(self, cause: ConnectFailure, detail: str) -> None:
+        super().__init__(detail)
+        self.cause: ConnectFailure = cause
+        self.detail = detail
+
+
+def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
+    """A context that verifies the platform, by the authorities in `ca_file` or the system's. Raises ConfigError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"ca_file {ca_file}: expected a PEM file of certificates: {error.strerror}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # else a cut-off response could pass for a whole one
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def open_stream(asked: Connect, ssl_context: ssl.SSLContext | None, threads: Threads) -> Stream:
+    """The connection that `asked` asks for, TLS verified. Raises ConnectError; its deadline is the caller's matter."""
+    addresses = await _resolve(asked.host, asked.port, threads)
+    stream = await _race(addresses, asked.port)
+    if not asked.tls:
+        return stream
+    try:
+        return await TLSStream.wrap(stream, server_side=False, hostname=asked.host, ssl_context=ssl_context)
+    except ssl.SSLError as error:
+        await anyio.aclose_forcefully(stream)
+        raise ConnectError("tls", _tls_detail(error)) from None
+    except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
+        await anyio.aclose_forcefully(stream)
+        raise ConnectError("tls", f"the connection ended during the TLS handshake{_because(error)}") from None
+    except BaseException:
+        await anyio.aclose_forcefully(stream)
+        raise
+
+
+def _tls_detail(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the platform's certificate is not accepted: {error.verify_message.rstrip('.')}"
+    return f"the TLS handshake failed: {error.reason or error}"
+
+
+def _because(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return f": {cause}" if str(cause) else ""
+
+
+# --- names and addresses ----------------------------------------------------------------------------------------------
+
+
+async def _resolve(host: str, port: int, threads: Threads) -> list[str]:
+    """The addresses of `host`, the families taking turns (RFC 8305 section 4)."""
+    with suppress(ValueError):
+        return [ip_address(host).compressed]
+    try:
+        found = await threads.run(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label that is no host name's
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConnectError("dns", f"the name {host} cannot be resolved: {reason}") from None
+    by_family: dict[int, list[str]] = {}
+    for family, _, _, _, address in found:
+        by_family.setdefault(family, []).append(str(address[0]))
+    turns = chain.from_iterable(zip_longest(*by_family.values()))
+    return [address for address in turns if address is not None]
+
+
+async def _race(addresses: list[str], port: int) -> SocketStream:
+    """The first of these to answer."""
+    won: list[SocketStream] = []
+    failures: list[OSError] = []
+
+    async def attempt(address: str, over: anyio.Event) -> None:
+        try:
+            stream = await anyio.connect_tcp(address, port)
+        except OSError as error:
+            failures.append(_innermost(error))
+        else:
+            won.append(stream)
+            attempts.cancel_scope.cancel()
+        finally:
+            over.set()
+
+    try:
+        async with anyio.create_task_group() as attempts:
+            for address in addresses:
+                over = anyio.Event()
+                attempts.start_soon(attempt, address, over)
+                with anyio.move_on_after(_ATTEMPT_DELAY_S):
+                    await over.wait()
+        for stream in won[1:]:
+            await anyio.aclose_forcefully(stream)
+    except BaseException:
+        for stream in won:
+            await anyio.aclose_forcefully(stream)
+        raise
+    if not won:
+        raise _failure(failures)
+    return won[0]
+
+
+def _innermost(error: OSError) -> OSError:
+    """What the system said: `anyio.connect_tcp` wraps it."""
+    return error.__cause__ if isinstance(error.__cause__, OSError) else error
+
+
+def _failure(failures: list[OSError]) -> ConnectError:
+    detail = "; ".join(dict.fromkeys(error.strerror or str(error) for error in failures))
+    if any(isinstance(error, ConnectionRefusedError) for error in failures):
+        return ConnectError("refused", detail)
+    if any(isinstance(error, TimeoutError) for error in failures):
+        return ConnectError("timeout", detail)
+    return ConnectError("other", detail)

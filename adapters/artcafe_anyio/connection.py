@@ -1,0 +1,196 @@
+"""One connection of the agent, from `Connect` until its socket is closed: a task that opens and reads, one that writes.
+
+Both feed the protocol directly. A turn of the driver (`turn`) takes no await from an input to the last effect of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio.streams.tls import TLSStream
+
+from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.connecting import ConnectError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
+
+    from artcafe_anyio.connecting import Stream
+    from artcafe_proto import AgentProtocol, Connect, Instant
+
+READ_BYTES: Final = 65_536
+HIGH_WATER_BYTES: Final = 64 * 1024
+"""Unsent bytes above which the protocol holds back what can wait; how long is its matter (LINK-8)."""
+LOW_WATER_BYTES: Final = 16 * 1024
+"""Unsent bytes from which it goes on."""
+TRANSPORT_ERRORS: Final = (
+    OSError,  # ssl.SSLError is one
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.BusyResourceError,  # TLS wants to send while it reads, and something is being sent
+)
+
+
+class Connection:
+    """One connection. After `close` it tells the protocol nothing more."""
+
+    def __init__(
+        self,
+        asked: Connect,
+        protocol: AgentProtocol,
+        turn: Callable[[], AbstractContextManager[Instant]],
+        open_stream: Callable[[Connect], Awaitable[Stream]],
+    ) -> None:
+        self.conn: Final = asked.conn
+        self._asked = asked
+        self._protocol = protocol
+        self._turn = turn
+        self._open_stream = open_stream
+        self._is_open = False
+        self._closing = False
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0  # what is being sent included
+        self._congested = False
+        self._something_to_do = anyio.Event()
+        self._may_read = anyio.Event()
+        self._may_read.set()
+        self._scope = anyio.CancelScope()
+        self._reading = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """Open, read and write until the connection is over; its socket is closed then."""
+        with self._scope:
+            stream = await self._open()
+            if stream is None:
+                return
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write, stream)
+                    await self._read(stream)
+                with suppress(*TRANSPORT_ERRORS):
+                    await stream.aclose()  # TLS says goodbye
+            finally:
+                await anyio.aclose_forcefully(stream)
+
+    # --- from the driver, while it carries out effects ----------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send `data` after everything before it."""
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        self._something_to_do.set()
+
+    def is_newly_congested(self) -> bool:
+        """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
+        if self._congested or self._closing or self._unsent_bytes <= HIGH_WATER_BYTES:
+            return False
+        self._congested = True
+        return True
+
+    def pause_reading(self) -> None:
+        """Read no more, but for what is being received already."""
+        if not self._closing:
+            self._may_read = anyio.Event()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._may_read.set()
+
+    def close(self, *, abort: bool, timeout_s: float) -> None:
+        """End the connection: at once, or after what was written, for which there is some time (LINK-8)."""
+        self._closing = True
+        if abort or not self._is_open:
+            self._scope.cancel()
+        else:
+            self._scope.deadline = anyio.current_time() + timeout_s
+            self._something_to_do.set()
+            self._may_read.set()
+
+    # --- the two tasks ------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> Stream | None:
+        asked = self._asked
+        error = ConnectError("timeout", f"{asked.host} port {asked.port} did not answer in time")
+        stream = None
+        with anyio.move_on_after(max(asked.deadline - monotonic(), 0)):
+            try:
+                stream = await self._open_stream(asked)
+            except ConnectError as failed:
+                error = failed
+        if stream is not None:
+            self._is_open = True
+            with self._turn() as now:
+                self._protocol.connected(self.conn, now)
+        elif not self._closing:
+            self._closing = True
+            with self._turn() as now:
+                self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
+        return stream
+
+    async def _read(self, stream: Stream) -> None:
+        """Read until the peer ends its side.
+
+        While closing, what still comes is dropped but taken: closing a socket with unread bytes sends a reset, which
+        can cost the peer the last that was written to it (RFC 9112 section 9.6).
+        """
+        with self._reading:
+            while True:
+                if not self._may_read.is_set():
+                    await self._may_read.wait()
+                try:
+                    data = await stream.receive(READ_BYTES)
+                except anyio.EndOfStream:
+                    break
+                except TRANSPORT_ERRORS as error:
+                    self._lost(_reason(error))
+                    return
+                if not self._closing:
+                    with self._turn() as now:
+                        self._protocol.data_received(self.conn, data, now)
+            if not self._closing:
+                with self._turn() as now:
+                    self._protocol.eof_received(self.conn, now)
+            if not self._closing:  # nothing is said to a platform that has ended its side
+                self._lost("the peer closed it")
+
+    async def _write(self, stream: Stream) -> None:
+        """Write what there is, until the connection is closing and all is written."""
+        try:
+            while self._unsent or not self._closing:
+                if self._unsent:
+                    await self._send(stream)
+                else:
+                    self._something_to_do = anyio.Event()
+                    await self._something_to_do.wait()
+            if isinstance(stream, TLSStream):  # which has no half-close
+                self._reading.cancel()
+            else:
+                await stream.send_eof()
+        except TRANSPORT_ERRORS as error:
+            self._lost(_reason(error))
+
+    async def _send(self, stream: Stream) -> None:
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        await stream.send(data)
+        self._unsent_bytes -= len(data)
+        if self._congested and not self._closing and self._unsent_bytes <= LOW_WATER_BYTES:
+            self._congested = False
+            with self._turn() as now:
+                self._protocol.writing_resumed(self.conn, now)
+
+    def _lost(self, reason: str) -> None:
+        if not self._closing:
+            self._closing = True
+            with self._turn() as now:
+                self._protocol.disconnected(self.conn, reason, now)
+        self._scope.cancel()
+
+
+def _reason(error: Exception) -> str:
+    """For people: what the system said, where anyio wraps it."""
+    cause = error.__cause__ or error
+    return str(cause) or type(cause).__name__

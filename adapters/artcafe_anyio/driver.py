@@ -1,0 +1,210 @@
+"""The one owner of an agent's protocol: every input is followed to its last effect without an await.
+
+Tasks and callbacks change the protocol within a `turn`, at whose end all outputs are carried out and the timer knows
+of an earlier deadline. Nothing else touches it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from artcafe_anyio.clocks import monotonic, read_clocks
+from artcafe_anyio.connecting import open_stream
+from artcafe_anyio.connection import Connection
+from artcafe_anyio.logs import log_event, logger
+from artcafe_anyio.process_metrics import ProcessMetrics
+from artcafe_anyio.running import CommandRunner, MessageRunner
+from artcafe_anyio.threads import Threads
+from artcafe_proto import (
+    AgentEvent,
+    AgentProtocol,
+    AgentTimer,
+    CancelSign,
+    CommandCancelled,
+    CommandReceived,
+    Connect,
+    Disconnect,
+    MessageReceived,
+    PauseReading,
+    ResumeReading,
+    Sign,
+    Stopped,
+    Write,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Generator
+
+    from anyio.abc import TaskStatus
+
+    from artcafe_anyio.connecting import Stream
+    from artcafe_anyio.running import Application
+    from artcafe_proto import AgentConfig, Event, Instant, MachineEffect
+
+MAX_SLEEP_S: Final = 10.0
+"""The event loop's clock stands still while the machine sleeps and ours does not: so look at ours this often."""
+
+
+class Driver:
+    """Drives one `AgentProtocol` from `start` to `Stopped`. Construct it in the event loop that runs it."""
+
+    def __init__(self, config: AgentConfig, application: Application) -> None:
+        self.protocol = AgentProtocol(config, rng=random.SystemRandom())
+        self.threads = Threads()
+        self._callbacks = application.callbacks
+        self._tasks = anyio.create_task_group()  # cancelled when the agent has stopped
+        self._closing_tasks = anyio.create_task_group()  # waited for: connections end by themselves, soon
+        self._commands = CommandRunner(application.commands, self.protocol, self.turn, self.threads, self._tasks)
+        self._messages = MessageRunner(application.message_handlers, self._tasks)
+        self._connections: dict[int, Connection] = {}
+        self._signing: dict[int, anyio.CancelScope] = {}
+        self._metrics = ProcessMetrics()
+        self._is_settling = False
+        self._wakes_at = math.inf
+        self._earlier = anyio.Event()
+        self._stopped = anyio.Event()
+
+    async def run(
+        self, sign: Callable[[bytes], bytes], ssl_context: ssl.SSLContext | None, task_status: TaskStatus[None]
+    ) -> None:
+        """Go online and stay until stopped. `sign` is called in a thread."""
+        self._sign = sign
+        self._ssl_context = ssl_context
+        async with self.threads, self._closing_tasks, self._tasks:
+            if not self.protocol.is_stopped:
+                with self.turn() as now:
+                    self.protocol.start(now)
+            self._tasks.start_soon(self._keep_time)
+            task_status.started()
+            await self._stopped.wait()
+            self._tasks.cancel_scope.cancel()
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def turn(self) -> Generator[Instant]:
+        """Call the protocol with the instant this gives. No await within."""
+        now = read_clocks()
+        try:
+            yield now
+        finally:
+            if not self._is_settling:  # else something called while outputs are carried out; they will include its own
+                self._settle(now)
+
+    def _settle(self, now: Instant) -> None:
+        self._is_settling = True
+        try:
+            while True:
+                while (output := self.protocol.next_output()) is not None:
+                    self._carry_out(output, now)
+                congested = [each for each in self._connections.values() if each.is_newly_congested()]
+                if not congested:
+                    break
+                for connection in congested:
+                    self.protocol.writing_paused(connection.conn, now)
+        finally:
+            self._is_settling = False
+        deadline = self.protocol.deadline()
+        if deadline is not None and deadline < self._wakes_at:
+            self._earlier.set()
+
+    def _carry_out(self, output: MachineEffect | Event, now: Instant) -> None:
+        match output:
+            case Write(conn=conn):
+                if conn in self._connections:
+                    self._connections[conn].write(output.data)
+            case Connect():
+                self._connect(output)
+            case Disconnect(conn=conn):
+                if conn in self._connections:
+                    self._connections[conn].close(abort=output.abort, timeout_s=self.protocol.config.close_timeout)
+            case PauseReading(conn=conn):
+                if conn in self._connections:
+                    self._connections[conn].pause_reading()
+            case ResumeReading(conn=conn):
+                if conn in self._connections:
+                    self._connections[conn].resume_reading()
+            case Sign():
+                scope = self._signing[output.request] = anyio.CancelScope()
+                self._tasks.start_soon(self._sign_challenge, output, scope)
+            case CancelSign(request=request):
+                if request in self._signing:
+                    self._signing[request].cancel()
+            case _:
+                assert isinstance(output, AgentEvent), f"an agent's protocol asks for no {type(output).__name__}"
+                self._publish(output, now)
+
+    def _publish(self, event: AgentEvent, now: Instant) -> None:
+        log_event(self.protocol.config.agent_id, event, now.mono)
+        for callback in self._callbacks:
+            try:
+                callback(event)
+            except Exception:
+                logger.exception("a callback of on_event failed with %s", type(event).__name__)
+        match event:
+            case CommandReceived():
+                self._commands.start(event)
+            case CommandCancelled():
+                self._commands.cancel(event.command_id)
+            case MessageReceived():
+                self._messages.start(event)
+            case Stopped():
+                self._stopped.set()
+            case _:
+                pass
+
+    # --- connections and signatures -----------------------------------------------------------------------------------
+
+    def _connect(self, asked: Connect) -> None:
+        self.protocol.set_metrics(*self._metrics.sample())  # for the first heartbeat, which no timer announces (HB-1)
+        connection = Connection(asked, self.protocol, self.turn, self._open_stream)
+        self._connections[asked.conn] = connection
+        self._closing_tasks.start_soon(self._attend, connection)
+
+    async def _attend(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            del self._connections[connection.conn]
+
+    async def _open_stream(self, asked: Connect) -> Stream:
+        return await open_stream(asked, self._ssl_context, self.threads)
+
+    async def _sign_challenge(self, asked: Sign, scope: anyio.CancelScope) -> None:
+        with scope:
+            try:
+                signature = await self.threads.run(partial(self._sign, asked.challenge.encode()))
+            except Exception as error:
+                logger.exception("signing the challenge failed")
+                with self.turn() as now:
+                    self.protocol.sign_failed(asked.request, type(error).__name__, now)
+            else:
+                with self.turn() as now:
+                    self.protocol.signed(asked.request, signature, now)
+        del self._signing[asked.request]
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        """Call `handle_timer` when it is due; a deadline that moves away costs nothing until then."""
+        while True:
+            deadline = self.protocol.deadline()
+            latest = monotonic() + MAX_SLEEP_S
+            self._wakes_at = latest if deadline is None else min(deadline, latest)
+            self._earlier = anyio.Event()
+            with anyio.move_on_after(max(self._wakes_at - monotonic(), 0)):
+                await self._earlier.wait()
+            with self.turn() as now:
+                if (
+                    self.protocol.deadline_reason is AgentTimer.HEARTBEAT
+                    and (self.protocol.deadline() or 0) <= now.mono
+                ):
+                    self.protocol.set_metrics(*self._metrics.sample())
+                self.protocol.handle_timer(now)

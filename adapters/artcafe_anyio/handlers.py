@@ -1,0 +1,145 @@
+"""Handlers: what a function's signature says about a command's arguments, and how it is called (CMD-6, CMD-7)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Union, get_type_hints
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.inspect import CustomType, type_info
+
+from artcafe_anyio.clocks import monotonic
+from artcafe_proto import ArtCafeError, LocalProtocolError
+
+if TYPE_CHECKING:
+    from artcafe_proto import CommandReceived
+
+Function = Callable[..., object]
+"""What `Agent.command` decorates."""
+
+
+class CommandError(ArtCafeError):
+    """Raise it in a handler: `reason` is what the platform gets to read. Of other errors it learns only the class."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CommandContext:
+    """What a handler may know of its command, and say about it. A parameter annotated with this class receives it."""
+
+    def __init__(self, event: CommandReceived, report: Callable[[float], None]) -> None:
+        """For the agent: `report` takes the progress, from any thread."""
+        self.command_id: Final = event.command_id
+        """The platform's id of this command."""
+        self.command: Final = event.command
+        """The name it was sent to."""
+        self.is_cancelled = False
+        """Whether its time is over, or the agent stops. A task is cancelled; a thread cannot be, and may look here."""
+        self._deadline = event.deadline
+        self._report = report
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the command is cancelled (CMD-4), at least 0."""
+        return max(self._deadline - monotonic(), 0.0)
+
+    def progress(self, percent: float) -> None:
+        """Report progress, 0 to 100, from a task, inline or a worker thread.
+
+        The latest wins, at most one a second goes out, none while the link is down (STAT-4). Raises LocalProtocolError
+        for another number.
+        """
+        self._report(percent)
+
+
+class Mode(Enum):
+    """Where a handler runs."""
+
+    TASK = "task"
+    THREAD = "thread"
+    INLINE = "inline"
+
+
+class InvalidArgumentsError(Exception):
+    """The arguments that came do not fit the handler. The message is for the platform."""
+
+
+class Handler:
+    """A function as the handler of a command: `bind` makes a call of it."""
+
+    def __init__(self, function: Function, *, inline: bool) -> None:
+        """Raises LocalProtocolError if the function's parameters cannot be a command's arguments."""
+        self.function: Final = function
+        self.mode: Final = _mode(function, inline=inline)
+        self._context_names: list[str] = []
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+        hints = _hints(function)
+        for parameter in inspect.signature(function).parameters.values():
+            annotation = hints.get(parameter.name, Any)
+            if annotation is CommandContext:
+                self._context_names.append(parameter.name)
+            elif parameter.default is parameter.empty:
+                fields.append((parameter.name, annotation))
+            else:  # what is not sent is left out of the call, so the default is the function's own
+                fields.append((parameter.name, Union[annotation, UnsetType], UNSET))  # noqa: UP007 annotation is a value
+            _check(function, parameter, annotation)
+        self._names = [field[0] for field in fields]
+        arguments = msgspec.defstruct("Arguments", fields, forbid_unknown_fields=True, kw_only=True)
+        self._decoder = msgspec.json.Decoder(arguments)
+
+    def bind(self, raw_args: msgspec.Raw, context: CommandContext) -> Callable[[], object]:
+        """The call with these arguments, a JSON object. Raises InvalidArgumentsError if they do not fit (CMD-6)."""
+        try:
+            arguments = self._decoder.decode(raw_args)
+        except msgspec.MsgspecError as error:
+            raise InvalidArgumentsError(str(error)) from None
+        values = {name: getattr(arguments, name) for name in self._names}
+        named: dict[str, Any] = {name: value for name, value in values.items() if value is not UNSET}
+        named.update(dict.fromkeys(self._context_names, context))
+        return lambda: self.function(**named)
+
+
+def _mode(function: Function, *, inline: bool) -> Mode:
+    if inspect.iscoroutinefunction(function):
+        if inline:
+            raise LocalProtocolError(f"{_name(function)} is async: inline is for plain functions")
+        return Mode.TASK
+    return Mode.INLINE if inline else Mode.THREAD
+
+
+def _hints(function: Function) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise LocalProtocolError(
+            f"{_name(function)}: an annotation names {error.name}, which its module does not have when it runs: "
+            "import it outside of TYPE_CHECKING"
+        ) from None
+    except TypeError as error:
+        raise LocalProtocolError(f"{_name(function)}: {error}: a handler is a function or a method") from None
+
+
+_BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _check(function: Function, parameter: inspect.Parameter, annotation: Any) -> None:
+    if parameter.kind not in _BY_NAME:
+        raise LocalProtocolError(f"{_name(function)}: arguments come by name, so {parameter} cannot receive any")
+    if annotation is CommandContext:
+        return
+    try:
+        unusable = isinstance(type_info(annotation), CustomType)
+        msgspec.json.Decoder(Union[annotation, UnsetType])  # noqa: UP007 annotation is a value
+    except TypeError as error:
+        raise LocalProtocolError(f"{_name(function)}: {parameter} cannot be read from JSON: {error}") from None
+    if unusable:
+        raise LocalProtocolError(f"{_name(function)}: {parameter} cannot be read from JSON: take what it is made of")
+
+
+def _name(function: Function) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)

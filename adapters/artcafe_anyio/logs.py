@@ -1,0 +1,56 @@
+"""One log line for each event that reports a decision. No event holds a secret, so no line does (TOK-4)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from artcafe_proto import (
+    CommandCancelled,
+    CommandReceived,
+    MessageReceived,
+    Offline,
+    Online,
+    PeerViolation,
+    Stopped,
+    TokenReceived,
+    UnknownReceived,
+)
+
+if TYPE_CHECKING:
+    from artcafe_proto import AgentEvent
+
+logger = logging.getLogger("artcafe.agent")
+
+
+def log_event(agent_id: str, event: AgentEvent, mono: float) -> None:
+    """Log an event of an agent; `mono` is the monotonic time of it."""
+    level, text = _line(event, mono)
+    logger.log(level, "%s: %s", agent_id, text)
+
+
+def _line(event: AgentEvent, mono: float) -> tuple[int, str]:
+    match event:
+        case TokenReceived():
+            life = "its end unknown" if event.life_s is None else f"usable for {event.life_s:.0f} s"
+            return logging.INFO, f"token received, {life}"
+        case Online():
+            return logging.INFO, "online"
+        case Offline(retry_at=None):
+            return logging.WARNING, f"offline: {event.reason} [{event.clause}]"
+        case Offline(retry_at=retry_at):
+            return logging.WARNING, f"offline: {event.reason} [{event.clause}]; again in {retry_at - mono:.1f} s"
+        case CommandReceived():
+            return logging.DEBUG, f"command {event.command_id!r} received: {event.command!r}"
+        case CommandCancelled():
+            return logging.WARNING, f"command {event.command_id!r} cancelled: {event.code} [{event.clause}]"
+        case MessageReceived():
+            return logging.DEBUG, f"message {event.message_id!r} received"
+        case UnknownReceived():
+            return logging.INFO, f"message {event.message_id!r} of unknown type {event.type!r} ignored [MSG-4]"
+        case PeerViolation():
+            return logging.WARNING, f"the platform broke a rule: {event.reason} [{event.clause}]"
+        case Stopped(unsettled=()):
+            return logging.INFO, "stopped"
+        case Stopped():
+            return logging.WARNING, f"stopped with responses unsent [CMD-8]: {', '.join(map(repr, event.unsettled))}"
