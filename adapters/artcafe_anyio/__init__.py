@@ -2,5 +2,6 @@
 
 from artcafe_anyio.agent import Agent
 from artcafe_anyio.handlers import CommandContext, CommandError
+from artcafe_anyio.parameters import AgentParameters
 
-__all__ = ["Agent", "CommandContext", "CommandError"]
+__all__ = ["Agent", "AgentParameters", "CommandContext", "CommandError"]

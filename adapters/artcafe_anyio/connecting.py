@@ -1,7 +1,7 @@
 """From a host and a port to a stream: the name, the race of its addresses, TLS; and what it means when that fails.
 
-The name is resolved in a thread of ours: asyncio's would hold up the end of the program for as long as a resolver hangs.
-So the addresses are raced here too (RFC 8305), each by `anyio.connect_tcp`.
+The name is resolved in a thread of ours: asyncio's would hold up the end of the program for as long as a resolver
+hangs. So the addresses are raced here too (RFC 8305), each by `anyio.connect_tcp`.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ class Driver:
     # --- connections and signatures -----------------------------------------------------------------------------------
 
     def _connect(self, asked: Connect) -> None:
-        self.protocol.set_metrics(*self._metrics.sample())  # for the first heartbeat, which no timer announces (HB-1)
+        self.protocol.set_metrics(*self._metrics.read())  # for the first heartbeat, which no timer announces (HB-1)
         connection = Connection(asked, self.protocol, self.turn, self._open_stream)
         self._connections[asked.conn] = connection
         self._closing_tasks.start_soon(self._attend, connection)
@@ -202,9 +202,7 @@ class Driver:
             with anyio.move_on_after(max(self._wakes_at - monotonic(), 0)):
                 await self._earlier.wait()
             with self.turn() as now:
-                if (
-                    self.protocol.deadline_reason is AgentTimer.HEARTBEAT
-                    and (self.protocol.deadline() or 0) <= now.mono
-                ):
-                    self.protocol.set_metrics(*self._metrics.sample())
+                due = self.protocol.deadline()
+                if due is not None and due <= now.mono and self.protocol.deadline_reason is AgentTimer.HEARTBEAT:
+                    self.protocol.set_metrics(*self._metrics.read())
                 self.protocol.handle_timer(now)

@@ -36,10 +36,9 @@ def _line(event: AgentEvent, mono: float) -> tuple[int, str]:
             return logging.INFO, f"token received, {life}"
         case Online():
             return logging.INFO, "online"
-        case Offline(retry_at=None):
-            return logging.WARNING, f"offline: {event.reason} [{event.clause}]"
-        case Offline(retry_at=retry_at):
-            return logging.WARNING, f"offline: {event.reason} [{event.clause}]; again in {retry_at - mono:.1f} s"
+        case Offline():
+            again = "" if event.retry_at is None else f"; again in {event.retry_at - mono:.1f} s"
+            return logging.WARNING, f"offline: {event.reason} [{event.clause}]{again}"
         case CommandReceived():
             return logging.DEBUG, f"command {event.command_id!r} received: {event.command!r}"
         case CommandCancelled():

@@ -97,7 +97,7 @@ def check_parameters(parameters: AgentParameters) -> None:
     for name in parameters:
         if name not in known:
             raise TypeError(f"Agent has no parameter {name!r}; it has {', '.join(sorted(known))}")
-    settings(cast("AgentParameters", {name: "-" for name in REQUIRED} | parameters))
+    settings(AgentParameters(agent_id="-", tenant_id="-") | parameters)
 
 
 def settings(parameters: AgentParameters) -> tuple[AgentConfig, MachineSettings]:
@@ -109,7 +109,7 @@ def settings(parameters: AgentParameters) -> tuple[AgentConfig, MachineSettings]
 
 
 def read_environment(environ: Mapping[str, str] = os.environ) -> AgentParameters:
-    """The parameters that environment variables name; empty ones count as unset. Raises ConfigError naming a bad one."""
+    """The parameters that environment variables set, empty ones not counted. Raises ConfigError naming a bad one."""
     found: dict[str, object] = {}
     for name, read in _READERS.items():
         value = environ.get(variable(name))

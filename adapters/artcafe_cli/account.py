@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from artcafe_anyio.clocks import monotonic
 from artcafe_proto import (
     AgentAuthenticated,
     AgentOffline,
@@ -15,7 +16,6 @@ from artcafe_proto import (
     CommandCancelled,
     CommandDeferred,
     CommandExpired,
-    CommandReceived,
     CommandRepeated,
     CommandSent,
     HeartbeatReceived,
@@ -47,18 +47,18 @@ class Line(NamedTuple):
 class Account:
     """Tells events as they come. `write(seconds, who, text, style)` prints a line; `flush` ends a group."""
 
-    def __init__(self, write: Callable[[float, str, str, str], None], clock: Callable[[], float]) -> None:
+    def __init__(self, write: Callable[[float, str, str, str], None]) -> None:
         self._write = write
-        self._clock = clock
-        self._begun = clock()
+        self._begun = monotonic()
         self._open: dict[tuple[str, str], list[tuple[float, Line]]] = {}
 
-    def tell(self, who: str, event: Event, monotonic: float) -> None:
-        """Tell one event of `who`; `monotonic` is the clock that the event's own times are on."""
-        line = describe(event, monotonic)
+    def tell(self, who: str, event: Event) -> None:
+        """Tell one event of `who`."""
+        now = monotonic()
+        line = describe(event, now)
         if line is None:
             return
-        seconds = self._clock() - self._begun
+        seconds = now - self._begun
         if line.group:
             self._open.setdefault((who, line.group), []).append((seconds, line))
             return
@@ -77,12 +77,12 @@ class Account:
                 self._write(seconds, who, f"{len(lines)} {group}: {items}", line.style)
 
 
-def describe(event: Event, monotonic: float) -> Line | None:
-    """The line for an event, None for one that only repeats what another says."""
-    return _describe_agent(event, monotonic) or _describe_platform(event)
+def describe(event: Event, now: float) -> Line | None:
+    """The line for an event at `now`, monotonic seconds; None for one that is not told."""
+    return _describe_agent(event, now) or _describe_platform(event)
 
 
-def _describe_agent(event: Event, monotonic: float) -> Line | None:
+def _describe_agent(event: Event, now: float) -> Line | None:
     match event:
         case TokenReceived():
             life = "no stated end" if event.life_s is None else f"for {event.life_s:.0f} s"
@@ -90,7 +90,7 @@ def _describe_agent(event: Event, monotonic: float) -> Line | None:
         case Online():
             return Line("link up, first heartbeat sent", "bold green")
         case Offline():
-            follows = "no further attempt" if event.retry_at is None else f"again in {event.retry_at - monotonic:.1f} s"
+            follows = "no further attempt" if event.retry_at is None else f"again in {event.retry_at - now:.1f} s"
             return Line(f"offline: {event.reason}; {follows} [{event.clause}]", "bold yellow")
         case CommandCancelled():
             return Line(f"command {short(event.command_id)} cancelled: {event.code} [{event.clause}]", "yellow")
@@ -103,8 +103,6 @@ def _describe_agent(event: Event, monotonic: float) -> Line | None:
         case Stopped():
             left = f", {len(event.unsettled)} responses unsent" if event.unsettled else ""
             return Line(f"stopped{left}", "bold")
-        case CommandReceived():
-            return Line(f"command received: {event.command}", "cyan", "commands received", event.command)
         case _:
             return None
 
@@ -122,21 +120,29 @@ def _describe_platform(event: Event) -> Line | None:
         case AgentOffline():
             return Line(f"{event.agent_id} is offline: {event.reason}", "bold yellow")
         case HeartbeatReceived(data=data):
-            text = f"heartbeat of {event.agent_id}: {data.status}, cpu {data.cpu_usage:.1f} %, {data.memory_usage:.0f} MiB"
+            text = (
+                f"heartbeat of {event.agent_id}: {data.status}, cpu {data.cpu_usage:.1f} %, {data.memory_usage:.0f} MiB"
+            )
             return Line(text, "magenta")
         case StatusReceived():
             progress = "" if event.current_task is None else f", {short(event.current_task)} at {event.progress:.0f} %"
             return Line(f"status of {event.agent_id}: {event.status}{progress}", "magenta")
         case CommandSent():
             again = f" again ({event.attempt})" if event.attempt > 1 else ""
-            return Line(f"sent {event.command}{again}", "", "commands sent", f"{event.command}{again}")
+            return Line(
+                f"sent {event.agent_id} the command {event.command}{again}",
+                "",
+                f"commands sent to {event.agent_id}",
+                f"{event.command}{again}",
+            )
         case CommandDeferred():
             return Line(f"{event.agent_id} did not start {short(event.command_id)}: {event.code}", "yellow")
         case CommandAnswered(response=response):
             outcome = "success" if response.status == "success" else f"error {response.code}"
-            return Line(f"answered: {outcome}", "blue", "answers", outcome)
+            return Line(f"{event.agent_id} answered: {outcome}", "blue", f"answers of {event.agent_id}", outcome)
         case CommandRepeated():
-            return Line("a repeated response was dropped", "dim", "repeated responses dropped", "response")
+            text = f"a repeated response of {event.agent_id} was dropped"
+            return Line(text, "dim", f"repeated responses of {event.agent_id} dropped", "response")
         case CommandExpired():
             return Line(f"command {short(event.command_id)} expired", "red")
         case _:

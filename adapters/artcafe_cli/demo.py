@@ -6,9 +6,9 @@ Everything that is told comes from events of the agents and of the platform; eve
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import tempfile
-import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -17,21 +17,25 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 from anyio import to_thread
-from artcafe_anyio import Agent, CommandContext, CommandError
-from artcafe_platform import Platform
-from artcafe_proto import AgentOnline, CommandAnswered, HeartbeatReceived
 from rich.console import Console
 
+from artcafe_anyio import Agent, CommandContext, CommandError
+from artcafe_anyio.clocks import monotonic
 from artcafe_cli.account import Account
 from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.tenant_client import Operator
+from artcafe_platform import Platform
+from artcafe_proto import AgentOnline, CommandAnswered, HeartbeatReceived
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artcafe_proto import Event, HubEvent
 
 TENANT = "demo"
 HEARTBEAT_INTERVAL_S = 2.0
 BURST = 40
+PATIENCE_S = 30.0
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("echo", {"text": "hello"}),
     ("add", {"a": 20, "b": 22}),
@@ -110,10 +114,10 @@ class Demo:
         self._names = [f"agent-{number}" for number in range(1, agents + 1)]
         self._seconds = seconds
         self._console = console
-        self._account = Account(self._write, time.monotonic)
-        self._platform_clock = time.monotonic
+        self._account = Account(self._write)
         self._tally = Tally()
         self._cuts = 0
+        self._changed = anyio.Event()
 
     async def run(self) -> dict[str, Any]:
         """Run the demo; returns the summary."""
@@ -164,13 +168,13 @@ class Demo:
 
     async def _send_commands(self, platform: Platform) -> None:
         """A few commands a second to every agent; halfway, many at once, and the first agent's connection is cut."""
-        end = time.monotonic() + self._seconds
-        halfway = time.monotonic() + self._seconds / 2
+        end = monotonic() + self._seconds
+        halfway = monotonic() + self._seconds / 2
         number = 0
-        while time.monotonic() < end:
+        while monotonic() < end:
             for name in self._names:
                 self._send(platform, name, number)
-            if self._cuts == 0 and time.monotonic() >= halfway:
+            if self._cuts == 0 and monotonic() >= halfway:
                 for burst in range(BURST):
                     self._send(platform, self._names[0], burst)
                 await anyio.sleep(0.02)
@@ -186,22 +190,27 @@ class Demo:
     def _online(self, platform: Platform) -> int:
         return sum(agent.presence.online for agent in platform.hub.registry.agents(TENANT))
 
-    async def _wait_until(self, done: Any) -> None:
-        with anyio.move_on_after(20):
+    async def _wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait for events of the platform until `done`, or for so long that something must have gone wrong."""
+        with anyio.move_on_after(PATIENCE_S):
             while not done():
-                await anyio.sleep(0.02)
+                self._changed = anyio.Event()
+                await self._changed.wait()
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
     def _agent_event(self, name: str, event: Event) -> None:
-        self._account.tell(name, event, self._platform_clock())
+        self._account.tell(name, event)
 
     def _platform_event(self, event: HubEvent) -> None:
         self._tally.count(event)
-        self._account.tell("platform", event, self._platform_clock())
+        self._changed.set()
+        self._account.tell("platform", event)
 
     def _write(self, seconds: float, who: str, text: str, style: str) -> None:
-        self._console.print(f"{seconds:7.3f}  {who:<9} {text}", style=style, markup=False, highlight=False)
+        self._console.print(
+            f"{seconds:7.3f}  {who:<9} {text}", style=style, markup=False, highlight=False, soft_wrap=True
+        )
 
     async def _flush_regularly(self) -> None:
         while True:
@@ -211,10 +220,11 @@ class Demo:
 
 def run_demo(*, agents: int, seconds: float, json: bool) -> int:
     """Run the demo and print its account, or only the summary as one line of JSON; returns the exit status."""
-    console = Console(stderr=json, quiet=False)
+    logging.getLogger("artcafe").addHandler(logging.NullHandler())  # the account tells it all
+    console = Console(stderr=json)
     summary = anyio.run(Demo(agents, seconds, console).run)
     if json:
-        print(msgspec.json.encode(summary).decode(), flush=True)  # noqa: T201
+        print(msgspec.json.encode(summary).decode(), flush=True)
         return 0 if summary["ok"] else 1
     console.print()
     for name, value in list(summary.items())[1:]:

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from artcafe_proto import ConfigError, PublicKey
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from artcafe_proto import ConfigError, PublicKey
 
 KeyType = Literal["ed25519", "rsa"]
 

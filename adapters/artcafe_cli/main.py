@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import msgspec
-from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 from cyclopts import App, CycloptsError, Parameter
 
 from artcafe_cli.key_files import KeyType, make_key_pair
 from artcafe_cli.tenant_client import Operator
+from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 
 TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
 PlatformUrl = Annotated[
@@ -69,19 +69,19 @@ def platform(*, host: str = "127.0.0.1", port: int = 8420, data: Path | None = N
 
 
 @app.command
-def keygen(path: Path, *, type: KeyType = "ed25519") -> None:
+def keygen(path: Path, *, kind: Annotated[KeyType, Parameter(name="--type")] = "ed25519") -> None:
     """Make a key pair for an agent: PATH (readable by its owner only) and PATH.pub.
 
     Parameters
     ----------
     path
         Where to write the private key. An existing file is never overwritten.
-    type
+    kind
         Kind of key.
     """
     path = path.expanduser()
-    public = make_key_pair(path, type, "artcafe-agent")
-    print(f"{public.fingerprint} {path}.pub")  # noqa: T201
+    public = make_key_pair(path, kind, "artcafe-agent")
+    print(f"{public.fingerprint} {path}.pub")
 
 
 @app.command
@@ -204,10 +204,10 @@ def main() -> NoReturn:
     except CycloptsError:
         sys.exit(2)  # cyclopts has printed what is wrong
     except LocalProtocolError as error:
-        print(f"artcafe: {error}", file=sys.stderr)  # noqa: T201
+        print(f"artcafe: {error}", file=sys.stderr)
         sys.exit(2)
     except ArtCafeError as error:
-        print(f"artcafe: {error}", file=sys.stderr)  # noqa: T201
+        print(f"artcafe: {error}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 
@@ -220,4 +220,4 @@ def _operator(platform: str) -> Operator:
 
 
 def _print_json(value: object) -> None:
-    print(msgspec.json.encode(value).decode())  # noqa: T201
+    print(msgspec.json.encode(value).decode())

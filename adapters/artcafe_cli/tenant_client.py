@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+
 from artcafe_proto import ArtCafeError, ConfigError
 from artcafe_proto.config import API_PREFIX, Endpoint
 

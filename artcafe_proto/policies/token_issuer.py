@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from math import ceil
 from typing import Final
 
 import msgspec
@@ -45,7 +44,7 @@ class TokenIssuer:
             "tenant_id": tenant_id,
             "key_id": key_id,
             "iat": int(wall),
-            "exp": ceil(wall + self._life_s),
+            "exp": int(wall + self._life_s),
             "iss": self._issuer,
             "aud": _AUDIENCE,
             "jti": jti,

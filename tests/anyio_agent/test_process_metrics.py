@@ -1,0 +1,61 @@
+"""What heartbeats say of this process (HB-2)."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from artcafe_anyio import process_metrics
+from artcafe_anyio.process_metrics import MIB, ProcessMetrics, resident_bytes
+
+
+class Clocks:
+    """Stand in for the process's clocks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.elapsed_s = 100.0
+        self.used_s = 10.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.elapsed_s)
+        monkeypatch.setattr(time, "process_time", lambda: self.used_s)
+        monkeypatch.setattr(os, "cpu_count", lambda: 4)
+
+
+def test_cpu_is_of_all_cores_since_the_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = Clocks(monkeypatch)
+    metrics = ProcessMetrics()
+    clocks.elapsed_s += 10
+    clocks.used_s += 4
+    assert metrics.read()[0] == 10.0
+    clocks.elapsed_s += 10
+    assert metrics.read()[0] == 0.0
+    assert metrics.read()[0] == 0.0  # nothing has elapsed
+    clocks.elapsed_s += 1
+    clocks.used_s += 4.1
+    assert metrics.read()[0] == 100.0
+    clocks.elapsed_s += 1
+    clocks.used_s -= 1
+    assert metrics.read()[0] == 0.0
+
+
+@pytest.mark.parametrize("with_psutil", [True, False])
+def test_memory_is_what_this_process_holds(with_psutil: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not with_psutil:
+        monkeypatch.setattr(process_metrics, "psutil", None)
+    before = ProcessMetrics().read()[1]
+    held = bytearray(os.urandom(1)) * (64 * MIB)
+    assert 50 < ProcessMetrics().read()[1] - before < 80
+    del held
+
+
+def test_without_proc_the_peak_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = resident_bytes()
+
+    def no_proc(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", no_proc)
+    peak = resident_bytes()
+    monkeypatch.undo()
+    assert current * 0.9 < peak
