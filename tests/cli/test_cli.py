@@ -1,0 +1,244 @@
+"""The `artcafe` command, as processes, the way a newcomer runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOKEN = "a-long-random-password"
+ARTCAFE = str(Path(sys.executable).with_name("artcafe"))
+AGENT_SOURCE = """
+from artcafe_anyio import Agent, CommandContext, CommandError
+
+agent = Agent.from_env()
+
+@agent.command("resize")
+async def resize(path: str, width: int, ctx: CommandContext) -> dict[str, int]:
+    if width > 10_000:
+        raise CommandError("width is at most 10,000")
+    return {"width": width}
+
+@agent.command("whoami")
+def whoami(ctx: CommandContext) -> str:
+    return ctx.command_id
+
+not_an_agent = 5
+"""
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This environment without what would configure the command, and with the changes."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("ARTCAFE_")}
+    return plain | changes
+
+
+def run(*arguments: str, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [ARTCAFE, *arguments],
+        env=environment(**changes),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(*arguments: str, cwd: Path, **changes: str) -> Generator[dict[str, Any]]:
+    """A platform process on a free port, and its ready line; ended by SIGTERM."""
+    command = [ARTCAFE, "platform", "--port", "0", *arguments]
+    process = subprocess.Popen(
+        command, env=environment(**changes), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        yield json.loads(line)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A platform, and the operator's environment for it."""
+    with serving(cwd=tmp_path, ARTCAFE_TENANT_TOKEN=TOKEN) as ready:
+        assert ready["ready"] is True
+        assert ready["tenant_id"] == "tenant-1"
+        yield {"ARTCAFE_TENANT_TOKEN": TOKEN, "ARTCAFE_PLATFORM": ready["url"]}
+
+
+def test_the_demo_answers_every_command_once_and_says_so_as_json() -> None:
+    done = run("demo", "--agents", "3", "--seconds", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert list(summary) == ["ok", "agents", "commands_sent", "responses", "heartbeats", "reconnects"]
+    assert (summary["ok"], summary["agents"]) == (True, 3)
+    assert summary["commands_sent"] == summary["responses"] > 40
+    assert summary["heartbeats"] >= 4
+    assert summary["reconnects"] >= 1
+    for expected in ("asked for a challenge", "signed it (ssh-ed25519)", "link up", "heartbeat of agent-1", "offline"):
+        assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_tells_an_account_on_standard_output() -> None:
+    done = run("demo", "--agents", "1", "--seconds", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("every command got exactly one final response")
+    assert done.stderr == ""
+
+
+def test_from_keygen_to_an_answered_command(tmp_path: Path, platform: dict[str, str]) -> None:
+    (tmp_path / "my_agent.py").write_text(AGENT_SOURCE)
+    made = run("keygen", "key", cwd=tmp_path)
+    assert made.returncode == 0
+    assert made.stdout.startswith("SHA256:")
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    registered = run("register", "--agent-id", "agent-1", "--public-key", "key.pub", cwd=tmp_path, **platform)
+    key_id = json.loads(registered.stdout)["key_id"]
+    assert json.loads(run("agents", **platform).stdout)["status"] == "offline"
+
+    flags = ["--api-endpoint", platform["ARTCAFE_PLATFORM"], "--agent-id", "agent-1", "--private-key-path", "key"]
+    agent = subprocess.Popen(
+        [ARTCAFE, "agent", "my_agent:agent", *flags, "--key-id", key_id],
+        env=environment(ARTCAFE_TENANT_ID="tenant-1", ARTCAFE_AGENT_ID="overridden-by-the-flag"),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        sent = run("send", "agent-1", "resize", "--args", '{"path": "cat.png", "width": 640}', **platform)
+        assert (sent.returncode, json.loads(sent.stdout)) == (0, {"status": "success", "result": {"width": 640}})
+        failed = run("send", "agent-1", "resize", "--args", '{"path": "cat.png", "width": 64000}', **platform)
+        assert failed.returncode == 1
+        assert json.loads(failed.stdout)["reason"] == "width is at most 10,000"
+        wrong = run("send", "agent-1", "resize", "--args", '{"path": "cat.png"}', **platform)
+        assert (wrong.returncode, json.loads(wrong.stdout)["code"]) == (1, "invalid_arguments")
+        unknown = run("send", "agent-1", "fly", "--timeout", "5", **platform)
+        assert (unknown.returncode, json.loads(unknown.stdout)["code"]) == (1, "unknown_command")
+        assert json.loads(run("agents", **platform).stdout)["status"] == "online"
+    finally:
+        agent.send_signal(signal.SIGTERM)
+        _, log = agent.communicate(timeout=30)
+    assert agent.returncode == 0
+    assert "agent-1: online" in log
+    assert "draining" in log
+    assert "Traceback" not in log
+    assert json.loads(run("agents", **platform).stdout)["status"] == "offline"
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_keygen_makes_keys_that_ssh_keygen_reads_and_never_overwrites(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "keys" / "agent"
+    made = run("keygen", str(path), "--type", kind)
+    assert made.returncode == 0, made.stderr
+    listed = subprocess.run(["ssh-keygen", "-l", "-f", path], capture_output=True, text=True, check=True)
+    assert made.stdout.split()[0] in listed.stdout
+    derived = subprocess.run(["ssh-keygen", "-y", "-f", path], capture_output=True, text=True, check=True)
+    assert path.with_name("agent.pub").read_text().startswith(derived.stdout.split(" ")[0])
+    before = path.read_bytes()
+    again = run("keygen", str(path))
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_data_directory_keeps_the_token_and_the_signing_key(tmp_path: Path) -> None:
+    contents: list[dict[str, bytes]] = []
+    for _ in range(2):
+        with serving("--data", "data", cwd=tmp_path) as ready:
+            token = (tmp_path / "data" / "tenant-token").read_text().strip()
+            assert run("agents", "--platform", ready["url"], ARTCAFE_TENANT_TOKEN=token).returncode == 0
+        files = sorted((tmp_path / "data").iterdir())
+        assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
+        contents.append({file.name: file.read_bytes() for file in files})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"signing-key", "tenant-token"}
+
+
+def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
+    with serving(cwd=tmp_path):
+        pass  # it asserts that nothing came on standard error
+    outer, inner = pty.openpty()
+    process = subprocess.Popen(
+        [ARTCAFE, "platform", "--port", "0"], env=environment(), stdout=subprocess.PIPE, stderr=inner, text=True
+    )
+    os.close(inner)
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    with os.fdopen(outer, "rb", buffering=0) as terminal:
+        name, _, token = terminal.read(200).decode().strip().partition("=")
+        assert name == "ARTCAFE_TENANT_TOKEN"
+        assert run("agents", "--platform", ready["url"], ARTCAFE_TENANT_TOKEN=token).returncode == 0
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["demo", "--agents", "0"], "--agents"),
+        (["demo", "--agents", "many"], "many"),
+        (["fly"], "fly"),
+        (["agents"], "ARTCAFE_TENANT_TOKEN"),
+        (["register", "--agent-id", "a", "--public-key", "/nowhere"], "/nowhere"),
+        (["send", "a", "b", "--args", "[1]"], "--args"),
+        (["platform", "--host", "192.0.2.1", "--port", "0"], "192.0.2.1"),
+        (["agent", "my_agent"], "MODULE:ATTRIBUTE"),
+        (["agent", "no_such_module:agent"], "no_such_module"),
+        (["agent", "my_agent:nothing"], "nothing"),
+        (["agent", "my_agent:not_an_agent"], "not_an_agent"),
+        (["agent", "my_agent:agent"], "agent_id"),
+        (["agent", "my_agent:agent", "--agent-id", "a", "--tenant-id", "t"], "private key"),
+        (
+            ["agent", "my_agent:agent", "--agent-id", "a", "--tenant-id", "t", "--api-endpoint", "ftp://x"],
+            "api_endpoint",
+        ),
+        (["agent", "my_agent:agent", "--log-level", "LOUD"], "LOUD"),
+    ],
+)
+def test_wrong_usage_and_settings_are_one_clear_line_and_status_2(
+    tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    (tmp_path / "my_agent.py").write_text(AGENT_SOURCE)
+    done = run(*arguments, cwd=tmp_path, HOME=str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_platform_that_is_not_there_or_says_no_is_status_1() -> None:
+    gone = run("agents", "--platform", "http://127.0.0.1:1", ARTCAFE_TENANT_TOKEN=TOKEN)
+    assert (gone.returncode, gone.stdout) == (1, "")
+    assert "127.0.0.1:1" in gone.stderr
+    assert TOKEN not in gone.stderr
+
+
+def test_a_wrong_token_is_refused_and_not_shown(platform: dict[str, str]) -> None:
+    refused = run("agents", **platform | {"ARTCAFE_TENANT_TOKEN": "wrong-token"})
+    assert refused.returncode == 1
+    assert "401" in refused.stderr
+    assert "wrong-token" not in refused.stderr
+
+
+def test_a_token_is_never_sent_unencrypted_to_another_machine() -> None:
+    refused = run("agents", "--platform", "http://example.com", ARTCAFE_TENANT_TOKEN=TOKEN)
+    assert refused.returncode == 2
+    assert "unencrypted" in refused.stderr
