@@ -33,6 +33,7 @@ class Link:
         self.headers = headers
         self.received: list[dict[str, Any]] = []
         self.close_code: int | None = None
+        self.ended = False
         self.may_read = anyio.Event()
         self.may_read.set()
         self._frames = Connection(SERVER)
@@ -59,6 +60,7 @@ class Link:
                         await self.stream.send(self._frames.send(event.response()))
                     case _:
                         pass
+        self.ended = True
         self._tell()
 
     _text = ""

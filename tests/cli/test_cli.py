@@ -43,7 +43,7 @@ def environment(**changes: str) -> dict[str, str]:
     return plain | changes
 
 
-def run(*arguments: str, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path | str | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         [ARTCAFE, *arguments],

@@ -241,3 +241,79 @@ def test_link_10_stop_without_drain_ends_a_wait_now() -> None:
     pair.run_for(0)
     assert pair.seen(Stopped) == [Stopped(())]
     assert pair.agent.deadline() is None
+
+
+def header_names(request: bytes) -> list[str]:
+    """The names of a request's header fields, in lower case."""
+    head = request.partition(b"\r\n\r\n")[0].decode()
+    return [line.partition(":")[0].lower() for line in head.split("\r\n")[1:]]
+
+
+def test_link_1_requests_carry_what_they_need_and_nothing_else() -> None:
+    pair = Pair(agent={"extra_headers": (("x-tenant-proxy", "yes"),)})
+    first_heartbeat(pair)
+    challenge, verify, upgrade = (data for _, data in pair.writes[:3])
+    posted = ["host", "content-type", "accept", "user-agent", "x-tenant-proxy", "content-length"]
+    assert challenge.startswith(b"POST /api/v1/auth/challenge HTTP/1.1\r\n")
+    assert header_names(challenge) == posted
+    assert verify.startswith(b"POST /api/v1/auth/verify HTTP/1.1\r\n")
+    assert header_names(verify) == posted
+    assert b'"key_id"' not in verify, "AUTH-3: left out when none is configured"
+    assert upgrade.startswith(b"GET /api/v1/ws/agent/agent-1 HTTP/1.1\r\n")
+    handshake = ["upgrade", "connection", "sec-websocket-key", "sec-websocket-version"]
+    assert sorted(header_names(upgrade)) == sorted(
+        ["host", "authorization", "user-agent", "x-tenant-proxy", *handshake]
+    )
+
+
+def test_link_1_a_websocket_elsewhere_gets_a_connection_of_its_own() -> None:
+    pair = Pair(agent={"ws_endpoint": "ws://127.0.0.1:9000/base"})
+    pair.start()
+    pair.run_until(lambda: len(pair.connects) == 2)
+    pair.run_for(1)
+    assert pair.writes[2][1].startswith(b"GET /base/api/v1/ws/agent/agent-1 HTTP/1.1\r\n")
+    assert b"127.0.0.1:9000\r\n" in pair.writes[2][1]
+
+
+def test_auth_3_the_key_id_is_sent_where_one_is_configured() -> None:
+    pair = Pair(agent={"key_id": "key-1"})
+    pair.start()
+    pair.run_for(1)
+    assert b'"key_id":"key-1"' in pair.writes[1][1]
+
+
+def test_the_same_seed_and_inputs_give_the_same_outputs_byte_for_byte() -> None:
+    def life() -> list[tuple[float, bytes]]:
+        pair = Pair(seed=11)
+        sent: list[str] = []
+        pair.start()
+        for number in range(20):
+            pair.at(10 * number + 5, lambda: sent.append(pair.send("echo", {"n": len(sent)})))
+            pair.at(37 * number + 1, pair.cut)
+        pair.run_for(1000)
+        return pair.writes
+
+    assert life() == life()
+
+
+def test_tok_4_no_secret_shows_in_any_output() -> None:
+    pair = Pair()
+    shown: list[str] = []
+    drain = pair.agent.next_output
+
+    def watched() -> object:
+        output = drain()
+        shown.append(repr(output))
+        return output
+
+    pair.agent.next_output = watched  # type: ignore[method-assign]
+    first_heartbeat(pair)
+    authorization = pair.writes[2][1].split(b"Bearer ")[1].split(b"\r\n")[0].decode()
+    challenge = pair.writes[1][1].split(b'"challenge":"')[1].split(b'"')[0].decode()
+    signature = pair.writes[1][1].split(b'"response":"')[1].split(b'"')[0].decode()
+    text = "\n".join(shown)
+    assert "Write(conn=" in text
+    assert "Sign(request=" in text
+    for secret in (authorization, challenge, signature):
+        assert len(secret) > 50
+        assert secret not in text

@@ -1,0 +1,513 @@
+"""An agent against a platform played by the test: online, commands, messages, stopping."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from artcafe_anyio import Agent, AgentParameters, CommandContext, CommandError
+from artcafe_proto import (
+    AgentEvent,
+    CommandReceived,
+    ConfigError,
+    KeyRefusedError,
+    LocalProtocolError,
+    MessageReceived,
+    Offline,
+    Online,
+    Stopped,
+    TokenReceived,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+class Stage:
+    """A platform that listens, and an agent that knows where."""
+
+    def __init__(self, platform: FakePlatform, key_path: Path) -> None:
+        self.platform = platform
+        self.events: list[AgentEvent] = []
+        self.agent = Agent()
+        self._key_path = key_path
+
+    def make(self, **parameters: Any) -> Agent:
+        """Configure the agent for the platform."""
+        own: AgentParameters = {
+            "api_endpoint": self.platform.url,
+            "agent_id": "agent-1",
+            "tenant_id": "tenant-1",
+            "private_key_path": self._key_path,
+            "jitter": 0,
+        }
+        self.agent = self.agent.configured(**(own | parameters))
+        self.agent.on_event(self.events.append)
+        return self.agent
+
+    @asynccontextmanager
+    async def online(self, **parameters: Any) -> AsyncGenerator[Link]:
+        """Run the agent; gives its first link."""
+        async with self.make(**parameters):
+            yield await self.platform.link()
+
+
+@pytest.fixture
+async def stage(key: Ed25519PrivateKey, key_path: Path) -> AsyncGenerator[Stage]:
+    platform = FakePlatform(key.public_key())
+    async with platform.listening():
+        yield Stage(platform, key_path)
+
+
+# --- coming online ----------------------------------------------------------------------------------------------------
+
+
+async def test_it_comes_online_over_one_connection_and_its_first_heartbeat_has_figures(stage: Stage) -> None:
+    async with stage.online(key_id="key-7") as link:
+        assert link.headers[b"authorization"] == b"Bearer an-opaque-token"
+        assert link.received[0]["type"] == "heartbeat"
+        beat = link.received[0]["data"]
+        assert (beat["agent_id"], beat["status"]) == ("agent-1", "online")
+        assert beat["memory_usage"] > 1
+    assert stage.platform.connections == 1
+    assert stage.platform.requests == [
+        "/api/v1/auth/challenge",
+        "/api/v1/auth/verify",
+        "/api/v1/ws/agent/agent-1",
+    ]
+    assert stage.platform.verify_bodies[0]["key_id"] == "key-7"
+    assert [type(event) for event in stage.events] == [TokenReceived, Online, Stopped]
+
+
+async def test_heartbeats_go_on_with_fresh_figures(stage: Stage) -> None:
+    async with stage.online(heartbeat_interval=0.02) as link:
+        with anyio.fail_after(PATIENCE_S):
+            while sum(message["type"] == "heartbeat" for message in link.received) < 4:
+                await anyio.sleep(0.01)
+    figures = {message["data"]["cpu_usage"] for message in link.received if message["type"] == "heartbeat"}
+    assert len(figures) > 1
+
+
+async def test_a_link_that_is_cut_comes_back_with_the_same_token_and_what_was_left_to_say(stage: Stage) -> None:
+    let_go = anyio.Event()
+
+    @stage.agent.command("slow")
+    async def slow() -> str:  # pyright: ignore[reportUnusedFunction]
+        await let_go.wait()
+        return "done"
+
+    async with stage.online() as link:
+        command_id = await link.command("slow")
+        while not any(isinstance(event, CommandReceived) for event in stage.events):
+            await anyio.sleep(0)
+        await link.cut()
+        while not any(isinstance(event, Offline) for event in stage.events):
+            await anyio.sleep(0)
+        let_go.set()
+        again = await stage.platform.link()
+        assert (await again.wait_for("response", command_id=command_id))["result"] == "done"
+        assert again.received[0]["type"] == "heartbeat"
+    assert stage.platform.requests[3:] == ["/api/v1/ws/agent/agent-1"]
+
+
+async def test_a_raw_signature(stage: Stage, key: Ed25519PrivateKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(target: str, body: dict[str, Any]) -> dict[str, Any]:
+        if target.endswith("/challenge"):
+            return {"challenge": "a-challenge-of-sixteen-characters"}
+        key.public_key().verify(base64.b64decode(body["response"]), body["challenge"].encode())
+        return {"valid": True, "token": "t"}
+
+    monkeypatch.setattr(stage.platform, "answer", answer)
+    async with stage.online(signature_format="raw"):
+        pass
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+async def test_handlers_of_each_kind_answer(stage: Stage) -> None:
+    threads: dict[str, int] = {}
+
+    @stage.agent.command("task")
+    async def task(a: int, ctx: CommandContext, b: int = 2) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        await anyio.sleep(0)
+        threads["task"] = threading.get_ident()
+        return {"sum": a + b, "id": ctx.command_id}
+
+    @stage.agent.command("thread")
+    def thread(text: str) -> str:  # pyright: ignore[reportUnusedFunction]
+        threads["thread"] = threading.get_ident()
+        return text.upper()
+
+    @stage.agent.command("inline", inline=True)
+    def inline() -> None:  # pyright: ignore[reportUnusedFunction]
+        threads["inline"] = threading.get_ident()
+
+    async with stage.online() as link:
+        assert (await link.call("task", {"a": 1})) == {
+            "command_id": "cmd-1",
+            "result": {"sum": 3, "id": "cmd-1"},
+            "status": "success",
+        }
+        assert (await link.call("thread", {"text": "ä"}))["result"] == "Ä"
+        assert (await link.call("inline"))["result"] is None
+    assert threads["task"] == threads["inline"] == threading.get_ident() != threads["thread"]
+
+
+async def test_what_goes_wrong_is_told_without_anything_internal(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    @stage.agent.command("fails")
+    async def fails() -> None:  # pyright: ignore[reportUnusedFunction]
+        raise RuntimeError("a secret of this machine")
+
+    @stage.agent.command("fails in a thread")
+    def fails_in_a_thread() -> None:  # pyright: ignore[reportUnusedFunction]
+        raise KeyError("a secret of this machine")
+
+    @stage.agent.command("fails inline", inline=True)
+    def fails_inline() -> None:  # pyright: ignore[reportUnusedFunction]
+        raise RuntimeError("a secret of this machine")
+
+    @stage.agent.command("refuses")
+    async def refuses(n: int) -> None:  # pyright: ignore[reportUnusedFunction]
+        raise CommandError(f"{n} is too much")
+
+    @stage.agent.command("unwritable")
+    async def unwritable() -> object:  # pyright: ignore[reportUnusedFunction]
+        return object()
+
+    async with stage.online() as link:
+        told: dict[str, tuple[str, str]] = {}
+        for name in ("fails", "fails in a thread", "fails inline", "unwritable", "unknown"):
+            answer = await link.call(name)
+            assert answer["status"] == "error"
+            told[name] = answer["code"], answer["reason"]
+        for args in ({"n": 7}, {"n": "7"}):
+            answer = await link.call("refuses", args)
+            told[f"refuses {args}"] = answer["code"], answer["reason"]
+    assert told == {
+        "fails": ("handler_error", "RuntimeError"),
+        "fails in a thread": ("handler_error", "KeyError"),
+        "fails inline": ("handler_error", "RuntimeError"),
+        "unwritable": ("handler_error", "the handler's result cannot be written as JSON"),
+        "unknown": ("unknown_command", "this agent has no command 'unknown'"),
+        "refuses {'n': 7}": ("handler_error", "7 is too much"),
+        "refuses {'n': '7'}": ("invalid_arguments", "Expected `int`, got `str` - at `$.n`"),
+    }
+    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(logged) == 4
+    assert sum("a secret of this machine" in str(record.exc_info) for record in logged) == 3
+
+
+async def test_a_timeout_cancels_a_task_and_only_it(stage: Stage) -> None:
+    ended: list[str] = []
+
+    @stage.agent.command("sleep")
+    async def sleep(ctx: CommandContext) -> None:  # pyright: ignore[reportUnusedFunction]
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cancelled" if ctx.is_cancelled else "why?")
+
+    async with stage.online(max_concurrent=1) as link:
+        assert (await link.call("sleep", timeout=0.01))["code"] == "timeout"
+        assert (await link.call("sleep", timeout=0.01))["code"] == "timeout"  # the slot is free again
+        assert (await link.call("unknown"))["code"] == "unknown_command"
+    assert ended == ["cancelled"] * 2
+    assert sum(message["type"] == "response" for message in link.received) == 3
+
+
+async def test_a_thread_keeps_its_slot_until_it_ends_and_may_look_whether_it_should(stage: Stage) -> None:
+    let_go = threading.Event()
+    seen: list[bool] = []
+
+    @stage.agent.command("block")
+    def block(ctx: CommandContext) -> None:  # pyright: ignore[reportUnusedFunction]
+        assert let_go.wait(PATIENCE_S)
+        seen.append(ctx.is_cancelled)
+
+    @stage.agent.command("quick", inline=True)
+    def quick() -> str:  # pyright: ignore[reportUnusedFunction]
+        return "quick"
+
+    async with stage.online(max_concurrent=1) as link:
+        assert (await link.call("block", timeout=0.01))["code"] == "timeout"
+        waiting = await link.command("quick")
+        assert (await link.call("sleep", timeout=0.01))["code"] == "timeout"  # it waited, behind the other
+        assert not any(message["data"].get("command_id") == waiting for message in link.received)
+        let_go.set()
+        assert (await link.wait_for("response", command_id=waiting))["result"] == "quick"
+    assert seen == [True]
+
+
+async def test_progress_from_everywhere(stage: Stage) -> None:
+    errors: list[str] = []
+
+    def report(ctx: CommandContext) -> None:
+        ctx.progress(40)
+        try:
+            ctx.progress(101)
+        except LocalProtocolError as error:
+            errors.append(str(error))
+
+    @stage.agent.command("task")
+    async def task(ctx: CommandContext) -> None:  # pyright: ignore[reportUnusedFunction]
+        report(ctx)
+        await link.wait_for("status", current_task=ctx.command_id)
+
+    @stage.agent.command("thread")
+    def thread(ctx: CommandContext) -> None:  # pyright: ignore[reportUnusedFunction]
+        report(ctx)
+        assert let_go.wait(PATIENCE_S)
+
+    @stage.agent.command("inline", inline=True)
+    def inline(ctx: CommandContext) -> None:  # pyright: ignore[reportUnusedFunction]
+        report(ctx)
+
+    let_go = threading.Event()
+    async with stage.online() as link:
+        await link.call("task")
+        command_id = await link.command("thread")
+        status = await link.wait_for("status", current_task=command_id)
+        assert (status["status"], status["progress"]) == ("online", 40)
+        let_go.set()
+        assert (await link.call("inline"))["status"] == "success"
+    assert len(errors) == 3
+
+
+async def test_a_handler_that_cancels_itself_is_answered_too(stage: Stage) -> None:
+    @stage.agent.command("odd")
+    async def odd() -> str:  # pyright: ignore[reportUnusedFunction]
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anyio.sleep_forever()
+        return "still here"
+
+    async with stage.online() as link:
+        assert (await link.call("odd"))["result"] == "still here"
+
+
+async def test_results_larger_than_the_buffers_wait_for_a_slow_platform(stage: Stage) -> None:
+    @stage.agent.command("large")
+    async def large(number: int) -> str:  # pyright: ignore[reportUnusedFunction]
+        return str(number) * 700_000
+
+    async with stage.online() as link:
+        link.may_read = anyio.Event()
+        ids = [await link.command("large", {"number": number}) for number in range(10)]
+        while sum(isinstance(event, CommandReceived) for event in stage.events) < len(ids):
+            await anyio.sleep(0)
+        link.may_read.set()
+        for number, command_id in enumerate(ids):
+            answer = await link.wait_for("response", command_id=command_id)
+            assert answer["result"] == str(number) * 700_000
+
+
+# --- messages, status, events -----------------------------------------------------------------------------------------
+
+
+async def test_messages_both_ways(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    @stage.agent.on_message
+    async def hear(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
+        agent.send_message({"echo": message.data})
+        raise ValueError("after all")
+
+    async with stage.online() as link:
+        agent = stage.agent
+        await link.send("message", "msg-1", {"hello": "agent"})
+        assert (await link.wait_for("message"))["echo"] == {"hello": "agent"}
+        with pytest.raises(LocalProtocolError, match="JSON object"):
+            agent.send_message([1])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert "ValueError: after all" in caplog.text
+
+
+async def test_messages_and_status_from_a_thread(stage: Stage) -> None:
+    @stage.agent.command("thread")
+    def thread() -> str:  # pyright: ignore[reportUnusedFunction]
+        stage.agent.set_status("busy")
+        return stage.agent.send_message({"from": "a thread"})
+
+    async with stage.online() as link:
+        message_id = (await link.call("thread"))["result"]
+        await link.wait_for("message", **{"from": "a thread"})
+        await link.wait_for("status", status="busy")
+        assert any(message["id"] == message_id for message in link.received)
+
+
+async def test_a_callback_that_fails_does_no_harm(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    @stage.agent.on_event
+    def fail(event: AgentEvent) -> None:  # pyright: ignore[reportUnusedFunction]
+        raise ValueError(type(event).__name__)
+
+    async with stage.online():
+        pass
+    assert "ValueError: Online" in caplog.text
+
+
+async def test_the_log_tells_what_happens_and_no_secret(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "artcafe")
+    async with stage.online() as link:
+        await link.call("nothing\nof the kind")
+        await link.send_text("no envelope")
+        await link.send("gossip", "g-1", {})
+        await link.call("more")
+        await link.cut()
+        await stage.platform.link()
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("artcafe")]
+    assert lines[0] == "agent-1: token received, its end unknown"
+    assert lines[1] == "agent-1: online"
+    assert r"agent-1: command 'cmd-1' received: 'nothing\nof the kind'" in lines
+    assert any("the platform broke a rule: expected a message envelope" in line for line in lines)
+    assert any("of unknown type 'gossip' ignored [MSG-4]" in line for line in lines)
+    assert any(line.startswith("agent-1: offline: ") and line.endswith("[LINK-3]; again in 1.0 s") for line in lines)
+    assert lines[-1] == "agent-1: stopped"
+    signature = stage.platform.verify_bodies[0]["response"]
+    for secret in ("an-opaque-token", "a-challenge-of", signature):
+        assert secret not in caplog.text
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_drain_finishes_what_runs_and_says_goodbye(stage: Stage) -> None:
+    let_go = anyio.Event()
+
+    @stage.agent.command("slow")
+    async def slow() -> str:  # pyright: ignore[reportUnusedFunction]
+        await let_go.wait()
+        return "finished"
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(stage.make().serve)
+        link = await stage.platform.link()
+        command_id = await link.command("slow")
+        while not any(isinstance(event, CommandReceived) for event in stage.events):
+            await anyio.sleep(0)
+        stage.agent.stop()
+        assert (await link.call("slow"))["code"] == "draining"
+        let_go.set()
+        assert await link.wait_closed() == 1000
+    assert (await link.wait_for("response", command_id=command_id))["result"] == "finished"
+    assert link.received[-1]["data"]["status"] == "offline"
+    assert stage.events[-1] == Stopped(())
+
+
+async def test_stopping_at_once_waits_for_nobody(stage: Stage) -> None:
+    ended = threading.Event()
+
+    @stage.agent.command("task")
+    async def task() -> None:  # pyright: ignore[reportUnusedFunction]
+        await anyio.sleep_forever()
+
+    @stage.agent.command("thread")
+    def thread() -> None:  # pyright: ignore[reportUnusedFunction]
+        assert ended.wait(PATIENCE_S)
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(stage.make().serve)
+        link = await stage.platform.link()
+        ids = [await link.command("task"), await link.command("thread")]
+        while sum(isinstance(event, CommandReceived) for event in stage.events) < 2:
+            await anyio.sleep(0)
+        stage.agent.stop(drain=False)
+    assert stage.events[-1] == Stopped(tuple(ids))
+    ended.set()
+
+
+async def test_a_handler_may_stop_its_agent(stage: Stage) -> None:
+    @stage.agent.command("stop", inline=True)
+    def stop() -> str:  # pyright: ignore[reportUnusedFunction]
+        stage.agent.stop()
+        return "last words"
+
+    async with stage.online() as link:
+        assert (await link.call("stop"))["result"] == "last words"
+        assert await link.wait_closed() == 1000
+
+
+async def test_cancelling_serve_from_outside_leaves_nothing_behind(stage: Stage) -> None:
+    ended: list[str] = []
+
+    @stage.agent.command("task")
+    async def task() -> None:  # pyright: ignore[reportUnusedFunction]
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("task")
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(stage.make().serve)
+        link = await stage.platform.link()
+        await link.command("task")
+        while not any(isinstance(event, CommandReceived) for event in stage.events):
+            await anyio.sleep(0)
+        await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    assert ended == ["task"]
+    with anyio.fail_after(PATIENCE_S):
+        while link.close_code is None and not link.ended:
+            await anyio.sleep(0.001)
+    assert link.close_code is None
+
+
+async def test_an_agent_serves_once_at_a_time_and_then_again(stage: Stage) -> None:
+    async with stage.online():
+        with pytest.raises(LocalProtocolError, match="runs already"):
+            await stage.agent.serve()
+    async with stage.agent:
+        await stage.platform.link()
+    with pytest.raises(LocalProtocolError, match="does not run"):
+        stage.agent.send_message({})
+    with pytest.raises(LocalProtocolError, match="does not run"):
+        stage.agent.set_status("online")
+    stage.agent.stop()  # harmless
+
+
+async def test_stopped_before_it_began(stage: Stage) -> None:
+    agent = stage.make()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(agent.serve)
+        while agent._driver is None:  # pyright: ignore[reportPrivateUsage]
+            await anyio.sleep(0)
+        agent.stop()
+    assert stage.events == [Stopped(())]
+    assert stage.platform.connections == 0
+
+
+async def test_errors_come_out_as_they_are(stage: Stage, key_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="the block's own"):
+        async with stage.make():
+            raise RuntimeError("the block's own")
+    with pytest.raises(LocalProtocolError, match="does not run"):
+        stage.agent.set_status("online")
+    key_path.chmod(0o644)
+    with pytest.raises(KeyRefusedError, match="chmod 600"):
+        async with stage.make():
+            pass
+    key_path.unlink()
+    with pytest.raises(ConfigError, match="artcafe keygen"):
+        await stage.make().serve()
+    with pytest.raises(ConfigError, match="agent_id is missing"):
+        await Agent().serve()
+
+
+async def test_leaving_the_block_by_cancellation(stage: Stage) -> None:
+    with anyio.CancelScope() as scope:
+        async with stage.make():
+            await stage.platform.link()
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    async with stage.agent:
+        await stage.platform.link()
