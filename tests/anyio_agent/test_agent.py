@@ -362,7 +362,8 @@ async def test_the_log_tells_what_happens_and_no_secret(stage: Stage, caplog: py
         await link.send("gossip", "g-1", {})
         await link.call("more")
         await link.cut()
-        await stage.platform.link()
+        while not any(isinstance(event, Offline) for event in stage.events):
+            await anyio.sleep(0)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("artcafe")]
     assert lines[0] == "agent-1: token received, its end unknown"
     assert lines[1] == "agent-1: online"

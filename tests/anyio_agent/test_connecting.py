@@ -1,0 +1,349 @@
+"""Opening connections: what fails is named, TLS is verified, nothing hangs."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trustme
+from anyio.abc import SocketAttribute, SocketStream
+from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from artcafe_anyio import Agent
+from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.connecting import ConnectError, Stream, make_ssl_context, open_stream
+from artcafe_anyio.threads import Threads
+from artcafe_proto import AgentEvent, ConfigError, Connect, Offline
+
+pytestmark = pytest.mark.anyio
+
+
+async def connect(host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> Stream:
+    """Open a connection; raises ConnectError."""
+    async with Threads() as threads:
+        failure = None
+        with anyio.fail_after(PATIENCE_S):
+            try:
+                return await open_stream(Connect(1, host, port, ssl_context is not None, 0), ssl_context, threads)
+            except ConnectError as error:
+                failure = error
+    raise failure
+
+
+async def failure_of(host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> tuple[str, str]:
+    """Cause and detail of what fails."""
+    with pytest.raises(ConnectError) as caught:
+        await connect(host, port, ssl_context)
+    return caught.value.cause, caught.value.detail
+
+
+def closed_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return unused.getsockname()[1]
+
+
+def resolves_to(*addresses: str) -> Any:
+    """A stand-in for `socket.getaddrinfo`."""
+
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (address, port))
+            for family, address in zip(families, addresses, strict=True)
+        ]
+
+    return getaddrinfo
+
+
+# --- names and addresses ----------------------------------------------------------------------------------------------
+
+
+async def test_refused() -> None:
+    port = closed_port()
+    assert await failure_of("127.0.0.1", port) == ("refused", "Connection refused")
+    cause, detail = await failure_of("localhost", port)
+    assert cause == "refused"
+    assert "Connection refused" in detail
+
+
+async def test_a_name_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert await failure_of("nobody.invalid", 443) == (
+        "dns",
+        "the name nobody.invalid cannot be resolved: Name or service not known",
+    )
+
+
+async def test_a_name_that_cannot_be_one() -> None:
+    cause, detail = await failure_of("x" * 64 + ".invalid", 443)
+    assert cause == "dns"
+    assert "too long" in detail
+
+
+async def test_other_causes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unreachable(address: str, port: int) -> None:
+        raise OSError("All connection attempts failed") from OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    async def silent(address: str, port: int) -> None:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    monkeypatch.setattr(anyio, "connect_tcp", unreachable)
+    assert await failure_of("192.0.2.1", 443) == ("other", "Network is unreachable")
+    monkeypatch.setattr(anyio, "connect_tcp", silent)
+    assert await failure_of("192.0.2.1", 443) == ("timeout", "Connection timed out")
+
+
+async def test_families_take_turns_and_the_first_to_answer_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = ["2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    monkeypatch.setattr(socket, "getaddrinfo", resolves_to(*addresses))
+    tried: list[str] = []
+    real_connect = anyio.connect_tcp
+
+    async def attempt(address: str, port: int) -> SocketStream:
+        tried.append(address)
+        if address == "192.0.2.2":
+            return await real_connect("127.0.0.1", port)
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(anyio, "connect_tcp", attempt)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        stream = await connect("platform.example", listener.extra(SocketAttribute.local_port))
+        await stream.aclose()
+    assert tried == ["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"]
+
+
+async def test_two_that_answer_at_once_leave_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", resolves_to("192.0.2.1", "192.0.2.2"))
+    monkeypatch.setattr("artcafe_anyio.connecting._ATTEMPT_DELAY_S", 0)
+    real_connect = anyio.connect_tcp
+    both = anyio.Event()
+    opened: list[SocketStream] = []
+
+    async def attempt(address: str, port: int) -> SocketStream:
+        with anyio.CancelScope(shield=True):
+            stream = await real_connect("127.0.0.1", port)
+            opened.append(stream)
+            if len(opened) == 2:
+                both.set()
+            await both.wait()
+        return stream
+
+    monkeypatch.setattr(anyio, "connect_tcp", attempt)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        stream = await connect("platform.example", listener.extra(SocketAttribute.local_port))
+        await stream.send(b"x")
+        lost = opened[1] if stream is opened[0] else opened[0]
+        with pytest.raises(anyio.ClosedResourceError):
+            await lost.send(b"x")
+        await stream.aclose()
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+def server_context(authority: trustme.CA, *names: str, common_name: str | None = None) -> ssl.SSLContext:
+    """A platform with a certificate for these names."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(*names, common_name=common_name).configure_cert(context)
+    return context
+
+
+async def handshake_failure(server: ssl.SSLContext, ca_file: Path | None) -> tuple[str, str]:
+    """How connecting to `localhost` with TLS fails."""
+    platform = FakePlatform(Ed25519PrivateKey.generate().public_key())
+    async with platform.listening(server) as url:
+        port = int(url.rpartition(":")[2])
+        return await failure_of("localhost", port, make_ssl_context(None if ca_file is None else str(ca_file)))
+
+
+async def test_an_agent_over_tls(
+    authority: trustme.CA, ca_file: Path, key: Ed25519PrivateKey, key_path: Path
+) -> None:
+    platform = FakePlatform(key.public_key())
+    agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, ca_file=ca_file)
+    agent.command("echo", inline=True)(lambda text: text)  # pyright: ignore
+    async with platform.listening(server_context(authority, "localhost")) as url:
+        async with agent.configured(api_endpoint=url):
+            link = await platform.link()
+            assert (await link.call("echo", {"text": "x" * 200_000}))["result"] == "x" * 200_000
+        assert await link.wait_closed() == 1000
+    assert platform.connections == 1
+
+
+async def test_the_certificate_of_another_host(authority: trustme.CA, ca_file: Path) -> None:
+    cause, detail = await handshake_failure(server_context(authority, "other.example"), ca_file)
+    assert cause == "tls"
+    assert "Hostname mismatch, certificate is not valid for 'localhost'" in detail
+
+
+async def test_a_common_name_is_no_name(authority: trustme.CA, ca_file: Path) -> None:
+    server = server_context(authority, "other.example", common_name="localhost")
+    cause, detail = await handshake_failure(server, ca_file)
+    assert cause == "tls"
+    assert "Hostname mismatch" in detail
+
+
+async def test_an_authority_that_is_not_trusted(authority: trustme.CA) -> None:
+    cause, detail = await handshake_failure(server_context(authority, "localhost"), None)
+    assert cause == "tls"
+    assert "the platform's certificate is not accepted: " in detail
+
+
+async def test_old_tls(authority: trustme.CA, ca_file: Path) -> None:
+    server = server_context(authority, "localhost")
+    client = make_ssl_context(str(ca_file))
+    assert client.minimum_version == ssl.TLSVersion.TLSv1_2
+    server.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.minimum_version = ssl.TLSVersion.TLSv1_3
+    platform = FakePlatform(Ed25519PrivateKey.generate().public_key())
+    async with platform.listening(server) as url:
+        cause, detail = await failure_of("localhost", int(url.rpartition(":")[2]), client)
+    assert cause == "tls"
+    assert detail.startswith("the TLS handshake failed: ")
+
+
+async def test_a_server_that_hangs_up_during_the_handshake(ca_file: Path) -> None:
+    async def hang_up(stream: SocketStream) -> None:
+        await stream.receive(1)
+        await stream.aclose()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, hang_up)
+        port = listener.extra(SocketAttribute.local_port)
+        cause, detail = await failure_of("127.0.0.1", port, make_ssl_context(str(ca_file)))
+        assert cause == "tls"
+        assert detail.startswith("the connection ended during the TLS handshake")
+        tasks.cancel_scope.cancel()
+
+
+def test_a_file_that_holds_no_certificates(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ca_file .*missing.pem: expected a PEM file of certificates: No such file"):
+        make_ssl_context(str(tmp_path / "missing.pem"))
+    (tmp_path / "empty.pem").touch()
+    with pytest.raises(ConfigError, match="expected a PEM file of certificates"):
+        make_ssl_context(str(tmp_path / "empty.pem"))
+
+
+# --- in the agent -----------------------------------------------------------------------------------------------------
+
+
+async def first_offline(agent: Agent) -> Offline:
+    """Run `agent` until its first attempt has failed."""
+    failures: list[Offline] = []
+
+    @agent.on_event
+    def note(event: AgentEvent) -> None:  # pyright: ignore[reportUnusedFunction]
+        if isinstance(event, Offline):
+            failures.append(event)
+            agent.stop()
+
+    with anyio.fail_after(PATIENCE_S):
+        await agent.serve()
+    return failures[0]
+
+
+async def test_a_failed_attempt_says_why(key_path: Path) -> None:
+    port = closed_port()
+    agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=f"http://127.0.0.1:{port}")
+    assert (await first_offline(agent)).reason == "cannot connect (refused): Connection refused"
+
+
+async def test_a_connect_has_its_deadline(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(address: str, port: int) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(anyio, "connect_tcp", silent)
+    endpoint = "https://192.0.2.1"
+    parameters: Any = {"agent_id": "a", "tenant_id": "t", "private_key_path": key_path, "api_endpoint": endpoint}
+    offline = await first_offline(Agent(**parameters, connect_timeout=0.01))
+    assert offline.reason in (
+        "cannot connect (timeout): 192.0.2.1 port 443 did not answer in time",
+        "connecting took too long",  # the core's own watch over the same deadline
+    )
+
+
+async def test_a_resolver_that_hangs_delays_no_stop(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, let_go = anyio.Event(), threading.Event()
+    token = anyio.lowlevel.current_token()
+    events: list[AgentEvent] = []
+
+    def hang(*_: Any, **__: Any) -> list[Any]:
+        anyio.from_thread.run_sync(asked.set, token=token)
+        assert let_go.wait(PATIENCE_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint="https://platform.example")
+    agent.on_event(events.append)
+    async with agent:
+        await asked.wait()
+    let_go.set()
+    assert [type(event).__name__ for event in events] == ["Stopped"]
+
+
+async def test_a_connection_that_opens_too_late_is_closed(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[SocketStream] = []
+    real_connect = anyio.connect_tcp
+    connecting = anyio.Event()
+
+    async def slow(address: str, port: int) -> SocketStream:
+        with anyio.CancelScope(shield=True):
+            opened.append(await real_connect("127.0.0.1", port))
+            connecting.set()
+            await anyio.sleep(0.01)
+        return opened[0]
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(SocketAttribute.local_port)
+        monkeypatch.setattr(anyio, "connect_tcp", slow)
+        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=f"http://127.0.0.1:{port}")
+        async with agent:
+            await connecting.wait()
+        with pytest.raises(anyio.ClosedResourceError):
+            await opened[0].send(b"x")
+
+
+async def test_a_signature_that_fails(
+    key: Ed25519PrivateKey, key_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> bytes:
+        raise OSError("the token was pulled out")
+
+    monkeypatch.setattr("artcafe_proto.SigningKey.sign", broken)
+    platform = FakePlatform(key.public_key())
+    async with platform.listening() as url:
+        offline = await first_offline(Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=url))
+    assert (offline.reason, offline.clause) == ("signing the challenge failed: OSError", "AUTH-6")
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "signing the challenge failed"
+    ]
+
+
+def test_the_clock_goes_on() -> None:
+    assert monotonic() <= monotonic()
