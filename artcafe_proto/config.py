@@ -205,6 +205,10 @@ class PlatformConfig(LinkSettings, frozen=True, kw_only=True):
     """PLAT-8: from the headers of a request to the end of its body."""
     idle_timeout: float = 75.0
     """How long a connection may stay open between requests; longer than an agent may take to sign (AUTH-6)."""
+    allow_sha1: bool = False
+    """AUTH-8: take `ssh-rsa` signatures with SHA-1, for agents that cannot do better."""
+    allowed_origins: tuple[str, ...] = ()
+    """PLAT-8: values of `Origin` that may open a link; browsers send one, agents do not."""
 
 
 _MAY_BE_ZERO = frozenset({"jitter", "max_queued", "max_bad_messages"})

@@ -78,6 +78,9 @@ SETTLED_LIFE_S: Final = 86_400.0
 """CMD-1: as long as a platform keeps a command (CMD-10)."""
 MAX_STORED_BODIES_BYTES: Final = 16 * 1024 * 1024
 """CMD-1: finished responses kept for repeats."""
+MAX_UNSENT_RESPONSES: Final = 256
+"""CMD-3: responses that wait for a peer that does not read before commands are refused as `overloaded`. Every command
+accepted below it has its place in the outbox, so it holds at most this many and those that run and wait."""
 MAX_WAITING_MESSAGES: Final = 1024
 """CMD-3: application messages held while the link is down, beside the places reserved for responses."""
 STATUS_INTERVAL_S: Final = 1.0

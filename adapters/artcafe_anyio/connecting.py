@@ -6,6 +6,7 @@ hangs. So the addresses are raced here too (RFC 8305), each by `anyio.connect_tc
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from contextlib import suppress
@@ -15,17 +16,16 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Final
 
 import anyio
+from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
 from artcafe_proto import ConfigError
 
 if TYPE_CHECKING:
-    from anyio.abc import SocketStream
-
     from artcafe_anyio.threads import Threads
     from artcafe_proto import Connect, ConnectFailure
 
-    Stream = SocketStream | TLSStream
+Stream = SocketStream | TLSStream
 
 _ATTEMPT_DELAY_S: Final = 0.25
 """The next address is tried beside the last after this time (RFC 8305 section 5)."""
@@ -105,13 +105,13 @@ async def _resolve(host: str, port: int, threads: Threads) -> list[str]:
 async def _race(addresses: list[str], port: int) -> SocketStream:
     """The first of these to answer."""
     won: list[SocketStream] = []
-    failures: list[OSError] = []
+    failures: dict[str, OSError] = {}
 
     async def attempt(address: str, over: anyio.Event) -> None:
         try:
             stream = await anyio.connect_tcp(address, port)
         except OSError as error:
-            failures.append(_innermost(error))
+            failures[address] = _innermost(error)
         else:
             won.append(stream)
             attempts.cancel_scope.cancel()
@@ -132,7 +132,7 @@ async def _race(addresses: list[str], port: int) -> SocketStream:
             await anyio.aclose_forcefully(stream)
         raise
     if not won:
-        raise _failure(failures)
+        raise _failure(failures, port)
     return won[0]
 
 
@@ -141,10 +141,15 @@ def _innermost(error: OSError) -> OSError:
     return error.__cause__ if isinstance(error.__cause__, OSError) else error
 
 
-def _failure(failures: list[OSError]) -> ConnectError:
-    detail = "; ".join(dict.fromkeys(error.strerror or str(error) for error in failures))
-    if any(isinstance(error, ConnectionRefusedError) for error in failures):
+def _failure(failures: dict[str, OSError], port: int) -> ConnectError:
+    said = [f"{address} port {port}: {_text(error)}" for address, error in failures.items()]
+    detail = "; ".join(said)
+    if any(isinstance(error, ConnectionRefusedError) for error in failures.values()):
         return ConnectError("refused", detail)
-    if any(isinstance(error, TimeoutError) for error in failures):
+    if any(isinstance(error, TimeoutError) for error in failures.values()):
         return ConnectError("timeout", detail)
     return ConnectError("other", detail)
+
+
+def _text(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -14,7 +14,7 @@ import msgspec
 
 from artcafe_proto.errors import LocalProtocolError, OutboxFullError, RemoteProtocolError
 from artcafe_proto.events import CommandCancelled, CommandReceived, PeerViolation
-from artcafe_proto.limits import MAX_WAITING_MESSAGES
+from artcafe_proto.limits import MAX_UNSENT_RESPONSES, MAX_WAITING_MESSAGES
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
@@ -126,6 +126,8 @@ class CommandDesk:
         if self._draining:
             return self._error(command_id, "draining", _DRAINING, now)
         deadline = now.mono + command_timeout(command)
+        if len(self._outbox) - self._messages_waiting >= MAX_UNSENT_RESPONSES:
+            return self._error(command_id, "overloaded", "as many responses as allowed are unsent", now)
         if not self.is_full:
             self._ledger.open(command_id, fingerprint(command))
             self._start(command_id, command, deadline)

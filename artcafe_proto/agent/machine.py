@@ -308,6 +308,7 @@ class AgentMachine(AgentRules):
             self._life = Life.STOPPING
             self._timers.set(AgentTimer.DRAIN, now.mono + self.config.drain_timeout)
             self._timers.cancel(AgentTimer.RETRY)  # one immediate try
+            self._give_back(self._desk.drain(now), now)
         self._settle(now)
 
     def respond(self, command_id: str, result: object, now: Instant) -> bool:

@@ -97,7 +97,7 @@ class AgentRules:
         if self._life is Life.STOPPED:
             return  # nothing is waited for any more
         link = self._link
-        if link is not None:
+        if link is not None and self._link_region.state is not LinkState.CLOSING:
             link.offer_status(self._status())
             link.report(now)
             if self._timers.get(AgentTimer.PING) is None:
@@ -119,14 +119,13 @@ class AgentRules:
                 self._attempt(now)
             case LinkState.UP if stopping and link is not None:
                 self._link_region.fire(LinkInput.DRAIN)
-                for reply in self._desk.drain(now):
-                    link.reply(reply, now.mono)
             case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox_size:
                 while (payload := self._desk.take_unsent(now.mono)) is not None:
                     link.send(payload)
             case LinkState.DRAINING if link is not None and self._desk.is_idle and not self._desk.outbox_size:
                 self._link_region.fire(LinkInput.CLOSE)
                 link.sign_off(now)
+                self._cancel_link_timers()  # nothing follows a close frame (RFC 6455 section 5.5.1)
                 self._timers.set(AgentTimer.CLOSE, now.mono + self.config.close_timeout)
             case _:
                 return False
@@ -186,6 +185,9 @@ class AgentRules:
         if self._link_region.state is not LinkState.DOWN:
             self._link_region.fire(LinkInput.LOST)
         self._link = None
+        self._cancel_link_timers()
+
+    def _cancel_link_timers(self) -> None:
         self._timers.cancel(
             AgentTimer.HEARTBEAT, AgentTimer.PING, AgentTimer.STATUS, AgentTimer.STALL, AgentTimer.CLOSE
         )
@@ -239,6 +241,12 @@ class AgentRules:
         self._timers.clear()
         self._life = Life.STOPPED
         self._outputs.events.append(Stopped(unsettled))
+
+    def _give_back(self, replies: list[bytes], now: Instant) -> None:
+        """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""
+        if self._link is not None:
+            for reply in replies:
+                self._link.reply(reply, now.mono)
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 

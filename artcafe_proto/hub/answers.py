@@ -25,13 +25,15 @@ def error_answer(error: ApiError, headers: Headers = ()) -> Response:
 
 
 def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body of a request. Raises ApiError 415 if it is not called JSON, 400 if it is not what was expected."""
+    """The body of a request. Raises ApiError: 415 if it is not called JSON, 400 if it is none, 422 if it is another."""
     content_type = (request.header("content-type") or "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise ApiError(415, "unsupported_media_type", "expected a body of Content-Type application/json")
     if is_too_deep(request.body):
-        raise ApiError(400, "invalid_body", "the body nests too deeply")
+        raise ApiError(400, "invalid_json", "the body nests too deeply")
     try:
         return decoder.decode(request.body)
+    except msgspec.ValidationError as error:
+        raise ApiError(422, "invalid_body", f"expected another body: {error}") from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise ApiError(400, "invalid_body", f"expected another body: {error}") from None
+        raise ApiError(400, "invalid_json", f"expected a body of JSON: {error}") from None

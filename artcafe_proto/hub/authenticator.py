@@ -62,6 +62,7 @@ class Authenticator:
         self._registry = registry
         self._emit = emit
         self._rng = rng
+        self._allow_sha1 = config.allow_sha1
         self._book = ChallengeBook(rng.randbytes(32))
         self._issuer = TokenIssuer(signing_seed, issuer=config.issuer, life_s=config.token_life)
 
@@ -69,7 +70,7 @@ class Authenticator:
         """AUTH-1. An unknown agent gets a challenge too, so that nothing can be enumerated (AUTH-8)."""
         agent_id = read_json(request, _challenge_decoder).agent_id
         if not 1 <= len(agent_id) <= MAX_ID_CHARS:
-            raise ApiError(400, "invalid_agent_id", f"expected an agent_id of 1 to {MAX_ID_CHARS} characters")
+            raise ApiError(422, "invalid_agent_id", f"expected an agent_id of 1 to {MAX_ID_CHARS} characters")
         agent = self._registry.find(agent_id)
         tenant_id = "" if agent is None else agent.tenant_id
         challenge = self._book.issue(agent_id, tenant_id, self._rng.randbytes(32), now.mono)
@@ -108,7 +109,7 @@ class Authenticator:
             return "the response is not base64"
         for key in agent.keys.values():
             if body.key_id in (None, key.key_id):
-                algorithm = key.public_key.verify(signature, body.challenge.encode())
+                algorithm = key.public_key.verify(signature, body.challenge.encode(), allow_sha1=self._allow_sha1)
                 if algorithm is not None:
                     return key, algorithm
         return "no active key of the agent made this signature"

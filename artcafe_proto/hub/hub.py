@@ -178,20 +178,20 @@ class PlatformHub:
         command_id: str | None = None,
         now: Instant,
     ) -> Command:
-        """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 400, 404, 409, 413 or 429."""
+        """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 404, 409, 413, 422 or 429."""
         agent = self.registry.agent(tenant_id, agent_id)
         expires_in_s = self.config.command_expires_in if expires_in_s is None else expires_in_s
         if not (math.isfinite(expires_in_s) and expires_in_s > 0):
-            raise ApiError(400, "invalid_body", "expected expires_in to be a number of seconds above 0")
+            raise ApiError(422, "invalid_body", "expected expires_in to be a number of seconds above 0")
         try:
             raw_args = encode_object({} if args is None else args, "args")
             data = check_command(CommandData(command, raw_args, timeout_s))
             if command_id is not None:
                 check_id("command_id", command_id)
         except RemoteProtocolError as error:
-            raise ApiError(400, "invalid_body", error.reason) from None
+            raise ApiError(422, "invalid_body", error.reason) from None
         except LocalProtocolError as error:
-            raise ApiError(400, "invalid_body", str(error)) from None
+            raise ApiError(422, "invalid_body", str(error)) from None
         self._check_size(data.args)
         return self._delivery.accept(
             Command(

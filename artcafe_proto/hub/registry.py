@@ -104,12 +104,12 @@ class Registry:
         metadata: dict[str, Any],
         wall: float,
     ) -> Agent:
-        """Register an agent. Raises ApiError: 400 for an unusable id, 409 for one that is taken, 507 when full."""
+        """Register an agent. Raises ApiError: 422 for an unusable id, 409 for one that is taken, 507 when full."""
         agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else agent_id
         try:
             check_id("agent_id", agent_id)
         except ConfigError as error:
-            raise ApiError(400, "invalid_agent_id", str(error)) from None
+            raise ApiError(422, "invalid_agent_id", str(error)) from None
         if agent_id in self._agents:
             raise ApiError(409, "agent_exists", "this agent_id is already registered")
         if len(self._agents) >= MAX_AGENTS:
@@ -136,12 +136,12 @@ class Registry:
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str) -> Key:
-        """Register a public key line. Raises ApiError: 400 for an unusable key, 404, 409 for one that is known."""
+        """Register a public key line. Raises ApiError: 422 for an unusable key, 404, 409 for one that is known."""
         agent = self.agent(tenant_id, agent_id)
         try:
             parsed = PublicKey.parse(public_key)
         except KeyRefusedError as error:
-            raise ApiError(400, "invalid_key", str(error)) from None
+            raise ApiError(422, "invalid_key", str(error)) from None
         if any(key.public_key.fingerprint == parsed.fingerprint for key in agent.keys.values()):
             raise ApiError(409, "key_exists", "this agent already has this key")
         if len(agent.keys) >= MAX_KEYS_PER_AGENT:

@@ -137,7 +137,7 @@ class PlatformSession:
             raise ApiError(404, "not_found", "there is no WebSocket at this address")
         if not upgrade:
             raise ApiError(426, "upgrade_required", "expected a WebSocket opening handshake (RFC 6455)")
-        if request.header("origin") is not None:
+        if request.header("origin") not in (None, *self._hub.config.allowed_origins):
             raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)

@@ -70,10 +70,10 @@ def resolves_to(*addresses: str) -> Any:
 
 async def test_refused() -> None:
     port = closed_port()
-    assert await failure_of("127.0.0.1", port) == ("refused", "Connection refused")
+    assert await failure_of("127.0.0.1", port) == ("refused", f"127.0.0.1 port {port}: Connection refused")
     cause, detail = await failure_of("localhost", port)
     assert cause == "refused"
-    assert "Connection refused" in detail
+    assert f"127.0.0.1 port {port}: Connection refused" in detail
 
 
 async def test_a_name_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +101,9 @@ async def test_other_causes(monkeypatch: pytest.MonkeyPatch) -> None:
         raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
 
     monkeypatch.setattr(anyio, "connect_tcp", unreachable)
-    assert await failure_of("192.0.2.1", 443) == ("other", "Network is unreachable")
+    assert await failure_of("192.0.2.1", 443) == ("other", "192.0.2.1 port 443: Network is unreachable")
     monkeypatch.setattr(anyio, "connect_tcp", silent)
-    assert await failure_of("192.0.2.1", 443) == ("timeout", "Connection timed out")
+    assert await failure_of("192.0.2.1", 443) == ("timeout", "192.0.2.1 port 443: Connection timed out")
 
 
 async def test_families_take_turns_and_the_first_to_answer_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +271,9 @@ async def first_offline(agent: Agent) -> Offline:
 async def test_a_failed_attempt_says_why(key_path: Path) -> None:
     port = closed_port()
     agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=f"http://127.0.0.1:{port}")
-    assert (await first_offline(agent)).reason == "cannot connect (refused): Connection refused"
+    assert (await first_offline(agent)).reason == (
+        f"cannot connect (refused): 127.0.0.1 port {port}: Connection refused"
+    )
 
 
 async def test_a_connect_has_its_deadline(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

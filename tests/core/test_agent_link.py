@@ -27,7 +27,7 @@ from artcafe_proto import (
     Stopped,
     UnknownReceived,
 )
-from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS, MAX_WAITING_MESSAGES, MAX_WAITING_REPLIES
+from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS, MAX_UNSENT_RESPONSES, MAX_WAITING_MESSAGES, MAX_WAITING_REPLIES
 from scripted import Scripted
 
 
@@ -357,6 +357,46 @@ def test_messages_must_be_json_objects_within_the_limit(data: Any) -> None:
     with pytest.raises(LocalProtocolError):
         script.machine.send_message(data, script.now)
     assert script.machine.outbox_size == 0
+
+
+def test_cmd_3_a_peer_that_reads_no_responses_gets_no_more_commands_done() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.machine.writing_paused(conn, script.now)
+    for number in range(MAX_UNSENT_RESPONSES + 50):
+        script.command(conn, f"cmd-{number}")
+        script.machine.respond(f"cmd-{number}", None, script.now)
+    assert script.machine.outbox_size == MAX_UNSENT_RESPONSES
+    script.machine.writing_resumed(conn, script.now)
+    outcomes = [outcome for _, outcome in responses(script)]
+    assert (outcomes.count("success"), outcomes.count("overloaded")) == (MAX_UNSENT_RESPONSES, 50)
+    script.command(conn, "one-more")
+    assert script.machine.in_flight == ("one-more",)
+
+
+def test_stat_3_nothing_follows_the_close_frame_of_a_drain() -> None:
+    script = Scripted(heartbeat_interval=1.0, ping_interval=1.0, close_timeout=60.0)
+    script.up()
+    script.machine.stop(script.now)
+    script.expect(SendClose)
+    script.machine.set_status("error", script.now)
+    script.wait(59)
+    script.none_of(SendText, SendPing)
+    script.wait(1)
+    script.expect(Stopped)
+
+
+def test_cmd_8_a_drain_without_a_link_starts_nothing_that_waited() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    script.command(conn, "cmd-1")
+    script.command(conn, "cmd-2")
+    script.machine.disconnected(conn, "reset", script.now)
+    script.machine.stop(script.now)
+    script.machine.respond("cmd-1", None, script.now)
+    assert script.machine.in_flight == ()
+    script.up()
+    assert responses(script) == [("cmd-1", "success")]
 
 
 # --- the peer's life signs --------------------------------------------------------------------------------------------

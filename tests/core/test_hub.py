@@ -7,6 +7,10 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from artcafe_proto import (
     AcceptUpgrade,
@@ -30,6 +34,7 @@ from artcafe_proto import (
     SendPong,
     UnknownReceived,
 )
+from artcafe_proto.policies.ssh_wire import pack_string
 from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, say, sent
 
 
@@ -61,6 +66,18 @@ def test_auth_8_a_challenge_is_used_up_by_the_first_attempt_right_or_wrong() -> 
     challenge = stage.challenge()
     assert stage.verify(challenge, response=b64encode(bytes(83)).decode()).status == 401
     assert stage.verify(challenge).status == 401
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(False, 401), (True, 200)])
+def test_auth_8_sha_1_is_refused_unless_the_operator_allows_it(allowed: bool, status: int) -> None:
+    stage = Stage(allow_sha1=allowed)
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    stage.hub.registry.add_key(TENANT, AGENT, line, "")
+    challenge = stage.challenge()
+    signature = private.sign(challenge.encode(), PKCS1v15(), SHA1())
+    blob = pack_string(b"ssh-rsa") + pack_string(signature)
+    assert stage.verify(challenge, response=b64encode(blob).decode()).status == status
 
 
 def test_auth_8_a_challenge_expires() -> None:
@@ -95,15 +112,17 @@ def test_auth_8_all_failures_look_the_same_and_the_operator_learns_why() -> None
 
 
 @pytest.mark.parametrize("body", [b"", b"{", [], {}, {"agent_id": 5}, {"agent_id": ""}, {"agent_id": "x" * 129}])
-def test_plat_7_a_bad_body_is_400(body: object) -> None:
-    assert Stage().ask("/api/v1/auth/challenge", body).status == 400
+def test_plat_7_a_body_that_is_no_json_is_400_and_another_than_expected_422(body: object) -> None:
+    assert Stage().ask("/api/v1/auth/challenge", body).status == (400 if isinstance(body, bytes) else 422)
 
 
 def test_plat_7_the_statuses_of_the_agents_endpoints() -> None:
     stage = Stage()
     wrong_method = stage.ask("/api/v1/auth/challenge", {}, method="GET")
     assert (wrong_method.status, wrong_method.header("allow")) == (405, "POST")
-    assert stage.ask("/api/v1/auth/verify", {}, content_type="text/plain").status in (400, 415)
+    session = stage.session()
+    session.request_received(1, Request(method="POST", target="/api/v1/auth/verify"), stage.now, upgrade=False)
+    assert sent(session)[0].response.status == 415
     plain = stage.ask("/api/v1/ws/agent/agent-1", method="GET")
     assert (plain.status, plain.header("upgrade")) == (426, "websocket")
     session = stage.session()
@@ -142,6 +161,9 @@ def test_tok_5_a_link_opens_with_the_agents_token_only() -> None:
     assert status_of(stage.open(TENANT_TOKEN)) == 403
     assert status_of(stage.open(agent_id="agent-2")) == 403
     assert status_of(stage.open(origin="https://evil.example")) == 403, "PLAT-8"
+    stage = Stage(allowed_origins=("https://good.example",))
+    assert status_of(stage.open(origin="https://good.example")) == 101
+    assert status_of(stage.open(origin="https://evil.example")) == 403
 
 
 def test_tok_5_a_token_lives_15_minutes_and_tok_6_does_not_end_its_link() -> None:
@@ -413,10 +435,10 @@ def test_plat_4_another_tenants_commands_and_agents_read_as_404() -> None:
     [{"timeout_s": 0}, {"timeout_s": 1e9}, {"timeout_s": float("nan")}, {"expires_in_s": 0}, {"command_id": ""}]
     + [{"expires_in_s": float("nan")}, {"command_id": "x" * 129}, {"args": {"a": nested(62)}}],
 )
-def test_plat_7_a_command_that_no_agent_could_run_is_400(options: dict[str, Any]) -> None:
+def test_plat_7_a_command_that_no_agent_could_run_is_422(options: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as refused:
         Stage().command(**options)
-    assert refused.value.status == 400
+    assert refused.value.status == 422
 
 
 def test_msg_6_a_command_or_message_that_no_agent_may_take_is_refused() -> None:
