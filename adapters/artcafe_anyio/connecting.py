@@ -80,7 +80,7 @@ def _tls_detail(error: ssl.SSLError) -> str:
 
 def _because(error: Exception) -> str:
     cause = error.__cause__ or error
-    return f": {cause}" if str(cause) else ""
+    return f": {_text(cause)}" if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else ""
 
 
 # --- names and addresses ----------------------------------------------------------------------------------------------

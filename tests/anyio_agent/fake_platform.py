@@ -6,9 +6,11 @@ import base64
 import hashlib
 import json
 import ssl
-from collections.abc import AsyncGenerator
+import struct
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import anyio
@@ -87,10 +89,15 @@ class Link:
 
     async def wait_closed(self) -> int:
         """The code the agent closed with."""
-        with anyio.fail_after(PATIENCE_S):
-            while self.close_code is None:
-                await self._news.wait()
+        await self.wait_until(lambda: self.close_code is not None)
+        assert self.close_code is not None
         return self.close_code
+
+    async def wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait for what something new makes true."""
+        with anyio.fail_after(PATIENCE_S):
+            while not done():
+                await self._news.wait()
 
     async def send(self, kind: str, message_id: str, data: dict[str, Any]) -> None:
         """Send the agent a message."""
@@ -115,8 +122,11 @@ class Link:
         """Close the link from this side."""
         await self.stream.send(self._frames.send(CloseConnection(code=code)))
 
-    async def cut(self) -> None:
-        """End it without a word."""
+    async def cut(self, *, reset: bool = False) -> None:
+        """End it without a word; with `reset` as if this machine had crashed."""
+        if reset:
+            raw_socket = self.stream.extra(SocketAttribute.raw_socket)
+            raw_socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         await anyio.aclose_forcefully(self.stream)
 
 
@@ -129,6 +139,7 @@ class FakePlatform:
         self.requests: list[str] = []
         self.verify_bodies: list[dict[str, Any]] = []
         self.connections = 0
+        self.keep_alive = True
         self._links, self._new_links = anyio.create_memory_object_stream[Link](100)
 
     @asynccontextmanager
@@ -178,9 +189,13 @@ class FakePlatform:
                 return
             answer = json.dumps(self.answer(request.target.decode(), json.loads(body))).encode()
             length = str(len(answer)).encode()
-            head = h11.Response(status_code=200, headers=[(b"content-length", length)])
+            connection = b"keep-alive" if self.keep_alive else b"close"
+            fields = [(b"content-length", length), (b"connection", connection)]
+            head = h11.Response(status_code=200, headers=fields)
             await stream.send((http.send(head) or b"") + (http.send(h11.Data(data=answer)) or b""))
             http.send(h11.EndOfMessage())
+            if not self.keep_alive:
+                return
             http.start_next_cycle()
 
     def answer(self, target: str, body: dict[str, Any]) -> dict[str, Any]:

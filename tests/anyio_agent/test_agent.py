@@ -12,10 +12,11 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
+from anyio.lowlevel import checkpoint
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_anyio import Agent, AgentParameters, CommandContext, CommandError
+from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
+from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_proto import (
     AgentEvent,
     CommandReceived,
@@ -40,10 +41,11 @@ class Stage:
         self.events: list[AgentEvent] = []
         self.agent = Agent()
         self._key_path = key_path
+        self._news = anyio.Event()
 
     def make(self, **parameters: Any) -> Agent:
         """Configure the agent for the platform."""
-        own: AgentParameters = {
+        own: Any = {
             "api_endpoint": self.platform.url,
             "agent_id": "agent-1",
             "tenant_id": "tenant-1",
@@ -51,13 +53,31 @@ class Stage:
             "jitter": 0,
         }
         self.agent = self.agent.configured(**(own | parameters))
-        self.agent.on_event(self.events.append)
+        self.agent.on_event(self._note)
         return self.agent
+
+    def _note(self, event: AgentEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def seen(self, kind: type[AgentEvent], times: int = 1) -> None:
+        """Wait until this has happened so often."""
+        with anyio.fail_after(PATIENCE_S):
+            while sum(isinstance(event, kind) for event in self.events) < times:
+                await self._news.wait()
 
     @asynccontextmanager
     async def online(self, **parameters: Any) -> AsyncGenerator[Link]:
         """Run the agent; gives its first link."""
         async with self.make(**parameters):
+            yield await self.platform.link()
+
+    @asynccontextmanager
+    async def serving(self, **parameters: Any) -> AsyncGenerator[Link]:
+        """The same, but it is up to the test to stop it; waits until it has stopped."""
+        async with anyio.create_task_group() as self.tasks:
+            await self.tasks.start(self.make(**parameters).serve)
             yield await self.platform.link()
 
 
@@ -90,9 +110,7 @@ async def test_it_comes_online_over_one_connection_and_its_first_heartbeat_has_f
 
 async def test_heartbeats_go_on_with_fresh_figures(stage: Stage) -> None:
     async with stage.online(heartbeat_interval=0.02) as link:
-        with anyio.fail_after(PATIENCE_S):
-            while sum(message["type"] == "heartbeat" for message in link.received) < 4:
-                await anyio.sleep(0.01)
+        await link.wait_until(lambda: sum(message["type"] == "heartbeat" for message in link.received) >= 4)
     figures = {message["data"]["cpu_usage"] for message in link.received if message["type"] == "heartbeat"}
     assert len(figures) > 1
 
@@ -107,16 +125,29 @@ async def test_a_link_that_is_cut_comes_back_with_the_same_token_and_what_was_le
 
     async with stage.online() as link:
         command_id = await link.command("slow")
-        while not any(isinstance(event, CommandReceived) for event in stage.events):
-            await anyio.sleep(0)
+        await stage.seen(CommandReceived)
         await link.cut()
-        while not any(isinstance(event, Offline) for event in stage.events):
-            await anyio.sleep(0)
+        await stage.seen(Offline)
         let_go.set()
         again = await stage.platform.link()
         assert (await again.wait_for("response", command_id=command_id))["result"] == "done"
         assert again.received[0]["type"] == "heartbeat"
     assert stage.platform.requests[3:] == ["/api/v1/ws/agent/agent-1"]
+
+
+async def test_a_link_that_is_reset(stage: Stage) -> None:
+    async with stage.online() as link:
+        await link.cut(reset=True)
+        await stage.seen(Offline)
+    assert "Connection reset by peer" in str(stage.events)
+
+
+async def test_a_platform_that_closes_after_every_answer(stage: Stage) -> None:
+    stage.platform.keep_alive = False
+    async with stage.online():
+        pass
+    assert stage.platform.connections == 3
+    assert not any(isinstance(event, Offline) for event in stage.events)
 
 
 async def test_a_raw_signature(stage: Stage, key: Ed25519PrivateKey, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +170,7 @@ async def test_handlers_of_each_kind_answer(stage: Stage) -> None:
 
     @stage.agent.command("task")
     async def task(a: int, ctx: CommandContext, b: int = 2) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        await anyio.sleep(0)
+        await checkpoint()
         threads["task"] = threading.get_ident()
         return {"sum": a + b, "id": ctx.command_id}
 
@@ -305,12 +336,36 @@ async def test_results_larger_than_the_buffers_wait_for_a_slow_platform(stage: S
     async with stage.online() as link:
         link.may_read = anyio.Event()
         ids = [await link.command("large", {"number": number}) for number in range(10)]
-        while sum(isinstance(event, CommandReceived) for event in stage.events) < len(ids):
-            await anyio.sleep(0)
+        await stage.seen(CommandReceived, len(ids))
         link.may_read.set()
         for number, command_id in enumerate(ids):
             answer = await link.wait_for("response", command_id=command_id)
             assert answer["result"] == str(number) * 700_000
+
+
+async def test_a_platform_that_does_not_read_is_not_read_from(stage: Stage) -> None:
+    let_go = anyio.Event()
+
+    @stage.agent.command("large", inline=True)
+    def large() -> str:  # pyright: ignore[reportUnusedFunction]
+        return "x" * 1_000_000
+
+    @stage.agent.command("block")
+    async def block() -> None:  # pyright: ignore[reportUnusedFunction]
+        await let_go.wait()
+
+    async with stage.online(max_concurrent=1, max_queued=0) as link:
+        link.may_read = anyio.Event()
+        for _ in range(10):
+            await link.command("large")
+        await link.command("block")
+        await stage.seen(CommandReceived, 11)
+        ids = [await link.command("more") for _ in range(300)]
+        link.may_read.set()
+        assert {(await link.wait_for("response", command_id=command_id))["code"] for command_id in ids} == {
+            "overloaded"
+        }
+        let_go.set()
 
 
 # --- messages, status, events -----------------------------------------------------------------------------------------
@@ -362,8 +417,7 @@ async def test_the_log_tells_what_happens_and_no_secret(stage: Stage, caplog: py
         await link.send("gossip", "g-1", {})
         await link.call("more")
         await link.cut()
-        while not any(isinstance(event, Offline) for event in stage.events):
-            await anyio.sleep(0)
+        await stage.seen(Offline)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("artcafe")]
     assert lines[0] == "agent-1: token received, its end unknown"
     assert lines[1] == "agent-1: online"
@@ -388,12 +442,9 @@ async def test_a_drain_finishes_what_runs_and_says_goodbye(stage: Stage) -> None
         await let_go.wait()
         return "finished"
 
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(stage.make().serve)
-        link = await stage.platform.link()
+    async with stage.serving() as link:
         command_id = await link.command("slow")
-        while not any(isinstance(event, CommandReceived) for event in stage.events):
-            await anyio.sleep(0)
+        await stage.seen(CommandReceived)
         stage.agent.stop()
         assert (await link.call("slow"))["code"] == "draining"
         let_go.set()
@@ -414,12 +465,9 @@ async def test_stopping_at_once_waits_for_nobody(stage: Stage) -> None:
     def thread() -> None:  # pyright: ignore[reportUnusedFunction]
         assert ended.wait(PATIENCE_S)
 
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(stage.make().serve)
-        link = await stage.platform.link()
+    async with stage.serving() as link:
         ids = [await link.command("task"), await link.command("thread")]
-        while sum(isinstance(event, CommandReceived) for event in stage.events) < 2:
-            await anyio.sleep(0)
+        await stage.seen(CommandReceived, 2)
         stage.agent.stop(drain=False)
     assert stage.events[-1] == Stopped(tuple(ids))
     ended.set()
@@ -438,26 +486,22 @@ async def test_a_handler_may_stop_its_agent(stage: Stage) -> None:
 
 async def test_cancelling_serve_from_outside_leaves_nothing_behind(stage: Stage) -> None:
     ended: list[str] = []
+    begun = anyio.Event()
 
     @stage.agent.command("task")
     async def task() -> None:  # pyright: ignore[reportUnusedFunction]
+        begun.set()
         try:
             await anyio.sleep_forever()
         finally:
             ended.append("task")
 
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(stage.make().serve)
-        link = await stage.platform.link()
+    async with stage.serving() as link:
         await link.command("task")
-        while not any(isinstance(event, CommandReceived) for event in stage.events):
-            await anyio.sleep(0)
-        await anyio.sleep(0.01)
-        tasks.cancel_scope.cancel()
+        await begun.wait()
+        stage.tasks.cancel_scope.cancel()
     assert ended == ["task"]
-    with anyio.fail_after(PATIENCE_S):
-        while link.close_code is None and not link.ended:
-            await anyio.sleep(0.001)
+    await link.wait_until(lambda: link.ended)
     assert link.close_code is None
 
 
@@ -479,11 +523,16 @@ async def test_stopped_before_it_began(stage: Stage) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(agent.serve)
-        while agent._driver is None:  # pyright: ignore[reportPrivateUsage]
-            await anyio.sleep(0)
+        await checkpoint()
         agent.stop()
     assert stage.events == [Stopped(())]
     assert stage.platform.connections == 0
+
+
+def loosened(path: Path) -> Path:
+    """Open it to others."""
+    path.chmod(0o644)
+    return path
 
 
 async def test_errors_come_out_as_they_are(stage: Stage, key_path: Path) -> None:
@@ -492,13 +541,13 @@ async def test_errors_come_out_as_they_are(stage: Stage, key_path: Path) -> None
             raise RuntimeError("the block's own")
     with pytest.raises(LocalProtocolError, match="does not run"):
         stage.agent.set_status("online")
-    key_path.chmod(0o644)
+    loose = {"private_key_path": loosened(key_path)}
     with pytest.raises(KeyRefusedError, match="chmod 600"):
-        async with stage.make():
+        async with stage.make(**loose):
             pass
-    key_path.unlink()
+    stage.make(private_key_path=key_path.with_name("missing"))
     with pytest.raises(ConfigError, match="artcafe keygen"):
-        await stage.make().serve()
+        await stage.agent.serve()
     with pytest.raises(ConfigError, match="agent_id is missing"):
         await Agent().serve()
 

@@ -11,7 +11,9 @@ from artcafe_anyio.keys import load_key
 from artcafe_proto import ArtCafeError, ConfigError, KeyRefusedError
 
 
-def test_a_key_loads_by_its_path_and_through_a_link(key_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_loads_by_its_path_and_through_a_link(
+    key_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert load_key(str(key_path)).public.algorithm == "ssh-ed25519"
     link = tmp_path / "link"
     link.symlink_to(key_path)
@@ -44,10 +46,10 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 def test_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="artcafe keygen '.*with space'"):
+    with pytest.raises(ConfigError, match=r"artcafe keygen '.*with space'"):
         load_key(str(tmp_path / "with space"))
-    with pytest.raises(ConfigError, match="cannot read the private key .*: Not a directory"):
-        (tmp_path / "file").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot read the private key .*: Not a directory"):
         load_key(str(tmp_path / "file" / "key"))
     with pytest.raises(ConfigError, match="null"):
         load_key("key\0")

@@ -10,8 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.abc import Process
-from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -40,8 +41,12 @@ print("the end")
 
 
 async def start(platform: FakePlatform, key_path: Path, backend: str) -> Process:
-    environ = {"ARTCAFE_API_ENDPOINT": platform.url, "ARTCAFE_PRIVATE_KEY_PATH": str(key_path), "PYTHONWARNINGS": "error"}
-    command = [sys.executable, "-c", PROGRAM, backend]
+    environ = {
+        "ARTCAFE_API_ENDPOINT": platform.url,
+        "ARTCAFE_PRIVATE_KEY_PATH": str(key_path),
+        "PYTHONWARNINGS": "error",
+    }
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, backend]
     return await anyio.open_process(command, env=environ, stderr=subprocess.STDOUT)
 
 

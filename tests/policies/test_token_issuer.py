@@ -62,7 +62,7 @@ def test_tok_5_a_token_carries_its_claims_and_lives_as_configured() -> None:
         tenant_id="tenant-1",
         key_id="key-1",
         issued_at=1_700_000_000,
-        expires_at=1_700_000_901,
+        expires_at=1_700_000_900,
         jti="0" * 32,
     )
     assert set(GOOD) == {"sub", "tenant_id", "key_id", "iat", "exp", "iss", "aud", "jti"}
