@@ -57,6 +57,7 @@ from artcafe_proto.events import (
     HeartbeatReceived,
     HubEvent,
     MessageReceived,
+    MessageSettled,
     Offline,
     Online,
     PeerViolation,
@@ -64,6 +65,7 @@ from artcafe_proto.events import (
     StatusReceived,
     Stopped,
     TokenReceived,
+    Undeliverable,
     UnknownReceived,
 )
 from artcafe_proto.exchanges import Request, Response
@@ -89,7 +91,8 @@ __all__ = [
     "SendClose",
     # events
     "Event", "AgentEvent", "HubEvent", "TokenReceived", "Online", "Offline", "CommandReceived", "CommandCancelled",
-    "MessageReceived", "UnknownReceived", "PeerViolation", "Stopped", "ChallengeIssued", "AgentAuthenticated",
+    "MessageReceived", "UnknownReceived", "PeerViolation", "MessageSettled", "Undeliverable", "Stopped",
+    "ChallengeIssued", "AgentAuthenticated",
     "AuthenticationRefused", "AgentOnline", "AgentOffline", "HeartbeatReceived", "StatusReceived", "CommandSent",
     "CommandDeferred", "CommandAnswered", "CommandRepeated", "CommandExpired", "RequestArrived",
     # errors

@@ -101,9 +101,23 @@ class PeerViolation(_Event, frozen=True, gc=False):
 
 
 class Stopped(_Event, frozen=True, gc=False):
-    """The agent has ended for good. `unsettled` lists command ids whose responses were never sent (CMD-8)."""
+    """The agent has ended for good. `unsettled` lists commands whose responses the platform may not have (CMD-8)."""
 
     unsettled: tuple[str, ...]
+
+
+class MessageSettled(_Event, frozen=True, gc=False):
+    """The platform has read an application message (CMD-3)."""
+
+    message_id: str
+
+
+class Undeliverable(_Event, frozen=True, gc=False):
+    """A message was dropped because it cost every link it was sent on; a response is replaced once first (CMD-11)."""
+
+    message_id: str
+    command_id: str | None
+    clause: str
 
 
 AgentEvent = (
@@ -115,6 +129,8 @@ AgentEvent = (
     | MessageReceived
     | UnknownReceived
     | PeerViolation
+    | MessageSettled
+    | Undeliverable
     | Stopped
 )
 

@@ -43,6 +43,8 @@ MAX_PUBLIC_KEY_BYTES: Final = 16 * 1024
 """A 16384-bit RSA public key line has under 3 KiB."""
 MAX_PRIVATE_KEY_BYTES: Final = 64 * 1024
 """AUTH-5: a 16384-bit RSA private key file has under 13 KiB."""
+BUSY_RETRY_AFTER_S: Final = 60
+"""What a platform that can remember no further challenge asks for."""
 MIN_RSA_BITS: Final = 2048
 """AUTH-5."""
 MAX_RSA_BITS: Final = 16384
@@ -78,11 +80,16 @@ SETTLED_LIFE_S: Final = 86_400.0
 """CMD-1: as long as a platform keeps a command (CMD-10)."""
 MAX_STORED_BODIES_BYTES: Final = 16 * 1024 * 1024
 """CMD-1: finished responses kept for repeats."""
-MAX_UNSENT_RESPONSES: Final = 256
-"""CMD-3: responses that wait for a peer that does not read before commands are refused as `overloaded`. Every command
-accepted below it has its place in the outbox, so it holds at most this many and those that run and wait."""
-MAX_WAITING_MESSAGES: Final = 1024
-"""CMD-3: application messages held while the link is down, beside the places reserved for responses."""
+MAX_UNSETTLED_RESPONSES: Final = 10_000
+MAX_UNSETTLED_RESPONSE_BYTES: Final = 16 * 1024 * 1024
+"""CMD-3: responses that are not settled before commands are refused as `overloaded`. Every command accepted below has
+its place in the outbox, so this is exceeded by no more than the commands that run and wait then."""
+MAX_UNSETTLED_MESSAGES: Final = 1024
+"""CMD-3: application messages that are not settled, beside the places reserved for responses."""
+SETTLE_WITHOUT_PONG_S: Final = 30.0
+"""CMD-3: how long after its write a response settles on a live link to a peer that answers no pings."""
+MAX_FRUITLESS_LINKS: Final = 3
+"""CMD-11: links that a response may cost before it is taken for the cause."""
 STATUS_INTERVAL_S: Final = 1.0
 """STAT-2, STAT-4: at most one status message a second, the latest wins."""
 
@@ -91,10 +98,15 @@ OFFLINE_AFTER_S: Final = 90.0
 """HB-3: three missed heartbeats."""
 OVERLOADED_RETRY_S: Final = 1.0
 """CMD-10: a command refused as `overloaded` goes out again no sooner."""
+MAX_COMMAND_NAME_CHARS: Final = 256
+MAX_COMMAND_EXPIRES_IN_S: Final = 30 * 86_400.0
+"""CMD-10: nobody waits longer for an agent to come back."""
 MAX_PENDING_COMMANDS: Final = 10_000
-"""Unanswered commands kept for one agent; more are refused with 429."""
+MAX_PENDING_COMMAND_BYTES: Final = 64 * 1024 * 1024
+"""Unanswered commands kept for one agent, and their arguments; more are refused with 429."""
 MAX_FINISHED_COMMANDS: Final = 100_000
-"""Finished commands kept for look-ups; the oldest go first."""
+MAX_FINISHED_BYTES: Final = 256 * 1024 * 1024
+"""Finished commands kept for look-ups, and what they and their responses hold; the oldest go first."""
 MAX_AGENTS: Final = 1_000_000
 MAX_KEYS_PER_AGENT: Final = 16
 """AUTH-8: verify tries each of them, so there must be few."""

@@ -49,9 +49,10 @@ class LinkEnd:
             self.liveness.pause(mono)
             self._outputs.asks.append(PauseReading(self.conn))
 
-    def ping(self, mono: float) -> None:
-        """Send the next numbered ping (LINK-7)."""
+    def ping(self, mono: float) -> int:
+        """Send the next ping; returns its number (LINK-7)."""
         self._outputs.sends.append(SendPing(self.conn, self.liveness.ping(mono)))
+        return self.liveness.pings
 
     def pong(self, payload: bytes) -> None:
         """Answer a ping; while writing is paused only the latest is owed (RFC 6455 section 5.5.3)."""

@@ -18,6 +18,7 @@ from artcafe_proto import (
     Offline,
     Online,
     Response,
+    SendPing,
     SendRequest,
     SendText,
     SendUpgrade,
@@ -179,6 +180,14 @@ class Scripted:
         self.drain()
         sent = [self.text(output) for output in self.said if isinstance(output, SendText)]
         return [message for message in sent if message["type"] == message_type]
+
+    def pong(self, conn: int) -> None:
+        """The platform answers the latest ping."""
+        self.drain()
+        pings = [output for output in self.said if isinstance(output, SendPing) and output.conn == conn]
+        self.machine.bytes_received(conn, self.now)
+        self.machine.pong_received(conn, pings[-1].payload, self.now)
+        self.drain()
 
     def wait_after_failure(self) -> tuple[float, str]:
         """Seconds until the next attempt and the clause, by the last `Offline`."""

@@ -7,14 +7,13 @@ on, the outbox holds its response until a link takes it.
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from artcafe_proto.errors import LocalProtocolError, OutboxFullError, RemoteProtocolError
-from artcafe_proto.events import CommandCancelled, CommandReceived, PeerViolation
-from artcafe_proto.limits import MAX_UNSENT_RESPONSES, MAX_WAITING_MESSAGES
+from artcafe_proto.events import CommandCancelled, CommandReceived, MessageSettled, PeerViolation, Undeliverable
+from artcafe_proto.limits import MAX_UNSETTLED_MESSAGES
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
@@ -27,6 +26,7 @@ from artcafe_proto.messages import (
     new_id,
 )
 from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
+from artcafe_proto.policies.outbox import Item, Outbox
 
 if TYPE_CHECKING:
     from random import Random
@@ -48,13 +48,8 @@ class _Running(msgspec.Struct, gc=False):
     answered: bool = False
 
 
-class _Waiting(msgspec.Struct, gc=False):
-    payload: bytes
-    command_id: str | None
-
-
 class CommandDesk:
-    """Accepts, starts, times and answers commands; the machine sends what `take_unsent` and `receive` return."""
+    """Accepts, starts, times and answers commands; the machine sends what `receive` returns and `outbox` holds."""
 
     def __init__(self, config: AgentConfig, outputs: Outputs, rng: Random) -> None:
         self._config = config
@@ -63,8 +58,7 @@ class CommandDesk:
         self._ledger = Ledger()
         self._queued: dict[str, _Queued] = {}
         self._running: dict[str, _Running] = {}
-        self._outbox: deque[_Waiting] = deque()
-        self._messages_waiting = 0
+        self.outbox = Outbox()
         self._earliest = math.inf  # no deadline is earlier; it may name one that is over already
         self._draining = False
 
@@ -79,11 +73,6 @@ class CommandDesk:
     def queued(self) -> tuple[str, ...]:
         """Ids of the commands that wait for a slot."""
         return tuple(self._queued)
-
-    @property
-    def outbox_size(self) -> int:
-        """Messages that wait for a link."""
-        return len(self._outbox)
 
     @property
     def is_full(self) -> bool:
@@ -102,12 +91,9 @@ class CommandDesk:
 
     @property
     def unsettled(self) -> tuple[str, ...]:
-        """Ids of accepted commands whose final response has not gone out (CMD-8)."""
-        waiting = [item.command_id for item in self._outbox if item.command_id is not None]
-        return (*waiting, *self._open_ids())
-
-    def _open_ids(self) -> list[str]:
-        return [*(key for key, running in self._running.items() if not running.answered), *self._queued]
+        """Ids of accepted commands whose final response is not settled (CMD-8)."""
+        running = (key for key, running in self._running.items() if not running.answered)
+        return (*self.outbox.unsettled_commands, *running, *self._queued)
 
     # --- from the platform --------------------------------------------------------------------------------------------
 
@@ -119,15 +105,16 @@ class CommandDesk:
             command = decode_command(envelope.data)
         except RemoteProtocolError as error:
             if entry is None:
-                return self._refuse_arguments(command_id, error, now)
+                self._refuse_arguments(command_id, error, now)
+                return None
             return self._repeat(command_id, entry, None, now)
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
         if self._draining:
             return self._error(command_id, "draining", _DRAINING, now)
         deadline = now.mono + command_timeout(command)
-        if len(self._outbox) - self._messages_waiting >= MAX_UNSENT_RESPONSES:
-            return self._error(command_id, "overloaded", "as many responses as allowed are unsent", now)
+        if not self.outbox.has_place:
+            return self._error(command_id, "overloaded", "as many responses as allowed are not settled", now)
         if not self.is_full:
             self._ledger.open(command_id, fingerprint(command))
             self._start(command_id, command, deadline)
@@ -142,19 +129,16 @@ class CommandDesk:
     def _repeat(self, command_id: str, entry: Entry, command: CommandData | None, now: Instant) -> bytes | None:
         if command is None or fingerprint(command) != entry.fingerprint:
             self._outputs.events.append(PeerViolation("a command id was used again with other content", "CMD-2"))
-        if entry.state is not EntryState.SETTLED:
+        if entry.state is EntryState.OPEN or (entry.state is EntryState.ANSWERED and self.outbox.waiting):
             return None  # its response is still to come
         if entry.body is not None:
             return entry.body
         return self._error(command_id, "expired_result", "the result is no longer stored", now)
 
-    def _refuse_arguments(self, command_id: str, error: RemoteProtocolError, now: Instant) -> bytes:
-        body = self._error(command_id, "invalid_arguments", error.reason, now)
+    def _refuse_arguments(self, command_id: str, error: RemoteProtocolError, now: Instant) -> None:
         self._ledger.open(command_id, 0)
-        self._ledger.answer(command_id, body)
-        self._ledger.settle(command_id, now.mono)
+        self._answer(command_id, self._error(command_id, "invalid_arguments", error.reason, now))
         self._outputs.events.append(PeerViolation(error.reason, error.clause))
-        return body
 
     # --- from the application -----------------------------------------------------------------------------------------
 
@@ -177,15 +161,14 @@ class CommandDesk:
     def message(self, data: object, now: Instant) -> str:
         """Queue an application message; returns its id."""
         raw = encode_object(data, "data")
-        if self._messages_waiting >= MAX_WAITING_MESSAGES:
-            raise OutboxFullError(f"{MAX_WAITING_MESSAGES} messages wait for the link: try again later")
+        if self.outbox.messages >= MAX_UNSETTLED_MESSAGES:
+            raise OutboxFullError(f"{MAX_UNSETTLED_MESSAGES} messages are not settled: wait for `MessageSettled`")
         message_id = new_id("message", self._rng)
         body = encode("message", message_id, raw, now.wall)
         if len(body) > self._config.max_message_size:
             limit = self._config.max_message_size
             raise LocalProtocolError(f"the message has {len(body)} bytes, at most {limit} are allowed")
-        self._outbox.append(_Waiting(body, None))
-        self._messages_waiting += 1
+        self.outbox.put(Item(message_id, body))
         return message_id
 
     def _release(self, command_id: str, body: bytes | None, now: Instant) -> bool:
@@ -200,16 +183,24 @@ class CommandDesk:
 
     # --- from the machine ---------------------------------------------------------------------------------------------
 
-    def take_unsent(self, mono: float) -> bytes | None:
-        """The next message of the outbox, now taken as sent; None when it is empty."""
-        if not self._outbox:
-            return None
-        item = self._outbox.popleft()
-        if item.command_id is None:
-            self._messages_waiting -= 1
+    def settle(self, items: list[Item], mono: float) -> None:
+        """The platform has read these (CMD-3)."""
+        for item in items:
+            if item.command_id is None:
+                self._outputs.events.append(MessageSettled(item.message_id))
+            else:
+                self._ledger.settle(item.command_id, mono)
+
+    def replace_poison(self, item: Item, now: Instant) -> None:
+        """An item cost every link it was sent on: a response is replaced, once; else it is dropped (CMD-11)."""
+        command_id = item.command_id
+        body = None if command_id is None else self._ledger.poisoned(command_id)
+        if command_id is None or body is None:
+            self._outputs.events.append(Undeliverable(item.message_id, command_id, "CMD-11"))
+            if command_id is not None:
+                self._ledger.settle(command_id, now.mono)
         else:
-            self._ledger.settle(item.command_id, mono)
-        return item.payload
+            self._answer(command_id, self._error(command_id, "undeliverable", "the response cost every link", now))
 
     def expire(self, now: Instant) -> None:
         """Answer `timeout` for every command whose time is over, and cancel it if it runs (CMD-4)."""
@@ -233,11 +224,12 @@ class CommandDesk:
             self._ledger.forget(command_id)
         return [self._error(key, "draining", _DRAINING, now) for key in given_back]
 
-    def cancel_running(self, reason: str, now: Instant) -> None:
-        """Answer `cancelled` for whatever still runs (CMD-8)."""
-        for command_id, running in self._running.items():
-            if not running.answered:
-                self._cancel(command_id, running, "cancelled", "CMD-8", reason, now)
+    def cancel_running(self, reason: str, now: Instant) -> bool:
+        """Answer `cancelled` for whatever still runs (CMD-8). False if nothing does."""
+        still_running = [(key, running) for key, running in self._running.items() if not running.answered]
+        for command_id, running in still_running:
+            self._cancel(command_id, running, "cancelled", "CMD-8", reason, now)
+        return bool(still_running)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -270,7 +262,7 @@ class CommandDesk:
 
     def _answer(self, command_id: str, body: bytes) -> None:
         self._ledger.answer(command_id, body)
-        self._outbox.append(_Waiting(body, command_id))
+        self.outbox.put(Item(command_id, body, command_id))
 
     def _error(self, command_id: str, code: str, reason: str, now: Instant) -> bytes:
         data = ErrorData(command_id, reason[:_MAX_REASON_CHARS], code)

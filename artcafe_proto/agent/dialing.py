@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -28,13 +28,25 @@ class AgentTimer(IntEnum):
     PING = 2
     STATUS = 3
     STALL = 4
-    COMMANDS = 5
-    DRAIN = 6
-    CLOSE = 7
-    CONNECT = 8
-    EXCHANGE = 9
-    SIGN = 10
-    RETRY = 11
+    SETTLE = 5
+    COMMANDS = 6
+    DRAIN = 7
+    CLOSE = 8
+    CONNECT = 9
+    EXCHANGE = 10
+    SIGN = 11
+    RETRY = 12
+
+
+LINK_TIMERS: Final = (
+    AgentTimer.HEARTBEAT,
+    AgentTimer.PING,
+    AgentTimer.STATUS,
+    AgentTimer.STALL,
+    AgentTimer.SETTLE,
+    AgentTimer.CLOSE,
+)
+"""Those that end with the link."""
 
 
 class ExchangeKind(Enum):

@@ -71,8 +71,8 @@ class AgentMachine(AgentRules):
 
     @property
     def outbox_size(self) -> int:
-        """Responses and messages that wait for a link (CMD-3)."""
-        return self._desk.outbox_size
+        """Responses and messages that are not settled (CMD-3)."""
+        return len(self._desk.outbox)
 
     @property
     def rtt_s(self) -> float | None:
@@ -240,13 +240,15 @@ class AgentMachine(AgentRules):
         link = self._live_link(conn)
         if link is not None:
             link.liveness.pong(payload, now.mono)
+            self._desk.settle(self._desk.outbox.ponged(link.liveness.answered), now.mono)
+        self._settle(now)
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
         now = self._enter(now)
         link = self._link
         if link is not None and conn == link.conn:
-            failure = Failure(close_failure_kind(code), _close_text(code, reason), "LINK-3")
+            failure = Failure(close_failure_kind(code), _close_text(code, reason), "LINK-3", close_code=code)
             if self._link_region.state is not LinkState.CLOSING:
                 link.close(code, "")
             self._outputs.disconnects.append(Disconnect(conn, abort=False))
@@ -274,6 +276,8 @@ class AgentMachine(AgentRules):
             case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
                 self._abort_link(Failure(FailureKind.OTHER, what, "LINK-8"), now)
+            case AgentTimer.SETTLE:
+                self._desk.settle(self._desk.outbox.expire(now.mono, self.config.ping_timeout), now.mono)
             case AgentTimer.COMMANDS:
                 self._desk.expire(now)
             case AgentTimer.DRAIN:

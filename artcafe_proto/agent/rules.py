@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from artcafe_proto.agent.authentication import upgrade_request
 from artcafe_proto.agent.commands import CommandDesk
-from artcafe_proto.agent.dialing import AgentTimer, Dialer, ExchangeKind
+from artcafe_proto.agent.dialing import LINK_TIMERS, AgentTimer, Dialer, ExchangeKind
 from artcafe_proto.agent.login import Login
 from artcafe_proto.agent.states import LINK_TRANSITIONS, AuthState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
@@ -104,6 +104,7 @@ class AgentRules:
                 self._arm(AgentTimer.PING, link.liveness.deadline)
             self._arm(AgentTimer.STALL, link.stall_deadline)
             self._arm(AgentTimer.STATUS, link.status_deadline)
+            self._arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
         self._arm(AgentTimer.COMMANDS, self._desk.deadline)
 
     def _step(self, now: Instant) -> bool:
@@ -119,14 +120,15 @@ class AgentRules:
                 self._attempt(now)
             case LinkState.UP if stopping and link is not None:
                 self._link_region.fire(LinkInput.DRAIN)
-            case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox_size:
-                while (payload := self._desk.take_unsent(now.mono)) is not None:
-                    link.send(payload)
-            case LinkState.DRAINING if link is not None and self._desk.is_idle and not self._desk.outbox_size:
-                self._link_region.fire(LinkInput.CLOSE)
-                link.sign_off(now)
-                self._cancel_link_timers()  # nothing follows a close frame (RFC 6455 section 5.5.1)
-                self._timers.set(AgentTimer.CLOSE, now.mono + self.config.close_timeout)
+            case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox.waiting:
+                while (item := self._desk.outbox.send_next(now.mono)) is not None:
+                    link.send(item.payload)
+            case LinkState.UP | LinkState.DRAINING if (
+                link is not None and link.writable and self._desk.outbox.wants_ping
+            ):
+                self._desk.outbox.pinged(link.ping(now.mono), now.mono)
+            case LinkState.DRAINING if link is not None and not self._desk.unsettled and not self._desk.outbox:
+                self._sign_off(link, now)
             case _:
                 return False
         return True
@@ -155,7 +157,11 @@ class AgentRules:
         up_for_s = 0.0 if self._link is None else now.mono - self._link.up_at
         if failure.kind is not FailureKind.REPLACED and up_for_s >= REPLACED_RESET_S:
             self._backoff.reset_replaced()
+        blames_message = failure.close_code in (1007, 1009)
         self._let_go()
+        poison = self._desk.outbox.link_lost(blames_message=blames_message)
+        if poison is not None:
+            self._desk.replace_poison(poison, now)
         if self._life is Life.STOPPING and self._desk.is_idle:
             self._outputs.events.append(Offline(failure.reason, failure.clause, None))
             self._finish(now)
@@ -188,9 +194,7 @@ class AgentRules:
         self._cancel_link_timers()
 
     def _cancel_link_timers(self) -> None:
-        self._timers.cancel(
-            AgentTimer.HEARTBEAT, AgentTimer.PING, AgentTimer.STATUS, AgentTimer.STALL, AgentTimer.CLOSE
-        )
+        self._timers.cancel(*LINK_TIMERS)
 
     def _lose_link(self, failure: Failure, now: Instant) -> None:
         """The link's connection is gone. After our own close that is the end, not a failure (STAT-3)."""
@@ -223,12 +227,23 @@ class AgentRules:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
+    def _sign_off(self, link: AgentLink, now: Instant) -> None:
+        """Say goodbye; nothing follows a close frame (STAT-3, RFC 6455 section 5.5.1)."""
+        if self._link_region.state is LinkState.UP:
+            self._link_region.fire(LinkInput.DRAIN)
+        self._link_region.fire(LinkInput.CLOSE)
+        link.sign_off(now)
+        self._cancel_link_timers()
+        self._timers.set(AgentTimer.CLOSE, now.mono + self.config.close_timeout)
+
     def _drain_timed_out(self, now: Instant) -> None:
-        """What still runs is cancelled; what can be sent now still goes out (CMD-8)."""
-        self._desk.cancel_running("the agent stopped before the command was done", now)
-        while self._step(now):
-            pass
-        if self._life is not Life.STOPPED and self._link_region.state is not LinkState.CLOSING:
+        """First what runs is cancelled and that answer given; a little later the rest is left unsettled (CMD-8)."""
+        link = self._link
+        if self._desk.cancel_running("the agent stopped before the command was done", now) and link is not None:
+            self._timers.set(AgentTimer.DRAIN, now.mono + self.config.close_timeout)
+        elif self._link_region.state is LinkState.DRAINING and link is not None and link.writable:
+            self._sign_off(link, now)
+        elif self._link_region.state is not LinkState.CLOSING:
             self._finish(now)
 
     def _finish(self, now: Instant) -> None:

@@ -13,9 +13,13 @@ from artcafe_proto.messages import is_too_deep
 T = TypeVar("T")
 
 
-def json_answer(status: int, value: object) -> Response:
+BEARER_CHALLENGE: Headers = (("www-authenticate", "Bearer"),)
+"""What a 401 must carry (RFC 9110 section 15.5.2)."""
+
+
+def json_answer(status: int, value: object, headers: Headers = ()) -> Response:
     """`value` as a JSON body."""
-    return Response(status=status, headers=JSON_HEADERS, body=msgspec.json.encode(value))
+    return Response(status=status, headers=(*JSON_HEADERS, *headers), body=msgspec.json.encode(value))
 
 
 def error_answer(error: ApiError, headers: Headers = ()) -> Response:

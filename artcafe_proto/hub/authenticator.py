@@ -10,7 +10,7 @@ import msgspec
 
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import AgentAuthenticated, AuthenticationRefused, ChallengeIssued
-from artcafe_proto.hub.answers import json_answer, read_json
+from artcafe_proto.hub.answers import BEARER_CHALLENGE, json_answer, read_json
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import CHALLENGE_LIFE_S, MAX_ID_CHARS
 from artcafe_proto.policies.challenges import ChallengeBook
@@ -84,7 +84,7 @@ class Authenticator:
         if isinstance(found, str):
             self._emit(AuthenticationRefused(body.agent_id[:MAX_ID_CHARS], found, "AUTH-8"))
             error = {"code": "authentication_failed", "message": "the signature was not accepted"}
-            return json_answer(401, {"valid": False, "error": error})
+            return json_answer(401, {"valid": False, "error": error}, BEARER_CHALLENGE)
         key, algorithm = found
         token = self._issuer.issue(
             agent_id=body.agent_id,
@@ -98,11 +98,12 @@ class Authenticator:
 
     def _verified_key(self, body: _VerifyBody, now: Instant) -> tuple[Key, str] | str:
         """The key that made the signature and its algorithm, or the operator's reason why there is none."""
-        if not self._book.consume(body.challenge, body.agent_id, body.tenant_id, now.mono):
-            return "the challenge is not one of ours, has expired, or was used before"
+        self._book.check_room(now.mono)  # before anything that could tell agents apart
         agent = self._registry.find(body.agent_id)
         if agent is None or agent.tenant_id != body.tenant_id:
             return "no such agent"
+        if not self._book.consume(body.challenge, body.agent_id, body.tenant_id, now.mono):
+            return "the challenge is not one of ours, has expired, or was used before"
         try:
             signature = b64decode(body.response, validate=True)
         except (binascii.Error, ValueError):

@@ -17,7 +17,13 @@ from artcafe_proto.events import (
     CommandSent,
 )
 from artcafe_proto.instants import format_timestamp
-from artcafe_proto.limits import MAX_FINISHED_COMMANDS, MAX_PENDING_COMMANDS, OVERLOADED_RETRY_S
+from artcafe_proto.limits import (
+    MAX_FINISHED_BYTES,
+    MAX_FINISHED_COMMANDS,
+    MAX_PENDING_COMMAND_BYTES,
+    MAX_PENDING_COMMANDS,
+    OVERLOADED_RETRY_S,
+)
 from artcafe_proto.messages import CommandData, ResponseData, encode
 
 if TYPE_CHECKING:
@@ -46,6 +52,13 @@ class Command(msgspec.Struct):
     late: bool = False
 
     @property
+    def size(self) -> int:
+        """Bytes of its arguments and of its response."""
+        response = self.response
+        answered = 0 if response is None else len(bytes(response.result)) + len(response.reason)
+        return len(bytes(self.data.args)) + answered
+
+    @property
     def is_over(self) -> bool:
         """Whether its state changes no more."""
         return self.state in ("succeeded", "failed", "expired")
@@ -71,9 +84,10 @@ class Command(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """One agent's commands. All but `pending` is of the current link only; `links` counts them."""
+    """One agent's commands. All but `pending` is of the link of now; `links` rises when one begins or ends."""
 
     pending: dict[str, Command] = {}
+    pending_bytes: int = 0
     to_send: deque[str] = msgspec.field(default_factory=deque[str])
     unanswered: set[str] = set()
     send: Callable[[bytes], None] | None = None
@@ -88,7 +102,9 @@ class Delivery:
         self._window = window
         self._commands: dict[tuple[str, str], Command] = {}
         self._lines: dict[str, _Line] = {}
-        self._finished: deque[tuple[str, str]] = deque()
+        self._finished: deque[tuple[str, str, int]] = deque()
+        self._finished_bytes = 0
+        self._pending_count = 0
         self._expiries: list[tuple[float, str, str]] = []
         self._deferred: deque[tuple[float, str, int, str]] = deque()
 
@@ -121,10 +137,12 @@ class Delivery:
                 raise ApiError(409, "command_exists", "this command_id was used before with other content")
             return known
         line = self._lines.setdefault(command.agent_id, _Line())
-        if len(line.pending) >= MAX_PENDING_COMMANDS:
-            raise ApiError(429, "too_many_commands", f"{MAX_PENDING_COMMANDS} commands wait for this agent")
+        if len(line.pending) >= MAX_PENDING_COMMANDS or line.pending_bytes >= MAX_PENDING_COMMAND_BYTES:
+            raise ApiError(429, "too_many_commands", "as many commands as allowed wait for this agent")
         self._commands[key] = line.pending[command.command_id] = command
-        heapq.heappush(self._expiries, (command.expires_at, *key))
+        line.pending_bytes += command.size
+        self._pending_count += 1
+        self._watch_expiry(command)
         if line.send is not None:
             line.to_send.append(command.command_id)
             self._pump(line, now)
@@ -157,19 +175,37 @@ class Delivery:
             self._emit(CommandRepeated(agent_id, command_id))
             return
         line = self._lines[agent_id]
-        line.unanswered.discard(command_id)
         if response.is_final:
-            line.pending.pop(command_id, None)
+            if not command.is_over:
+                self._take_out(line, command)
             self._finish(command, response, now)
-        elif not command.is_over:
-            command.state = "queued"
-            self._emit(CommandDeferred(agent_id, command_id, response.code))
-            if response.code == "overloaded":
-                self._deferred.append((now.mono + OVERLOADED_RETRY_S, agent_id, line.links, command_id))
+        elif command_id in line.unanswered:
+            self._defer(line, command, response.code, now)
+        else:  # it is not under way on this link: nothing can have been refused
+            self._emit(CommandRepeated(agent_id, command_id))
         self._pump(line, now)
 
+    def _defer(self, line: _Line, command: Command, code: str, now: Instant) -> None:
+        """The agent has not started the command (CMD-9)."""
+        line.unanswered.discard(command.command_id)
+        command.state = "queued"
+        self._emit(CommandDeferred(command.agent_id, command.command_id, code))
+        if code == "overloaded":
+            again_at = now.mono + OVERLOADED_RETRY_S
+            self._deferred.append((again_at, command.agent_id, line.links, command.command_id))
+        else:
+            line.send = None  # draining: this link takes no more
+
+    def _take_out(self, line: _Line, command: Command) -> None:
+        """A command is no longer pending."""
+        del line.pending[command.command_id]
+        line.unanswered.discard(command.command_id)
+        line.pending_bytes -= command.size
+        self._pending_count -= 1
+
     def _finish(self, command: Command, response: ResponseData, now: Instant) -> None:
-        command.response = response
+        # A raw result is a view of its whole message, which may be larger and must not be kept.
+        command.response = response = msgspec.structs.replace(response, result=msgspec.Raw(bytes(response.result)))
         command.answered_at = now.wall
         command.late = command.is_over
         if not command.late:
@@ -178,16 +214,21 @@ class Delivery:
         self._emit(CommandAnswered(command.agent_id, command.command_id, response, command.late))
 
     def _remember_finished(self, command: Command) -> None:
-        self._finished.append((command.tenant_id, command.command_id))
-        if len(self._finished) > MAX_FINISHED_COMMANDS:
-            del self._commands[self._finished.popleft()]
+        size = command.size
+        self._finished.append((command.tenant_id, command.command_id, size))
+        self._finished_bytes += size
+        while len(self._finished) > MAX_FINISHED_COMMANDS or self._finished_bytes > MAX_FINISHED_BYTES:
+            tenant_id, command_id, size = self._finished.popleft()
+            del self._commands[tenant_id, command_id]
+            self._finished_bytes -= size
 
     def handle_timer(self, now: Instant) -> None:
         """Let commands expire, and send again what was refused as overloaded (CMD-10)."""
         while self._expiries and self._expiries[0][0] <= now.mono:
             _, tenant_id, command_id = heapq.heappop(self._expiries)
             command = self._commands.get((tenant_id, command_id))
-            if command is not None and not command.is_over:
+            # An entry may be of an earlier command that had this id.
+            if command is not None and not command.is_over and command.expires_at <= now.mono:
                 self._expire(command, now)
         while self._deferred and self._deferred[0][0] <= now.mono:
             _, agent_id, links, command_id = self._deferred.popleft()
@@ -199,11 +240,18 @@ class Delivery:
     def _expire(self, command: Command, now: Instant) -> None:
         command.state = "expired"
         line = self._lines[command.agent_id]
-        del line.pending[command.command_id]
-        line.unanswered.discard(command.command_id)
+        self._take_out(line, command)
         self._emit(CommandExpired(command.agent_id, command.command_id))
         self._remember_finished(command)
         self._pump(line, now)
+
+    def _watch_expiry(self, command: Command) -> None:
+        """Entries of finished commands stay in the heap until there are more of them than of others."""
+        heapq.heappush(self._expiries, (command.expires_at, command.tenant_id, command.command_id))
+        if len(self._expiries) > 2 * self._pending_count + 64:
+            pending = (command for line in self._lines.values() for command in line.pending.values())
+            self._expiries = [(each.expires_at, each.tenant_id, each.command_id) for each in pending]
+            heapq.heapify(self._expiries)
 
     def _pump(self, line: _Line, now: Instant) -> None:
         """Send what the window allows, in order; what is over meanwhile is passed over."""

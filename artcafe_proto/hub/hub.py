@@ -7,7 +7,6 @@ It holds the registry, authenticates, fences links by epoch, and delivers comman
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +25,7 @@ from artcafe_proto.events import (
 from artcafe_proto.hub.authenticator import Authenticator, Principal
 from artcafe_proto.hub.delivery import Command, Delivery
 from artcafe_proto.hub.registry import Agent, Registry
+from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS
 from artcafe_proto.messages import (
     CommandData,
     Envelope,
@@ -82,7 +82,6 @@ class PlatformHub:
         presence.session = session
         session.agent, session.key_id, session.epoch = agent, key_id, presence.epoch
         if older is not None:
-            self._delivery.end(agent_id)
             self._offline(agent, presence.epoch - 1, "replaced by a newer connection")
             older.close(4409, "replaced by a newer connection", now)
             self.attend(older.conn)
@@ -91,19 +90,19 @@ class PlatformHub:
         """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
         if agent.presence.epoch == epoch and agent.presence.session is not None:
             agent.presence.session = None
-            self._delivery.end(agent.agent_id)
             self._offline(agent, epoch, reason)
 
     def _offline(self, agent: Agent, epoch: int, reason: str) -> None:
-        agent.presence.status = "offline"
-        agent.presence.online = False
-        self._events.append(AgentOffline(agent.agent_id, epoch, reason))
+        if agent.presence.online:
+            agent.presence.status = "offline"
+            agent.presence.online = False
+            self._delivery.end(agent.agent_id)
+            self._events.append(AgentOffline(agent.agent_id, epoch, reason))
 
     def message_received(self, session: PlatformSession, envelope: Envelope, now: Instant) -> None:
         """An agent said something over its live link. Raises RemoteProtocolError for bad data (MSG-5)."""
         agent = session.agent
         assert agent is not None
-        agent.presence.last_seen = now.wall
         match envelope.type:
             case "response":
                 response = decode_data(envelope.data, response_decoder)
@@ -122,7 +121,7 @@ class PlatformHub:
             raise RemoteProtocolError(1008, "expected the agent_id of this link's agent in a heartbeat", "HB-2")
         presence = agent.presence
         presence.status = data.status
-        presence.cpu_usage, presence.memory_usage = data.cpu_usage, data.memory_usage
+        presence.cpu_usage, presence.memory_usage = min(max(data.cpu_usage, 0.0), 100.0), max(data.memory_usage, 0.0)
         came_online = not presence.online
         if came_online:
             presence.online = True
@@ -181,8 +180,12 @@ class PlatformHub:
         """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 404, 409, 413, 422 or 429."""
         agent = self.registry.agent(tenant_id, agent_id)
         expires_in_s = self.config.command_expires_in if expires_in_s is None else expires_in_s
-        if not (math.isfinite(expires_in_s) and expires_in_s > 0):
-            raise ApiError(422, "invalid_body", "expected expires_in to be a number of seconds above 0")
+        if not 0 < expires_in_s <= MAX_COMMAND_EXPIRES_IN_S:
+            limit = f"{MAX_COMMAND_EXPIRES_IN_S:.0f}"
+            raise ApiError(422, "invalid_body", f"expected expires_in to be seconds above 0 and at most {limit}")
+        if not 1 <= len(command) <= MAX_COMMAND_NAME_CHARS:
+            limit = f"{MAX_COMMAND_NAME_CHARS}"
+            raise ApiError(422, "invalid_body", f"expected a command of 1 to {limit} characters")
         try:
             raw_args = encode_object({} if args is None else args, "args")
             data = check_command(CommandData(command, raw_args, timeout_s))

@@ -78,23 +78,40 @@ class PlatformProtocol(PlatformSession):
             self._take(received, now)
 
     def respond(self, exchange: int, response: Response, now: Instant) -> bool:
-        """Answer a `RequestArrived`, and read on with what came behind it. False if the connection has ended."""
+        """Answer a `RequestArrived`, once. False if the connection has ended."""
         self._now = now
         if not super().respond(exchange, response, now):
             return False
-        self._encode_sends()  # the wire takes the next request only after it
-        self._read(b"", now)
+        self._encode_sends()
+        self._read_on(now)
         return True
 
+    def writing_resumed(self, now: Instant) -> None:
+        """The transport's buffer takes more."""
+        super().writing_resumed(now)
+        self._read_on(now)
+
     def _read(self, data: bytes, now: Instant) -> None:
-        """Take what came; an answer given at once makes room for the request behind it."""
-        received = self._wire.receive(data)
-        while received:
-            for item in received:
-                self._take(item, now)
-            self._encode_sends()
-            received = self._wire.receive(b"")
+        before = self._exchange
+        for received in self._wire.receive(data):
+            self._take(received, now)
+        self._encode_sends()
+        if self._exchange > before:
+            self._read_on(now)
         self._watch_phase(now.mono)
+
+    def _read_on(self, now: Instant) -> None:
+        """A request that came behind another has its own turn, once the answer to that was written.
+
+        Else one small read could make for any number of answers before the transport can say that it is full.
+        """
+        if self._wire.has_unread and not self._reading_paused and self._wire.phase is not Phase.ANSWERING:
+            self._timers.set(SessionTimer.NEXT_REQUEST, now.mono)
+        self._watch_phase(now.mono)
+
+    def _read_next_request(self, now: Instant) -> None:
+        self._now = now
+        self._read(b"", now)
 
     def _take(self, received: Input, now: Instant) -> None:
         match received:
@@ -102,6 +119,7 @@ class PlatformProtocol(PlatformSession):
                 self.text_received(received.payload, now)
             case RequestReceived():
                 self._exchange += 1
+                self._timers.cancel(SessionTimer.REQUEST)
                 self.request_received(self._exchange, received.request, now, upgrade=received.upgrade)
             case PingReceived():
                 self.ping_received(received.payload, now)
@@ -129,7 +147,7 @@ class PlatformProtocol(PlatformSession):
         if phase is self._phase and self._timers.get(SessionTimer.REQUEST) is not None:
             return
         self._phase = phase
-        if self.state is not SessionState.HTTP or phase is Phase.ANSWERING:
+        if self.state is not SessionState.HTTP or phase is Phase.ANSWERING or self._reading_paused:
             self._timers.cancel(SessionTimer.REQUEST)
             return
         config = self._hub.config

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from artcafe_proto.hub.session import PlatformSession
     from artcafe_proto.messages import AgentStatus
+
+
+_VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class Key(msgspec.Struct, gc=False):
@@ -77,6 +81,7 @@ class Registry:
         self._rng = rng
         self._tenants: dict[bytes, str] = {}
         self._agents: dict[str, Agent] = {}
+        self._agents_of: dict[str, list[Agent]] = {}
         self._keys: dict[str, Key] = {}
 
     # --- tenants ------------------------------------------------------------------------------------------------------
@@ -84,13 +89,17 @@ class Registry:
     def add_tenant(self, tenant_id: str, token: str) -> None:
         """Let `token` speak for a tenant (PLAT-1); only its hash is kept."""
         check_id("tenant_id", tenant_id)
-        if len(token) < 16:
-            raise ConfigError("a tenant token must have at least 16 characters: it is a password")
-        self._tenants[sha256(token.encode()).digest()] = tenant_id
+        if len(token) < 16 or not _VISIBLE_ASCII.fullmatch(token):
+            raise ConfigError(
+                "a tenant token must be 16 or more visible ASCII characters: it is a password in a header"
+            )
+        digest = sha256(token.encode()).digest()
+        if self._tenants.setdefault(digest, tenant_id) != tenant_id:
+            raise ConfigError(f"the token of {tenant_id} is another tenant's already: give it one of its own")
 
     def tenant_of(self, token: str) -> str | None:
         """The tenant a token speaks for."""
-        return self._tenants.get(sha256(token.encode()).digest())
+        return self._tenants.get(sha256(token.encode("utf-8", "surrogatepass")).digest())
 
     # --- agents -------------------------------------------------------------------------------------------------------
 
@@ -116,6 +125,7 @@ class Registry:
             raise ApiError(507, "too_many_agents", f"the platform holds at most {MAX_AGENTS} agents")
         agent = Agent(tenant_id, agent_id, name or agent_id, capabilities, metadata, wall)
         self._agents[agent_id] = agent
+        self._agents_of.setdefault(tenant_id, []).append(agent)
         return agent
 
     def find(self, agent_id: str) -> Agent | None:
@@ -131,7 +141,7 @@ class Registry:
 
     def agents(self, tenant_id: str) -> list[Agent]:
         """A tenant's agents, in order of registration."""
-        return [agent for agent in self._agents.values() if agent.tenant_id == tenant_id]
+        return self._agents_of.get(tenant_id, [])
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from artcafe_proto.config import API_PREFIX
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendResponse
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
-from artcafe_proto.hub.answers import error_answer
-from artcafe_proto.limits import OFFLINE_AFTER_S
+from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
+from artcafe_proto.limits import BUSY_RETRY_AFTER_S, CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import decode_envelope
 from artcafe_proto.outputs import Outputs
@@ -65,6 +65,7 @@ class SessionTimer(IntEnum):
     STALL = 2
     CLOSE = 3
     REQUEST = 4
+    NEXT_REQUEST = 5
 
 
 _CHALLENGE = f"{API_PREFIX}/auth/challenge"
@@ -84,6 +85,7 @@ class PlatformSession:
         self._link: LinkEnd | None = None
         self._awaited: int | None = None  # the exchange that is to be answered
         self._reading_paused = False
+        self._clock_offset_s = 0.0
         # What the hub knows this link by, once it has one (PLAT-6):
         self.agent: Agent | None = None
         self.key_id = ""
@@ -119,7 +121,8 @@ class PlatformSession:
             else:
                 self._outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
-            self._answer(exchange, error_answer(error, _extra_headers(error)))
+            allowed = "GET" if path.startswith(_LINK) else "POST"
+            self._answer(exchange, error_answer(error, _extra_headers(error, allowed)))
 
     def respond(self, exchange: int, response: Response, now: Instant) -> bool:
         """Answer a `RequestArrived`, once. False if the connection has ended meanwhile."""
@@ -135,6 +138,8 @@ class PlatformSession:
     def _open_link(self, exchange: int, path: str, request: Request, now: Instant, *, upgrade: bool) -> None:
         if not path.startswith(_LINK):
             raise ApiError(404, "not_found", "there is no WebSocket at this address")
+        if request.method != "GET":
+            raise ApiError(405, "method_not_allowed", "expected GET")
         if not upgrade:
             raise ApiError(426, "upgrade_required", "expected a WebSocket opening handshake (RFC 6455)")
         if request.header("origin") not in (None, *self._hub.config.allowed_origins):
@@ -142,8 +147,9 @@ class PlatformSession:
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)
         self._link = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
+        self._clock_offset_s = now.wall - now.mono
         self._outputs.sends.append(AcceptUpgrade(self.conn, exchange))
-        self._settle()
+        self._settle(now)
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
@@ -163,8 +169,11 @@ class PlatformSession:
 
     def bytes_received(self, now: Instant) -> None:
         """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""
-        if self._link is not None:
-            self._link.liveness.received(now.mono)
+        self._look_at_clocks(now)
+        link = self._live_link()
+        if link is not None and self.agent is not None:
+            link.liveness.received(now.mono)
+            self.agent.presence.last_seen = now.wall
 
     def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
@@ -237,38 +246,46 @@ class PlatformSession:
 
     def writing_paused(self, now: Instant) -> None:
         """The transport's buffer is at its high-water mark: before a link, no further request is read (PLAT-8)."""
-        if self._link is not None:
-            self._link.pause_writing(now.mono)
-            self._settle()
+        link = self._live_link()
+        if link is not None:
+            link.pause_writing(now.mono)
+            self._settle(now)
         elif self.state is SessionState.HTTP:
             self._reading_paused = True
             self._outputs.asks.append(PauseReading(self.conn))
+            self._timers.cancel(SessionTimer.REQUEST, SessionTimer.NEXT_REQUEST)
+            self._timers.set(SessionTimer.STALL, now.mono + self._hub.config.write_stall_timeout)
 
     def writing_resumed(self, now: Instant) -> None:
         """The transport's buffer takes more."""
         if self._reading_paused:
             self._reading_paused = False
             self._outputs.asks.append(ResumeReading(self.conn))
-        if self._link is not None:
-            self._link.resume_writing(now.mono)
-            self._settle()
+            self._timers.cancel(SessionTimer.STALL)
+        link = self._live_link()
+        if link is not None:
+            link.resume_writing(now.mono)
+            self._settle(now)
 
     # --- time and outputs ---------------------------------------------------------------------------------------------
 
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
         while (due := self._timers.pop_due(now.mono)) is not None:
-            reason, _ = due
+            reason, when = due
+            self._look_at_clocks(now)
             match reason:
                 case SessionTimer.PING:
-                    self._check_liveness(now)
+                    self._check_liveness(now, is_late=now.mono - when > LATE_TIMER_S)
                 case SessionTimer.STALL:
                     self._abort("writing stalled", now)
                 case SessionTimer.CLOSE:
                     self._abort("the closing handshake was not answered", now)
                 case SessionTimer.REQUEST:
                     self._request_timed_out(now)
-            self._settle()
+                case SessionTimer.NEXT_REQUEST:
+                    self._read_next_request(now)
+            self._settle(now)
 
     def _abort(self, reason: str, now: Instant) -> None:
         self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
@@ -277,15 +294,28 @@ class PlatformSession:
     def _request_timed_out(self, now: Instant) -> None:
         self.drop("no request came in time", now)
 
-    def _check_liveness(self, now: Instant) -> None:
-        link = self._link
+    def _read_next_request(self, now: Instant) -> None:
+        """For the façade: what it has read behind the last request has waited for its answer to go out."""
+
+    def _check_liveness(self, now: Instant, *, is_late: bool) -> None:
+        """Ping after silence; then, or after 90 s, the agent is gone. A late look proves nothing (LINK-7, HB-3)."""
+        link = self._live_link()
         if link is None:
             return
         verdict = link.liveness.verdict(now.mono)
-        if verdict is Verdict.LOST or link.liveness.silent_s(now.mono) >= OFFLINE_AFTER_S:
+        is_silent = link.liveness.silent_s(now.mono) >= OFFLINE_AFTER_S
+        if verdict is Verdict.LOST or (is_silent and not is_late):
             self.close(4408, "nothing was received for too long", now)
-        elif verdict is Verdict.PING:
+        elif verdict is Verdict.PING or is_silent:
             link.ping(now.mono)
+
+    def _look_at_clocks(self, now: Instant) -> None:
+        """Ping at once when the clocks have parted: the machine slept, or one was set (LINK-7)."""
+        link = self._live_link()
+        offset_s = now.wall - now.mono
+        if link is not None and abs(offset_s - self._clock_offset_s) > CLOCK_DRIFT_S:
+            link.ping(now.mono)
+        self._clock_offset_s = offset_s
 
     def next_output(self) -> MachineEffect | Event | None:
         """The next output; call until None after every input, and drain the hub too."""
@@ -301,14 +331,15 @@ class PlatformSession:
     def _live_link(self) -> LinkEnd | None:
         return self._link if self.state is SessionState.UP else None
 
-    def _settle(self) -> None:
+    def _settle(self, now: Instant) -> None:
         link = self._live_link()
         if link is None:
             return
-        for reason, deadline in (
-            (SessionTimer.PING, link.liveness.deadline),
-            (SessionTimer.STALL, link.stall_deadline),
-        ):
+        silence_s = link.liveness.silent_s(now.mono)
+        look_at = link.liveness.deadline
+        if look_at is not None and silence_s < OFFLINE_AFTER_S:
+            look_at = min(look_at, now.mono + OFFLINE_AFTER_S - silence_s)
+        for reason, deadline in ((SessionTimer.PING, look_at), (SessionTimer.STALL, link.stall_deadline)):
             if deadline is None:
                 self._timers.cancel(reason)
             else:
@@ -326,14 +357,16 @@ class PlatformSession:
             self._hub.link_ended(self.agent, self.epoch, reason, now)
 
 
-def _extra_headers(error: ApiError) -> Headers:
+def _extra_headers(error: ApiError, allowed: str) -> Headers:
     """What RFC 9110 wants beside some statuses."""
     match error.status:
         case 401:
-            return (("www-authenticate", "Bearer"),)
+            return BEARER_CHALLENGE
         case 405:
-            return (("allow", "POST"),)
+            return (("allow", allowed),)
         case 426:
             return (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
+        case 503:
+            return (("retry-after", f"{BUSY_RETRY_AFTER_S}"),)
         case _:
             return ()

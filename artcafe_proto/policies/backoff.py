@@ -43,6 +43,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     reason: str
     clause: str
     retry_after_s: float = 0.0
+    close_code: int = 0
+    """Of the close frame that the platform began, if that is what happened."""
 
 
 class Backoff:

@@ -104,8 +104,7 @@ class ChallengeBook:
     def consume(self, challenge: str, agent_id: str, tenant_id: str, mono: float) -> bool:
         """True exactly once for a challenge of this book, for this agent and tenant, that has not expired.
 
-        Whoever gets True has used the challenge up, whatever the signature turns out to be. Raises ApiError 503 when
-        more are in use than can be remembered: forgetting one would let it be used twice.
+        Whoever gets True has used the challenge up, whatever the signature turns out to be. Raises as `check_room`.
         """
         if len(challenge) > MAX_CHALLENGE_CHARS:
             return False
@@ -117,16 +116,17 @@ class ChallengeBook:
         expiry_ms, now_ms = int(head.rpartition(".")[2]), mono * 1000
         if expiry_ms <= now_ms or head in self._consumed:
             return False
-        self._forget_expired(now_ms)
-        if len(self._consumed) >= MAX_CONSUMED_CHALLENGES:
-            raise ApiError(503, "busy", "too many agents are signing in at this moment: try again in a few minutes")
+        self.check_room(mono)
         self._consumed.add(head)
         heappush(self._expiries, (expiry_ms, head))
         return True
 
-    def _forget_expired(self, now_ms: float) -> None:
-        while self._expiries and self._expiries[0][0] <= now_ms:
+    def check_room(self, mono: float) -> None:
+        """Raise ApiError 503 while more are in use than can be remembered: to forget one would let it be used twice."""
+        while self._expiries and self._expiries[0][0] <= mono * 1000:
             self._consumed.discard(heappop(self._expiries)[1])
+        if len(self._consumed) >= MAX_CONSUMED_CHALLENGES:
+            raise ApiError(503, "busy", "too many agents are signing in at this moment: try again in a few minutes")
 
     def _mac(self, *parts: str) -> str:
         """Each part behind its length, so that no two lists of parts are one text."""

@@ -21,9 +21,9 @@ class EntryState(Enum):
     OPEN = "open"
     """Queued or running."""
     ANSWERED = "answered"
-    """It has its final response, which has not gone out."""
+    """It has its final response, which the platform may not have read."""
     SETTLED = "settled"
-    """Its final response has gone out."""
+    """The platform has read its final response."""
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -33,6 +33,8 @@ class Entry(msgspec.Struct, gc=False):
     state: EntryState = EntryState.OPEN
     body: bytes | None = None
     settled_at: float = 0.0
+    is_replacement: bool = False
+    """Its response stands for one that could not be delivered (CMD-11)."""
 
 
 class Ledger:
@@ -67,8 +69,20 @@ class Ledger:
         entry.body = body
         self.stored_bytes += len(body)
 
+    def poisoned(self, command_id: str) -> bytes | None:
+        """Take back a response that cannot be delivered, so that another is given; None if it is another already."""
+        entry = self._entries[command_id]
+        body = entry.body
+        if entry.is_replacement or body is None:
+            return None
+        self.stored_bytes -= len(body)
+        entry.body = None
+        entry.state = EntryState.OPEN
+        entry.is_replacement = True
+        return body
+
     def settle(self, command_id: str, mono: float) -> None:
-        """The final response has gone out; from now on the entry may be let go."""
+        """The platform has read the final response; from now on the entry may be let go."""
         entry = self._entries.get(command_id)
         if entry is None or entry.state is not EntryState.ANSWERED:
             return

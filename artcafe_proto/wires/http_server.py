@@ -63,6 +63,11 @@ class ServerWire:
         """Whether the connection goes on: False after its last answer, when it is to be disconnected."""
         return self.phase is not Phase.CLOSED
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether something came behind the last request that `receive(b"")` would read."""
+        return bool(self._http.buffer)
+
     def receive(self, data: bytes) -> list[Input]:
         """What `data`, behind what waits inside, completes. Never raises; after `Failed` all bytes are ignored."""
         if self.websocket is not None:

@@ -15,6 +15,7 @@ from artcafe_proto import (
     LinkState,
     LocalProtocolError,
     MessageReceived,
+    MessageSettled,
     Offline,
     OutboxFullError,
     PauseReading,
@@ -25,9 +26,15 @@ from artcafe_proto import (
     SendPong,
     SendText,
     Stopped,
+    Undeliverable,
     UnknownReceived,
 )
-from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS, MAX_UNSENT_RESPONSES, MAX_WAITING_MESSAGES, MAX_WAITING_REPLIES
+from artcafe_proto.limits import (
+    MAX_UNDRAINED_OUTPUTS,
+    MAX_UNSETTLED_MESSAGES,
+    MAX_UNSETTLED_RESPONSE_BYTES,
+    MAX_WAITING_REPLIES,
+)
 from scripted import Scripted
 
 
@@ -219,11 +226,12 @@ def test_cmd_3_responses_without_a_link_wait_and_go_out_in_order_after_the_first
         script.machine.respond(f"cmd-{number}", number, script.now)
     assert script.machine.outbox_size == 3
     assert responses(script) == []
-    script.up()
+    conn = script.up()
     script.drain()
     sent = [script.text(output)["type"] for output in script.said if isinstance(output, SendText)]
     assert sent[-4:] == ["heartbeat", "response", "response", "response"]
     assert [command_id for command_id, _ in responses(script)] == ["cmd-2", "cmd-0", "cmd-1"]
+    script.pong(conn)
     assert script.machine.outbox_size == 0
 
 
@@ -295,6 +303,8 @@ def test_cmd_8_a_drain_gives_queued_commands_back_and_takes_no_more() -> None:
     assert script.machine.state.link is LinkState.DRAINING
     script.machine.respond("cmd-1", None, script.now)
     assert responses(script)[-1] == ("cmd-1", "success")
+    script.none_of(SendClose)
+    script.pong(conn)
     assert script.texts("status")[-1]["data"] == {"status": "offline"}
     assert script.expect(SendClose).code == 1000
     script.wait(5)
@@ -322,8 +332,9 @@ def test_cmd_8_a_drain_waits_for_the_link_while_commands_run() -> None:
     script.machine.disconnected(conn, "reset", script.now)
     script.machine.stop(script.now)
     script.machine.respond("cmd-1", None, script.now)
-    script.up()
+    conn = script.up()
     assert responses(script) == [("cmd-1", "success")]
+    script.pong(conn)
     script.wait(5)
     assert script.expect(Stopped).unsettled == ()
 
@@ -342,12 +353,13 @@ def test_link_10_stopping_at_once_names_what_was_not_answered() -> None:
 
 def test_application_messages_go_through_the_outbox_and_it_is_bounded() -> None:
     script = Scripted()
-    for number in range(MAX_WAITING_MESSAGES):
+    for number in range(MAX_UNSETTLED_MESSAGES):
         script.machine.send_message({"n": number}, script.now)
     with pytest.raises(OutboxFullError):
         script.machine.send_message({}, script.now)
-    script.up()
-    assert [message["data"]["n"] for message in script.texts("message")] == list(range(MAX_WAITING_MESSAGES))
+    conn = script.up()
+    assert [message["data"]["n"] for message in script.texts("message")] == list(range(MAX_UNSETTLED_MESSAGES))
+    script.pong(conn)
     script.machine.send_message({}, script.now)
 
 
@@ -363,15 +375,127 @@ def test_cmd_3_a_peer_that_reads_no_responses_gets_no_more_commands_done() -> No
     script = Scripted()
     conn = script.up()
     script.machine.writing_paused(conn, script.now)
-    for number in range(MAX_UNSENT_RESPONSES + 50):
+    megabyte = "x" * 1_000_000
+    for number in range(30):
         script.command(conn, f"cmd-{number}")
-        script.machine.respond(f"cmd-{number}", None, script.now)
-    assert script.machine.outbox_size == MAX_UNSENT_RESPONSES
+        script.machine.respond(f"cmd-{number}", megabyte, script.now)
+    assert script.machine.outbox_size == MAX_UNSETTLED_RESPONSE_BYTES // 1_000_000 + 1
     script.machine.writing_resumed(conn, script.now)
-    outcomes = [outcome for _, outcome in responses(script)]
-    assert (outcomes.count("success"), outcomes.count("overloaded")) == (MAX_UNSENT_RESPONSES, 50)
+    assert [outcome for _, outcome in responses(script)].count("overloaded") == 13
+    script.pong(conn)
     script.command(conn, "one-more")
     assert script.machine.in_flight == ("one-more",)
+
+
+def test_cmd_3_a_response_is_settled_by_the_pong_to_a_ping_sent_after_it() -> None:
+    script = Scripted()
+    conn = script.up()
+    for number in range(3):
+        script.command(conn, f"cmd-{number}")
+    script.machine.respond("cmd-0", None, script.now)
+    assert script.expect(SendPing).payload == b"1"
+    script.machine.respond("cmd-1", None, script.now)
+    script.machine.respond("cmd-2", None, script.now)
+    script.none_of(SendPing)  # one such ping is under way at a time
+    assert script.machine.outbox_size == 3
+    script.machine.pong_received(conn, b"1", script.now)
+    assert script.machine.outbox_size == 2
+    assert script.expect(SendPing).payload == b"2", "a batch shares it"
+    script.machine.pong_received(conn, b"2", script.now)
+    assert script.machine.outbox_size == 0
+    script.none_of(SendPing)
+
+
+def test_cmd_3_until_then_a_lost_link_makes_it_unsent_again() -> None:
+    script = Scripted()
+    conn = script.up()
+    for number in range(3):
+        script.command(conn, f"cmd-{number}")
+        script.machine.respond(f"cmd-{number}", number, script.now)
+    script.machine.pong_received(conn, b"1", script.now)
+    before = responses(script)
+    script.machine.disconnected(conn, "reset", script.now)
+    script.up()
+    assert [command_id for command_id, _ in responses(script)[len(before) :]] == ["cmd-1", "cmd-2"]
+
+
+def test_cmd_3_a_peer_that_answers_no_pings_settles_30_s_after_the_write() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    for _ in range(29):
+        script.wait(1)
+        script.machine.bytes_received(conn, script.now)
+    assert script.machine.outbox_size == 1
+    script.wait(1)
+    assert script.machine.outbox_size == 0
+    script.command(conn, "cmd-2")
+    script.machine.respond("cmd-2", None, script.now)
+    script.wait(15)
+    script.machine.bytes_received(conn, script.now)
+    script.wait(14.9)
+    assert script.machine.outbox_size == 1
+    script.wait(0.1)
+    assert script.machine.outbox_size == 0
+
+
+def test_cmd_3_messages_settle_too_and_say_so() -> None:
+    script = Scripted()
+    conn = script.up()
+    message_id = script.machine.send_message({"n": 1}, script.now)
+    script.none_of(MessageSettled)
+    script.pong(conn)
+    assert script.expect(MessageSettled).message_id == message_id
+
+
+def test_cmd_8_what_was_sent_but_not_settled_is_listed_at_the_end() -> None:
+    script = Scripted(drain_timeout=10.0)
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    script.machine.stop(script.now)
+    for _ in range(35):
+        script.machine.bytes_received(conn, script.now)
+        script.wait(1)
+    assert script.expect(Stopped).unsettled == ("cmd-1",)
+
+
+@pytest.mark.parametrize("code", [1007, 1009])
+def test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once(code: int) -> None:
+    script = Scripted()
+    conn = script.up()
+    for number in range(2):
+        script.command(conn, f"cmd-{number}")
+        script.machine.respond(f"cmd-{number}", None, script.now)
+    script.machine.close_received(conn, code, "", script.now)
+    script.none_of(Undeliverable)
+    before = len(responses(script))
+    conn = script.up()
+    assert responses(script)[before:] == [("cmd-1", "success"), ("cmd-0", "undeliverable")]
+    script.pong(conn)
+    assert script.machine.outbox_size == 0
+    script.command(conn, "cmd-0")
+    assert responses(script)[-1] == ("cmd-0", "undeliverable"), "CMD-2"
+
+
+def test_cmd_11_a_response_first_on_three_lost_links_is_replaced_and_then_dropped() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    for _ in range(3):
+        script.machine.disconnected(conn, "reset", script.now)
+        conn = script.up()
+    assert [outcome for _, outcome in responses(script)] == ["success"] * 3 + ["undeliverable"]
+    for _ in range(2):
+        script.machine.disconnected(conn, "reset", script.now)
+        conn = script.up()
+    script.none_of(Undeliverable)
+    script.machine.disconnected(conn, "reset", script.now)
+    assert script.expect(Undeliverable).command_id == "cmd-1"
+    conn = script.up()
+    assert script.machine.outbox_size == 0
 
 
 def test_stat_3_nothing_follows_the_close_frame_of_a_drain() -> None:

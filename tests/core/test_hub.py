@@ -457,3 +457,139 @@ def test_hb_3_an_agent_without_a_link_is_offline_whatever_it_said() -> None:
     stage = Stage()
     agent = stage.hub.set_status(TENANT, AGENT, "online", stage.now)
     assert agent.public()["status"] == "offline"
+
+
+# --- liars ------------------------------------------------------------------------------------------------------------
+
+
+def test_cmd_9_overloaded_for_what_is_not_under_way_on_this_link_is_dropped() -> None:
+    stage = Stage(window=1)
+    session = stage.online()
+    ids = [stage.command() for _ in range(3)]
+    assert command_ids(session) == ids[:1]
+    for _ in range(100):
+        for command_id in ids:
+            answer(stage, session, command_id, status="error", code="overloaded", reason="")
+    stage.wait(10)
+    sent_again = command_ids(session)
+    assert sorted(sent_again) == sorted(set(sent_again))
+
+
+def test_cmd_9_after_draining_the_link_gets_no_more() -> None:
+    stage = Stage(window=2)
+    session = stage.online()
+    ids = [stage.command() for _ in range(10)]
+    assert command_ids(session) == ids[:2]
+    answer(stage, session, ids[0], status="error", code="draining", reason="")
+    answer(stage, session, ids[1])
+    assert command_ids(session) == []
+    assert stage.command() not in command_ids(session)
+
+
+def test_a_stored_result_does_not_keep_the_message_it_came_in() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command()
+    answer(stage, session, command_id, result=1, padding="x" * 500_000)
+    response = stage.hub.command(TENANT, command_id).response
+    assert response is not None
+    assert bytes(response.result) == b"1"
+    assert stage.hub.command(TENANT, command_id).size < 100
+    assert len(memoryview(response.result).obj) < 100  # type: ignore[arg-type]
+
+
+def test_finished_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_BYTES", 1000)
+    stage = Stage()
+    session = stage.online()
+    ids = [stage.command() for _ in range(5)]
+    for command_id in ids:
+        answer(stage, session, command_id, result="x" * 400)
+    for command_id in ids[:3]:
+        with pytest.raises(ApiError):
+            stage.hub.command(TENANT, command_id)
+    assert stage.hub.command(TENANT, ids[4]).state == "succeeded"
+
+
+def test_pending_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_PENDING_COMMAND_BYTES", 1000)
+    stage = Stage()
+    first = stage.command(args={"a": "x" * 1000})
+    with pytest.raises(ApiError) as refused:
+        stage.command()
+    assert refused.value.status == 429
+    session = stage.online()
+    answer(stage, session, first)
+    stage.command()
+
+
+def test_cmd_10_the_heap_of_expiries_does_not_keep_what_is_finished() -> None:
+    stage = Stage()
+    session = stage.online()
+    for _ in range(1000):
+        answer(stage, session, stage.command())
+        sent(session)
+    assert len(stage.hub._delivery._expiries) < 100  # type: ignore[reportPrivateUsage]
+
+
+def test_link_7_a_late_look_at_a_silent_agent_pings_first() -> None:
+    stage = Stage()
+    session = stage.online()
+    sent(session)
+    stage.mono += 200
+    stage.wall += 200
+    session.handle_timer(stage.now)
+    assert [type(output) for output in sent(session)] == [SendPing]
+    stage.wait(20, session)
+    assert [output.code for output in sent(session)] == [4408]
+
+
+def test_link_7_clocks_that_part_ping_at_once() -> None:
+    stage = Stage()
+    session = stage.online()
+    sent(session)
+    stage.wall += 3600
+    session.bytes_received(stage.now)
+    assert [type(output) for output in sent(session)] == [SendPing]
+
+
+def test_hb_3_90_s_of_silence_end_it_whatever_the_ping_settings() -> None:
+    stage = Stage(ping_interval=80.0, ping_timeout=80.0)
+    session = stage.online()
+    sent(session)
+    stage.wait(89, session)
+    assert [type(output) for output in sent(session)] == [SendPing]
+    stage.wait(1, session)
+    assert [output.code for output in sent(session)] == [4408]
+
+
+def test_no_pong_follows_a_close_frame() -> None:
+    stage = Stage()
+    session = stage.online()
+    session.writing_paused(stage.now)
+    session.ping_received(b"1", stage.now)
+    session.close(4403, "", stage.now)
+    session.writing_resumed(stage.now)
+    assert not [output for output in sent(session) if isinstance(output, SendPong)]
+
+
+def test_hb_3_a_link_that_was_never_online_does_not_go_offline() -> None:
+    stage = Stage()
+    stage.open().disconnected("reset", stage.now)
+    assert stage.seen(AgentOffline) == []
+
+
+def test_auth_8_a_full_book_answers_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.challenges.MAX_CONSUMED_CHALLENGES", 1)
+    stage = Stage()
+    stage.verify(stage.challenge())
+    for changes in ({}, {"agent_id": "nobody"}, {"tenant_id": ""}):
+        answered = stage.verify(stage.challenge(), **changes)
+        assert (answered.status, answered.header("retry-after")) == (503, "60")
+
+
+def test_challenges_of_unknown_agents_take_no_memory() -> None:
+    stage = Stage()
+    for _ in range(10):
+        stage.verify(stage.challenge("nobody"), agent_id="nobody", tenant_id="")
+    assert not stage.hub.authenticator._book._consumed  # type: ignore[reportPrivateUsage]
