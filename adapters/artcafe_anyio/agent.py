@@ -44,7 +44,7 @@ class Agent:
 
         agent.run()
 
-    Call its methods from the event loop that runs it, or from threads that run its handlers.
+    Call its methods from the event loop that runs it or from other threads, such as those that run its handlers.
     """
 
     def __init__(self, **parameters: Unpack[AgentParameters]) -> None:

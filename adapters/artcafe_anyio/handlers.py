@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Union, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from msgspec.inspect import CustomType, type_info
+from msgspec.inspect import CustomType, UnionType, type_info
 
 from artcafe_anyio.clocks import monotonic
 from artcafe_proto import ArtCafeError, LocalProtocolError
@@ -133,11 +133,11 @@ def _check(function: Function, parameter: inspect.Parameter, annotation: Any) ->
     if annotation is CommandContext:
         return
     try:
-        unusable = isinstance(type_info(annotation), CustomType)
+        info = type_info(annotation)
         msgspec.json.Decoder(Union[annotation, UnsetType])  # noqa: UP007 annotation is a value
     except TypeError as error:
         raise LocalProtocolError(f"{_name(function)}: {parameter} cannot be read from JSON: {error}") from None
-    if unusable:
+    if any(isinstance(each, CustomType) for each in (info.types if isinstance(info, UnionType) else (info,))):
         raise LocalProtocolError(f"{_name(function)}: {parameter} cannot be read from JSON: take what it is made of")
 
 

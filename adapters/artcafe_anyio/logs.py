@@ -9,11 +9,13 @@ from artcafe_proto import (
     CommandCancelled,
     CommandReceived,
     MessageReceived,
+    MessageSettled,
     Offline,
     Online,
     PeerViolation,
     Stopped,
     TokenReceived,
+    Undeliverable,
     UnknownReceived,
 )
 
@@ -45,6 +47,11 @@ def _line(event: AgentEvent, mono: float) -> tuple[int, str]:
             return logging.WARNING, f"command {event.command_id!r} cancelled: {event.code} [{event.clause}]"
         case MessageReceived():
             return logging.DEBUG, f"message {event.message_id!r} received"
+        case MessageSettled():
+            return logging.DEBUG, f"message {event.message_id!r} settled"
+        case Undeliverable():
+            of = "" if event.command_id is None else f", the response to {event.command_id!r},"
+            return logging.ERROR, f"message {event.message_id!r}{of} dropped: it cost every link [{event.clause}]"
         case UnknownReceived():
             return logging.INFO, f"message {event.message_id!r} of unknown type {event.type!r} ignored [MSG-4]"
         case PeerViolation():

@@ -105,7 +105,7 @@ class CommandRunner:
         except Exception as error:
             self._failed(context, error)
         except BaseException:
-            self._fail(context.command_id, "cancelled", _STOPPED)
+            self._fail(context.command_id, "cancelled", _CANCELLED)
             raise
         else:
             self._respond(context, result)
@@ -120,11 +120,11 @@ class CommandRunner:
                     result = await self._threads.run(call)
                 self._respond(context, result)
             if running.scope.cancelled_caught:
-                self._fail(context.command_id, "cancelled", "the command was cancelled")
+                self._fail(context.command_id, "cancelled", _CANCELLED)
         except Exception as error:
             self._failed(context, error)
         except BaseException:  # the agent is cancelled from outside, or the handler has cancelled its own task
-            self._fail(context.command_id, "cancelled", _STOPPED)
+            self._fail(context.command_id, "cancelled", _CANCELLED)
             raise
         finally:
             del self._running[context.command_id]
@@ -160,7 +160,7 @@ class CommandRunner:
             self._protocol.progress(command_id, percent, now)
 
 
-_STOPPED: Final = "the agent stopped before the command was done"
+_CANCELLED: Final = "the command was cancelled before it was done"
 
 
 class MessageRunner:

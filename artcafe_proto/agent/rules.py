@@ -249,6 +249,7 @@ class AgentRules:
     def _finish(self, now: Instant) -> None:
         """End for good, in any state (LINK-10)."""
         unsettled = self._desk.unsettled
+        self._desk.drain(now)
         self._desk.cancel_running("the agent stopped", now)
         if self._link is not None:
             self._outputs.disconnects.append(Disconnect(self._link.conn, abort=True))

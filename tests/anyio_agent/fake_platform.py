@@ -19,7 +19,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from wsproto.connection import SERVER, Connection
-from wsproto.events import CloseConnection, Ping, TextMessage
+from wsproto.events import CloseConnection, Event, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 CHALLENGE = "a-challenge-of-more-than-sixteen-characters"
@@ -41,6 +41,7 @@ class Link:
         self._frames = Connection(SERVER)
         self._news = anyio.Event()
         self._numbers = count(1)
+        self._writing = anyio.Lock()
 
     async def read(self) -> None:
         """Collect what the agent says until it closes the link or is cut off."""
@@ -56,10 +57,10 @@ class Link:
                     case TextMessage():
                         self._take(event)
                     case Ping():
-                        await self.stream.send(self._frames.send(event.response()))
+                        await self._send(event.response())
                     case CloseConnection():
                         self.close_code = int(event.code)
-                        await self.stream.send(self._frames.send(event.response()))
+                        await self._send(event.response())
                     case _:
                         pass
         self.ended = True
@@ -105,7 +106,7 @@ class Link:
 
     async def send_text(self, text: str) -> None:
         """Send the agent anything."""
-        await self.stream.send(self._frames.send(TextMessage(text)))
+        await self._send(TextMessage(text))
 
     async def command(self, command: str, args: dict[str, Any] | None = None, **more: Any) -> str:
         """Send a command; returns its id."""
@@ -120,7 +121,11 @@ class Link:
 
     async def close(self, code: CloseReason) -> None:
         """Close the link from this side."""
-        await self.stream.send(self._frames.send(CloseConnection(code=code)))
+        await self._send(CloseConnection(code=code))
+
+    async def _send(self, event: Event) -> None:
+        async with self._writing:
+            await self.stream.send(self._frames.send(event))
 
     async def cut(self, *, reset: bool = False) -> None:
         """End it without a word; with `reset` as if this machine had crashed."""
@@ -140,6 +145,7 @@ class FakePlatform:
         self.verify_bodies: list[dict[str, Any]] = []
         self.connections = 0
         self.keep_alive = True
+        self.hangs_up = True
         self._links, self._new_links = anyio.create_memory_object_stream[Link](100)
 
     @asynccontextmanager
@@ -186,6 +192,8 @@ class FakePlatform:
                 link = Link(stream, headers)
                 self._links.send_nowait(link)
                 await link.read()
+                if not self.hangs_up:
+                    await anyio.sleep_forever()
                 return
             answer = json.dumps(self.answer(request.target.decode(), json.loads(body))).encode()
             length = str(len(answer)).encode()

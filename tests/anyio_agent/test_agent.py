@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import threading
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
+import msgspec
 import pytest
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
 from artcafe_anyio import Agent, CommandContext, CommandError
+from artcafe_anyio.keys import load_key
 from artcafe_proto import (
     AgentEvent,
     CommandReceived,
@@ -26,6 +30,7 @@ from artcafe_proto import (
     MessageReceived,
     Offline,
     Online,
+    SigningKey,
     Stopped,
     TokenReceived,
 )
@@ -316,16 +321,38 @@ async def test_progress_from_everywhere(stage: Stage) -> None:
     assert len(errors) == 3
 
 
-async def test_a_handler_that_cancels_itself_is_answered_too(stage: Stage) -> None:
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_handler_that_is_cancelled_by_others_is_answered_and_harms_nobody(stage: Stage) -> None:
     @stage.agent.command("odd")
-    async def odd() -> str:  # pyright: ignore[reportUnusedFunction]
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await anyio.sleep_forever()
-        return "still here"
+    async def odd() -> None:  # pyright: ignore[reportUnusedFunction]
+        raise asyncio.CancelledError  # of a task of its own that it has awaited
+
+    @stage.agent.command("other", inline=True)
+    def other() -> str:  # pyright: ignore[reportUnusedFunction]
+        return "well"
 
     async with stage.online() as link:
-        assert (await link.call("odd"))["result"] == "still here"
+        answer = await link.call("odd")
+        assert (answer["code"], answer["reason"]) == ("cancelled", "the command was cancelled before it was done")
+        assert (await link.call("other"))["result"] == "well"
+
+
+class Picky(msgspec.Struct):
+    """A type that fails in its own way."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        raise KeyError("a secret of this machine")
+
+
+async def test_an_error_of_an_arguments_own_type_is_the_handlers(stage: Stage) -> None:
+    @stage.agent.command("picky")
+    async def picky(it: Picky) -> None: ...  # pyright: ignore[reportUnusedFunction]
+
+    async with stage.online() as link:
+        answer = await link.call("picky", {"it": {"name": "x"}})
+        assert (answer["code"], answer["reason"]) == ("handler_error", "KeyError")
 
 
 async def test_results_larger_than_the_buffers_wait_for_a_slow_platform(stage: Stage) -> None:
@@ -343,6 +370,23 @@ async def test_results_larger_than_the_buffers_wait_for_a_slow_platform(stage: S
             assert answer["result"] == str(number) * 700_000
 
 
+async def test_a_link_that_is_reset_amid_a_write(stage: Stage) -> None:
+    @stage.agent.command("large", inline=True)
+    def large() -> str:  # pyright: ignore[reportUnusedFunction]
+        return "x" * 1_000_000
+
+    async with stage.online() as link:
+        link.may_read = anyio.Event()
+        ids = [await link.command("large") for _ in range(8)]
+        await stage.seen(CommandReceived, 8)
+        await link.cut(reset=True)
+        await stage.seen(Offline)
+        stage.agent.stop()  # which tries once more, at once, for what is left to say
+        again = await stage.platform.link()
+        for command_id in ids:
+            await again.wait_for("response", command_id=command_id)
+
+
 async def test_a_platform_that_does_not_read_is_not_read_from(stage: Stage) -> None:
     let_go = anyio.Event()
 
@@ -356,8 +400,9 @@ async def test_a_platform_that_does_not_read_is_not_read_from(stage: Stage) -> N
 
     async with stage.online(max_concurrent=1, max_queued=0) as link:
         link.may_read = anyio.Event()
-        for _ in range(10):
+        for number in range(1, 11):
             await link.command("large")
+            await stage.seen(CommandReceived, number)
         await link.command("block")
         await stage.seen(CommandReceived, 11)
         ids = [await link.command("more") for _ in range(300)]
@@ -384,6 +429,28 @@ async def test_messages_both_ways(stage: Stage, caplog: pytest.LogCaptureFixture
         with pytest.raises(LocalProtocolError, match="JSON object"):
             agent.send_message([1])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert "ValueError: after all" in caplog.text
+
+
+async def test_more_messages_than_their_handlers_can_take_are_dropped(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artcafe_anyio.running.MAX_MESSAGE_TASKS", 2)
+    heard: list[str] = []
+    let_go = anyio.Event()
+
+    @stage.agent.on_message
+    async def hear(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
+        await let_go.wait()
+        heard.append(message.message_id)
+
+    async with stage.online() as link:
+        for number in range(4):
+            await link.send("message", f"msg-{number}", {})
+        await stage.seen(MessageReceived, 4)
+        let_go.set()
+        await link.call("and one more answer")
+    assert sorted(heard) == ["msg-0", "msg-1"]
+    assert "message 'msg-3' dropped: 2 handlers are busy already" in caplog.text
 
 
 async def test_messages_and_status_from_a_thread(stage: Stage) -> None:
@@ -473,6 +540,45 @@ async def test_stopping_at_once_waits_for_nobody(stage: Stage) -> None:
     ended.set()
 
 
+async def test_a_platform_that_does_not_hang_up_is_not_waited_for(stage: Stage) -> None:
+    stage.platform.hangs_up = False
+    async with stage.online(close_timeout=0.02) as link:
+        pass
+    assert link.close_code == 1000
+
+
+async def test_stopping_at_once_starts_nothing_that_waited(stage: Stage) -> None:
+    @stage.agent.command("task")
+    async def task() -> None:  # pyright: ignore[reportUnusedFunction]
+        await anyio.sleep_forever()
+
+    async with stage.serving(max_concurrent=1) as link:
+        for _ in range(3):
+            await link.command("task")
+        await link.send("message", "msg-1", {})
+        await stage.seen(MessageReceived)
+        stage.agent.stop(drain=False)
+    assert sum(isinstance(event, CommandReceived) for event in stage.events) == 1
+    assert stage.events[-1] == Stopped(("cmd-1", "cmd-2", "cmd-3"))
+
+
+async def test_stopping_while_a_signature_is_made(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    signing = anyio.Event()
+    token = current_token()
+
+    def sign(*_: Any, **__: Any) -> bytes:
+        anyio.from_thread.run_sync(signing.set, token=token)
+        assert let_go.wait(PATIENCE_S)
+        return b""
+
+    monkeypatch.setattr(SigningKey, "sign", sign)
+    async with stage.make():
+        await signing.wait()
+    let_go.set()
+    assert stage.events == [Stopped(())]
+
+
 async def test_a_handler_may_stop_its_agent(stage: Stage) -> None:
     @stage.agent.command("stop", inline=True)
     def stop() -> str:  # pyright: ignore[reportUnusedFunction]
@@ -518,13 +624,16 @@ async def test_an_agent_serves_once_at_a_time_and_then_again(stage: Stage) -> No
     stage.agent.stop()  # harmless
 
 
-async def test_stopped_before_it_began(stage: Stage) -> None:
+async def test_stopped_before_it_began(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = stage.make()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(agent.serve)
-        await checkpoint()
-        agent.stop()
+    def slow_load(path: str) -> SigningKey:
+        anyio.from_thread.run_sync(agent.stop)
+        return load_key(path)
+
+    monkeypatch.setattr("artcafe_anyio.agent.load_key", slow_load)
+    async with agent:
+        pass
     assert stage.events == [Stopped(())]
     assert stage.platform.connections == 0
 

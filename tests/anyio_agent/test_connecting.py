@@ -133,12 +133,13 @@ async def test_two_that_answer_at_once_leave_one(monkeypatch: pytest.MonkeyPatch
 
     async def attempt(address: str, port: int) -> SocketStream:
         with anyio.CancelScope(shield=True):
-            stream = await real_connect("127.0.0.1", port)
-            opened.append(stream)
+            opened.append(await real_connect("127.0.0.1", port))
+            mine = opened[-1]
             if len(opened) == 2:
                 both.set()
             await both.wait()
-        return stream
+            return mine
+        raise AssertionError
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         monkeypatch.setattr(socket, "getaddrinfo", resolves_to("192.0.2.1", "192.0.2.2"))
@@ -247,6 +248,29 @@ async def test_a_server_that_hangs_up_during_the_handshake(ca_file: Path) -> Non
         port = listener.extra(SocketAttribute.local_port)
         cause, detail = await failure_of("127.0.0.1", port, make_ssl_context(str(ca_file)))
         assert (cause, detail) == ("tls", "the connection ended during the TLS handshake")
+        tasks.cancel_scope.cancel()
+
+
+async def test_stopping_during_a_handshake(ca_file: Path, key_path: Path) -> None:
+    begun, ended = anyio.Event(), anyio.Event()
+
+    async def wait(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            begun.set()
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await stream.receive()
+            ended.set()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, wait)
+        endpoint = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=endpoint, ca_file=ca_file)
+        with anyio.fail_after(PATIENCE_S):
+            async with agent:
+                await begun.wait()
+            await ended.wait()
         tasks.cancel_scope.cancel()
 
 

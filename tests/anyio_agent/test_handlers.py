@@ -122,6 +122,7 @@ def typing_only(a: Decimal) -> None: ...
         (rest, r"\*\*args"),
         (positional, "by name"),
         (path, "cannot be read from JSON"),
+        (optional_path, "cannot be read from JSON"),
         (two_structs, "cannot be read from JSON"),
         (typing_only, "names Decimal.*TYPE_CHECKING"),
         (len, "obj"),

@@ -349,6 +349,8 @@ def test_link_10_stopping_at_once_names_what_was_not_answered() -> None:
     assert script.expect(Stopped).unsettled == ("cmd-1", "cmd-2")
     assert script.expect(Disconnect) == Disconnect(conn, abort=True)
     assert script.machine.respond("cmd-1", None, script.now) is False
+    script.none_of(CommandReceived)
+    assert script.machine.deadline() is None
 
 
 def test_application_messages_go_through_the_outbox_and_it_is_bounded() -> None:
