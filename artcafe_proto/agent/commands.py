@@ -85,6 +85,11 @@ class CommandDesk:
         return not self._queued and all(running.answered for running in self._running.values())
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing runs, and everything that was to be said has been read (LINK-10)."""
+        return self.is_idle and not self.outbox
+
+    @property
     def deadline(self) -> float | None:
         """When to call `expire` next."""
         return self._earliest if self._earliest < math.inf else None

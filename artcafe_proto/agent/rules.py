@@ -88,7 +88,7 @@ class AgentRules:
             self._login.token.age(max(drift_s, 0.0))
         if self._link is not None:
             self._link.ping(now.mono)
-            self._timers.cancel(AgentTimer.PING)  # armed anew for this ping's timeout
+            self._arm(AgentTimer.PING, self._link.liveness.deadline)
 
     def _settle(self, now: Instant) -> None:
         """Run the joint rules to their fixed point, then wait for what is left to wait for."""
@@ -114,7 +114,7 @@ class AgentRules:
         stopping = self._life is Life.STOPPING
         link = self._link
         match self._link_region.state:
-            case LinkState.DOWN | LinkState.OPENING if stopping and not self._desk.unsettled:
+            case LinkState.DOWN | LinkState.OPENING if stopping and self._desk.is_settled:
                 self._finish(now)
             case LinkState.DOWN if self._login_is_at_rest and self._timers.get(AgentTimer.RETRY) is None:
                 self._attempt(now)
@@ -127,7 +127,7 @@ class AgentRules:
                 link is not None and link.writable and self._desk.outbox.wants_ping
             ):
                 self._desk.outbox.pinged(link.ping(now.mono), now.mono)
-            case LinkState.DRAINING if link is not None and not self._desk.unsettled and not self._desk.outbox:
+            case LinkState.DRAINING if link is not None and self._desk.is_settled:
                 self._sign_off(link, now)
             case _:
                 return False

@@ -365,6 +365,16 @@ def test_application_messages_go_through_the_outbox_and_it_is_bounded() -> None:
     script.machine.send_message({}, script.now)
 
 
+def test_cmd_8_a_drain_waits_for_messages_of_the_application_too() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.machine.send_message({"last": "words"}, script.now)
+    script.machine.stop(script.now)
+    script.none_of(SendClose)
+    script.pong(conn)
+    script.expect(SendClose)
+
+
 @pytest.mark.parametrize("data", [[], "text", None, object(), {"a": object()}, {"a": "x" * 2000}])
 def test_messages_must_be_json_objects_within_the_limit(data: Any) -> None:
     script = Scripted(max_message_size=1000)
