@@ -71,6 +71,8 @@ class Pair:
         self.writes: list[tuple[float, bytes]] = []
         self.connects: list[float] = []
         self.refusing = False
+        self.wall_offset = WALL_AT_START - self.mono
+        self.agent_conns: list[int] = []
         self.on_command: Callable[[CommandReceived], None] = lambda event: self.respond(event, {"echo": event.args})
         self._links: dict[int, int] = {}
         self._conns = count(1) if beside is None else beside._conns
@@ -87,8 +89,8 @@ class Pair:
 
     @property
     def now(self) -> Instant:
-        """Both clocks, in step."""
-        return Instant(self.mono, WALL_AT_START + self.mono - 1000.0)
+        """Both clocks, as far apart as `wall_offset` says."""
+        return Instant(self.mono, self.mono + self.wall_offset)
 
     def at(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something later."""
@@ -151,8 +153,12 @@ class Pair:
     def _end(self, agent_conn: int, platform_conn: int, reason: str) -> None:
         del self._links[agent_conn]
         session = self.sessions.pop(platform_conn)
-        self.at(self.latency_s, lambda: self.agent.disconnected(agent_conn, reason, self.now))
+        self.at(self.latency_s, lambda: self._disconnected(agent_conn, reason))
         session.disconnected(reason, self.now)
+
+    def _disconnected(self, agent_conn: int, reason: str) -> None:
+        self._forget(agent_conn)
+        self.agent.disconnected(agent_conn, reason, self.now)
 
     def _drain(self) -> None:
         busy = True
@@ -171,6 +177,7 @@ class Pair:
             drained = True
             match output:
                 case Connect():
+                    self.agent_conns.append(output.conn)
                     self._connect(output)
                 case Sign():
                     self.at(0, lambda o=output: self._sign(o))
@@ -178,6 +185,7 @@ class Pair:
                     self.writes.append((self.mono, output.data))
                     self._carry(lambda o=output: self._to_platform(o.conn, o.data))
                 case Disconnect():
+                    self._forget(output.conn)
                     self._carry(lambda o=output: self._closed_by_agent(o.conn))
                 case CommandReceived():
                     self.agent_events.append((self.mono, output))
@@ -212,17 +220,36 @@ class Pair:
         round_trips = 2 if connect.tls else 1
         self.connects.append(self.mono)
         if self.refusing:
-            refused = "refused", "nobody listens"
-            self.at(2 * self.latency_s, lambda: self.agent.connect_failed(connect.conn, *refused, self.now))
+            self.at(2 * self.latency_s, lambda: self._refused(connect.conn))
             return
 
         def accept() -> None:
+            if connect.conn not in self.agent_conns:
+                return  # given up meanwhile
             conn = next(self._conns)
             self._links[connect.conn] = conn
             self.sessions[conn] = PlatformProtocol(self.hub, conn=conn, now=self.now)
             self.agent.connected(connect.conn, self.now)
 
         self.at(2 * self.latency_s * round_trips, accept)
+
+    def _refused(self, agent_conn: int) -> None:
+        self._forget(agent_conn)
+        self.agent.connect_failed(agent_conn, "refused", "nobody listens", self.now)
+
+    def _forget(self, agent_conn: int) -> None:
+        if agent_conn in self.agent_conns:
+            self.agent_conns.remove(agent_conn)
+
+    def inject_to_agent(self, data: bytes) -> None:
+        """Bytes that the platform never sent."""
+        for conn in list(self._links):
+            self.agent.data_received(conn, data, self.now)
+
+    def inject_to_platform(self, data: bytes) -> None:
+        """Bytes that the agent never sent."""
+        for session in list(self.sessions.values()):
+            session.data_received(data, self.now)
 
     def _to_platform(self, agent_conn: int, data: bytes) -> None:
         session = self.sessions.get(self._links.get(agent_conn, 0))
@@ -246,7 +273,7 @@ class Pair:
             if conn == platform_conn:
                 del self._links[agent_conn]
                 self.agent.eof_received(agent_conn, self.now)
-                self.agent.disconnected(agent_conn, "closed by the platform", self.now)
+                self._disconnected(agent_conn, "closed by the platform")
 
     # --- what tests ask -----------------------------------------------------------------------------------------------
 
