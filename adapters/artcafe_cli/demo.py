@@ -127,16 +127,16 @@ class Demo:
                 platform.on_event(self._platform_event)
                 self._console.print(f"platform on {platform.url}, keys in {folder}", style="dim", highlight=False)
                 agents = await self._make_agents(Path(folder), platform.url, Operator(platform.url, token))
-                async with anyio.create_task_group() as tasks:
-                    for agent in agents:
-                        await tasks.start(agent.serve)
-                    tasks.start_soon(self._flush_regularly)
-                    await self._wait_until(lambda: self._online(platform) == len(agents))
-                    await self._send_commands(platform)
-                    for agent in agents:
-                        agent.stop()
-                    await self._wait_until(lambda: self._online(platform) == 0)
-                    tasks.cancel_scope.cancel()
+                async with anyio.create_task_group() as background:
+                    background.start_soon(self._flush_regularly)
+                    async with anyio.create_task_group() as running:
+                        for agent in agents:
+                            await running.start(agent.serve)
+                        await self._wait_until(lambda: self._online(platform) == len(agents))
+                        await self._send_commands(platform)
+                        for agent in agents:
+                            agent.stop()
+                    background.cancel_scope.cancel()
                 self._account.flush()
         tally = self._tally
         return {
