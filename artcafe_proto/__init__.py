@@ -42,6 +42,7 @@ from artcafe_proto.errors import (
 from artcafe_proto.events import (
     AgentAuthenticated,
     AgentEvent,
+    AgentIdContested,
     AgentOffline,
     AgentOnline,
     AuthenticationRefused,
@@ -90,7 +91,8 @@ __all__ = [
     "Attend", "SendRequest", "SendUpgrade", "SendResponse", "AcceptUpgrade", "SendText", "SendPing", "SendPong",
     "SendClose",
     # events
-    "Event", "AgentEvent", "HubEvent", "TokenReceived", "Online", "Offline", "CommandReceived", "CommandCancelled",
+    "Event", "AgentEvent", "HubEvent", "TokenReceived", "Online", "Offline",
+    "AgentIdContested", "CommandReceived", "CommandCancelled",
     "MessageReceived", "UnknownReceived", "PeerViolation", "MessageSettled", "Undeliverable", "Stopped",
     "ChallengeIssued", "AgentAuthenticated",
     "AuthenticationRefused", "AgentOnline", "AgentOffline", "HeartbeatReceived", "StatusReceived", "CommandSent",

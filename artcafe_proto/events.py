@@ -43,6 +43,13 @@ class Offline(_Event, frozen=True, gc=False):
     retry_at: float | None
 
 
+class AgentIdContested(_Event, frozen=True, gc=False):
+    """The link was replaced `times` times in a row: another process seems to use this agent id (LINK-6)."""
+
+    times: int
+    clause: str
+
+
 class CommandReceived(_Event, frozen=True, gc=False):
     """Run this command and call `respond` or `fail` exactly once, also after a `CommandCancelled` (CMD-5)."""
 
@@ -124,6 +131,7 @@ AgentEvent = (
     TokenReceived
     | Online
     | Offline
+    | AgentIdContested
     | CommandReceived
     | CommandCancelled
     | MessageReceived

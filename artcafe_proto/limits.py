@@ -58,6 +58,8 @@ MAX_BACKOFF_S: Final = 120.0
 REPLACED_BACKOFF_S: Final = 10.0
 MAX_REPLACED_BACKOFF_S: Final = 3600.0
 """LINK-6: two processes with one agent id must not fight every second."""
+CONTESTED_AFTER: Final = 3
+"""LINK-6: so many replacements in a row are no accident."""
 REPLACED_RESET_S: Final = 600.0
 """LINK-6: a link that lived this long and ended otherwise shows that the other process is gone."""
 LATE_TIMER_S: Final = 1.0

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from artcafe_proto import (
+    AgentIdContested,
     CommandCancelled,
     CommandReceived,
     MessageReceived,
@@ -41,6 +42,9 @@ def _line(event: AgentEvent, mono: float) -> tuple[int, str]:
         case Offline():
             again = "" if event.retry_at is None else f"; again in {event.retry_at - mono:.1f} s"
             return logging.WARNING, f"offline: {event.reason} [{event.clause}]{again}"
+        case AgentIdContested():
+            text = f"replaced {event.times} times in a row: another process seems to use this agent id [{event.clause}]"
+            return logging.ERROR, text
         case CommandReceived():
             return logging.DEBUG, f"command {event.command_id!r} received: {event.command!r}"
         case CommandCancelled():

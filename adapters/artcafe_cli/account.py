@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from artcafe_anyio.clocks import monotonic
 from artcafe_proto import (
     AgentAuthenticated,
+    AgentIdContested,
     AgentOffline,
     AgentOnline,
     AuthenticationRefused,
@@ -92,6 +93,9 @@ def _describe_agent(event: Event, now: float) -> Line | None:
         case Offline():
             follows = "no further attempt" if event.retry_at is None else f"again in {event.retry_at - now:.1f} s"
             return Line(f"offline: {event.reason}; {follows} [{event.clause}]", "bold yellow")
+        case AgentIdContested():
+            text = f"replaced {event.times} times in a row: another process seems to use this agent id [{event.clause}]"
+            return Line(text, "bold red")
         case CommandCancelled():
             return Line(f"command {short(event.command_id)} cancelled: {event.code} [{event.clause}]", "yellow")
         case PeerViolation():

@@ -17,9 +17,9 @@ from artcafe_proto.agent.dialing import LINK_TIMERS, AgentTimer, Dialer, Exchang
 from artcafe_proto.agent.login import Login
 from artcafe_proto.agent.states import LINK_TRANSITIONS, AuthState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
-from artcafe_proto.events import Offline, Stopped
+from artcafe_proto.events import AgentIdContested, Offline, Stopped
 from artcafe_proto.instants import Instant
-from artcafe_proto.limits import CLOCK_DRIFT_S, REPLACED_RESET_S
+from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.backoff import Backoff, Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
@@ -170,6 +170,8 @@ class AgentRules:
         if wait_s > 0:
             self._timers.set(AgentTimer.RETRY, now.mono + wait_s)
         self._outputs.events.append(Offline(failure.reason, failure.clause, now.mono + wait_s))
+        if failure.kind is FailureKind.REPLACED and self._backoff.times_replaced >= CONTESTED_AFTER:
+            self._outputs.events.append(AgentIdContested(self._backoff.times_replaced, "LINK-6"))
 
     def _upgrade_refused(self, response: Response, now: Instant) -> None:
         status = response.status

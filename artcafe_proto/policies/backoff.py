@@ -55,10 +55,13 @@ class Backoff:
         self._fixed_wait_growth = fixed_wait_growth
         self._rng = rng
         self._delays = {kind: kind.first_s for kind in FailureKind}
+        self.times_replaced = 0
+        """How often in a row, as far as `reset_replaced` does not part them."""
 
     def wait_s(self, failure: Failure) -> float:
         """Seconds to wait after `failure`; the next of its row in a row waits longer."""
         kind = failure.kind
+        self.times_replaced += kind is FailureKind.REPLACED
         delay = self._delays[kind]
         growth = self._fixed_wait_growth if kind in (FailureKind.AUTHENTICATION, FailureKind.SERVER) else 2.0
         self._delays[kind] = min(delay * growth, kind.cap_s)
@@ -74,6 +77,7 @@ class Backoff:
     def reset_replaced(self) -> None:
         """Nobody replaced this agent for long enough: LINK-6's delays start over."""
         self._delays[FailureKind.REPLACED] = FailureKind.REPLACED.first_s
+        self.times_replaced = 0
 
 
 def exchange_failure_kind(status: int) -> FailureKind:

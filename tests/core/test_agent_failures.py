@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from artcafe_proto import (
+    AgentIdContested,
     AuthState,
     CancelSign,
     Connect,
@@ -244,6 +245,8 @@ def test_link_6_replaced_links_wait_longer_each_time_and_start_over_after_ten_mi
         return script.wait_after_failure()[0]
 
     assert [replaced() for _ in range(4)] == [10, 20, 40, 80]
+    contested = [output.times for output in script.said if isinstance(output, AgentIdContested)]
+    assert contested == [3, 4], "from the third in a row it is said that another process uses this agent id"
     conn = script.up()
     for _ in range(60):
         script.wait(10)
