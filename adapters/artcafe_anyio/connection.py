@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from artcafe_proto import AgentProtocol, Connect, Instant
 
 READ_BYTES: Final = 65_536
+SEND_BYTES: Final = 64 * 1024
+"""Sent at once at most: a peer that takes this much within `write_stall_timeout` is slow, not stalled (LINK-8)."""
 HIGH_WATER_BYTES: Final = 64 * 1024
 """Unsent bytes above which the protocol holds back what can wait; how long is its matter (LINK-8)."""
 LOW_WATER_BYTES: Final = 16 * 1024
@@ -51,7 +53,7 @@ class Connection:
         self._open_stream = open_stream
         self._is_open = False
         self._closing = False
-        self._unsent: list[bytes] = []
+        self._unsent = bytearray()
         self._unsent_bytes = 0  # what is being sent included
         self._congested = False
         self._something_to_do = anyio.Event()
@@ -79,7 +81,7 @@ class Connection:
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
-        self._unsent.append(data)
+        self._unsent += data
         self._unsent_bytes += len(data)
         self._something_to_do.set()
 
@@ -92,7 +94,7 @@ class Connection:
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
-        if not self._closing:
+        if self._may_read.is_set() and not self._closing:
             self._may_read = anyio.Event()
 
     def resume_reading(self) -> None:
@@ -138,7 +140,7 @@ class Connection:
         """
         with self._reading:
             while True:
-                if not self._may_read.is_set():
+                while not self._may_read.is_set():  # it may have been paused again in the turn that resumed it
                     await self._may_read.wait()
                 try:
                     data = await stream.receive(READ_BYTES)
@@ -173,14 +175,17 @@ class Connection:
             self._lost(_reason(error))
 
     async def _send(self, stream: Stream) -> None:
-        data = b"".join(self._unsent)
-        self._unsent.clear()
+        data = bytes(self._unsent[:SEND_BYTES])
+        del self._unsent[:SEND_BYTES]
         await stream.send(data)
         self._unsent_bytes -= len(data)
-        if self._congested and not self._closing and self._unsent_bytes <= LOW_WATER_BYTES:
-            self._congested = False
+        if self._congested and not self._closing:
+            self._congested = self._unsent_bytes > LOW_WATER_BYTES
             with self._turn() as now:
-                self._protocol.writing_resumed(self.conn, now)
+                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
+                    self._protocol.writing_paused(self.conn, now)
+                else:
+                    self._protocol.writing_resumed(self.conn, now)
 
     def _lost(self, reason: str) -> None:
         if not self._closing:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from artcafe_proto import Instant, PlatformProtocol
 
 READ_BYTES: Final = 65_536
+SEND_BYTES: Final = 64 * 1024
+"""Sent at once at most: a peer that takes this much within `write_stall_timeout` is slow, not stalled (LINK-8)."""
 HIGH_WATER_BYTES: Final = 64 * 1024
 """Unsent bytes above which the protocol holds back what can wait."""
 LOW_WATER_BYTES: Final = 16 * 1024
@@ -101,7 +103,7 @@ class Connection:
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
-        if not self._closing:
+        if self._may_read.is_set() and not self._closing:
             self._may_read = anyio.Event()
 
     def resume_reading(self) -> None:
@@ -135,7 +137,7 @@ class Connection:
         """
         with self._reading:
             while True:
-                if not self._may_read.is_set():
+                while not self._may_read.is_set():  # it may have been paused again in the turn that resumed it
                     await self._may_read.wait()
                 try:
                     data = await self._stream.receive(READ_BYTES)
@@ -168,15 +170,17 @@ class Connection:
             self._lost(error)
 
     async def _send(self) -> None:
-        data = bytes(self._unsent)
-        self._unsent.clear()
+        data = bytes(self._unsent[:SEND_BYTES])
+        del self._unsent[:SEND_BYTES]
         self._in_flight_bytes = len(data)
         await self._stream.send(data)
         self._in_flight_bytes = 0
-        if self._congested and not self._closing and len(self._unsent) <= LOW_WATER_BYTES:
-            self._congested = False
+        if self._congested and not self._closing:
             with self._turn(self) as now:
                 self.protocol.writing_resumed(now)
+                self._congested = len(self._unsent) > LOW_WATER_BYTES
+                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
+                    self.protocol.writing_paused(now)
 
     @property
     def _unsent_bytes(self) -> int:

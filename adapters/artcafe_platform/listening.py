@@ -37,6 +37,7 @@ class Listening:
         self._ssl_context = ssl_context
         self._scope = anyio.CancelScope(shield=True)
         self._is_empty = anyio.Event()
+        self._is_stopping = False
         self._accepted = 0
 
     async def serve(self) -> None:
@@ -49,6 +50,7 @@ class Listening:
 
     async def stop(self) -> None:
         """Accept no more, drop every connection and wait until they have closed, which takes a few seconds at most."""
+        self._is_stopping = True
         for listener in self._listeners:
             await listener.aclose()
         self._owner.drop_all("the platform is shutting down")
@@ -81,7 +83,7 @@ class Listening:
 
     async def _run(self, stream: SocketStream) -> None:
         secured = stream if self._ssl_context is None else await _shake_hands(stream, self._ssl_context)
-        if secured is None:
+        if secured is None or self._is_stopping:  # what is added after `stop` dropped all is never dropped
             return
         connection = self._owner.add(secured)
         try:
