@@ -28,11 +28,12 @@ logger = logging.getLogger("artcafe.agent")
 
 def log_event(agent_id: str, event: AgentEvent, mono: float) -> None:
     """Log an event of an agent; `mono` is the monotonic time of it."""
-    level, text = _line(event, mono)
+    level, text = describe(event, mono)
     logger.log(level, "%s: %s", agent_id, text)
 
 
-def _line(event: AgentEvent, mono: float) -> tuple[int, str]:
+def describe(event: AgentEvent, mono: float) -> tuple[int, str]:
+    """The level and the text of an event's line; `mono` is the monotonic time of it."""
     match event:
         case TokenReceived():
             life = "its end unknown" if event.life_s is None else f"usable for {event.life_s:.0f} s"

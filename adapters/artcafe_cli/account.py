@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from artcafe_anyio import logs
 from artcafe_anyio.clocks import monotonic
 from artcafe_proto import (
     AgentAuthenticated,
-    AgentIdContested,
+    AgentEvent,
     AgentOffline,
     AgentOnline,
     AuthenticationRefused,
     ChallengeIssued,
     CommandAnswered,
-    CommandCancelled,
     CommandDeferred,
     CommandExpired,
     CommandRepeated,
     CommandSent,
     HeartbeatReceived,
     MessageReceived,
-    Offline,
-    Online,
     PeerViolation,
+    RequestArrived,
     StatusReceived,
-    Stopped,
-    TokenReceived,
     UnknownReceived,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artcafe_proto import Event
+    from artcafe_proto import Event, HubEvent
+
+_STYLES: Final = {logging.INFO: "bold green", logging.WARNING: "bold yellow", logging.ERROR: "bold red"}
 
 
 class Line(NamedTuple):
@@ -80,38 +80,15 @@ class Account:
 
 def describe(event: Event, now: float) -> Line | None:
     """The line for an event at `now`, monotonic seconds; None for one that is not told."""
-    return _describe_agent(event, now) or _describe_platform(event)
+    if not isinstance(event, AgentEvent):
+        return _describe_platform(event)
+    if isinstance(event, MessageReceived | UnknownReceived | PeerViolation) and event.agent_id:  # also a platform's
+        return _describe_platform(event)
+    level, text = logs.describe(event, now)
+    return None if level == logging.DEBUG else Line(text, _STYLES[level])
 
 
-def _describe_agent(event: Event, now: float) -> Line | None:
-    match event:
-        case TokenReceived():
-            life = "no stated end" if event.life_s is None else f"for {event.life_s:.0f} s"
-            return Line(f"token received, {life}", "green")
-        case Online():
-            return Line("link up, first heartbeat sent", "bold green")
-        case Offline():
-            follows = "no further attempt" if event.retry_at is None else f"again in {event.retry_at - now:.1f} s"
-            return Line(f"offline: {event.reason}; {follows} [{event.clause}]", "bold yellow")
-        case AgentIdContested():
-            text = f"replaced {event.times} times in a row: another process seems to use this agent id [{event.clause}]"
-            return Line(text, "bold red")
-        case CommandCancelled():
-            return Line(f"command {short(event.command_id)} cancelled: {event.code} [{event.clause}]", "yellow")
-        case PeerViolation():
-            return Line(f"the peer broke a rule: {event.reason} [{event.clause}]", "red")
-        case UnknownReceived():
-            return Line(f"message of unknown type {event.type!r} ignored [MSG-4]", "yellow")
-        case MessageReceived():
-            return Line(f"message {short(event.message_id)} received", "cyan")
-        case Stopped():
-            left = f", {len(event.unsettled)} responses unsent" if event.unsettled else ""
-            return Line(f"stopped{left}", "bold")
-        case _:
-            return None
-
-
-def _describe_platform(event: Event) -> Line | None:
+def _describe_platform(event: HubEvent | RequestArrived) -> Line | None:
     match event:
         case ChallengeIssued():
             return Line(f"{event.agent_id} asked for a challenge", "dim")
@@ -129,8 +106,9 @@ def _describe_platform(event: Event) -> Line | None:
             )
             return Line(text, "magenta")
         case StatusReceived():
-            progress = "" if event.current_task is None else f", {short(event.current_task)} at {event.progress:.0f} %"
-            return Line(f"status of {event.agent_id}: {event.status}{progress}", "magenta")
+            task = "" if event.current_task is None else f", {short(event.current_task)}"
+            progress = "" if event.progress is None else f" at {event.progress:.0f} %"
+            return Line(f"status of {event.agent_id}: {event.status}{task}{progress}", "magenta")
         case CommandSent():
             again = f" again ({event.attempt})" if event.attempt > 1 else ""
             return Line(
@@ -149,7 +127,13 @@ def _describe_platform(event: Event) -> Line | None:
             return Line(text, "dim", f"repeated responses of {event.agent_id} dropped", "response")
         case CommandExpired():
             return Line(f"command {short(event.command_id)} expired", "red")
-        case _:
+        case MessageReceived():
+            return Line(f"message {short(event.message_id)} of {event.agent_id}", "cyan")
+        case UnknownReceived():
+            return Line(f"message of unknown type {event.type!r} of {event.agent_id} ignored [MSG-4]", "yellow")
+        case PeerViolation():
+            return Line(f"{event.agent_id} broke a rule: {event.reason} [{event.clause}]", "red")
+        case RequestArrived():
             return None
 
 

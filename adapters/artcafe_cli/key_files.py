@@ -17,7 +17,7 @@ KeyType = Literal["ed25519", "rsa"]
 def make_key_pair(path: Path, kind: KeyType, comment: str) -> PublicKey:
     """Write a private key to `path` (mode 0600) and its public key beside it (`.pub`), as ssh-keygen does.
 
-    Raises ConfigError rather than overwrite a file.
+    Raises ConfigError rather than overwrite a file; it leaves both or none.
     """
     if kind == "rsa":
         private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
@@ -25,7 +25,11 @@ def make_key_pair(path: Path, kind: KeyType, comment: str) -> PublicKey:
         private = ed25519.Ed25519PrivateKey.generate()
     line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     _write_new(path, private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), mode=0o600)
-    _write_new(path.with_name(path.name + ".pub"), f"{line} {comment}\n".encode(), mode=0o644)
+    try:
+        _write_new(Path(f"{path}.pub"), f"{line} {comment}\n".encode(), mode=0o644)
+    except BaseException:
+        path.unlink()
+        raise
     return PublicKey.parse(line)
 
 
@@ -37,5 +41,9 @@ def _write_new(path: Path, data: bytes, *, mode: int) -> None:
         raise ConfigError(f"{path} exists already: choose another path, or remove it yourself") from None
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as error:  # the disk is full
+        path.unlink()
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from importlib.metadata import version
@@ -12,10 +13,9 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from artcafe_cli.key_files import KeyType, make_key_pair
-from artcafe_cli.tenant_client import Operator
+from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 
-TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
 PlatformUrl = Annotated[
     str, Parameter(name="--platform", env_var="ARTCAFE_PLATFORM", help="Base URL of the platform's HTTP interface.")
 ]
@@ -52,12 +52,13 @@ def demo(*, agents: int = 2, seconds: float = 6.0, json: Annotated[bool, Paramet
 def platform(*, host: str = "127.0.0.1", port: int = 8420, data: Path | None = None) -> int:
     """Serve a platform until interrupted; prints one line of JSON when it is ready.
 
-    The tenant's token is taken from ARTCAFE_TENANT_TOKEN; else it is made, and kept in the data directory.
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN; else it is made, and kept in the data directory; without one
+    it is shown once, on standard error if that is a terminal.
 
     Parameters
     ----------
     host
-        Address to listen on.
+        Address to listen on, of this machine alone: 127.0.0.1, ::1 or localhost.
     port
         Port to listen on, 0 for a free one.
     data
@@ -137,13 +138,19 @@ def send(
     timeout
         Seconds the agent may take (300 if not given).
     """
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ConfigError(f"--timeout must be a finite number of seconds above 0, not {timeout}")
     try:
         arguments = msgspec.json.decode(args, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"--args must be a JSON object: {error}") from None
-    sent = _operator(platform).send(agent, command, arguments, timeout)
-    _print_json(sent["response"] or {"status": "error", "code": "expired", "reason": "no response came in time"})
-    return 0 if sent["state"] == "succeeded" else 1
+    operator = _operator(platform)
+    command_id = operator.send(agent, command, arguments, timeout)
+    if operator.is_offline(agent):
+        print(f"artcafe: {agent} is offline: waiting until it is back and answers; Ctrl-C ends this", file=sys.stderr)
+    sent = operator.wait(command_id)
+    _print_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
+    return 0 if sent.state == "succeeded" else 1
 
 
 @app.command
@@ -200,7 +207,13 @@ def agent(
 def main() -> NoReturn:
     """Run the command line: exit status 2 for wrong usage or settings, 1 for a failure, with one line on stderr."""
     try:
-        app(exit_on_error=False)
+        try:
+            app(exit_on_error=False)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again, and says so
+        sys.exit(1)
     except CycloptsError:
         sys.exit(2)  # cyclopts has printed what is wrong
     except LocalProtocolError as error:

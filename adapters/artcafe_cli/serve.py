@@ -12,9 +12,11 @@ import anyio
 import msgspec
 
 from artcafe_anyio import Agent
+from artcafe_cli.tenant_client import TENANT_TOKEN, checked_token
 from artcafe_platform import Platform
 from artcafe_platform.server import DEFAULT_TENANT
 from artcafe_proto import ConfigError
+from artcafe_proto.config import Origin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +24,16 @@ if TYPE_CHECKING:
 
 def serve_platform(host: str, port: int, data_dir: Path | None, token: str | None) -> int:
     """Serve until SIGINT or SIGTERM; prints one line of JSON when ready. Returns the exit status."""
-    tenants = None if token is None else {DEFAULT_TENANT: token}
+    if not 0 <= port <= 65_535:
+        raise ConfigError(f"--port must be 0 to 65535, not {port}")
+    if not Origin(False, host, port).is_loopback:
+        raise ConfigError(
+            f"--host {host} is not this machine alone, and this command speaks no TLS: listen on 127.0.0.1, ::1 or "
+            "localhost, behind a proxy that does, or serve artcafe_platform.Platform with an ssl_context"
+        )
+    tenants = {DEFAULT_TENANT: checked_token(token)} if token else None
+    show_token = tenants is None and data_dir is None
     platform = Platform(tenants=tenants, host=host, port=port, data_dir=data_dir)
-    show_token = token is None and data_dir is None
     anyio.run(_serve_platform, platform, show_token)
     return 0
 
@@ -39,7 +48,10 @@ async def _serve_platform(platform: Platform, show_token: bool) -> None:
             ready = {"ready": True, "url": platform.url, "tenant_id": DEFAULT_TENANT}
             print(msgspec.json.encode(ready).decode(), flush=True)
             if show_token and sys.stderr.isatty():
-                print(f"ARTCAFE_TENANT_TOKEN={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
+                print(f"{TENANT_TOKEN}={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
+            elif show_token:
+                text = f"nobody learns the tenant's token: set {TENANT_TOKEN}, or keep it with --data DIR"
+                print(f"artcafe: {text}", file=sys.stderr, flush=True)
             async for _ in signals:
                 return
         finally:
@@ -57,13 +69,13 @@ def load_agent(target: str) -> Agent:
     Raises ConfigError saying which part of `target` is wrong.
     """
     module_name, _, attribute = target.partition(":")
-    if not module_name or not attribute:
+    if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
         raise ConfigError(f"expected MODULE:ATTRIBUTE, as in my_agent:agent, not {target!r}")
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != module_name.partition(".")[0] and error.name != module_name:
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise  # something that the module itself wants is missing: its author needs the traceback
         raise ConfigError(f"there is no module {module_name!r} here or among the installed packages") from None
     agent = getattr(module, attribute, None)

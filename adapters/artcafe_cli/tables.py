@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from artcafe_cli.tenant_client import ListedAgent
 
 
 def print_agents(agents: list[dict[str, Any]]) -> None:
     """The agents of a tenant (PLAT-3)."""
     table = Table("agent", "status", "last seen", "cpu %", "memory MiB", "capabilities", box=None)
-    for agent in agents:
-        metrics = agent["metrics"]
+    for agent in msgspec.convert(agents, list[ListedAgent]):
         table.add_row(
-            agent["agent_id"],
-            agent["status"],
-            agent["last_seen"] or "never",
-            f"{metrics['cpu_usage']:.1f}",
-            f"{metrics['memory_usage']:.0f}",
-            ", ".join(agent["capabilities"]),
+            agent.agent_id,
+            agent.status,
+            agent.last_seen or "never",
+            f"{agent.metrics.cpu_usage:.1f}",
+            f"{agent.metrics.memory_usage:.0f}",
+            ", ".join(agent.capabilities),
         )
     Console().print(table)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -11,55 +12,147 @@ import msgspec
 from artcafe_proto import ArtCafeError, ConfigError
 from artcafe_proto.config import API_PREFIX, Endpoint
 
+TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
+
 _MARGIN_S = 15.0  # how much longer than asked an answer may take
+_TOKEN = re.compile(r"[!-~]{16,}")
+_PLATFORM = re.compile(r"https?://[^/:?#@]", re.IGNORECASE)
+
+T = TypeVar("T")
 
 
 class RequestFailedError(ArtCafeError):
-    """The platform refused a request, or could not be reached."""
+    """The platform refused a request, with an HTTP `status` and the `code` of its error, or could not be reached."""
+
+    def __init__(self, message: str, *, status: int | None = None, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Metrics(msgspec.Struct):
+    """What an agent's last heartbeat told."""
+
+    cpu_usage: float
+    memory_usage: float
+
+
+class ListedAgent(msgspec.Struct):
+    """What every agent object has (PLAT-3)."""
+
+    agent_id: str
+    status: str
+    last_seen: str | None
+    metrics: Metrics
+    capabilities: list[str]
+
+
+class SentCommand(msgspec.Struct):
+    """What every command object has (PLAT-4)."""
+
+    state: str
+    response: dict[str, Any] | None
+
+
+class _Page(msgspec.Struct):
+    agents: list[dict[str, Any]]
+    next: str | None
+
+
+class _CreatedAgent(msgspec.Struct):
+    agent_id: str
+
+
+class _AddedKey(msgspec.Struct):
+    key_id: str
+    fingerprint: str
+
+
+class _AcceptedCommand(msgspec.Struct):
+    command_id: str
+
+
+class _Error(msgspec.Struct):
+    code: str
+    message: str
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error
+
+
+def checked_token(token: str) -> str:
+    """The tenant token without whitespace around it. Raises ConfigError, without it, if no header can carry it."""
+    token = token.strip()
+    if not _TOKEN.fullmatch(token):
+        raise ConfigError(f"{TENANT_TOKEN} must be 16 or more visible ASCII characters: it is a password in a header")
+    return token
 
 
 class Operator:
     """One tenant's access to one platform. A connection a request; call from any thread."""
 
     def __init__(self, platform: str, token: str) -> None:
-        """Raises ConfigError for an unusable address, and for one that would send the token unencrypted (TOK-4)."""
+        """Raises ConfigError for an unusable address or token, and for one that would go unencrypted (TOK-4)."""
+        if not _PLATFORM.match(platform):
+            raise ConfigError("--platform must be a URL with http:// or https:// and a host, as http://127.0.0.1:8420")
         self._endpoint = Endpoint.parse("--platform", platform)
         if not (self._endpoint.origin.tls or self._endpoint.origin.is_loopback):
             raise ConfigError(f"--platform would send the tenant token unencrypted: use https:// for {platform}")
-        self._token = token
+        self._token = checked_token(token)
 
     def register(self, agent_id: str, public_key: str) -> dict[str, Any]:
         """Register an agent, unless it is registered, and a public key of it; returns both ids."""
+        exists = False
         try:
-            self._call("POST", "/agents", {"agent_id": agent_id})
+            self._call(_CreatedAgent, "POST", "/agents", {"agent_id": agent_id})
         except RequestFailedError as error:
-            if "agent_exists" not in str(error):
+            if error.code != "agent_exists":
                 raise
-        key = {"agent_id": agent_id, "public_key": public_key, "key_type": "agent"}
-        return {"agent_id": agent_id, **self._call("POST", "/ssh-keys", key)}
+            exists = True
+        body = {"agent_id": agent_id, "public_key": public_key, "key_type": "agent"}
+        try:
+            key = self._call(_AddedKey, "POST", "/ssh-keys", body)
+        except RequestFailedError as error:
+            if exists and error.code == "agent_not_found":  # it exists, but not for this tenant
+                text = f"the agent_id {agent_id!r} is taken by another tenant: choose another one"
+                raise RequestFailedError(text, status=error.status, code=error.code) from None
+            raise
+        return {"agent_id": agent_id, "key_id": key.key_id, "fingerprint": key.fingerprint}
 
     def agents(self) -> list[dict[str, Any]]:
-        """All agents of the tenant."""
+        """All agents of the tenant, as the platform shows them: each has at least what a `ListedAgent` has."""
         agents: list[dict[str, Any]] = []
         after = ""
         while True:
-            page = self._call("GET", f"/agents?limit=100{after}")
-            agents += page["agents"]
-            if page["next"] is None:
+            page = self._call(_Page, "GET", f"/agents?limit=100{after}")
+            try:
+                msgspec.convert(page.agents, list[ListedAgent])
+            except msgspec.ValidationError:
+                raise self._no_platform(200) from None
+            agents += page.agents
+            if page.next is None:
                 return agents
-            after = f"&after={quote(page['next'], safe='')}"
+            after = f"&after={quote(page.next, safe='')}"
 
-    def send(self, agent_id: str, command: str, args: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
-        """Send a command and wait until it is over; returns the command object with its response."""
+    def is_offline(self, agent_id: str) -> bool:
+        """Whether an agent has no link now."""
+        return self._call(ListedAgent, "GET", f"/agents/{quote(agent_id, safe='')}").status == "offline"
+
+    def send(self, agent_id: str, command: str, args: dict[str, Any], timeout_s: float | None) -> str:
+        """Send a command; returns its id."""
         body = {"command": command, "args": args} | ({} if timeout_s is None else {"timeout": timeout_s})
-        accepted = self._call("POST", f"/agents/{quote(agent_id, safe='')}/commands", body)
-        path = f"/commands/{quote(accepted['command_id'], safe='')}?wait=30"
+        return self._call(_AcceptedCommand, "POST", f"/agents/{quote(agent_id, safe='')}/commands", body).command_id
+
+    def wait(self, command_id: str) -> SentCommand:
+        """Wait until a command is over, which may take until it expires."""
+        path = f"/commands/{quote(command_id, safe='')}?wait=30"
         while True:
-            sent = self._call("GET", path)
-            if sent["state"] in ("succeeded", "failed", "expired"):
+            sent = self._call(SentCommand, "GET", path)
+            if sent.state in ("succeeded", "failed", "expired"):
                 return sent
 
-    def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    def _call(self, expected: type[T], method: str, path: str, body: object = None) -> T:
         origin = self._endpoint.origin
         connection_class = HTTPSConnection if origin.tls else HTTPConnection
         connection = connection_class(origin.host, origin.port, timeout=30 + _MARGIN_S)
@@ -71,20 +164,23 @@ class Operator:
             connection.request(method, f"{self._endpoint.path}{API_PREFIX}{path}", data, headers)
             response = connection.getresponse()
             answer = response.read()
-        except (OSError, HTTPException) as error:
-            where = f"{origin.host}:{origin.port}"
-            raise RequestFailedError(f"cannot reach the platform at {where}: {error}") from None
+        except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a name that cannot be one of a host
+            raise RequestFailedError(f"cannot reach the platform at {origin.authority}: {error}") from None
         finally:
             connection.close()
-        return _read_answer(response.status, answer)
+        return self._read_answer(expected, response.status, answer)
 
+    def _read_answer(self, expected: type[T], status: int, answer: bytes) -> T:
+        try:
+            if 200 <= status < 300:
+                return msgspec.json.decode(answer, type=expected)
+            error = msgspec.json.decode(answer, type=_ErrorBody).error
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            raise self._no_platform(status) from None
+        text = f"the platform refused: {error.message} ({error.code}, {status})"
+        raise RequestFailedError(text, status=status, code=error.code)
 
-def _read_answer(status: int, answer: bytes) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(answer, type=dict[str, Any]) if answer else {}
-    except msgspec.MsgspecError:
-        raise RequestFailedError(f"the platform answered with status {status} and no JSON") from None
-    if status >= 400:
-        error: dict[str, Any] = value.get("error", {})
-        raise RequestFailedError(f"the platform refused: {error.get('message')} ({error.get('code')}, {status})")
-    return value
+    def _no_platform(self, status: int) -> RequestFailedError:
+        where = self._endpoint.origin.authority
+        text = f"what answered at {where}, with status {status}, is not an ArtCafe platform: is --platform right?"
+        return RequestFailedError(text, status=status)

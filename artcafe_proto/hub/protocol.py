@@ -69,13 +69,12 @@ class PlatformProtocol(PlatformSession):
         """Bytes came in."""
         self._now = now
         self.bytes_received(now)
-        self._read(data, now)
+        self._read(self._wire.receive(data), now)
 
     def eof_received(self, now: Instant) -> None:
         """The peer has ended its side; nothing more will come in."""
         self._now = now
-        for received in self._wire.receive_eof():
-            self._take(received, now)
+        self._read(self._wire.receive_eof(), now)
 
     def respond(self, exchange: int, response: Response, now: Instant) -> bool:
         """Answer a `RequestArrived`, once. False if the connection has ended."""
@@ -91,9 +90,9 @@ class PlatformProtocol(PlatformSession):
         super().writing_resumed(now)
         self._read_on(now)
 
-    def _read(self, data: bytes, now: Instant) -> None:
+    def _read(self, inputs: list[Input], now: Instant) -> None:
         before = self._exchange
-        for received in self._wire.receive(data):
+        for received in inputs:
             self._take(received, now)
         self._encode_sends()
         if self._exchange > before:
@@ -111,7 +110,7 @@ class PlatformProtocol(PlatformSession):
 
     def _read_next_request(self, now: Instant) -> None:
         self._now = now
-        self._read(b"", now)
+        self._read(self._wire.receive(b""), now)
 
     def _take(self, received: Input, now: Instant) -> None:
         match received:
@@ -130,10 +129,8 @@ class PlatformProtocol(PlatformSession):
             case Failed():
                 self._refuse(received.error)
                 self.peer_failed(received.error, now)
-            case Ended() if self._wire.phase is not Phase.ANSWERING:  # an answer that is due can still be written
-                self.peer_ended(now)
             case Ended():
-                pass
+                self.peer_ended(now)
             case ResponseReceived() | Upgraded():
                 raise AssertionError("a server's wire receives no responses")
 

@@ -43,8 +43,8 @@ class ServerWire:
     """One accepted connection: each `RequestReceived` is answered by `respond` or, an upgrade, by `accept_upgrade`.
 
     Requests come one at a time, and a `Failed` before any upgrade comes alone. What follows a request waits inside, at
-    most as much as another one; after every answer that leaves the connection `reusable`, and after `accept_upgrade`,
-    call `receive(b"")` to read on with it.
+    most as much as another one, and so does the end of the peer's side; after every answer that leaves the connection
+    `reusable`, and after `accept_upgrade`, call `receive(b"")` to read on with it.
     """
 
     websocket: WebSocketWire | None = None
@@ -57,6 +57,7 @@ class ServerWire:
         self._head: h11.Request | None = None  # while its body is read
         self._key: str | None = None  # of the opening handshake, if the request to answer is one
         self._last = False  # the connection ends with the answer due
+        self._ended = False  # the peer's side, behind what waits inside
 
     @property
     def reusable(self) -> bool:
@@ -71,32 +72,26 @@ class ServerWire:
     def receive(self, data: bytes) -> list[Input]:
         """What `data`, behind what waits inside, completes. Never raises; after `Failed` all bytes are ignored."""
         if self.websocket is not None:
-            return self.websocket.receive(self._http.take_rest() + data)
+            inputs = self.websocket.receive(self._http.take_rest() + data)
+            return inputs + self.websocket.receive_eof() if self._ended else inputs
         if self.phase is Phase.CLOSED:
             return []
+        waited = len(self._http.buffer)
         self._http.buffer += data
         try:
+            if data and waited >= _MAX_WAITING_BYTES:
+                raise RemoteProtocolError(413, "more than one request was sent ahead", "PLAT-8")
             request = self._read_request()
         except RemoteProtocolError as error:
             return [self._fail(error)]
-        return [] if request is None else [request]
+        if request is not None:
+            return [request]
+        return self._end() if self._ended and self.phase is not Phase.ANSWERING else []
 
     def receive_eof(self) -> list[Input]:
-        """The peer's side ended: `Failed` within a request, else `Ended`, and an answer due can still be written."""
-        if self.websocket is not None:
-            return self.websocket.receive_eof()
-        match self.phase:
-            case Phase.HEAD | Phase.BODY:
-                error = RemoteProtocolError(400, "the connection ended within a request", "RFC 9112 section 8")
-                return [self._fail(error)]
-            case Phase.IDLE:
-                self.phase = Phase.CLOSED
-                return [Ended()]
-            case Phase.ANSWERING:
-                self._last = True
-                return [Ended()]
-            case Phase.WEBSOCKET | Phase.CLOSED:
-                return []
+        """The peer's side ended: `Failed` within a request, else `Ended`, but both only behind what came before."""
+        self._ended = True
+        return self.receive(b"")
 
     def respond(self, response: Response) -> bytes:
         """The bytes that answer the request, with Content-Length, and `Connection: close` if they are the last.
@@ -105,7 +100,8 @@ class ServerWire:
         """
         if self.phase is not Phase.ANSWERING:
             raise LocalProtocolError("no request awaits an answer on this connection")
-        data = self._write(response, (("connection", "close"),) if self._last else ())
+        last = self._last or (self._ended and not self._http.buffer)
+        data = self._write(response, (("connection", "close"),) if last else ())
         self._key = None
         if not self._http.start_next_cycle():
             self.phase = Phase.CLOSED
@@ -144,8 +140,6 @@ class ServerWire:
     def _read_request(self) -> RequestReceived | None:
         """The next request, None while it is incomplete or another awaits its answer. Raises RemoteProtocolError."""
         if self.phase is Phase.ANSWERING:
-            if len(self._http.buffer) > _MAX_WAITING_BYTES:
-                raise RemoteProtocolError(413, "more than one request was sent ahead", "PLAT-8")
             return None
         if self._head is None:
             head = self._http.read_head()
@@ -172,6 +166,13 @@ class ServerWire:
         self._head = None
         self.phase = Phase.ANSWERING
         return RequestReceived(request, upgrade=self._key is not None)
+
+    def _end(self) -> list[Input]:
+        if self.phase is not Phase.IDLE:
+            error = RemoteProtocolError(400, "the connection ended within a request", "RFC 9112 section 8")
+            return [self._fail(error)]
+        self.phase = Phase.CLOSED
+        return [Ended()]
 
     def _write(self, response: Response, more: Headers) -> bytes:
         length: Headers = (("content-length", str(len(response.body))),)

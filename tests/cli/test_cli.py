@@ -9,12 +9,20 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import from_thread
+
+from artcafe_cli.key_files import make_key_pair
+from artcafe_cli.tenant_client import Operator, RequestFailedError
+from artcafe_platform import Platform
 
 TOKEN = "a-long-random-password"
 ARTCAFE = str(Path(sys.executable).with_name("artcafe"))
@@ -57,8 +65,8 @@ def run(*arguments: str, cwd: Path | str | None = None, **changes: str) -> subpr
 
 
 @contextmanager
-def serving(*arguments: str, cwd: Path, **changes: str) -> Generator[dict[str, Any]]:
-    """A platform process on a free port, and its ready line; ended by SIGTERM."""
+def serving(*arguments: str, cwd: Path, says: str = "", **changes: str) -> Generator[dict[str, Any]]:
+    """A platform process on a free port, and its ready line; ended by SIGTERM. `says` is all of its standard error."""
     command = [ARTCAFE, "platform", "--port", "0", *arguments]
     process = subprocess.Popen(
         command, env=environment(**changes), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -71,7 +79,7 @@ def serving(*arguments: str, cwd: Path, **changes: str) -> Generator[dict[str, A
     finally:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "", "")
+    assert (process.returncode, out, err) == (0, "", says)
 
 
 @pytest.fixture
@@ -92,7 +100,7 @@ def test_the_demo_answers_every_command_once_and_says_so_as_json() -> None:
     assert summary["commands_sent"] == summary["responses"] > 40
     assert summary["heartbeats"] >= 4
     assert summary["reconnects"] >= 1
-    for expected in ("asked for a challenge", "signed it (ssh-ed25519)", "link up", "heartbeat of agent-1", "offline"):
+    for expected in ("asked for a challenge", "signed it (ssh-ed25519)", "online", "heartbeat of agent-1", "offline"):
         assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -159,6 +167,15 @@ def test_keygen_makes_keys_that_ssh_keygen_reads_and_never_overwrites(tmp_path: 
     assert path.read_bytes() == before
 
 
+def test_keygen_leaves_both_files_or_none(tmp_path: Path) -> None:
+    (tmp_path / "half.pub").write_text("not to be lost")
+    refused = run("keygen", "half", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "half.pub exists already" in refused.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["half.pub"]
+    assert (tmp_path / "half.pub").read_text() == "not to be lost"
+
+
 def test_a_data_directory_keeps_the_token_and_the_signing_key(tmp_path: Path) -> None:
     contents: list[dict[str, bytes]] = []
     for _ in range(2):
@@ -173,8 +190,9 @@ def test_a_data_directory_keeps_the_token_and_the_signing_key(tmp_path: Path) ->
 
 
 def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
-    with serving(cwd=tmp_path):
-        pass  # it asserts that nothing came on standard error
+    lost = "artcafe: nobody learns the tenant's token: set ARTCAFE_TENANT_TOKEN, or keep it with --data DIR\n"
+    with serving(cwd=tmp_path, says=lost):
+        pass
     outer, inner = pty.openpty()
     process = subprocess.Popen(
         [ARTCAFE, "platform", "--port", "0"], env=environment(), stdout=subprocess.PIPE, stderr=inner, text=True
@@ -200,7 +218,18 @@ def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path
         (["agents"], "ARTCAFE_TENANT_TOKEN"),
         (["register", "--agent-id", "a", "--public-key", "/nowhere"], "/nowhere"),
         (["send", "a", "b", "--args", "[1]"], "--args"),
-        (["platform", "--host", "192.0.2.1", "--port", "0"], "192.0.2.1"),
+        (["send", "a", "b", "--args", '{"a":' + "[" * 50_000], "--args"),
+        (["platform", "--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is not this machine alone"),
+        (["platform", "--host", "0.0.0.0"], "listen on 127.0.0.1"),
+        (["platform", "--port", "99999"], "--port"),
+        (["platform", "--port", "-1"], "--port"),
+        (["send", "a", "b", "--timeout", "nan"], "--timeout"),
+        (["send", "a", "b", "--timeout", "inf"], "--timeout"),
+        (["send", "a", "b", "--timeout", "0"], "--timeout"),
+        (["agent", ".my_agent:agent"], "MODULE:ATTRIBUTE"),
+        (["agent", "my_agent.:agent"], "MODULE:ATTRIBUTE"),
+        (["agent", "my_agent.part:agent"], "my_agent.part"),
+        (["agent", "no_such.part.of:agent"], "no_such"),
         (["agent", "my_agent"], "MODULE:ATTRIBUTE"),
         (["agent", "no_such_module:agent"], "no_such_module"),
         (["agent", "my_agent:nothing"], "nothing"),
@@ -224,6 +253,144 @@ def test_wrong_usage_and_settings_are_one_clear_line_and_status_2(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("url", ["foo", "127.0.0.1:8420", "http://", "ftp://x", "ws://127.0.0.1:8420"])
+def test_an_unusable_platform_is_explained(url: str) -> None:
+    refused = run("agents", "--platform", url, ARTCAFE_TENANT_TOKEN=TOKEN)
+    assert refused.returncode == 2
+    assert "--platform must be a URL with http:// or https://" in refused.stderr
+    assert "ws_endpoint" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "token", ["my-secret-token-\rx", "my-secret-tok\u20acn-of-many", "my-secret token of many", "my-secret"]
+)
+@pytest.mark.parametrize("command", [["agents"], ["platform", "--port", "0"]])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(command: list[str], token: str) -> None:
+    refused = run(*command, ARTCAFE_TENANT_TOKEN=token)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "16 or more visible ASCII characters" in refused.stderr
+    assert "my-secret" not in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_whitespace_around_a_token_is_no_part_of_it(platform: dict[str, str]) -> None:
+    assert run("agents", **platform | {"ARTCAFE_TENANT_TOKEN": f" {TOKEN}\r\n"}).returncode == 0
+
+
+def test_a_port_that_is_taken_is_told(platform: dict[str, str]) -> None:
+    port = platform["ARTCAFE_PLATFORM"].rpartition(":")[2]
+    refused = run("platform", "--port", port, ARTCAFE_TENANT_TOKEN=TOKEN)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"cannot listen at http://127.0.0.1:{port}" in refused.stderr
+
+
+AGENT = '{"agent_id": "a", "status": "online", "last_seen": null, "metrics": %s, "capabilities": []}'
+METRICS = '{"cpu_usage": 1e400, "memory_usage": 0}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"{}"),
+        (200, b"[]"),
+        (200, b"<html>"),
+        (200, b""),
+        (200, b"[" * 100_000),
+        (200, b'{"agents": [{"agent_id": "a"}], "next": null}'),
+        (200, b'{"agents": [{"agent_id": "\xff"}], "next": null}'),
+        (200, f'{{"agents": [{AGENT % METRICS}], "next": null}}'.encode()),
+        (302, b""),
+        (404, b'{"error": "not found"}'),
+        (502, b"<html>"),
+    ],
+)
+def test_another_server_is_told_from_a_platform(status: int, body: bytes) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name in the library
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        done = run("agents", "--platform", f"http://127.0.0.1:{server.server_port}", ARTCAFE_TENANT_TOKEN=TOKEN)
+        answering.join()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"with status {status}, is not an ArtCafe platform" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_host_that_cannot_be_one_is_not_reached() -> None:
+    gone = run("agents", "--platform", f"https://{'a' * 70}.example", ARTCAFE_TENANT_TOKEN=TOKEN)
+    assert gone.returncode == 1
+    assert "cannot reach the platform" in gone.stderr
+    assert "Traceback" not in gone.stderr
+
+
+def test_output_that_nobody_reads_is_no_error_to_tell(platform: dict[str, str], tmp_path: Path) -> None:
+    run("keygen", "key", cwd=tmp_path)
+    run("register", "--agent-id", "agent-1", "--public-key", "key.pub", cwd=tmp_path, **platform)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [ARTCAFE, "agents"],
+            env=environment(**platform),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_command_for_an_agent_that_is_offline_says_that_it_waits(platform: dict[str, str], tmp_path: Path) -> None:
+    run("keygen", "key", cwd=tmp_path)
+    run("register", "--agent-id", "agent-1", "--public-key", "key.pub", cwd=tmp_path, **platform)
+    process = subprocess.Popen(
+        [ARTCAFE, "send", "agent-1", "resize"],
+        env=environment(**platform),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "agent-1 is offline: waiting" in process.stderr.readline()
+    time.sleep(0.3)  # so that it polls
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)  # a poll lasts 30 s
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_registering_again_adds_a_key_and_another_tenants_id_is_taken(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        make_key_pair(tmp_path / name, "ed25519", "")
+
+    def key(name: str) -> str:
+        return (tmp_path / f"{name}.pub").read_text()
+
+    with from_thread.start_blocking_portal() as portal:
+        tenants = {"tenant-1": TOKEN, "tenant-2": "the-password-of-another"}
+        with portal.wrap_async_context_manager(Platform(tenants=tenants)) as platform:
+            mine, other = (Operator(platform.url, token) for token in tenants.values())
+            keys = [mine.register("agent-1", key(name))["key_id"] for name in ("one", "two")]
+            assert keys[0] != keys[1]
+            with pytest.raises(RequestFailedError) as known:
+                mine.register("agent-1", key("one"))
+            assert (known.value.status, known.value.code) == (409, "key_exists")
+            with pytest.raises(RequestFailedError, match="'agent-1' is taken by another tenant"):
+                other.register("agent-1", key("three"))
+            with pytest.raises(RequestFailedError) as invalid:  # whatever its text holds
+                mine.register("agent_exists" * 50, key("three"))
+            assert invalid.value.code == "invalid_agent_id"
+
+
 def test_a_platform_that_is_not_there_or_says_no_is_status_1() -> None:
     gone = run("agents", "--platform", "http://127.0.0.1:1", ARTCAFE_TENANT_TOKEN=TOKEN)
     assert (gone.returncode, gone.stdout) == (1, "")
@@ -232,7 +399,7 @@ def test_a_platform_that_is_not_there_or_says_no_is_status_1() -> None:
 
 
 def test_a_wrong_token_is_refused_and_not_shown(platform: dict[str, str]) -> None:
-    refused = run("agents", **platform | {"ARTCAFE_TENANT_TOKEN": "wrong-token"})
+    refused = run("agents", **platform | {"ARTCAFE_TENANT_TOKEN": "wrong-token-0123456789"})
     assert refused.returncode == 1
     assert "401" in refused.stderr
     assert "wrong-token" not in refused.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,6 +14,8 @@ import anyio
 import httpx
 import pytest
 import trustme
+from anyio.abc import SocketStream
+from anyio.streams.tls import TLSStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_platform import Platform, routes
@@ -339,6 +342,35 @@ async def test_tls() -> None:
         with pytest.raises((httpx.TransportError, OSError)):  # no TLS where there should be
             async with httpx.AsyncClient(trust_env=False) as client:
                 await client.get(platform.url.replace("https", "http"))
+
+
+async def test_a_handshake_that_ends_while_the_platform_stops_does_not_hold_it_up() -> None:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(server)  # pyright: ignore[reportUnknownMemberType]
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)  # pyright: ignore[reportUnknownMemberType]
+    config = PlatformConfig(close_timeout=1.0, idle_timeout=10 * PATIENCE_S)
+
+    async def shake_hands(stream: SocketStream) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError):
+            await TLSStream.wrap(stream, ssl_context=trust, hostname="localhost")
+            await anyio.sleep_forever()
+
+    async def finish_late(stream: SocketStream) -> None:
+        await anyio.sleep(0.3)
+        await shake_hands(stream)
+
+    with anyio.fail_after(PATIENCE_S):
+        async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+            async with Platform(tenants=TENANTS, ssl_context=server, config=config) as platform:
+                port = int(platform.url.rpartition(":")[2])
+                await stack.enter_async_context(lingering := await anyio.connect_tcp("127.0.0.1", port))
+                await stack.enter_async_context(late := await anyio.connect_tcp("127.0.0.1", port))
+                tasks.start_soon(shake_hands, lingering)
+                await anyio.sleep(0.3)
+                tasks.start_soon(finish_late, late)
+            tasks.cancel_scope.cancel()
 
 
 # --- life -------------------------------------------------------------------------------------------------------------

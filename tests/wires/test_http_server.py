@@ -195,9 +195,35 @@ def test_the_end_within_a_request_fails(data: bytes) -> None:
 def test_a_client_that_only_listens_any_more_still_gets_its_answer() -> None:
     server = wire()
     request(server.receive(GET))
-    assert server.receive_eof() == [Ended()]
+    assert server.receive_eof() == []
     assert b"connection: close" in server.respond(OK)
     assert not server.reusable
+
+
+def test_the_end_waits_behind_requests_sent_ahead() -> None:
+    server = wire()
+    request(server.receive(GET + GET))
+    assert server.receive_eof() == []
+    assert b"connection: close" not in server.respond(OK)
+    request(server.receive(b""))
+    assert b"connection: close" in server.respond(OK)
+    assert not server.reusable
+
+
+def test_a_part_of_a_request_before_the_end_is_refused_after_the_answer_due() -> None:
+    server = wire()
+    request(server.receive(GET + GET[:-2]))
+    assert server.receive_eof() == []
+    server.respond(OK)
+    assert failure(server.receive(b"")).code == 400
+
+
+def test_an_end_behind_the_opening_handshake_ends_the_link() -> None:
+    server = wire()
+    request(server.receive(UPGRADE))
+    assert server.receive_eof() == []
+    server.accept_upgrade()
+    assert isinstance(server.receive(b"")[0], Failed | Ended)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -365,6 +391,14 @@ def test_what_is_sent_ahead_has_a_limit() -> None:
     error = failure(server.receive(b"x"))
     assert (error.code, error.clause) == (413, "PLAT-8")
     assert answer(server.refuse(error))[0] == 413
+
+
+def test_what_is_sent_ahead_has_a_limit_between_paced_requests_too() -> None:
+    server = wire()
+    ahead = GET * ((MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES) // len(GET) + 2)
+    request(server.receive(ahead))
+    server.respond(OK)
+    assert failure(server.receive(GET)).code == 413
 
 
 def test_a_failure_never_comes_in_one_list_with_the_request_before_it() -> None:

@@ -1,0 +1,70 @@
+"""What the account says of events, and how it puts many of a kind together."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from artcafe_cli.account import Account, Line, describe
+from artcafe_proto import (
+    AgentEvent,
+    CommandReceived,
+    CommandSent,
+    Event,
+    HubEvent,
+    MessageReceived,
+    MessageSettled,
+    Offline,
+    Online,
+    PeerViolation,
+    StatusReceived,
+    Undeliverable,
+    UnknownReceived,
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Online(1), Line("online", "bold green")),
+        (Offline("cut", "LINK-3", 12.0), Line("offline: cut [LINK-3]; again in 2.0 s", "bold yellow")),
+        (
+            Undeliverable("m", "c", "CMD-11"),
+            Line("message 'm', the response to 'c', dropped: it cost every link [CMD-11]", "bold red"),
+        ),
+        (PeerViolation("rude", "MSG-5"), Line("the platform broke a rule: rude [MSG-5]", "bold yellow")),
+        (PeerViolation("rude", "MSG-5", "a"), Line("a broke a rule: rude [MSG-5]", "red")),
+        (MessageReceived("m", msgspec.Raw(b"{}"), "a"), Line("message m of a", "cyan")),
+        (
+            UnknownReceived("hm", "m", msgspec.Raw(b"{}"), "a"),
+            Line("message of unknown type 'hm' of a ignored [MSG-4]", "yellow"),
+        ),
+        (MessageSettled("m"), None),
+        (CommandReceived("c", "work", msgspec.Raw(b"{}"), 0.0), None),
+        (StatusReceived("a", "busy", None, None), Line("status of a: busy", "magenta")),
+        (StatusReceived("a", "busy", "cmd-1", None), Line("status of a: busy, cmd-1", "magenta")),
+        (StatusReceived("a", "busy", "cmd-1", 50.0), Line("status of a: busy, cmd-1 at 50 %", "magenta")),
+    ],
+)
+def test_lines(event: Event, line: Line | None) -> None:
+    assert describe(event, 10.0) == line
+
+
+def test_many_of_a_kind_are_told_together() -> None:
+    told: list[tuple[str, str]] = []
+    account = Account(lambda seconds, who, text, style: told.append((who, text)))
+    for number in range(3):
+        account.tell("platform", CommandSent("a", f"c{number}", "echo" if number else "add", 1))
+    account.tell("a", MessageSettled("m"))
+    assert told == []
+    account.tell("a", Online(1))
+    assert told == [("platform", "3 commands sent to a: add x1, echo x2"), ("a", "online")]
+    account.tell("platform", CommandSent("a", "c", "echo", 2))
+    account.flush()
+    assert told[2:] == [("platform", "sent a the command echo again (2)")]
+
+
+def test_every_event_has_its_side() -> None:
+    assert {MessageReceived, UnknownReceived, PeerViolation} == {*get_args(AgentEvent)} & {*get_args(HubEvent)}
