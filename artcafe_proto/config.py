@@ -142,6 +142,8 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     """LINK-8: from the opening handshake to its answer."""
     sign_timeout: float = 60.0
     """AUTH-6: time for a person to touch a hardware key."""
+    call_timeout: float = 60.0
+    """STAT-2: how long a call may take, a wait for a token included."""
     max_concurrent: int = 8
     """CMD-5: commands that run at once."""
     max_queued: int = 64
@@ -186,6 +188,11 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     def ws_target(self) -> str:
         """Request target of the opening handshake, the agent id percent-encoded (LINK-1)."""
         return f"{self.ws.path}{API_PREFIX}/ws/agent/{quote(self.agent_id, safe='')}"
+
+    @property
+    def agent_target(self) -> str:
+        """Request target of the agent itself, its id percent-encoded (STAT-2)."""
+        return f"{self.api.path}{API_PREFIX}/agents/{quote(self.agent_id, safe='')}"
 
 
 class PlatformConfig(LinkSettings, frozen=True, kw_only=True):

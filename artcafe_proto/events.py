@@ -26,6 +26,36 @@ class TokenReceived(_Event, frozen=True, gc=False):
     life_s: float | None
 
 
+class TokenRenewed(_Event, frozen=True, gc=False):
+    """A new token took the place of the old one while the link is up; `life_s` as above (TOK-2)."""
+
+    life_s: float | None
+
+
+class RenewalFailed(_Event, frozen=True, gc=False):
+    """A renewal failed: why, by which clause, and when (monotonic seconds) the next one follows. The link stays up."""
+
+    reason: str
+    clause: str
+    retry_at: float
+
+
+class CallAnswered(_Event, frozen=True, gc=False):
+    """The call `call` succeeded: the agent as the platform shows it (STAT-2)."""
+
+    call: int
+    details: dict[str, Any]
+
+
+class CallFailed(_Event, frozen=True, gc=False):
+    """The call `call` failed: why and by which clause; `status` is the platform's, None if there was no answer."""
+
+    call: int
+    reason: str
+    clause: str
+    status: int | None
+
+
 class Online(_Event, frozen=True, gc=False):
     """The link `conn` is up and its first heartbeat goes out (HB-1)."""
 
@@ -129,6 +159,10 @@ class Undeliverable(_Event, frozen=True, gc=False):
 
 AgentEvent = (
     TokenReceived
+    | TokenRenewed
+    | RenewalFailed
+    | CallAnswered
+    | CallFailed
     | Online
     | Offline
     | AgentIdContested

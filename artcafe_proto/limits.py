@@ -39,6 +39,10 @@ RENEW_LEAD_S: Final = 300.0
 """TOK-2: a token is renewed when this much of its life is left, the guide's five minutes …"""
 RENEW_LEAD_FRACTION: Final = 0.2
 """TOK-2: … or this part of it, if that is shorter: a token of 15 min is not renewed after 10."""
+RENEWAL_INTERVAL_S: Final = 10.0
+"""TOK-2: renewals lie at least this far apart, however short the tokens' lives are."""
+MAX_WAITING_CALLS: Final = 64
+"""STAT-2: calls that wait for an answer; they are few, and a caller waits for each."""
 MAX_PUBLIC_KEY_BYTES: Final = 16 * 1024
 """A 16384-bit RSA public key line has under 3 KiB."""
 MAX_PRIVATE_KEY_BYTES: Final = 64 * 1024

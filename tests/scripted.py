@@ -117,8 +117,9 @@ class Scripted:
         self._token = value
         return self._reach(SendUpgrade)
 
-    def up(self) -> int:
-        """… and is up; returns the connection."""
+    def up(self, value: str | None = None) -> int:
+        """… and is up, with the token `value`; returns the connection."""
+        self._token = value
         return self._reach(Online).conn
 
     def _reach(self, kind: type[Kind], target: str = "") -> Kind:

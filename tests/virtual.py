@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from artcafe_platform import routes
 from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
@@ -27,6 +28,7 @@ from artcafe_proto import (
     PlatformHub,
     PlatformProtocol,
     RequestArrived,
+    Response,
     Sign,
     SigningKey,
     Write,
@@ -208,7 +210,9 @@ class Pair:
                 case Disconnect():
                     self._carry(lambda o=output: self._closed_by_platform(o.conn))
                 case RequestArrived():
-                    raise AssertionError("the agent asks for nothing else")
+                    answer = routes.answer(self.hub, output.request, self.now)
+                    assert isinstance(answer, Response)
+                    session.respond(output.exchange, answer, self.now)
                 case _:
                     pass
         return drained

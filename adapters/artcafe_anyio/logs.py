@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from artcafe_proto import (
     AgentIdContested,
+    CallAnswered,
+    CallFailed,
     CommandCancelled,
     CommandReceived,
     MessageReceived,
@@ -14,8 +16,10 @@ from artcafe_proto import (
     Offline,
     Online,
     PeerViolation,
+    RenewalFailed,
     Stopped,
     TokenReceived,
+    TokenRenewed,
     Undeliverable,
     UnknownReceived,
 )
@@ -38,6 +42,16 @@ def describe(event: AgentEvent, mono: float) -> tuple[int, str]:
         case TokenReceived():
             life = "its end unknown" if event.life_s is None else f"usable for {event.life_s:.0f} s"
             return logging.INFO, f"token received, {life}"
+        case TokenRenewed():
+            life = "its end unknown" if event.life_s is None else f"usable for {event.life_s:.0f} s"
+            return logging.INFO, f"token renewed, {life}"
+        case RenewalFailed():
+            again = f"again in {event.retry_at - mono:.1f} s"
+            return logging.WARNING, f"token not renewed: {event.reason} [{event.clause}]; {again}"
+        case CallAnswered():
+            return logging.DEBUG, f"call {event.call} answered"
+        case CallFailed():
+            return logging.WARNING, f"call {event.call} failed: {event.reason} [{event.clause}]"
         case Online():
             return logging.INFO, "online"
         case Offline():

@@ -67,6 +67,7 @@ class AgentParameters(TypedDict, total=False):
     exchange_timeout: float
     upgrade_timeout: float
     sign_timeout: float
+    call_timeout: float
     max_concurrent: int
     max_queued: int
     drain_timeout: float

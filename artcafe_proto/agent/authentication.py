@@ -1,15 +1,16 @@
-"""The agent's three requests and what their answers mean (AUTH-1 … AUTH-7, LINK-1). Pure functions of values."""
+"""The agent's requests and what their answers mean (AUTH-1 … AUTH-7, LINK-1, STAT-2). Pure functions of values."""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import JSON_HEADERS, Request
+from artcafe_proto.messages import is_too_deep
 from artcafe_proto.policies.backoff import Failure, FailureKind, exchange_failure_kind
 from artcafe_proto.policies.challenges import check_challenge
 from artcafe_proto.policies.tokens import read_token
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.exchanges import Headers, Response
     from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import AgentStatus
     from artcafe_proto.policies.tokens import Token
 
 
@@ -49,8 +51,23 @@ def verify_request(config: AgentConfig, challenge: str, signature: bytes) -> Req
 
 def upgrade_request(config: AgentConfig, token: Token) -> Request:
     """Open the WebSocket (LINK-1). The opening handshake's own fields are the wire's."""
-    authorization = ("authorization", f"Bearer {token.value}")
-    return Request(method="GET", target=config.ws_target, headers=(authorization, *_common(config)))
+    return Request(method="GET", target=config.ws_target, headers=(_bearer(token), *_common(config)))
+
+
+def details_request(config: AgentConfig, token: Token) -> Request:
+    """Ask for the agent as the platform shows it (STAT-2)."""
+    headers = (("accept", "application/json"), _bearer(token), *_common(config))
+    return Request(method="GET", target=config.agent_target, headers=headers)
+
+
+def status_request(config: AgentConfig, token: Token, status: AgentStatus) -> Request:
+    """Set the agent's status (STAT-2)."""
+    return Request(
+        method="PUT",
+        target=f"{config.agent_target}/status",
+        headers=(*JSON_HEADERS, ("accept", "application/json"), _bearer(token), *_common(config)),
+        body=msgspec.json.encode({"status": status}),
+    )
 
 
 def read_challenge(response: Response) -> str | Failure:
@@ -88,6 +105,18 @@ def read_verdict(response: Response, now: Instant) -> Token | Failure:
         return Failure(FailureKind.OTHER, error.reason, error.clause)
 
 
+def read_details(response: Response) -> dict[str, Any]:
+    """The agent object (STAT-2). Raises RemoteProtocolError for any other answer."""
+    if response.status != 200:
+        raise RemoteProtocolError(response.status, f"the platform answered with status {response.status}", "STAT-2")
+    try:
+        if is_too_deep(response.body):
+            raise ValueError("it nests too deeply")
+        return _details_decoder.decode(response.body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RemoteProtocolError(400, f"expected an agent as a JSON object: {error}", "STAT-2") from None
+
+
 def _refusal(response: Response, what: str) -> Failure | None:
     if response.status == 200:
         return None
@@ -104,9 +133,14 @@ def _post(config: AgentConfig, endpoint: str, fields: dict[str, str]) -> Request
     )
 
 
+def _bearer(token: Token) -> tuple[str, str]:
+    return ("authorization", f"Bearer {token.value}")
+
+
 def _common(config: AgentConfig) -> Headers:
     return (("user-agent", config.user_agent), *config.extra_headers)
 
 
 _challenge_decoder = msgspec.json.Decoder(_ChallengeAnswer)
 _verify_decoder = msgspec.json.Decoder(_VerifyAnswer)
+_details_decoder = msgspec.json.Decoder(dict[str, Any])

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade
 from artcafe_proto.exchanges import Request
+from artcafe_proto.policies.backoff import Failure, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,13 @@ class AgentTimer(IntEnum):
     EXCHANGE = 10
     SIGN = 11
     RETRY = 12
+    RENEW = 13
+    RENEW_CONNECT = 14
+    RENEW_EXCHANGE = 15
+    RENEW_SIGN = 16
+    CALL = 17
+    CALL_CONNECT = 18
+    CALL_EXCHANGE = 19
 
 
 LINK_TIMERS: Final = (
@@ -45,8 +53,21 @@ LINK_TIMERS: Final = (
     AgentTimer.STALL,
     AgentTimer.SETTLE,
     AgentTimer.CLOSE,
+    AgentTimer.RENEW,
 )
 """Those that end with the link."""
+
+
+class DialTimers(NamedTuple):
+    """The two deadlines of a dialer, which are its own (LINK-8)."""
+
+    connect: AgentTimer
+    exchange: AgentTimer
+
+
+LINK_DIAL: Final = DialTimers(AgentTimer.CONNECT, AgentTimer.EXCHANGE)
+RENEWAL_DIAL: Final = DialTimers(AgentTimer.RENEW_CONNECT, AgentTimer.RENEW_EXCHANGE)
+CALL_DIAL: Final = DialTimers(AgentTimer.CALL_CONNECT, AgentTimer.CALL_EXCHANGE)
 
 
 class ExchangeKind(Enum):
@@ -55,6 +76,7 @@ class ExchangeKind(Enum):
     CHALLENGE = "challenge"
     VERIFY = "verify"
     UPGRADE = "upgrade"
+    CALL = "call"
 
 
 class Loss(Enum):
@@ -77,10 +99,18 @@ class _Exchange(msgspec.Struct, frozen=True, gc=False):
 class Dialer:
     """One connection and one exchange on it. Ids are drawn from `ids`, so that no two are ever the same (LINK-9)."""
 
-    def __init__(self, config: AgentConfig, outputs: Outputs, timers: Timers[AgentTimer], ids: Iterator[int]) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        outputs: Outputs,
+        timers: Timers[AgentTimer],
+        ids: Iterator[int],
+        deadlines: DialTimers,
+    ) -> None:
         self._config = config
         self._outputs = outputs
         self._timers = timers
+        self._deadlines = deadlines
         self._ids = ids
         self._exchange: _Exchange | None = None
         self.conn: int | None = None
@@ -109,7 +139,7 @@ class Dialer:
         self._origin = origin
         self._is_open = self._may_reuse = self._is_reused = False
         deadline = mono + self._config.connect_timeout
-        self._timers.set(AgentTimer.CONNECT, deadline)
+        self._timers.set(self._deadlines.connect, deadline)
         self._outputs.asks.append(Connect(self.conn, origin.host, origin.port, origin.tls, deadline))
 
     def connected(self, mono: float) -> None:
@@ -117,7 +147,7 @@ class Dialer:
         if self._is_open:
             return
         self._is_open = True
-        self._timers.cancel(AgentTimer.CONNECT)
+        self._timers.cancel(self._deadlines.connect)
         if self._exchange is not None:
             self._send(self._exchange, mono)
 
@@ -126,7 +156,7 @@ class Dialer:
         self._heard = self._may_reuse = False
         upgrade = exchange.kind is ExchangeKind.UPGRADE
         timeout_s = self._config.upgrade_timeout if upgrade else self._config.exchange_timeout
-        self._timers.set(AgentTimer.EXCHANGE, mono + timeout_s)
+        self._timers.set(self._deadlines.exchange, mono + timeout_s)
         send = SendUpgrade if upgrade else SendRequest
         self._outputs.sends.append(send(self.conn, exchange.number, exchange.request))
 
@@ -142,7 +172,7 @@ class Dialer:
         if current is None or current.number != exchange:
             return None
         self._exchange = None
-        self._timers.cancel(AgentTimer.EXCHANGE)
+        self._timers.cancel(self._deadlines.exchange)
         self._may_reuse = reusable
         return current.kind
 
@@ -186,4 +216,11 @@ class Dialer:
     def _forget_connection(self) -> None:
         self.conn = self._origin = None
         self._is_open = self._may_reuse = self._is_reused = False
-        self._timers.cancel(AgentTimer.CONNECT, AgentTimer.EXCHANGE)
+        self._timers.cancel(*self._deadlines)
+
+
+def too_slow(reason: AgentTimer) -> Failure:
+    """The failure that one of a dialer's two deadlines means (LINK-8)."""
+    is_connect = reason in (LINK_DIAL.connect, RENEWAL_DIAL.connect, CALL_DIAL.connect)
+    text = "connecting took too long" if is_connect else "the platform did not answer in time"
+    return Failure(FailureKind.OTHER, text, "LINK-8")

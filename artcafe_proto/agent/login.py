@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artcafe_proto.agent.authentication import challenge_request, read_challenge, read_verdict, verify_request
-from artcafe_proto.agent.dialing import AgentTimer, Dialer, ExchangeKind
+from artcafe_proto.agent.dialing import ExchangeKind
 from artcafe_proto.agent.states import AUTH_TRANSITIONS, AuthInput, AuthState
 from artcafe_proto.effects import CancelSign, Sign
-from artcafe_proto.events import TokenReceived
 from artcafe_proto.policies.backoff import Failure, FailureKind
 from artcafe_proto.regions import Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from artcafe_proto.agent.dialing import AgentTimer, Dialer
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.exchanges import Response
     from artcafe_proto.instants import Instant
@@ -33,12 +33,14 @@ class Login:
         timers: Timers[AgentTimer],
         ids: Iterator[int],
         dialer: Dialer,
+        sign_timer: AgentTimer,
     ) -> None:
         self._config = config
         self._outputs = outputs
         self._timers = timers
         self._ids = ids
         self._dialer = dialer
+        self._sign_timer = sign_timer
         self._region = Region(AuthState.NONE, AUTH_TRANSITIONS)
         self._challenge = ""
         self._sign_request: int | None = None
@@ -63,12 +65,12 @@ class Login:
         self._challenge = challenge
         self._sign_request = next(self._ids)
         deadline = mono + self._config.sign_timeout
-        self._timers.set(AgentTimer.SIGN, deadline)
+        self._timers.set(self._sign_timer, deadline)
         self._outputs.asks.append(Sign(self._sign_request, challenge, deadline))
         return None
 
     def signed(self, request: int, signature: bytes, mono: float) -> None:
-        """The signature came: send it. That of another request is ignored (LINK-9)."""
+        """The signature came: send it. That of another request is not this errand's (LINK-9)."""
         if not self._take_sign_request(request):
             return
         self._region.fire(AuthInput.SIGNED)
@@ -94,8 +96,20 @@ class Login:
             return token
         self._region.fire(AuthInput.GRANTED)
         self.token = token
-        self._outputs.events.append(TokenReceived(token.life_s))
         return None
+
+    def take_token(self) -> Token:
+        """Hand the token over and be ready for the next errand."""
+        token = self.token
+        assert token is not None
+        self._region.fire(AuthInput.TAKEN)
+        self.token = None
+        return token
+
+    def renew(self, token: Token) -> None:
+        """Go on with a token that was fetched elsewhere (TOK-2)."""
+        self._region.fire(AuthInput.RENEWED)
+        self.token = token
 
     def reject(self) -> None:
         """The token is of no use any more (TOK-3)."""
@@ -107,7 +121,7 @@ class Login:
         if self._sign_request is not None:
             self._outputs.asks.append(CancelSign(self._sign_request))
             self._sign_request = None
-            self._timers.cancel(AgentTimer.SIGN)
+            self._timers.cancel(self._sign_timer)
         if self.state not in (AuthState.NONE, AuthState.READY):
             self._region.fire(AuthInput.FAILED)
 
@@ -115,5 +129,5 @@ class Login:
         if self._sign_request is None or request != self._sign_request:
             return False
         self._sign_request = None
-        self._timers.cancel(AgentTimer.SIGN)
+        self._timers.cancel(self._sign_timer)
         return True

@@ -9,9 +9,11 @@ drives `AgentProtocol`, which puts bytes in the place of requests and messages.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind, Loss
+from artcafe_proto.agent.authentication import details_request, status_request
+from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind
 from artcafe_proto.agent.link import AgentLink
 from artcafe_proto.agent.rules import AgentRules, Life
 from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
@@ -22,12 +24,15 @@ from artcafe_proto.messages import decode_envelope
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
-    from artcafe_proto.exchanges import Response
+    from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, FinalCode
     from artcafe_proto.policies.status import DeclaredStatus
+    from artcafe_proto.policies.tokens import Token
 
 ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
 """Causes of `connect_failed`."""
@@ -84,16 +89,18 @@ class AgentMachine(AgentRules):
     def connected(self, conn: int, now: Instant) -> None:
         """Answer to `Connect`: the connection is open, TLS verified."""
         now = self._enter(now)
-        if conn == self._dialer.conn:
-            self._dialer.connected(now.mono)
+        dialer = self._dialer_of(conn)
+        if dialer is not None:
+            dialer.connected(now.mono)
         self._settle(now)
 
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
         now = self._enter(now)
-        if conn == self._dialer.conn:
-            self._dialer.gone(now.mono)
-            self._fail(Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3"), now)
+        dialer = self._dialer_of(conn)
+        if dialer is not None:
+            dialer.gone(now.mono)
+            self._failed_on(dialer, Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3"), now)
         self._settle(now)
 
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
@@ -105,21 +112,10 @@ class AgentMachine(AgentRules):
     def peer_ended(self, conn: int, now: Instant) -> None:
         """The peer has ended its side of `conn`: nothing more will come, so this side ends too."""
         now = self._enter(now)
-        if conn == self._dialer.conn or (self._link is not None and conn == self._link.conn):
+        if self._dialer_of(conn) is not None or (self._link is not None and conn == self._link.conn):
             self._outputs.disconnects.append(Disconnect(conn, abort=True))
             self._connection_ended(conn, "the peer closed it", now)
         self._settle(now)
-
-    def _connection_ended(self, conn: int, reason: str, now: Instant) -> None:
-        failure = Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3")
-        if self._link is not None and conn == self._link.conn:
-            self._lose_link(failure, now)
-        elif conn == self._dialer.conn:
-            loss = self._dialer.gone(now.mono)
-            if loss is Loss.START_OVER:
-                self._login.abandon()  # the joint rules begin again, without a wait
-            elif loss is Loss.FAILURE:
-                self._fail(failure, now)
 
     def peer_failed(self, conn: int, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke HTTP or WebSocket framing on `conn`: nothing more can be read from it."""
@@ -127,8 +123,8 @@ class AgentMachine(AgentRules):
         failure = Failure(FailureKind.OTHER, error.reason, error.clause)
         if self._link is not None and conn == self._link.conn:
             self._close_link(error.code, error.reason, failure, now)
-        elif conn == self._dialer.conn:
-            self._fail(failure, now)
+        elif (dialer := self._dialer_of(conn)) is not None:
+            self._failed_on(dialer, failure, now)
         self._settle(now)
 
     def bytes_received(self, conn: int, now: Instant) -> None:
@@ -139,8 +135,8 @@ class AgentMachine(AgentRules):
             link.liveness.received(now.mono)
             if now.mono - link.up_at >= self.config.stable_after:
                 self._backoff.reset()
-        elif conn == self._dialer.conn:
-            self._dialer.heard()
+        elif (dialer := self._dialer_of(conn)) is not None:
+            dialer.heard()
 
     def writing_paused(self, conn: int, now: Instant) -> None:
         """The transport's buffer is at its high-water mark: only heartbeats, pings and the close go out (HB-2)."""
@@ -161,16 +157,18 @@ class AgentMachine(AgentRules):
     def response_received(self, conn: int, exchange: int, response: Response, now: Instant) -> None:
         """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
         now = self._enter(now)
-        kind = self._dialer.answered(exchange, reusable=response.reusable) if conn == self._dialer.conn else None
-        failure = None
-        if kind is ExchangeKind.CHALLENGE:
-            failure = self._login.challenged(response, now.mono)
-        elif kind is ExchangeKind.VERIFY:
-            failure = self._login.verified(response, now)
-        elif kind is ExchangeKind.UPGRADE:
-            self._upgrade_refused(response, now)
-        if failure is not None:
-            self._fail(failure, now)
+        dialer = self._dialer_of(conn)
+        kind = None if dialer is None else dialer.answered(exchange, reusable=response.reusable)
+        if kind is ExchangeKind.CALL:
+            refused = self._calls.answered(response)
+            if refused is not None and refused is self._login.token:
+                self._login.reject()
+        elif kind is not None and dialer is self._renewal.dialer:
+            token = self._renewal.answered(kind, response, now)
+            if token is not None:
+                self._login.renew(token)
+        elif kind is not None:
+            self._answered(kind, response, now)
         self._settle(now)
 
     def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
@@ -188,6 +186,7 @@ class AgentMachine(AgentRules):
         """Answer to `Sign`: the signature, in the configured format (AUTH-3)."""
         now = self._enter(now)
         self._login.signed(request, signature, now.mono)
+        self._renewal.signed(request, signature, now.mono)
         self._settle(now)
 
     def sign_failed(self, request: int, reason: str, now: Instant) -> None:
@@ -196,6 +195,7 @@ class AgentMachine(AgentRules):
         failure = self._login.sign_failed(request, reason)
         if failure is not None:
             self._fail(failure, now)
+        self._renewal.sign_failed(request, reason, now)
         self._settle(now)
 
     # --- B: world → core: the link ------------------------------------------------------------------------------------
@@ -263,33 +263,6 @@ class AgentMachine(AgentRules):
         while (due := self._timers.pop_due(now.mono)) is not None:
             self._timer_due(due[0], now)
             self._settle(now)
-
-    def _timer_due(self, reason: AgentTimer, now: Instant) -> None:
-        link = self._link
-        match reason:
-            case AgentTimer.HEARTBEAT if link is not None:
-                self._beat(link, now)
-            case AgentTimer.PING if link is not None:
-                self._check_liveness(link, now)
-            case AgentTimer.STATUS if link is not None:
-                link.report(now)
-            case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
-                what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
-                self._abort_link(Failure(FailureKind.OTHER, what, "LINK-8"), now)
-            case AgentTimer.SETTLE:
-                self._desk.settle(self._desk.outbox.expire(now.mono, self.config.ping_timeout), now.mono)
-            case AgentTimer.COMMANDS:
-                self._desk.expire(now)
-            case AgentTimer.DRAIN:
-                self._drain_timed_out(now)
-            case AgentTimer.CONNECT:
-                self._fail(Failure(FailureKind.OTHER, "connecting took too long", "LINK-8"), now)
-            case AgentTimer.EXCHANGE:
-                self._fail(Failure(FailureKind.OTHER, "the platform did not answer in time", "LINK-8"), now)
-            case AgentTimer.SIGN:
-                self._fail(self._login.sign_timed_out(), now)
-            case _:
-                pass  # RETRY: the joint rules begin the next attempt, now that nothing waits
 
     # --- C: application → core ----------------------------------------------------------------------------------------
 
@@ -371,6 +344,27 @@ class AgentMachine(AgentRules):
         message_id = self._desk.message(data, now)
         self._settle(now)
         return message_id
+
+    def get_details(self, now: Instant) -> int:
+        """Ask for the agent as the platform shows it (STAT-2); answered by `CallAnswered` or `CallFailed`.
+
+        Returns the number of the call. Raises LocalProtocolError if the agent does not run, or too many calls wait.
+        """
+        return self._call(partial(details_request, self.config), now)
+
+    def put_status(self, status: AgentStatus, now: Instant) -> int:
+        """Set the agent's status by request instead of by message (STAT-2). Answered and raising as `get_details`."""
+        if status not in ("online", "offline", "busy", "error"):
+            raise LocalProtocolError(f"expected the status online, offline, busy or error, not {status!r}")
+        return self._call(partial(status_request, self.config, status=status), now)
+
+    def _call(self, request: Callable[[Token], Request], now: Instant) -> int:
+        if self._life in (Life.NEW, Life.STOPPED):
+            raise LocalProtocolError(f"a call needs an agent that runs; this one is {self._life.value}")
+        now = self._enter(now)
+        number = self._calls.add(request, now.mono)
+        self._settle(now)
+        return number
 
     # --- D: core → world ----------------------------------------------------------------------------------------------
 

@@ -58,8 +58,8 @@ class AgentProtocol(AgentMachine):
       `writing_resumed`, `signed`, `sign_failed`, `handle_timer`. They never raise on anything a peer or a network can
       cause; late and repeated calls are harmless. (The other inputs of `AgentMachine` are for transports that frame
       messages by themselves.)
-    - Application → core: `start`, `stop`, `respond`, `fail`, `progress`, `set_status`, `set_metrics`, `send_message`.
-      Misuse raises LocalProtocolError and changes nothing; races return False.
+    - Application → core: `start`, `stop`, `respond`, `fail`, `progress`, `set_status`, `set_metrics`, `send_message`,
+      `get_details`, `put_status`. Misuse raises LocalProtocolError and changes nothing; races return False.
     - Core → world: `next_output`, to be called until None after every call of the two groups above, and `deadline`.
     """
 

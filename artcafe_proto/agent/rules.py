@@ -1,8 +1,9 @@
 """The joint rules of an agent: what follows from its parts taken together, and how a failure ends an attempt.
 
 `AgentMachine` tells the parts what came; `_settle` draws the conclusions, again and again until none is left. Getting a
-connection and an answer is `dialing.py`, getting a token `login.py`, what goes over a link that is up `link.py`, and
-what happens to commands `commands.py`: none of them knows another, all of them are told what to do from here.
+connection and an answer is `dialing.py`, getting a token `login.py`, getting the next one `renewal.py`, what goes over
+a link that is up `link.py`, what happens to commands `commands.py`, requests beside all that `calls.py`: all of them
+are told what to do from here.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from artcafe_proto.agent.authentication import upgrade_request
+from artcafe_proto.agent.calls import Calls
 from artcafe_proto.agent.commands import CommandDesk
-from artcafe_proto.agent.dialing import LINK_TIMERS, AgentTimer, Dialer, ExchangeKind
+from artcafe_proto.agent.dialing import LINK_DIAL, LINK_TIMERS, AgentTimer, Dialer, ExchangeKind, Loss, too_slow
 from artcafe_proto.agent.login import Login
+from artcafe_proto.agent.renewal import Renewal
 from artcafe_proto.agent.states import LINK_TRANSITIONS, AuthState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
-from artcafe_proto.events import AgentIdContested, Offline, Stopped
+from artcafe_proto.events import AgentIdContested, Offline, Stopped, TokenReceived
 from artcafe_proto.instants import Instant
 from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
 from artcafe_proto.outputs import Outputs
@@ -55,8 +58,10 @@ class AgentRules:
         self._outputs = Outputs()
         self._timers: Timers[AgentTimer] = Timers()
         ids = count(1)
-        self._dialer = Dialer(config, self._outputs, self._timers, ids)
-        self._login = Login(config, self._outputs, self._timers, ids, self._dialer)
+        self._dialer = Dialer(config, self._outputs, self._timers, ids, LINK_DIAL)
+        self._login = Login(config, self._outputs, self._timers, ids, self._dialer, AgentTimer.SIGN)
+        self._renewal = Renewal(config, self._outputs, self._timers, ids, rng)
+        self._calls = Calls(config, self._outputs, self._timers, ids)
         self._desk = CommandDesk(config, self._outputs, rng)
         self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
         self._link_region = Region(LinkState.DOWN, LINK_TRANSITIONS)
@@ -89,6 +94,7 @@ class AgentRules:
         if self._link is not None:
             self._link.ping(now.mono)
             self._arm(AgentTimer.PING, self._link.liveness.deadline)
+            self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
 
     def _settle(self, now: Instant) -> None:
         """Run the joint rules to their fixed point, then wait for what is left to wait for."""
@@ -106,6 +112,8 @@ class AgentRules:
             self._arm(AgentTimer.STATUS, link.status_deadline)
             self._arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
         self._arm(AgentTimer.COMMANDS, self._desk.deadline)
+        self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
+        self._arm(AgentTimer.CALL, self._calls.deadline)
 
     def _step(self, now: Instant) -> bool:
         """One joint rule, the first that applies; False if none does."""
@@ -120,6 +128,9 @@ class AgentRules:
                 self._attempt(now)
             case LinkState.UP if stopping and link is not None:
                 self._link_region.fire(LinkInput.DRAIN)
+                self._renewal.abandon()
+            case LinkState.UP if self._is_renewal_due(now):
+                self._renewal.begin(now.mono)
             case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox.waiting:
                 while (item := self._desk.outbox.send_next(now.mono)) is not None:
                     link.send(item.payload)
@@ -130,8 +141,18 @@ class AgentRules:
             case LinkState.DRAINING if link is not None and self._desk.is_settled:
                 self._sign_off(link, now)
             case _:
-                return False
+                return self._calls.send(self._login.token, now.mono)
         return True
+
+    def _renewal_deadline(self, now: Instant) -> float | None:
+        """A token is renewed while the link is up and may lead to another (TOK-2)."""
+        if self._link_region.state is not LinkState.UP:
+            return None
+        return self._renewal.deadline(self._login.token, now.mono)
+
+    def _is_renewal_due(self, now: Instant) -> bool:
+        deadline = self._renewal_deadline(now)
+        return deadline is not None and deadline <= now.mono
 
     # --- attempts and failures ----------------------------------------------------------------------------------------
 
@@ -173,6 +194,19 @@ class AgentRules:
         if failure.kind is FailureKind.REPLACED and self._backoff.times_replaced >= CONTESTED_AFTER:
             self._outputs.events.append(AgentIdContested(self._backoff.times_replaced, "LINK-6"))
 
+    def _answered(self, kind: ExchangeKind, response: Response, now: Instant) -> None:
+        failure = None
+        if kind is ExchangeKind.CHALLENGE:
+            failure = self._login.challenged(response, now.mono)
+        elif kind is ExchangeKind.VERIFY:
+            failure = self._login.verified(response, now)
+            if self._login.token is not None:
+                self._outputs.events.append(TokenReceived(self._login.token.life_s))
+        else:
+            self._upgrade_refused(response, now)
+        if failure is not None:
+            self._fail(failure, now)
+
     def _upgrade_refused(self, response: Response, now: Instant) -> None:
         status = response.status
         reason = f"the platform answered the opening handshake with status {status}"
@@ -187,7 +221,35 @@ class AgentRules:
         self._login.reject()
         self._fail(failure, now, at_once=at_once)
 
+    def _connection_ended(self, conn: int, reason: str, now: Instant) -> None:
+        failure = Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3")
+        dialer = self._dialer_of(conn)
+        if self._link is not None and conn == self._link.conn:
+            self._lose_link(failure, now)
+        elif dialer is not None:
+            loss = dialer.gone(now.mono)
+            if loss is Loss.FAILURE:
+                self._failed_on(dialer, failure, now)
+            elif loss is Loss.START_OVER and dialer is self._dialer:
+                self._login.abandon()  # the joint rules begin again, without a wait
+            elif loss is Loss.START_OVER:
+                self._renewal.start_over(now.mono)
+
+    def _failed_on(self, dialer: Dialer, failure: Failure, now: Instant) -> None:
+        """What a dialer was busy with has failed; only the first one's matters to the link."""
+        if dialer is self._dialer:
+            self._fail(failure, now)
+        elif dialer is self._renewal.dialer:
+            self._renewal.fail(failure, now)
+        else:
+            self._calls.fail(failure.reason, failure.clause)
+
+    def _dialer_of(self, conn: int) -> Dialer | None:
+        dialers = (self._dialer, self._renewal.dialer, self._calls.dialer)
+        return next((dialer for dialer in dialers if dialer.conn == conn), None)
+
     def _let_go(self) -> None:
+        self._renewal.abandon()
         self._login.abandon()
         self._dialer.drop()
         if self._link_region.state is not LinkState.DOWN:
@@ -227,6 +289,39 @@ class AgentRules:
             reason = f"nothing came for {self.config.ping_timeout:g} s after a ping"
             self._abort_link(Failure(FailureKind.OTHER, reason, "LINK-7"), now)
 
+    def _timer_due(self, reason: AgentTimer, now: Instant) -> None:
+        link = self._link
+        match reason:
+            case AgentTimer.HEARTBEAT if link is not None:
+                self._beat(link, now)
+            case AgentTimer.PING if link is not None:
+                self._check_liveness(link, now)
+            case AgentTimer.STATUS if link is not None:
+                link.report(now)
+            case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
+                what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
+                self._abort_link(Failure(FailureKind.OTHER, what, "LINK-8"), now)
+            case AgentTimer.SETTLE:
+                self._desk.settle(self._desk.outbox.expire(now.mono, self.config.ping_timeout), now.mono)
+            case AgentTimer.COMMANDS:
+                self._desk.expire(now)
+            case AgentTimer.DRAIN:
+                self._drain_timed_out(now)
+            case AgentTimer.CONNECT | AgentTimer.EXCHANGE:
+                self._fail(too_slow(reason), now)
+            case AgentTimer.SIGN:
+                self._fail(self._login.sign_timed_out(), now)
+            case AgentTimer.RENEW_CONNECT | AgentTimer.RENEW_EXCHANGE:
+                self._renewal.fail(too_slow(reason), now)
+            case AgentTimer.RENEW_SIGN:
+                self._renewal.sign_timed_out(now)
+            case AgentTimer.CALL_CONNECT | AgentTimer.CALL_EXCHANGE:
+                self._failed_on(self._calls.dialer, too_slow(reason), now)
+            case AgentTimer.CALL:
+                self._calls.expire(now.mono)
+            case _:
+                pass  # RETRY, RENEW: the joint rules go on, now that nothing waits
+
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _sign_off(self, link: AgentLink, now: Instant) -> None:
@@ -256,6 +351,7 @@ class AgentRules:
         if self._link is not None:
             self._outputs.disconnects.append(Disconnect(self._link.conn, abort=True))
         self._let_go()
+        self._calls.fail_all("the agent stopped", "LINK-10")
         self._timers.clear()
         self._life = Life.STOPPED
         self._outputs.events.append(Stopped(unsettled))

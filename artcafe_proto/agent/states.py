@@ -2,8 +2,9 @@
 
 An agent is in two states at once, as an h11 connection is. *Authentication* is the errand of getting a token; *link*
 is the WebSocket. They meet in few places only: a link opens when a token is ready, and losing one does not touch the
-other (TOK-2, TOK-6). So they are two tables, and the joint rules are one function, `AgentMachine._settle`, which is
-run after every input until nothing changes any more.
+other (TOK-6). So they are two tables, and the joint rules are one function, `AgentRules._settle`, which is run after
+every input until nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the
+first: its end is `TAKEN` there and `RENEWED` here.
 
 Whatever is not in a table is a defect of the machine, never of the peer: `Region.fire` raises AssertionError. Peers
 cannot reach that, because the machine drops every input whose connection, exchange or request is not the current one
@@ -35,6 +36,8 @@ class AuthInput(Enum):
     GRANTED = "granted"
     FAILED = "failed"
     REJECTED = "rejected"
+    TAKEN = "taken"
+    RENEWED = "renewed"
 
 
 class LinkState(Enum):
@@ -66,6 +69,9 @@ AUTH_TRANSITIONS: Final[dict[tuple[AuthState, AuthInput], AuthState]] = {
     (AuthState.VERIFYING, AuthInput.GRANTED): AuthState.READY,
     (AuthState.VERIFYING, AuthInput.FAILED): AuthState.NONE,
     (AuthState.READY, AuthInput.REJECTED): AuthState.NONE,
+    (AuthState.READY, AuthInput.TAKEN): AuthState.NONE,
+    (AuthState.READY, AuthInput.RENEWED): AuthState.READY,
+    (AuthState.NONE, AuthInput.RENEWED): AuthState.READY,
 }
 
 LINK_TRANSITIONS: Final[dict[tuple[LinkState, LinkInput], LinkState]] = {

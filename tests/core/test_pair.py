@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from artcafe_proto import (
     AgentOffline,
     AgentOnline,
+    CallAnswered,
     CommandAnswered,
     CommandCancelled,
     CommandReceived,
@@ -17,6 +20,7 @@ from artcafe_proto import (
     PeerViolation,
     StatusReceived,
     Stopped,
+    TokenRenewed,
 )
 from virtual import AGENT, TENANT, Pair
 
@@ -126,6 +130,27 @@ def test_twenty_four_hours_with_a_cut_every_few_minutes_always_back_and_every_co
     assert sorted(received) == sorted(sent), "CMD-1: each was executed once"
     assert len(pair.seen(CommandAnswered)) == len(sent)
     assert not pair.seen(PeerViolation)
+
+
+def test_tok_2_a_day_on_one_link_takes_a_new_token_every_twelve_minutes() -> None:
+    pair = Pair()
+    pair.start()
+    pair.run_for(86_400)
+    renewed = [mono for mono, event in pair.agent_events if isinstance(event, TokenRenewed)]
+    assert {round(later - earlier) for earlier, later in pairwise(renewed)} == {720}
+    assert len(renewed) == 119
+    assert len([event for _, event in pair.agent_events if isinstance(event, Online | Offline)]) == 1
+
+
+def test_stat_2_the_agent_asks_for_itself_and_sets_its_status() -> None:
+    pair = Pair()
+    pair.start()
+    pair.run_for(10)
+    calls = [pair.agent.get_details(pair.now), pair.agent.put_status("busy", pair.now)]
+    pair.run_for(10)
+    answered = [event for _, event in pair.agent_events if isinstance(event, CallAnswered)]
+    assert [event.call for event in answered] == calls
+    assert [event.details["status"] for event in answered] == ["online", "busy"]
 
 
 def test_link_5_an_accepting_and_closing_platform_is_met_with_growing_waits() -> None:
