@@ -134,6 +134,8 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     """LINK-4: 1 is the full jitter of the clause, 0 the guide's waits to the letter."""
     fixed_wait_growth: float = 2.0
     """LINK-3: growth of the 5 s and 10 s waits; 1 is the guide to the letter."""
+    give_up_after: float | None = None
+    """LINK-6: end for good after this long without a link; None is never."""
     connect_timeout: float = 10.0
     """LINK-8: DNS, TCP and TLS together."""
     exchange_timeout: float = 15.0

@@ -138,9 +138,13 @@ class PeerViolation(_Event, frozen=True, gc=False):
 
 
 class Stopped(_Event, frozen=True, gc=False):
-    """The agent has ended for good. `unsettled` lists commands whose responses the platform may not have (CMD-8)."""
+    """The agent has ended for good. `unsettled` lists commands whose responses the platform may not have (CMD-8).
+
+    `gave_up` says that nobody stopped it, but `give_up_after` did (LINK-6).
+    """
 
     unsettled: tuple[str, ...]
+    gave_up: bool = False
 
 
 class MessageSettled(_Event, frozen=True, gc=False):

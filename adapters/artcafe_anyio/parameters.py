@@ -66,6 +66,7 @@ class AgentParameters(TypedDict, total=False):
     connect_timeout: float
     exchange_timeout: float
     upgrade_timeout: float
+    give_up_after: float | None
     sign_timeout: float
     call_timeout: float
     max_concurrent: int

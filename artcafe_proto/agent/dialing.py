@@ -44,6 +44,7 @@ class AgentTimer(IntEnum):
     CALL = 17
     CALL_CONNECT = 18
     CALL_EXCHANGE = 19
+    GIVE_UP = 20
 
 
 LINK_TIMERS: Final = (

@@ -103,6 +103,10 @@ class AgentRules:
         if self._life is Life.STOPPED:
             return  # nothing is waited for any more
         link = self._link
+        if link is not None or self._life is not Life.RUNNING:
+            self._timers.cancel(AgentTimer.GIVE_UP)
+        elif self.config.give_up_after is not None and self._timers.get(AgentTimer.GIVE_UP) is None:
+            self._timers.set(AgentTimer.GIVE_UP, now.mono + self.config.give_up_after)
         if link is not None and self._link_region.state is not LinkState.CLOSING:
             link.offer_status(self._status())
             link.report(now)
@@ -319,6 +323,8 @@ class AgentRules:
                 self._failed_on(self._calls.dialer, too_slow(reason), now)
             case AgentTimer.CALL:
                 self._calls.expire(now.mono)
+            case AgentTimer.GIVE_UP:
+                self._give_up(now)
             case _:
                 pass  # RETRY, RENEW: the joint rules go on, now that nothing waits
 
@@ -343,7 +349,12 @@ class AgentRules:
         elif self._link_region.state is not LinkState.CLOSING:
             self._finish(now)
 
-    def _finish(self, now: Instant) -> None:
+    def _give_up(self, now: Instant) -> None:
+        reason = f"there was no link for {self.config.give_up_after:g} s, after which this agent is to give up"
+        self._outputs.events.append(Offline(reason, "LINK-6", None))
+        self._finish(now, gave_up=True)
+
+    def _finish(self, now: Instant, *, gave_up: bool = False) -> None:
         """End for good, in any state (LINK-10)."""
         unsettled = self._desk.unsettled
         self._desk.drain(now)
@@ -354,7 +365,7 @@ class AgentRules:
         self._calls.fail_all("the agent stopped", "LINK-10")
         self._timers.clear()
         self._life = Life.STOPPED
-        self._outputs.events.append(Stopped(unsettled))
+        self._outputs.events.append(Stopped(unsettled, gave_up=gave_up))
 
     def _give_back(self, replies: list[bytes], now: Instant) -> None:
         """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""

@@ -295,3 +295,31 @@ def test_link_10_stop_ends_in_every_state(step: str | None, drain: bool) -> None
     assert script.machine.state == (script.machine.state.auth, LinkState.DOWN)
     connects = {output.conn for output in script.said if isinstance(output, Connect)}
     assert connects == set(script.dropped())
+
+
+def test_link_6_an_agent_gives_up_only_if_told_to() -> None:
+    script = Scripted(give_up_after=100.0)
+    conn = script.up()
+    script.wait(10.0)
+    script.machine.bytes_received(conn, script.now)
+    script.machine.disconnected(conn, "cut", script.now)
+    while script.machine.deadline() is not None and script.mono < 1000.0:
+        script.wait(1.0)
+        script.drain()
+        for output in script.unseen:
+            if isinstance(output, Connect):
+                script.machine.connect_failed(output.conn, "refused", "nobody", script.now)
+        script.unseen.clear()
+    assert script.mono == 210.0
+    *_, offline, stopped = [output for output in script.said if isinstance(output, Offline | Stopped)]
+    assert offline == Offline("there was no link for 100 s, after which this agent is to give up", "LINK-6", None)
+    assert stopped == Stopped((), gave_up=True)
+
+
+def test_link_6_time_with_a_link_does_not_count_towards_giving_up() -> None:
+    script = Scripted(give_up_after=50.0)
+    conn = script.up()
+    for _ in range(100):
+        script.wait(10.0)
+        script.machine.bytes_received(conn, script.now)
+    assert not script.machine.is_stopped
