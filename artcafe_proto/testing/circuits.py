@@ -1,0 +1,159 @@
+"""Virtual TCP connections: two directions that are FIFO and late, and everything a network can do to them."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.testing.schedule import Schedule
+
+
+class End(Protocol):
+    """Who sits at an end of a circuit."""
+
+    def data_arrived(self, circuit: Circuit, data: bytes) -> None:
+        """Bytes came in."""
+        ...
+
+    def eof_arrived(self, circuit: Circuit) -> None:
+        """The other side has ended its direction."""
+        ...
+
+    def reset_arrived(self, circuit: Circuit, reason: str) -> None:
+        """The connection is gone."""
+        ...
+
+
+class Chunking(Enum):
+    """How a direction cuts what it carries."""
+
+    WHOLE = "whole"
+    BYTES = "single bytes"
+    SPLIT = "split at random"
+    MERGED = "merged"
+
+
+MERGE_S = 0.25
+"""How long a merging direction collects what it carries."""
+
+
+class _Item:
+    __slots__ = ("arrives_at", "data", "reset")
+
+    def __init__(self, arrives_at: float, data: bytes, reset: str = "") -> None:
+        self.arrives_at = arrives_at
+        self.data = data  # empty: the end of the direction
+        self.reset = reset
+
+
+class Direction:
+    """One way. What is sent arrives in order, after `latency_s`, and not before `held_until`."""
+
+    def __init__(self, circuit: Circuit, receiver: End, latency_s: float) -> None:
+        self.circuit = circuit
+        self.receiver = receiver
+        self.latency_s = latency_s
+        self.is_silent = False
+        """Whether everything vanishes from now on, the end included (half-open)."""
+        self.is_closed = False
+        """Whether the receiver has left: nothing arrives any more."""
+        self.is_paused = False
+        self.held_until = 0.0
+        self.chunking = Chunking.WHOLE
+        self.carried_bytes = 0
+        self._last_arrival = 0.0
+        self._items: deque[_Item] = deque()
+
+    def send(self, data: bytes, *, reset: str = "") -> None:
+        """Carry `data` to the receiver; no data is the end of the direction, in an orderly way or by a reset."""
+        if self.is_silent or self.is_closed:
+            return
+        self.carried_bytes += len(data)
+        now = self.circuit.schedule.time
+        merging_s = MERGE_S if self.chunking is Chunking.MERGED else 0.0
+        arrives_at = max(now + self.latency_s + merging_s, self.held_until, self._last_arrival)
+        self._last_arrival = arrives_at
+        self._items.append(_Item(arrives_at, data, reset))
+        self.circuit.schedule.at(arrives_at, self._arrive)
+
+    def resume(self) -> None:
+        """The receiver reads again."""
+        self.is_paused = False
+        self.circuit.schedule.at(self.circuit.schedule.time, self._arrive)
+
+    def _arrive(self) -> None:
+        while self._items and self._items[0].arrives_at <= self.circuit.schedule.time:
+            item = self._items[0]
+            if item.reset:
+                self._items.clear()
+                if not self.is_closed:
+                    self.receiver.reset_arrived(self.circuit, item.reset)
+                return
+            if self.is_paused:
+                return
+            self._items.popleft()
+            if not item.data:
+                if not self.is_closed:
+                    self.receiver.eof_arrived(self.circuit)
+                return
+            if self.chunking is Chunking.MERGED:
+                while self._items and self._items[0].arrives_at <= self.circuit.schedule.time and self._items[0].data:
+                    item.data += self._items.popleft().data
+            for piece in self._pieces(item.data):
+                if self.is_closed:
+                    return
+                self.receiver.data_arrived(self.circuit, piece)
+
+    def _pieces(self, data: bytes) -> list[bytes]:
+        if self.chunking is Chunking.BYTES:
+            return [data[place : place + 1] for place in range(len(data))]
+        if self.chunking is Chunking.SPLIT and len(data) > 1:
+            cuts = sorted({0, len(data), *(self.circuit.rng.randrange(len(data)) for _ in range(3))})
+            return [data[start:end] for start, end in pairwise(cuts)]
+        return [data]
+
+
+class Circuit:
+    """A connection between a client and a server."""
+
+    def __init__(
+        self,
+        client: End,
+        server: End,
+        *,
+        schedule: Schedule,
+        rng: Random,
+        latency_s: float,
+    ) -> None:
+        self.schedule = schedule
+        self.rng = rng
+        self.client_conn = 0
+        """Its number at the client."""
+        self.server_conn = 0
+        """Its number at the server."""
+        self.up = Direction(self, server, latency_s)
+        """From client to server."""
+        self.down = Direction(self, client, latency_s)
+        """From server to client."""
+
+    def leave(self, mine: Direction, other: Direction, *, abort: bool) -> None:
+        """The end that receives `mine` closes: it hears nothing more, and the other end learns of it."""
+        if not mine.is_closed:
+            mine.is_closed = True
+            other.send(b"", reset="reset by peer" if abort else "")
+
+    def cut(self, reason: str) -> None:
+        """Both ends are told that the connection is gone; what is under way is lost."""
+        for direction in (self.up, self.down):
+            if not direction.is_closed and not direction.is_silent:
+                self.schedule.at(self.schedule.time, lambda each=direction: self._lose(each, reason))
+
+    def _lose(self, direction: Direction, reason: str) -> None:
+        if not direction.is_closed:
+            direction.is_closed = True
+            direction.receiver.reset_arrived(self, reason)

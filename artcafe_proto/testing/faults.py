@@ -1,0 +1,163 @@
+"""What can go wrong in a simulation: the kinds, how they are drawn from a seed, and what each does."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from artcafe_proto.testing.circuits import Chunking
+from artcafe_proto.testing.rogues import ROGUES
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.testing.simulation import Simulation
+
+
+class FaultKind(Enum):
+    """The kinds of faults. `Fault.amount` is what the text here says, seconds where it says nothing."""
+
+    REFUSED = "connections are refused"
+    BLACK_HOLE = "connections are not answered"
+    RESET = "the agent's connections are reset"
+    SILENT_UP = "nothing of what the agent sends arrives any more"
+    SILENT_DOWN = "nothing of what is sent to the agent arrives any more"
+    STALL = "the network carries nothing"
+    BYTES = "the network carries single bytes"
+    SPLIT = "the network cuts at random places"
+    MERGED = "the network puts together"
+    CONGESTED = "the agent's transport takes nothing"
+    ROGUE = "something else answers instead of the platform"
+    CLOSED = "the platform closes the link"
+    PLATFORM_RESTART = "the platform is restarted"
+    PLATFORM_AMNESIA = "the platform is restarted and has forgotten commands and tokens"
+    AGENT_RESTART = "the agent's process dies and is started again"
+    SECOND_PROCESS = "a second process uses the agent's id"
+    KEY_REVOKED = "the agent's key is revoked"
+    SIGNER_SLOW = "the signer takes its time"
+    SIGNER_REFUSES = "the signer refuses"
+    AGENT_WALL_JUMP = "the agent's wall clock is set"
+    PLATFORM_WALL_JUMP = "the platform's wall clock is set"
+    SUSPENDED = "the agent's machine sleeps"
+    AGENT_LATE = "the agent's timers are late"
+    PLATFORM_LATE = "the platform's timers are late"
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One fault: when (seconds from the start), which, on whose account, for how long, and its flavour."""
+
+    at: float
+    kind: FaultKind
+    agent: int
+    amount: float
+    flavour: str = ""
+
+
+_AMOUNTS_S: Final[dict[FaultKind, tuple[float, ...]]] = {
+    FaultKind.RESET: (0.0,),
+    FaultKind.CLOSED: (0.0,),
+    FaultKind.SILENT_UP: (0.0,),
+    FaultKind.SILENT_DOWN: (0.0,),
+    FaultKind.BLACK_HOLE: (1.0, 12.0, 30.0),
+    FaultKind.STALL: (0.5, 3.0, 25.0, 60.0),
+    FaultKind.AGENT_WALL_JUMP: (-86_400.0, -3600.0, -31.0, 29.0, 45.0, 3600.0, 864_000.0),
+    FaultKind.PLATFORM_WALL_JUMP: (-3600.0, -31.0, 45.0, 3600.0),
+    FaultKind.SUSPENDED: (5.0, 60.0, 7200.0),
+    FaultKind.AGENT_LATE: (0.5, 2.0, 45.0),
+    FaultKind.PLATFORM_LATE: (0.5, 2.0, 45.0),
+    FaultKind.SIGNER_SLOW: (1.0, 20.0, 70.0),
+}
+_USUAL_AMOUNTS_S: Final = (0.5, 5.0, 30.0, 90.0)
+_CODES: Final = ("1000", "1001", "1007", "1008", "1009", "1011", "1012", "1013", "4001", "4401", "4403", "4408", "4409")
+
+
+def draw_faults(rng: Random, *, seconds: float, mean_gap_s: float, agents: int) -> list[Fault]:
+    """Faults that follow each other after `mean_gap_s` on average."""
+    faults: list[Fault] = []
+    at = 0.0
+    kinds = list(FaultKind)
+    while (at := at + rng.expovariate(1 / mean_gap_s)) < seconds:
+        kind = rng.choice(kinds)
+        flavour = ""
+        if kind is FaultKind.ROGUE:
+            flavour = rng.choice(list(ROGUES))
+        elif kind is FaultKind.CLOSED:
+            flavour = rng.choice(_CODES)
+        elif kind is FaultKind.SUSPENDED:
+            flavour = rng.choice(["counted", "not counted"])
+        amount = rng.choice(_AMOUNTS_S.get(kind, _USUAL_AMOUNTS_S))
+        faults.append(Fault(round(at, 3), kind, rng.randrange(agents), amount, flavour))
+    return faults
+
+
+_CHUNKING: Final = {
+    FaultKind.BYTES: Chunking.BYTES,
+    FaultKind.SPLIT: Chunking.SPLIT,
+    FaultKind.MERGED: Chunking.MERGED,
+}
+
+
+def inject(sim: Simulation, fault: Fault) -> None:
+    """Make a fault happen now."""
+    agent_id = sim.agent_ids[fault.agent]
+    until = sim.time + fault.amount
+    network, platform = sim.network, sim.platform
+    match fault.kind:
+        case FaultKind.REFUSED:
+            network.refuses_until = max(network.refuses_until, until)
+        case FaultKind.BLACK_HOLE:
+            network.swallows_until = max(network.swallows_until, until)
+        case FaultKind.ROGUE:
+            network.rogue, network.rogue_until = fault.flavour, until
+        case FaultKind.BYTES | FaultKind.SPLIT | FaultKind.MERGED:
+            network.rechunk(_CHUNKING[fault.kind], until)
+        case FaultKind.STALL:
+            network.stall(until)
+        case FaultKind.RESET:
+            for process in sim.processes_of(agent_id):
+                for circuit in list(process.circuits.values()):
+                    circuit.cut("reset")
+        case FaultKind.SILENT_UP | FaultKind.SILENT_DOWN:
+            for process in sim.processes_of(agent_id):
+                for circuit in process.circuits.values():
+                    direction = circuit.up if fault.kind is FaultKind.SILENT_UP else circuit.down
+                    direction.is_silent = True
+        case FaultKind.CONGESTED:
+            for process in sim.processes_of(agent_id):
+                process.congest(fault.amount)
+        case FaultKind.CLOSED:
+            platform.close_links(agent_id, int(fault.flavour))
+        case FaultKind.PLATFORM_RESTART | FaultKind.PLATFORM_AMNESIA:
+            keeps_memory = fault.kind is FaultKind.PLATFORM_RESTART
+            platform.restart(keeps_memory=keeps_memory)
+            if not keeps_memory:
+                sim.commands_forgotten()
+            network.refuses_until = max(network.refuses_until, until)
+        case FaultKind.AGENT_RESTART:
+            sim.restart_agent(agent_id, fault.amount)
+        case FaultKind.SECOND_PROCESS:
+            sim.start_second_process(agent_id, fault.amount)
+        case FaultKind.KEY_REVOKED:
+            platform.revoke(agent_id)
+            sim.after(fault.amount, lambda: platform.restore_key(agent_id, sim.public_key))
+        case FaultKind.SIGNER_SLOW:
+            sim.signer_of(agent_id).delay_s = fault.amount
+            sim.after(90.0, lambda: sim.signer_of(agent_id).mend())
+        case FaultKind.SIGNER_REFUSES:
+            sim.signer_of(agent_id).refuses = True
+            sim.after(fault.amount, lambda: sim.signer_of(agent_id).mend())
+        case FaultKind.AGENT_WALL_JUMP:
+            for process in sim.processes_of(agent_id):
+                process.wall_offset_s += fault.amount
+        case FaultKind.PLATFORM_WALL_JUMP:
+            platform.wall_offset_s += fault.amount
+        case FaultKind.SUSPENDED:
+            for process in sim.processes_of(agent_id):
+                process.sleep(fault.amount, mono_counts=fault.flavour == "counted")
+        case FaultKind.AGENT_LATE:
+            for process in sim.processes_of(agent_id):
+                process.timers_late_until = until
+        case FaultKind.PLATFORM_LATE:
+            platform.timers_late_until = until

@@ -1,0 +1,80 @@
+"""The network of a simulation: it connects agents to the platform, or does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from artcafe_proto.testing.circuits import Chunking, Circuit
+from artcafe_proto.testing.rogues import Rogue
+
+if TYPE_CHECKING:
+    from artcafe_proto.effects import Connect
+    from artcafe_proto.testing.agents import AgentProcess
+    from artcafe_proto.testing.simulation import Simulation
+
+
+class Network:
+    """All circuits, and what is the matter with them. Times are the simulation's."""
+
+    def __init__(self, sim: Simulation, *, latency_s: float) -> None:
+        self._sim = sim
+        self.latency_s = latency_s
+        self.refuses_until = 0.0
+        self.swallows_until = 0.0
+        self.rogue = ""
+        self.rogue_until = 0.0
+        self._chunking = Chunking.WHOLE
+        self._chunking_until = 0.0
+        self._held_until = 0.0
+
+    def connect(self, process: AgentProcess, asked: Connect) -> None:
+        """Do as a driver and a network do together: exactly one answer, in time."""
+        sim, conn = self._sim, asked.conn
+        if sim.time < self.swallows_until:
+            at = max(asked.deadline - process.mono_offset_s, sim.time)
+            sim.schedule.at(at, lambda: process.connect_failed(conn, "timeout"))
+        elif sim.time < self.refuses_until:
+            sim.after(2 * self.latency_s, lambda: process.connect_failed(conn, "refused"))
+        else:
+            round_trips = 2 if asked.tls else 1
+            sim.after(2 * self.latency_s * round_trips, lambda: self._open(process, conn))
+
+    def _open(self, process: AgentProcess, conn: int) -> None:
+        sim = self._sim
+        if process.is_dead or not sim.invariants.is_wanted(process, conn):
+            return
+        rogue = Rogue(self.rogue) if sim.time < self.rogue_until else None
+        server = sim.platform if rogue is None else rogue
+        circuit = Circuit(process, server, schedule=sim.schedule, rng=sim.rng, latency_s=self.latency_s)
+        self._affect(circuit)
+        if rogue is None:
+            sim.platform.accept(circuit)
+        process.opened(conn, circuit)
+
+    def rechunk(self, chunking: Chunking, until: float) -> None:
+        """Cut differently from now on, on every circuit."""
+        self._chunking, self._chunking_until = chunking, until
+        self._affect_all()
+        self._sim.schedule.at(until, self._affect_all)
+
+    def stall(self, until: float) -> None:
+        """Carry nothing for a while; nothing is lost."""
+        self._held_until = max(self._held_until, until)
+        self._affect_all()
+
+    def calm(self) -> None:
+        """Nothing is the matter any more; circuits that fell silent remain so, as in life."""
+        self.refuses_until = self.swallows_until = self.rogue_until = 0.0
+        self._chunking_until = 0.0
+        self._affect_all()
+
+    def _affect_all(self) -> None:
+        for process in self._sim.processes:
+            for circuit in process.circuits.values():
+                self._affect(circuit)
+
+    def _affect(self, circuit: Circuit) -> None:
+        chunking = self._chunking if self._sim.time < self._chunking_until else Chunking.WHOLE
+        for direction in (circuit.up, circuit.down):
+            direction.chunking = chunking
+            direction.held_until = self._held_until

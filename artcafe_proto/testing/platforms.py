@@ -1,0 +1,181 @@
+"""The platform of a simulation: the real `PlatformHub` and a `PlatformProtocol` for every accepted circuit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.events import RequestArrived
+from artcafe_proto.exchanges import JSON_HEADERS, Response
+from artcafe_proto.hub.hub import PlatformHub
+from artcafe_proto.hub.protocol import PlatformProtocol
+from artcafe_proto.testing.agents import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from artcafe_proto.config import PlatformConfig
+    from artcafe_proto.effects import MachineEffect
+    from artcafe_proto.events import Event
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.testing.circuits import Circuit
+    from artcafe_proto.testing.simulation import Simulation
+
+TENANT = "tenant-1"
+
+
+class PlatformProcess(Node):
+    """One platform. It can be restarted with its memory (the hub) or without; the registry is kept in any case."""
+
+    def __init__(self, sim: Simulation, config: PlatformConfig, rng: Random) -> None:
+        super().__init__(sim)
+        self._config = config
+        self._rng = rng
+        self.sessions: dict[int, tuple[PlatformProtocol, Circuit]] = {}
+        self.keys: dict[str, str] = {}
+        """Public keys by agent id; those that are missing are revoked."""
+        self.agents: list[str] = []
+        self._conns = 0
+        self._is_draining = False
+        self.hub = self._new_hub()
+
+    def _new_hub(self) -> PlatformHub:
+        hub = PlatformHub(self._config, rng=self._rng, signing_seed=self._rng.randbytes(32))
+        for agent_id in self.agents:
+            self._register(hub, agent_id)
+        return hub
+
+    def _register(self, hub: PlatformHub, agent_id: str) -> None:
+        hub.registry.create_agent(
+            TENANT, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=self.sim.wall_at_start
+        )
+        if agent_id in self.keys:
+            hub.registry.add_key(TENANT, agent_id, self.keys[agent_id], "simulated")
+
+    def register(self, agent_id: str, public_key: str) -> None:
+        """Make an agent known."""
+        self.agents.append(agent_id)
+        self.keys[agent_id] = public_key
+        self._register(self.hub, agent_id)
+
+    def revoke(self, agent_id: str) -> None:
+        """Take away an agent's key."""
+        if self.keys.pop(agent_id, None) is not None:
+            (key_id,) = self.hub.registry.agent(TENANT, agent_id).keys
+            self.turn(lambda now: self.hub.revoke_key(TENANT, key_id, now))
+
+    def restore_key(self, agent_id: str, public_key: str) -> None:
+        """Give it back."""
+        if agent_id not in self.keys:
+            self.keys[agent_id] = public_key
+            self.hub.registry.add_key(TENANT, agent_id, public_key, "simulated")
+
+    def restart(self, *, keeps_memory: bool) -> None:
+        """Die and be back: connections are reset. Without its memory it knows neither commands nor its old tokens."""
+        for session, circuit in list(self.sessions.values()):
+            circuit.leave(circuit.up, circuit.down, abort=True)
+            session.disconnected("the platform restarts", self.now)
+        self.drain()
+        self.sessions.clear()
+        if not keeps_memory:
+            self.hub = self._new_hub()
+
+    def close_links(self, agent_id: str, code: int) -> None:
+        """Close an agent's link, as a platform may."""
+        session = self.hub.registry.agent(TENANT, agent_id).presence.session
+        if session is not None:
+            self.turn(lambda now: session.close(code, "by the simulation", now))
+
+    # --- inputs -------------------------------------------------------------------------------------------------------
+
+    def turn(self, action: Callable[[Instant], object]) -> None:
+        """Do something to the hub or a session, and carry out what follows."""
+        action(self.now)
+        self.drain()
+
+    def accept(self, circuit: Circuit) -> None:
+        """A circuit was opened."""
+        self._conns += 1
+        circuit.server_conn = self._conns
+        self.sessions[self._conns] = (PlatformProtocol(self.hub, conn=self._conns, now=self.now), circuit)
+
+    def wakes_at(self) -> float:
+        """When a timer is due, in the simulation's time."""
+        deadlines = [session.deadline() for session, _ in self.sessions.values()]
+        deadlines.append(self.hub.deadline())
+        return self._wakes_at(min((each for each in deadlines if each is not None), default=None))
+
+    def handle_timer(self) -> None:
+        """A timer is due."""
+        for machine in (self.hub, *[session for session, _ in self.sessions.values()]):
+            deadline = machine.deadline()
+            now = self._due(deadline)
+            if deadline is not None and deadline <= now.mono:
+                machine.handle_timer(now)
+                self.sim.invariants.timer_handled(machine.deadline(), now)
+        self.drain()
+
+    def data_arrived(self, circuit: Circuit, data: bytes) -> None:
+        """From a circuit."""
+        self._turn_of(circuit, lambda session, now: session.data_received(data, now))
+
+    def eof_arrived(self, circuit: Circuit) -> None:
+        """From a circuit."""
+        self._turn_of(circuit, lambda session, now: session.eof_received(now))
+
+    def reset_arrived(self, circuit: Circuit, reason: str) -> None:
+        """From a circuit."""
+        self._turn_of(circuit, lambda session, now: session.disconnected(reason, now))
+        self.sessions.pop(circuit.server_conn, None)
+
+    def _turn_of(self, circuit: Circuit, action: Callable[[PlatformProtocol, Instant], object]) -> None:
+        attended = self.sessions.get(circuit.server_conn)
+        if attended is not None and attended[1] is circuit:
+            action(attended[0], self.now)
+            self.drain()
+
+    # --- outputs ------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Carry out everything that the hub and its sessions ask for."""
+        if self._is_draining:
+            return
+        self._is_draining = True
+        busy = True
+        while busy:
+            busy = False
+            for session, circuit in list(self.sessions.values()):
+                while (output := session.next_output()) is not None:
+                    busy = True
+                    self._carry_out(output, session, circuit)
+            while (event := self.hub.next_output()) is not None:
+                busy = True
+                if not isinstance(event, Attend):
+                    self.sim.invariants.platform_said(event)
+        self._is_draining = False
+
+    def _carry_out(self, output: MachineEffect | Event, session: PlatformProtocol, circuit: Circuit) -> None:
+        match output:
+            case Write():
+                self.sim.traced("platform", output.data)
+                circuit.down.send(output.data)
+            case Disconnect():
+                circuit.leave(circuit.up, circuit.down, abort=output.abort)
+                self.sessions.pop(session.conn, None)
+            case PauseReading():
+                circuit.up.is_paused = True
+            case ResumeReading():
+                circuit.up.resume()
+            case RequestArrived():  # of an agent about itself (STAT-2)
+                agent = self.hub.principal(output.request, self.now)
+                body = msgspec.json.encode({"agent_id": agent.agent_id})
+                session.respond(output.exchange, Response(status=200, headers=JSON_HEADERS, body=body), self.now)
+            case _:
+                pass
+
+    def is_online(self, agent_id: str) -> bool:
+        """Whether it takes the agent as online (HB-3)."""
+        return self.hub.registry.agent(TENANT, agent_id).presence.online

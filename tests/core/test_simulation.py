@@ -1,0 +1,81 @@
+"""The simulated world: it repeats itself byte for byte, it sees what is wrong, and it finds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from artcafe_proto.policies.backoff import Backoff, Failure
+from artcafe_proto.policies.ledger import Entry, Ledger
+from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_goes_wrong_every_invariant_holds(seed: int) -> None:
+    Simulation(seed, agents=1 + seed % 2).run()
+
+
+def test_every_invariant_is_looked_at_and_every_fault_happens() -> None:
+    evaluations: set[str] = set()
+    happened: set[FaultKind] = set()
+    for seed in range(100, 106):
+        sim = Simulation(seed)
+        sim.run()
+        evaluations |= set(sim.invariants.evaluations)
+        happened |= set(sim.happened)
+    assert evaluations == set(INVARIANTS)
+    assert happened == set(FaultKind)
+
+
+def test_the_same_seed_is_the_same_run_byte_for_byte() -> None:
+    digests: list[str] = []
+    for seed in (1, 1, 2):
+        sim = Simulation(seed, seconds=200.0)
+        sim.run()
+        digests.append(sim.digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_faults_can_be_scripted() -> None:
+    sim = Simulation(1, faults=[Fault(100.0, FaultKind.RESET, 0, 0.0), Fault(200.0, FaultKind.CLOSED, 0, 0.0, "1001")])
+    sim.run()
+    assert sim.happened == {FaultKind.RESET: 1, FaultKind.CLOSED: 1}
+    assert sim.sessions == 2
+
+
+def test_a_calm_world_keeps_its_link() -> None:
+    sim = Simulation(1, faults=[])
+    sim.run()
+    assert sim.sessions == 0
+    assert len(sim.commands) > 50
+
+
+def no_wait(backoff: Backoff, failure: Failure) -> float:
+    return 0.25
+
+
+def nothing_known(ledger: Ledger, command_id: str) -> Entry | None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("target", "bug", "invariant"),
+    [
+        ("artcafe_proto.policies.backoff.Backoff.wait_s", no_wait, "waits are within their bounds"),
+        ("artcafe_proto.policies.ledger.Ledger.get", nothing_known, "no command is executed twice in one life"),
+    ],
+)
+def test_a_planted_bug_is_found(
+    monkeypatch: pytest.MonkeyPatch, target: str, bug: Callable[..., object], invariant: str
+) -> None:
+    monkeypatch.setattr(target, bug)
+    found, seed = [""], 0
+    for seed in range(20):
+        try:
+            Simulation(seed).run()
+        except InvariantError as violation:
+            found = str(violation).splitlines()
+            break
+    assert found[0].startswith(invariant)
+    assert found[1].startswith(f"seed {seed}, at ")
