@@ -303,7 +303,8 @@ class PlatformSession:
         if link is None:
             return
         verdict = link.liveness.verdict(now.mono)
-        is_silent = link.liveness.silent_s(now.mono) >= OFFLINE_AFTER_S
+        offline_at = link.liveness.silent_for(OFFLINE_AFTER_S)
+        is_silent = offline_at is not None and now.mono >= offline_at
         if verdict is Verdict.LOST or (is_silent and not is_late):
             self.close(4408, "nothing was received for too long", now)
         elif verdict is Verdict.PING or is_silent:
@@ -335,10 +336,9 @@ class PlatformSession:
         link = self._live_link()
         if link is None:
             return
-        silence_s = link.liveness.silent_s(now.mono)
-        look_at = link.liveness.deadline
-        if look_at is not None and silence_s < OFFLINE_AFTER_S:
-            look_at = min(look_at, now.mono + OFFLINE_AFTER_S - silence_s)
+        look_at, offline_at = link.liveness.deadline, link.liveness.silent_for(OFFLINE_AFTER_S)
+        if look_at is not None and offline_at is not None and now.mono < offline_at:
+            look_at = min(look_at, offline_at)
         for reason, deadline in ((SessionTimer.PING, look_at), (SessionTimer.STALL, link.stall_deadline)):
             if deadline is None:
                 self._timers.cancel(reason)

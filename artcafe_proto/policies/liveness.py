@@ -81,9 +81,9 @@ class Liveness:
         if self._ping_sent_at is not None:
             self._ping_sent_at += away_s
 
-    def silent_s(self, mono: float) -> float:
-        """Seconds since anything was received (HB-3); time while reading is paused does not count."""
-        return (mono if self._paused_at is None else self._paused_at) - self._received_at
+    def silent_for(self, seconds: float) -> float | None:
+        """When silence will have lasted so long (HB-3); None while reading is paused."""
+        return None if self._paused_at is not None else self._received_at + seconds
 
     def verdict(self, mono: float) -> Verdict:
         """What silence until `mono` means. A check that comes late proves nothing: ping and grant the full timeout."""

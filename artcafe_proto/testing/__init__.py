@@ -2,6 +2,7 @@
 
 from artcafe_proto.testing.faults import Fault, FaultKind
 from artcafe_proto.testing.invariants import INVARIANTS, InvariantError
+from artcafe_proto.testing.shrinking import shrink
 from artcafe_proto.testing.simulation import Simulation
 
-__all__ = ["INVARIANTS", "Fault", "FaultKind", "InvariantError", "Simulation"]
+__all__ = ["INVARIANTS", "Fault", "FaultKind", "InvariantError", "Simulation", "shrink"]

@@ -40,22 +40,14 @@ class Node:
 
     def __init__(self, sim: Simulation, *, wall_skew_s: float = 0.0) -> None:
         self.sim = sim
-        self.mono_offset_s = 1000.0
+        self.mono_offset_s: float = 1000.0
         self.wall_offset_s = sim.wall_at_start + wall_skew_s
-        self.asleep_until = 0.0
         self.timers_late_until = 0.0
 
     @property
     def now(self) -> Instant:
         """Both clocks of this node."""
         return Instant(self.sim.time + self.mono_offset_s, self.sim.time + self.wall_offset_s)
-
-    def sleep(self, seconds: float, *, mono_counts: bool) -> None:
-        """Suspend: what comes in waits; the monotonic clock may or may not count that time."""
-        until = max(self.asleep_until, self.sim.time + seconds)
-        if not mono_counts:
-            self.mono_offset_s -= until - max(self.asleep_until, self.sim.time)
-        self.asleep_until = until
 
     def _due(self, deadline: float | None) -> Instant:
         """Now, as a timer for `deadline` sees it: rounding must not have it come a moment too early."""
@@ -67,7 +59,7 @@ class Node:
     def _wakes_at(self, deadline: float | None) -> float:
         if deadline is None:
             return math.inf
-        return max(deadline - self.mono_offset_s, self.asleep_until, self.timers_late_until)
+        return max(deadline - self.mono_offset_s, self.timers_late_until)
 
 
 class AgentProcess(Node):
@@ -85,6 +77,10 @@ class AgentProcess(Node):
         self._rng = rng
         self._unfinished: dict[str, bool] = {}
         self._is_draining = False
+        self._deadline: float | None = None
+        self._asleep_until = -math.inf
+        self._mono_at_sleep = 0.0
+        self._postponed: list[Callable[[Instant], object]] = []
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -92,8 +88,8 @@ class AgentProcess(Node):
         """Do something to the protocol, as soon as the process is awake, and carry out what it asks for."""
         if self.is_dead:
             return
-        if self.asleep_until > self.sim.time:
-            self.sim.schedule.at(self.asleep_until, lambda: self.turn(action))
+        if self._is_asleep:
+            self._postponed.append(action)
             return
         action(self.now)
         self._drain()
@@ -120,6 +116,32 @@ class AgentProcess(Node):
             circuit.leave(circuit.down, circuit.up, abort=True)
         self.circuits.clear()
 
+    def sleep(self, seconds: float, *, mono_counts: bool) -> None:
+        """Suspend: what comes in waits; the monotonic clock may or may not count that time."""
+        until = max(self._asleep_until, self.sim.time + seconds)
+        if not self._is_asleep:
+            self._mono_at_sleep = self.now.mono
+        if not mono_counts:
+            self.mono_offset_s -= until - max(self._asleep_until, self.sim.time)
+        self._asleep_until = until
+        self.sim.schedule.at(until, self._wake_in_time)
+
+    def wake(self) -> None:
+        """Go on, with everything that waited."""
+        self._asleep_until = -math.inf
+        self.mono_offset_s += max(0.0, self._mono_at_sleep - self.now.mono)  # woken early, it must not go back
+        postponed, self._postponed = self._postponed, []
+        for action in postponed:
+            self.turn(action)
+
+    @property
+    def _is_asleep(self) -> bool:
+        return self._asleep_until > -math.inf
+
+    def _wake_in_time(self) -> None:
+        if -math.inf < self._asleep_until <= self.sim.time:
+            self.wake()
+
     def congest(self, seconds: float) -> None:
         """Its transport is at the high-water mark for a while."""
         for conn in list(self.circuits):
@@ -128,7 +150,7 @@ class AgentProcess(Node):
 
     def wakes_at(self) -> float:
         """When its timer is due, in the simulation's time."""
-        return math.inf if self.is_dead else self._wakes_at(self.protocol.deadline())
+        return math.inf if self.is_dead or self._is_asleep else self._wakes_at(self._deadline)
 
     def handle_timer(self) -> None:
         """Its timer is due."""
@@ -165,6 +187,8 @@ class AgentProcess(Node):
             self.sim.invariants.agent_said(self, output)
             self._carry_out(output)
         self._is_draining = False
+        self._deadline = self.protocol.deadline()
+        self.sim.invariants.agent_settled(self)
 
     def _carry_out(self, output: MachineEffect | Event) -> None:
         sim = self.sim
@@ -252,13 +276,6 @@ class AgentProcess(Node):
         draw = self._rng.random()
         if draw < 0.7:
             result = {"n": "x" * self._rng.choice([1, 40, 3000])}
-            self._answer(lambda now: self.protocol.respond(command_id, result, now))
+            self.turn(lambda now: self.protocol.respond(command_id, result, now))
         else:
-            self._answer(lambda now: self.protocol.fail(command_id, "handler_error", "ValueError", now))
-
-    def _answer(self, action: Callable[[Instant], object]) -> None:
-        if self.asleep_until > self.sim.time:
-            self.sim.schedule.at(self.asleep_until, lambda: self._answer(action))
-        elif not self.is_dead:
-            action(self.now)
-            self._drain()
+            self.turn(lambda now: self.protocol.fail(command_id, "handler_error", "ValueError", now))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from random import Random
@@ -40,6 +40,10 @@ class Chunking(Enum):
 
 MERGE_S = 0.25
 """How long a merging direction collects what it carries."""
+
+
+_SINGLES: Final = 8
+"""How many bytes come alone at both ends of what is carried as single bytes; the time is better spent elsewhere."""
 
 
 class _Item:
@@ -111,7 +115,9 @@ class Direction:
 
     def _pieces(self, data: bytes) -> list[bytes]:
         if self.chunking is Chunking.BYTES:
-            return [data[place : place + 1] for place in range(len(data))]
+            singles = [data[place : place + 1] for place in range(len(data))]
+            middle = b"".join(singles[_SINGLES:-_SINGLES])
+            return [*singles[:_SINGLES], middle, *singles[-_SINGLES:]] if middle else singles
         if self.chunking is Chunking.SPLIT and len(data) > 1:
             cuts = sorted({0, len(data), *(self.circuit.rng.randrange(len(data)) for _ in range(3))})
             return [data[start:end] for start, end in pairwise(cuts)]

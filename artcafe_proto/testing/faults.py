@@ -70,25 +70,48 @@ _AMOUNTS_S: Final[dict[FaultKind, tuple[float, ...]]] = {
     FaultKind.SIGNER_SLOW: (1.0, 20.0, 70.0),
 }
 _USUAL_AMOUNTS_S: Final = (0.5, 5.0, 30.0, 90.0)
+_ROGUES: Final = tuple(ROGUES)
 _CODES: Final = ("1000", "1001", "1007", "1008", "1009", "1011", "1012", "1013", "4001", "4401", "4403", "4408", "4409")
+
+
+CONCERN_ALL: Final = frozenset(
+    {
+        FaultKind.REFUSED,
+        FaultKind.BLACK_HOLE,
+        FaultKind.STALL,
+        FaultKind.BYTES,
+        FaultKind.SPLIT,
+        FaultKind.MERGED,
+        FaultKind.ROGUE,
+        FaultKind.PLATFORM_RESTART,
+        FaultKind.PLATFORM_AMNESIA,
+        FaultKind.PLATFORM_WALL_JUMP,
+        FaultKind.PLATFORM_LATE,
+    }
+)
+"""Kinds that concern every agent; the others one."""
+
+
+def draw_fault(rng: Random, *, at: float, agent: int, kinds: tuple[FaultKind, ...] = tuple(FaultKind)) -> Fault:
+    """A fault of any of `kinds`, for one moment and one agent."""
+    kind = rng.choice(kinds)
+    flavour = ""
+    if kind is FaultKind.ROGUE:
+        flavour = rng.choice(_ROGUES)
+    elif kind is FaultKind.CLOSED:
+        flavour = rng.choice(_CODES)
+    elif kind is FaultKind.SUSPENDED:
+        flavour = rng.choice(["counted", "not counted"])
+    amount = rng.choice(_AMOUNTS_S.get(kind, _USUAL_AMOUNTS_S))
+    return Fault(at, kind, agent, amount, flavour)
 
 
 def draw_faults(rng: Random, *, seconds: float, mean_gap_s: float, agents: int) -> list[Fault]:
     """Faults that follow each other after `mean_gap_s` on average."""
     faults: list[Fault] = []
     at = 0.0
-    kinds = list(FaultKind)
     while (at := at + rng.expovariate(1 / mean_gap_s)) < seconds:
-        kind = rng.choice(kinds)
-        flavour = ""
-        if kind is FaultKind.ROGUE:
-            flavour = rng.choice(list(ROGUES))
-        elif kind is FaultKind.CLOSED:
-            flavour = rng.choice(_CODES)
-        elif kind is FaultKind.SUSPENDED:
-            flavour = rng.choice(["counted", "not counted"])
-        amount = rng.choice(_AMOUNTS_S.get(kind, _USUAL_AMOUNTS_S))
-        faults.append(Fault(round(at, 3), kind, rng.randrange(agents), amount, flavour))
+        faults.append(draw_fault(rng, at=round(at, 3), agent=rng.randrange(agents)))
     return faults
 
 

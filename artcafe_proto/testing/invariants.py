@@ -62,6 +62,11 @@ _EPSILON_S: Final = 1e-6
 class InvariantError(AssertionError):
     """An invariant did not hold. Says which, the seed to repeat it with, and what happened last."""
 
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+        """One of INVARIANTS."""
+
 
 class _Watched:
     """What is known of one agent's process."""
@@ -100,7 +105,7 @@ class Invariants:
             sim = self._sim
             what = f"{name} [{INVARIANTS[name]}]: {detail}"
             where = f"seed {sim.seed}, at {sim.time:.3f} s; the last events:"
-            raise InvariantError("\n".join([what, where, *sim.last_events]))
+            raise InvariantError(name, "\n".join([what, where, *sim.last_events]))
 
     def is_wanted(self, process: AgentProcess, conn: int) -> bool:
         """Whether the agent still waits for this connection."""
@@ -264,17 +269,16 @@ class Invariants:
         holds = deadline is None or deadline > now.mono
         self.check("a handled timer is not due any more", holds, f"{deadline} at {now.mono}")
 
-    def after_step(self) -> None:
-        """Something happened, and all that follows from it."""
-        for process in self._sim.processes:
-            protocol = process.protocol
-            config = protocol.config
-            within = (
-                protocol.outbox_size <= MAX_UNSETTLED_RESPONSES + MAX_UNSETTLED_MESSAGES
-                and len(protocol.in_flight) <= config.max_concurrent
-                and len(protocol.queued) <= config.max_queued
-            )
-            self.check("containers keep to their limits", within, process.agent_id)
+    def agent_settled(self, process: AgentProcess) -> None:
+        """Something happened to an agent, and all that follows from it."""
+        protocol = process.protocol
+        config = protocol.config
+        within = (
+            protocol.outbox_size <= MAX_UNSETTLED_RESPONSES + MAX_UNSETTLED_MESSAGES
+            and len(protocol.in_flight) <= config.max_concurrent
+            and len(protocol.queued) <= config.max_queued
+        )
+        self.check("containers keep to their limits", within, process.agent_id)
 
     # --- at the end ---------------------------------------------------------------------------------------------------
 
@@ -285,19 +289,25 @@ class Invariants:
             watched = self._of(process)
             if watched.retry_at is not None and process.protocol.state.link is LinkState.DOWN:
                 waits.append(watched.retry_at - process.now.mono)
-            waits.append(process.asleep_until - self._sim.time)
         config = self._sim.processes[0].protocol.config
         deadlines_s = (
             config.connect_timeout + 2 * config.exchange_timeout + config.sign_timeout + config.upgrade_timeout
         )
         return max(waits) + config.ping_interval + config.ping_timeout + deadlines_s + 144.0
 
+    def is_all_well(self) -> bool:
+        """Whether every agent is online, in its own eyes and in the platform's."""
+        return all(self._is_well(process) for process in self._sim.processes)
+
+    def _is_well(self, process: AgentProcess) -> bool:
+        return process.protocol.state.link is LinkState.UP and self._sim.platform.is_online(process.agent_id)
+
     def all_is_well_again(self) -> None:
         """Everybody had the time to come back."""
         for process in self._sim.processes:
-            is_back = process.protocol.state.link is LinkState.UP and self._sim.platform.is_online(process.agent_id)
             state = process.protocol.state
-            self.check("online again when all is well", is_back, f"{process.agent_id} is {state.auth} and {state.link}")
+            detail = f"{process.agent_id} is {state.auth} and {state.link}"
+            self.check("online again when all is well", self._is_well(process), detail)
 
     def every_command_was_answered_once(self) -> None:
         """Everything had the time to be done."""

@@ -40,6 +40,7 @@ class PlatformProcess(Node):
         self.agents: list[str] = []
         self._conns = 0
         self._is_draining = False
+        self._deadline: float | None = None
         self.hub = self._new_hub()
 
     def _new_hub(self) -> PlatformHub:
@@ -82,6 +83,7 @@ class PlatformProcess(Node):
         self.sessions.clear()
         if not keeps_memory:
             self.hub = self._new_hub()
+        self.drain()
 
     def close_links(self, agent_id: str, code: int) -> None:
         """Close an agent's link, as a platform may."""
@@ -101,12 +103,11 @@ class PlatformProcess(Node):
         self._conns += 1
         circuit.server_conn = self._conns
         self.sessions[self._conns] = (PlatformProtocol(self.hub, conn=self._conns, now=self.now), circuit)
+        self.drain()
 
     def wakes_at(self) -> float:
         """When a timer is due, in the simulation's time."""
-        deadlines = [session.deadline() for session, _ in self.sessions.values()]
-        deadlines.append(self.hub.deadline())
-        return self._wakes_at(min((each for each in deadlines if each is not None), default=None))
+        return self._wakes_at(self._deadline)
 
     def handle_timer(self) -> None:
         """A timer is due."""
@@ -130,6 +131,7 @@ class PlatformProcess(Node):
         """From a circuit."""
         self._turn_of(circuit, lambda session, now: session.disconnected(reason, now))
         self.sessions.pop(circuit.server_conn, None)
+        self.drain()
 
     def _turn_of(self, circuit: Circuit, action: Callable[[PlatformProtocol, Instant], object]) -> None:
         attended = self.sessions.get(circuit.server_conn)
@@ -156,6 +158,9 @@ class PlatformProcess(Node):
                 if not isinstance(event, Attend):
                     self.sim.invariants.platform_said(event)
         self._is_draining = False
+        deadlines = [session.deadline() for session, _ in self.sessions.values()]
+        deadlines.append(self.hub.deadline())
+        self._deadline = min((each for each in deadlines if each is not None), default=None)
 
     def _carry_out(self, output: MachineEffect | Event, session: PlatformProtocol, circuit: Circuit) -> None:
         match output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from contextlib import suppress
 from functools import lru_cache
@@ -15,7 +16,7 @@ from artcafe_proto.config import AgentConfig, PlatformConfig
 from artcafe_proto.errors import ApiError
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.testing.agents import AgentProcess
-from artcafe_proto.testing.faults import Fault, FaultKind, draw_faults, inject
+from artcafe_proto.testing.faults import CONCERN_ALL, Fault, FaultKind, draw_fault, draw_faults, inject
 from artcafe_proto.testing.invariants import Invariants
 from artcafe_proto.testing.networks import Network
 from artcafe_proto.testing.platforms import TENANT, PlatformProcess
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _AGENT: Final[dict[str, Any]] = {"max_concurrent": 2, "max_queued": 3, "drain_timeout": 20.0}
 _PLATFORM: Final[dict[str, Any]] = {"window": 4, "token_life": 120.0}
 _LAST_EVENTS: Final = 30
+_LONGEST_COMMAND_S: Final = 400.0
+_MOST_UNANSWERED: Final = 8
 
 
 class Signer:
@@ -58,12 +61,16 @@ class Simulation:
         agents: int = 1,
         seconds: float = 600.0,
         mean_gap_s: float = 10.0,
+        link_fault_s: float | None = None,
+        command_gap_s: float = 5.0,
         faults: Sequence[Fault] | None = None,
         agent: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None,
     ) -> None:
         """`faults` happen at their times; None draws them from the seed, one in `mean_gap_s`, for `seconds`.
 
+        With `link_fault_s`, each link besides has faults of its own, the first of any kind and this long after it came
+        up on average, then such as end it: most of the work is then in what is worth to be looked at.
         `agent` and `platform` are settings of `AgentConfig` and `PlatformConfig`.
         """
         self.seed = seed
@@ -83,14 +90,22 @@ class Simulation:
         """Links that came up and ended, with at least one fault in their time."""
         self.commands: dict[str, int] = {}
         """Commands that the platform has accepted and not forgotten, and how often they were answered."""
+        self.injected: list[Fault] = []
+        """The faults that happened: given as `faults` with the same seed, they repeat the run."""
+        self._command_gap_s = command_gap_s
+        self._link_fault_s = link_fault_s if faults is None else None
         self._signers = {agent_id: Signer() for agent_id in self.agent_ids}
         self._agent_settings = agent or {}
-        self._began: dict[int, int] = {}
+        self._fault_rng = Random(f"faults of {seed}")  # noqa: S311
+        self._faults_for_all = 0
+        self._faults_for_one: Counter[str] = Counter()
+        self._links = 0
+        self._began: dict[AgentProcess, tuple[int, int]] = {}
         self._digest = blake2b(digest_size=16)
         self._last: deque[str] = deque(maxlen=_LAST_EVENTS)
         self._is_calm = False
         self.faults = (
-            draw_faults(self.rng, seconds=seconds, mean_gap_s=mean_gap_s, agents=agents)
+            draw_faults(self._fault_rng, seconds=seconds, mean_gap_s=mean_gap_s, agents=agents)
             if faults is None
             else list(faults)
         )
@@ -107,9 +122,10 @@ class Simulation:
         """Run through the faults, the calm after them and the end. Raises InvariantError."""
         self.run_for(self.seconds)
         self.calm()
-        self.run_for(self.invariants.longest_way_back_s())
+        self._run_until(self.invariants.is_all_well, within_s=self.invariants.longest_way_back_s())
         self.invariants.all_is_well_again()
-        self.run_for(_longest_command_s())
+        patience_s = (1 + self._unanswered) * _LONGEST_COMMAND_S
+        self._run_until(lambda: self._unanswered == 0, within_s=patience_s)
         self.invariants.every_command_was_answered_once()
         for process in self.processes:
             process.stop()
@@ -118,20 +134,31 @@ class Simulation:
 
     def run_for(self, seconds: float) -> None:
         """Let virtual time pass."""
-        end = self.time + seconds
+        self._run_to(self.time + seconds)
+
+    def _run_to(self, end: float) -> None:
         while True:
-            nodes = (self.platform, *self.processes)
-            node = min(nodes, key=lambda each: each.wakes_at())
-            due = min(node.wakes_at(), self.schedule.next_at)
+            node: PlatformProcess | AgentProcess = self.platform
+            wakes_at = node.wakes_at()
+            for process in self.processes:
+                at = process.wakes_at()
+                if at < wakes_at:
+                    node, wakes_at = process, at
+            next_at = self.schedule.next_at
+            due = min(wakes_at, next_at)
             if due > end:
                 self.schedule.time = end
                 return
             self.schedule.time = max(self.time, due)
-            if self.schedule.next_at <= due:
+            if next_at <= due:
                 self.schedule.pop()()
             else:
                 node.handle_timer()
-            self.invariants.after_step()
+
+    def _run_until(self, holds: Callable[[], bool], *, within_s: float) -> None:
+        end = self.time + within_s
+        while self.time < end and not holds():
+            self._run_to(min(self.time + 10.0, end))
 
     def calm(self) -> None:
         """No further faults, and those that last come to an end."""
@@ -143,6 +170,10 @@ class Simulation:
             for process in self.processes_of(agent_id)[1:]:
                 self._kill(process)
             self._start_agent_unless_there(agent_id)
+        for process in self.processes:
+            process.wake()
+            process.timers_late_until = 0.0
+        self.platform.timers_late_until = 0.0
 
     @property
     def digest(self) -> str:
@@ -203,19 +234,44 @@ class Simulation:
 
     def session_began(self, process: AgentProcess) -> None:
         """A link is up."""
-        self._began[id(process)] = self.happened.total()
+        self._links += 1
+        self._began[process] = (self._links, self._faults_of(process))
+        self._plan_fault(process, self._links, is_first=True)
 
     def session_ended(self, process: AgentProcess) -> None:
         """A link is over, or an attempt."""
-        began = self._began.pop(id(process), None)
-        self.sessions += began is not None and self.happened.total() > began
+        _, faults = self._began.pop(process, (0, math.inf))
+        self.sessions += self._faults_of(process) > faults
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _rng(self) -> Random:
         return Random(self.rng.getrandbits(64))  # noqa: S311
 
+    def _faults_of(self, process: AgentProcess) -> int:
+        """How many faults concerned an agent so far."""
+        return self._faults_for_all + self._faults_for_one[process.agent_id]
+
+    def _plan_fault(self, process: AgentProcess, link: int, *, is_first: bool) -> None:
+        if self._link_fault_s is not None and not self._is_calm:
+            mean_s = self._link_fault_s if is_first else 3 * self._link_fault_s
+            at = round(self.time + self._fault_rng.expovariate(1 / mean_s), 3)
+            self.schedule.at(at, lambda: self._inject_in(process, link, is_first=is_first))
+
+    def _inject_in(self, process: AgentProcess, link: int, *, is_first: bool) -> None:
+        if self._began.get(process, (0, 0))[0] == link and self.time < self.seconds:
+            agent = self.agent_ids.index(process.agent_id)
+            kinds = tuple(FaultKind) if is_first else (FaultKind.RESET, FaultKind.CLOSED)
+            self._inject(draw_fault(self._fault_rng, at=self.time, agent=agent, kinds=kinds))
+            if is_first:
+                self._plan_fault(process, link, is_first=False)
+
     def _inject(self, fault: Fault) -> None:
+        self.injected.append(fault)
+        if fault.kind in CONCERN_ALL:
+            self._faults_for_all += 1
+        else:
+            self._faults_for_one[self.agent_ids[fault.agent]] += 1
         self.happened[fault.kind] += 1
         self.told("fault", f"{fault.kind.value} ({fault.flavour}, {fault.amount:g} s)")
         inject(self, fault)
@@ -242,8 +298,15 @@ class Simulation:
         if process in self.processes and len(self.processes_of(process.agent_id)) > 1:
             self._kill(process)
 
+    @property
+    def _unanswered(self) -> int:
+        return sum(times == 0 for times in self.commands.values())
+
     def _send_command(self, agent_id: str) -> None:
         if self._is_calm:
+            return
+        self.after(self.rng.expovariate(1 / self._command_gap_s), lambda: self._send_command(agent_id))
+        if self._unanswered >= _MOST_UNANSWERED * len(self.agent_ids):
             return
         timeout_s = self.rng.choice([2.0, 10.0, 30.0, None])
 
@@ -255,11 +318,6 @@ class Simulation:
 
         with suppress(ApiError):  # it holds as many as it may
             self.platform.turn(send)
-        self.after(self.rng.expovariate(1 / 5.0), lambda: self._send_command(agent_id))
-
-
-def _longest_command_s() -> float:
-    return 30.0 + 300.0 + 60.0
 
 
 @lru_cache(maxsize=1)

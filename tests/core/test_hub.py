@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from random import Random
 from typing import Any
 
 import pytest
@@ -561,6 +562,21 @@ def test_hb_3_90_s_of_silence_end_it_whatever_the_ping_settings() -> None:
     assert [type(output) for output in sent(session)] == [SendPing]
     stage.wait(1, session)
     assert [output.code for output in sent(session)] == [4408]
+
+
+def test_hb_3_the_end_of_silence_is_a_time_that_comes() -> None:
+    stage = Stage(ping_interval=80.0, ping_timeout=80.0)
+    rng = Random(1)
+    for _ in range(300):
+        stage.mono = rng.uniform(940.0, 1020.0)  # below a power of two, unlike `end`: differences round otherwise
+        session = stage.online()
+        end = stage.mono + 90.0
+        stage.mono += 80.0
+        session.handle_timer(stage.now)
+        stage.mono = end
+        session.handle_timer(stage.now)
+        assert [output.code for output in sent(session) if isinstance(output, SendClose)] == [4408]
+        session.disconnected("", stage.now)
 
 
 def test_no_pong_follows_a_close_frame() -> None:

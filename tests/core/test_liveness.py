@@ -66,4 +66,6 @@ def test_time_while_reading_is_paused_does_not_count() -> None:
     live.pause(1020)
     live.resume(1025)
     assert live.deadline == 1040
-    assert live.silent_s(1030) == 1030 - 990 - 10
+    assert live.silent_for(90) == 100 + 890 + 10 + 90
+    live.pause(1030)
+    assert live.silent_for(90) is None

@@ -8,7 +8,7 @@ import pytest
 
 from artcafe_proto.policies.backoff import Backoff, Failure
 from artcafe_proto.policies.ledger import Entry, Ledger
-from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation
+from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -42,6 +42,22 @@ def test_faults_can_be_scripted() -> None:
     sim.run()
     assert sim.happened == {FaultKind.RESET: 1, FaultKind.CLOSED: 1}
     assert sim.sessions == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_faults_of_a_run_repeat_it(seed: int) -> None:
+    drawn = Simulation(seed, seconds=900.0, link_fault_s=3.0)
+    drawn.run()
+    repeated = Simulation(seed, seconds=900.0, faults=drawn.injected)
+    repeated.run()
+    assert len(drawn.injected) > 20
+    assert (repeated.digest, repeated.sessions) == (drawn.digest, drawn.sessions)
+
+
+def test_every_link_can_have_its_fault() -> None:
+    sim = Simulation(1, agents=2, seconds=1800.0, mean_gap_s=600.0, link_fault_s=3.0)
+    sim.run()
+    assert sim.sessions > 40
 
 
 def test_a_calm_world_keeps_its_link() -> None:
@@ -79,3 +95,14 @@ def test_a_planted_bug_is_found(
             break
     assert found[0].startswith(invariant)
     assert found[1].startswith(f"seed {seed}, at ")
+
+
+def test_what_breaks_an_invariant_is_shrunk_to_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.backoff.Backoff.wait_s", no_wait)
+    drawn = Simulation(1)
+    with pytest.raises(InvariantError):
+        drawn.run()
+    kept = shrink(lambda faults: Simulation(1, faults=faults).run(), drawn.injected)
+    assert len(kept) == 1 < len(drawn.injected)
+    with pytest.raises(ValueError, match="expected a run that breaks an invariant"):
+        shrink(lambda faults: None, kept)
