@@ -15,7 +15,14 @@ from artcafe_anyio.driver import Driver
 from artcafe_anyio.handlers import Function, Handler
 from artcafe_anyio.keys import load_key
 from artcafe_anyio.logs import logger
-from artcafe_anyio.parameters import AgentParameters, check_parameters, read_environment, settings
+from artcafe_anyio.parameters import (
+    AgentParameters,
+    check_parameters,
+    read_environment,
+    settings,
+    spelled,
+    variable,
+)
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_proto import ArtCafeError, LocalProtocolError
 
@@ -53,6 +60,8 @@ class Agent:
         """
         check_parameters(parameters)
         self._parameters = parameters
+        self._spelling: dict[str, str] = {}
+        """Parameters that were given by variables, and those variables' names."""
         self._application = Application()
         self._driver: Driver | None = None
         self._background: TaskGroup | None = None
@@ -63,15 +72,24 @@ class Agent:
         ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL
         say. Raises ConfigError naming the variable that is bad.
         """
-        return cls(**(read_environment() | parameters))
+        return cls()._with(parameters)
 
-    def configured(self, **parameters: Unpack[AgentParameters]) -> Agent:
+    def configured(self, **parameters: Unpack[AgentParameters]) -> Self:
         """A copy of this agent, handlers included, for somebody else's machine: a parameter is what is given here, else
         what the environment says, else this agent's own. Raises ConfigError for a bad value.
         """
-        copy = Agent(**(self._parameters | read_environment() | parameters))
+        copy = self._with(parameters)
         copy._application = self._application.copy()
         return copy
+
+    def _with(self, parameters: AgentParameters) -> Self:
+        """This agent's parameters, the environment over them, and these over all."""
+        environment = read_environment()
+        spelling = {name: variable(name) for name in environment if name not in parameters}
+        with spelled(spelling):
+            agent = type(self)(**(self._parameters | environment | parameters))
+        agent._spelling = spelling
+        return agent
 
     # --- what it does -------------------------------------------------------------------------------------------------
 
@@ -115,7 +133,8 @@ class Agent:
         Logs to standard error unless logging is set up already. For the main thread of a program without an event loop
         of its own. Raises as `serve` does.
         """
-        _, machine = settings(self._parameters)
+        with spelled(self._spelling):
+            _, machine = settings(self._parameters)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger("artcafe").setLevel(machine.log_level.upper())
         anyio.run(self._run, backend=backend)
@@ -123,14 +142,15 @@ class Agent:
     async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
 
-        Raises ConfigError for parameters that are missing or bad, and KeyRefusedError for the key.
+        Raises ConfigError for parameters that are missing or bad, the key's file included; then nothing has happened.
         """
         if self._driver is not None:
             raise LocalProtocolError("this agent runs already")
         config, machine = settings(self._parameters)
         driver = self._driver = Driver(config, self._application)
         try:
-            sign, ssl_context = await to_thread.run_sync(_prepare, config, machine)
+            with spelled(self._spelling):
+                sign, ssl_context = await to_thread.run_sync(_prepare, config, machine)
             await driver.run(sign, ssl_context, task_status)
         finally:
             self._driver = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import stat
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -43,14 +44,23 @@ class ConnectError(Exception):
 def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
     """A context that verifies the platform, by the authorities in `ca_file` or the system's. Raises ConfigError."""
     try:
+        if ca_file is not None:
+            _check_regular(ca_file)
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"ca_file {ca_file}: expected a PEM file of certificates: {error.strerror}") from None
+        problem = f"{ca_file} is no PEM file of certificates: {error.strerror or error}"
+        raise ConfigError(problem, setting="ca_file") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # else a cut-off response could pass for a whole one
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _check_regular(path: str) -> None:
+    """Raise OSError for what is no file: OpenSSL would wait for a FIFO to be written."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is no regular file")
 
 
 async def open_stream(asked: Connect, ssl_context: ssl.SSLContext | None, threads: Threads) -> Stream:

@@ -25,7 +25,6 @@ from artcafe_proto import (
     AgentEvent,
     CommandReceived,
     ConfigError,
-    KeyRefusedError,
     LocalProtocolError,
     MessageReceived,
     Offline,
@@ -651,7 +650,7 @@ async def test_errors_come_out_as_they_are(stage: Stage, key_path: Path) -> None
     with pytest.raises(LocalProtocolError, match="does not run"):
         stage.agent.set_status("online")
     loose = {"private_key_path": loosened(key_path)}
-    with pytest.raises(KeyRefusedError, match="chmod 600"):
+    with pytest.raises(ConfigError, match="chmod 600"):
         async with stage.make(**loose):
             pass
     stage.make(private_key_path=key_path.with_name("missing"))

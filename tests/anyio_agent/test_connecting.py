@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -275,11 +276,14 @@ async def test_stopping_during_a_handshake(ca_file: Path, key_path: Path) -> Non
 
 
 def test_a_file_that_holds_no_certificates(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ca_file .*missing.pem: expected a PEM file of certificates: No such file"):
+    with pytest.raises(ConfigError, match=r"^ca_file .*missing.pem is no PEM file of certificates: No such file"):
         make_ssl_context(str(tmp_path / "missing.pem"))
     (tmp_path / "empty.pem").touch()
-    with pytest.raises(ConfigError, match="expected a PEM file of certificates"):
+    with pytest.raises(ConfigError, match=r"^ca_file .*empty.pem is no PEM file of certificates"):
         make_ssl_context(str(tmp_path / "empty.pem"))
+    os.mkfifo(tmp_path / "fifo.pem")
+    with pytest.raises(ConfigError, match=r"fifo.pem is no PEM file of certificates: it is no regular file"):
+        make_ssl_context(str(tmp_path / "fifo.pem"))
 
 
 # --- in the agent -----------------------------------------------------------------------------------------------------
