@@ -65,12 +65,34 @@ class Online(_Event, frozen=True, gc=False):
 class Offline(_Event, frozen=True, gc=False):
     """An attempt or a link ended: why, by which clause, and when (monotonic seconds) the next attempt follows.
 
-    `retry_at` is None when none follows because the agent is stopping.
+    `retry_at` is None when none follows because the agent is stopping. `unsettled` responses and messages wait for the
+    next link, those that were sent included (CMD-3).
     """
 
     reason: str
     clause: str
     retry_at: float | None
+    unsettled: int = 0
+
+
+class ExchangeRepeated(_Event, frozen=True, gc=False):
+    """A connection that was used again had ended already: without a wait, `exchange` is made once more on a new one.
+
+    A verify is not, its challenge may be used up: authentication starts over (LINK-2).
+    """
+
+    exchange: str
+    clause: str
+
+
+class ClocksParted(_Event, frozen=True, gc=False):
+    """The wall clock moved by `drift_s` against the monotonic one: this machine slept, or its clock was set (LINK-7).
+
+    The peer is pinged at once, and the token's life is shortened.
+    """
+
+    drift_s: float
+    clause: str
 
 
 class AgentIdContested(_Event, frozen=True, gc=False):
@@ -102,6 +124,48 @@ class CommandCancelled(_Event, frozen=True, gc=False):
     command_id: str
     code: Literal["timeout", "cancelled"]
     clause: str
+    command: str = ""
+
+
+class CommandRefused(_Event, frozen=True, gc=False):
+    """A command was answered without being started: why, and by which clause.
+
+    After `overloaded` and `draining` the platform keeps it (CMD-9); such answers are the `times`-th since a command
+    found a free slot. `timeout` is final: its time was over before it came to its turn (CMD-4).
+    """
+
+    command_id: str
+    code: Literal["overloaded", "draining", "timeout"]
+    reason: str
+    clause: str
+    command: str = ""
+    times: int = 1
+
+
+class RepeatReceived(_Event, frozen=True, gc=False):
+    """A command came again, and is not executed again (CMD-2).
+
+    `answer` is None if its response is still to come; else the stored one was sent again, or that it is gone.
+    """
+
+    command_id: str
+    answer: Literal["stored", "expired_result"] | None
+    clause: str
+
+
+class ResponseReplaced(_Event, frozen=True, gc=False):
+    """Another response took the place of a handler's: it was too large (CMD-7), or cost every link (CMD-11)."""
+
+    command_id: str
+    code: Literal["result_too_large", "undeliverable"]
+    reason: str
+    clause: str
+
+
+class ResponseSettled(_Event, frozen=True, gc=False):
+    """The platform has read the final response to a command (CMD-3)."""
+
+    command_id: str
 
 
 class MessageReceived(_Event, frozen=True, gc=False):
@@ -137,14 +201,28 @@ class PeerViolation(_Event, frozen=True, gc=False):
     agent_id: str = ""
 
 
+class Draining(_Event, frozen=True, gc=False):
+    """The agent stops once `running` commands are done and `unsettled` responses and messages settled (CMD-8).
+
+    It waits for the commands until `deadline`, monotonic seconds.
+    """
+
+    running: int
+    unsettled: int
+    deadline: float
+    clause: str
+
+
 class Stopped(_Event, frozen=True, gc=False):
-    """The agent has ended for good. `unsettled` lists commands whose responses the platform may not have (CMD-8).
+    """The agent has ended for good. `unsettled` lists commands whose responses the platform may not have (CMD-8), and
+    `messages` the application messages it may not have.
 
     `gave_up` says that nobody stopped it, but `give_up_after` did (LINK-6).
     """
 
     unsettled: tuple[str, ...]
     gave_up: bool = False
+    messages: tuple[str, ...] = ()
 
 
 class MessageSettled(_Event, frozen=True, gc=False):
@@ -169,14 +247,21 @@ AgentEvent = (
     | CallFailed
     | Online
     | Offline
+    | ExchangeRepeated
+    | ClocksParted
     | AgentIdContested
     | CommandReceived
     | CommandCancelled
+    | CommandRefused
+    | RepeatReceived
+    | ResponseReplaced
+    | ResponseSettled
     | MessageReceived
     | UnknownReceived
     | PeerViolation
     | MessageSettled
     | Undeliverable
+    | Draining
     | Stopped
 )
 

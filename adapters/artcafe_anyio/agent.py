@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
@@ -14,7 +15,7 @@ from artcafe_anyio.connecting import make_ssl_context
 from artcafe_anyio.driver import Driver
 from artcafe_anyio.handlers import Function, Handler
 from artcafe_anyio.keys import load_key
-from artcafe_anyio.logs import logger
+from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.parameters import (
     AgentParameters,
     check_parameters,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from artcafe_anyio.parameters import MachineSettings
-    from artcafe_proto import AgentConfig
+    from artcafe_proto import AgentConfig, SigningKey
 
 AnyFunction = TypeVar("AnyFunction", bound=Function)
 AnyMessageHandler = TypeVar("AnyMessageHandler", bound=MessageHandler)
@@ -150,10 +151,13 @@ class Agent:
         driver = self._driver = Driver(config, self._application)
         try:
             with spelled(self._spelling):
-                sign, ssl_context = await to_thread.run_sync(_prepare, config, machine)
+                key, ssl_context = await to_thread.run_sync(_prepare, config, machine)
+            driver.log.line(logging.INFO, f"starting: {config.api_endpoint}, {key.public.fingerprint}")
+            sign = partial(key.sign, signature_format=machine.signature_format)
             await driver.run(sign, ssl_context, task_status)
         finally:
             self._driver = None
+            driver.threads.end()
 
     async def __aenter__(self) -> Self:
         """Run in the background until the end of the block, which drains. Raises as `serve` does."""
@@ -182,7 +186,8 @@ class Agent:
         """End: after a drain, or at once. Harmless if it does not run."""
         driver = self._driver
         if driver is not None:
-            driver.threads.call(partial(_stop, driver, drain=drain))
+            with suppress(LocalProtocolError):  # it has ended meanwhile
+                driver.threads.call(partial(_stop, driver, drain=drain))
 
     async def _run(self) -> None:
         failure: ArtCafeError | None = None
@@ -198,9 +203,11 @@ class Agent:
 
     async def _obey_signals(self) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            log = AgentLog(self._parameters.get("agent_id", ""))
             drain = True
             async for received in signals:
-                logger.info("%s: %s", received.name, "draining" if drain else "stopping at once")
+                what = "draining, a second signal stops at once" if drain else "stopping at once"
+                log.line(logging.INFO, f"{received.name}: {what} [CMD-8]")
                 self.stop(drain=drain)
                 if not drain:
                     return  # a third one does what it does by default
@@ -227,13 +234,13 @@ class Agent:
         return self._driver
 
 
-def _prepare(config: AgentConfig, machine: MachineSettings) -> tuple[Callable[[bytes], bytes], ssl.SSLContext | None]:
-    """What takes files to make: how to sign, and how to verify the platform."""
+def _prepare(config: AgentConfig, machine: MachineSettings) -> tuple[SigningKey, ssl.SSLContext | None]:
+    """What takes files to make: the key, and how to verify the platform."""
     key = load_key(machine.private_key_path)
     ssl_context = machine.ssl_context
     if ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
         ssl_context = make_ssl_context(machine.ca_file)
-    return partial(key.sign, signature_format=machine.signature_format), ssl_context
+    return key, ssl_context
 
 
 def _stop(driver: Driver, *, drain: bool) -> None:

@@ -6,6 +6,7 @@ of an earlier deadline. Nothing else touches it.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import anyio
 from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import open_stream
 from artcafe_anyio.connection import Connection
-from artcafe_anyio.logs import log_event, logger
+from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.process_metrics import ProcessMetrics
 from artcafe_anyio.running import CommandRunner, MessageRunner
 from artcafe_anyio.threads import Threads
@@ -58,11 +59,14 @@ class Driver:
     def __init__(self, config: AgentConfig, application: Application) -> None:
         self.protocol = AgentProtocol(config, rng=random.SystemRandom())
         self.threads = Threads()
+        self.log = AgentLog(config.agent_id)
         self._callbacks = application.callbacks
         self._tasks = anyio.create_task_group()  # cancelled when the agent has stopped
         self._closing_tasks = anyio.create_task_group()  # waited for: connections end by themselves, soon
-        self._commands = CommandRunner(application.commands, self.protocol, self.turn, self.threads, self._tasks)
-        self._messages = MessageRunner(application.message_handlers, self._tasks)
+        self._commands = CommandRunner(
+            application.commands, self.protocol, self.turn, self.threads, self._tasks, self.log
+        )
+        self._messages = MessageRunner(application.message_handlers, self._tasks, self.log)
         self._connections: dict[int, Connection] = {}
         self._signing: dict[int, anyio.CancelScope] = {}
         self._metrics = ProcessMetrics()
@@ -142,17 +146,17 @@ class Driver:
                 self._publish(output, now)
 
     def _publish(self, event: AgentEvent, now: Instant) -> None:
-        log_event(self.protocol.config.agent_id, event, now.mono)
+        self.log.event(event, now.mono)
         for callback in self._callbacks:
             try:
                 callback(event)
-            except Exception:
-                logger.exception("a callback of on_event failed with %s", type(event).__name__)
+            except Exception as error:
+                self.log.line(logging.ERROR, f"a callback of on_event failed with {type(event).__name__}", error)
         match event:
             case CommandReceived():
                 self._commands.start(event)
             case CommandCancelled():
-                self._commands.cancel(event.command_id)
+                self._commands.cancel(event.command_id, event.code)
             case MessageReceived():
                 self._messages.start(event)
             case Stopped():
@@ -182,7 +186,7 @@ class Driver:
             try:
                 signature = await self.threads.run(partial(self._sign, asked.challenge.encode()))
             except Exception as error:
-                logger.exception("signing the challenge failed")
+                self.log.line(logging.ERROR, "signing the challenge failed", error)
                 with self.turn() as now:
                     self.protocol.sign_failed(asked.request, type(error).__name__, now)
             else:

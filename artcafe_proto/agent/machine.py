@@ -19,9 +19,9 @@ from artcafe_proto.agent.rules import AgentRules, Life
 from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.events import MessageReceived, Online, PeerViolation, UnknownReceived
+from artcafe_proto.events import Draining, MessageReceived, Online, PeerViolation, UnknownReceived
 from artcafe_proto.messages import decode_envelope
-from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure_kind
+from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,7 +248,7 @@ class AgentMachine(AgentRules):
         now = self._enter(now)
         link = self._link
         if link is not None and conn == link.conn:
-            failure = Failure(close_failure_kind(code), _close_text(code, reason), "LINK-3", close_code=code)
+            failure = close_failure(code, reason)
             if self._link_region.state is not LinkState.CLOSING:
                 link.close(code, "")
             self._outputs.disconnects.append(Disconnect(conn, abort=False))
@@ -283,9 +283,12 @@ class AgentMachine(AgentRules):
             self._finish(now)
         elif self._life is Life.RUNNING:
             self._life = Life.STOPPING
-            self._timers.set(AgentTimer.DRAIN, now.mono + self.config.drain_timeout)
+            deadline = now.mono + self.config.drain_timeout
+            self._timers.set(AgentTimer.DRAIN, deadline)
             self._timers.cancel(AgentTimer.RETRY)  # one immediate try
             self._give_back(self._desk.drain(now), now)
+            if not self._desk.is_settled:
+                self._outputs.events.append(Draining(self._desk.unanswered, self.outbox_size, deadline, "CMD-8"))
         self._settle(now)
 
     def respond(self, command_id: str, result: object, now: Instant) -> bool:
@@ -376,9 +379,3 @@ class AgentMachine(AgentRules):
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
         earliest = self._timers.next()
         return None if earliest is None else earliest[0]
-
-
-def _close_text(code: int, reason: str) -> str:
-    said = "without a code" if code == 1005 else f"with {code}"
-    quoted = "".join(character for character in reason if character.isprintable())
-    return f"the platform closed the link {said}" + (f": {quoted}" if quoted else "")

@@ -91,7 +91,7 @@ class Renewal:
         """This renewal has failed: wait as LINK-3 says, but for 10 s at least."""
         self.abandon()
         self._not_before = now.mono + max(self._backoff.wait_s(failure), RENEWAL_INTERVAL_S)
-        self._outputs.events.append(RenewalFailed(failure.reason, failure.clause, self._not_before))
+        self._outputs.events.append(RenewalFailed(failure.explanation, failure.clause, self._not_before))
 
     def abandon(self) -> None:
         """Give it up: nothing waits for it."""

@@ -20,7 +20,7 @@ from artcafe_proto.agent.login import Login
 from artcafe_proto.agent.renewal import Renewal
 from artcafe_proto.agent.states import LINK_TRANSITIONS, AuthState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
-from artcafe_proto.events import AgentIdContested, Offline, Stopped, TokenReceived
+from artcafe_proto.events import AgentIdContested, ClocksParted, Offline, Stopped, TokenReceived
 from artcafe_proto.instants import Instant
 from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
 from artcafe_proto.outputs import Outputs
@@ -89,6 +89,7 @@ class AgentRules:
 
     def _clocks_parted(self, drift_s: float, now: Instant) -> None:
         """The machine slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
+        self._outputs.events.append(ClocksParted(drift_s, "LINK-7"))
         if self._login.token is not None:
             self._login.token.age(max(drift_s, 0.0))
         if self._link is not None:
@@ -187,14 +188,15 @@ class AgentRules:
         poison = self._desk.outbox.link_lost(blames_message=blames_message)
         if poison is not None:
             self._desk.replace_poison(poison, now)
+        unsettled = len(self._desk.outbox)
         if self._life is Life.STOPPING and self._desk.is_idle:
-            self._outputs.events.append(Offline(failure.reason, failure.clause, None))
+            self._outputs.events.append(Offline(failure.explanation, failure.clause, None, unsettled))
             self._finish(now)
             return
         wait_s = 0.0 if at_once else self._backoff.wait_s(failure)
         if wait_s > 0:
             self._timers.set(AgentTimer.RETRY, now.mono + wait_s)
-        self._outputs.events.append(Offline(failure.reason, failure.clause, now.mono + wait_s))
+        self._outputs.events.append(Offline(failure.explanation, failure.clause, now.mono + wait_s, unsettled))
         if failure.kind is FailureKind.REPLACED and self._backoff.times_replaced >= CONTESTED_AFTER:
             self._outputs.events.append(AgentIdContested(self._backoff.times_replaced, "LINK-6"))
 
@@ -356,7 +358,7 @@ class AgentRules:
 
     def _finish(self, now: Instant, *, gave_up: bool = False) -> None:
         """End for good, in any state (LINK-10)."""
-        unsettled = self._desk.unsettled
+        unsettled, messages = self._desk.unsettled, tuple(self._desk.outbox.unsettled_messages)
         self._desk.drain(now)
         self._desk.cancel_running("the agent stopped", now)
         if self._link is not None:
@@ -365,7 +367,7 @@ class AgentRules:
         self._calls.fail_all("the agent stopped", "LINK-10")
         self._timers.clear()
         self._life = Life.STOPPED
-        self._outputs.events.append(Stopped(unsettled, gave_up=gave_up))
+        self._outputs.events.append(Stopped(unsettled, gave_up, messages))
 
     def _give_back(self, replies: list[bytes], now: Instant) -> None:
         """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""

@@ -66,6 +66,11 @@ class Outbox:
         return [item.command_id for items in (self._sent, self._waiting) for item in items if item.command_id]
 
     @property
+    def unsettled_messages(self) -> list[str]:
+        """Ids of the application messages that are not settled."""
+        return [item.message_id for items in (self._sent, self._waiting) for item in items if not item.command_id]
+
+    @property
     def wants_ping(self) -> bool:
         """Whether a ping would settle something that no ping under way will."""
         return self._peer_pongs and self._ping is None and bool(self._sent)

@@ -475,7 +475,9 @@ async def test_a_callback_that_fails_does_no_harm(stage: Stage, caplog: pytest.L
     assert "ValueError: Online" in caplog.text
 
 
-async def test_the_log_tells_what_happens_and_no_secret(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_tells_what_happens_and_no_secret(
+    stage: Stage, key_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "artcafe")
     async with stage.online() as link:
         await link.call("nothing\nof the kind")
@@ -485,12 +487,16 @@ async def test_the_log_tells_what_happens_and_no_secret(stage: Stage, caplog: py
         await link.cut()
         await stage.seen(Offline)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("artcafe")]
-    assert lines[0] == "agent-1: token received, its end unknown"
-    assert lines[1] == "agent-1: online"
+    assert lines[0] == f"agent-1: starting: {stage.platform.url}, {load_key(str(key_path)).public.fingerprint}"
+    assert lines[1] == "agent-1: token received, its end unknown"
+    assert lines[2] == "agent-1: online"
     assert r"agent-1: command 'cmd-1' received: 'nothing\nof the kind'" in lines
     assert any("the platform broke a rule: expected a message envelope" in line for line in lines)
     assert any("of unknown type 'gossip' ignored [MSG-4]" in line for line in lines)
-    assert any(line.startswith("agent-1: offline: ") and line.endswith("[LINK-3]; again in 1.0 s") for line in lines)
+    offline = [line for line in lines if line.startswith("agent-1: offline: the connection ended: ")]
+    assert len(offline) == 1
+    assert "[LINK-3]; " in offline[0]
+    assert offline[0].endswith("; next attempt in 1.0 s")
     assert lines[-1] == "agent-1: stopped"
     signature = stage.platform.verify_bodies[0]["response"]
     for secret in ("an-opaque-token", "a-challenge-of", signature):
