@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
@@ -13,6 +13,7 @@ from anyio import TASK_STATUS_IGNORED, to_thread
 
 from artcafe_anyio.connecting import make_ssl_context
 from artcafe_anyio.driver import Driver
+from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.handlers import Function, Handler
 from artcafe_anyio.keys import load_key
 from artcafe_anyio.logs import AgentLog
@@ -29,13 +30,15 @@ from artcafe_proto import ArtCafeError, LocalProtocolError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from anyio.abc import TaskGroup, TaskStatus
+    from anyio.abc import TaskStatus
 
     from artcafe_anyio.parameters import MachineSettings
     from artcafe_proto import AgentConfig, SigningKey
+    from artcafe_proto.messages import AgentStatus
 
 AnyFunction = TypeVar("AnyFunction", bound=Function)
 AnyMessageHandler = TypeVar("AnyMessageHandler", bound=MessageHandler)
@@ -65,7 +68,7 @@ class Agent:
         """Parameters that were given by variables, and those variables' names."""
         self._application = Application()
         self._driver: Driver | None = None
-        self._background: TaskGroup | None = None
+        self._background: AbstractAsyncContextManager[None] | None = None
 
     @classmethod
     def from_env(cls, **parameters: Unpack[AgentParameters]) -> Self:
@@ -144,6 +147,7 @@ class Agent:
         """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
 
         Raises ConfigError for parameters that are missing or bad, the key's file included; then nothing has happened.
+        Raises GaveUpError when there was no link for `give_up_after` (LINK-6).
         """
         if self._driver is not None:
             raise LocalProtocolError("this agent runs already")
@@ -157,30 +161,42 @@ class Agent:
             await driver.run(sign, ssl_context, task_status)
         finally:
             self._driver = None
-            driver.threads.end()
+            driver.end()
 
     async def __aenter__(self) -> Self:
         """Run in the background until the end of the block, which drains. Raises as `serve` does."""
-        background = anyio.create_task_group()
+        background = self._in_background()
         await background.__aenter__()
-        try:
-            await background.start(self.serve)
-        except BaseException:
-            await background.__aexit__(None, None, None)  # nothing runs in it; the error is to come out as it is
-            raise
         self._background = background
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    ) -> bool | None:
+        """Drain, or stop at once if the block has failed. Raises GaveUpError if that is why the block was cancelled."""
         background, self._background = self._background, None
         assert background is not None
-        if exc is None:
-            self.stop()
-        else:
-            background.cancel_scope.cancel()
-        await background.__aexit__(None, None, None)
+        return await background.__aexit__(exc_type, exc, traceback)
+
+    @asynccontextmanager
+    async def _in_background(self) -> AsyncGenerator[None]:
+        failure: Exception | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                try:
+                    await tasks.start(self.serve)
+                    yield
+                except Exception as error:  # of the block or of the start, to come out as it is, not in a group
+                    failure = error
+                    tasks.cancel_scope.cancel()
+                else:
+                    self.stop()
+        except ExceptionGroup as group:
+            if len(group.exceptions) == 1 and isinstance(group.exceptions[0], GaveUpError):
+                raise group.exceptions[0] from failure
+            raise
+        if failure is not None:
+            raise failure
 
     def stop(self, *, drain: bool = True) -> None:
         """End: after a drain, or at once. Harmless if it does not run."""
@@ -195,7 +211,7 @@ class Agent:
             tasks.start_soon(self._obey_signals)
             try:
                 await self.serve()
-            except ArtCafeError as error:  # to come out as it is, not in a group
+            except ArtCafeError as error:  # likewise
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:
@@ -216,22 +232,57 @@ class Agent:
     # --- while it runs ------------------------------------------------------------------------------------------------
 
     def send_message(self, data: dict[str, Any]) -> str:
-        """Send the platform a message, once the link is up; returns its id. Raises LocalProtocolError if the agent does
-        not run or `data` is no JSON object, OutboxFullError if too many wait.
+        """Send the platform a message, now or as soon as there is a link; returns its id.
+
+        It goes out again on every next link until the platform has read it, which `MessageSettled` tells (CMD-3); a
+        platform may therefore see it twice, and knows it by its id. Raises OutboxFullError, and sends nothing, while
+        1024 messages or 16 MiB of them are not settled; LocalProtocolError if the agent does not run, or `data` is no
+        JSON object or too large.
         """
         driver = self._running
         return driver.threads.call(partial(_send_message, driver, data))
+
+    async def deliver_message(self, data: dict[str, Any]) -> str:
+        """Send the platform a message as `send_message` does, and wait until it has read it; returns its id.
+
+        A wait that is cancelled does not take the message back. Raises NotSettledError if the agent stops before, or
+        drops the message because it cost every link it was sent on (CMD-11); else as `send_message` does.
+        """
+        return await self._running_here.deliver(data)
 
     def set_status(self, status: Literal["online", "busy", "error"]) -> None:
         """Declare the agent's status (STAT-1). Raises LocalProtocolError if it does not run."""
         driver = self._running
         driver.threads.call(partial(_set_status, driver, status))
 
+    async def details(self) -> dict[str, Any]:
+        """The agent as the platform shows it: with its status, capabilities and metrics (STAT-2).
+
+        Raises CallError if the platform refuses, does not answer within `call_timeout`, or the agent stops meanwhile;
+        LocalProtocolError if the agent does not run, or 64 calls wait already. A wait that is cancelled ends the call.
+        """
+        driver = self._running_here
+        return await driver.call(driver.protocol.get_details)
+
+    async def put_status(self, status: AgentStatus) -> dict[str, Any]:
+        """Set the status that the platform shows by a request of its own, and return the agent as it is shown then
+        (STAT-2). Heartbeats go on to say what `set_status` declared. Raises as `details` does.
+        """
+        driver = self._running_here
+        return await driver.call(partial(driver.protocol.put_status, status))
+
     @property
     def _running(self) -> Driver:
         if self._driver is None:
             raise LocalProtocolError("the agent does not run")
         return self._driver
+
+    @property
+    def _running_here(self) -> Driver:
+        driver = self._running
+        if not driver.threads.is_here:
+            raise LocalProtocolError("this is awaited in the event loop that runs the agent, not in another thread")
+        return driver
 
 
 def _prepare(config: AgentConfig, machine: MachineSettings) -> tuple[SigningKey, ssl.SSLContext | None]:

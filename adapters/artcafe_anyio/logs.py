@@ -19,12 +19,14 @@ from artcafe_proto import (
     CommandRefused,
     Draining,
     ExchangeRepeated,
+    LinkClosing,
     MessageReceived,
     MessageSettled,
     Offline,
     Online,
     PeerViolation,
     RenewalFailed,
+    RenewalStarted,
     RepeatReceived,
     ResponseReplaced,
     ResponseSettled,
@@ -75,9 +77,11 @@ def describe(event: AgentEvent, mono: float) -> tuple[int, str]:
 def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
     match event:
         case TokenReceived():
-            return logging.INFO, f"token received, {_life(event.life_s)}"
+            return logging.INFO, f"token received, {_life(event.life_s, event.renew_at, mono)}"
+        case RenewalStarted():
+            return logging.DEBUG, f"fetching the next token: {event.reason} [{event.clause}]"
         case TokenRenewed():
-            return logging.INFO, f"token renewed, {_life(event.life_s)}"
+            return logging.INFO, f"token renewed, {_life(event.life_s, event.renew_at, mono)} [{event.clause}]"
         case RenewalFailed():
             next_attempt = _next_attempt(event.retry_at, mono)
             return logging.WARNING, f"token not renewed: {event.reason} [{event.clause}]; {next_attempt}"
@@ -114,6 +118,10 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
         case Draining():
             left = f"commands that run: {event.running}, {_UNSETTLED} {event.unsettled}"
             return logging.INFO, f"draining: {left}; at most {event.deadline - mono:.1f} s [{event.clause}]"
+        case LinkClosing():
+            answer_s = event.deadline - mono
+            text = f"closing the link with {event.code}, {event.reason} [{event.clause}]; at most {answer_s:.1f} s"
+            return logging.DEBUG, text
         case Stopped():
             return _describe_end(event)
         case _:
@@ -178,8 +186,10 @@ def _listed(what: str, ids: Sequence[str]) -> str:
     return f"{what} {', '.join(map(repr, ids[:MAX_LISTED]))}{more}"
 
 
-def _life(life_s: float | None) -> str:
-    return "its end unknown" if life_s is None else f"usable for {life_s:.0f} s"
+def _life(life_s: float | None, renew_at: float | None, mono: float) -> str:
+    if life_s is None or renew_at is None:
+        return "its end unknown"
+    return f"usable for {life_s:.0f} s, the next one is fetched in {max(renew_at - mono, 0):.0f} s"
 
 
 def _next_attempt(retry_at: float | None, mono: float) -> str:

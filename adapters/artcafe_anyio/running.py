@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 import anyio
+from anyio import get_cancelled_exc_class
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from artcafe_anyio.handlers import CommandContext, CommandError, InvalidArgumentsError, Mode
 from artcafe_proto import AgentEvent, LocalProtocolError, MessageReceived
@@ -130,7 +132,12 @@ class CommandRunner:
                 self._fail(context.command_id, "cancelled", _CANCELLED)
         except Exception as error:
             self._failed(context, error)
-        except BaseException:  # the agent is cancelled from outside, or the handler has cancelled its own task
+        except get_cancelled_exc_class():
+            self._fail(context.command_id, "cancelled", _CANCELLED)
+            # Did somebody cancel this task? If the handler just raised that, as awaiting a cancelled task of asyncio's
+            # does, it must go no further: leaving the task group it would cancel the agent.
+            await checkpoint_if_cancelled()
+        except BaseException:
             self._fail(context.command_id, "cancelled", _CANCELLED)
             raise
         finally:
@@ -204,5 +211,7 @@ class MessageRunner:
         except Exception as error:
             text = f"message {event.message_id!r}: its handler raised {type(error).__name__}"
             self._log.line(logging.ERROR, text, error)
+        except get_cancelled_exc_class():
+            await checkpoint_if_cancelled()  # likewise
         finally:
             self._count -= 1

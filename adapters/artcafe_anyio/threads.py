@@ -50,6 +50,11 @@ class Threads:
         self._tasks.cancel_scope.cancel()
         return await self._tasks.__aexit__(exc_type, exc, traceback)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the event loop's thread."""
+        return get_ident() == self._loop_thread
+
     def end(self) -> None:
         """The loop's part has ended, if it ever began: who waits in a thread for a call, waits no longer."""
         with self._lock:
@@ -77,7 +82,7 @@ class Threads:
 
         Raises LocalProtocolError in another thread when the loop's part has ended.
         """
-        if get_ident() == self._loop_thread:
+        if self.is_here:
             return function()
         call = _Call(function)
         with self._lock:

@@ -23,7 +23,7 @@ from artcafe_proto.events import (
     ResponseSettled,
     Undeliverable,
 )
-from artcafe_proto.limits import MAX_UNSETTLED_MESSAGES
+from artcafe_proto.limits import SETTLE_WITHOUT_PONG_S
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
@@ -190,13 +190,14 @@ class CommandDesk:
     def message(self, data: object, now: Instant) -> str:
         """Queue an application message; returns its id."""
         raw = encode_object(data, "data")
-        if self.outbox.messages >= MAX_UNSETTLED_MESSAGES:
-            raise OutboxFullError(f"{MAX_UNSETTLED_MESSAGES} messages are not settled: wait for `MessageSettled`")
         message_id = new_id("message", self._rng)
         body = encode("message", message_id, raw, now.wall)
         if len(body) > self._config.max_message_size:
             limit = self._config.max_message_size
             raise LocalProtocolError(f"the message has {len(body)} bytes, at most {limit} are allowed")
+        if not self.outbox.takes_message(len(body)):
+            size = f"{self.outbox.messages} messages of {self.outbox.message_bytes} bytes in all"
+            raise OutboxFullError(f"{size} are not settled: no more are taken until `MessageSettled` [CMD-3]")
         self.outbox.put(Item(message_id, body))
         return message_id
 
@@ -220,6 +221,15 @@ class CommandDesk:
             else:
                 self._ledger.settle(item.command_id, mono)
                 self._outputs.events.append(ResponseSettled(item.command_id))
+
+    def settle_without_pong(self, mono: float) -> None:
+        """A ping went unanswered on a link that lives, or the time that stands for its answer has passed (CMD-3)."""
+        had_pongs = self.outbox.peer_pongs
+        self.settle(self.outbox.expire(mono, self._config.ping_timeout), mono)
+        if had_pongs and not self.outbox.peer_pongs:
+            reason = f"no pong came for {self._config.ping_timeout:g} s after a ping, though other bytes did"
+            what = f"what is sent counts as read after {SETTLE_WITHOUT_PONG_S:g} s"
+            self._outputs.events.append(PeerViolation(f"{reason}: {what}", "CMD-3"))
 
     def replace_poison(self, item: Item, now: Instant) -> None:
         """An item cost every link it was sent on: a response is replaced, once; else it is dropped (CMD-11)."""

@@ -25,6 +25,7 @@ from artcafe_proto import (
     AgentEvent,
     CommandReceived,
     ConfigError,
+    LinkClosing,
     LocalProtocolError,
     MessageReceived,
     Offline,
@@ -109,12 +110,12 @@ async def test_it_comes_online_over_one_connection_and_its_first_heartbeat_has_f
         "/api/v1/ws/agent/agent-1",
     ]
     assert stage.platform.verify_bodies[0]["key_id"] == "key-7"
-    assert [type(event) for event in stage.events] == [TokenReceived, Online, Stopped]
+    assert [type(event) for event in stage.events] == [TokenReceived, Online, LinkClosing, Stopped]
 
 
 async def test_heartbeats_go_on_with_fresh_figures(stage: Stage) -> None:
     async with stage.online(heartbeat_interval=0.02) as link:
-        await link.wait_until(lambda: sum(message["type"] == "heartbeat" for message in link.received) >= 4)
+        await link.heartbeats(3)
     figures = {message["data"]["cpu_usage"] for message in link.received if message["type"] == "heartbeat"}
     assert len(figures) > 1
 
@@ -326,14 +327,21 @@ async def test_a_handler_that_is_cancelled_by_others_is_answered_and_harms_nobod
     async def odd() -> None:  # pyright: ignore[reportUnusedFunction]
         raise asyncio.CancelledError  # of a task of its own that it has awaited
 
-    @stage.agent.command("other", inline=True)
-    def other() -> str:  # pyright: ignore[reportUnusedFunction]
+    @stage.agent.on_message
+    async def hear(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
+        raise asyncio.CancelledError
+
+    @stage.agent.command("other")
+    async def other() -> str:  # pyright: ignore[reportUnusedFunction]
         return "well"
 
-    async with stage.online() as link:
+    async with stage.online(heartbeat_interval=0.02) as link:
         answer = await link.call("odd")
         assert (answer["code"], answer["reason"]) == ("cancelled", "the command was cancelled before it was done")
+        await link.send("message", "msg-1", {})
+        await stage.seen(MessageReceived)
         assert (await link.call("other"))["result"] == "well"
+        await link.heartbeats(3)
 
 
 class Picky(msgspec.Struct):
