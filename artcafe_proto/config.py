@@ -6,9 +6,8 @@ Every number is a default of the clause named beside it; times are in seconds.
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -21,19 +20,12 @@ API_PREFIX = "/api/v1"
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?|")
 _OWN_HEADERS = frozenset(
-    {
-        "accept",
-        "authorization",
-        "connection",
-        "content-length",
-        "content-type",
-        "host",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    }
+    {"accept", "authorization", "content-length", "content-type", "host", "transfer-encoding", "user-agent"}
 )
+_HOP_HEADERS = frozenset({"connection", "expect", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"})
+"""They say how a connection is used, which is the wire's to say (RFC 9110 sections 7.6.1 and 10.1.1)."""
 
 
 class Origin(NamedTuple):
@@ -68,23 +60,36 @@ class Endpoint(NamedTuple):
 
     @classmethod
     def parse(cls, name: str, url: str) -> Endpoint:
-        """The parts of `url`, http, https, ws or wss. Raises ConfigError, naming the setting."""
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise ConfigError(
-                f"{name} is not a URL ({error}): expected something like https://api.artcafe.ai"
-            ) from None
-        if parts.scheme not in _SCHEMES or not host:
-            expected = "http:// or https:// (for ws_endpoint ws:// or wss://) and a host"
-            raise ConfigError(f"{name} must start with {expected}, as https://api.artcafe.ai does")
-        if parts.query or parts.fragment or parts.username or parts.password:
-            raise ConfigError(f"{name} must be a plain base URL, without user, query or fragment")
+        """The parts of `url`, http, https, ws or wss. Raises ConfigError, which shows nothing that may be a secret."""
         if not (url.isascii() and url.isprintable()) or " " in url:
-            raise ConfigError(f"{name} must be printable ASCII without spaces")
+            raise ConfigError("must be printable ASCII without spaces", setting=name)
+        wrong = _wrong_part(url)
+        if wrong:
+            example = f"{'wss' if name == 'ws_endpoint' else 'https'}://api.artcafe.ai"
+            raise ConfigError(f"{wrong}: expected a base URL and nothing more, as {example} is", setting=name)
+        parts = urlsplit(url)
         tls = _SCHEMES[parts.scheme]
-        return cls(Origin(tls, host, port or (443 if tls else 80)), parts.path.rstrip("/"))
+        return cls(Origin(tls, parts.hostname or "", parts.port or (443 if tls else 80)), parts.path.rstrip("/"))
+
+
+def _wrong_part(url: str) -> str:
+    """What keeps `url` from being a base URL, if anything."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "names no usable host and port"
+    if "://" not in url:
+        return "has no scheme"
+    if parts.scheme not in _SCHEMES:
+        return f"begins with {parts.scheme}://"
+    if "@" in parts.netloc:
+        return "names a user"
+    if "?" in url or "#" in url:
+        return f"has a {'query' if '?' in url else 'fragment'}"
+    if not parts.hostname:
+        return "names no host"
+    return "has port 0" if port == 0 else ""
 
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +112,7 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, int | float) and not isinstance(value, bool):
-                _check_number(name, value, zero=name in _MAY_BE_ZERO)
+                _check_number(name, value)
 
 
 class AgentConfig(LinkSettings, frozen=True, kw_only=True):
@@ -159,22 +164,16 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
         check_id("tenant_id", self.tenant_id)
         if self.key_id is not None:
             check_id("key_id", self.key_id)
-        if self.jitter > 1:
-            raise ConfigError(f"jitter must be between 0 and 1, not {self.jitter}")
-        if self.fixed_wait_growth < 1:
-            raise ConfigError(f"fixed_wait_growth must be at least 1, not {self.fixed_wait_growth}")
         for name, endpoint in (("api_endpoint", self.api), ("ws_endpoint", self.ws)):
             if not (endpoint.origin.tls or endpoint.origin.is_loopback or self.allow_cleartext):
                 raise ConfigError(
-                    f"{name} would send tokens unencrypted to {endpoint.origin.host}: use https://, "
-                    "or set allow_cleartext if that network encrypts by itself"
+                    f"would send tokens unencrypted to {endpoint.origin.host}: use https://, "
+                    "or set allow_cleartext if that network encrypts by itself",
+                    setting=name,
                 )
-        for field, value in (*self.extra_headers, ("user-agent", self.user_agent)):
-            if not _FIELD_NAME.fullmatch(field) or not (value.isascii() and value.isprintable()):
-                raise ConfigError(f"extra_headers: {field!r} needs a token as name and printable ASCII as value")
-        for field, _ in self.extra_headers:
-            if field.lower() in _OWN_HEADERS or field.lower().startswith("sec-websocket-"):
-                raise ConfigError(f"extra_headers: {field!r} is set by the protocol and cannot be replaced")
+        _check_value("user_agent", "it", self.user_agent)
+        for field, value in self.extra_headers:
+            _check_header(field, value)
 
     @property
     def api(self) -> Endpoint:
@@ -220,15 +219,46 @@ class PlatformConfig(LinkSettings, frozen=True, kw_only=True):
     """PLAT-8: values of `Origin` that may open a link; browsers send one, agents do not."""
 
 
-_MAY_BE_ZERO = frozenset({"jitter", "max_queued", "max_bad_messages"})
+_SECONDS: Final = (0.001, 30 * 86_400.0)
+_MANY: Final = 1_000_000
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "heartbeat_interval": (0.01, 3600.0),  # HB-3: a platform that heard nothing for 90 s takes the agent as gone
+    "max_message_size": (512, 2**31 - 1),  # a heartbeat has to fit
+    "max_bad_messages": (0, _MANY),
+    "max_concurrent": (1, _MANY),
+    "max_queued": (0, _MANY),
+    "window": (1, _MANY),
+    "jitter": (0, 1),
+    "fixed_wait_growth": (1, 10),
+}
+"""What is possible; every other number is one of seconds."""
 
 
 def check_id(name: str, value: str) -> None:
     """Raise ConfigError unless `value` is a usable id: 1 to 128 printable characters (MSG-3)."""
-    if not value or len(value) > MAX_ID_CHARS or not value.isprintable():
-        raise ConfigError(f"{name} must be 1 to {MAX_ID_CHARS} printable characters, got {len(value)} characters")
+    odd = next((character for character in value if not character.isprintable()), None)
+    if not value or len(value) > MAX_ID_CHARS or odd is not None:
+        found = f"{len(value)} characters" if odd is None else f"one that is U+{ord(odd):04X}"
+        raise ConfigError(f"must be 1 to {MAX_ID_CHARS} printable characters, got {found}", setting=name)
 
 
-def _check_number(name: str, value: float, *, zero: bool) -> None:
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise ConfigError(f"{name} must be a finite number {'of at least' if zero else 'above'} 0, not {value}")
+def _check_number(name: str, value: float) -> None:
+    least, most = _RANGES.get(name, _SECONDS)
+    if not least <= value <= most:  # which is false for nan, too
+        unit = " seconds" if name not in _RANGES or name == "heartbeat_interval" else ""
+        raise ConfigError(f"must be {least:,} to {most:,.0f}{unit}, not {value}", setting=name)
+
+
+def _check_header(field: str, value: str) -> None:
+    """A field of `extra_headers`; its value may be a secret and is not shown."""
+    setting = "extra_headers"
+    if not _FIELD_NAME.fullmatch(field):
+        raise ConfigError(f"has a field {field!r}: a name is made of letters, digits and hyphens", setting=setting)
+    if field.lower() in _OWN_HEADERS | _HOP_HEADERS or field.lower().startswith("sec-websocket-"):
+        raise ConfigError(f"has a field {field!r}: that one is the protocol's own to send", setting=setting)
+    _check_value(setting, f"the value of {field!r}", value)
+
+
+def _check_value(setting: str, what: str, value: str) -> None:
+    if not _FIELD_VALUE.fullmatch(value):
+        raise ConfigError(f"is unusable: {what} must be printable ASCII without spaces around it", setting=setting)

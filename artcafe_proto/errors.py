@@ -17,7 +17,16 @@ class LocalProtocolError(ArtCafeError):
 
 
 class ConfigError(LocalProtocolError):
-    """A setting is missing or impossible. The message names it, what was expected and what to do."""
+    """A setting is missing or impossible. The message names it, what was expected and what to do.
+
+    `setting` is the name alone, empty where there is none, and `problem` the rest: whoever knows how the setting was
+    given, as a flag or a variable, can say it again in those words.
+    """
+
+    def __init__(self, problem: str, *, setting: str = "") -> None:
+        super().__init__(f"{setting} {problem}" if setting else problem)
+        self.setting = setting
+        self.problem = problem
 
 
 class OutboxFullError(LocalProtocolError):

@@ -91,6 +91,7 @@ MAX_UNSETTLED_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 """CMD-3: responses that are not settled before commands are refused as `overloaded`. Every command accepted below has
 its place in the outbox, so this is exceeded by no more than the commands that run and wait then."""
 MAX_UNSETTLED_MESSAGES: Final = 1024
+MAX_UNSETTLED_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """CMD-3: application messages that are not settled, beside the places reserved for responses."""
 SETTLE_WITHOUT_PONG_S: Final = 30.0
 """CMD-3: how long after its write a response settles on a live link to a peer that answers no pings."""

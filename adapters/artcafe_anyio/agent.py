@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
@@ -12,22 +13,32 @@ from anyio import TASK_STATUS_IGNORED, to_thread
 
 from artcafe_anyio.connecting import make_ssl_context
 from artcafe_anyio.driver import Driver
+from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.handlers import Function, Handler
 from artcafe_anyio.keys import load_key
-from artcafe_anyio.logs import logger
-from artcafe_anyio.parameters import AgentParameters, check_parameters, read_environment, settings
+from artcafe_anyio.logs import AgentLog
+from artcafe_anyio.parameters import (
+    AgentParameters,
+    check_parameters,
+    read_environment,
+    settings,
+    spelled,
+    variable,
+)
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_proto import ArtCafeError, LocalProtocolError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from anyio.abc import TaskGroup, TaskStatus
+    from anyio.abc import TaskStatus
 
     from artcafe_anyio.parameters import MachineSettings
-    from artcafe_proto import AgentConfig
+    from artcafe_proto import AgentConfig, SigningKey
+    from artcafe_proto.messages import AgentStatus
 
 AnyFunction = TypeVar("AnyFunction", bound=Function)
 AnyMessageHandler = TypeVar("AnyMessageHandler", bound=MessageHandler)
@@ -53,9 +64,11 @@ class Agent:
         """
         check_parameters(parameters)
         self._parameters = parameters
+        self._spelling: dict[str, str] = {}
+        """Parameters that were given by variables, and those variables' names."""
         self._application = Application()
         self._driver: Driver | None = None
-        self._background: TaskGroup | None = None
+        self._background: AbstractAsyncContextManager[None] | None = None
 
     @classmethod
     def from_env(cls, **parameters: Unpack[AgentParameters]) -> Self:
@@ -63,15 +76,24 @@ class Agent:
         ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL
         say. Raises ConfigError naming the variable that is bad.
         """
-        return cls(**(read_environment() | parameters))
+        return cls()._with(parameters)
 
-    def configured(self, **parameters: Unpack[AgentParameters]) -> Agent:
+    def configured(self, **parameters: Unpack[AgentParameters]) -> Self:
         """A copy of this agent, handlers included, for somebody else's machine: a parameter is what is given here, else
         what the environment says, else this agent's own. Raises ConfigError for a bad value.
         """
-        copy = Agent(**(self._parameters | read_environment() | parameters))
+        copy = self._with(parameters)
         copy._application = self._application.copy()
         return copy
+
+    def _with(self, parameters: AgentParameters) -> Self:
+        """This agent's parameters, the environment over them, and these over all."""
+        environment = read_environment()
+        spelling = {name: variable(name) for name in environment if name not in parameters}
+        with spelled(spelling):
+            agent = type(self)(**(self._parameters | environment | parameters))
+        agent._spelling = spelling
+        return agent
 
     # --- what it does -------------------------------------------------------------------------------------------------
 
@@ -115,7 +137,8 @@ class Agent:
         Logs to standard error unless logging is set up already. For the main thread of a program without an event loop
         of its own. Raises as `serve` does.
         """
-        _, machine = settings(self._parameters)
+        with spelled(self._spelling):
+            _, machine = settings(self._parameters)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger("artcafe").setLevel(machine.log_level.upper())
         anyio.run(self._run, backend=backend)
@@ -123,46 +146,64 @@ class Agent:
     async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
 
-        Raises ConfigError for parameters that are missing or bad, and KeyRefusedError for the key.
+        Raises ConfigError for parameters that are missing or bad, the key's file included; then nothing has happened.
+        Raises GaveUpError when there was no link for `give_up_after` (LINK-6).
         """
         if self._driver is not None:
             raise LocalProtocolError("this agent runs already")
         config, machine = settings(self._parameters)
         driver = self._driver = Driver(config, self._application)
         try:
-            sign, ssl_context = await to_thread.run_sync(_prepare, config, machine)
+            with spelled(self._spelling):
+                key, ssl_context = await to_thread.run_sync(_prepare, config, machine)
+            driver.log.line(logging.INFO, f"starting: {config.api_endpoint}, {key.public.fingerprint}")
+            sign = partial(key.sign, signature_format=machine.signature_format)
             await driver.run(sign, ssl_context, task_status)
         finally:
             self._driver = None
+            driver.end()
 
     async def __aenter__(self) -> Self:
         """Run in the background until the end of the block, which drains. Raises as `serve` does."""
-        background = anyio.create_task_group()
+        background = self._in_background()
         await background.__aenter__()
-        try:
-            await background.start(self.serve)
-        except BaseException:
-            await background.__aexit__(None, None, None)  # nothing runs in it; the error is to come out as it is
-            raise
         self._background = background
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    ) -> bool | None:
+        """Drain, or stop at once if the block has failed. Raises GaveUpError if that is why the block was cancelled."""
         background, self._background = self._background, None
         assert background is not None
-        if exc is None:
-            self.stop()
-        else:
-            background.cancel_scope.cancel()
-        await background.__aexit__(None, None, None)
+        return await background.__aexit__(exc_type, exc, traceback)
+
+    @asynccontextmanager
+    async def _in_background(self) -> AsyncGenerator[None]:
+        failure: Exception | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                try:
+                    await tasks.start(self.serve)
+                    yield
+                except Exception as error:  # of the block or of the start, to come out as it is, not in a group
+                    failure = error
+                    tasks.cancel_scope.cancel()
+                else:
+                    self.stop()
+        except ExceptionGroup as group:
+            if len(group.exceptions) == 1 and isinstance(group.exceptions[0], GaveUpError):
+                raise group.exceptions[0] from failure
+            raise
+        if failure is not None:
+            raise failure
 
     def stop(self, *, drain: bool = True) -> None:
         """End: after a drain, or at once. Harmless if it does not run."""
         driver = self._driver
         if driver is not None:
-            driver.threads.call(partial(_stop, driver, drain=drain))
+            with suppress(LocalProtocolError):  # it has ended meanwhile
+                driver.threads.call(partial(_stop, driver, drain=drain))
 
     async def _run(self) -> None:
         failure: ArtCafeError | None = None
@@ -170,7 +211,7 @@ class Agent:
             tasks.start_soon(self._obey_signals)
             try:
                 await self.serve()
-            except ArtCafeError as error:  # to come out as it is, not in a group
+            except ArtCafeError as error:  # likewise
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:
@@ -178,9 +219,11 @@ class Agent:
 
     async def _obey_signals(self) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            log = AgentLog(self._parameters.get("agent_id", ""))
             drain = True
             async for received in signals:
-                logger.info("%s: %s", received.name, "draining" if drain else "stopping at once")
+                what = "draining, a second signal stops at once" if drain else "stopping at once"
+                log.line(logging.INFO, f"{received.name}: {what} [CMD-8]")
                 self.stop(drain=drain)
                 if not drain:
                     return  # a third one does what it does by default
@@ -189,16 +232,44 @@ class Agent:
     # --- while it runs ------------------------------------------------------------------------------------------------
 
     def send_message(self, data: dict[str, Any]) -> str:
-        """Send the platform a message, once the link is up; returns its id. Raises LocalProtocolError if the agent does
-        not run or `data` is no JSON object, OutboxFullError if too many wait.
+        """Send the platform a message, now or as soon as there is a link; returns its id.
+
+        It goes out again on every next link until the platform has read it, which `MessageSettled` tells (CMD-3); a
+        platform may therefore see it twice, and knows it by its id. Raises OutboxFullError, and sends nothing, while
+        1024 messages or 16 MiB of them are not settled; LocalProtocolError if the agent does not run, or `data` is no
+        JSON object or too large.
         """
         driver = self._running
         return driver.threads.call(partial(_send_message, driver, data))
+
+    async def deliver_message(self, data: dict[str, Any]) -> str:
+        """Send the platform a message as `send_message` does, and wait until it has read it; returns its id.
+
+        A wait that is cancelled does not take the message back. Raises NotSettledError if the agent stops before, or
+        drops the message because it cost every link it was sent on (CMD-11); else as `send_message` does.
+        """
+        return await self._running_here.deliver(data)
 
     def set_status(self, status: Literal["online", "busy", "error"]) -> None:
         """Declare the agent's status (STAT-1). Raises LocalProtocolError if it does not run."""
         driver = self._running
         driver.threads.call(partial(_set_status, driver, status))
+
+    async def details(self) -> dict[str, Any]:
+        """The agent as the platform shows it: with its status, capabilities and metrics (STAT-2).
+
+        Raises CallError if the platform refuses, does not answer within `call_timeout`, or the agent stops meanwhile;
+        LocalProtocolError if the agent does not run, or 64 calls wait already. A wait that is cancelled ends the call.
+        """
+        driver = self._running_here
+        return await driver.call(driver.protocol.get_details)
+
+    async def put_status(self, status: AgentStatus) -> dict[str, Any]:
+        """Set the status that the platform shows by a request of its own, and return the agent as it is shown then
+        (STAT-2). Heartbeats go on to say what `set_status` declared. Raises as `details` does.
+        """
+        driver = self._running_here
+        return await driver.call(partial(driver.protocol.put_status, status))
 
     @property
     def _running(self) -> Driver:
@@ -206,14 +277,21 @@ class Agent:
             raise LocalProtocolError("the agent does not run")
         return self._driver
 
+    @property
+    def _running_here(self) -> Driver:
+        driver = self._running
+        if not driver.threads.is_here:
+            raise LocalProtocolError("this is awaited in the event loop that runs the agent, not in another thread")
+        return driver
 
-def _prepare(config: AgentConfig, machine: MachineSettings) -> tuple[Callable[[bytes], bytes], ssl.SSLContext | None]:
-    """What takes files to make: how to sign, and how to verify the platform."""
+
+def _prepare(config: AgentConfig, machine: MachineSettings) -> tuple[SigningKey, ssl.SSLContext | None]:
+    """What takes files to make: the key, and how to verify the platform."""
     key = load_key(machine.private_key_path)
     ssl_context = machine.ssl_context
     if ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
         ssl_context = make_ssl_context(machine.ca_file)
-    return partial(key.sign, signature_format=machine.signature_format), ssl_context
+    return key, ssl_context
 
 
 def _stop(driver: Driver, *, drain: bool) -> None:

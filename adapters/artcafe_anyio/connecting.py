@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import stat
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -19,6 +20,7 @@ import anyio
 from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
+from artcafe_anyio.clocks import monotonic
 from artcafe_proto import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ Stream = SocketStream | TLSStream
 
 _ATTEMPT_DELAY_S: Final = 0.25
 """The next address is tried beside the last after this time (RFC 8305 section 5)."""
+
+
+_SHARE: Final = 0.95
+"""Of the time there is, so that the step that took it is told before the core's own watch ends the attempt (LINK-8)."""
 
 
 class ConnectError(Exception):
@@ -43,9 +49,12 @@ class ConnectError(Exception):
 def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
     """A context that verifies the platform, by the authorities in `ca_file` or the system's. Raises ConfigError."""
     try:
+        if ca_file is not None:
+            _check_regular(ca_file)
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"ca_file {ca_file}: expected a PEM file of certificates: {error.strerror}") from None
+        problem = f"{ca_file} is no PEM file of certificates: {error.strerror or error}"
+        raise ConfigError(problem, setting="ca_file") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # else a cut-off response could pass for a whole one
@@ -53,14 +62,30 @@ def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+def _check_regular(path: str) -> None:
+    """Raise OSError for what is no file: OpenSSL would wait for a FIFO to be written."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is no regular file")
+
+
 async def open_stream(asked: Connect, ssl_context: ssl.SSLContext | None, threads: Threads) -> Stream:
-    """The connection that `asked` asks for, TLS verified. Raises ConnectError; its deadline is the caller's matter."""
-    addresses = await _resolve(asked.host, asked.port, threads)
-    stream = await _race(addresses, asked.port)
-    if not asked.tls:
-        return stream
+    """The connection that `asked` asks for, TLS verified, in time. Raises ConnectError."""
+    time_s = max(asked.deadline - monotonic(), 0.0) * _SHARE
+    step = f"resolving the name {asked.host}"
+    with anyio.move_on_after(time_s):
+        addresses = await _resolve(asked.host, asked.port, threads)
+        step = f"connecting to {asked.host} port {asked.port}"
+        stream = await _race(addresses, asked.port)
+        if not asked.tls:
+            return stream
+        step = f"the TLS handshake with {asked.host} port {asked.port}"
+        return await _wrap(stream, asked.host, ssl_context)
+    raise ConnectError("timeout", f"{step} was not done within {time_s:.1f} s")
+
+
+async def _wrap(stream: SocketStream, host: str, ssl_context: ssl.SSLContext | None) -> Stream:
     try:
-        return await TLSStream.wrap(stream, server_side=False, hostname=asked.host, ssl_context=ssl_context)
+        return await TLSStream.wrap(stream, server_side=False, hostname=host, ssl_context=ssl_context)
     except ssl.SSLError as error:
         await anyio.aclose_forcefully(stream)
         raise ConnectError("tls", _tls_detail(error)) from None
@@ -74,8 +99,15 @@ async def open_stream(asked: Connect, ssl_context: ssl.SSLContext | None, thread
 
 def _tls_detail(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the platform's certificate is not accepted: {error.verify_message.rstrip('.')}"
-    return f"the TLS handshake failed: {error.reason or error}"
+        why = error.verify_message.rstrip(".")
+        trust = "; ca_file can name an authority to trust" if error.verify_code in _UNKNOWN_AUTHORITY else ""
+        return f"the platform's certificate is not accepted: {why}{trust}"
+    question = ": does that port speak TLS?" if error.reason in _NOT_TLS else ""
+    return f"the TLS handshake failed: {error.reason or error}{question}"
+
+
+_UNKNOWN_AUTHORITY: Final = (18, 19, 20, 21)  # OpenSSL's X509_V_ERR_*: self-signed, alone or in a chain; no issuer
+_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
 def _because(error: Exception) -> str:

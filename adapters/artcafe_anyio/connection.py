@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.streams.tls import TLSStream
 
-from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connecting import ConnectError
 
 if TYPE_CHECKING:
@@ -114,22 +113,17 @@ class Connection:
     # --- the two tasks ------------------------------------------------------------------------------------------------
 
     async def _open(self) -> Stream | None:
-        asked = self._asked
-        error = ConnectError("timeout", f"{asked.host} port {asked.port} did not answer in time")
-        stream = None
-        with anyio.move_on_after(max(asked.deadline - monotonic(), 0)):
-            try:
-                stream = await self._open_stream(asked)
-            except ConnectError as failed:
-                error = failed
-        if stream is not None:
-            self._is_open = True
-            with self._turn() as now:
-                self._protocol.connected(self.conn, now)
-        elif not self._closing:
-            self._closing = True
-            with self._turn() as now:
-                self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
+        try:
+            stream = await self._open_stream(self._asked)
+        except ConnectError as error:
+            if not self._closing:
+                self._closing = True
+                with self._turn() as now:
+                    self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
+            return None
+        self._is_open = True
+        with self._turn() as now:
+            self._protocol.connected(self.conn, now)
         return stream
 
     async def _read(self, stream: Stream) -> None:

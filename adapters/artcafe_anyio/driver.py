@@ -6,21 +6,24 @@ of an earlier deadline. Nothing else touches it.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import open_stream
 from artcafe_anyio.connection import Connection
-from artcafe_anyio.logs import log_event, logger
+from artcafe_anyio.errors import GaveUpError
+from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.process_metrics import ProcessMetrics
 from artcafe_anyio.running import CommandRunner, MessageRunner
 from artcafe_anyio.threads import Threads
+from artcafe_anyio.waiting import WaitingRoom
 from artcafe_proto import (
     AgentEvent,
     AgentProtocol,
@@ -31,6 +34,7 @@ from artcafe_proto import (
     Connect,
     Disconnect,
     MessageReceived,
+    Offline,
     PauseReading,
     ResumeReading,
     Sign,
@@ -58,11 +62,15 @@ class Driver:
     def __init__(self, config: AgentConfig, application: Application) -> None:
         self.protocol = AgentProtocol(config, rng=random.SystemRandom())
         self.threads = Threads()
+        self.log = AgentLog(config.agent_id)
+        self.waiting = WaitingRoom()
         self._callbacks = application.callbacks
         self._tasks = anyio.create_task_group()  # cancelled when the agent has stopped
         self._closing_tasks = anyio.create_task_group()  # waited for: connections end by themselves, soon
-        self._commands = CommandRunner(application.commands, self.protocol, self.turn, self.threads, self._tasks)
-        self._messages = MessageRunner(application.message_handlers, self._tasks)
+        self._commands = CommandRunner(
+            application.commands, self.protocol, self.turn, self.threads, self._tasks, self.log
+        )
+        self._messages = MessageRunner(application.message_handlers, self._tasks, self.log)
         self._connections: dict[int, Connection] = {}
         self._signing: dict[int, anyio.CancelScope] = {}
         self._metrics = ProcessMetrics()
@@ -70,21 +78,56 @@ class Driver:
         self._wakes_at = math.inf
         self._earlier = anyio.Event()
         self._stopped = anyio.Event()
+        self._is_over = False
+        self._last_offline = ""
+        self._gave_up = False
 
     async def run(
         self, sign: Callable[[bytes], bytes], ssl_context: ssl.SSLContext | None, task_status: TaskStatus[None]
     ) -> None:
-        """Go online and stay until stopped. `sign` is called in a thread."""
+        """Go online and stay until stopped. `sign` is called in a thread. Raises GaveUpError if that is how it ends."""
         self._sign = sign
         self._ssl_context = ssl_context
         async with self.threads, self._closing_tasks, self._tasks:
-            if not self.protocol.is_stopped:
+            try:
+                if not self.protocol.is_stopped:
+                    with self.turn() as now:
+                        self.protocol.start(now)
+                self._tasks.start_soon(self._keep_time)
+                task_status.started()
+                await self._stopped.wait()
+                self._tasks.cancel_scope.cancel()
+            finally:
+                self._is_over = True
+        if self._gave_up:
+            raise GaveUpError(f"{self._last_offline} [LINK-6]")
+
+    def end(self) -> None:
+        """However `run` ended, if it was called at all: nobody waits for anything of this life any longer."""
+        self.threads.end()
+        self.waiting.close()
+
+    # --- for callers that wait ----------------------------------------------------------------------------------------
+
+    async def call(self, make: Callable[[Instant], int]) -> dict[str, Any]:
+        """Make a call and wait for its answer (STAT-2). Raises CallError. Cancelled, it takes the call back."""
+        with self.turn() as now:
+            number = make(now)
+            waiter = self.waiting.enter(number)
+        try:
+            return await waiter.wait()
+        finally:
+            if not waiter.is_over:
                 with self.turn() as now:
-                    self.protocol.start(now)
-            self._tasks.start_soon(self._keep_time)
-            task_status.started()
-            await self._stopped.wait()
-            self._tasks.cancel_scope.cancel()
+                    self.protocol.cancel_call(number, now)
+
+    async def deliver(self, data: dict[str, Any]) -> str:
+        """Send a message and wait until it is settled (CMD-3); returns its id. Raises NotSettledError."""
+        with self.turn() as now:
+            message_id = self.protocol.send_message(data, now)
+            waiter = self.waiting.enter(message_id)
+        await waiter.wait()
+        return message_id
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -99,6 +142,8 @@ class Driver:
                 self._settle(now)
 
     def _settle(self, now: Instant) -> None:
+        if self._is_over:
+            return  # everything is being let go of, and there is nobody to carry out more
         self._is_settling = True
         try:
             while True:
@@ -142,20 +187,24 @@ class Driver:
                 self._publish(output, now)
 
     def _publish(self, event: AgentEvent, now: Instant) -> None:
-        log_event(self.protocol.config.agent_id, event, now.mono)
+        self.log.event(event, now.mono)
         for callback in self._callbacks:
             try:
                 callback(event)
-            except Exception:
-                logger.exception("a callback of on_event failed with %s", type(event).__name__)
+            except Exception as error:
+                self.log.line(logging.ERROR, f"a callback of on_event failed with {type(event).__name__}", error)
+        self.waiting.tell(event)
         match event:
             case CommandReceived():
                 self._commands.start(event)
             case CommandCancelled():
-                self._commands.cancel(event.command_id)
+                self._commands.cancel(event.command_id, event.code)
             case MessageReceived():
                 self._messages.start(event)
+            case Offline():
+                self._last_offline = event.reason
             case Stopped():
+                self._gave_up = event.gave_up
                 self._stopped.set()
             case _:
                 pass
@@ -182,7 +231,7 @@ class Driver:
             try:
                 signature = await self.threads.run(partial(self._sign, asked.challenge.encode()))
             except Exception as error:
-                logger.exception("signing the challenge failed")
+                self.log.line(logging.ERROR, "signing the challenge failed", error)
                 with self.turn() as now:
                     self.protocol.sign_failed(asked.request, type(error).__name__, now)
             else:

@@ -13,15 +13,15 @@ from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES
 def load_key(path: str) -> SigningKey:
     """The key in the file `path`, where `~` is the home directory.
 
-    Raises ConfigError if it cannot be read, KeyRefusedError if it is no key or not kept safe. Blocks; an RSA key takes
-    up to 300 ms: call it off the event loop.
+    Raises ConfigError if it cannot be read, is not kept safe or holds no key to sign with. Blocks; an RSA key takes up
+    to 300 ms: call it off the event loop.
     """
     path = os.path.expanduser(path)
     data = read_key_file(path)
     try:
         return SigningKey.load(data)
     except KeyRefusedError as error:
-        raise KeyRefusedError(f"{path}: {error}") from None
+        raise _refusal(path, f": {error}") from None
 
 
 def read_key_file(path: str) -> bytes:
@@ -29,35 +29,36 @@ def read_key_file(path: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError:
-        raise ConfigError(f"there is no private key {path}: make one with artcafe keygen {shlex.quote(path)}") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"cannot read the private key {path}: {reason}") from None
+        raise _refusal(path, f" is not there: make it with artcafe keygen {shlex.quote(path)}") from None
+    except OSError as error:
+        raise _refusal(path, f" cannot be read: {error.strerror}") from None
     try:
         _check(path, os.fstat(descriptor))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_PRIVATE_KEY_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read the private key {path}: {error.strerror}") from None
+        raise _refusal(path, f" cannot be read: {error.strerror}") from None
     finally:
         os.close(descriptor)
     if len(data) > MAX_PRIVATE_KEY_BYTES:
-        raise KeyRefusedError(_TOO_LARGE.format(path))
+        raise _refusal(path, _TOO_LARGE)
     return data
 
 
-_TOO_LARGE = f"{{}} is larger than {MAX_PRIVATE_KEY_BYTES} bytes: is it a key at all?"
+_TOO_LARGE = f" is larger than {MAX_PRIVATE_KEY_BYTES} bytes: is it a key at all?"
 
 
 def _check(path: str, status: os.stat_result) -> None:
-    """Raise KeyRefusedError for what is no regular file, is too large, or is open to others."""
+    """Raise ConfigError for what is no regular file, is too large, or is open to others."""
     if not stat.S_ISREG(status.st_mode):
         kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
-        raise KeyRefusedError(f"{path} is {kind}: give the path of a private key, as artcafe keygen makes it")
+        raise _refusal(path, f" is {kind}: give the path of a private key, as artcafe keygen makes it")
     if status.st_size > MAX_PRIVATE_KEY_BYTES:
-        raise KeyRefusedError(_TOO_LARGE.format(path))
+        raise _refusal(path, _TOO_LARGE)
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
-        raise KeyRefusedError(
-            f"the private key {path} is open to others (mode {mode:04o}): chmod 600 {shlex.quote(path)}"
-        )
+        raise _refusal(path, f" is open to others (mode {mode:04o}): chmod 600 {shlex.quote(path)}")
+
+
+def _refusal(path: str, why: str) -> ConfigError:
+    return ConfigError(f"{path}{why}", setting="private_key_path")

@@ -1,22 +1,35 @@
-"""One log line for each event that reports a decision. No event holds a secret, so no line does (TOK-4)."""
+"""One log line for each event: what happened, by which clause, and what comes next. No event holds a secret (TOK-4).
+
+Levels: DEBUG for what every command and message brings with it, INFO for the life of the agent and for what a caller
+got wrong, WARNING for what went wrong, ERROR for what somebody has to look at.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artcafe_proto import (
     AgentIdContested,
     CallAnswered,
     CallFailed,
+    ClocksParted,
     CommandCancelled,
     CommandReceived,
+    CommandRefused,
+    Draining,
+    ExchangeRepeated,
+    LinkClosing,
     MessageReceived,
     MessageSettled,
     Offline,
     Online,
     PeerViolation,
     RenewalFailed,
+    RenewalStarted,
+    RepeatReceived,
+    ResponseReplaced,
+    ResponseSettled,
     Stopped,
     TokenReceived,
     TokenRenewed,
@@ -25,29 +38,53 @@ from artcafe_proto import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from artcafe_proto import AgentEvent
 
 logger = logging.getLogger("artcafe.agent")
 
+MAX_LISTED: Final = 10
+"""Ids named in one line; of more, only the number is told."""
+_UNSETTLED: Final = "responses and messages not settled:"
+_OF_EVERY_COMMAND = CommandReceived | ResponseSettled | MessageReceived | MessageSettled
 
-def log_event(agent_id: str, event: AgentEvent, mono: float) -> None:
-    """Log an event of an agent; `mono` is the monotonic time of it."""
-    level, text = describe(event, mono)
-    logger.log(level, "%s: %s", agent_id, text)
+
+class AgentLog:
+    """The log of one agent: its id stands before every line."""
+
+    def __init__(self, agent_id: str) -> None:
+        self._agent_id = agent_id
+
+    def line(self, level: int, text: str, error: BaseException | None = None) -> None:
+        """Log one line, and the traceback of `error` if there is one."""
+        logger.log(level, "%s: %s", self._agent_id, _one_line(text), exc_info=error, stacklevel=2)
+
+    def event(self, event: AgentEvent, mono: float) -> None:
+        """Log an event; `mono` is the monotonic time of it."""
+        if isinstance(event, _OF_EVERY_COMMAND) and not logger.isEnabledFor(logging.DEBUG):
+            return
+        level, text = describe(event, mono)
+        logger.log(level, "%s: %s", self._agent_id, text)
 
 
 def describe(event: AgentEvent, mono: float) -> tuple[int, str]:
     """The level and the text of an event's line; `mono` is the monotonic time of it."""
+    level, text = _describe(event, mono)
+    return level, _one_line(text)
+
+
+def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
     match event:
         case TokenReceived():
-            life = "its end unknown" if event.life_s is None else f"usable for {event.life_s:.0f} s"
-            return logging.INFO, f"token received, {life}"
+            return logging.INFO, f"token received, {_life(event.life_s, event.renew_at, mono)}"
+        case RenewalStarted():
+            return logging.DEBUG, f"fetching the next token: {event.reason} [{event.clause}]"
         case TokenRenewed():
-            life = "its end unknown" if event.life_s is None else f"usable for {event.life_s:.0f} s"
-            return logging.INFO, f"token renewed, {life}"
+            return logging.INFO, f"token renewed, {_life(event.life_s, event.renew_at, mono)} [{event.clause}]"
         case RenewalFailed():
-            again = f"again in {event.retry_at - mono:.1f} s"
-            return logging.WARNING, f"token not renewed: {event.reason} [{event.clause}]; {again}"
+            next_attempt = _next_attempt(event.retry_at, mono)
+            return logging.WARNING, f"token not renewed: {event.reason} [{event.clause}]; {next_attempt}"
         case CallAnswered():
             return logging.DEBUG, f"call {event.call} answered"
         case CallFailed():
@@ -55,27 +92,115 @@ def describe(event: AgentEvent, mono: float) -> tuple[int, str]:
         case Online():
             return logging.INFO, "online"
         case Offline():
-            again = "" if event.retry_at is None else f"; again in {event.retry_at - mono:.1f} s"
-            return logging.WARNING, f"offline: {event.reason} [{event.clause}]{again}"
+            waiting = f"; {_UNSETTLED} {event.unsettled}" if event.unsettled else ""
+            next_attempt = _next_attempt(event.retry_at, mono)
+            return logging.WARNING, f"offline: {event.reason} [{event.clause}]{waiting}; {next_attempt}"
+        case ExchangeRepeated():
+            then = f"the {event.exchange} request is made once more"
+            if event.exchange == "verify":
+                then = "authentication starts over"
+            text = f"the platform had closed the connection while it was idle: {then}, at once [{event.clause}]"
+            return logging.INFO, text
+        case ClocksParted():
+            slept = f"the clocks parted by {event.drift_s:+.1f} s, by sleep or by being set"
+            return logging.INFO, f"{slept}: link and token are checked at once [{event.clause}]"
         case AgentIdContested():
             text = f"replaced {event.times} times in a row: another process seems to use this agent id [{event.clause}]"
             return logging.ERROR, text
-        case CommandReceived():
-            return logging.DEBUG, f"command {event.command_id!r} received: {event.command!r}"
-        case CommandCancelled():
-            return logging.WARNING, f"command {event.command_id!r} cancelled: {event.code} [{event.clause}]"
+        case PeerViolation():
+            return logging.WARNING, f"the platform broke a rule: {event.reason} [{event.clause}]"
+        case UnknownReceived():
+            return logging.INFO, f"message {event.message_id!r} of unknown type {event.type!r} ignored [MSG-4]"
         case MessageReceived():
             return logging.DEBUG, f"message {event.message_id!r} received"
         case MessageSettled():
             return logging.DEBUG, f"message {event.message_id!r} settled"
+        case Draining():
+            left = f"commands that run: {event.running}, {_UNSETTLED} {event.unsettled}"
+            return logging.INFO, f"draining: {left}; at most {event.deadline - mono:.1f} s [{event.clause}]"
+        case LinkClosing():
+            answer_s = event.deadline - mono
+            text = f"closing the link with {event.code}, {event.reason} [{event.clause}]; at most {answer_s:.1f} s"
+            return logging.DEBUG, text
+        case Stopped():
+            return _describe_end(event)
+        case _:
+            return _describe_command(event)
+
+
+def _describe_command(
+    event: CommandReceived
+    | CommandCancelled
+    | CommandRefused
+    | RepeatReceived
+    | ResponseReplaced
+    | ResponseSettled
+    | Undeliverable,
+) -> tuple[int, str]:
+    match event:
+        case CommandReceived():
+            return logging.DEBUG, f"command {event.command_id!r} received: {event.command!r}"
+        case CommandCancelled():
+            what = f"command {event.command_id!r} ({event.command!r})"
+            return logging.WARNING, f"{what} cancelled: {event.code} [{event.clause}]"
+        case CommandRefused():
+            what = f"command {event.command_id!r} ({event.command!r}) not started"
+            text = f"{what}: {event.code}, {event.reason} [{event.clause}]"
+            if event.code == "timeout":
+                return logging.WARNING, text
+            first_level = logging.WARNING if event.code == "overloaded" else logging.INFO
+            level = first_level if event.times == 1 else logging.DEBUG
+            return level, f"{text}; the platform keeps it, more of these are told at DEBUG"
+        case RepeatReceived(answer=None):
+            text = f"command {event.command_id!r} came again: its response is still to come [{event.clause}]"
+            return logging.DEBUG, text
+        case RepeatReceived(answer="stored"):
+            text = f"command {event.command_id!r} came again: its response is sent again [{event.clause}]"
+            return logging.DEBUG, text
+        case RepeatReceived():
+            text = f"command {event.command_id!r} came again: its response is no longer stored [{event.clause}]"
+            return logging.WARNING, text
+        case ResponseReplaced():
+            text = f"the response to {event.command_id!r} replaced by the error {event.code}: {event.reason}"
+            return logging.WARNING, f"{text} [{event.clause}]"
+        case ResponseSettled():
+            return logging.DEBUG, f"the response to {event.command_id!r} settled"
         case Undeliverable():
             of = "" if event.command_id is None else f", the response to {event.command_id!r},"
             return logging.ERROR, f"message {event.message_id!r}{of} dropped: it cost every link [{event.clause}]"
-        case UnknownReceived():
-            return logging.INFO, f"message {event.message_id!r} of unknown type {event.type!r} ignored [MSG-4]"
-        case PeerViolation():
-            return logging.WARNING, f"the platform broke a rule: {event.reason} [{event.clause}]"
-        case Stopped(unsettled=()):
-            return logging.INFO, "stopped"
-        case Stopped():
-            return logging.WARNING, f"stopped with responses unsent [CMD-8]: {', '.join(map(repr, event.unsettled))}"
+
+
+def _describe_end(event: Stopped) -> tuple[int, str]:
+    text = "stopped: it gave up" if event.gave_up else "stopped"
+    lost = [_listed("responses to", event.unsettled), _listed("messages", event.messages)]
+    if any(lost):
+        text += f", and the platform may not have {' and '.join(filter(None, lost))} [CMD-8]"
+        return logging.WARNING, text
+    return (logging.ERROR if event.gave_up else logging.INFO), text
+
+
+def _listed(what: str, ids: Sequence[str]) -> str:
+    if not ids:
+        return ""
+    more = f" … {len(ids)} in all" if len(ids) > MAX_LISTED else ""
+    return f"{what} {', '.join(map(repr, ids[:MAX_LISTED]))}{more}"
+
+
+def _life(life_s: float | None, renew_at: float | None, mono: float) -> str:
+    if life_s is None or renew_at is None:
+        return "its end unknown"
+    return f"usable for {life_s:.0f} s, the next one is fetched in {max(renew_at - mono, 0):.0f} s"
+
+
+def _next_attempt(retry_at: float | None, mono: float) -> str:
+    if retry_at is None:
+        return "no further attempt"
+    wait_s = retry_at - mono
+    return f"next attempt in {wait_s:.1f} s" if wait_s > 0 else "next attempt at once"
+
+
+def _one_line(text: str) -> str:
+    """What a peer says must not begin a line of its own, nor colour one."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -6,16 +6,17 @@ The parameters that are `AgentConfig`'s are checked there; the others are about 
 from __future__ import annotations
 
 import os
+import re
 import ssl
-from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast, get_args
 
 import msgspec
 
 from artcafe_proto import AgentConfig, ConfigError, SignatureFormat
-from artcafe_proto.config import Endpoint, check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Generator, Mapping
 
     from artcafe_proto.exchanges import Headers
 
@@ -84,13 +85,28 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
     ssl_context: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
+        if "PRIVATE KEY" in self.private_key_path or not self.private_key_path.isprintable():
+            raise ConfigError("must be the path of a file, not what the file holds", setting="private_key_path")
         if self.log_level.upper() not in LOG_LEVELS:
-            raise ConfigError(f"log_level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}")
-        if self.ca_file is not None and self.ssl_context is not None:
-            raise ConfigError("ca_file has no effect on an ssl_context of your own: load it there")
+            levels = ", ".join(LOG_LEVELS)
+            raise ConfigError(f"must be one of {levels}, not {self.log_level!r}", setting="log_level")
+        if self.ssl_context is not None and self.ssl_context.verify_mode is ssl.CERT_NONE:
+            raise ConfigError("must verify the platform, and verifies nobody", setting="ssl_context")
+        if self.ssl_context is not None and self.ca_file is not None:
+            raise ConfigError("has no effect on an ssl_context of your own: load it there", setting="ca_file")
 
 
 REQUIRED: Final = ("agent_id", "tenant_id")
+VARIABLES: Final = (
+    "api_endpoint",
+    "agent_id",
+    "tenant_id",
+    "private_key_path",
+    "key_id",
+    "log_level",
+    "heartbeat_interval",
+)
+"""Parameters that an environment variable can set: the guide's."""
 
 
 def check_parameters(parameters: AgentParameters) -> None:
@@ -106,18 +122,35 @@ def settings(parameters: AgentParameters) -> tuple[AgentConfig, MachineSettings]
     """The parameters in their two parts. Raises ConfigError for a bad or missing one."""
     for name in REQUIRED:
         if name not in parameters:
-            raise ConfigError(f"{name} is missing: set {variable(name)}, or give {name}")
+            given = f"give it to Agent, or as --{name.replace('_', '-')}, or set {variable(name)}"
+            raise ConfigError(f"is missing: {given}", setting=name)
     return _struct(AgentConfig, parameters), _struct(MachineSettings, parameters)
 
 
 def read_environment(environ: Mapping[str, str] = os.environ) -> AgentParameters:
-    """The parameters that environment variables set, empty ones not counted. Raises ConfigError naming a bad one."""
-    found: dict[str, object] = {}
-    for name, read in _READERS.items():
-        value = environ.get(variable(name))
-        if value:
-            found[name] = read(variable(name), value)
+    """The parameters that environment variables set, empty ones not counted. Raises ConfigError for what is no number;
+    everything else is judged with the parameters from elsewhere.
+    """
+    found: dict[str, object] = {name: environ[variable(name)] for name in VARIABLES if environ.get(variable(name))}
+    interval = found.get("heartbeat_interval")
+    if isinstance(interval, str):
+        try:
+            found["heartbeat_interval"] = float(interval)
+        except ValueError:
+            name = variable("heartbeat_interval")
+            raise ConfigError(f"must be a number of seconds, not {interval!r}", setting=name) from None
     return cast("AgentParameters", found)
+
+
+@contextmanager
+def spelled(names: Mapping[str, str]) -> Generator[None]:
+    """What goes wrong in the block is told with the settings named as here: as a flag or a variable."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.setting not in names:
+            raise
+        raise ConfigError(error.problem, setting=names[error.setting]) from None
 
 
 def variable(name: str) -> str:
@@ -134,46 +167,8 @@ def _struct(kind: type[Struct], parameters: AgentParameters) -> Struct:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        what, _, name = str(error).partition(" - at `$.")
-        raise ConfigError(f"{name.rstrip('`')}: {what[:1].lower()}{what[1:]}") from None
-
-
-def _read_endpoint(name: str, value: str) -> str:
-    Endpoint.parse(name, value)
-    return value
-
-
-def _read_id(name: str, value: str) -> str:
-    check_id(name, value)
-    return value
-
-
-def _read_seconds(name: str, value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return seconds
-
-
-def _read_log_level(name: str, value: str) -> str:
-    if value.upper() not in LOG_LEVELS:
-        raise ConfigError(f"{name} must be one of {', '.join(LOG_LEVELS)}, not {value!r}")
-    return value
-
-
-def _read_path(_: str, value: str) -> str:
-    return value
-
-
-_READERS: Final[dict[str, Callable[[str, str], object]]] = {
-    "api_endpoint": _read_endpoint,
-    "agent_id": _read_id,
-    "tenant_id": _read_id,
-    "private_key_path": _read_path,
-    "key_id": _read_id,
-    "log_level": _read_log_level,
-    "heartbeat_interval": _read_seconds,
-}
+        what, _, where = str(error).partition(" - at `$.")
+        name = re.split(r"[`\[]", where)[0]
+        if name == "signature_format":
+            what = f"expected one of {', '.join(get_args(SignatureFormat))}"
+        raise ConfigError(f"does not fit: {what[:1].lower()}{what[1:]}", setting=name) from None

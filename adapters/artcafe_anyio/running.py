@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 import anyio
+from anyio import get_cancelled_exc_class
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from artcafe_anyio.handlers import CommandContext, CommandError, InvalidArgumentsError, Mode
-from artcafe_anyio.logs import logger
 from artcafe_proto import AgentEvent, LocalProtocolError, MessageReceived
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from artcafe_anyio.handlers import Handler
+    from artcafe_anyio.logs import AgentLog
     from artcafe_anyio.threads import Threads
     from artcafe_proto import AgentProtocol, CommandReceived, FinalCode, Instant
 
@@ -61,25 +64,27 @@ class CommandRunner:
         turn: Callable[[], AbstractContextManager[Instant]],
         threads: Threads,
         tasks: TaskGroup,
+        log: AgentLog,
     ) -> None:
         self._commands = commands
         self._protocol = protocol
         self._turn = turn
         self._threads = threads
         self._tasks = tasks
+        self._log = log
         self._running: dict[str, _Running] = {}
 
     def start(self, event: CommandReceived) -> None:
         """Run a command, or answer why not."""
+        context = CommandContext(event, partial(self._report, event.command_id))
         handler = self._commands.get(event.command)
         if handler is None:
-            self._fail(event.command_id, "unknown_command", f"this agent has no command {event.command!r}")
+            self._refuse(context, "unknown_command", f"this agent has no command {event.command!r}")
             return
-        context = CommandContext(event, partial(self._report, event.command_id))
         try:
             call = handler.bind(event.raw_args, context)
         except InvalidArgumentsError as error:
-            self._fail(event.command_id, "invalid_arguments", str(error))
+            self._refuse(context, "invalid_arguments", str(error))
         except Exception as error:  # a type of the author's that cannot be made of what came
             self._failed(context, error)
         else:
@@ -89,13 +94,17 @@ class CommandRunner:
                 running = self._running[event.command_id] = _Running(handler, context, anyio.CancelScope())
                 self._tasks.start_soon(self._run, running, call)
 
-    def cancel(self, command_id: str) -> None:
+    def cancel(self, command_id: str, code: Literal["timeout", "cancelled"]) -> None:
         """Stop running a command. A thread cannot be stopped: until it ends by itself it keeps the command's slot."""
         running = self._running.get(command_id)
-        if running is not None:
-            running.context.is_cancelled = True
-            if running.handler.mode is Mode.TASK:
-                running.scope.cancel()
+        if running is None:
+            return
+        running.context.is_cancelled = True
+        if running.handler.mode is Mode.TASK:
+            running.scope.cancel()
+        elif code == "timeout":
+            text = "its thread cannot be stopped and keeps a slot until it returns [CMD-5]"
+            self._log.line(logging.WARNING, f"{_named(running.context)}: {text}")
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -123,7 +132,12 @@ class CommandRunner:
                 self._fail(context.command_id, "cancelled", _CANCELLED)
         except Exception as error:
             self._failed(context, error)
-        except BaseException:  # the agent is cancelled from outside, or the handler has cancelled its own task
+        except get_cancelled_exc_class():
+            self._fail(context.command_id, "cancelled", _CANCELLED)
+            # Did somebody cancel this task? If the handler just raised that, as awaiting a cancelled task of asyncio's
+            # does, it must go no further: leaving the task group it would cancel the agent.
+            await checkpoint_if_cancelled()
+        except BaseException:
             self._fail(context.command_id, "cancelled", _CANCELLED)
             raise
         finally:
@@ -136,17 +150,22 @@ class CommandRunner:
             with self._turn() as now:
                 self._protocol.respond(context.command_id, result, now)
         except LocalProtocolError as error:
-            logger.error("command %r (%s): %s", context.command, context.command_id, error)
+            self._log.line(logging.ERROR, f"{_named(context)} answered handler_error: {error} [CMD-7]")
             self._fail(context.command_id, "handler_error", "the handler's result cannot be written as JSON")
 
     def _failed(self, context: CommandContext, error: Exception) -> None:
         """A handler raised: only a CommandError chooses what the platform reads (CMD-7)."""
         if isinstance(error, CommandError):
-            logger.info("command %r (%s) refused: %s", context.command, context.command_id, error.reason)
-            self._fail(context.command_id, "handler_error", error.reason)
+            self._refuse(context, "handler_error", error.reason)
         else:
-            logger.error("the handler of %r failed (%s)", context.command, context.command_id, exc_info=error)
+            text = f"{_named(context)} answered handler_error: its handler raised {type(error).__name__} [CMD-7]"
+            self._log.line(logging.ERROR, text, error)
             self._fail(context.command_id, "handler_error", type(error).__name__)
+
+    def _refuse(self, context: CommandContext, code: FinalCode, reason: str) -> None:
+        """Answer with an error that is the caller's to read and mend."""
+        self._log.line(logging.INFO, f"{_named(context)} answered {code}: {reason} [CMD-9]")
+        self._fail(context.command_id, code, reason)
 
     def _fail(self, command_id: str, code: FinalCode, reason: str) -> None:
         with self._turn() as now:
@@ -163,19 +182,25 @@ class CommandRunner:
 _CANCELLED: Final = "the command was cancelled before it was done"
 
 
+def _named(context: CommandContext) -> str:
+    return f"command {context.command_id!r} ({context.command!r})"
+
+
 class MessageRunner:
     """Runs handlers of messages, a task a call."""
 
-    def __init__(self, handlers: list[MessageHandler], tasks: TaskGroup) -> None:
+    def __init__(self, handlers: list[MessageHandler], tasks: TaskGroup, log: AgentLog) -> None:
         self._handlers = handlers
         self._tasks = tasks
+        self._log = log
         self._count = 0
 
     def start(self, event: MessageReceived) -> None:
         """Give every handler the message."""
         for handler in self._handlers:
             if self._count == MAX_MESSAGE_TASKS:
-                logger.warning("message %r dropped: %d handlers are busy already", event.message_id, self._count)
+                text = f"message {event.message_id!r} dropped: {self._count} handlers are busy already"
+                self._log.line(logging.WARNING, text)
                 return
             self._count += 1
             self._tasks.start_soon(self._run, handler, event)
@@ -183,7 +208,10 @@ class MessageRunner:
     async def _run(self, handler: MessageHandler, event: MessageReceived) -> None:
         try:
             await handler(event)
-        except Exception:
-            logger.exception("a handler of messages failed (%r)", event.message_id)
+        except Exception as error:
+            text = f"message {event.message_id!r}: its handler raised {type(error).__name__}"
+            self._log.line(logging.ERROR, text, error)
+        except get_cancelled_exc_class():
+            await checkpoint_if_cancelled()  # likewise
         finally:
             self._count -= 1

@@ -1,17 +1,23 @@
 """Threads for what blocks: handlers, signing, name resolution.
 
 Not anyio's: on asyncio those outlive a cancellation and then hold up the end of the process, and an agent that is told
-to stop at once must not wait for a handler or a resolver that hangs (CMD-8, LINK-10). These are daemons.
+to stop at once must not wait for a handler or a resolver that hangs (CMD-8, LINK-10). These are daemons, and what they
+do after the end of the loop's part reaches nobody.
 """
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections import deque
+from concurrent.futures import Future
 from contextlib import suppress
-from threading import Thread, get_ident
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from threading import Lock, Thread, get_ident
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
-from anyio.from_thread import BlockingPortal
+
+from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,16 +31,37 @@ class Threads:
 
     def __init__(self) -> None:
         self._loop_thread = get_ident()
-        self._portal = BlockingPortal()
+        self._call_soon = _find_call_soon()
+        self._tasks = anyio.create_task_group()
+        self._wake_up = anyio.Event()
+        self._lock = Lock()  # for the two that follow
+        self._calls: deque[_Call[Any]] = deque()
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
-        await self._portal.__aenter__()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._make_calls)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        return await self._portal.__aexit__(exc_type, exc, traceback)
+        self.end()
+        self._tasks.cancel_scope.cancel()
+        return await self._tasks.__aexit__(exc_type, exc, traceback)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the event loop's thread."""
+        return get_ident() == self._loop_thread
+
+    def end(self) -> None:
+        """The loop's part has ended, if it ever began: who waits in a thread for a call, waits no longer."""
+        with self._lock:
+            self._is_over = True
+            abandoned, self._calls = self._calls, deque()
+        for call in abandoned:
+            call.future.set_exception(_over())
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread of its own; raises what it raises. Cancelled, it is abandoned to its end."""
@@ -44,37 +71,59 @@ class Threads:
         def work() -> None:
             call.make()
             with suppress(RuntimeError):  # the loop has ended, nobody waits
-                self._portal.start_task_soon(over.set)
+                self._call_soon(over.set)
 
         Thread(target=work, name="artcafe worker", daemon=True).start()
         await over.wait()
-        return call.result()
+        return call.future.result()
 
     def call(self, function: Callable[[], T]) -> T:
         """Call `function` in the event loop's thread, from whichever thread; returns what it returns.
 
-        Raises RuntimeError in another thread when the loop's part has ended.
+        Raises LocalProtocolError in another thread when the loop's part has ended.
         """
-        if get_ident() == self._loop_thread:
+        if self.is_here:
             return function()
-        return self._portal.call(function)
+        call = _Call(function)
+        with self._lock:
+            if self._is_over:
+                raise _over()
+            self._calls.append(call)
+            self._call_soon(self._wake_up.set)  # the loop cannot end meanwhile: it would have to take the lock first
+        return call.future.result()
+
+    async def _make_calls(self) -> None:
+        while True:
+            await self._wake_up.wait()
+            self._wake_up = anyio.Event()
+            while self._calls:
+                self._calls.popleft().make()
 
 
 class _Call(Generic[T]):
-    """One call of a function and what came of it."""
+    """One call of a function and, in `future`, what came of it."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
-        self._returned: list[T] = []
-        self._raised: BaseException | None = None
+        self.future: Future[T] = Future()
 
     def make(self) -> None:
         try:
-            self._returned.append(self._function())
+            result = self._function()
         except BaseException as error:  # all of them belong to who waits
-            self._raised = error
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
 
-    def result(self) -> T:
-        if self._raised is not None:
-            raise self._raised
-        return self._returned[0]
+
+def _over() -> LocalProtocolError:
+    return LocalProtocolError("the agent does not run any more")
+
+
+def _find_call_soon() -> Callable[[Callable[[], object]], object]:
+    """What has a function called in the event loop of now, from any thread; RuntimeError once the loop has ended."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        with suppress(RuntimeError):  # it is loaded, but this is not its loop
+            return trio.lowlevel.current_trio_token().run_sync_soon
+    return asyncio.get_running_loop().call_soon_threadsafe

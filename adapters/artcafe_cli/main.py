@@ -208,15 +208,13 @@ def main() -> NoReturn:
     """Run the command line: exit status 2 for wrong usage or settings, 1 for a failure, with one line on stderr."""
     try:
         try:
-            app(exit_on_error=False)
+            app(sys.argv[1:], exit_on_error=False, print_error=False)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again, and says so
         sys.exit(1)
-    except CycloptsError:
-        sys.exit(2)  # cyclopts has printed what is wrong
-    except LocalProtocolError as error:
+    except (CycloptsError, LocalProtocolError) as error:
         print(f"artcafe: {error}", file=sys.stderr)
         sys.exit(2)
     except ArtCafeError as error:

@@ -12,6 +12,8 @@ import anyio
 import msgspec
 
 from artcafe_anyio import Agent
+from artcafe_anyio.parameters import spelled
+from artcafe_cli.log_lines import set_up_logging
 from artcafe_cli.tenant_client import TENANT_TOKEN, checked_token
 from artcafe_platform import Platform
 from artcafe_platform.server import DEFAULT_TENANT
@@ -60,7 +62,10 @@ async def _serve_platform(platform: Platform, show_token: bool) -> None:
 
 def run_agent(target: str, settings: dict[str, Any]) -> None:
     """Run the agent that `target` (MODULE:ATTRIBUTE) names, with `settings` over its own."""
-    load_agent(target).configured(**settings).run()
+    with spelled({name: f"--{name.replace('_', '-')}" for name in settings}):
+        agent = load_agent(target).configured(**settings)
+        set_up_logging()
+        agent.run()
 
 
 def load_agent(target: str) -> Agent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -72,7 +72,7 @@ def status_request(config: AgentConfig, token: Token, status: AgentStatus) -> Re
 
 def read_challenge(response: Response) -> str | Failure:
     """The challenge to sign (AUTH-1), or why there is none: refused, not understood, or not fit to sign (AUTH-2)."""
-    failure = _refusal(response, "the challenge request")
+    failure = _refusal(response, "the challenge request", _KNOWN)
     if failure is not None:
         return failure
     try:
@@ -88,7 +88,7 @@ def read_challenge(response: Response) -> str | Failure:
 
 def read_verdict(response: Response, now: Instant) -> Token | Failure:
     """The token (TOK-1), or why there is none (AUTH-7)."""
-    failure = _refusal(response, "the signature")
+    failure = _refusal(response, "the signature", _REGISTERED)
     if failure is not None:
         return failure
     try:
@@ -96,7 +96,9 @@ def read_verdict(response: Response, now: Instant) -> Token | Failure:
     except (msgspec.MsgspecError, ValueError) as error:
         return Failure(FailureKind.OTHER, f"the verify response was not understood: {error}", "AUTH-7")
     if not answer.valid:
-        return Failure(FailureKind.AUTHENTICATION, "the platform found the signature not valid", "AUTH-7")
+        return Failure(
+            FailureKind.AUTHENTICATION, f"the platform found the signature not valid: {_REGISTERED}", "AUTH-7"
+        )
     if answer.token is None:
         return Failure(FailureKind.OTHER, "the platform found the signature valid but sent no token", "AUTH-7")
     try:
@@ -117,11 +119,18 @@ def read_details(response: Response) -> dict[str, Any]:
         raise RemoteProtocolError(400, f"expected an agent as a JSON object: {error}", "STAT-2") from None
 
 
-def _refusal(response: Response, what: str) -> Failure | None:
+_KNOWN: Final = "is api_endpoint right, and this agent_id registered there?"
+_REGISTERED: Final = "is this key registered there, for this agent_id, tenant_id and key_id?"
+
+
+def _refusal(response: Response, what: str, question: str) -> Failure | None:
     if response.status == 200:
         return None
+    kind = exchange_failure_kind(response.status)
     reason = f"the platform answered {what} with status {response.status}"
-    return Failure(exchange_failure_kind(response.status), reason, "AUTH-7", response.retry_after_s)
+    if kind is FailureKind.AUTHENTICATION:
+        reason = f"{reason}: {question}"
+    return Failure(kind, reason, "AUTH-7", response.retry_after_s)
 
 
 def _post(config: AgentConfig, endpoint: str, fields: dict[str, str]) -> Request:

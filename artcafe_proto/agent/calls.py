@@ -7,7 +7,7 @@ rejects the one it carried (TOK-3), and it is made once more with the next.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -96,6 +96,20 @@ class Calls:
         while self._calls and self._calls[0].deadline <= mono:
             self.fail(f"no answer within {self._config.call_timeout:g} s", "STAT-2")
 
+    def cancel(self, number: int) -> bool:
+        """Give up a call that its caller has given up; the platform may have read it already. False if it is over."""
+        position = next((i for i, call in enumerate(self._calls) if call.number == number), None)
+        if position is None:
+            return False
+        if position == 0 and self._carried is not None:
+            self.fail(_CANCELLED, "STAT-2")
+        else:
+            del self._calls[position]
+            self._outputs.events.append(CallFailed(number, _CANCELLED, "STAT-2", None))
+            if not self._calls:
+                self.dialer.drop()
+        return True
+
     def fail_all(self, reason: str, clause: str) -> None:
         """Give up every call."""
         while self._calls:
@@ -105,3 +119,6 @@ class Calls:
         self._outputs.events.append(event)
         self._calls.popleft()
         self._carried = None
+
+
+_CANCELLED: Final = "the caller gave it up"

@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from artcafe_proto.errors import LocalProtocolError, OutboxFullError, RemoteProtocolError
-from artcafe_proto.events import CommandCancelled, CommandReceived, MessageSettled, PeerViolation, Undeliverable
-from artcafe_proto.limits import MAX_UNSETTLED_MESSAGES
+from artcafe_proto.events import (
+    CommandCancelled,
+    CommandReceived,
+    CommandRefused,
+    MessageSettled,
+    PeerViolation,
+    RepeatReceived,
+    ResponseReplaced,
+    ResponseSettled,
+    Undeliverable,
+)
+from artcafe_proto.limits import SETTLE_WITHOUT_PONG_S
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
@@ -44,6 +54,7 @@ class _Queued(msgspec.Struct, gc=False):
 
 
 class _Running(msgspec.Struct, gc=False):
+    command: str
     deadline: float
     answered: bool = False
 
@@ -61,6 +72,7 @@ class CommandDesk:
         self.outbox = Outbox()
         self._earliest = math.inf  # no deadline is earlier; it may name one that is over already
         self._draining = False
+        self._refused_in_a_row = 0
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -80,9 +92,14 @@ class CommandDesk:
         return len(self._running) >= self._config.max_concurrent
 
     @property
+    def unanswered(self) -> int:
+        """How many run that are still to be answered."""
+        return sum(not running.answered for running in self._running.values())
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing runs that is still to be answered."""
-        return not self._queued and all(running.answered for running in self._running.values())
+        return not self._queued and not self.unanswered
 
     @property
     def is_settled(self) -> bool:
@@ -116,11 +133,13 @@ class CommandDesk:
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
         if self._draining:
-            return self._error(command_id, "draining", _DRAINING, now)
+            return self._refuse(command_id, command, "draining", _DRAINING, "CMD-8", now)
         deadline = now.mono + command_timeout(command)
         if not self.outbox.has_place:
-            return self._error(command_id, "overloaded", "as many responses as allowed are not settled", now)
+            reason = "as many responses as allowed are not settled"
+            return self._refuse(command_id, command, "overloaded", reason, "CMD-3", now)
         if not self.is_full:
+            self._refused_in_a_row = 0
             self._ledger.open(command_id, fingerprint(command))
             self._start(command_id, command, deadline)
         elif len(self._queued) < self._config.max_queued:
@@ -128,14 +147,18 @@ class CommandDesk:
             self._queued[command_id] = _Queued(command, deadline)
             self._earliest = min(self._earliest, deadline)
         else:
-            return self._error(command_id, "overloaded", "as many commands as allowed run and wait", now)
+            reason = "as many commands as allowed run and wait"
+            return self._refuse(command_id, command, "overloaded", reason, "CMD-5", now)
         return None
 
     def _repeat(self, command_id: str, entry: Entry, command: CommandData | None, now: Instant) -> bytes | None:
         if command is None or fingerprint(command) != entry.fingerprint:
             self._outputs.events.append(PeerViolation("a command id was used again with other content", "CMD-2"))
         if entry.state is EntryState.OPEN or (entry.state is EntryState.ANSWERED and self.outbox.waiting):
+            self._outputs.events.append(RepeatReceived(command_id, None, "CMD-2"))
             return None  # its response is still to come
+        answer = "expired_result" if entry.body is None else "stored"
+        self._outputs.events.append(RepeatReceived(command_id, answer, "CMD-2"))
         if entry.body is not None:
             return entry.body
         return self._error(command_id, "expired_result", "the result is no longer stored", now)
@@ -157,6 +180,7 @@ class CommandDesk:
         if len(body) > self._config.max_message_size:
             reason = f"the encoded response has {len(body)} bytes, at most {self._config.max_message_size} are allowed"
             body = self._error(command_id, "result_too_large", reason, now)
+            self._outputs.events.append(ResponseReplaced(command_id, "result_too_large", reason, "CMD-7"))
         return self._release(command_id, body, now)
 
     def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
@@ -166,13 +190,14 @@ class CommandDesk:
     def message(self, data: object, now: Instant) -> str:
         """Queue an application message; returns its id."""
         raw = encode_object(data, "data")
-        if self.outbox.messages >= MAX_UNSETTLED_MESSAGES:
-            raise OutboxFullError(f"{MAX_UNSETTLED_MESSAGES} messages are not settled: wait for `MessageSettled`")
         message_id = new_id("message", self._rng)
         body = encode("message", message_id, raw, now.wall)
         if len(body) > self._config.max_message_size:
             limit = self._config.max_message_size
             raise LocalProtocolError(f"the message has {len(body)} bytes, at most {limit} are allowed")
+        if not self.outbox.takes_message(len(body)):
+            size = f"{self.outbox.messages} messages of {self.outbox.message_bytes} bytes in all"
+            raise OutboxFullError(f"{size} are not settled: no more are taken until `MessageSettled` [CMD-3]")
         self.outbox.put(Item(message_id, body))
         return message_id
 
@@ -195,6 +220,16 @@ class CommandDesk:
                 self._outputs.events.append(MessageSettled(item.message_id))
             else:
                 self._ledger.settle(item.command_id, mono)
+                self._outputs.events.append(ResponseSettled(item.command_id))
+
+    def settle_without_pong(self, mono: float) -> None:
+        """A ping went unanswered on a link that lives, or the time that stands for its answer has passed (CMD-3)."""
+        had_pongs = self.outbox.peer_pongs
+        self.settle(self.outbox.expire(mono, self._config.ping_timeout), mono)
+        if had_pongs and not self.outbox.peer_pongs:
+            reason = f"no pong came for {self._config.ping_timeout:g} s after a ping, though other bytes did"
+            what = f"what is sent counts as read after {SETTLE_WITHOUT_PONG_S:g} s"
+            self._outputs.events.append(PeerViolation(f"{reason}: {what}", "CMD-3"))
 
     def replace_poison(self, item: Item, now: Instant) -> None:
         """An item cost every link it was sent on: a response is replaced, once; else it is dropped (CMD-11)."""
@@ -205,14 +240,15 @@ class CommandDesk:
             if command_id is not None:
                 self._ledger.settle(command_id, now.mono)
         else:
-            self._answer(command_id, self._error(command_id, "undeliverable", "the response cost every link", now))
+            reason = "the response cost every link"
+            self._answer(command_id, self._error(command_id, "undeliverable", reason, now))
+            self._outputs.events.append(ResponseReplaced(command_id, "undeliverable", reason, "CMD-11"))
 
     def expire(self, now: Instant) -> None:
         """Answer `timeout` for every command whose time is over, and cancel it if it runs (CMD-4)."""
         reason = "the command's timeout passed"
         for command_id in [key for key, queued in self._queued.items() if queued.deadline <= now.mono]:
-            del self._queued[command_id]
-            self._answer(command_id, self._error(command_id, "timeout", reason, now))
+            self._time_out_queued(command_id, now)
         for command_id, running in self._running.items():
             if running.deadline <= now.mono and not running.answered:
                 self._cancel(command_id, running, "timeout", "CMD-4", reason, now)
@@ -223,11 +259,13 @@ class CommandDesk:
     def drain(self, now: Instant) -> list[bytes]:
         """Start nothing more; returns the replies that give the queued commands back (CMD-8, CMD-9)."""
         self._draining = True
-        given_back = list(self._queued)
-        self._queued.clear()
+        given_back, self._queued = self._queued, {}
         for command_id in given_back:
             self._ledger.forget(command_id)
-        return [self._error(key, "draining", _DRAINING, now) for key in given_back]
+        return [
+            self._refuse(command_id, queued.command, "draining", _DRAINING, "CMD-8", now)
+            for command_id, queued in given_back.items()
+        ]
 
     def cancel_running(self, reason: str, now: Instant) -> bool:
         """Answer `cancelled` for whatever still runs (CMD-8). False if nothing does."""
@@ -239,18 +277,39 @@ class CommandDesk:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _start(self, command_id: str, command: CommandData, deadline: float) -> None:
-        self._running[command_id] = _Running(deadline)
+        self._running[command_id] = _Running(command.command, deadline)
         self._earliest = min(self._earliest, deadline)
         self._outputs.events.append(CommandReceived(command_id, command.command, command.args, deadline))
 
     def _start_next(self, now: Instant) -> None:
         while self._queued and not self.is_full:
             command_id, queued = next(iter(self._queued.items()))
-            del self._queued[command_id]
             if queued.deadline <= now.mono:
-                self._answer(command_id, self._error(command_id, "timeout", "it waited until its timeout", now))
+                self._time_out_queued(command_id, now)
             else:
+                del self._queued[command_id]
                 self._start(command_id, queued.command, queued.deadline)
+
+    def _time_out_queued(self, command_id: str, now: Instant) -> None:
+        command = self._queued.pop(command_id).command.command
+        reason = "it waited for a slot until its timeout"
+        self._answer(command_id, self._error(command_id, "timeout", reason, now))
+        self._outputs.events.append(CommandRefused(command_id, "timeout", reason, "CMD-4", command))
+
+    def _refuse(
+        self,
+        command_id: str,
+        command: CommandData,
+        code: Literal["overloaded", "draining"],
+        reason: str,
+        clause: str,
+        now: Instant,
+    ) -> bytes:
+        """The reply that gives a command back unstarted (CMD-9)."""
+        self._refused_in_a_row += 1
+        times = self._refused_in_a_row
+        self._outputs.events.append(CommandRefused(command_id, code, reason, clause, command.command, times))
+        return self._error(command_id, code, reason, now)
 
     def _cancel(
         self,
@@ -263,7 +322,7 @@ class CommandDesk:
     ) -> None:
         running.answered = True
         self._answer(command_id, self._error(command_id, code, reason, now))
-        self._outputs.events.append(CommandCancelled(command_id, code, clause))
+        self._outputs.events.append(CommandCancelled(command_id, code, clause, running.command))
 
     def _answer(self, command_id: str, body: bytes) -> None:
         self._ledger.answer(command_id, body)

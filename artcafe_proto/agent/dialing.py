@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade
+from artcafe_proto.events import ExchangeRepeated
 from artcafe_proto.exchanges import Request
 from artcafe_proto.policies.backoff import Failure, FailureKind
 
@@ -187,6 +188,7 @@ class Dialer:
         if not was_dead:
             return Loss.FAILURE
         self._reuse_failed = True
+        self._outputs.events.append(ExchangeRepeated(exchange.kind.value, "LINK-2"))
         if exchange.kind is ExchangeKind.VERIFY:
             return Loss.START_OVER
         assert origin is not None

@@ -1,7 +1,7 @@
 """The agent's machine: messages and time in, messages and events out; not a byte of framing.
 
-Read `states.py` first, then `rules.py`: every input here tells a part what came and ends in `_settle`, which draws the
-conclusions.
+Read `states.py` first, then `parts.py` and `rules.py`: every input here tells a part what came and ends in `_settle`,
+which draws the conclusions.
 
 A transport that frames messages itself (in memory, over another WebSocket library) drives this class; everyone else
 drives `AgentProtocol`, which puts bytes in the place of requests and messages.
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 from artcafe_proto.agent.authentication import details_request, status_request
 from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind
 from artcafe_proto.agent.link import AgentLink
-from artcafe_proto.agent.rules import AgentRules, Life
+from artcafe_proto.agent.parts import Life
+from artcafe_proto.agent.rules import AgentRules
 from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.events import MessageReceived, Online, PeerViolation, UnknownReceived
+from artcafe_proto.events import Draining, MessageReceived, Online, PeerViolation, UnknownReceived
 from artcafe_proto.messages import decode_envelope
-from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure_kind
+from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,7 +249,7 @@ class AgentMachine(AgentRules):
         now = self._enter(now)
         link = self._link
         if link is not None and conn == link.conn:
-            failure = Failure(close_failure_kind(code), _close_text(code, reason), "LINK-3", close_code=code)
+            failure = close_failure(code, reason)
             if self._link_region.state is not LinkState.CLOSING:
                 link.close(code, "")
             self._outputs.disconnects.append(Disconnect(conn, abort=False))
@@ -283,9 +284,12 @@ class AgentMachine(AgentRules):
             self._finish(now)
         elif self._life is Life.RUNNING:
             self._life = Life.STOPPING
-            self._timers.set(AgentTimer.DRAIN, now.mono + self.config.drain_timeout)
+            deadline = now.mono + self.config.drain_timeout
+            self._timers.set(AgentTimer.DRAIN, deadline)
             self._timers.cancel(AgentTimer.RETRY)  # one immediate try
             self._give_back(self._desk.drain(now), now)
+            if not self._desk.is_settled:
+                self._outputs.events.append(Draining(self._desk.unanswered, self.outbox_size, deadline, "CMD-8"))
         self._settle(now)
 
     def respond(self, command_id: str, result: object, now: Instant) -> bool:
@@ -336,10 +340,13 @@ class AgentMachine(AgentRules):
         self._metrics = (cpu_usage, memory_usage)
 
     def send_message(self, data: dict[str, object], now: Instant) -> str:
-        """Queue an application message and return its id. Raises LocalProtocolError if `data` is no JSON object.
+        """Queue an application message and return its id; `MessageSettled` tells when the platform has read it (CMD-3).
 
-        Raises OutboxFullError when too many wait for a link.
+        Raises LocalProtocolError if `data` is no JSON object, too large, or the agent has stopped; OutboxFullError
+        while too many are not settled.
         """
+        if self._life is Life.STOPPED:
+            raise LocalProtocolError("the agent has stopped, and sends no more messages")
         now = self._enter(now)
         message_id = self._desk.message(data, now)
         self._settle(now)
@@ -357,6 +364,13 @@ class AgentMachine(AgentRules):
         if status not in ("online", "offline", "busy", "error"):
             raise LocalProtocolError(f"expected the status online, offline, busy or error, not {status!r}")
         return self._call(partial(status_request, self.config, status=status), now)
+
+    def cancel_call(self, call: int, now: Instant) -> bool:
+        """Nobody waits for a call any more: it ends with `CallFailed`. False if it has ended already."""
+        now = self._enter(now)
+        cancelled = self._calls.cancel(call)
+        self._settle(now)
+        return cancelled
 
     def _call(self, request: Callable[[Token], Request], now: Instant) -> int:
         if self._life in (Life.NEW, Life.STOPPED):
@@ -376,9 +390,3 @@ class AgentMachine(AgentRules):
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
         earliest = self._timers.next()
         return None if earliest is None else earliest[0]
-
-
-def _close_text(code: int, reason: str) -> str:
-    said = "without a code" if code == 1005 else f"with {code}"
-    quoted = "".join(character for character in reason if character.isprintable())
-    return f"the platform closed the link {said}" + (f": {quoted}" if quoted else "")

@@ -59,7 +59,8 @@ class AgentProtocol(AgentMachine):
       cause; late and repeated calls are harmless. (The other inputs of `AgentMachine` are for transports that frame
       messages by themselves.)
     - Application → core: `start`, `stop`, `respond`, `fail`, `progress`, `set_status`, `set_metrics`, `send_message`,
-      `get_details`, `put_status`. Misuse raises LocalProtocolError and changes nothing; races return False.
+      `get_details`, `put_status`, `cancel_call`. Misuse raises LocalProtocolError and changes nothing; races return
+      False.
     - Core → world: `next_output`, to be called until None after every call of the two groups above, and `deadline`.
     """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from artcafe_proto.agent.dialing import RENEWAL_DIAL, AgentTimer, Dialer, ExchangeKind
 from artcafe_proto.agent.login import Login
 from artcafe_proto.agent.states import AuthState
-from artcafe_proto.events import RenewalFailed, TokenRenewed
+from artcafe_proto.events import RenewalFailed, RenewalStarted, TokenRenewed
 from artcafe_proto.limits import RENEWAL_INTERVAL_S
 from artcafe_proto.policies.backoff import Backoff
 
@@ -47,8 +47,12 @@ class Renewal:
         wanted_at = mono if token is None else token.renew_at
         return None if wanted_at is None else max(wanted_at, self._not_before)
 
-    def begin(self, mono: float) -> None:
-        """Ask for a challenge."""
+    def begin(self, token: Token | None, mono: float) -> None:
+        """Ask for a challenge, to get the next token after `token`, or after one that was refused."""
+        reason, clause = "the platform refused the token", "TOK-3"
+        if token is not None and token.expires_at is not None:
+            reason, clause = f"the token is usable for {max(token.expires_at - mono, 0):.0f} s more", "TOK-2"
+        self._outputs.events.append(RenewalStarted(reason, clause))
         self._not_before = mono + RENEWAL_INTERVAL_S
         self._login.begin(mono)
 
@@ -65,7 +69,7 @@ class Renewal:
         token = self._login.take_token()
         self.dialer.drop()
         self._backoff.reset()
-        self._outputs.events.append(TokenRenewed(token.life_s))
+        self._outputs.events.append(TokenRenewed(token.life_s, token.renew_at, "TOK-2"))
         return token
 
     def signed(self, request: int, signature: bytes, mono: float) -> None:
@@ -91,7 +95,7 @@ class Renewal:
         """This renewal has failed: wait as LINK-3 says, but for 10 s at least."""
         self.abandon()
         self._not_before = now.mono + max(self._backoff.wait_s(failure), RENEWAL_INTERVAL_S)
-        self._outputs.events.append(RenewalFailed(failure.reason, failure.clause, self._not_before))
+        self._outputs.events.append(RenewalFailed(failure.explanation, failure.clause, self._not_before))
 
     def abandon(self) -> None:
         """Give it up: nothing waits for it."""

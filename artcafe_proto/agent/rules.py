@@ -1,77 +1,32 @@
 """The joint rules of an agent: what follows from its parts taken together, and how a failure ends an attempt.
 
-`AgentMachine` tells the parts what came; `_settle` draws the conclusions, again and again until none is left. Getting a
-connection and an answer is `dialing.py`, getting a token `login.py`, getting the next one `renewal.py`, what goes over
-a link that is up `link.py`, what happens to commands `commands.py`, requests beside all that `calls.py`: all of them
-are told what to do from here.
+`AgentMachine` tells the parts what came; `_settle` draws the conclusions, again and again until none is left. The parts
+are listed in `parts.py`; all of them are told what to do from here.
 """
 
 from __future__ import annotations
 
-from enum import Enum
-from itertools import count
 from typing import TYPE_CHECKING
 
 from artcafe_proto.agent.authentication import upgrade_request
-from artcafe_proto.agent.calls import Calls
-from artcafe_proto.agent.commands import CommandDesk
-from artcafe_proto.agent.dialing import LINK_DIAL, LINK_TIMERS, AgentTimer, Dialer, ExchangeKind, Loss, too_slow
-from artcafe_proto.agent.login import Login
-from artcafe_proto.agent.renewal import Renewal
-from artcafe_proto.agent.states import LINK_TRANSITIONS, AuthState, LinkInput, LinkState
+from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind, Loss, too_slow
+from artcafe_proto.agent.parts import AgentParts, Life
+from artcafe_proto.agent.states import LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
-from artcafe_proto.events import AgentIdContested, Offline, Stopped, TokenReceived
+from artcafe_proto.events import AgentIdContested, ClocksParted, LinkClosing, Offline, Stopped, TokenReceived
 from artcafe_proto.instants import Instant
 from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
-from artcafe_proto.outputs import Outputs
-from artcafe_proto.policies.backoff import Backoff, Failure, FailureKind, upgrade_failure_kind
+from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
-from artcafe_proto.policies.status import DeclaredStatus, outranking
-from artcafe_proto.regions import Region
-from artcafe_proto.timers import Timers
 
 if TYPE_CHECKING:
-    from random import Random
-
+    from artcafe_proto.agent.dialing import Dialer
     from artcafe_proto.agent.link import AgentLink
-    from artcafe_proto.config import AgentConfig
     from artcafe_proto.exchanges import Response
-    from artcafe_proto.messages import AgentStatus
 
 
-class Life(Enum):
-    """What the application wants of the agent."""
-
-    NEW = "new"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-
-
-class AgentRules:
-    """State and rules of an agent; its inputs are `AgentMachine`'s."""
-
-    def __init__(self, config: AgentConfig, *, rng: Random) -> None:
-        """`rng` is all the randomness there is: SystemRandom for real, `Random(seed)` to repeat a run exactly."""
-        self.config = config
-        self._rng = rng
-        self._outputs = Outputs()
-        self._timers: Timers[AgentTimer] = Timers()
-        ids = count(1)
-        self._dialer = Dialer(config, self._outputs, self._timers, ids, LINK_DIAL)
-        self._login = Login(config, self._outputs, self._timers, ids, self._dialer, AgentTimer.SIGN)
-        self._renewal = Renewal(config, self._outputs, self._timers, ids, rng)
-        self._calls = Calls(config, self._outputs, self._timers, ids)
-        self._desk = CommandDesk(config, self._outputs, rng)
-        self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
-        self._link_region = Region(LinkState.DOWN, LINK_TRANSITIONS)
-        self._link: AgentLink | None = None
-        """There exactly while the link region is UP, DRAINING or CLOSING."""
-        self._life = Life.NEW
-        self._now: Instant | None = None
-        self._declared: DeclaredStatus = "online"
-        self._metrics = (0.0, 0.0)
-        self._retried_at_once = False
+class AgentRules(AgentParts):
+    """Rules of an agent; its inputs are `AgentMachine`'s."""
 
     # --- every input begins and ends here -----------------------------------------------------------------------------
 
@@ -89,6 +44,7 @@ class AgentRules:
 
     def _clocks_parted(self, drift_s: float, now: Instant) -> None:
         """The machine slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
+        self._outputs.events.append(ClocksParted(drift_s, "LINK-7"))
         if self._login.token is not None:
             self._login.token.age(max(drift_s, 0.0))
         if self._link is not None:
@@ -134,7 +90,7 @@ class AgentRules:
                 self._link_region.fire(LinkInput.DRAIN)
                 self._renewal.abandon()
             case LinkState.UP if self._is_renewal_due(now):
-                self._renewal.begin(now.mono)
+                self._renewal.begin(self._login.token, now.mono)
             case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox.waiting:
                 while (item := self._desk.outbox.send_next(now.mono)) is not None:
                     link.send(item.payload)
@@ -148,21 +104,7 @@ class AgentRules:
                 return self._calls.send(self._login.token, now.mono)
         return True
 
-    def _renewal_deadline(self, now: Instant) -> float | None:
-        """A token is renewed while the link is up and may lead to another (TOK-2)."""
-        if self._link_region.state is not LinkState.UP:
-            return None
-        return self._renewal.deadline(self._login.token, now.mono)
-
-    def _is_renewal_due(self, now: Instant) -> bool:
-        deadline = self._renewal_deadline(now)
-        return deadline is not None and deadline <= now.mono
-
     # --- attempts and failures ----------------------------------------------------------------------------------------
-
-    @property
-    def _login_is_at_rest(self) -> bool:
-        return self._login.state in (AuthState.NONE, AuthState.READY)
 
     def _attempt(self, now: Instant) -> None:
         """Open a link with the token at hand, or get one first (TOK-3)."""
@@ -183,18 +125,20 @@ class AgentRules:
         if failure.kind is not FailureKind.REPLACED and up_for_s >= REPLACED_RESET_S:
             self._backoff.reset_replaced()
         blames_message = failure.close_code in (1007, 1009)
+        self._last_failure = failure.reason
         self._let_go()
         poison = self._desk.outbox.link_lost(blames_message=blames_message)
         if poison is not None:
             self._desk.replace_poison(poison, now)
+        unsettled = len(self._desk.outbox)
         if self._life is Life.STOPPING and self._desk.is_idle:
-            self._outputs.events.append(Offline(failure.reason, failure.clause, None))
+            self._outputs.events.append(Offline(failure.explanation, failure.clause, None, unsettled))
             self._finish(now)
             return
         wait_s = 0.0 if at_once else self._backoff.wait_s(failure)
         if wait_s > 0:
             self._timers.set(AgentTimer.RETRY, now.mono + wait_s)
-        self._outputs.events.append(Offline(failure.reason, failure.clause, now.mono + wait_s))
+        self._outputs.events.append(Offline(failure.explanation, failure.clause, now.mono + wait_s, unsettled))
         if failure.kind is FailureKind.REPLACED and self._backoff.times_replaced >= CONTESTED_AFTER:
             self._outputs.events.append(AgentIdContested(self._backoff.times_replaced, "LINK-6"))
 
@@ -205,7 +149,8 @@ class AgentRules:
         elif kind is ExchangeKind.VERIFY:
             failure = self._login.verified(response, now)
             if self._login.token is not None:
-                self._outputs.events.append(TokenReceived(self._login.token.life_s))
+                token = self._login.token
+                self._outputs.events.append(TokenReceived(token.life_s, token.renew_at))
         else:
             self._upgrade_refused(response, now)
         if failure is not None:
@@ -247,22 +192,6 @@ class AgentRules:
             self._renewal.fail(failure, now)
         else:
             self._calls.fail(failure.reason, failure.clause)
-
-    def _dialer_of(self, conn: int) -> Dialer | None:
-        dialers = (self._dialer, self._renewal.dialer, self._calls.dialer)
-        return next((dialer for dialer in dialers if dialer.conn == conn), None)
-
-    def _let_go(self) -> None:
-        self._renewal.abandon()
-        self._login.abandon()
-        self._dialer.drop()
-        if self._link_region.state is not LinkState.DOWN:
-            self._link_region.fire(LinkInput.LOST)
-        self._link = None
-        self._cancel_link_timers()
-
-    def _cancel_link_timers(self) -> None:
-        self._timers.cancel(*LINK_TIMERS)
 
     def _lose_link(self, failure: Failure, now: Instant) -> None:
         """The link's connection is gone. After our own close that is the end, not a failure (STAT-3)."""
@@ -306,7 +235,7 @@ class AgentRules:
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
                 self._abort_link(Failure(FailureKind.OTHER, what, "LINK-8"), now)
             case AgentTimer.SETTLE:
-                self._desk.settle(self._desk.outbox.expire(now.mono, self.config.ping_timeout), now.mono)
+                self._desk.settle_without_pong(now.mono)
             case AgentTimer.COMMANDS:
                 self._desk.expire(now)
             case AgentTimer.DRAIN:
@@ -337,7 +266,9 @@ class AgentRules:
         self._link_region.fire(LinkInput.CLOSE)
         link.sign_off(now)
         self._cancel_link_timers()
-        self._timers.set(AgentTimer.CLOSE, now.mono + self.config.close_timeout)
+        deadline = now.mono + self.config.close_timeout
+        self._timers.set(AgentTimer.CLOSE, deadline)
+        self._outputs.events.append(LinkClosing(1000, "the agent stops", "STAT-3", deadline))
 
     def _drain_timed_out(self, now: Instant) -> None:
         """First what runs is cancelled and that answer given; a little later the rest is left unsettled (CMD-8)."""
@@ -351,12 +282,14 @@ class AgentRules:
 
     def _give_up(self, now: Instant) -> None:
         reason = f"there was no link for {self.config.give_up_after:g} s, after which this agent is to give up"
+        if self._last_failure:
+            reason = f"{reason}; the last failure: {self._last_failure}"
         self._outputs.events.append(Offline(reason, "LINK-6", None))
         self._finish(now, gave_up=True)
 
     def _finish(self, now: Instant, *, gave_up: bool = False) -> None:
         """End for good, in any state (LINK-10)."""
-        unsettled = self._desk.unsettled
+        unsettled, messages = self._desk.unsettled, tuple(self._desk.outbox.unsettled_messages)
         self._desk.drain(now)
         self._desk.cancel_running("the agent stopped", now)
         if self._link is not None:
@@ -365,31 +298,10 @@ class AgentRules:
         self._calls.fail_all("the agent stopped", "LINK-10")
         self._timers.clear()
         self._life = Life.STOPPED
-        self._outputs.events.append(Stopped(unsettled, gave_up=gave_up))
+        self._outputs.events.append(Stopped(unsettled, gave_up, messages))
 
     def _give_back(self, replies: list[bytes], now: Instant) -> None:
         """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""
         if self._link is not None:
             for reply in replies:
                 self._link.reply(reply, now.mono)
-
-    # --- helpers ------------------------------------------------------------------------------------------------------
-
-    def _status(self) -> AgentStatus:
-        return outranking(self._declared, full=self._desk.is_full)
-
-    def _beat(self, link: AgentLink, now: Instant) -> None:
-        link.beat(self._status(), *self._metrics, now)
-        self._timers.set(AgentTimer.HEARTBEAT, link.heartbeat_at)
-
-    def _live_link(self, conn: int) -> AgentLink | None:
-        """The link on `conn`, while it takes messages."""
-        if self._link is None or conn != self._link.conn or self._link_region.state is LinkState.CLOSING:
-            return None
-        return self._link
-
-    def _arm(self, reason: AgentTimer, deadline: float | None) -> None:
-        if deadline is None:
-            self._timers.cancel(reason)
-        else:
-            self._timers.set(reason, deadline)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -45,6 +45,12 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     retry_after_s: float = 0.0
     close_code: int = 0
     """Of the close frame that the platform began, if that is what happened."""
+
+    @property
+    def explanation(self) -> str:
+        """The reason, and what the platform asked for."""
+        asked = f"; it asks to wait {self.retry_after_s:g} s" if self.retry_after_s else ""
+        return f"{self.reason}{asked}"
 
 
 class Backoff:
@@ -94,8 +100,24 @@ def upgrade_failure_kind(status: int) -> FailureKind:
     return FailureKind.SERVER if status >= 500 else FailureKind.OTHER
 
 
-def close_failure_kind(code: int) -> FailureKind:
-    """The row of a close frame that the platform began with `code` (LINK-3, LINK-6)."""
+_MEANINGS: Final = {
+    1005: "it gave no code",
+    4001: "the token is not accepted",
+    4401: "the token is not accepted",
+    4403: "this agent may not connect, perhaps its key was revoked",
+    4408: "it heard nothing for too long",
+    4409: "a newer connection of this agent has replaced it",
+}
+
+
+def close_failure(code: int, reason: str) -> Failure:
+    """What a close frame of the platform's means and costs (LINK-3, LINK-6); `reason` is what it says itself."""
+    clause = "LINK-3"
+    kind = FailureKind.OTHER
     if code in (1008, 4001, 4401, 4403):
-        return FailureKind.AUTHENTICATION
-    return FailureKind.REPLACED if code == 4409 else FailureKind.OTHER
+        kind = FailureKind.AUTHENTICATION
+    elif code == 4409:
+        kind, clause = FailureKind.REPLACED, "LINK-6"
+    said = "".join(character for character in reason if character.isprintable()) or _MEANINGS.get(code, "")
+    text = f"the platform closed the link with {code}" if code != 1005 else "the platform closed the link"
+    return Failure(kind, f"{text}: {said}" if said else text, clause, close_code=code)

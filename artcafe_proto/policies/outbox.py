@@ -13,6 +13,8 @@ import msgspec
 
 from artcafe_proto.limits import (
     MAX_FRUITLESS_LINKS,
+    MAX_UNSETTLED_MESSAGE_BYTES,
+    MAX_UNSETTLED_MESSAGES,
     MAX_UNSETTLED_RESPONSE_BYTES,
     MAX_UNSETTLED_RESPONSES,
     SETTLE_WITHOUT_PONG_S,
@@ -39,11 +41,13 @@ class Outbox:
         self._ping: int | None = None
         self._ping_sent_at = 0.0
         self._covered = 0
-        self._peer_pongs = True
+        self.peer_pongs = True
+        """Whether the peer is taken as one that answers pings."""
         self._responses = 0
         self._response_bytes = 0
         self.messages = 0
         """Application messages that are not settled."""
+        self.message_bytes = 0
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -60,21 +64,31 @@ class Outbox:
         """Whether one more command may be accepted, and so answered."""
         return self._responses < MAX_UNSETTLED_RESPONSES and self._response_bytes < MAX_UNSETTLED_RESPONSE_BYTES
 
+    def takes_message(self, size_bytes: int) -> bool:
+        """Whether one more application message of this size may be put; one alone may, however large."""
+        fits = self.message_bytes + size_bytes <= MAX_UNSETTLED_MESSAGE_BYTES
+        return not self.messages or (fits and self.messages < MAX_UNSETTLED_MESSAGES)
+
     @property
     def unsettled_commands(self) -> list[str]:
         """Ids of the commands whose responses are not settled."""
         return [item.command_id for items in (self._sent, self._waiting) for item in items if item.command_id]
 
     @property
+    def unsettled_messages(self) -> list[str]:
+        """Ids of the application messages that are not settled."""
+        return [item.message_id for items in (self._sent, self._waiting) for item in items if not item.command_id]
+
+    @property
     def wants_ping(self) -> bool:
         """Whether a ping would settle something that no ping under way will."""
-        return self._peer_pongs and self._ping is None and bool(self._sent)
+        return self.peer_pongs and self._ping is None and bool(self._sent)
 
     def deadline(self, ping_timeout_s: float) -> float | None:
         """When to call `expire` next."""
         if self._ping is not None:
             return self._ping_sent_at + ping_timeout_s
-        if not self._peer_pongs and self._sent:
+        if not self.peer_pongs and self._sent:
             return self._sent[0].sent_at + SETTLE_WITHOUT_PONG_S
         return None
 
@@ -111,8 +125,8 @@ class Outbox:
         """What settles without a pong: once a ping goes unanswered on a link that lives, 30 s after it was sent."""
         if self._ping is not None and mono >= self._ping_sent_at + ping_timeout_s:
             self._ping = None
-            self._peer_pongs = False
-        if self._peer_pongs:
+            self.peer_pongs = False
+        if self.peer_pongs:
             return []
         return self._settle(sum(item.sent_at + SETTLE_WITHOUT_PONG_S <= mono for item in self._sent))
 
@@ -125,7 +139,7 @@ class Outbox:
         self._waiting.extendleft(reversed(self._sent))
         self._sent.clear()
         self._ping = None
-        self._peer_pongs = True
+        self.peer_pongs = True
         if suspect is None:
             return None
         suspect.fruitless_links += 1
@@ -144,6 +158,7 @@ class Outbox:
     def _count(self, item: Item, change: int) -> None:
         if item.command_id is None:
             self.messages += change
+            self.message_bytes += change * len(item.payload)
         else:
             self._responses += change
             self._response_bytes += change * len(item.payload)

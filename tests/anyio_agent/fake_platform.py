@@ -88,6 +88,11 @@ class Link:
                         return message["data"]
                 await self._news.wait()
 
+    async def heartbeats(self, count: int) -> None:
+        """Wait until so many more have come."""
+        before = len(self.received)
+        await self.wait_until(lambda: sum(each["type"] == "heartbeat" for each in self.received[before:]) >= count)
+
     async def wait_closed(self) -> int:
         """The code the agent closed with."""
         await self.wait_until(lambda: self.close_code is not None)

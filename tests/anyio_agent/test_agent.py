@@ -25,7 +25,7 @@ from artcafe_proto import (
     AgentEvent,
     CommandReceived,
     ConfigError,
-    KeyRefusedError,
+    LinkClosing,
     LocalProtocolError,
     MessageReceived,
     Offline,
@@ -110,12 +110,12 @@ async def test_it_comes_online_over_one_connection_and_its_first_heartbeat_has_f
         "/api/v1/ws/agent/agent-1",
     ]
     assert stage.platform.verify_bodies[0]["key_id"] == "key-7"
-    assert [type(event) for event in stage.events] == [TokenReceived, Online, Stopped]
+    assert [type(event) for event in stage.events] == [TokenReceived, Online, LinkClosing, Stopped]
 
 
 async def test_heartbeats_go_on_with_fresh_figures(stage: Stage) -> None:
     async with stage.online(heartbeat_interval=0.02) as link:
-        await link.wait_until(lambda: sum(message["type"] == "heartbeat" for message in link.received) >= 4)
+        await link.heartbeats(3)
     figures = {message["data"]["cpu_usage"] for message in link.received if message["type"] == "heartbeat"}
     assert len(figures) > 1
 
@@ -327,14 +327,21 @@ async def test_a_handler_that_is_cancelled_by_others_is_answered_and_harms_nobod
     async def odd() -> None:  # pyright: ignore[reportUnusedFunction]
         raise asyncio.CancelledError  # of a task of its own that it has awaited
 
-    @stage.agent.command("other", inline=True)
-    def other() -> str:  # pyright: ignore[reportUnusedFunction]
+    @stage.agent.on_message
+    async def hear(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
+        raise asyncio.CancelledError
+
+    @stage.agent.command("other")
+    async def other() -> str:  # pyright: ignore[reportUnusedFunction]
         return "well"
 
-    async with stage.online() as link:
+    async with stage.online(heartbeat_interval=0.02) as link:
         answer = await link.call("odd")
         assert (answer["code"], answer["reason"]) == ("cancelled", "the command was cancelled before it was done")
+        await link.send("message", "msg-1", {})
+        await stage.seen(MessageReceived)
         assert (await link.call("other"))["result"] == "well"
+        await link.heartbeats(3)
 
 
 class Picky(msgspec.Struct):
@@ -476,7 +483,9 @@ async def test_a_callback_that_fails_does_no_harm(stage: Stage, caplog: pytest.L
     assert "ValueError: Online" in caplog.text
 
 
-async def test_the_log_tells_what_happens_and_no_secret(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_tells_what_happens_and_no_secret(
+    stage: Stage, key_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "artcafe")
     async with stage.online() as link:
         await link.call("nothing\nof the kind")
@@ -486,12 +495,16 @@ async def test_the_log_tells_what_happens_and_no_secret(stage: Stage, caplog: py
         await link.cut()
         await stage.seen(Offline)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("artcafe")]
-    assert lines[0] == "agent-1: token received, its end unknown"
-    assert lines[1] == "agent-1: online"
+    assert lines[0] == f"agent-1: starting: {stage.platform.url}, {load_key(str(key_path)).public.fingerprint}"
+    assert lines[1] == "agent-1: token received, its end unknown"
+    assert lines[2] == "agent-1: online"
     assert r"agent-1: command 'cmd-1' received: 'nothing\nof the kind'" in lines
     assert any("the platform broke a rule: expected a message envelope" in line for line in lines)
     assert any("of unknown type 'gossip' ignored [MSG-4]" in line for line in lines)
-    assert any(line.startswith("agent-1: offline: ") and line.endswith("[LINK-3]; again in 1.0 s") for line in lines)
+    offline = [line for line in lines if line.startswith("agent-1: offline: the connection ended: ")]
+    assert len(offline) == 1
+    assert "[LINK-3]; " in offline[0]
+    assert offline[0].endswith("; next attempt in 1.0 s")
     assert lines[-1] == "agent-1: stopped"
     signature = stage.platform.verify_bodies[0]["response"]
     for secret in ("an-opaque-token", "a-challenge-of", signature):
@@ -651,7 +664,7 @@ async def test_errors_come_out_as_they_are(stage: Stage, key_path: Path) -> None
     with pytest.raises(LocalProtocolError, match="does not run"):
         stage.agent.set_status("online")
     loose = {"private_key_path": loosened(key_path)}
-    with pytest.raises(KeyRefusedError, match="chmod 600"):
+    with pytest.raises(ConfigError, match="chmod 600"):
         async with stage.make(**loose):
             pass
     stage.make(private_key_path=key_path.with_name("missing"))

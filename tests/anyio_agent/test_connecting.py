@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -28,11 +29,12 @@ pytestmark = pytest.mark.anyio
 
 async def connect(host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> Stream:
     """Open a connection; raises ConnectError."""
+    asked = Connect(1, host, port, ssl_context is not None, monotonic() + 2 * PATIENCE_S)
     async with Threads() as threads:
         failure = None
         with anyio.fail_after(PATIENCE_S):
             try:
-                return await open_stream(Connect(1, host, port, ssl_context is not None, 0), ssl_context, threads)
+                return await open_stream(asked, ssl_context, threads)
             except ConnectError as error:
                 failure = error
     raise failure
@@ -233,7 +235,7 @@ async def test_a_server_that_does_not_speak_tls(ca_file: Path) -> None:
         tasks.start_soon(listener.serve, refuse)
         port = listener.extra(SocketAttribute.local_port)
         cause, detail = await failure_of("127.0.0.1", port, make_ssl_context(str(ca_file)))
-        assert (cause, detail) == ("tls", "the TLS handshake failed: WRONG_VERSION_NUMBER")
+        assert (cause, detail) == ("tls", "the TLS handshake failed: WRONG_VERSION_NUMBER: does that port speak TLS?")
         tasks.cancel_scope.cancel()
 
 
@@ -275,11 +277,14 @@ async def test_stopping_during_a_handshake(ca_file: Path, key_path: Path) -> Non
 
 
 def test_a_file_that_holds_no_certificates(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ca_file .*missing.pem: expected a PEM file of certificates: No such file"):
+    with pytest.raises(ConfigError, match=r"^ca_file .*missing.pem is no PEM file of certificates: No such file"):
         make_ssl_context(str(tmp_path / "missing.pem"))
     (tmp_path / "empty.pem").touch()
-    with pytest.raises(ConfigError, match="expected a PEM file of certificates"):
+    with pytest.raises(ConfigError, match=r"^ca_file .*empty.pem is no PEM file of certificates"):
         make_ssl_context(str(tmp_path / "empty.pem"))
+    os.mkfifo(tmp_path / "fifo.pem")
+    with pytest.raises(ConfigError, match=r"fifo.pem is no PEM file of certificates: it is no regular file"):
+        make_ssl_context(str(tmp_path / "fifo.pem"))
 
 
 # --- in the agent -----------------------------------------------------------------------------------------------------
@@ -317,7 +322,7 @@ async def test_a_connect_has_its_deadline(key_path: Path, monkeypatch: pytest.Mo
     parameters: Any = {"agent_id": "a", "tenant_id": "t", "private_key_path": key_path, "api_endpoint": endpoint}
     offline = await first_offline(Agent(**parameters, connect_timeout=0.01))
     assert offline.reason in (
-        "cannot connect (timeout): 192.0.2.1 port 443 did not answer in time",
+        "cannot connect (timeout): connecting to 192.0.2.1 port 443 was not done within 0.0 s",
         "connecting took too long",  # the core's own watch over the same deadline
     )
 
@@ -375,7 +380,7 @@ async def test_a_signature_that_fails(
         offline = await first_offline(Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=url))
     assert (offline.reason, offline.clause) == ("signing the challenge failed: OSError", "AUTH-6")
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-        "signing the challenge failed"
+        "a: signing the challenge failed"
     ]
 
 

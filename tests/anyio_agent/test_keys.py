@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from artcafe_anyio.keys import load_key
-from artcafe_proto import ArtCafeError, ConfigError, KeyRefusedError
+from artcafe_proto import ConfigError
 
 
 def test_a_key_loads_by_its_path_and_through_a_link(
@@ -25,7 +25,7 @@ def test_a_key_loads_by_its_path_and_through_a_link(
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o777])
 def test_access_for_others(key_path: Path, mode: int) -> None:
     key_path.chmod(mode)
-    with pytest.raises(KeyRefusedError, match=f"mode {mode:04o}.*chmod 600 .*agent_key"):
+    with pytest.raises(ConfigError, match=f"mode {mode:04o}.*chmod 600 .*agent_key"):
         load_key(str(key_path))
 
 
@@ -37,11 +37,11 @@ def test_access_for_its_owner(key_path: Path, mode: int) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
-    with pytest.raises(KeyRefusedError, match="is no regular file"):
+    with pytest.raises(ConfigError, match="is no regular file"):
         load_key(str(tmp_path / "fifo"))
-    with pytest.raises(KeyRefusedError, match="is a directory"):
+    with pytest.raises(ConfigError, match="is a directory"):
         load_key(str(tmp_path))
-    with pytest.raises(KeyRefusedError, match="is no regular file"):
+    with pytest.raises(ConfigError, match="is no regular file"):
         load_key("/dev/zero")
 
 
@@ -49,23 +49,21 @@ def test_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"artcafe keygen '.*with space'"):
         load_key(str(tmp_path / "with space"))
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"cannot read the private key .*: Not a directory"):
+    with pytest.raises(ConfigError, match="key cannot be read: Not a directory"):
         load_key(str(tmp_path / "file" / "key"))
-    with pytest.raises(ConfigError, match="null"):
-        load_key("key\0")
 
 
 def test_what_is_no_key(key_path: Path) -> None:
     key_path.write_bytes(b"x" * 65_536)
-    with pytest.raises(KeyRefusedError, match=r"agent_key: expected a private key file"):
+    with pytest.raises(ConfigError, match=r"agent_key: expected a private key file"):
         load_key(str(key_path))
     key_path.write_bytes(b"x" * 65_537)
-    with pytest.raises(KeyRefusedError, match="larger than 65536 bytes"):
+    with pytest.raises(ConfigError, match="agent_key is larger than 65536 bytes"):
         load_key(str(key_path))
 
 
 def test_a_file_that_only_claims_to_be_small() -> None:
-    with pytest.raises(ArtCafeError):  # files of /proc have no size
+    with pytest.raises(ConfigError):  # files of /proc have no size
         load_key("/proc/self/maps")
 
 
@@ -73,6 +71,6 @@ def test_no_descriptor_stays_open(key_path: Path, tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         load_key(str(key_path))
-        with pytest.raises(KeyRefusedError):
+        with pytest.raises(ConfigError):
             load_key(str(tmp_path))
     assert len(os.listdir("/proc/self/fd")) == before

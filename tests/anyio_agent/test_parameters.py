@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import typing
 from pathlib import Path
 from typing import Any
@@ -36,22 +37,89 @@ def test_paths_and_lists_are_taken_as_what_they_stand_for() -> None:
     assert config.extra_headers == (("x-a", "1"),)
 
 
+NAMES = "a name is made of letters, digits and hyphens"
+OWN = "that one is the protocol's own to send"
+VISIBLE = "must be printable ASCII without spaces around it"
+SECONDS = "must be 0.001 to 2,592,000 seconds, not"
+BAD_VALUES: list[tuple[str, Any, str]] = [
+    ("agent_id", "", "must be 1 to 128 printable characters, got 0 characters"),
+    ("agent_id", None, "does not fit: expected `str`, got `null`"),
+    ("key_id", 7, "does not fit: expected `str | null`, got `int`"),
+    ("private_key_path", 3, "does not fit: expected `str`, got `int`"),
+    ("log_level", "LOUD", "must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'LOUD'"),
+    ("signature_format", "pgp", "does not fit: expected one of ssh, raw"),
+    ("ssl_context", "x", "does not fit: expected `SSLContext`, got `str`"),
+    ("heartbeat_interval", "30", "does not fit: expected `float`, got `str`"),
+    ("heartbeat_interval", 0, "must be 0.01 to 3,600 seconds, not 0"),
+    ("heartbeat_interval", 1e9, "must be 0.01 to 3,600 seconds, not 1000000000.0"),
+    ("ping_interval", -1, f"{SECONDS} -1"),
+    ("ping_timeout", float("nan"), f"{SECONDS} nan"),
+    ("drain_timeout", -0.5, f"{SECONDS} -0.5"),
+    ("drain_timeout", float("inf"), f"{SECONDS} inf"),
+    ("connect_timeout", 0, f"{SECONDS} 0"),
+    ("exchange_timeout", 0, f"{SECONDS} 0"),
+    ("upgrade_timeout", 0, f"{SECONDS} 0"),
+    ("sign_timeout", 0, f"{SECONDS} 0"),
+    ("close_timeout", 0, f"{SECONDS} 0"),
+    ("write_stall_timeout", 0, f"{SECONDS} 0"),
+    ("stable_after", 1e99, f"{SECONDS} 1e+99"),
+    ("max_message_size", 0, "must be 512 to 2,147,483,647, not 0"),
+    ("max_message_size", 1.5, "does not fit: expected `int`, got `float`"),
+    ("max_bad_messages", -1, "must be 0 to 1,000,000, not -1"),
+    ("max_concurrent", 0, "must be 1 to 1,000,000, not 0"),
+    ("max_concurrent", True, "does not fit: expected `int`, got `bool`"),
+    ("max_queued", -1, "must be 0 to 1,000,000, not -1"),
+    ("jitter", 1.5, "must be 0 to 1, not 1.5"),
+    ("fixed_wait_growth", 0.5, "must be 1 to 10, not 0.5"),
+    ("allow_cleartext", "yes", "does not fit: expected `bool`, got `str`"),
+    ("user_agent", "a\nb", "is unusable: it " + VISIBLE),
+    ("extra_headers", [("x y", "secret")], "has a field 'x y': " + NAMES),
+    ("extra_headers", [("", "secret")], "has a field '': " + NAMES),
+    ("extra_headers", [("Authorization", "secret")], "has a field 'Authorization': " + OWN),
+    ("extra_headers", [("Upgrade", "secret")], "has a field 'Upgrade': " + OWN),
+    ("extra_headers", [("Expect", "secret")], "has a field 'Expect': " + OWN),
+    ("extra_headers", [("Sec-WebSocket-Key", "secret")], "has a field 'Sec-WebSocket-Key': " + OWN),
+    ("extra_headers", [("x-a", "secret\r\n")], "is unusable: the value of 'x-a' " + VISIBLE),
+    ("extra_headers", [("x-a", " secret")], "is unusable: the value of 'x-a' " + VISIBLE),
+    ("extra_headers", [("x-a", "sécret")], "is unusable: the value of 'x-a' " + VISIBLE),
+    ("extra_headers", [("x-a",)], "does not fit: expected `array` of length 2"),
+    ("extra_headers", [("x-a", b"secret")], "does not fit: expected `str`, got `bytes`"),
+    ("ws_endpoint", "ws://ws.example.com", "would send tokens unencrypted to ws.example.com: use https://, "),
+    ("ws_endpoint", "wss://user:secret@ws.example.com", "names a user: expected a base URL"),
+]
+
+
 @pytest.mark.parametrize(
-    ("parameters", "reason"),
-    [
-        ({"heartbeat_interval": "30"}, "heartbeat_interval: expected `float`, got `str`"),
-        ({"heartbeat_interval": 0}, "heartbeat_interval must be"),
-        ({"agent_id": ""}, "agent_id must be"),
-        ({"log_level": "LOUD"}, "log_level must be one of DEBUG, INFO"),
-        ({"signature_format": "pgp"}, "signature_format: invalid enum value 'pgp'"),
-        ({"api_endpoint": "http://api.artcafe.ai"}, "api_endpoint would send tokens unencrypted"),
-        ({"private_key_path": 3}, "private_key_path: expected `str`, got `int`"),
-        ({"ssl_context": "x"}, "ssl_context: expected `SSLContext.*`, got `str`"),
-    ],
+    ("name", "value", "problem"), BAD_VALUES, ids=[f"{row[0]}={row[1]!a:.40}" for row in BAD_VALUES]
 )
-def test_bad_values_are_refused_at_once(parameters: Any, reason: str) -> None:
-    with pytest.raises(ConfigError, match=reason):
-        Agent(**parameters)
+def test_bad_values_are_refused_at_once_by_name_and_without_a_secret(name: str, value: Any, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Agent(**typing.cast("Any", {name: value}))
+    assert str(caught.value).startswith(f"{name} {problem}")
+    assert caught.value.setting == name
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_possible_is_taken() -> None:
+    Agent(
+        heartbeat_interval=0.01, max_queued=0, max_bad_messages=0, jitter=0, fixed_wait_growth=1, max_message_size=512
+    )
+    Agent(extra_headers=(("X-Proxy-Key", "a secret of many words"), ("x-empty", "")), drain_timeout=86_400)
+    Agent(api_endpoint="http://10.0.0.1", allow_cleartext=True, ssl_context=ssl.create_default_context())
+
+
+def test_a_context_of_ones_own_verifies_and_needs_no_ca_file() -> None:
+    with pytest.raises(ConfigError, match=r"^ssl_context must verify the platform, and verifies nobody$"):
+        Agent(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    with pytest.raises(ConfigError, match=r"^ca_file has no effect on an ssl_context of your own"):
+        Agent(ca_file="ca.pem", ssl_context=ssl.create_default_context())
+
+
+def test_a_variable_may_need_what_the_program_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTCAFE_API_ENDPOINT", "http://10.0.0.1")
+    Agent(allow_cleartext=True).configured()
+    with pytest.raises(ConfigError, match=r"^ARTCAFE_API_ENDPOINT would send tokens unencrypted to 10\.0\.0\.1"):
+        Agent().configured()
 
 
 def test_unknown_names() -> None:
@@ -62,7 +130,7 @@ def test_unknown_names() -> None:
 @pytest.mark.parametrize("missing", ["agent_id", "tenant_id"])
 def test_what_is_missing_is_named_with_its_variable(missing: str) -> None:
     agent = Agent(**typing.cast("Any", {name: value for name, value in IDS.items() if name != missing}))
-    with pytest.raises(ConfigError, match=f"{missing} is missing: set ARTCAFE_{missing.upper()}"):
+    with pytest.raises(ConfigError, match=rf"{missing} is missing: .* set ARTCAFE_{missing.upper()}"):
         agent.run()
 
 

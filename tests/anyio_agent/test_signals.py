@@ -75,7 +75,7 @@ async def test_the_first_signal_drains(
         assert await link.wait_closed() == 1000
         status, output = await end_of(process)
     assert status == 0
-    assert f"INFO artcafe.agent: {number.name}: draining" in output
+    assert f"INFO artcafe.agent: a: {number.name}: draining" in output
     assert output.endswith("INFO artcafe.agent: a: stopped\nthe end\n")
 
 
@@ -93,6 +93,6 @@ async def test_the_second_stops_at_once_whatever_hangs(key: Ed25519PrivateKey, k
         status, output = await end_of(process)
     assert status == 0
     assert "SIGTERM: stopping at once" in output
-    assert "stopped with responses unsent [CMD-8]: 'cmd-1'" in output
+    assert "a: stopped, and the platform may not have responses to 'cmd-1' [CMD-8]\n" in output
     assert output.endswith("the end\n")
     assert link.close_code is None

@@ -29,7 +29,7 @@ from artcafe_proto import (
     ("event", "line"),
     [
         (Online(1), Line("online", "bold green")),
-        (Offline("cut", "LINK-3", 12.0), Line("offline: cut [LINK-3]; again in 2.0 s", "bold yellow")),
+        (Offline("cut", "LINK-3", 12.0), Line("offline: cut [LINK-3]; next attempt in 2.0 s", "bold yellow")),
         (
             Undeliverable("m", "c", "CMD-11"),
             Line("message 'm', the response to 'c', dropped: it cost every link [CMD-11]", "bold red"),

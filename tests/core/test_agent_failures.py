@@ -312,7 +312,9 @@ def test_link_6_an_agent_gives_up_only_if_told_to() -> None:
         script.unseen.clear()
     assert script.mono == 210.0
     *_, offline, stopped = [output for output in script.said if isinstance(output, Offline | Stopped)]
-    assert offline == Offline("there was no link for 100 s, after which this agent is to give up", "LINK-6", None)
+    reason = "there was no link for 100 s, after which this agent is to give up"
+    last = "the last failure: cannot connect (refused): nobody"
+    assert offline == Offline(f"{reason}; {last}", "LINK-6", None)
     assert stopped == Stopped((), gave_up=True)
 
 

@@ -253,7 +253,7 @@ def test_cmd_4_a_running_command_is_cancelled_at_its_deadline_and_keeps_its_slot
     script.command(conn, "cmd-1", timeout=1)
     script.command(conn, "cmd-2", timeout=100)
     script.wait(1)
-    assert script.expect(CommandCancelled) == CommandCancelled("cmd-1", "timeout", "CMD-4")
+    assert script.expect(CommandCancelled) == CommandCancelled("cmd-1", "timeout", "CMD-4", "work")
     assert responses(script) == [("cmd-1", "timeout")]
     assert script.machine.in_flight == ("cmd-1",)
     assert script.machine.fail("cmd-1", "cancelled", "", script.now) is False

@@ -10,7 +10,7 @@ from artcafe_proto.policies.backoff import (
     Backoff,
     Failure,
     FailureKind,
-    close_failure_kind,
+    close_failure,
     exchange_failure_kind,
     upgrade_failure_kind,
 )
@@ -101,4 +101,26 @@ def test_link_3_at_the_upgrade_only_401_and_403_are_authentication_failures(stat
     + [(4001, "AUTHENTICATION"), (4401, "AUTHENTICATION"), (4403, "AUTHENTICATION"), (4409, "REPLACED")],
 )
 def test_link_3_close_codes_have_their_rows(code: int, kind: str) -> None:
-    assert close_failure_kind(code) is FailureKind[kind]
+    failure = close_failure(code, "")
+    assert (failure.kind, failure.close_code) == (FailureKind[kind], code)
+    assert failure.clause == ("LINK-6" if code == 4409 else "LINK-3")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "text"),
+    [
+        (1001, "", "the platform closed the link with 1001"),
+        (1001, "good\n\x1b[2Jnight", "the platform closed the link with 1001: good[2Jnight"),
+        (1005, "", "the platform closed the link: it gave no code"),
+        (4403, "", "the platform closed the link with 4403: this agent may not connect, perhaps its key was revoked"),
+        (4409, "", "the platform closed the link with 4409: a newer connection of this agent has replaced it"),
+        (4409, "replaced", "the platform closed the link with 4409: replaced"),
+    ],
+)
+def test_a_close_is_told_in_the_platforms_words_or_else_in_ours(code: int, reason: str, text: str) -> None:
+    assert close_failure(code, reason).explanation == text
+
+
+def test_link_3_what_the_platform_asks_for_is_told() -> None:
+    failure = Failure(FailureKind.OTHER, "status 429", "LINK-3", retry_after_s=30.0)
+    assert failure.explanation == "status 429; it asks to wait 30 s"

@@ -1,0 +1,119 @@
+"""The parts of an agent, and the short questions and answers that its rules and inputs are made of.
+
+Getting a connection and an answer is `dialing.py`, getting a token `login.py`, getting the next one `renewal.py`, what
+goes over a link that is up `link.py`, what happens to commands `commands.py`, requests beside all that `calls.py`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import count
+from typing import TYPE_CHECKING
+
+from artcafe_proto.agent.calls import Calls
+from artcafe_proto.agent.commands import CommandDesk
+from artcafe_proto.agent.dialing import LINK_DIAL, LINK_TIMERS, AgentTimer, Dialer
+from artcafe_proto.agent.login import Login
+from artcafe_proto.agent.renewal import Renewal
+from artcafe_proto.agent.states import LINK_TRANSITIONS, AuthState, LinkInput, LinkState
+from artcafe_proto.outputs import Outputs
+from artcafe_proto.policies.backoff import Backoff
+from artcafe_proto.policies.status import DeclaredStatus, outranking
+from artcafe_proto.regions import Region
+from artcafe_proto.timers import Timers
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.agent.link import AgentLink
+    from artcafe_proto.config import AgentConfig
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import AgentStatus
+
+
+class Life(Enum):
+    """What the application wants of the agent."""
+
+    NEW = "new"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class AgentParts:
+    """State of an agent. What follows from it is `AgentRules`'s, what comes in `AgentMachine`'s."""
+
+    def __init__(self, config: AgentConfig, *, rng: Random) -> None:
+        """`rng` is all the randomness there is: SystemRandom for real, `Random(seed)` to repeat a run exactly."""
+        self.config = config
+        self._rng = rng
+        self._outputs = Outputs()
+        self._timers: Timers[AgentTimer] = Timers()
+        ids = count(1)
+        self._dialer = Dialer(config, self._outputs, self._timers, ids, LINK_DIAL)
+        self._login = Login(config, self._outputs, self._timers, ids, self._dialer, AgentTimer.SIGN)
+        self._renewal = Renewal(config, self._outputs, self._timers, ids, rng)
+        self._calls = Calls(config, self._outputs, self._timers, ids)
+        self._desk = CommandDesk(config, self._outputs, rng)
+        self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
+        self._link_region = Region(LinkState.DOWN, LINK_TRANSITIONS)
+        self._link: AgentLink | None = None
+        """There exactly while the link region is UP, DRAINING or CLOSING."""
+        self._life = Life.NEW
+        self._now: Instant | None = None
+        self._declared: DeclaredStatus = "online"
+        self._metrics = (0.0, 0.0)
+        self._retried_at_once = False
+        self._last_failure = ""
+        """What the attempts and the link ended with last, for the event that says why this agent gives up."""
+
+    # --- questions and answers ----------------------------------------------------------------------------------------
+
+    @property
+    def _login_is_at_rest(self) -> bool:
+        return self._login.state in (AuthState.NONE, AuthState.READY)
+
+    def _renewal_deadline(self, now: Instant) -> float | None:
+        """A token is renewed while the link is up and may lead to another (TOK-2)."""
+        if self._link_region.state is not LinkState.UP:
+            return None
+        return self._renewal.deadline(self._login.token, now.mono)
+
+    def _is_renewal_due(self, now: Instant) -> bool:
+        deadline = self._renewal_deadline(now)
+        return deadline is not None and deadline <= now.mono
+
+    def _dialer_of(self, conn: int) -> Dialer | None:
+        dialers = (self._dialer, self._renewal.dialer, self._calls.dialer)
+        return next((dialer for dialer in dialers if dialer.conn == conn), None)
+
+    def _status(self) -> AgentStatus:
+        return outranking(self._declared, full=self._desk.is_full)
+
+    def _beat(self, link: AgentLink, now: Instant) -> None:
+        link.beat(self._status(), *self._metrics, now)
+        self._timers.set(AgentTimer.HEARTBEAT, link.heartbeat_at)
+
+    def _live_link(self, conn: int) -> AgentLink | None:
+        """The link on `conn`, while it takes messages."""
+        if self._link is None or conn != self._link.conn or self._link_region.state is LinkState.CLOSING:
+            return None
+        return self._link
+
+    def _arm(self, reason: AgentTimer, deadline: float | None) -> None:
+        if deadline is None:
+            self._timers.cancel(reason)
+        else:
+            self._timers.set(reason, deadline)
+
+    def _let_go(self) -> None:
+        self._renewal.abandon()
+        self._login.abandon()
+        self._dialer.drop()
+        if self._link_region.state is not LinkState.DOWN:
+            self._link_region.fire(LinkInput.LOST)
+        self._link = None
+        self._cancel_link_timers()
+
+    def _cancel_link_timers(self) -> None:
+        self._timers.cancel(*LINK_TIMERS)

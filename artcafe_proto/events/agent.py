@@ -1,0 +1,246 @@
+"""Events of an agent."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from artcafe_proto.events.shared import AnyEvent, MessageReceived, PeerViolation, UnknownReceived
+
+
+class TokenReceived(AnyEvent, frozen=True, gc=False):
+    """Authentication succeeded; the token is usable for about `life_s` seconds, None if it does not say (TOK-1).
+
+    From `renew_at` (monotonic seconds) on, while the link is up, the next one is fetched (TOK-2).
+    """
+
+    life_s: float | None
+    renew_at: float | None
+
+
+class RenewalStarted(AnyEvent, frozen=True, gc=False):
+    """While the link is up the next token is being fetched: why, and by which clause."""
+
+    reason: str
+    clause: str
+
+
+class TokenRenewed(AnyEvent, frozen=True, gc=False):
+    """A new token took the place of the old one while the link is up; fields as of `TokenReceived`."""
+
+    life_s: float | None
+    renew_at: float | None
+    clause: str
+
+
+class RenewalFailed(AnyEvent, frozen=True, gc=False):
+    """A renewal failed: why, by which clause, and when (monotonic seconds) the next one follows. The link stays up."""
+
+    reason: str
+    clause: str
+    retry_at: float
+
+
+class CallAnswered(AnyEvent, frozen=True, gc=False):
+    """The call `call` succeeded: the agent as the platform shows it (STAT-2)."""
+
+    call: int
+    details: dict[str, Any]
+
+
+class CallFailed(AnyEvent, frozen=True, gc=False):
+    """The call `call` failed: why and by which clause; `status` is the platform's, None if there was no answer."""
+
+    call: int
+    reason: str
+    clause: str
+    status: int | None
+
+
+class Online(AnyEvent, frozen=True, gc=False):
+    """The link `conn` is up and its first heartbeat goes out (HB-1)."""
+
+    conn: int
+
+
+class Offline(AnyEvent, frozen=True, gc=False):
+    """An attempt or a link ended: why, by which clause, and when (monotonic seconds) the next attempt follows.
+
+    `retry_at` is None when none follows because the agent is stopping. `unsettled` responses and messages wait for the
+    next link, those that were sent included (CMD-3).
+    """
+
+    reason: str
+    clause: str
+    retry_at: float | None
+    unsettled: int = 0
+
+
+class ExchangeRepeated(AnyEvent, frozen=True, gc=False):
+    """A connection that was used again had ended already: without a wait, `exchange` is made once more on a new one.
+
+    A verify is not, its challenge may be used up: authentication starts over (LINK-2).
+    """
+
+    exchange: str
+    clause: str
+
+
+class ClocksParted(AnyEvent, frozen=True, gc=False):
+    """The wall clock moved by `drift_s` against the monotonic one: this machine slept, or its clock was set (LINK-7).
+
+    The peer is pinged at once, and the token's life is shortened.
+    """
+
+    drift_s: float
+    clause: str
+
+
+class AgentIdContested(AnyEvent, frozen=True, gc=False):
+    """The link was replaced `times` times in a row: another process seems to use this agent id (LINK-6)."""
+
+    times: int
+    clause: str
+
+
+class CommandReceived(AnyEvent, frozen=True, gc=False):
+    """Run this command and call `respond` or `fail` exactly once, also after a `CommandCancelled` (CMD-5)."""
+
+    command_id: str
+    command: str
+    raw_args: msgspec.Raw
+    """The arguments as raw JSON, for decoding into a type of your own."""
+    deadline: float
+    """Monotonic seconds (CMD-4)."""
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The arguments as plain Python values."""
+        return msgspec.json.decode(self.raw_args, type=dict[str, Any])
+
+
+class CommandCancelled(AnyEvent, frozen=True, gc=False):
+    """Stop running this command: its answer is already given. Its slot is free once you call `respond` or `fail`."""
+
+    command_id: str
+    code: Literal["timeout", "cancelled"]
+    clause: str
+    command: str = ""
+
+
+class CommandRefused(AnyEvent, frozen=True, gc=False):
+    """A command was answered without being started: why, and by which clause.
+
+    After `overloaded` and `draining` the platform keeps it (CMD-9); such answers are the `times`-th since a command
+    found a free slot. `timeout` is final: its time was over before it came to its turn (CMD-4).
+    """
+
+    command_id: str
+    code: Literal["overloaded", "draining", "timeout"]
+    reason: str
+    clause: str
+    command: str = ""
+    times: int = 1
+
+
+class RepeatReceived(AnyEvent, frozen=True, gc=False):
+    """A command came again, and is not executed again (CMD-2).
+
+    `answer` is None if its response is still to come; else the stored one was sent again, or that it is gone.
+    """
+
+    command_id: str
+    answer: Literal["stored", "expired_result"] | None
+    clause: str
+
+
+class ResponseReplaced(AnyEvent, frozen=True, gc=False):
+    """Another response took the place of a handler's: it was too large (CMD-7), or cost every link (CMD-11)."""
+
+    command_id: str
+    code: Literal["result_too_large", "undeliverable"]
+    reason: str
+    clause: str
+
+
+class ResponseSettled(AnyEvent, frozen=True, gc=False):
+    """The platform has read the final response to a command (CMD-3)."""
+
+    command_id: str
+
+
+class Draining(AnyEvent, frozen=True, gc=False):
+    """The agent stops once `running` commands are done and `unsettled` responses and messages settled (CMD-8).
+
+    It waits for the commands until `deadline`, monotonic seconds.
+    """
+
+    running: int
+    unsettled: int
+    deadline: float
+    clause: str
+
+
+class LinkClosing(AnyEvent, frozen=True, gc=False):
+    """The agent has said goodbye: why, and until when (monotonic seconds) it waits for the platform's answer."""
+
+    code: int
+    reason: str
+    clause: str
+    deadline: float
+
+
+class Stopped(AnyEvent, frozen=True, gc=False):
+    """The agent has ended for good. `unsettled` lists commands whose responses the platform may not have (CMD-8), and
+    `messages` the application messages it may not have.
+
+    `gave_up` says that nobody stopped it, but `give_up_after` did (LINK-6).
+    """
+
+    unsettled: tuple[str, ...]
+    gave_up: bool = False
+    messages: tuple[str, ...] = ()
+
+
+class MessageSettled(AnyEvent, frozen=True, gc=False):
+    """The platform has read an application message (CMD-3)."""
+
+    message_id: str
+
+
+class Undeliverable(AnyEvent, frozen=True, gc=False):
+    """A message was dropped because it cost every link it was sent on; a response is replaced once first (CMD-11)."""
+
+    message_id: str
+    command_id: str | None
+    clause: str
+
+
+AgentEvent = (
+    TokenReceived
+    | RenewalStarted
+    | TokenRenewed
+    | RenewalFailed
+    | CallAnswered
+    | CallFailed
+    | Online
+    | Offline
+    | ExchangeRepeated
+    | ClocksParted
+    | AgentIdContested
+    | CommandReceived
+    | CommandCancelled
+    | CommandRefused
+    | RepeatReceived
+    | ResponseReplaced
+    | ResponseSettled
+    | MessageReceived
+    | UnknownReceived
+    | PeerViolation
+    | MessageSettled
+    | Undeliverable
+    | Draining
+    | LinkClosing
+    | Stopped
+)

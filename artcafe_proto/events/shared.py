@@ -1,0 +1,44 @@
+"""Events of both roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class AnyEvent(msgspec.Struct, frozen=True, gc=False):
+    """Base of every event."""
+
+
+class MessageReceived(AnyEvent, frozen=True, gc=False):
+    """An application message. On a platform `agent_id` says whose."""
+
+    message_id: str
+    raw_data: msgspec.Raw
+    agent_id: str = ""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The data as plain Python values."""
+        return msgspec.json.decode(self.raw_data, type=dict[str, Any])
+
+
+class UnknownReceived(AnyEvent, frozen=True, gc=False):
+    """A message of an unknown type, or of a known one in the wrong direction; nothing else happens (MSG-4).
+
+    On a platform `agent_id` says whose.
+    """
+
+    type: str
+    message_id: str
+    raw_data: msgspec.Raw
+    agent_id: str = ""
+
+
+class PeerViolation(AnyEvent, frozen=True, gc=False):
+    """The peer broke a clause, in a way that does not cost the connection by itself (MSG-5)."""
+
+    reason: str
+    clause: str
+    agent_id: str = ""

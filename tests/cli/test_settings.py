@@ -1,0 +1,224 @@
+"""`artcafe agent` with bad settings: one line that names the setting as it was given, status 2, nothing begun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+
+from artcafe_anyio.driver import Driver
+from artcafe_cli.key_files import make_key_pair
+from artcafe_cli.main import main
+
+LIKE_THIS = "expected a base URL and nothing more, as https://api.artcafe.ai is"
+GOOD = {
+    "api_endpoint": "http://127.0.0.1:8420",
+    "agent_id": "agent-1",
+    "tenant_id": "tenant-1",
+    "private_key_path": "key",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory, with a good key; what the command would leave behind in this process is put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in [name for name in os.environ if name.startswith("ARTCAFE_")]:
+        monkeypatch.delenv(name)
+
+    async def run(*_: Any) -> None:
+        raise AssertionError("it would have connected")
+
+    monkeypatch.setattr(Driver, "run", run)
+    make_key_pair(Path("key"), "ed25519", "")
+    logger = logging.getLogger("artcafe")
+    level = logger.level
+    yield tmp_path
+    logger.setLevel(level)
+    sys.modules.pop("my_agent", None)
+
+
+@pytest.fixture
+def artcafe_agent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run the command in this process with settings of each kind; gives its one line."""
+
+    def run(parameters: dict[str, Any], variables: dict[str, str], flags: dict[str, str]) -> str:
+        written = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+        (folder / "my_agent.py").write_text(f"from artcafe_anyio import Agent\nagent = Agent({written})\n")
+        for name, value in variables.items():
+            monkeypatch.setenv(f"ARTCAFE_{name.upper()}", value)
+        given = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+        monkeypatch.setattr(sys, "argv", ["artcafe", "agent", "my_agent:agent", *given])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out) == (2, "")
+        assert err.startswith("artcafe: ")
+        assert err.count("\n") == 1
+        assert err.endswith("\n")
+        return err.removeprefix("artcafe: ").rstrip("\n")
+
+    return run
+
+
+IDS = "must be 1 to 128 printable characters, got"
+VALUES: list[tuple[str, str, str]] = [
+    ("api_endpoint", "api.artcafe.ai", f"has no scheme: {LIKE_THIS}"),
+    ("api_endpoint", "ftp://api.artcafe.ai", f"begins with ftp://: {LIKE_THIS}"),
+    ("api_endpoint", "https://", f"names no host: {LIKE_THIS}"),
+    ("api_endpoint", "https://host:0", f"has port 0: {LIKE_THIS}"),
+    ("api_endpoint", "https://host:99999", f"names no usable host and port: {LIKE_THIS}"),
+    ("api_endpoint", "https://user:secret@host", f"names a user: {LIKE_THIS}"),
+    ("api_endpoint", "https://user:secr/et@host", f"names no usable host and port: {LIKE_THIS}"),
+    ("api_endpoint", "https://host?token=secret", f"has a query: {LIKE_THIS}"),
+    ("api_endpoint", "https://host/#secret", f"has a fragment: {LIKE_THIS}"),
+    ("api_endpoint", "https://host\r\nX: secret", "must be printable ASCII without spaces"),
+    (
+        "api_endpoint",
+        "http://api.artcafe.ai",
+        "would send tokens unencrypted to api.artcafe.ai: use https://, "
+        "or set allow_cleartext if that network encrypts by itself",
+    ),
+    ("agent_id", "a\tb", f"{IDS} one that is U+0009"),
+    ("agent_id", "a\x1b[2J", f"{IDS} one that is U+001B"),
+    ("agent_id", "x" * 129, f"{IDS} 129 characters"),
+    ("tenant_id", "x\n", f"{IDS} one that is U+000A"),
+    ("key_id", "\x7f", f"{IDS} one that is U+007F"),
+    ("log_level", "LOUD", "must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'LOUD'"),
+    ("heartbeat_interval", "0", "must be 0.01 to 3,600 seconds, not 0.0"),
+    ("heartbeat_interval", "-30", "must be 0.01 to 3,600 seconds, not -30.0"),
+    ("heartbeat_interval", "nan", "must be 0.01 to 3,600 seconds, not nan"),
+    ("heartbeat_interval", "inf", "must be 0.01 to 3,600 seconds, not inf"),
+    ("heartbeat_interval", "30000", "must be 0.01 to 3,600 seconds, not 30000.0"),
+    ("private_key_path", "missing", "missing is not there: make it with artcafe keygen missing"),
+    ("private_key_path", ".", ". is a directory: give the path of a private key, as artcafe keygen makes it"),
+    (
+        "private_key_path",
+        "-----BEGIN OPENSSH PRIVATE KEY-----secret",
+        "must be the path of a file, not what the file holds",
+    ),
+    ("private_key_path", "secret\nsecret", "must be the path of a file, not what the file holds"),
+]
+
+
+@pytest.mark.parametrize("how", ["flag", "variable", "parameter"])
+@pytest.mark.parametrize(("name", "value", "problem"), VALUES, ids=[f"{row[0]}={row[1]!a:.40}" for row in VALUES])
+def test_a_bad_setting_is_named_as_it_was_given(
+    artcafe_agent: Callable[..., str], how: str, name: str, value: str, problem: str
+) -> None:
+    typed = float(value) if name == "heartbeat_interval" else value
+    if typed != typed or typed == float("inf"):  # what has no literal is worked out
+        typed = Literal(f"float({value!r})")
+    parameters: dict[str, Any] = dict(GOOD)
+    match how:
+        case "flag":
+            assert artcafe_agent(parameters, {}, {name: value}) == f"--{name.replace('_', '-')} {problem}"
+        case "variable":
+            assert artcafe_agent(parameters, {name: value}, {}) == f"ARTCAFE_{name.upper()} {problem}"
+        case _:
+            assert artcafe_agent(parameters | {name: typed}, {}, {}) == f"{name} {problem}"
+
+
+class Literal(str):
+    """A piece of source text."""
+
+    __repr__ = str.__str__
+
+
+def test_what_is_no_number(artcafe_agent: Callable[..., str]) -> None:
+    line = artcafe_agent(GOOD, {"heartbeat_interval": "abc"}, {})
+    assert line == "ARTCAFE_HEARTBEAT_INTERVAL must be a number of seconds, not 'abc'"
+    line = artcafe_agent(GOOD, {}, {"heartbeat_interval": "abc"})
+    assert line == 'Invalid value for --heartbeat-interval: unable to convert "abc" into float.'
+
+
+@pytest.mark.parametrize("name", ["agent_id", "tenant_id"])
+def test_what_is_missing_is_named_in_every_way_to_give_it(artcafe_agent: Callable[..., str], name: str) -> None:
+    rest = {other: value for other, value in GOOD.items() if other != name}
+    flag = name.replace("_", "-")
+    given = f"give it to Agent, or as --{flag}, or set ARTCAFE_{name.upper()}"
+    assert artcafe_agent(rest, {name: ""}, {}) == f"{name} is missing: {given}"
+
+
+def test_a_flag_goes_before_a_variable_and_what_is_wrong_with_either_is_its_own(
+    artcafe_agent: Callable[..., str],
+) -> None:
+    assert artcafe_agent(GOOD, {"log_level": "LOUD"}, {"log_level": "QUIET"}).startswith("--log-level must be")
+    assert artcafe_agent(GOOD, {"log_level": "LOUD"}, {"key_id": "1"}).startswith("ARTCAFE_LOG_LEVEL must be")
+
+
+# --- key files --------------------------------------------------------------------------------------------------------
+
+
+def public(path: Path) -> None:
+    path.write_bytes(Path("key.pub").read_bytes())
+
+
+def encrypted(path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+
+
+def unsuitable(path: Path) -> None:
+    path.write_bytes(Ed448PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def too_large(path: Path) -> None:
+    path.write_bytes(b"x" * 65_537)
+
+
+def too_open(path: Path) -> None:
+    path.write_bytes(Path("key").read_bytes())
+    path.chmod(0o644)
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (public, ": expected a private key, found a public one: give the file without .pub"),
+        (encrypted, ": the key is encrypted with a passphrase: remove it with ssh-keygen -p"),
+        (unsuitable, "found an Ed448 key"),
+        (too_large, " is larger than 65536 bytes: is it a key at all?"),
+        (too_open, " is open to others (mode 0644): chmod 600 "),
+        (fifo, " is no regular file: give the path of a private key"),
+    ],
+)
+def test_a_bad_key_file_is_told_with_what_to_do(
+    artcafe_agent: Callable[..., str], folder: Path, make: Callable[[Path], None], problem: str
+) -> None:
+    path = folder / "other"
+    path.touch(0o600)
+    make(path)
+    line = artcafe_agent(GOOD, {}, {"private_key_path": "other"})
+    assert line.startswith("--private-key-path other")
+    assert problem in line
+    assert "secret" not in line
+
+
+def test_a_key_file_that_may_not_be_read(artcafe_agent: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    real_open = os.open
+
+    def refuse(path: Any, *arguments: Any, **keywords: Any) -> int:
+        if path == "key":
+            raise PermissionError(13, "Permission denied")
+        return real_open(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", refuse)
+    line = artcafe_agent(GOOD, {"private_key_path": "key"}, {})
+    assert line == "ARTCAFE_PRIVATE_KEY_PATH key cannot be read: Permission denied"
