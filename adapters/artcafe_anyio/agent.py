@@ -172,11 +172,11 @@ class Agent:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         """Drain, or stop at once if the block has failed. Raises GaveUpError if that is why the block was cancelled."""
         background, self._background = self._background, None
         assert background is not None
-        return await background.__aexit__(exc_type, exc, traceback)
+        await background.__aexit__(exc_type, exc, traceback)
 
     @asynccontextmanager
     async def _in_background(self) -> AsyncGenerator[None]:

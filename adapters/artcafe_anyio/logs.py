@@ -46,7 +46,7 @@ logger = logging.getLogger("artcafe.agent")
 
 MAX_LISTED: Final = 10
 """Ids named in one line; of more, only the number is told."""
-_UNSETTLED: Final = "responses and messages not settled:"
+_UNSETTLED: Final = "not settled:"
 _OF_EVERY_COMMAND = CommandReceived | ResponseSettled | MessageReceived | MessageSettled
 
 
@@ -120,8 +120,8 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
             return logging.INFO, f"draining: {left}; at most {event.deadline - mono:.1f} s [{event.clause}]"
         case LinkClosing():
             answer_s = event.deadline - mono
-            text = f"closing the link with {event.code}, {event.reason} [{event.clause}]; at most {answer_s:.1f} s"
-            return logging.DEBUG, text
+            what = f"closing the link with {event.code}, {event.reason}"
+            return logging.DEBUG, f"{what}; at most {answer_s:.1f} s [{event.clause}]"
         case Stopped():
             return _describe_end(event)
         case _:
@@ -149,8 +149,9 @@ def _describe_command(
             if event.code == "timeout":
                 return logging.WARNING, text
             first_level = logging.WARNING if event.code == "overloaded" else logging.INFO
-            level = first_level if event.times == 1 else logging.DEBUG
-            return level, f"{text}; the platform keeps it, more of these are told at DEBUG"
+            if event.times > 1:
+                return logging.DEBUG, f"{text}; the platform keeps it"
+            return first_level, f"{text}; the platform keeps it, and further ones are told at DEBUG"
         case RepeatReceived(answer=None):
             text = f"command {event.command_id!r} came again: its response is still to come [{event.clause}]"
             return logging.DEBUG, text
@@ -171,12 +172,13 @@ def _describe_command(
 
 
 def _describe_end(event: Stopped) -> tuple[int, str]:
-    text = "stopped: it gave up" if event.gave_up else "stopped"
-    lost = [_listed("responses to", event.unsettled), _listed("messages", event.messages)]
-    if any(lost):
-        text += f", and the platform may not have {' and '.join(filter(None, lost))} [CMD-8]"
-        return logging.WARNING, text
-    return (logging.ERROR if event.gave_up else logging.INFO), text
+    text = "stopped: it gave up [LINK-6]" if event.gave_up else "stopped"
+    lost = " and ".join(filter(None, (_listed("responses to", event.unsettled), _listed("messages", event.messages))))
+    if lost:
+        text = f"{text}, and the platform may not have {lost} [CMD-8]"
+    if event.gave_up:
+        return logging.ERROR, text
+    return (logging.WARNING if lost else logging.INFO), text
 
 
 def _listed(what: str, ids: Sequence[str]) -> str:

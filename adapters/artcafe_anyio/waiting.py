@@ -60,6 +60,11 @@ class WaitingRoom:
         """Begin to wait: for the call with this number, or for the message with this id."""
         return Waiter(self._waiters, key)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._waiters
+
     def tell(self, event: AgentEvent) -> None:
         """What happened, to whom it concerns."""
         match event:

@@ -164,8 +164,11 @@ def agent(
     key_id: str | None = None,
     log_level: str | None = None,
     heartbeat_interval: float | None = None,
+    give_up_after: float | None = None,
 ) -> None:
     """Run an agent written in Python until interrupted; a first SIGINT or SIGTERM drains, a second stops at once.
+
+    It tells on standard error what it does and why, one line each. Exit status 1 if it gives up.
 
     What is not given as a flag is taken from ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID, ARTCAFE_TENANT_ID,
     ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL, and then from the
@@ -189,6 +192,8 @@ def agent(
         DEBUG, INFO, WARNING or ERROR.
     heartbeat_interval
         Seconds between heartbeats.
+    give_up_after
+        Seconds without a link after which it gives up; never, if not given.
     """
     from artcafe_cli.serve import run_agent
 
@@ -200,6 +205,7 @@ def agent(
         "key_id": key_id,
         "log_level": log_level,
         "heartbeat_interval": heartbeat_interval,
+        "give_up_after": give_up_after,
     }
     run_agent(target, {name: value for name, value in flags.items() if value is not None})
 

@@ -259,6 +259,7 @@ class CommandDesk:
     def drain(self, now: Instant) -> list[bytes]:
         """Start nothing more; returns the replies that give the queued commands back (CMD-8, CMD-9)."""
         self._draining = True
+        self._refused_in_a_row = 0
         given_back, self._queued = self._queued, {}
         for command_id in given_back:
             self._ledger.forget(command_id)

@@ -18,9 +18,8 @@ import h11
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from wsproto.connection import SERVER, Connection
+from wsproto.connection import SERVER, Connection, ConnectionState
 from wsproto.events import CloseConnection, Event, Ping, TextMessage
-from wsproto.frame_protocol import CloseReason
 
 CHALLENGE = "a-challenge-of-more-than-sixteen-characters"
 PATIENCE_S = 20.0
@@ -38,6 +37,8 @@ class Link:
         self.ended = False
         self.may_read = anyio.Event()
         self.may_read.set()
+        self.pongs = True
+        self._unanswered: Ping | None = None
         self._frames = Connection(SERVER)
         self._news = anyio.Event()
         self._numbers = count(1)
@@ -56,11 +57,14 @@ class Link:
                 match event:
                     case TextMessage():
                         self._take(event)
+                    case Ping() if not self.pongs:
+                        self._unanswered = event
                     case Ping():
                         await self._send(event.response())
                     case CloseConnection():
                         self.close_code = int(event.code)
-                        await self._send(event.response())
+                        if self._frames.state is ConnectionState.REMOTE_CLOSING:
+                            await self._send(event.response())
                     case _:
                         pass
         self.ended = True
@@ -124,9 +128,16 @@ class Link:
         command_id = await self.command(command, args, **more)
         return await self.wait_for("response", command_id=command_id)
 
-    async def close(self, code: CloseReason) -> None:
+    async def pong(self) -> None:
+        """Answer the ping that was not answered, and those that follow."""
+        await self.wait_until(lambda: self._unanswered is not None)
+        assert self._unanswered is not None
+        self.pongs = True
+        await self._send(self._unanswered.response())
+
+    async def close(self, code: int, reason: str = "") -> None:
         """Close the link from this side."""
-        await self._send(CloseConnection(code=code))
+        await self._send(CloseConnection(code=code, reason=reason))
 
     async def _send(self, event: Event) -> None:
         async with self._writing:
@@ -151,6 +162,8 @@ class FakePlatform:
         self.connections = 0
         self.keep_alive = True
         self.hangs_up = True
+        self.answers_gets = True
+        self._news = anyio.Event()
         self._links, self._new_links = anyio.create_memory_object_stream[Link](100)
 
     @asynccontextmanager
@@ -184,6 +197,16 @@ class FakePlatform:
         await link.wait_for("heartbeat")
         return link
 
+    async def asked_for(self, target: str) -> None:
+        """Wait until there was a request for it."""
+        with anyio.fail_after(PATIENCE_S):
+            while target not in self.requests:
+                await self._news.wait()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
     async def _talk(self, stream: ByteStream) -> None:
         http = h11.Connection(h11.SERVER)
         while True:
@@ -191,6 +214,7 @@ class FakePlatform:
             if request is None:
                 return
             self.requests.append(request.target.decode())
+            self._tell()
             headers = dict(request.headers)
             if b"upgrade" in headers:
                 await stream.send(http.send(self._accept(headers)) or b"")
@@ -200,7 +224,11 @@ class FakePlatform:
                 if not self.hangs_up:
                     await anyio.sleep_forever()
                 return
-            answer = json.dumps(self.answer(request.target.decode(), json.loads(body))).encode()
+            if request.method == b"GET" and not self.answers_gets:
+                await anyio.sleep_forever()
+            answer = b""
+            if request.method != b"GET":
+                answer = json.dumps(self.answer(request.target.decode(), json.loads(body))).encode()
             length = str(len(answer)).encode()
             connection = b"keep-alive" if self.keep_alive else b"close"
             fields = [(b"content-length", length), (b"connection", connection)]

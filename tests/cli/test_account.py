@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from artcafe_proto import (
     Offline,
     Online,
     PeerViolation,
+    RequestArrived,
     StatusReceived,
     Undeliverable,
     UnknownReceived,
@@ -64,6 +66,28 @@ def test_many_of_a_kind_are_told_together() -> None:
     account.tell("platform", CommandSent("a", "c", "echo", 2))
     account.flush()
     assert told[2:] == [("platform", "sent a the command echo again (2)")]
+
+
+def test_every_event_is_told_or_is_silent_for_a_reason() -> None:
+    silent: dict[type[Any], str] = {RequestArrived: "what comes of a request is told, each of it by its own event"}
+    for kind in get_args(Event):
+        fields = {"agent_id": "a"} if "agent_id" in kind.__struct_fields__ else {}
+        event = kind(**{name: sample(hint) for name, hint in get_type_hints(kind).items()} | fields)
+        if not isinstance(event, AgentEvent):  # those are the log's, where some are for DEBUG alone
+            assert (describe(event, 10.0) is None) == (kind in silent), kind
+
+
+def sample(hint: Any) -> Any:
+    """A value of a type."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint(**{name: sample(inner) for name, inner in get_type_hints(hint).items()})
+    if get_origin(hint) in (Literal, UnionType, Union):
+        return sample(get_args(hint)[0])
+    values: dict[Any, Any] = {str: "x", int: 1, float: 1.0, bool: True, dict: {}, tuple: (), msgspec.Raw: RAW}
+    return values.get(get_origin(hint) or hint, hint)
+
+
+RAW = msgspec.Raw(b"{}")
 
 
 def test_every_event_has_its_side() -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from artcafe_proto import (
+    AgentIdContested,
     AgentOffline,
     AgentOnline,
     CallAnswered,
@@ -188,6 +189,26 @@ def test_plat_6_two_agents_with_one_id_replace_each_other_with_4409() -> None:
     assert "4409" in offline.reason
     assert pair.hub.registry.agent(TENANT, AGENT).presence.epoch == epoch + 1
     assert pair.hub.registry.agent(TENANT, AGENT).presence.session is not None
+
+
+def test_link_6_two_processes_with_one_id_do_not_fight_and_both_are_told() -> None:
+    pair = Pair(seed=1, agent={"jitter": 0})
+    pair.start()
+    pair.run_for(1)
+    other = Pair(seed=2, beside=pair, agent={"jitter": 0})
+    other.start()
+    for _ in range(7200):
+        other.run_for(1)
+        pair.run_for(1)
+    for each in (pair, other):
+        waits = [wait for wait in offline_waits(each) if wait]
+        assert waits == [10.0 * 2**n for n in range(len(waits))]
+        assert [event.times for event in each.seen(AgentIdContested)] == list(range(3, len(waits) + 1))
+        assert 7 <= len(waits) <= 10, "in two hours"
+    other.agent.stop(other.now, drain=False)
+    other.run_for(1)
+    pair.run_for(3600)
+    assert pair.agent.state.link is LinkState.UP
 
 
 def test_cmd_4_at_the_deadline_the_handler_is_cancelled_and_the_response_says_so() -> None:
