@@ -1,0 +1,231 @@
+"""Our agent and platforms of other people's libraries that misbehave: peers by behaviours.
+
+Whatever a peer does, the agent is back online, and every command has run once and has one final response.
+All cells of a peer are played at once against one server, each by an agent and a proxy of its own: most of a cell is
+the agent's wait of a second before it comes back (LINK-3).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from artcafe_anyio import Agent, CommandContext
+from artcafe_anyio.parameters import AgentParameters
+from artcafe_proto import AgentEvent, Offline
+from foreign_cells import Outcomes, check, chosen_behaviours, play_all
+from foreign_platform import Account, ForeignPlatform
+from foreign_ports import reserved_port
+from foreign_proxy import RudeProxy, rude_proxy
+from foreign_servers import PEERS, ForeignServer, new_server
+
+BIG = 900_000
+"""Bytes of a result; a few of these are more than what is buffered between two sockets."""
+
+
+class Scene(NamedTuple):
+    """An agent that is online, half of its commands answered and the other half under way."""
+
+    account: Account
+    proxy: RudeProxy
+    server: ForeignServer
+    may_finish: anyio.Event
+    """The commands under way are held until this is set."""
+    ran: Counter[str]
+    """How often each command has run to its end."""
+
+
+class Behaviour(NamedTuple):
+    """What a platform, or the network, does to an agent amid its work."""
+
+    name: str
+    strike: Callable[[Scene], Awaitable[object]]
+    reason: str | None
+    """What the agent says of the link's end, as a pattern; None if the link is to survive."""
+    settings: AgentParameters = AgentParameters()
+    result_size: int = 1
+    bytewise: bool = False
+    pongs_are_lost: bool = False
+
+    @property
+    def agent_id(self) -> str:
+        """Of the agent that it happens to."""
+        return self.name.replace(" ", "-")
+
+
+async def restart(scene: Scene) -> None:
+    await to_thread.run_sync(scene.server.stop)
+    await to_thread.run_sync(scene.server.start)
+
+
+async def abort(scene: Scene) -> None:
+    scene.proxy.abort()
+
+
+async def end_towards_agent(scene: Scene) -> None:
+    await scene.proxy.half_close("client")
+
+
+async def end_towards_platform(scene: Scene) -> None:
+    await scene.proxy.half_close("server")
+
+
+async def read_nothing(scene: Scene) -> None:
+    scene.proxy.stall("server")
+
+
+async def write_nothing(scene: Scene) -> None:
+    scene.proxy.stall("client")
+
+
+async def pause(scene: Scene) -> None:
+    scene.proxy.stall("client", "server")
+    scene.may_finish.set()
+    await scene.account.until(lambda: len(scene.ran) == 8)
+    scene.proxy.resume()
+
+
+async def close(code: int, scene: Scene) -> None:
+    scene.account.close(code)
+
+
+async def pong_again_on_the_next_link(scene: Scene) -> None:
+    scene.proxy.without_pongs_to = None
+
+
+async def flood(count: int, scene: Scene) -> None:
+    for _ in range(count):
+        scene.account.post("work")
+    await scene.account.until(lambda: scene.account.overloaded > 0)
+
+
+async def do_nothing(_: Scene) -> None:
+    pass
+
+
+IMPATIENT: AgentParameters = {"ping_interval": 0.2, "ping_timeout": 1.0}
+TABLE = [
+    Behaviour("restarts", restart, ""),
+    Behaviour("aborts", abort, "reset"),
+    Behaviour("ends its side", end_towards_agent, "the peer closed it"),
+    Behaviour("sees the agent's side end", end_towards_platform, ""),
+    Behaviour("reads nothing", read_nothing, "writing stalled", {"write_stall_timeout": 0.5}, result_size=BIG),
+    Behaviour("writes nothing", write_nothing, "nothing came for", IMPATIENT),
+    Behaviour("pauses", pause, None, result_size=BIG),
+    *(Behaviour(f"closes with {n}", partial(close, n), f"with {n}") for n in (1000, 1001, 1011, 1012, 1013)),
+    Behaviour("never pongs", pong_again_on_the_next_link, "nothing came for", IMPATIENT, pongs_are_lost=True),
+    Behaviour("sends byte by byte", do_nothing, None, bytewise=True),
+    Behaviour("floods", partial(flood, 500), None),
+]
+BEHAVIOURS = {behaviour.name: behaviour for behaviour in TABLE}
+SIDES = [*(("asyncio", peer) for peer in PEERS), ("trio", "uvicorn")]
+"""Our event loop, and the peer."""
+
+
+class Place(NamedTuple):
+    """A server, and what it serves."""
+
+    platform: ForeignPlatform
+    port: int
+    server: ForeignServer
+
+
+@pytest.fixture(scope="module", params=SIDES, ids="-".join)
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """What came of the chosen behaviours of a peer."""
+    backend, peer = request.param
+    key = tmp_path_factory.mktemp("keys") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    chosen = [BEHAVIOURS[name] for name in chosen_behaviours(request)]
+    restarts = [behaviour for behaviour in chosen if behaviour.strike is restart]
+    others = [behaviour for behaviour in chosen if behaviour.strike is not restart]
+    with place_for(restarts, peer, key, request) as own_place, place_for(others, peer, key, request) as place:
+        cells = [(each.name, partial(play, each, own_place, key)) for each in restarts]
+        cells += [(each.name, partial(play, each, place, key)) for each in others]
+        return anyio.run(play_all, cells, backend=backend)
+
+
+@contextmanager
+def place_for(behaviours: list[Behaviour], peer: str, key: Path, request: pytest.FixtureRequest) -> Generator[Place]:
+    """A server that knows an agent for each of these."""
+    platform = ForeignPlatform()
+    for behaviour in behaviours:
+        platform.register(behaviour.agent_id, key.with_suffix(".pub").read_text())
+    with reserved_port() as port:
+        server = new_server(peer, platform, port, request)
+        server.start()
+        try:
+            yield Place(platform, port, server)
+        finally:
+            server.stop()
+
+
+async def play(behaviour: Behaviour, place: Place, key: Path) -> None:
+    """One cell."""
+    account = place.platform.accounts[behaviour.agent_id]
+    ran: Counter[str] = Counter()
+    started: set[str] = set()
+    may_finish = anyio.Event()
+    reasons: list[str] = []
+    async with rude_proxy(place.port) as proxy:
+        proxy.bytewise_to = "client" if behaviour.bytewise else None
+        proxy.without_pongs_to = "client" if behaviour.pongs_are_lost else None
+        parameters = AgentParameters(
+            agent_id=account.agent_id,
+            tenant_id="tenant-1",
+            private_key_path=key,
+            api_endpoint=proxy.url,
+            jitter=0,
+            stable_after=0.05,
+        )
+        parameters.update(behaviour.settings)
+        agent = Agent(**parameters)
+
+        @agent.on_event
+        def note(event: AgentEvent) -> None:  # pyright: ignore[reportUnusedFunction]
+            if isinstance(event, Offline):
+                reasons.append(event.reason)
+
+        @agent.command("work")
+        async def work(ctx: CommandContext) -> str:  # pyright: ignore[reportUnusedFunction]
+            ran[ctx.command_id] += 1
+            return "x" * behaviour.result_size
+
+        @agent.command("hold")
+        async def hold(ctx: CommandContext) -> str:  # pyright: ignore[reportUnusedFunction]
+            started.add(ctx.command_id)
+            await may_finish.wait()
+            return await work(ctx)
+
+        async with agent:
+            for command in ("work", "hold") * 4:
+                account.post(command)
+            await account.until(lambda: len(account.finals) == 4 and len(started) == 4)
+            await behaviour.strike(Scene(account, proxy, place.server, may_finish, ran))
+            may_finish.set()
+            for _ in range(4):
+                account.post("work")
+            if behaviour.reason is not None:
+                reason = re.compile(behaviour.reason)
+                await account.until(lambda: any(map(reason.search, reasons)) and account.links > 1)
+            await account.until(lambda: account.is_answered() and account.link is not None)
+            assert behaviour.reason is not None or account.links == 1, reasons
+        await account.until(lambda: account.received[-1]["data"] == {"status": "offline"})
+    assert ran == dict.fromkeys(account.commands, 1)
+    assert all(len(set(texts)) == 1 for texts in account.finals.values())
+    assert {data["status"] for data in account.responses().values()} == {"success"}
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_the_agent_is_back_and_every_command_ran_and_was_answered_once(outcomes: Outcomes, behaviour: str) -> None:
+    check(outcomes[behaviour])

@@ -1,0 +1,45 @@
+"""Peers by behaviours: a test for each cell of the table, though all cells of a peer are played at once.
+
+Most of a cell is waiting. So the tests of a module have two parameters: `outcomes`, a fixture of the module that stands
+for a peer and plays every chosen behaviour with it, and `behaviour`, whose outcome the test looks up there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import anyio
+import pytest
+
+Outcomes = dict[str, Exception | None]
+"""What the cell of each behaviour raised."""
+
+
+def chosen_behaviours(request: pytest.FixtureRequest) -> list[str]:
+    """Of the tests that will use the fixture `outcomes` with this parameter. A selection of tests plays no more."""
+    tests = [item for item in request.session.items if item.path == request.path]
+    cells = [test.callspec.params for test in tests if isinstance(test, pytest.Function)]
+    return [str(cell["behaviour"]) for cell in cells if cell["outcomes"] == request.param]
+
+
+async def play_all(cells: Iterable[tuple[str, Callable[[], Awaitable[None]]]]) -> Outcomes:
+    """Play cells at once; each is the name of a behaviour and what plays it."""
+    outcomes: Outcomes = {}
+
+    async def attempt(name: str, play: Callable[[], Awaitable[None]]) -> None:
+        outcomes[name] = None
+        try:
+            await play()
+        except Exception as error:
+            outcomes[name] = error
+
+    async with anyio.create_task_group() as tasks:
+        for cell in cells:
+            tasks.start_soon(attempt, *cell)
+    return outcomes
+
+
+def check(outcome: Exception | None) -> None:
+    """Raise what a cell raised."""
+    if outcome is not None:
+        raise outcome
