@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable
 import anyio
 import pytest
 
+PATIENCE_S = 60.0
+"""Before a cell that waits for something is taken as failed."""
+
 Outcomes = dict[str, Exception | None]
 """What the cell of each behaviour raised."""
 
@@ -37,6 +40,13 @@ async def play_all(cells: Iterable[tuple[str, Callable[[], Awaitable[None]]]]) -
         for cell in cells:
             tasks.start_soon(attempt, *cell)
     return outcomes
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Wait for what others bring about, on whichever thread. Raises TimeoutError if they do not."""
+    with anyio.fail_after(PATIENCE_S):
+        while not done():  # noqa: ASYNC110 threads bring it about, too
+            await anyio.sleep(0.01)
 
 
 def check(outcome: Exception | None) -> None:
