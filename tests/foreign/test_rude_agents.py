@@ -168,7 +168,7 @@ async def do_nothing(_: Scene) -> None:
     pass
 
 
-IMPATIENT = PlatformConfig(ping_interval=0.2, ping_timeout=1.0)
+IMPATIENT = PlatformConfig(ping_interval=0.2, ping_timeout=0.5)
 STALLS = PlatformConfig(write_stall_timeout=0.5)
 TABLE = [
     Behaviour("restarts", restart, "the connection ended"),

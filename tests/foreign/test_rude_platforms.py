@@ -113,7 +113,7 @@ async def do_nothing(_: Scene) -> None:
     pass
 
 
-IMPATIENT: AgentParameters = {"ping_interval": 0.2, "ping_timeout": 1.0}
+IMPATIENT: AgentParameters = {"ping_interval": 0.2, "ping_timeout": 0.5}
 TABLE = [
     Behaviour("restarts", restart, ""),
     Behaviour("aborts", abort, "reset"),
