@@ -7,6 +7,7 @@ for a peer and plays every chosen behaviour with it, and `behaviour`, whose outc
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
 
 import anyio
 import pytest
@@ -16,6 +17,20 @@ PATIENCE_S = 60.0
 
 Outcomes = dict[str, Exception | None]
 """What the cell of each behaviour raised."""
+
+
+class Behaviour(Protocol):
+    """What is needed of a row of the table."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def thorough(self) -> bool: ...
+
+
+def table(behaviours: Iterable[Behaviour]) -> list[Any]:
+    """The values of the parameter `behaviour`."""
+    return [pytest.param(each.name, marks=[pytest.mark.thorough] * each.thorough) for each in behaviours]
 
 
 def chosen_behaviours(request: pytest.FixtureRequest) -> list[str]:

@@ -192,5 +192,6 @@ async def _open_picows(url: str, headers: Headers) -> AsyncGenerator[WebSocket]:
 # --- which is which ---------------------------------------------------------------------------------------------------
 
 CLIENTS: dict[str, Client] = {"websockets": _open_websockets, "aiohttp": _open_aiohttp, "picows": _open_picows}
-SIDES = [*(("asyncio", peer) for peer in CLIENTS), ("trio", "websockets")]
-"""Event loops with the libraries that run on them: aiohttp and picows are made for asyncio alone."""
+IMPOSSIBLE = {("trio", "aiohttp"): "runs on asyncio only", ("trio", "picows"): "runs on asyncio only"}
+SIDES = [(backend, peer) for backend in ("asyncio", "trio") for peer in CLIENTS if (backend, peer) not in IMPOSSIBLE]
+"""Event loops, of both sides, with the libraries that run on them."""

@@ -1,13 +1,23 @@
-"""What a platform on Node needs."""
+"""Made once: the keys of the agents, and what a platform on Node needs."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from foreign_node import install_ws
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with `ed25519` and `rsa`, and their public keys beside them."""
+    folder = tmp_path_factory.mktemp("keys")
+    for kind, *size in (("ed25519",), ("rsa", "-b", "2048")):
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, *size, "-N", "", "-f", str(folder / kind)], check=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

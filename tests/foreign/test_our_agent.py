@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +64,8 @@ def new_agent(url: str, key: Path) -> Agent:
 
 
 @pytest.mark.parametrize(("kind", "peer"), [*(("ed25519", peer) for peer in PEERS), ("rsa", "uvicorn"), ("rsa", "ws")])
-async def test_it_comes_online_and_answers(
-    request: pytest.FixtureRequest, tmp_path: Path, kind: str, peer: str
-) -> None:
-    key = tmp_path / "key"
-    await anyio.run_process(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)], stdout=subprocess.DEVNULL)
+async def test_it_comes_online_and_answers(request: pytest.FixtureRequest, keys: Path, kind: str, peer: str) -> None:
+    key = keys / kind
     platform = ForeignPlatform()
     account = platform.register("agent-1", key.with_suffix(".pub").read_text())
     for data in COMMANDS:

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from artcafe_platform import Platform
 from artcafe_proto import AgentOffline, AgentOnline, CommandAnswered, CommandSent, PlatformConfig
-from foreign_cells import Outcomes, check, chosen_behaviours, play_all, until
+from foreign_cells import Outcomes, check, chosen_behaviours, play_all, table, until
 from foreign_clients import SIDES, LinkClosedError
 from foreign_proxy import RudeProxy, rude_proxy
 from platform_server.foreign_agent import ForeignAgent, Link
@@ -112,6 +112,7 @@ class Behaviour(NamedTuple):
     padding: int = 0
     bytewise: bool = False
     pongs_are_lost: bool = False
+    thorough: bool = False
 
 
 async def restart(scene: Scene) -> None:
@@ -181,7 +182,8 @@ TABLE = [
     *(Behaviour(f"closes with {n}", partial(close, n), f"with {n}") for n in (1000, 1001, 1011, 1012, 1013)),
     Behaviour("never pongs", pong_again_on_the_next_link, "closed with 4408", IMPATIENT, pongs_are_lost=True),
     Behaviour("sends byte by byte", do_nothing, None, bytewise=True),
-    Behaviour("is flooded", partial(be_flooded, 500), None),
+    Behaviour("gets 500 commands at once", partial(be_flooded, 500), None),
+    Behaviour("gets 10,000 commands at once", partial(be_flooded, 9_992), None, thorough=True),
 ]
 BEHAVIOURS = {behaviour.name: behaviour for behaviour in TABLE}
 
@@ -242,6 +244,6 @@ async def play_scene(behaviour: Behaviour, scene: Scene, client: httpx.AsyncClie
     assert answered == dict.fromkeys(scene.sent, 1)
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+@pytest.mark.parametrize("behaviour", table(TABLE))
 def test_the_status_is_right_and_every_command_ran_and_was_answered_once(outcomes: Outcomes, behaviour: str) -> None:
     check(outcomes[behaviour])

@@ -8,7 +8,6 @@ the agent's wait of a second before it comes back (LINK-3).
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -22,8 +21,8 @@ from anyio import to_thread
 
 from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.parameters import AgentParameters
-from artcafe_proto import AgentEvent, Offline
-from foreign_cells import Outcomes, check, chosen_behaviours, play_all
+from artcafe_proto import AgentEvent, Offline, Stopped
+from foreign_cells import Outcomes, check, chosen_behaviours, play_all, table
 from foreign_platform import Account, ForeignPlatform
 from foreign_ports import reserved_port
 from foreign_proxy import RudeProxy, rude_proxy
@@ -56,6 +55,7 @@ class Behaviour(NamedTuple):
     result_size: int = 1
     bytewise: bool = False
     pongs_are_lost: bool = False
+    thorough: bool = False
 
     @property
     def agent_id(self) -> str:
@@ -125,11 +125,13 @@ TABLE = [
     *(Behaviour(f"closes with {n}", partial(close, n), f"with {n}") for n in (1000, 1001, 1011, 1012, 1013)),
     Behaviour("never pongs", pong_again_on_the_next_link, "nothing came for", IMPATIENT, pongs_are_lost=True),
     Behaviour("sends byte by byte", do_nothing, None, bytewise=True),
-    Behaviour("floods", partial(flood, 500), None),
+    Behaviour("sends 500 commands at once", partial(flood, 500), None),
+    Behaviour("sends 10,000 commands at once", partial(flood, 10_000), None, thorough=True),
 ]
 BEHAVIOURS = {behaviour.name: behaviour for behaviour in TABLE}
-SIDES = [*(("asyncio", peer) for peer in PEERS), ("trio", "uvicorn")]
-"""Our event loop, and the peer."""
+SIDES = [(backend, peer) for backend in ("asyncio", "trio") for peer in PEERS]
+"""Our event loop, and the peer, which has one of its own."""
+ALWAYS = [*(("asyncio", peer) for peer in PEERS), ("trio", "uvicorn")]
 
 
 class Place(NamedTuple):
@@ -140,12 +142,15 @@ class Place(NamedTuple):
     server: ForeignServer
 
 
-@pytest.fixture(scope="module", params=SIDES, ids="-".join)
-def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(side, marks=[pytest.mark.thorough] * (side not in ALWAYS)) for side in SIDES],
+    ids="-".join,
+)
+def outcomes(request: pytest.FixtureRequest, keys: Path) -> Outcomes:
     """What came of the chosen behaviours of a peer."""
     backend, peer = request.param
-    key = tmp_path_factory.mktemp("keys") / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    key = keys / "ed25519"
     chosen = [BEHAVIOURS[name] for name in chosen_behaviours(request)]
     restarts = [behaviour for behaviour in chosen if behaviour.strike is restart]
     others = [behaviour for behaviour in chosen if behaviour.strike is not restart]
@@ -176,7 +181,7 @@ async def play(behaviour: Behaviour, place: Place, key: Path) -> None:
     ran: Counter[str] = Counter()
     started: set[str] = set()
     may_finish = anyio.Event()
-    reasons: list[str] = []
+    events: list[AgentEvent] = []
     async with rude_proxy(place.port) as proxy:
         proxy.bytewise_to = "client" if behaviour.bytewise else None
         proxy.without_pongs_to = "client" if behaviour.pongs_are_lost else None
@@ -190,11 +195,7 @@ async def play(behaviour: Behaviour, place: Place, key: Path) -> None:
         )
         parameters.update(behaviour.settings)
         agent = Agent(**parameters)
-
-        @agent.on_event
-        def note(event: AgentEvent) -> None:  # pyright: ignore[reportUnusedFunction]
-            if isinstance(event, Offline):
-                reasons.append(event.reason)
+        agent.on_event(events.append)
 
         @agent.command("work")
         async def work(ctx: CommandContext) -> str:  # pyright: ignore[reportUnusedFunction]
@@ -217,15 +218,21 @@ async def play(behaviour: Behaviour, place: Place, key: Path) -> None:
                 account.post("work")
             if behaviour.reason is not None:
                 reason = re.compile(behaviour.reason)
-                await account.until(lambda: any(map(reason.search, reasons)) and account.links > 1)
+                await account.until(lambda: any(map(reason.search, reasons_in(events))) and account.links > 1)
             await account.until(lambda: account.is_answered() and account.link is not None)
-            assert behaviour.reason is not None or account.links == 1, reasons
+            assert behaviour.reason is not None or account.links == 1, reasons_in(events)
         await account.until(lambda: account.received[-1]["data"] == {"status": "offline"})
+    assert events[-1] == Stopped(())
     assert ran == dict.fromkeys(account.commands, 1)
     assert all(len(set(texts)) == 1 for texts in account.finals.values())
     assert {data["status"] for data in account.responses().values()} == {"success"}
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def reasons_in(events: list[AgentEvent]) -> list[str]:
+    """Why links and attempts ended."""
+    return [event.reason for event in events if isinstance(event, Offline)]
+
+
+@pytest.mark.parametrize("behaviour", table(TABLE))
 def test_the_agent_is_back_and_every_command_ran_and_was_answered_once(outcomes: Outcomes, behaviour: str) -> None:
     check(outcomes[behaviour])
