@@ -14,7 +14,7 @@ import websockets.asyncio.client
 import websockets.exceptions
 import websockets.trio.client
 
-CLOSE_S = 1.0
+CLOSE_S = 10.0
 """Before a client gives up its closing handshake."""
 
 
@@ -144,13 +144,15 @@ class _PicowsSocket(picows.WSListener):
     def __init__(self) -> None:
         self._texts: asyncio.Queue[str | LinkClosedError] = asyncio.Queue()
         self._code: int | None = None
+        self._is_closing = False
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         if frame.msg_type == picows.WSMsgType.TEXT:
             self._texts.put_nowait(frame.get_payload_as_utf8_text())
         elif frame.msg_type == picows.WSMsgType.CLOSE:
             self._code = int.from_bytes(frame.get_payload_as_bytes()[:2]) or 1005
-            transport.send_close(frame.get_close_code())
+            if not self._is_closing:
+                transport.send_close(frame.get_close_code())
             transport.disconnect()
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
@@ -169,9 +171,12 @@ class _PicowsSocket(picows.WSListener):
         return text
 
     async def close(self, code: int) -> None:
+        self._is_closing = True
         self.transport.send_close(picows.WSCloseCode(code))
-        self.transport.disconnect()
-        await self.transport.wait_disconnected()
+        try:
+            await asyncio.wait_for(self.transport.wait_disconnected(), CLOSE_S)
+        finally:
+            self.transport.disconnect()
 
 
 @asynccontextmanager
@@ -192,6 +197,9 @@ async def _open_picows(url: str, headers: Headers) -> AsyncGenerator[WebSocket]:
 # --- which is which ---------------------------------------------------------------------------------------------------
 
 CLIENTS: dict[str, Client] = {"websockets": _open_websockets, "aiohttp": _open_aiohttp, "picows": _open_picows}
-IMPOSSIBLE = {("trio", "aiohttp"): "runs on asyncio only", ("trio", "picows"): "runs on asyncio only"}
+IMPOSSIBLE = {
+    ("trio", "aiohttp"): "it runs on asyncio only, and a test has one event loop for both sides",
+    ("trio", "picows"): "it runs on asyncio only, and a test has one event loop for both sides",
+}
 SIDES = [(backend, peer) for backend in ("asyncio", "trio") for peer in CLIENTS if (backend, peer) not in IMPOSSIBLE]
-"""Event loops, of both sides, with the libraries that run on them."""
+"""The event loop, and the peer."""

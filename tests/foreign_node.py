@@ -27,7 +27,7 @@ INSTALL_S = 120.0
 def install_ws(folder: Path) -> Path:
     """The modules folder in `folder`, with the package ws: installed once, by whichever process comes first.
 
-    Raises RuntimeError if npm cannot get it.
+    Raises RuntimeError if npm cannot get it, subprocess.TimeoutExpired if it does not come to an end.
     """
     modules = folder / "node_modules"
     with (folder / "lock").open("w") as lock:

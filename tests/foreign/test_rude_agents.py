@@ -1,7 +1,7 @@
 """Our platform and agents of other people's libraries that misbehave: peers by behaviours.
 
-Whatever an agent does, the platform shows the right status, and once the agent is back every command has run once and
-has one final response. All cells of a peer are played at once, each by a platform, a proxy and an agent of its own.
+Whatever an agent does, the platform says what it was and shows the right status, and once the agent is back every
+command has run once and has one final response. Each cell is played by a platform, a proxy and an agent of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from anyio.abc import TaskGroup
 
 from artcafe_platform import Platform
 from artcafe_proto import AgentOffline, AgentOnline, CommandAnswered, CommandSent, PlatformConfig
-from foreign_cells import Outcomes, check, chosen_behaviours, play_all, table, until
-from foreign_clients import SIDES, LinkClosedError
+from foreign_cells import CLOSE_CODES, Outcomes, check, chosen_behaviours, play_all, table, until
+from foreign_clients import IMPOSSIBLE, SIDES, LinkClosedError
 from foreign_proxy import RudeProxy, rude_proxy
 from platform_server.foreign_agent import ForeignAgent, Link
 from platform_server.harness import TENANT, TENANTS, Recorder, register, tenant_client
@@ -37,6 +37,8 @@ class Worker:
     def __init__(self, agent: ForeignAgent) -> None:
         self.agent = agent
         self.link: Link | None = None
+        self.codes: list[int | None] = []
+        """Of the platform's close frames, by link; None where there was none."""
         self.ran: Counter[str] = Counter()
         """How often each command has run to its end."""
         self.under_way: set[str] = set()
@@ -66,7 +68,7 @@ class Worker:
         if not self.agent.token:
             await self.agent.authenticate()
         async with self.agent.connect() as self.link:
-            with suppress(LinkClosedError):
+            try:
                 await self.link.heartbeat()
                 while True:
                     command = await self.link.receive()
@@ -74,6 +76,8 @@ class Worker:
                         self.under_way.add(command["id"])
                         self.most_under_way = max(self.most_under_way, len(self.under_way))
                         tasks.start_soon(self._work, command)
+            except LinkClosedError as error:
+                self.codes.append(error.code)
 
     async def _work(self, command: dict[str, Any]) -> None:
         if command["data"]["command"] == "hold":
@@ -108,6 +112,8 @@ class Behaviour(NamedTuple):
     strike: Callable[[Scene], Awaitable[object]]
     reason: str | None
     """What the platform says of the link's end, as a pattern; None if the link is to survive."""
+    code: int | None = None
+    """Of the close frame that the agent gets, where it gets one."""
     config: PlatformConfig = PlatformConfig()
     padding: int = 0
     bytewise: bool = False
@@ -158,32 +164,37 @@ async def pong_again_on_the_next_link(scene: Scene) -> None:
 
 
 async def be_flooded(count: int, scene: Scene) -> None:
-    """The tenant sends that many at once: the agent gets a window of them, and the next ones as it answers."""
-    window = scene.platform.config.window
-    while len(scene.sent) < count:
+    """The tenant sends that many at once: the agent gets a window of them, and the next ones as it answers (CMD-10).
+    It answers all that it has at once.
+    """
+    for _ in range(count):
         scene.send("hold")
-    await until(lambda: len(scene.worker.under_way) == window)
+    await until(lambda: len(scene.worker.under_way) == scene.platform.config.window)
 
 
 async def do_nothing(_: Scene) -> None:
     pass
 
 
-IMPATIENT = PlatformConfig(ping_interval=0.2, ping_timeout=0.5)
-STALLS = PlatformConfig(write_stall_timeout=0.5)
+IMPATIENT = PlatformConfig(ping_interval=0.2, ping_timeout=2)
+STALLS = PlatformConfig(write_stall_timeout=2)
+WIDE = PlatformConfig(window=500)
+WIDEST = PlatformConfig(window=10_000)
 TABLE = [
     Behaviour("restarts", restart, "the connection ended"),
     Behaviour("aborts", abort, "reset"),
     Behaviour("ends its side", end_towards_platform, "the peer closed it"),
-    Behaviour("sees the platform's side end", end_towards_agent, ""),
-    Behaviour("reads nothing", read_nothing, "writing stalled", STALLS, padding=BIG),
-    Behaviour("writes nothing", write_nothing, "closed with 4408", IMPATIENT),
+    Behaviour("sees the platform's side end", end_towards_agent, "the peer closed it"),
+    Behaviour("reads nothing", read_nothing, "writing stalled", config=STALLS, padding=BIG),
+    Behaviour("writes nothing", write_nothing, "closed with 4408", config=IMPATIENT),
     Behaviour("pauses", pause, None),
-    *(Behaviour(f"closes with {n}", partial(close, n), f"with {n}") for n in (1000, 1001, 1011, 1012, 1013)),
-    Behaviour("never pongs", pong_again_on_the_next_link, "closed with 4408", IMPATIENT, pongs_are_lost=True),
+    *(Behaviour(f"closes with {n}", partial(close, n), f"the agent closed the link with {n}", n) for n in CLOSE_CODES),
+    Behaviour("never pongs", pong_again_on_the_next_link, "closed with 4408", 4408, IMPATIENT, pongs_are_lost=True),
     Behaviour("sends byte by byte", do_nothing, None, bytewise=True),
     Behaviour("gets 500 commands at once", partial(be_flooded, 500), None),
-    Behaviour("gets 10,000 commands at once", partial(be_flooded, 9_992), None, thorough=True),
+    Behaviour("gets 10,000 commands at once", partial(be_flooded, 10_000), None, thorough=True),
+    Behaviour("sends 500 responses at once", partial(be_flooded, 496), None, config=WIDE),
+    Behaviour("sends 10,000 responses at once", partial(be_flooded, 9_996), None, config=WIDEST, thorough=True),
 ]
 BEHAVIOURS = {behaviour.name: behaviour for behaviour in TABLE}
 
@@ -192,7 +203,8 @@ BEHAVIOURS = {behaviour.name: behaviour for behaviour in TABLE}
 def outcomes(request: pytest.FixtureRequest) -> Outcomes:
     """What came of the chosen behaviours of a peer."""
     backend, library = request.param
-    cells = [(name, partial(play, BEHAVIOURS[name], library)) for name in chosen_behaviours(request)]
+    chosen = [BEHAVIOURS[name] for name in chosen_behaviours(request)]
+    cells = [(each, partial(play, each, library)) for each in chosen]
     return anyio.run(play_all, cells, backend=backend)
 
 
@@ -228,9 +240,12 @@ async def play_scene(behaviour: Behaviour, scene: Scene, client: httpx.AsyncClie
     for _ in range(8):
         scene.send("work", behaviour.padding)
     if behaviour.reason is not None:
-        reason = re.compile(behaviour.reason)
-        await until(lambda: any(reason.search(event.reason) for event in events.of(AgentOffline)))
+        await until(lambda: events.of(AgentOffline))
+        assert re.search(behaviour.reason, events.of(AgentOffline)[0].reason), events.of(AgentOffline)
         assert await shown() == "offline"
+        if behaviour.code is not None:
+            await until(lambda: worker.codes)
+            assert worker.codes == [behaviour.code]
         scene.proxy.abort()  # where the agent was cut off it learns it now
     worker.may_connect.set()
     worker.may_finish.set()
@@ -242,6 +257,11 @@ async def play_scene(behaviour: Behaviour, scene: Scene, client: httpx.AsyncClie
     assert worker.most_under_way <= scene.platform.config.window
     answered = Counter(event.command_id for event in events.of(CommandAnswered))
     assert answered == dict.fromkeys(scene.sent, 1)
+
+
+def test_the_table_is_whole() -> None:
+    assert len(BEHAVIOURS) == len(TABLE) == 18
+    assert len(SIDES) * len(TABLE) == 2 * 3 * 18 - len(IMPOSSIBLE) * 18 == 72
 
 
 @pytest.mark.parametrize("behaviour", table(TABLE))

@@ -1,8 +1,7 @@
 """Our agent and platforms of other people's libraries that misbehave: peers by behaviours.
 
-Whatever a peer does, the agent is back online, and every command has run once and has one final response.
-All cells of a peer are played at once against one server, each by an agent and a proxy of its own: most of a cell is
-the agent's wait of a second before it comes back (LINK-3).
+Whatever a peer does, the agent says what it was, is back online after a second (LINK-3), and every command has run once
+and has one final response. The cells of a peer are played against one server, each by an agent and a proxy of its own.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ import pytest
 from anyio import to_thread
 
 from artcafe_anyio import Agent, CommandContext
+from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.parameters import AgentParameters
 from artcafe_proto import AgentEvent, Offline, Stopped
-from foreign_cells import Outcomes, check, chosen_behaviours, play_all, table
+from foreign_cells import CLOSE_CODES, Outcomes, check, chosen_behaviours, play_all, table
 from foreign_platform import Account, ForeignPlatform
 from foreign_ports import reserved_port
 from foreign_proxy import RudeProxy, rude_proxy
@@ -49,8 +49,8 @@ class Behaviour(NamedTuple):
 
     name: str
     strike: Callable[[Scene], Awaitable[object]]
-    reason: str | None
-    """What the agent says of the link's end, as a pattern; None if the link is to survive."""
+    end: tuple[str, str] | None
+    """What the agent says of the link's end, as a pattern, and its clause; None if the link is to survive."""
     settings: AgentParameters = AgentParameters()
     result_size: int = 1
     bytewise: bool = False
@@ -113,17 +113,24 @@ async def do_nothing(_: Scene) -> None:
     pass
 
 
-IMPATIENT: AgentParameters = {"ping_interval": 0.2, "ping_timeout": 0.5}
+IMPATIENT: AgentParameters = {"ping_interval": 0.2, "ping_timeout": 2}
+STALLS: AgentParameters = {"write_stall_timeout": 2}
 TABLE = [
-    Behaviour("restarts", restart, ""),
-    Behaviour("aborts", abort, "reset"),
-    Behaviour("ends its side", end_towards_agent, "the peer closed it"),
-    Behaviour("sees the agent's side end", end_towards_platform, ""),
-    Behaviour("reads nothing", read_nothing, "writing stalled", {"write_stall_timeout": 0.5}, result_size=BIG),
-    Behaviour("writes nothing", write_nothing, "nothing came for", IMPATIENT),
+    Behaviour("restarts", restart, ("closed|reset", "LINK-3")),
+    Behaviour("aborts", abort, ("reset", "LINK-3")),
+    Behaviour("ends its side", end_towards_agent, ("the peer closed it", "LINK-3")),
+    Behaviour("sees the agent's side end", end_towards_platform, ("the peer closed it", "LINK-3")),
+    Behaviour("reads nothing", read_nothing, ("writing stalled", "LINK-8"), STALLS, result_size=BIG),
+    Behaviour("writes nothing", write_nothing, ("nothing came for 2 s after a ping", "LINK-7"), IMPATIENT),
     Behaviour("pauses", pause, None, result_size=BIG),
-    *(Behaviour(f"closes with {n}", partial(close, n), f"with {n}") for n in (1000, 1001, 1011, 1012, 1013)),
-    Behaviour("never pongs", pong_again_on_the_next_link, "nothing came for", IMPATIENT, pongs_are_lost=True),
+    *(Behaviour(f"closes with {n}", partial(close, n), (f"closed the link with {n}", "LINK-3")) for n in CLOSE_CODES),
+    Behaviour(
+        "never pongs",
+        pong_again_on_the_next_link,
+        ("nothing came for 2 s after a ping", "LINK-7"),
+        IMPATIENT,
+        pongs_are_lost=True,
+    ),
     Behaviour("sends byte by byte", do_nothing, None, bytewise=True),
     Behaviour("sends 500 commands at once", partial(flood, 500), None),
     Behaviour("sends 10,000 commands at once", partial(flood, 10_000), None, thorough=True),
@@ -155,8 +162,8 @@ def outcomes(request: pytest.FixtureRequest, keys: Path) -> Outcomes:
     restarts = [behaviour for behaviour in chosen if behaviour.strike is restart]
     others = [behaviour for behaviour in chosen if behaviour.strike is not restart]
     with place_for(restarts, peer, key, request) as own_place, place_for(others, peer, key, request) as place:
-        cells = [(each.name, partial(play, each, own_place, key)) for each in restarts]
-        cells += [(each.name, partial(play, each, place, key)) for each in others]
+        cells = [(each, partial(play, each, own_place, key)) for each in restarts]
+        cells += [(each, partial(play, each, place, key)) for each in others]
         return anyio.run(play_all, cells, backend=backend)
 
 
@@ -181,7 +188,7 @@ async def play(behaviour: Behaviour, place: Place, key: Path) -> None:
     ran: Counter[str] = Counter()
     started: set[str] = set()
     may_finish = anyio.Event()
-    events: list[AgentEvent] = []
+    told: list[tuple[float, AgentEvent]] = []
     async with rude_proxy(place.port) as proxy:
         proxy.bytewise_to = "client" if behaviour.bytewise else None
         proxy.without_pongs_to = "client" if behaviour.pongs_are_lost else None
@@ -195,7 +202,10 @@ async def play(behaviour: Behaviour, place: Place, key: Path) -> None:
         )
         parameters.update(behaviour.settings)
         agent = Agent(**parameters)
-        agent.on_event(events.append)
+
+        @agent.on_event
+        def note(event: AgentEvent) -> None:  # pyright: ignore[reportUnusedFunction]
+            told.append((monotonic(), event))
 
         @agent.command("work")
         async def work(ctx: CommandContext) -> str:  # pyright: ignore[reportUnusedFunction]
@@ -212,25 +222,32 @@ async def play(behaviour: Behaviour, place: Place, key: Path) -> None:
             for command in ("work", "hold") * 4:
                 account.post(command)
             await account.until(lambda: len(account.finals) == 4 and len(started) == 4)
+            struck_at = monotonic()
             await behaviour.strike(Scene(account, proxy, place.server, may_finish, ran))
             may_finish.set()
             for _ in range(4):
                 account.post("work")
-            if behaviour.reason is not None:
-                reason = re.compile(behaviour.reason)
-                await account.until(lambda: any(map(reason.search, reasons_in(events))) and account.links > 1)
+            await account.until(lambda: account.links > (behaviour.end is not None))
             await account.until(lambda: account.is_answered() and account.link is not None)
-            assert behaviour.reason is not None or account.links == 1, reasons_in(events)
+            ends = [(told_at, event) for told_at, event in told if isinstance(event, Offline)]
         await account.until(lambda: account.received[-1]["data"] == {"status": "offline"})
-    assert events[-1] == Stopped(())
+    assert told[-1][1] == Stopped(())
+    if behaviour.end is None:
+        assert not ends
+    else:
+        told_at, offline = ends[0]
+        assert re.search(behaviour.end[0], offline.reason), offline
+        assert offline.clause == behaviour.end[1]
+        assert offline.retry_at is not None
+        assert struck_at + 1 <= offline.retry_at <= told_at + 1
     assert ran == dict.fromkeys(account.commands, 1)
     assert all(len(set(texts)) == 1 for texts in account.finals.values())
     assert {data["status"] for data in account.responses().values()} == {"success"}
 
 
-def reasons_in(events: list[AgentEvent]) -> list[str]:
-    """Why links and attempts ended."""
-    return [event.reason for event in events if isinstance(event, Offline)]
+def test_the_table_is_whole() -> None:
+    assert len(BEHAVIOURS) == len(TABLE) == 16
+    assert len(SIDES) * len(TABLE) == 2 * 4 * 16 == 128
 
 
 @pytest.mark.parametrize("behaviour", table(TABLE))
