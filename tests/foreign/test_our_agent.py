@@ -1,17 +1,16 @@
-"""Our agent with a platform that is not ours: Starlette on uvicorn."""
+"""Our agent with a platform that is not ours, on each of the servers."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio import to_thread
 
 from artcafe_anyio import Agent, CommandContext, CommandError
 from foreign_platform import ForeignPlatform
+from foreign_servers import PEERS, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -64,22 +63,22 @@ def new_agent(url: str, key: Path) -> Agent:
     return agent
 
 
-@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
-async def test_it_comes_online_answers_and_comes_back(tmp_path: Path, kind: str) -> None:
-    key = tmp_path / "key"
-    await anyio.run_process(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)], stdout=subprocess.DEVNULL)
-    platform = ForeignPlatform("agent-1", key.with_suffix(".pub").read_text(), list(COMMANDS))
-    platform.close_after = 3
-    with platform.serving() as url:
+@pytest.mark.parametrize(("kind", "peer"), [*(("ed25519", peer) for peer in PEERS), ("rsa", "uvicorn"), ("rsa", "ws")])
+async def test_it_comes_online_and_answers(request: pytest.FixtureRequest, keys: Path, kind: str, peer: str) -> None:
+    key = keys / kind
+    platform = ForeignPlatform()
+    account = platform.register("agent-1", key.with_suffix(".pub").read_text())
+    for data in COMMANDS:
+        account.post(**data)
+    with serving(peer, platform, request) as url:
         async with new_agent(url, key):
-            assert await to_thread.run_sync(platform.all_answered.wait, 30)
-    assert platform.connections == 2, "it was cut after three answers and came back"
-    assert platform.received[0]["type"] == "heartbeat"
-    assert platform.received[0]["data"]["memory_usage"] > 1
-    answers = platform.responses()
+            await account.until(account.is_answered)
+    assert account.received[0]["type"] == "heartbeat"
+    assert account.received[0]["data"]["memory_usage"] > 1
+    answers = account.responses()
     assert [answers[f"cmd-{n}"].get("result") for n in range(3)] == [3, {"greeting": "hello Ada"}, "cmd-2"]
     codes = ["handler_error", "handler_error", "invalid_arguments", "unknown_command", "timeout"]
     assert [answers[f"cmd-{n}"].get("code") for n in range(3, 8)] == codes
     assert [answers[f"cmd-{n}"]["reason"] for n in (3, 4)] == ["not today", "ZeroDivisionError"]
-    statuses = [message["data"] for message in platform.received if message["type"] == "status"]
+    statuses = [message["data"] for message in account.received if message["type"] == "status"]
     assert statuses[-1] == {"status": "offline"}

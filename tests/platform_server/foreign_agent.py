@@ -1,6 +1,6 @@
 """An agent made of well-known parts only, in the way of the guide's example, with what that gets wrong put right.
 
-Nothing of this project is used: httpx, paramiko, the websockets library and the standard library's json.
+Nothing of this project is used: httpx, paramiko, the standard library's json, and a WebSocket library of several.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
-import sniffio
-import websockets.asyncio.client
-import websockets.trio.client
+
+from foreign_clients import CLIENTS, WebSocket
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of cryptography about algorithms that paramiko offers to SSH
@@ -28,18 +27,11 @@ class AuthenticationFailedError(Exception):
     """The platform did not accept the signature."""
 
 
-class WebSocket(Protocol):
-    """What the websockets library's two connections share."""
-
-    async def send(self, message: str) -> None: ...
-    async def recv(self) -> str | bytes: ...
-
-
 class Link:
     """An open WebSocket of an agent."""
 
     def __init__(self, agent_id: str, websocket: WebSocket) -> None:
-        self.websocket = websocket
+        self._websocket = websocket
         self._agent_id = agent_id
 
     async def heartbeat(self, cpu_usage: float = 0.0, memory_usage: float = 0.0) -> None:
@@ -54,7 +46,7 @@ class Link:
         )
 
     async def receive(self) -> dict[str, Any]:
-        return json.loads(await self.websocket.recv())
+        return json.loads(await self._websocket.receive())
 
     async def respond(self, command: dict[str, Any], result: Any) -> None:
         await self.send("response", {"command_id": command["id"], "status": "success", "result": result})
@@ -65,18 +57,22 @@ class Link:
     async def send(self, kind: str, data: dict[str, Any]) -> None:
         now = datetime.now(UTC).replace(tzinfo=None).isoformat()  # what datetime.utcnow() gave: naive, microseconds
         message = {"type": kind, "id": str(uuid.uuid4()), "data": data, "timestamp": now}
-        await self.websocket.send(json.dumps(message))
+        await self._websocket.send(json.dumps(message))
+
+    async def close(self, code: int) -> None:
+        await self._websocket.close(code)
 
 
 class ForeignAgent:
     """One agent with one key."""
 
-    def __init__(self, url: str, tenant_id: str, agent_id: str, key: paramiko.PKey) -> None:
+    def __init__(self, url: str, tenant_id: str, agent_id: str, key: paramiko.PKey, library: str) -> None:
         self.agent_id = agent_id
         self.token = ""
         self._url = url
         self._tenant_id = tenant_id
         self._key = key
+        self._open = CLIENTS[library]
 
     @property
     def public_key(self) -> str:
@@ -85,7 +81,7 @@ class ForeignAgent:
 
     async def authenticate(self) -> None:
         """Challenge, signature, verify: as the example, without a key_id."""
-        async with httpx.AsyncClient(base_url=self._url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self._url, trust_env=False, verify=False) as client:
             response = await client.post("/api/v1/auth/challenge", json={"agent_id": self.agent_id})
             challenge = response.json()["challenge"]
             signature = self._key.sign_ssh_data(challenge.encode())
@@ -108,9 +104,5 @@ class ForeignAgent:
         """Open the WebSocket with the last token."""
         uri = f"{self._url.replace('http', 'ws')}/api/v1/ws/agent/{self.agent_id}"
         headers = {"Authorization": f"Bearer {self.token}"}
-        if sniffio.current_async_library() == "trio":
-            connecting = websockets.trio.client.connect(uri, additional_headers=headers, proxy=None)
-        else:
-            connecting = websockets.asyncio.client.connect(uri, additional_headers=headers, proxy=None)
-        async with connecting as websocket:
+        async with self._open(uri, headers) as websocket:
             yield Link(self.agent_id, websocket)

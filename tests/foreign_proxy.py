@@ -1,0 +1,168 @@
+"""A TCP proxy that misbehaves when told to, between one of ours and a peer: all that a network or a peer can do to TCP.
+
+It knows nothing of what passes through it, but for pongs: some libraries answer every ping, so here pongs get lost.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
+from typing import Literal
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+Side = Literal["client", "server"]
+"""Of a connection: who opened it, and who accepted it."""
+RECEIVE_BUFFER_BYTES = 64 * 1024
+"""Small, so that a side whose bytes are not read feels it soon."""
+ENDED = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class RudeProxy:
+    """Listens while it is entered by `rude_proxy`. Its methods act on the connections that there are."""
+
+    def __init__(self, target_port: int, url: str) -> None:
+        self.url = url
+        self.bytewise_to: Side | None = None
+        """This side gets every byte by itself, on connections to come."""
+        self.without_pongs_to: Side | None = None
+        """This side gets no pongs, on connections to come."""
+        self._target_port = target_port
+        self._pairs: set[_Pair] = set()
+
+    def abort(self) -> None:
+        """Both sides get a reset."""
+        for pair in self._pairs:
+            for stream in pair.streams.values():
+                with suppress(OSError):
+                    stream.extra(SocketAttribute.raw_socket).setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            pair.scope.cancel()
+
+    async def half_close(self, side: Side) -> None:
+        """This side sees the end of what is sent to it; what it sends still arrives."""
+        for pair in self._pairs:
+            pair.ended.add(side)
+            with suppress(*ENDED):
+                await pair.streams[side].send_eof()
+
+    def stall(self, *sides: Side) -> None:
+        """These sides get nothing more, and what is to go to them is no longer read."""
+        for pair in self._pairs:
+            for side in sides:
+                pair.may_flow_to[side] = anyio.Event()
+
+    def resume(self) -> None:
+        """Everything flows again."""
+        for pair in self._pairs:
+            for flowing in pair.may_flow_to.values():
+                flowing.set()
+
+    async def attend(self, client: SocketStream) -> None:
+        """One accepted connection."""
+        async with client:
+            try:
+                server = await anyio.connect_tcp("127.0.0.1", self._target_port)
+            except OSError:
+                return
+            async with server:
+                pair = _Pair({"client": client, "server": server})
+                self._pairs.add(pair)
+                try:
+                    with pair.scope:
+                        async with anyio.create_task_group() as tasks:
+                            tasks.start_soon(self._pump, pair, "client", "server")
+                            tasks.start_soon(self._pump, pair, "server", "client")
+                finally:
+                    self._pairs.discard(pair)
+                    with anyio.CancelScope(shield=True):
+                        await anyio.aclose_forcefully(client)
+                        await anyio.aclose_forcefully(server)
+
+    async def _pump(self, pair: _Pair, source: Side, sink: Side) -> None:
+        frames = WithoutPongs() if self.without_pongs_to == sink else None
+        step = 1 if self.bytewise_to == sink else None
+        try:
+            while True:
+                await pair.may_flow_to[sink].wait()
+                data = await pair.streams[source].receive()
+                await pair.may_flow_to[sink].wait()
+                if frames is not None:
+                    data = frames.filter(data)
+                if sink not in pair.ended:
+                    for start in range(0, len(data), step or max(len(data), 1)):
+                        await pair.streams[sink].send(data[start : start + (step or len(data))])
+        except anyio.EndOfStream:
+            if sink not in pair.ended:
+                pair.ended.add(sink)
+                with suppress(*ENDED):
+                    await pair.streams[sink].send_eof()
+        except ENDED:
+            pair.scope.cancel()
+
+
+class _Pair:
+    """Two connections that are one."""
+
+    def __init__(self, streams: dict[Side, SocketStream]) -> None:
+        self.streams = streams
+        self.scope = anyio.CancelScope()
+        self.may_flow_to: dict[Side, anyio.Event] = {"client": anyio.Event(), "server": anyio.Event()}
+        self.ended: set[Side] = set()
+        for side, stream in streams.items():
+            stream.extra(SocketAttribute.raw_socket).setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            self.may_flow_to[side].set()
+
+
+@asynccontextmanager
+async def rude_proxy(target_port: int) -> AsyncGenerator[RudeProxy]:
+    """A proxy for a port of 127.0.0.1, on a free port of its own. At the end all connections are cut."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    proxy = RudeProxy(target_port, f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, proxy.attend)
+        yield proxy
+        tasks.cancel_scope.cancel()
+
+
+class WithoutPongs:
+    """Takes the pongs out of one direction of a connection, once that is a WebSocket (RFC 6455 section 5.2)."""
+
+    def __init__(self) -> None:
+        self._http = b""
+        self._frames: bytearray | None = None
+
+    def filter(self, data: bytes) -> bytes:
+        """What goes on of `data` and of the part of a frame before it."""
+        if self._frames is None:
+            self._http += data
+            handshake = _HANDSHAKE.search(self._http)
+            if handshake is None:
+                return data
+            self._frames = bytearray(self._http[handshake.end() :])
+            return data[: len(data) - len(self._frames)] + self._whole_frames(self._frames)
+        self._frames += data
+        return self._whole_frames(self._frames)
+
+    @staticmethod
+    def _whole_frames(buffer: bytearray) -> bytes:
+        kept = bytearray()
+        while len(buffer) >= 2:
+            masked, size, start = buffer[1] >> 7, buffer[1] & 0x7F, 2
+            if size >= 126:
+                start += 2 if size == 126 else 8
+                size = int.from_bytes(buffer[2:start])
+            end = start + 4 * masked + size
+            if len(buffer) < max(start, end):
+                break
+            if buffer[0] & 0x0F != _PONG:
+                kept += buffer[:end]
+            del buffer[:end]
+        return bytes(kept)
+
+
+_HANDSHAKE = re.compile(rb"(?:HTTP/1\.1 101 |GET ).*?\r\n\r\n", re.DOTALL)
+_PONG = 0xA
