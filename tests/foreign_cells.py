@@ -38,7 +38,7 @@ def table(behaviours: Iterable[Behaviour]) -> list[Any]:
 def chosen_behaviours(request: pytest.FixtureRequest) -> list[str]:
     """Of the tests that will use the fixture `outcomes` with this parameter. A selection of tests plays no more."""
     tests = [item for item in request.session.items if item.path == request.path]
-    cells = [test.callspec.params for test in tests if isinstance(test, pytest.Function)]
+    cells = [test.callspec.params for test in tests if isinstance(test, pytest.Function) and hasattr(test, "callspec")]
     return [str(cell["behaviour"]) for cell in cells if cell["outcomes"] == request.param]
 
 

@@ -33,7 +33,14 @@ def install_ws(folder: Path) -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (modules / "ws" / "package.json").exists():
-            options = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+            options = [
+                "--no-save",
+                "--no-package-lock",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                "--fetch-retry-mintimeout=1000",
+            ]
             arguments = ["install", "ws@8", *options, "--prefix", str(folder)]
             done = executable.npm(
                 arguments, return_completed_process=True, capture_output=True, text=True, timeout=INSTALL_S
