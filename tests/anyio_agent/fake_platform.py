@@ -162,7 +162,8 @@ class FakePlatform:
         self.connections = 0
         self.keep_alive = True
         self.hangs_up = True
-        self.answers_gets = True
+        self.mute: set[str] = set()
+        """Targets of requests that are not answered."""
         self._news = anyio.Event()
         self._links, self._new_links = anyio.create_memory_object_stream[Link](100)
 
@@ -215,6 +216,8 @@ class FakePlatform:
                 return
             self.requests.append(request.target.decode())
             self._tell()
+            if request.target.decode() in self.mute:
+                await anyio.sleep_forever()
             headers = dict(request.headers)
             if b"upgrade" in headers:
                 await stream.send(http.send(self._accept(headers)) or b"")
@@ -224,8 +227,6 @@ class FakePlatform:
                 if not self.hangs_up:
                     await anyio.sleep_forever()
                 return
-            if request.method == b"GET" and not self.answers_gets:
-                await anyio.sleep_forever()
             answer = b""
             if request.method != b"GET":
                 answer = json.dumps(self.answer(request.target.decode(), json.loads(body))).encode()

@@ -28,9 +28,10 @@ from artcafe_proto import (
     OutboxFullError,
     Stopped,
 )
-from artcafe_proto.limits import MAX_UNSETTLED_MESSAGE_BYTES, MAX_UNSETTLED_MESSAGES, MAX_WAITING_CALLS
+from artcafe_proto.limits import MAX_UNSETTLED_MESSAGES, MAX_WAITING_CALLS
 
 pytestmark = pytest.mark.anyio
+DETAILS = "/api/v1/agents/agent-1"
 
 
 class Stage:
@@ -149,7 +150,7 @@ async def test_stat_2_a_refusal_is_raised_with_status_and_clause(key: Ed25519Pri
 
 async def test_stat_2_no_answer_in_time_is_raised(key: Ed25519PrivateKey, key_path: Path) -> None:
     fake = FakePlatform(key.public_key())
-    fake.answers_gets = False
+    fake.mute.add(DETAILS)
     async with fake.listening(), agent_for(fake, key_path, call_timeout=0.05) as agent:
         await fake.link()
         with pytest.raises(CallError, match=r"no answer within 0\.05 s \[STAT-2\]"):
@@ -161,7 +162,7 @@ async def test_link_10_whoever_waits_is_told_that_the_agent_has_stopped(
     key: Ed25519PrivateKey, key_path: Path, how: str
 ) -> None:
     fake = FakePlatform(key.public_key())
-    fake.answers_gets = False
+    fake.mute.add(DETAILS)
     told: list[str] = []
 
     async def wait(agent: Agent, what: str) -> None:
@@ -178,7 +179,7 @@ async def test_link_10_whoever_waits_is_told_that_the_agent_has_stopped(
         callers.start_soon(wait, agent, "call")
         callers.start_soon(wait, agent, "call")
         callers.start_soon(wait, agent, "message")
-        await fake.asked_for("/api/v1/agents/agent-1")
+        await fake.asked_for(DETAILS)
         if how == "stop":
             agent.stop(drain=False)
         else:
@@ -189,7 +190,7 @@ async def test_link_10_whoever_waits_is_told_that_the_agent_has_stopped(
 
 async def test_a_wait_that_is_cancelled_leaves_nothing_behind(key: Ed25519PrivateKey, key_path: Path) -> None:
     fake = FakePlatform(key.public_key())
-    fake.answers_gets = False
+    fake.mute.add(DETAILS)
     async with fake.listening(), agent_for(fake, key_path) as agent:
         await fake.link()
         for _ in range(MAX_WAITING_CALLS + 1):  # more than may wait at once
@@ -198,7 +199,7 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind(key: Ed25519Privat
                     tasks.start_soon(agent.details)
                     await checkpoint()
                     scope.cancel()
-        fake.answers_gets = True
+        fake.mute.clear()
         with pytest.raises(CallError, match="JSON object"):
             await agent.details()
         driver = agent._driver  # pyright: ignore[reportPrivateUsage]
@@ -275,11 +276,13 @@ async def test_cmd_11_a_message_that_costs_every_link_is_dropped_and_that_is_rai
 
 @pytest.mark.parametrize("large", [False, True])
 async def test_cmd_3_a_full_outbox_refuses_and_takes_again_what_has_place(
-    key: Ed25519PrivateKey, key_path: Path, large: bool
+    key: Ed25519PrivateKey, key_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
 ) -> None:
     fake = FakePlatform(key.public_key())
-    data = {"x": "x" * 1_000_000} if large else {}
-    most = MAX_UNSETTLED_MESSAGE_BYTES // 1_000_000 if large else MAX_UNSETTLED_MESSAGES
+    data = {"x": "x" * 1000} if large else {}
+    most = 20 if large else MAX_UNSETTLED_MESSAGES
+    if large:
+        monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_MESSAGE_BYTES", 23_000)
     async with fake.listening(), agent_for(fake, key_path) as agent:
         settled: list[str] = []
 
