@@ -1,23 +1,48 @@
-"""A state that is moved by a table only."""
+"""States that are moved by a table only."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 State = TypeVar("State", bound=Enum)
 Input = TypeVar("Input", bound=Enum)
 
 
-class Region(Generic[State, Input]):
-    """One region's current state, moved by its transitions only."""
+class Table(Generic[State, Input]):
+    """What every input means in every state: a transition, or a refusal that has a name.
 
-    def __init__(self, initial: State, transitions: dict[tuple[State, Input], State]) -> None:
-        self.state = initial
-        self._transitions = transitions
+    A refused input is a defect of whoever fires it, never something that a peer or a network did.
+    """
+
+    def __init__(
+        self,
+        initial: State,
+        transitions: Mapping[tuple[State, Input], State],
+        refusals: Mapping[Input, str],
+    ) -> None:
+        """`refusals`: why an input has no transition, in all the states in which it has none."""
+        self.initial = initial
+        self.transitions = transitions
+        self.refusals = refusals
+
+    def after(self, state: State, cause: Input) -> State:
+        """The state that follows. Raises AssertionError, with its name, for a refusal."""
+        following = self.transitions.get((state, cause))
+        assert following is not None, f"{cause.name} is refused in {state.name}: {self.refusals[cause]}"
+        return following
+
+
+class Region(Generic[State, Input]):
+    """One region's current state, moved by its table only."""
+
+    def __init__(self, table: Table[State, Input]) -> None:
+        self.state = table.initial
+        self._table = table
 
     def fire(self, cause: Input) -> None:
-        """Take the transition for `cause`. Raises AssertionError where the table has none."""
-        following = self._transitions.get((self.state, cause))
-        assert following is not None, f"no transition from {self.state} by {cause}"
-        self.state = following
+        """Take the transition for `cause`. Raises AssertionError where the table refuses it."""
+        self.state = self._table.after(self.state, cause)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from artcafe_proto.agent.authentication import challenge_request, read_challenge, read_verdict, verify_request
 from artcafe_proto.agent.dialing import ExchangeKind
-from artcafe_proto.agent.states import AUTH_TRANSITIONS, AuthInput, AuthState
+from artcafe_proto.agent.states import AUTHENTICATION, AuthInput, AuthState
 from artcafe_proto.effects import CancelSign, Sign
 from artcafe_proto.policies.backoff import Failure, FailureKind
 from artcafe_proto.regions import Region
@@ -41,7 +41,7 @@ class Login:
         self._ids = ids
         self._dialer = dialer
         self._sign_timer = sign_timer
-        self._region = Region(AuthState.NONE, AUTH_TRANSITIONS)
+        self._region = Region(AUTHENTICATION)
         self._challenge = ""
         self._sign_request: int | None = None
         self.token: Token | None = None

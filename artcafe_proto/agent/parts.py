@@ -15,7 +15,7 @@ from artcafe_proto.agent.commands import CommandDesk
 from artcafe_proto.agent.dialing import LINK_DIAL, LINK_TIMERS, AgentTimer, Dialer
 from artcafe_proto.agent.login import Login
 from artcafe_proto.agent.renewal import Renewal
-from artcafe_proto.agent.states import LINK_TRANSITIONS, AuthState, LinkInput, LinkState
+from artcafe_proto.agent.states import LINK, AuthState, LinkInput, LinkState
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.backoff import Backoff
 from artcafe_proto.policies.status import DeclaredStatus, outranking
@@ -56,7 +56,7 @@ class AgentParts:
         self._calls = Calls(config, self._outputs, self._timers, ids)
         self._desk = CommandDesk(config, self._outputs, rng)
         self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
-        self._link_region = Region(LinkState.DOWN, LINK_TRANSITIONS)
+        self._link_region = Region(LINK)
         self._link: AgentLink | None = None
         """There exactly while the link region is UP, DRAINING or CLOSING."""
         self._life = Life.NEW

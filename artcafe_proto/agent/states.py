@@ -6,15 +6,17 @@ other (TOK-6). So they are two tables, and the joint rules are one function, `Ag
 every input until nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the
 first: its end is `TAKEN` there and `RENEWED` here.
 
-Whatever is not in a table is a defect of the machine, never of the peer: `Region.fire` raises AssertionError. Peers
-cannot reach that, because the machine drops every input whose connection, exchange or request is not the current one
-(LINK-9).
+Each state and input that is no transition is a refusal, with a name. It is a defect of the machine, never of the peer:
+`Region.fire` raises AssertionError. Peers cannot reach that, because the machine drops every input whose connection,
+exchange or request is not the current one (LINK-9).
 """
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Final, NamedTuple
+
+from artcafe_proto.regions import Table
 
 
 class AuthState(Enum):
@@ -60,30 +62,53 @@ class LinkInput(Enum):
     LOST = "lost"
 
 
-AUTH_TRANSITIONS: Final[dict[tuple[AuthState, AuthInput], AuthState]] = {
-    (AuthState.NONE, AuthInput.BEGIN): AuthState.CHALLENGING,
-    (AuthState.CHALLENGING, AuthInput.CHALLENGED): AuthState.SIGNING,
-    (AuthState.CHALLENGING, AuthInput.FAILED): AuthState.NONE,
-    (AuthState.SIGNING, AuthInput.SIGNED): AuthState.VERIFYING,
-    (AuthState.SIGNING, AuthInput.FAILED): AuthState.NONE,
-    (AuthState.VERIFYING, AuthInput.GRANTED): AuthState.READY,
-    (AuthState.VERIFYING, AuthInput.FAILED): AuthState.NONE,
-    (AuthState.READY, AuthInput.REJECTED): AuthState.NONE,
-    (AuthState.READY, AuthInput.TAKEN): AuthState.NONE,
-    (AuthState.READY, AuthInput.RENEWED): AuthState.READY,
-    (AuthState.NONE, AuthInput.RENEWED): AuthState.READY,
-}
+AUTHENTICATION: Final = Table(
+    initial=AuthState.NONE,
+    transitions={
+        (AuthState.NONE, AuthInput.BEGIN): AuthState.CHALLENGING,
+        (AuthState.CHALLENGING, AuthInput.CHALLENGED): AuthState.SIGNING,
+        (AuthState.CHALLENGING, AuthInput.FAILED): AuthState.NONE,
+        (AuthState.SIGNING, AuthInput.SIGNED): AuthState.VERIFYING,
+        (AuthState.SIGNING, AuthInput.FAILED): AuthState.NONE,
+        (AuthState.VERIFYING, AuthInput.GRANTED): AuthState.READY,
+        (AuthState.VERIFYING, AuthInput.FAILED): AuthState.NONE,
+        (AuthState.READY, AuthInput.REJECTED): AuthState.NONE,
+        (AuthState.READY, AuthInput.TAKEN): AuthState.NONE,
+        (AuthState.READY, AuthInput.RENEWED): AuthState.READY,
+        (AuthState.NONE, AuthInput.RENEWED): AuthState.READY,
+    },
+    refusals={
+        AuthInput.BEGIN: "an errand is under way, or its token is there",
+        AuthInput.CHALLENGED: "no challenge was asked for",
+        AuthInput.SIGNED: "no signature was asked for",
+        AuthInput.GRANTED: "no verdict was asked for",
+        AuthInput.FAILED: "no errand is under way",
+        AuthInput.REJECTED: "there is no token",
+        AuthInput.TAKEN: "there is no token",
+        AuthInput.RENEWED: "an errand of its own is under way",
+    },
+)
 
-LINK_TRANSITIONS: Final[dict[tuple[LinkState, LinkInput], LinkState]] = {
-    (LinkState.DOWN, LinkInput.OPEN): LinkState.OPENING,
-    (LinkState.OPENING, LinkInput.UPGRADED): LinkState.UP,
-    (LinkState.OPENING, LinkInput.LOST): LinkState.DOWN,
-    (LinkState.UP, LinkInput.DRAIN): LinkState.DRAINING,
-    (LinkState.UP, LinkInput.LOST): LinkState.DOWN,
-    (LinkState.DRAINING, LinkInput.CLOSE): LinkState.CLOSING,
-    (LinkState.DRAINING, LinkInput.LOST): LinkState.DOWN,
-    (LinkState.CLOSING, LinkInput.LOST): LinkState.DOWN,
-}
+LINK: Final = Table(
+    initial=LinkState.DOWN,
+    transitions={
+        (LinkState.DOWN, LinkInput.OPEN): LinkState.OPENING,
+        (LinkState.OPENING, LinkInput.UPGRADED): LinkState.UP,
+        (LinkState.OPENING, LinkInput.LOST): LinkState.DOWN,
+        (LinkState.UP, LinkInput.DRAIN): LinkState.DRAINING,
+        (LinkState.UP, LinkInput.LOST): LinkState.DOWN,
+        (LinkState.DRAINING, LinkInput.CLOSE): LinkState.CLOSING,
+        (LinkState.DRAINING, LinkInput.LOST): LinkState.DOWN,
+        (LinkState.CLOSING, LinkInput.LOST): LinkState.DOWN,
+    },
+    refusals={
+        LinkInput.OPEN: "there is one link at most (LINK-9)",
+        LinkInput.UPGRADED: "no opening handshake is under way",
+        LinkInput.DRAIN: "the link is not up, or drains already",
+        LinkInput.CLOSE: "only a link that drains is closed by the agent itself (STAT-3)",
+        LinkInput.LOST: "there is no link",
+    },
+)
 
 
 class AgentState(NamedTuple):

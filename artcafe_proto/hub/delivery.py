@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,6 +16,7 @@ from artcafe_proto.events import (
     CommandRepeated,
     CommandSent,
 )
+from artcafe_proto.hub.states import COMMAND, CommandInput, CommandState
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import (
     MAX_FINISHED_BYTES,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
     from artcafe_proto.instants import Instant
 
-CommandState = Literal["queued", "sent", "succeeded", "failed", "expired"]
-
 
 class Command(msgspec.Struct):
     """One command of a tenant for an agent."""
@@ -45,7 +44,7 @@ class Command(msgspec.Struct):
     accepted_at: float
     expires_at: float
     """Monotonic seconds."""
-    state: CommandState = "queued"
+    state: CommandState = COMMAND.initial
     attempts: int = 0
     response: ResponseData | None = None
     answered_at: float | None = None
@@ -61,7 +60,11 @@ class Command(msgspec.Struct):
     @property
     def is_over(self) -> bool:
         """Whether its state changes no more."""
-        return self.state in ("succeeded", "failed", "expired")
+        return self.state in _OVER
+
+    def move(self, cause: CommandInput) -> None:
+        """Take a transition of its life."""
+        self.state = COMMAND.after(self.state, cause)
 
     def is_same_as(self, other: Command) -> bool:
         """Whether both ask one agent for the same (PLAT-4)."""
@@ -188,7 +191,7 @@ class Delivery:
     def _defer(self, line: _Line, command: Command, code: str, now: Instant) -> None:
         """The agent has not started the command (CMD-9)."""
         line.unanswered.discard(command.command_id)
-        command.state = "queued"
+        command.move(CommandInput.DEFER)
         self._emit(CommandDeferred(command.agent_id, command.command_id, code))
         if code == "overloaded":
             again_at = now.mono + OVERLOADED_RETRY_S
@@ -208,8 +211,8 @@ class Delivery:
         command.response = response = msgspec.structs.replace(response, result=msgspec.Raw(bytes(response.result)))
         command.answered_at = now.wall
         command.late = command.is_over
+        command.move(CommandInput.SUCCEED if response.status == "success" else CommandInput.FAIL)
         if not command.late:
-            command.state = "succeeded" if response.status == "success" else "failed"
             self._remember_finished(command)
         self._emit(CommandAnswered(command.agent_id, command.command_id, response, command.late))
 
@@ -238,7 +241,7 @@ class Delivery:
                 self._pump(line, now)
 
     def _expire(self, command: Command, now: Instant) -> None:
-        command.state = "expired"
+        command.move(CommandInput.EXPIRE)
         line = self._lines[command.agent_id]
         self._take_out(line, command)
         self._emit(CommandExpired(command.agent_id, command.command_id))
@@ -260,7 +263,7 @@ class Delivery:
             if command is None:
                 continue
             line.unanswered.add(command.command_id)
-            command.state = "sent"
+            command.move(CommandInput.SEND)
             command.attempts += 1
             line.send(encode("command", command.command_id, command.data, now.wall))
             self._emit(CommandSent(command.agent_id, command.command_id, command.data.command, command.attempts))
@@ -270,3 +273,6 @@ def _public_response(response: ResponseData) -> dict[str, Any]:
     if response.status == "success":
         return {"status": "success", "result": response.result}
     return {"status": "error", "code": response.code, "reason": response.reason}
+
+
+_OVER: Final = (CommandState.SUCCEEDED, CommandState.FAILED, CommandState.EXPIRED)

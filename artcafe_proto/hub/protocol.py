@@ -17,7 +17,8 @@ from artcafe_proto.effects import (
 )
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import Response
-from artcafe_proto.hub.session import PlatformSession, SessionState, SessionTimer
+from artcafe_proto.hub.session import PlatformSession, SessionTimer
+from artcafe_proto.hub.states import SessionState
 from artcafe_proto.instants import format_http_date
 from artcafe_proto.wires.http_server import Phase, ServerWire
 from artcafe_proto.wires.inputs import (

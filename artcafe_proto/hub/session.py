@@ -6,8 +6,8 @@ request becomes the event `RequestArrived`, which the owner answers with `respon
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Final
+from enum import IntEnum
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from artcafe_proto.config import API_PREFIX
@@ -15,6 +15,7 @@ from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, Resum
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
+from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import BUSY_RETRY_AFTER_S, CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import decode_envelope
@@ -30,32 +31,6 @@ if TYPE_CHECKING:
     from artcafe_proto.hub.hub import PlatformHub
     from artcafe_proto.hub.registry import Agent
     from artcafe_proto.instants import Instant
-
-
-class SessionState(Enum):
-    """The life of an accepted connection."""
-
-    HTTP = "http"
-    UP = "up"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-class SessionInput(Enum):
-    """What moves a session."""
-
-    UPGRADED = "upgraded"
-    CLOSE = "close"
-    ENDED = "ended"
-
-
-SESSION_TRANSITIONS: Final[dict[tuple[SessionState, SessionInput], SessionState]] = {
-    (SessionState.HTTP, SessionInput.UPGRADED): SessionState.UP,
-    (SessionState.HTTP, SessionInput.ENDED): SessionState.CLOSED,
-    (SessionState.UP, SessionInput.CLOSE): SessionState.CLOSING,
-    (SessionState.UP, SessionInput.ENDED): SessionState.CLOSED,
-    (SessionState.CLOSING, SessionInput.ENDED): SessionState.CLOSED,
-}
 
 
 class SessionTimer(IntEnum):
@@ -81,7 +56,7 @@ class PlatformSession:
         self._hub = hub
         self._outputs = Outputs()
         self._timers: Timers[SessionTimer] = Timers()
-        self._region = Region(SessionState.HTTP, SESSION_TRANSITIONS)
+        self._region = Region(SESSION)
         self._link: LinkEnd | None = None
         self._awaited: int | None = None  # the exchange that is to be answered
         self._reading_paused = False
