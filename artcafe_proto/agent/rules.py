@@ -166,7 +166,7 @@ class AgentRules(AgentParts):
             return
         was_expired = token.expires_at is not None and token.expires_at <= now.mono
         at_once = was_expired and not self._retried_at_once
-        self._retried_at_once = at_once
+        self._retried_at_once |= at_once
         self._login.reject()
         self._fail(failure, now, at_once=at_once)
 

@@ -68,7 +68,7 @@ class HttpConnection:
                 case h11.Data(data=data):
                     self._body += data
                     if len(self._body) > MAX_HTTP_BODY_BYTES:
-                        raise _too_large()
+                        raise self._too_large()
                 case h11.EndOfMessage():
                     body = bytes(self._body)
                     self._body.clear()
@@ -81,7 +81,11 @@ class HttpConnection:
                     elif self._allowance:
                         return None
                     else:  # a chunked body, most of it chunk extensions or headers
-                        raise _too_large()
+                        raise self._too_large()
+
+    def _too_large(self) -> RemoteProtocolError:
+        clause = "PLAT-7" if self._is_server else "AUTH-7"
+        return RemoteProtocolError(413, f"a body has at most {MAX_HTTP_BODY_BYTES} bytes", clause)
 
     def receive_eof(self) -> None:
         """The peer's side ended: a body that lasts until then is complete, any other reading fails."""
@@ -145,7 +149,7 @@ class HttpConnection:
             raise RemoteProtocolError(400, "the framing of the body is ambiguous", "RFC 9112 section 6.1")
         self._allowance = _MAX_FRAMED_BODY_BYTES if length is None else int(length)
         if length is not None and self._allowance > MAX_HTTP_BODY_BYTES:
-            raise _too_large()
+            raise self._too_large()
 
     def _answers_head(self, head: h11.Response) -> bool:
         to_head = isinstance(self.head, h11.Request) and self.head.method == b"HEAD"
@@ -183,7 +187,3 @@ _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"([!-~\x80-\xff]+([ \t]+[!-~\x80-\xff]+)*)?")
 _MAX_FRAMED_BODY_BYTES: Final = MAX_HTTP_BODY_BYTES + MAX_HTTP_HEAD_BYTES
 """A body with its chunk framing and trailer, which together may be as large as a head."""
-
-
-def _too_large() -> RemoteProtocolError:
-    return RemoteProtocolError(413, f"a body has at most {MAX_HTTP_BODY_BYTES} bytes", "RFC 9110 section 15.5.14")
