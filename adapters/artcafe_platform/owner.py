@@ -118,7 +118,8 @@ class Owner:
 
     def _publish(self, event: HubEvent, now: Instant) -> None:
         if isinstance(event, CommandAnswered | CommandExpired):
-            self._answer_polls(event.agent_id, event.command_id, now)
+            for poll in self._waiting.for_command(event.agent_id, event.command_id):
+                self._answer_poll(poll, now)
         for callback in self._callbacks:
             try:
                 callback(event)
@@ -177,22 +178,14 @@ class Owner:
             answer = routes.INTERNAL_ERROR
         if isinstance(answer, routes.CommandWatch):
             until = now.mono + answer.wait_s
-            self._waiting.add(Poll(connection.conn, arrived.exchange, answer.tenant_id, answer.command_id, until))
+            self._waiting.add(Poll(connection.conn, arrived.exchange, answer.command, until))
         else:
             connection.protocol.respond(arrived.exchange, answer, now)
-
-    def _answer_polls(self, agent_id: str, command_id: str, now: Instant) -> None:
-        agent = self.hub.registry.find(agent_id)
-        if agent is not None:
-            for poll in self._waiting.for_command(agent.tenant_id, command_id):
-                self._answer_poll(poll, now)
 
     def _answer_poll(self, poll: Poll, now: Instant) -> None:
         self._waiting.forget(poll.conn)
         connection = self.connections[poll.conn]
-        connection.protocol.respond(
-            poll.exchange, routes.command_answer(self.hub, poll.tenant_id, poll.command_id), now
-        )
+        connection.protocol.respond(poll.exchange, routes.command_answer(poll.command), now)
         self._touched[poll.conn] = connection
 
     # --- time ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from artcafe_proto.hub.answers import error_answer, json_answer, read_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artcafe_proto import Instant, PlatformHub, Principal, Request
+    from artcafe_proto import Command, Instant, PlatformHub, Principal, Request
 
 MAX_PAGE_AGENTS: Final = 100
 """Agents of one page: with the largest metadata a page still is a few MiB."""
@@ -34,8 +34,7 @@ INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platfo
 class CommandWatch(NamedTuple):
     """Instead of a response: it is the command's object, once that is over or `wait_s` have passed."""
 
-    tenant_id: str
-    command_id: str
+    command: Command
     wait_s: float
 
 
@@ -59,12 +58,9 @@ def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
         return error_answer(error, (("www-authenticate", "Bearer"),) if error.status == 401 else ())
 
 
-def command_answer(hub: PlatformHub, tenant_id: str, command_id: str) -> Response:
+def command_answer(command: Command) -> Response:
     """The answer to a `CommandWatch`: the command as it is now."""
-    try:
-        return json_answer(200, hub.command(tenant_id, command_id).public())
-    except ApiError as error:
-        return error_answer(error)
+    return json_answer(200, command.public())
 
 
 class Call(NamedTuple):
@@ -205,10 +201,10 @@ def _send_command(call: Call) -> Response:
 def _show_command(call: Call) -> Answer:
     tenant_id = call.tenant_id
     wait_s = _number(call.query, "wait", 0, lowest=0, highest=MAX_WAIT_S)
-    command = call.hub.command(tenant_id, call.ids[0])
+    command = call.hub.command(tenant_id, call.ids[0], call.query.get("agent_id"))
     if command.is_over or wait_s == 0:
-        return json_answer(200, command.public())
-    return CommandWatch(tenant_id, command.command_id, wait_s)
+        return command_answer(command)
+    return CommandWatch(command, wait_s)
 
 
 def _send_message(call: Call) -> Response:

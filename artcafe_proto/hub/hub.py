@@ -208,9 +208,9 @@ class PlatformHub:
             now,
         )
 
-    def command(self, tenant_id: str, command_id: str) -> Command:
-        """A command's state and response (PLAT-4). Raises ApiError 404."""
-        return self._delivery.command(tenant_id, command_id)
+    def command(self, tenant_id: str, command_id: str, agent_id: str | None = None) -> Command:
+        """A command's state and response (PLAT-4). Raises ApiError 404, or 409 where only `agent_id` tells which."""
+        return self._delivery.command(tenant_id, command_id, agent_id)
 
     def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any], now: Instant) -> str:
         """Send an application message to an agent that is online. Raises ApiError 404, or 409 if it is not."""

@@ -249,9 +249,10 @@ def test_a_command_is_accepted_once_and_watched(api: Api) -> None:
     shown = api.json("GET", path, status=200)
     assert (shown["state"], shown["agent_id"], shown["response"]) == ("queued", "a/1", None)
     assert api.json("GET", f"{path}?wait=0", status=200) == shown
-    assert api.ask("GET", f"{path}?wait=30") == CommandWatch(TENANT, "cmd 1/2", 30)
-    assert api.ask("GET", f"{path}?wait=0.5") == CommandWatch(TENANT, "cmd 1/2", 0.5)
-    assert json.loads(command_answer(api.hub, TENANT, "cmd 1/2").body) == shown
+    command = api.hub.command(TENANT, "cmd 1/2")
+    assert api.ask("GET", f"{path}?wait=30") == CommandWatch(command, 30)
+    assert api.ask("GET", f"{path}?wait=0.5") == CommandWatch(command, 0.5)
+    assert json.loads(command_answer(command).body) == shown
 
     later = Instant(NOW.mono + 61, NOW.wall + 61)
     api.hub.handle_timer(later)
@@ -298,6 +299,20 @@ def test_commands_belong_to_a_tenant(api: Api) -> None:
     assert api.error("POST", "/agents/a1/commands", body, status=403, token=token) == "forbidden"
     assert api.error("POST", "/agents/a1/commands", body, status=404, token=OTHER_TOKEN) == "agent_not_found"
     assert api.error("POST", "/agents/nobody/commands", body, status=404) == "agent_not_found"
+
+
+def test_several_agents_may_have_commands_of_one_id(api: Api) -> None:
+    for agent_id in ("a/1", "a2"):
+        api.json("POST", "/agents", {"agent_id": agent_id}, status=201)
+    body = {"command": "draw", "command_id": "c1"}
+    assert api.json("POST", "/agents/a%2F1/commands", body, status=202) == {"command_id": "c1"}
+    assert api.json("GET", "/commands/c1", status=200)["agent_id"] == "a/1"
+    assert api.json("POST", "/agents/a2/commands", body | {"args": {"x": 1}}, status=202) == {"command_id": "c1"}
+    assert api.error("GET", "/commands/c1?wait=5", status=409) == "ambiguous_command_id"
+    assert api.json("GET", "/commands/c1?agent_id=a%2F1", status=200)["agent_id"] == "a/1"
+    assert api.ask("GET", "/commands/c1?wait=5&agent_id=a2") == CommandWatch(api.hub.command(TENANT, "c1", "a2"), 5)
+    assert api.error("GET", "/commands/c1?agent_id=a3", status=404) == "command_not_found"
+    assert api.error("GET", "/commands/c1?agent_id=a2", status=404, token=OTHER_TOKEN) == "command_not_found"
 
 
 @pytest.mark.parametrize("wait", ["-1", "60.1", "inf", "nan", "soon", ""])
