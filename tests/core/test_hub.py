@@ -30,9 +30,11 @@ from artcafe_proto import (
     Request,
     RequestArrived,
     Response,
+    SendBody,
     SendClose,
     SendPing,
     SendPong,
+    SendResponse,
     UnknownReceived,
 )
 from artcafe_proto.policies.ssh_wire import pack_string
@@ -141,6 +143,23 @@ def test_other_requests_are_the_owners_to_answer() -> None:
     assert session.respond(7, Response(status=204), stage.now)
     session.disconnected("reset", stage.now)
     assert session.respond(7, Response(status=204), stage.now) is False
+
+
+def test_an_answer_may_come_in_pieces() -> None:
+    stage = Stage()
+    session = stage.session()
+    session.request_received(7, Request(method="GET", target="/api/v1/events"), stage.now, upgrade=False)
+    assert session.send_body(7, b"early", stage.now) is False
+    assert session.respond(7, Response(status=200), stage.now, more=True)
+    assert session.send_body(7, b"one", stage.now)
+    assert session.send_body(7, b"", stage.now, more=False)
+    assert session.send_body(7, b"late", stage.now) is False
+    assert sent(session)[1:] == [
+        SendResponse(session.conn, 7, Response(status=200), more=True),
+        SendBody(session.conn, 7, b"one", more=True),
+        SendBody(session.conn, 7, b"", more=False),
+    ]
+    assert "one" not in repr(SendBody(1, 7, b"one", more=True))
 
 
 # --- tokens and links -------------------------------------------------------------------------------------------------
