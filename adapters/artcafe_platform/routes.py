@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from artcafe_platform.streams import MAX_STREAMS_PER_TENANT
 from artcafe_proto import AgentStatus, ApiError, Response
 from artcafe_proto.config import API_PREFIX
 from artcafe_proto.hub.answers import error_answer, json_answer, read_json
@@ -30,6 +31,10 @@ MAX_CAPABILITIES: Final = 256
 INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platform failed; its log says more"))
 """For what should not happen; it says nothing about it (PLAT-7)."""
 
+TOO_MANY_STREAMS: Final = error_answer(
+    ApiError(429, "too_many_streams", f"a tenant has at most {MAX_STREAMS_PER_TENANT} event streams at a time")
+)
+
 
 class CommandWatch(NamedTuple):
     """Instead of a response: it is the command's object, once that is over or `wait_s` have passed."""
@@ -38,7 +43,15 @@ class CommandWatch(NamedTuple):
     wait_s: float
 
 
-Answer = Response | CommandWatch
+class EventWatch(NamedTuple):
+    """Instead of a response: it goes on with what happens to a tenant's agents, or to one of them (PLAT-4)."""
+
+    tenant_id: str
+    agent_id: str | None
+    last_event_id: str | None
+
+
+Answer = Response | CommandWatch | EventWatch
 
 
 def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
@@ -214,6 +227,13 @@ def _send_message(call: Call) -> Response:
     return json_answer(202, {"message_id": message_id})
 
 
+def _watch_events(call: Call) -> Answer:
+    tenant_id, agent_id = call.tenant_id, call.query.get("agent_id")
+    if agent_id is not None:
+        call.hub.registry.agent(tenant_id, agent_id)
+    return EventWatch(tenant_id, agent_id, call.request.header("last-event-id"))
+
+
 # --- which is which ---------------------------------------------------------------------------------------------------
 
 _ID: Final = ""  # stands for an id in a path
@@ -226,6 +246,7 @@ _ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
     ("ssh-keys",): {"POST": _add_key},
     ("ssh-keys", _ID): {"DELETE": _revoke_key},
     ("commands", _ID): {"GET": _show_command},
+    ("events",): {"GET": _watch_events},
 }
 
 

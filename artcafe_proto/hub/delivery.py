@@ -82,7 +82,7 @@ class Command(msgspec.Struct):
             "accepted_at": format_timestamp(self.accepted_at),
             "answered_at": None if self.answered_at is None else format_timestamp(self.answered_at),
             "late": self.late,
-            "response": None if response is None else _public_response(response),
+            "response": None if response is None else public_response(response),
         }
 
 
@@ -296,7 +296,8 @@ def _content(command: Command) -> tuple[str, float | None, bytes]:
     return data.command, data.timeout, msgspec.json.encode(msgspec.json.decode(data.args), order="deterministic")
 
 
-def _public_response(response: ResponseData) -> dict[str, Any]:
+def public_response(response: ResponseData) -> dict[str, Any]:
+    """The response object of the HTTP interface (PLAT-4)."""
     if response.status == "success":
         return {"status": "success", "result": response.result}
     return {"status": "error", "code": response.code, "reason": response.reason}

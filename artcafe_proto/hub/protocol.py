@@ -65,6 +65,11 @@ class PlatformProtocol(PlatformSession):
         self._chunks: list[bytes] = []
         self._watch_phase(now.mono)
 
+    @property
+    def has_peer_ended(self) -> bool:
+        """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
+        return self._wire.has_peer_ended
+
     # --- world → core -------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes, now: Instant) -> None:

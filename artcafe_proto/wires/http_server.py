@@ -58,7 +58,7 @@ class ServerWire:
         self._head: h11.Request | None = None  # while its body is read
         self._key: str | None = None  # of the opening handshake, if the request to answer is one
         self._last = False  # the connection ends with the answer due
-        self._ended = False  # the peer's side, behind what waits inside
+        self.has_peer_ended = False  # behind what waits inside
 
     @property
     def reusable(self) -> bool:
@@ -74,7 +74,7 @@ class ServerWire:
         """What `data`, behind what waits inside, completes. Never raises; after `Failed` all bytes are ignored."""
         if self.websocket is not None:
             inputs = self.websocket.receive(self._http.take_rest() + data)
-            return inputs + self.websocket.receive_eof() if self._ended else inputs
+            return inputs + self.websocket.receive_eof() if self.has_peer_ended else inputs
         if self.phase is Phase.CLOSED:
             return []
         waited = len(self._http.buffer)
@@ -87,11 +87,11 @@ class ServerWire:
             return [self._fail(error)]
         if request is not None:
             return [request]
-        return self._end() if self._ended and self.phase is not Phase.ANSWERING else []
+        return self._end() if self.has_peer_ended and self.phase is not Phase.ANSWERING else []
 
     def receive_eof(self) -> list[Input]:
         """The peer's side ended: `Failed` within a request, else `Ended`, but both only behind what came before."""
-        self._ended = True
+        self.has_peer_ended = True
         return self.receive(b"")
 
     @property
@@ -107,7 +107,7 @@ class ServerWire:
         """
         if self.phase is not Phase.ANSWERING or self.is_sending_body:
             raise LocalProtocolError("no request awaits an answer on this connection")
-        last = self._last or (self._ended and not self._http.buffer)
+        last = self._last or (self.has_peer_ended and not self._http.buffer)
         data = self._write(response, (("connection", "close"),) if last else (), more=more)
         self._key = None
         if not more:
@@ -193,7 +193,7 @@ class ServerWire:
 
     def _finish(self) -> None:
         """The answer is whole. The peer's side may have ended during one in pieces, when its head was long written."""
-        is_over = self._ended and not self._http.buffer
+        is_over = self.has_peer_ended and not self._http.buffer
         if not self._http.start_next_cycle() or is_over:
             self.phase = Phase.CLOSED
         else:

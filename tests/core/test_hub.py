@@ -24,6 +24,7 @@ from artcafe_proto import (
     CommandExpired,
     CommandRepeated,
     Disconnect,
+    HeartbeatReceived,
     MessageReceived,
     PeerViolation,
     PlatformSession,
@@ -230,6 +231,9 @@ def test_hb_3_an_agent_is_online_from_its_first_heartbeat_to_the_end_of_its_link
     say(stage, session, "heartbeat", {"agent_id": AGENT, "status": "busy", "cpu_usage": 1.5, "memory_usage": 2.5})
     assert agent.public()["status"] == "busy"
     assert agent.public()["metrics"] == {"cpu_usage": 1.5, "memory_usage": 2.5}
+    say(stage, session, "heartbeat", {"agent_id": AGENT, "cpu_usage": 101, "memory_usage": -1})
+    assert agent.public()["metrics"] == {"cpu_usage": 100, "memory_usage": 0}
+    assert stage.seen(HeartbeatReceived)[-1].data.cpu_usage == 100
     session.disconnected("reset", stage.now)
     assert agent.public()["status"] == "offline"
     assert agent.public()["last_seen"] is not None

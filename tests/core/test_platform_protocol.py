@@ -339,7 +339,9 @@ def test_plat_8_more_than_a_request_sent_ahead_of_pieces_ends_them() -> None:
 
 def test_a_peer_that_ended_its_side_still_gets_its_pieces() -> None:
     stream = Stream()
+    assert not stream.protocol.has_peer_ended
     stream.protocol.eof_received(stream.now)
+    assert stream.protocol.has_peer_ended, "the owner may know that nobody listens any more"
     assert stream.wire.read() == b""
     assert stream.piece(b"one") == b"3\r\none\r\n"
     assert stream.piece(b"", more=False) == b"0\r\n\r\n<closed>"

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_platform import routes
-from artcafe_platform.routes import CommandWatch, answer, command_answer
+from artcafe_platform import routes, streams
+from artcafe_platform.routes import CommandWatch, EventWatch, answer, command_answer
 from artcafe_proto import (
     CommandExpired,
     Instant,
@@ -51,7 +51,7 @@ class Api:
         token: str | None = TOKEN,
         media_type: str | None = JSON,
         now: Instant = NOW,
-    ) -> Response | CommandWatch:
+    ) -> routes.Answer:
         """The answer to a request; a body of bytes goes as it is."""
         headers = [("host", "platform")]
         if token is not None:
@@ -332,6 +332,19 @@ def test_a_message_is_for_an_agent_that_is_online(api: Api) -> None:
         assert api.error("POST", "/agents/a1/messages", wrong, status=422) == "invalid_body"
 
 
+def test_events_are_watched_by_tenants(api: Api) -> None:
+    token = api.agent("a 1")
+    assert api.ask("GET", "/events") == EventWatch(TENANT, None, None)
+    assert api.ask("GET", "/events?agent_id=a+1") == EventWatch(TENANT, "a 1", None)
+    assert api.error("GET", "/events", status=403, token=token) == "forbidden"
+    assert api.error("GET", "/events?agent_id=nobody", status=404) == "agent_not_found"
+    assert api.error("GET", "/events?agent_id=a+1", status=404, token=OTHER_TOKEN) == "agent_not_found"
+    headers = (("authorization", f"Bearer {TOKEN}"), ("last-event-id", "run-5"))
+    assert answer(api.hub, Request(method="GET", target="/api/v1/events", headers=headers), NOW) == EventWatch(
+        TENANT, None, "run-5"
+    )
+
+
 # --- what all share ---------------------------------------------------------------------------------------------------
 
 ENDPOINTS = [
@@ -344,6 +357,7 @@ ENDPOINTS = [
     ("POST", "/ssh-keys"),
     ("DELETE", "/ssh-keys/k1"),
     ("GET", "/commands/c1"),
+    ("GET", "/events"),
 ]
 
 
@@ -435,6 +449,8 @@ def test_every_answer_can_be_written_on_the_wire(api: Api) -> None:
         protocol.data_received(f"{method} /api/v1{path} HTTP/1.1\r\nhost: x\r\n{head}".encode(), NOW)
         arrived: Any = protocol.next_output()
         response = answer(api.hub, arrived.request, NOW)
+        if isinstance(response, EventWatch):
+            response = streams.HEAD
         assert isinstance(response, Response)
         assert protocol.respond(arrived.exchange, response, NOW)
         written: Any = protocol.next_output()
