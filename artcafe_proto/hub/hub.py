@@ -216,14 +216,17 @@ class PlatformHub:
         return self._delivery.command(tenant_id, command_id, agent_id)
 
     def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any], now: Instant) -> str:
-        """Send an application message to an agent that is online. Raises ApiError 404, or 409 if it is not."""
+        """Send an application message to an agent that is online. Raises ApiError 404, 409 if it is not, 413 or 422."""
         agent = self.registry.agent(tenant_id, agent_id)
         session = agent.presence.session
         if session is None or not agent.presence.online:
             raise ApiError(409, "agent_offline", "the agent is not online; messages are not kept")
-        message_id = new_id("message", self.rng)
-        raw_data = encode_object(data, "data")
+        try:
+            raw_data = encode_object(data, "data")
+        except LocalProtocolError as error:
+            raise ApiError(422, "invalid_body", str(error)) from None
         self._check_size(raw_data)
+        message_id = new_id("message", self.rng)
         session.deliver(encode("message", message_id, raw_data, now.wall))
         return message_id
 

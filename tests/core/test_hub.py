@@ -313,6 +313,10 @@ def test_plat_4_messages_reach_an_agent_that_is_online_only() -> None:
     message_id = stage.hub.send_message(TENANT, AGENT, {"n": 1}, stage.now)
     (output,) = sent(session)
     assert json.loads(output.payload)["id"] == message_id
+    with pytest.raises(ApiError) as refused:
+        stage.hub.send_message(TENANT, AGENT, {"a": nested(62)}, stage.now)
+    assert refused.value.status == 422
+    assert sent(session) == []
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
