@@ -5,6 +5,7 @@ Challenge, verify and the WebSocket never come here: `PlatformProtocol` answers 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -65,7 +66,7 @@ def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
     if handler is None:
         return error_answer(_NOT_ALLOWED, (("allow", _allow(handlers)),))
     try:
-        fields = dict(parse_qsl(query, keep_blank_values=True))
+        fields = parse_qsl(query, keep_blank_values=True)
         return handler(Call(hub, request, hub.principal(request, now), ids, fields, now))
     except ApiError as error:
         return error_answer(error, (("www-authenticate", "Bearer"),) if error.status == 401 else ())
@@ -84,7 +85,7 @@ class Call(NamedTuple):
     caller: Principal
     ids: tuple[str, ...]
     """From the path."""
-    query: dict[str, str]
+    query: list[tuple[str, str]]
     now: Instant
 
     @property
@@ -100,6 +101,13 @@ class Call(NamedTuple):
         if self.caller.agent_id not in (None, self.ids[0]):
             raise ApiError(403, "forbidden", "agents reach only themselves")
         return self.ids[0]
+
+    def parameter(self, name: str) -> str | None:
+        """A parameter of the query. Raises ApiError 400 if it is given twice."""
+        values = [value for key, value in self.query if key == name]
+        if len(values) > 1:
+            raise ApiError(400, "invalid_query", f"expected {name} once")
+        return values[0] if values else None
 
 
 # --- agents -----------------------------------------------------------------------------------------------------------
@@ -134,14 +142,14 @@ def _create_agent(call: Call) -> Response:
 
 def _list_agents(call: Call) -> Response:
     agents = call.hub.registry.agents(call.tenant_id)
-    limit = _number(call.query, "limit", DEFAULT_PAGE_AGENTS, lowest=1, highest=MAX_PAGE_AGENTS)
-    after = call.query.get("after")
+    limit, after = _limit(call.parameter("limit")), call.parameter("after")
     start = 0
     if after is not None:
-        start = next((place for place, agent in enumerate(agents, 1) if agent.agent_id == after), 0)
-        if start == 0:
+        earlier = call.hub.registry.find(after)
+        if earlier is None or earlier.tenant_id != call.tenant_id:
             raise ApiError(400, "invalid_query", "expected after to be the next of an earlier page")
-    page = agents[start : start + int(limit)]
+        start = earlier.place + 1
+    page = agents[start : start + limit]
     following = page[-1].agent_id if start + len(page) < len(agents) else None
     return json_answer(200, {"agents": [agent.public() for agent in page], "next": following})
 
@@ -213,8 +221,8 @@ def _send_command(call: Call) -> Response:
 
 def _show_command(call: Call) -> Answer:
     tenant_id = call.tenant_id
-    wait_s = _number(call.query, "wait", 0, lowest=0, highest=MAX_WAIT_S)
-    command = call.hub.command(tenant_id, call.ids[0], call.query.get("agent_id"))
+    wait_s = _wait(call.parameter("wait"))
+    command = call.hub.command(tenant_id, call.ids[0], call.parameter("agent_id"))
     if command.is_over or wait_s == 0:
         return command_answer(command)
     return CommandWatch(command, wait_s)
@@ -228,7 +236,7 @@ def _send_message(call: Call) -> Response:
 
 
 def _watch_events(call: Call) -> Answer:
-    tenant_id, agent_id = call.tenant_id, call.query.get("agent_id")
+    tenant_id, agent_id = call.tenant_id, call.parameter("agent_id")
     if agent_id is not None:
         call.hub.registry.agent(tenant_id, agent_id)
     return EventWatch(tenant_id, agent_id, call.request.header("last-event-id"))
@@ -264,16 +272,24 @@ def _allow(handlers: dict[str, Callable[[Call], Answer]]) -> str:
     return ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
 
 
-def _number(query: dict[str, str], name: str, default: float, *, lowest: float, highest: float) -> float:
-    try:
-        number = float(query.get(name, default))
-    except ValueError:
-        number = -1.0
-    if not lowest <= number <= highest:
-        raise ApiError(400, "invalid_query", f"expected {name} to be a number from {lowest:.0f} to {highest:.0f}")
-    return number
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_PAGE_AGENTS
+    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= MAX_PAGE_AGENTS:
+        raise ApiError(400, "invalid_query", f"expected limit to be a whole number from 1 to {MAX_PAGE_AGENTS}")
+    return int(text)
 
 
+def _wait(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    if not _NUMBER.fullmatch(text) or not 0 <= float(text) <= MAX_WAIT_S:
+        raise ApiError(400, "invalid_query", f"expected wait to be seconds from 0 to {MAX_WAIT_S:.0f}")
+    return float(text)
+
+
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 _agent_decoder = msgspec.json.Decoder(_AgentBody)
 _status_decoder = msgspec.json.Decoder(_StatusBody)
 _key_decoder = msgspec.json.Decoder(_KeyBody)

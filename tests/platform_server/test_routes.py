@@ -169,8 +169,21 @@ def test_agents_are_listed_in_pages(api: Api) -> None:
     assert len(api.json("GET", "/agents", status=200)["agents"]) == 5
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=nan", "limit=x", "limit=", "after=nobody"])
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=101", "limit=nan", "limit=x", "limit=", "limit=1.0", "limit=1_0", "limit=%D9%A1", "limit=-1"]
+    + [
+        "limit=+1",
+        f"limit={'9' * 5000}",
+        "limit=1&limit=2",
+        "after=nobody",
+        "after=foreign",
+        "after=",
+        "after=a&after=b",
+    ],
+)
 def test_a_page_that_does_not_exist(api: Api, query: str) -> None:
+    api.json("POST", "/agents", {"agent_id": "foreign"}, status=201, token=OTHER_TOKEN)
     assert api.error("GET", f"/agents?{query}", status=400) == "invalid_query"
 
 
@@ -251,7 +264,8 @@ def test_a_command_is_accepted_once_and_watched(api: Api) -> None:
     assert api.json("GET", f"{path}?wait=0", status=200) == shown
     command = api.hub.command(TENANT, "cmd 1/2")
     assert api.ask("GET", f"{path}?wait=30") == CommandWatch(command, 30)
-    assert api.ask("GET", f"{path}?wait=0.5") == CommandWatch(command, 0.5)
+    assert api.ask("GET", f"{path}?wait=0.5&unknown=1&unknown=2") == CommandWatch(command, 0.5)
+    assert api.ask("GET", f"{path}?wait=5.960464477539063e-08") == CommandWatch(command, 5.960464477539063e-08)
     assert json.loads(command_answer(command).body) == shown
 
     later = Instant(NOW.mono + 61, NOW.wall + 61)
@@ -315,7 +329,10 @@ def test_several_agents_may_have_commands_of_one_id(api: Api) -> None:
     assert api.error("GET", "/commands/c1?agent_id=a2", status=404, token=OTHER_TOKEN) == "command_not_found"
 
 
-@pytest.mark.parametrize("wait", ["-1", "60.1", "inf", "nan", "soon", ""])
+@pytest.mark.parametrize(
+    "wait",
+    ["-1", "60.1", "1e2", "1e999", "inf", "nan", "soon", "", "1_0", " 1", "%D9%A1", "0x1", "1&wait=1", "9" * 5000],
+)
 def test_a_wait_that_is_not_offered(api: Api, wait: str) -> None:
     api.json("POST", "/agents", {"agent_id": "a1"}, status=201)
     api.json("POST", "/agents/a1/commands", {"command": "draw", "command_id": "c1"}, status=202)
