@@ -110,9 +110,8 @@ class Owner:
                     connection.resume_reading()
                 case _:
                     raise AssertionError(f"a connection's protocol asks for no {type(output).__name__}")
-        stream = self._streams.get(connection.conn)
-        if stream is not None and protocol.has_peer_ended:  # who still wants events does not close its side
-            self._end_stream(stream, now)
+        if protocol.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
+            self._hurry(connection.conn, now)
         if connection.is_overrun():
             protocol.disconnected("too much waits to be read by it", now)
             connection.close(abort=True)
@@ -201,6 +200,14 @@ class Owner:
         connection = self.connections[poll.conn]
         connection.protocol.respond(poll.exchange, routes.command_answer(poll.command), now)
         self._touched[poll.conn] = connection
+
+    def _hurry(self, conn: int, now: Instant) -> None:
+        """Give the answer that waits on a connection, if one does, its end."""
+        poll, stream = self._waiting.get(conn), self._streams.get(conn)
+        if poll is not None:
+            self._answer_poll(poll, now)
+        if stream is not None:
+            self._end_stream(stream, now)
 
     # --- streams ------------------------------------------------------------------------------------------------------
 
