@@ -245,7 +245,7 @@ def _watch_events(call: Call) -> Answer:
 # --- which is which ---------------------------------------------------------------------------------------------------
 
 _ID: Final = ""  # stands for an id in a path
-_ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
+ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
     ("agents",): {"GET": _list_agents, "POST": _create_agent},
     ("agents", _ID): {"GET": _show_agent},
     ("agents", _ID, "status"): {"PUT": _set_status},
@@ -256,13 +256,14 @@ _ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
     ("commands", _ID): {"GET": _show_command},
     ("events",): {"GET": _watch_events},
 }
+"""Handlers by the segments of a path and by method; `docs/openapi.yaml` says what they take and answer."""
 
 
 def _find(path: str) -> tuple[dict[str, Callable[[Call], Answer]], tuple[str, ...]]:
     """The handlers of a path and the ids in it, each decoded after splitting: an id may hold a slash (RFC 3986 2.4)."""
     prefix, _, rest = path.partition(f"{API_PREFIX}/")
     kind, *more = rest.split("/")
-    handlers = _ROUTES.get((kind, _ID, *more[1:]) if more else (kind,))
+    handlers = ROUTES.get((kind, _ID, *more[1:]) if more else (kind,))
     if prefix or handlers is None or more[:1] == [""]:
         raise ApiError(404, "not_found", "there is nothing at this address")
     return handlers, tuple(unquote(segment) for segment in more[:1])

@@ -50,8 +50,10 @@ class Stage(NamedTuple):
 
 
 @asynccontextmanager
-async def stage(library: str = "websockets", key: paramiko.PKey | None = None) -> AsyncGenerator[Stage]:
-    with anyio.fail_after(PATIENCE_S):
+async def stage(
+    library: str = "websockets", key: paramiko.PKey | None = None, *, patience_s: float = PATIENCE_S
+) -> AsyncGenerator[Stage]:
+    with anyio.fail_after(patience_s):
         async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
             agent = ForeignAgent(platform.url, TENANT, AGENT, key or ed25519_key(), library)
             added = await register(client, AGENT, agent.public_key)
