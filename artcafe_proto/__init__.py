@@ -20,6 +20,7 @@ from artcafe_proto.effects import (
     MachineEffect,
     PauseReading,
     ResumeReading,
+    SendBody,
     SendClose,
     SendPing,
     SendPong,
@@ -101,8 +102,8 @@ __all__ = [
     "ConnectFailure", "Request", "Response", "Principal", "Command", "Agent", "Key",
     # effects
     "Effect", "MachineEffect", "Connect", "Write", "Disconnect", "PauseReading", "ResumeReading", "Sign", "CancelSign",
-    "Attend", "SendRequest", "SendUpgrade", "SendResponse", "AcceptUpgrade", "SendText", "SendPing", "SendPong",
-    "SendClose",
+    "Attend", "SendRequest", "SendUpgrade", "SendResponse", "SendBody", "AcceptUpgrade", "SendText", "SendPing",
+    "SendPong", "SendClose",
     # events
     "Event", "AgentEvent", "HubEvent", "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "Online",
     "Offline", "CallAnswered", "CallFailed",

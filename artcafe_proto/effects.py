@@ -112,11 +112,24 @@ class SendUpgrade(_Effect, frozen=True, gc=False):
 
 
 class SendResponse(_Effect, frozen=True, gc=False):
-    """Answer the request `exchange` on `conn`."""
+    """Answer the request `exchange` on `conn`. With `more` the body is not whole: it goes on with `SendBody`."""
 
     conn: int
     exchange: int
     response: Response
+    more: bool = False
+
+
+class SendBody(_Effect, frozen=True, gc=False):
+    """Send `data` as the next piece of the body of an answer; without `more` it is the last. It may be empty."""
+
+    conn: int
+    exchange: int
+    data: bytes
+    more: bool
+
+    def __repr__(self) -> str:
+        return f"SendBody(conn={self.conn}, exchange={self.exchange}, {len(self.data)} bytes, more={self.more})"
 
 
 class AcceptUpgrade(_Effect, frozen=True, gc=False):
@@ -159,7 +172,7 @@ class SendClose(_Effect, frozen=True, gc=False):
 
 
 SendFrame = SendText | SendPing | SendPong | SendClose
-Send = SendRequest | SendUpgrade | SendResponse | AcceptUpgrade | SendFrame
+Send = SendRequest | SendUpgrade | SendResponse | SendBody | AcceptUpgrade | SendFrame
 Ask = Connect | Sign | CancelSign | PauseReading | ResumeReading | Attend
 Effect = Ask | Write | Disconnect
 """What a façade asks of a driver."""

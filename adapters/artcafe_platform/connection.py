@@ -70,6 +70,11 @@ class Connection:
         """Its number."""
         return self.protocol.conn
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and waits for the peer."""
+        return len(self._unsent) + self._in_flight_bytes
+
     async def run(self) -> None:
         """Read and write until the connection is over. The caller then closes the stream forcefully."""
         try:
@@ -92,14 +97,14 @@ class Connection:
 
     def is_newly_congested(self) -> bool:
         """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
-        if self._congested or self._closing or self._unsent_bytes <= HIGH_WATER_BYTES:
+        if self._congested or self._closing or self.unsent_bytes <= HIGH_WATER_BYTES:
             return False
         self._congested = True
         return True
 
     def is_overrun(self) -> bool:
         """Whether more waits for this peer than may."""
-        return self._unsent_bytes > MAX_UNSENT_BYTES and not self._closing
+        return self.unsent_bytes > MAX_UNSENT_BYTES and not self._closing
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
@@ -181,10 +186,6 @@ class Connection:
                 self._congested = len(self._unsent) > LOW_WATER_BYTES
                 if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
                     self.protocol.writing_paused(now)
-
-    @property
-    def _unsent_bytes(self) -> int:
-        return len(self._unsent) + self._in_flight_bytes
 
     def _lost(self, error: Exception) -> None:
         if not self._closing:

@@ -13,6 +13,7 @@ import anyio
 from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
 from artcafe_platform.connection import Connection
+from artcafe_platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
 from artcafe_platform.timetable import Timetable
 from artcafe_platform.waiting import Poll, Waiting
 from artcafe_proto import (
@@ -53,6 +54,7 @@ class Owner:
         self._numbers = count(1)
         self._touched: dict[int, Connection] = {}
         self._waiting = Waiting()
+        self._streams = Streams(f"{hub.rng.getrandbits(64):016x}")
         self._timetable = Timetable()
         self._is_settling = False
         self._wakes_at = math.inf
@@ -108,6 +110,8 @@ class Owner:
                     connection.resume_reading()
                 case _:
                     raise AssertionError(f"a connection's protocol asks for no {type(output).__name__}")
+        if protocol.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
+            self._hurry(connection.conn, now)
         if connection.is_overrun():
             protocol.disconnected("too much waits to be read by it", now)
             connection.close(abort=True)
@@ -118,7 +122,13 @@ class Owner:
 
     def _publish(self, event: HubEvent, now: Instant) -> None:
         if isinstance(event, CommandAnswered | CommandExpired):
-            self._answer_polls(event.agent_id, event.command_id, now)
+            for poll in self._waiting.for_command(event.agent_id, event.command_id):
+                self._answer_poll(poll, now)
+        agent = self.hub.registry.find(event.agent_id)
+        publication = None if agent is None else self._streams.publish(agent.tenant_id, event, now)
+        if publication is not None:
+            for stream in publication.streams:
+                self._send_on(stream, publication.data, now)
         for callback in self._callbacks:
             try:
                 callback(event)
@@ -138,17 +148,18 @@ class Owner:
     def remove(self, connection: Connection) -> None:
         """A connection has been run to its end."""
         del self.connections[connection.conn]
-        self._waiting.forget(connection.conn)
-        self._timetable.forget(connection.conn)
+        self._forget(connection.conn)
 
     def drop_all(self, reason: str) -> None:
-        """End every connection from this side, with 1001 where a link is up; polls are answered first.
+        """End every connection from this side, with 1001 where a link is up; polls are answered and streams ended.
 
         They are over when `connections` is empty.
         """
         with self.turn() as now:
             for poll in self._waiting.all():
                 self._answer_poll(poll, now)
+            for stream in self._streams.all():
+                self._end_stream(stream, now)
         for connection in list(self.connections.values()):
             if connection.protocol.agent is None:
                 connection.hasten()
@@ -175,25 +186,61 @@ class Owner:
         except Exception:
             logger.exception("a %s request failed", arrived.request.method)  # its target may name what is secret
             answer = routes.INTERNAL_ERROR
-        if isinstance(answer, routes.CommandWatch):
-            until = now.mono + answer.wait_s
-            self._waiting.add(Poll(connection.conn, arrived.exchange, answer.tenant_id, answer.command_id, until))
-        else:
-            connection.protocol.respond(arrived.exchange, answer, now)
-
-    def _answer_polls(self, agent_id: str, command_id: str, now: Instant) -> None:
-        agent = self.hub.registry.find(agent_id)
-        if agent is not None:
-            for poll in self._waiting.for_command(agent.tenant_id, command_id):
-                self._answer_poll(poll, now)
+        match answer:
+            case routes.CommandWatch():
+                until = now.mono + answer.wait_s
+                self._waiting.add(Poll(connection.conn, arrived.exchange, answer.command, until))
+            case routes.EventWatch():
+                self._begin_stream(connection, arrived, answer, now)
+            case _:
+                connection.protocol.respond(arrived.exchange, answer, now)
 
     def _answer_poll(self, poll: Poll, now: Instant) -> None:
         self._waiting.forget(poll.conn)
         connection = self.connections[poll.conn]
-        connection.protocol.respond(
-            poll.exchange, routes.command_answer(self.hub, poll.tenant_id, poll.command_id), now
-        )
+        connection.protocol.respond(poll.exchange, routes.command_answer(poll.command), now)
         self._touched[poll.conn] = connection
+
+    def _hurry(self, conn: int, now: Instant) -> None:
+        """Give the answer that waits on a connection, if one does, its end."""
+        poll, stream = self._waiting.get(conn), self._streams.get(conn)
+        if poll is not None:
+            self._answer_poll(poll, now)
+        if stream is not None:
+            self._end_stream(stream, now)
+
+    # --- streams ------------------------------------------------------------------------------------------------------
+
+    def _begin_stream(
+        self, connection: Connection, arrived: RequestArrived, watch: routes.EventWatch, now: Instant
+    ) -> None:
+        protocol, exchange = connection.protocol, arrived.exchange
+        if not self._streams.has_room(watch.tenant_id):
+            protocol.respond(exchange, routes.TOO_MANY_STREAMS, now)
+            return
+        protocol.respond(exchange, HEAD, now, more=True)
+        if arrived.request.method == "HEAD":
+            protocol.send_body(exchange, b"", now, more=False)
+            return
+        stream = Stream(connection.conn, exchange, watch.tenant_id, watch.agent_id, now.mono + KEEP_ALIVE_S)
+        protocol.send_body(exchange, self._streams.add(stream, watch.last_event_id, now), now)
+
+    def _send_on(self, stream: Stream, data: bytes, now: Instant) -> None:
+        """Send on a stream, or end it if its listener does not keep up; whoever comes back is told what is missing."""
+        connection = self.connections[stream.conn]
+        if connection.unsent_bytes > MAX_WAITING_BYTES:
+            self._end_stream(stream, now)
+            connection.protocol.drop("too many events wait to be read by it", now)
+            return
+        connection.protocol.send_body(stream.exchange, data, now)
+        stream.keep_alive_at = now.mono + KEEP_ALIVE_S
+        self._touched[stream.conn] = connection
+
+    def _end_stream(self, stream: Stream, now: Instant) -> None:
+        self._streams.forget(stream.conn)
+        connection = self.connections[stream.conn]
+        connection.protocol.send_body(stream.exchange, b"", now, more=False)
+        self._touched[stream.conn] = connection
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -219,15 +266,27 @@ class Owner:
                 poll = self._waiting.get(conn)
                 if poll is not None and poll.until <= now.mono:
                     self._answer_poll(poll, now)
+                stream = self._streams.get(conn)
+                if stream is not None and stream.keep_alive_at <= now.mono:
+                    self._send_on(stream, KEEP_ALIVE, now)
                 self._touched[conn] = connection
 
     def _set_time(self, connection: Connection) -> None:
         conn, protocol = connection.conn, connection.protocol
         if protocol.is_closed:
-            self._waiting.forget(conn)
-            self._timetable.forget(conn)
+            self._forget(conn)
             return
-        poll = self._waiting.get(conn)
-        for deadline in (protocol.deadline(), None if poll is None else poll.until):
+        poll, stream = self._waiting.get(conn), self._streams.get(conn)
+        due = (
+            protocol.deadline(),
+            None if poll is None else poll.until,
+            None if stream is None else stream.keep_alive_at,
+        )
+        for deadline in due:
             if deadline is not None:
                 self._timetable.set(conn, deadline)
+
+    def _forget(self, conn: int) -> None:
+        self._waiting.forget(conn)
+        self._streams.forget(conn)
+        self._timetable.forget(conn)

@@ -5,11 +5,13 @@ Challenge, verify and the WebSocket never come here: `PlatformProtocol` answers 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from artcafe_platform.streams import MAX_STREAMS_PER_TENANT
 from artcafe_proto import AgentStatus, ApiError, Response
 from artcafe_proto.config import API_PREFIX
 from artcafe_proto.hub.answers import error_answer, json_answer, read_json
@@ -17,7 +19,7 @@ from artcafe_proto.hub.answers import error_answer, json_answer, read_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artcafe_proto import Instant, PlatformHub, Principal, Request
+    from artcafe_proto import Command, Instant, PlatformHub, Principal, Request
 
 MAX_PAGE_AGENTS: Final = 100
 """Agents of one page: with the largest metadata a page still is a few MiB."""
@@ -30,16 +32,27 @@ MAX_CAPABILITIES: Final = 256
 INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platform failed; its log says more"))
 """For what should not happen; it says nothing about it (PLAT-7)."""
 
+TOO_MANY_STREAMS: Final = error_answer(
+    ApiError(429, "too_many_streams", f"a tenant has at most {MAX_STREAMS_PER_TENANT} event streams at a time")
+)
+
 
 class CommandWatch(NamedTuple):
     """Instead of a response: it is the command's object, once that is over or `wait_s` have passed."""
 
-    tenant_id: str
-    command_id: str
+    command: Command
     wait_s: float
 
 
-Answer = Response | CommandWatch
+class EventWatch(NamedTuple):
+    """Instead of a response: it goes on with what happens to a tenant's agents, or to one of them (PLAT-4)."""
+
+    tenant_id: str
+    agent_id: str | None
+    last_event_id: str | None
+
+
+Answer = Response | CommandWatch | EventWatch
 
 
 def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
@@ -53,18 +66,15 @@ def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
     if handler is None:
         return error_answer(_NOT_ALLOWED, (("allow", _allow(handlers)),))
     try:
-        fields = dict(parse_qsl(query, keep_blank_values=True))
+        fields = parse_qsl(query, keep_blank_values=True)
         return handler(Call(hub, request, hub.principal(request, now), ids, fields, now))
     except ApiError as error:
         return error_answer(error, (("www-authenticate", "Bearer"),) if error.status == 401 else ())
 
 
-def command_answer(hub: PlatformHub, tenant_id: str, command_id: str) -> Response:
+def command_answer(command: Command) -> Response:
     """The answer to a `CommandWatch`: the command as it is now."""
-    try:
-        return json_answer(200, hub.command(tenant_id, command_id).public())
-    except ApiError as error:
-        return error_answer(error)
+    return json_answer(200, command.public())
 
 
 class Call(NamedTuple):
@@ -75,7 +85,7 @@ class Call(NamedTuple):
     caller: Principal
     ids: tuple[str, ...]
     """From the path."""
-    query: dict[str, str]
+    query: list[tuple[str, str]]
     now: Instant
 
     @property
@@ -91,6 +101,13 @@ class Call(NamedTuple):
         if self.caller.agent_id not in (None, self.ids[0]):
             raise ApiError(403, "forbidden", "agents reach only themselves")
         return self.ids[0]
+
+    def parameter(self, name: str) -> str | None:
+        """A parameter of the query. Raises ApiError 400 if it is given twice."""
+        values = [value for key, value in self.query if key == name]
+        if len(values) > 1:
+            raise ApiError(400, "invalid_query", f"expected {name} once")
+        return values[0] if values else None
 
 
 # --- agents -----------------------------------------------------------------------------------------------------------
@@ -125,14 +142,14 @@ def _create_agent(call: Call) -> Response:
 
 def _list_agents(call: Call) -> Response:
     agents = call.hub.registry.agents(call.tenant_id)
-    limit = _number(call.query, "limit", DEFAULT_PAGE_AGENTS, lowest=1, highest=MAX_PAGE_AGENTS)
-    after = call.query.get("after")
+    limit, after = _limit(call.parameter("limit")), call.parameter("after")
     start = 0
     if after is not None:
-        start = next((place for place, agent in enumerate(agents, 1) if agent.agent_id == after), 0)
-        if start == 0:
+        earlier = call.hub.registry.find(after)
+        if earlier is None or earlier.tenant_id != call.tenant_id:
             raise ApiError(400, "invalid_query", "expected after to be the next of an earlier page")
-    page = agents[start : start + int(limit)]
+        start = earlier.place + 1
+    page = agents[start : start + limit]
     following = page[-1].agent_id if start + len(page) < len(agents) else None
     return json_answer(200, {"agents": [agent.public() for agent in page], "next": following})
 
@@ -204,11 +221,11 @@ def _send_command(call: Call) -> Response:
 
 def _show_command(call: Call) -> Answer:
     tenant_id = call.tenant_id
-    wait_s = _number(call.query, "wait", 0, lowest=0, highest=MAX_WAIT_S)
-    command = call.hub.command(tenant_id, call.ids[0])
+    wait_s = _wait(call.parameter("wait"))
+    command = call.hub.command(tenant_id, call.ids[0], call.parameter("agent_id"))
     if command.is_over or wait_s == 0:
-        return json_answer(200, command.public())
-    return CommandWatch(tenant_id, command.command_id, wait_s)
+        return command_answer(command)
+    return CommandWatch(command, wait_s)
 
 
 def _send_message(call: Call) -> Response:
@@ -218,10 +235,17 @@ def _send_message(call: Call) -> Response:
     return json_answer(202, {"message_id": message_id})
 
 
+def _watch_events(call: Call) -> Answer:
+    tenant_id, agent_id = call.tenant_id, call.parameter("agent_id")
+    if agent_id is not None:
+        call.hub.registry.agent(tenant_id, agent_id)
+    return EventWatch(tenant_id, agent_id, call.request.header("last-event-id"))
+
+
 # --- which is which ---------------------------------------------------------------------------------------------------
 
 _ID: Final = ""  # stands for an id in a path
-_ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
+ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
     ("agents",): {"GET": _list_agents, "POST": _create_agent},
     ("agents", _ID): {"GET": _show_agent},
     ("agents", _ID, "status"): {"PUT": _set_status},
@@ -230,14 +254,16 @@ _ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
     ("ssh-keys",): {"POST": _add_key},
     ("ssh-keys", _ID): {"DELETE": _revoke_key},
     ("commands", _ID): {"GET": _show_command},
+    ("events",): {"GET": _watch_events},
 }
+"""Handlers by the segments of a path and by method; `docs/openapi.yaml` says what they take and answer."""
 
 
 def _find(path: str) -> tuple[dict[str, Callable[[Call], Answer]], tuple[str, ...]]:
     """The handlers of a path and the ids in it, each decoded after splitting: an id may hold a slash (RFC 3986 2.4)."""
     prefix, _, rest = path.partition(f"{API_PREFIX}/")
     kind, *more = rest.split("/")
-    handlers = _ROUTES.get((kind, _ID, *more[1:]) if more else (kind,))
+    handlers = ROUTES.get((kind, _ID, *more[1:]) if more else (kind,))
     if prefix or handlers is None or more[:1] == [""]:
         raise ApiError(404, "not_found", "there is nothing at this address")
     return handlers, tuple(unquote(segment) for segment in more[:1])
@@ -247,16 +273,24 @@ def _allow(handlers: dict[str, Callable[[Call], Answer]]) -> str:
     return ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
 
 
-def _number(query: dict[str, str], name: str, default: float, *, lowest: float, highest: float) -> float:
-    try:
-        number = float(query.get(name, default))
-    except ValueError:
-        number = -1.0
-    if not lowest <= number <= highest:
-        raise ApiError(400, "invalid_query", f"expected {name} to be a number from {lowest:.0f} to {highest:.0f}")
-    return number
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_PAGE_AGENTS
+    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= MAX_PAGE_AGENTS:
+        raise ApiError(400, "invalid_query", f"expected limit to be a whole number from 1 to {MAX_PAGE_AGENTS}")
+    return int(text)
 
 
+def _wait(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    if not _NUMBER.fullmatch(text) or not 0 <= float(text) <= MAX_WAIT_S:
+        raise ApiError(400, "invalid_query", f"expected wait to be seconds from 0 to {MAX_WAIT_S:.0f}")
+    return float(text)
+
+
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 _agent_decoder = msgspec.json.Decoder(_AgentBody)
 _status_decoder = msgspec.json.Decoder(_StatusBody)
 _key_decoder = msgspec.json.Decoder(_KeyBody)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from artcafe_proto import Command
 
 
 class Poll(NamedTuple):
@@ -10,8 +13,7 @@ class Poll(NamedTuple):
 
     conn: int
     exchange: int
-    tenant_id: str
-    command_id: str
+    command: Command
     until: float
     """Monotonic seconds: answered then, over or not."""
 
@@ -26,7 +28,7 @@ class Waiting:
     def add(self, poll: Poll) -> None:
         """Let a poll wait."""
         self._by_conn[poll.conn] = poll
-        self._by_command.setdefault((poll.tenant_id, poll.command_id), {})[poll.conn] = poll
+        self._by_command.setdefault((poll.command.agent_id, poll.command.command_id), {})[poll.conn] = poll
 
     def get(self, conn: int) -> Poll | None:
         """What waits on a connection."""
@@ -36,15 +38,15 @@ class Waiting:
         """A poll was answered, or its connection is gone."""
         poll = self._by_conn.pop(conn, None)
         if poll is not None:
-            command = (poll.tenant_id, poll.command_id)
+            command = (poll.command.agent_id, poll.command.command_id)
             polls = self._by_command[command]
             del polls[conn]
             if not polls:
                 del self._by_command[command]
 
-    def for_command(self, tenant_id: str, command_id: str) -> list[Poll]:
-        """The polls that wait for a command."""
-        return list(self._by_command.get((tenant_id, command_id), {}).values())
+    def for_command(self, agent_id: str, command_id: str) -> list[Poll]:
+        """The polls that wait for a command of an agent."""
+        return list(self._by_command.get((agent_id, command_id), {}).values())
 
     def all(self) -> list[Poll]:
         """Every poll."""

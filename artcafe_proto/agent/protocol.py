@@ -9,6 +9,7 @@ from artcafe_proto.config import Origin
 from artcafe_proto.effects import (
     AcceptUpgrade,
     Connect,
+    SendBody,
     SendClose,
     SendPing,
     SendPong,
@@ -162,7 +163,7 @@ class AgentProtocol(AgentMachine):
             case SendUpgrade():
                 channel.exchange = send.exchange
                 data = wire.upgrade(send.request)
-            case SendResponse() | AcceptUpgrade():
+            case SendResponse() | SendBody() | AcceptUpgrade():
                 raise AssertionError("an agent sends no responses")
         channel.chunks.append(data)
         self._unwritten[send.conn] = channel

@@ -45,7 +45,7 @@ class AgentOffline(AnyEvent, frozen=True, gc=False):
 
 
 class HeartbeatReceived(AnyEvent, frozen=True, gc=False):
-    """A heartbeat (HB-2)."""
+    """A heartbeat (HB-2), its values within their ranges."""
 
     agent_id: str
     data: HeartbeatData
@@ -58,6 +58,7 @@ class StatusReceived(AnyEvent, frozen=True, gc=False):
     status: AgentStatus
     current_task: str | None
     progress: float | None
+    message: str | None = None
 
 
 class CommandSent(AnyEvent, frozen=True, gc=False):

@@ -67,8 +67,8 @@ class Command(msgspec.Struct):
         self.state = COMMAND.after(self.state, cause)
 
     def is_same_as(self, other: Command) -> bool:
-        """Whether both ask one agent for the same (PLAT-4)."""
-        return self.agent_id == other.agent_id and msgspec.json.encode(self.data) == msgspec.json.encode(other.data)
+        """Whether both ask for the same (PLAT-4); the order of names in `args` is no content (RFC 8259 section 4)."""
+        return _content(self) == _content(other)
 
     def public(self) -> dict[str, Any]:
         """The command object of the HTTP interface (PLAT-4)."""
@@ -82,7 +82,7 @@ class Command(msgspec.Struct):
             "accepted_at": format_timestamp(self.accepted_at),
             "answered_at": None if self.answered_at is None else format_timestamp(self.answered_at),
             "late": self.late,
-            "response": None if response is None else _public_response(response),
+            "response": None if response is None else public_response(response),
         }
 
 
@@ -103,19 +103,25 @@ class Delivery:
     def __init__(self, emit: Callable[[HubEvent], None], *, window: int) -> None:
         self._emit = emit
         self._window = window
-        self._commands: dict[tuple[str, str], Command] = {}
+        self._commands: dict[tuple[str, str], dict[str, Command]] = {}  # by tenant and id, then by agent (PLAT-4)
         self._lines: dict[str, _Line] = {}
-        self._finished: deque[tuple[str, str, int]] = deque()
+        self._finished: deque[Command] = deque()
         self._finished_bytes = 0
         self._pending_count = 0
-        self._expiries: list[tuple[float, str, str]] = []
+        self._expiries: list[tuple[float, str, str, str]] = []
         self._deferred: deque[tuple[float, str, int, str]] = deque()
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
-    def command(self, tenant_id: str, command_id: str) -> Command:
-        """A tenant's command. Raises ApiError 404, also for another tenant's (PLAT-4)."""
-        command = self._commands.get((tenant_id, command_id))
+    def command(self, tenant_id: str, command_id: str, agent_id: str | None) -> Command:
+        """A tenant's command, for `agent_id` if that is given.
+
+        Raises ApiError: 404, also for another tenant's, or 409 if several agents have one of this id (PLAT-4).
+        """
+        named = self._commands.get((tenant_id, command_id), {})
+        if agent_id is None and len(named) > 1:
+            raise ApiError(409, "ambiguous_command_id", "several agents have a command of this id: add ?agent_id=")
+        command = next(iter(named.values()), None) if agent_id is None else named.get(agent_id)
         if command is None:
             raise ApiError(404, "command_not_found", "no such command")
         return command
@@ -133,8 +139,7 @@ class Delivery:
 
         Raises ApiError 429 when too many of this agent's are unanswered.
         """
-        key = (command.tenant_id, command.command_id)
-        known = self._commands.get(key)
+        known = self._find(command.tenant_id, command.agent_id, command.command_id)
         if known is not None:
             if not known.is_same_as(command):
                 raise ApiError(409, "command_exists", "this command_id was used before with other content")
@@ -142,7 +147,8 @@ class Delivery:
         line = self._lines.setdefault(command.agent_id, _Line())
         if len(line.pending) >= MAX_PENDING_COMMANDS or line.pending_bytes >= MAX_PENDING_COMMAND_BYTES:
             raise ApiError(429, "too_many_commands", "as many commands as allowed wait for this agent")
-        self._commands[key] = line.pending[command.command_id] = command
+        self._commands.setdefault((command.tenant_id, command.command_id), {})[command.agent_id] = command
+        line.pending[command.command_id] = command
         line.pending_bytes += command.size
         self._pending_count += 1
         self._watch_expiry(command)
@@ -173,8 +179,8 @@ class Delivery:
     def answer(self, tenant_id: str, agent_id: str, response: ResponseData, now: Instant) -> None:
         """A response came: the first final one counts (CMD-3), a late one is stored and shown as late (CMD-10)."""
         command_id = response.command_id
-        command = self._commands.get((tenant_id, command_id))
-        if command is None or command.agent_id != agent_id or command.response is not None:
+        command = self._find(tenant_id, agent_id, command_id)
+        if command is None or command.response is not None:
             self._emit(CommandRepeated(agent_id, command_id))
             return
         line = self._lines[agent_id]
@@ -207,29 +213,38 @@ class Delivery:
         self._pending_count -= 1
 
     def _finish(self, command: Command, response: ResponseData, now: Instant) -> None:
+        size = command.size
         # A raw result is a view of its whole message, which may be larger and must not be kept.
         command.response = response = msgspec.structs.replace(response, result=msgspec.Raw(bytes(response.result)))
         command.answered_at = now.wall
         command.late = command.is_over
         command.move(CommandInput.SUCCEED if response.status == "success" else CommandInput.FAIL)
-        if not command.late:
+        if command.late:
+            self._finished_bytes += command.size - size
+            self._forget_oldest()
+        else:
             self._remember_finished(command)
         self._emit(CommandAnswered(command.agent_id, command.command_id, response, command.late))
 
     def _remember_finished(self, command: Command) -> None:
-        size = command.size
-        self._finished.append((command.tenant_id, command.command_id, size))
-        self._finished_bytes += size
+        self._finished.append(command)
+        self._finished_bytes += command.size
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
         while len(self._finished) > MAX_FINISHED_COMMANDS or self._finished_bytes > MAX_FINISHED_BYTES:
-            tenant_id, command_id, size = self._finished.popleft()
-            del self._commands[tenant_id, command_id]
-            self._finished_bytes -= size
+            command = self._finished.popleft()
+            self._finished_bytes -= command.size
+            named = self._commands[command.tenant_id, command.command_id]
+            del named[command.agent_id]
+            if not named:
+                del self._commands[command.tenant_id, command.command_id]
 
     def handle_timer(self, now: Instant) -> None:
         """Let commands expire, and send again what was refused as overloaded (CMD-10)."""
         while self._expiries and self._expiries[0][0] <= now.mono:
-            _, tenant_id, command_id = heapq.heappop(self._expiries)
-            command = self._commands.get((tenant_id, command_id))
+            _, *names = heapq.heappop(self._expiries)
+            command = self._find(*names)
             # An entry may be of an earlier command that had this id.
             if command is not None and not command.is_over and command.expires_at <= now.mono:
                 self._expire(command, now)
@@ -250,11 +265,14 @@ class Delivery:
 
     def _watch_expiry(self, command: Command) -> None:
         """Entries of finished commands stay in the heap until there are more of them than of others."""
-        heapq.heappush(self._expiries, (command.expires_at, command.tenant_id, command.command_id))
+        heapq.heappush(self._expiries, _expiry(command))
         if len(self._expiries) > 2 * self._pending_count + 64:
             pending = (command for line in self._lines.values() for command in line.pending.values())
-            self._expiries = [(each.expires_at, each.tenant_id, each.command_id) for each in pending]
+            self._expiries = [_expiry(each) for each in pending]
             heapq.heapify(self._expiries)
+
+    def _find(self, tenant_id: str, agent_id: str, command_id: str) -> Command | None:
+        return self._commands.get((tenant_id, command_id), {}).get(agent_id)
 
     def _pump(self, line: _Line, now: Instant) -> None:
         """Send what the window allows, in order; what is over meanwhile is passed over."""
@@ -269,7 +287,17 @@ class Delivery:
             self._emit(CommandSent(command.agent_id, command.command_id, command.data.command, command.attempts))
 
 
-def _public_response(response: ResponseData) -> dict[str, Any]:
+def _expiry(command: Command) -> tuple[float, str, str, str]:
+    return command.expires_at, command.tenant_id, command.agent_id, command.command_id
+
+
+def _content(command: Command) -> tuple[str, float | None, bytes]:
+    data = command.data
+    return data.command, data.timeout, msgspec.json.encode(msgspec.json.decode(data.args), order="deterministic")
+
+
+def public_response(response: ResponseData) -> dict[str, Any]:
+    """The response object of the HTTP interface (PLAT-4)."""
     if response.status == "success":
         return {"status": "success", "result": response.result}
     return {"status": "error", "code": response.code, "reason": response.reason}

@@ -29,6 +29,7 @@ from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHAR
 from artcafe_proto.messages import (
     CommandData,
     Envelope,
+    HeartbeatData,
     StatusData,
     check_command,
     decode_data,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from artcafe_proto.exchanges import Request
     from artcafe_proto.hub.session import PlatformSession
     from artcafe_proto.instants import Instant
-    from artcafe_proto.messages import AgentStatus, HeartbeatData
+    from artcafe_proto.messages import AgentStatus
 
 
 _ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes
@@ -120,8 +121,9 @@ class PlatformHub:
         if data.agent_id != agent.agent_id:
             raise RemoteProtocolError(1008, "expected the agent_id of this link's agent in a heartbeat", "HB-2")
         presence = agent.presence
-        presence.status = data.status
-        presence.cpu_usage, presence.memory_usage = min(max(data.cpu_usage, 0.0), 100.0), max(data.memory_usage, 0.0)
+        cpu_usage, memory_usage = min(max(data.cpu_usage, 0.0), 100.0), max(data.memory_usage, 0.0)
+        data = HeartbeatData(data.agent_id, data.status, cpu_usage, memory_usage)
+        presence.status, presence.cpu_usage, presence.memory_usage = data.status, cpu_usage, memory_usage
         came_online = not presence.online
         if came_online:
             presence.online = True
@@ -132,7 +134,8 @@ class PlatformHub:
 
     def _status(self, agent: Agent, data: StatusData) -> None:
         agent.presence.status = data.status
-        self._events.append(StatusReceived(agent.agent_id, data.status, data.current_task, data.progress))
+        said = StatusReceived(agent.agent_id, data.status, data.current_task, data.progress, data.message)
+        self._events.append(said)
 
     def violated(self, session: PlatformSession, error: RemoteProtocolError) -> None:
         """An agent broke a clause in a way that does not cost its link (MSG-5)."""
@@ -208,19 +211,22 @@ class PlatformHub:
             now,
         )
 
-    def command(self, tenant_id: str, command_id: str) -> Command:
-        """A command's state and response (PLAT-4). Raises ApiError 404."""
-        return self._delivery.command(tenant_id, command_id)
+    def command(self, tenant_id: str, command_id: str, agent_id: str | None = None) -> Command:
+        """A command's state and response (PLAT-4). Raises ApiError 404, or 409 where only `agent_id` tells which."""
+        return self._delivery.command(tenant_id, command_id, agent_id)
 
     def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any], now: Instant) -> str:
-        """Send an application message to an agent that is online. Raises ApiError 404, or 409 if it is not."""
+        """Send an application message to an agent that is online. Raises ApiError 404, 409 if it is not, 413 or 422."""
         agent = self.registry.agent(tenant_id, agent_id)
         session = agent.presence.session
         if session is None or not agent.presence.online:
             raise ApiError(409, "agent_offline", "the agent is not online; messages are not kept")
-        message_id = new_id("message", self.rng)
-        raw_data = encode_object(data, "data")
+        try:
+            raw_data = encode_object(data, "data")
+        except LocalProtocolError as error:
+            raise ApiError(422, "invalid_body", str(error)) from None
         self._check_size(raw_data)
+        message_id = new_id("message", self.rng)
         session.deliver(encode("message", message_id, raw_data, now.wall))
         return message_id
 

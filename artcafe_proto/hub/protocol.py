@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.effects import (
     AcceptUpgrade,
+    SendBody,
     SendClose,
     SendPing,
     SendPong,
@@ -49,7 +50,7 @@ class PlatformProtocol(PlatformSession):
     - World → core: `data_received`, `eof_received`, `disconnected`, `writing_paused`, `writing_resumed`,
       `handle_timer`. They never raise on anything a peer or a network can cause. (The other inputs of
       `PlatformSession` are for transports that frame messages by themselves.)
-    - Owner → core: `respond` to a `RequestArrived`, `drop`.
+    - Owner → core: `respond` to a `RequestArrived`, and `send_body`; `drop`.
     - Core → world: `next_output`, to be called until None after every call of this object, of its hub, and for every
       `Attend` of the hub; and `deadline`.
     """
@@ -64,6 +65,11 @@ class PlatformProtocol(PlatformSession):
         self._chunks: list[bytes] = []
         self._watch_phase(now.mono)
 
+    @property
+    def has_peer_ended(self) -> bool:
+        """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
+        return self._wire.has_peer_ended
+
     # --- world → core -------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes, now: Instant) -> None:
@@ -77,10 +83,22 @@ class PlatformProtocol(PlatformSession):
         self._now = now
         self._read(self._wire.receive_eof(), now)
 
-    def respond(self, exchange: int, response: Response, now: Instant) -> bool:
-        """Answer a `RequestArrived`, once. False if the connection has ended."""
+    def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
+        """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended.
+
+        A body in pieces goes out in chunks, or to HTTP/1.0 until the connection ends (RFC 9112 section 6.3).
+        """
         self._now = now
-        if not super().respond(exchange, response, now):
+        if not super().respond(exchange, response, now, more=more):
+            return False
+        self._encode_sends()
+        self._read_on(now)
+        return True
+
+    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
+        """Send a piece of a body, the last one without `more`. A connection that ends earlier shows it as cut off."""
+        self._now = now
+        if not super().send_body(exchange, data, now, more=more):
             return False
         self._encode_sends()
         self._read_on(now)
@@ -136,7 +154,7 @@ class PlatformProtocol(PlatformSession):
                 raise AssertionError("a server's wire receives no responses")
 
     def _refuse(self, error: RemoteProtocolError) -> None:
-        if self.state is SessionState.HTTP:
+        if self.state is SessionState.HTTP and not self._wire.is_sending_body:
             self._chunks.append(self._wire.refuse(error))
 
     def _watch_phase(self, mono: float) -> None:
@@ -179,15 +197,21 @@ class PlatformProtocol(PlatformSession):
                     assert self._wire.websocket is not None, "a link is up only after its upgrade"
                     self._chunks.append(self._wire.websocket.writer.write(send))
                 case SendResponse():
-                    self._encode_response(send.response)
+                    self._encode_response(send.response, more=send.more)
+                case SendBody():
+                    self._chunks.append(self._wire.send_body(send.data, more=send.more))
+                    self._end_if_last()
                 case AcceptUpgrade():
                     self._chunks.append(self._wire.accept_upgrade())
                 case SendRequest() | SendUpgrade():
                     raise AssertionError("a platform sends no requests")
 
-    def _encode_response(self, response: Response) -> None:
+    def _encode_response(self, response: Response, *, more: bool) -> None:
         headers = (*response.headers, ("date", format_http_date(self._now.wall)))
         dated = Response(status=response.status, headers=headers, body=response.body)
-        self._chunks.append(self._wire.respond(dated))
+        self._chunks.append(self._wire.respond(dated, more=more))
+        self._end_if_last()
+
+    def _end_if_last(self) -> None:
         if not self._wire.reusable:
             self.drop("the last answer was given", self._now)

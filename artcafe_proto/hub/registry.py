@@ -55,6 +55,8 @@ class Agent(msgspec.Struct):
     capabilities: tuple[str, ...]
     metadata: dict[str, Any]
     created_at: float
+    place: int
+    """Among its tenant's agents, from 0."""
     keys: dict[str, Key] = {}
     presence: Presence = msgspec.field(default_factory=Presence)
 
@@ -123,9 +125,10 @@ class Registry:
             raise ApiError(409, "agent_exists", "this agent_id is already registered")
         if len(self._agents) >= MAX_AGENTS:
             raise ApiError(507, "too_many_agents", f"the platform holds at most {MAX_AGENTS} agents")
-        agent = Agent(tenant_id, agent_id, name or agent_id, capabilities, metadata, wall)
+        others = self._agents_of.setdefault(tenant_id, [])
+        agent = Agent(tenant_id, agent_id, name or agent_id, capabilities, metadata, wall, place=len(others))
         self._agents[agent_id] = agent
-        self._agents_of.setdefault(tenant_id, []).append(agent)
+        others.append(agent)
         return agent
 
     def find(self, agent_id: str) -> Agent | None:

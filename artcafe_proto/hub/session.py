@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from artcafe_proto.config import API_PREFIX
-from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendResponse
+from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
@@ -59,6 +59,7 @@ class PlatformSession:
         self._region = Region(SESSION)
         self._link: LinkEnd | None = None
         self._awaited: int | None = None  # the exchange that is to be answered
+        self._begun: int | None = None  # the exchange whose answer is to be continued
         self._reading_paused = False
         self._clock_offset_s = 0.0
         # What the hub knows this link by, once it has one (PLAT-6):
@@ -99,16 +100,29 @@ class PlatformSession:
             allowed = "GET" if path.startswith(_LINK) else "POST"
             self._answer(exchange, error_answer(error, _extra_headers(error, allowed)))
 
-    def respond(self, exchange: int, response: Response, now: Instant) -> bool:
-        """Answer a `RequestArrived`, once. False if the connection has ended meanwhile."""
+    def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
+        """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended."""
         if self.state is not SessionState.HTTP or exchange != self._awaited:
             return False
         self._awaited = None
-        self._answer(exchange, response)
+        self._begun = exchange if more else None
+        self._answer(exchange, response, more=more)
         return True
 
-    def _answer(self, exchange: int, response: Response) -> None:
-        self._outputs.sends.append(SendResponse(self.conn, exchange, response))
+    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
+        """Send a piece of a body that `respond` began, the last one without `more`; to a HEAD request none goes out.
+
+        Pieces are never held back: who sends many looks at what waits for the peer. False if the connection has ended,
+        or the answer.
+        """
+        if self.state is not SessionState.HTTP or exchange != self._begun:
+            return False
+        self._begun = exchange if more else None
+        self._outputs.sends.append(SendBody(self.conn, exchange, data, more))
+        return True
+
+    def _answer(self, exchange: int, response: Response, *, more: bool = False) -> None:
+        self._outputs.sends.append(SendResponse(self.conn, exchange, response, more))
 
     def _open_link(self, exchange: int, path: str, request: Request, now: Instant, *, upgrade: bool) -> None:
         if not path.startswith(_LINK):

@@ -42,6 +42,7 @@ class HttpConnection:
         self._is_server = role is h11.SERVER
         self._searched = 0
         self._body = bytearray()
+        self._sends_body = True
         self._allowance = 0  # further bytes that h11 may be given of this body
         self.buffer = bytearray()
         self.head: Head | None = None
@@ -91,19 +92,31 @@ class HttpConnection:
         """The peer's side ended: a body that lasts until then is complete, any other reading fails."""
         self._h11.receive_data(b"")
 
-    def send(self, head: Head, body: bytes) -> bytes:
-        """The bytes of a message, whole, and without its body where it must have none (RFC 9112 section 6.3)."""
+    def send(self, head: Head, body: bytes, *, more: bool = False) -> bytes:
+        """The bytes of a message: all of it, or with `more` its beginning, which `send_body` continues.
+
+        A body whose size the head does not say is sent in chunks, or to HTTP/1.0 until the connection ends.
+        """
         data = self._h11.send(head)
         if isinstance(head, h11.InformationalResponse):
             return data
-        if body and not (isinstance(head, h11.Response) and self._answers_head(head)):
-            data += self._h11.send(h11.Data(data=body))
-        return data + self._h11.send(h11.EndOfMessage())
+        self._sends_body = not (isinstance(head, h11.Response) and self._answers_head(head))
+        return data + self.send_body(body, more=more)
+
+    def send_body(self, data: bytes, *, more: bool) -> bytes:
+        """The bytes of a piece of the body, none where the message must have no body (RFC 9112 section 6.3)."""
+        sent = self._h11.send(h11.Data(data=data)) if data and self._sends_body else b""
+        return sent if more else sent + self._h11.send(h11.EndOfMessage())
 
     @property
     def can_answer(self) -> bool:
         """Whether the server may still begin a response, were it to say what was wrong with the request."""
         return self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}
+
+    @property
+    def is_sending_body(self) -> bool:
+        """Whether a message was begun and is to be continued."""
+        return self._h11.our_state is h11.SEND_BODY
 
     def take_rest(self) -> bytes:
         """All of `buffer`, for the protocol that takes over."""

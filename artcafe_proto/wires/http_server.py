@@ -33,14 +33,15 @@ class Phase(Enum):
     HEAD = "head"
     BODY = "body"
     ANSWERING = "answering"
-    """A whole request awaits `respond` or `accept_upgrade`."""
+    """A whole request awaits `respond` or `accept_upgrade`, or the rest of its answer."""
     WEBSOCKET = "websocket"
     CLOSED = "closed"
     """Nothing more is read; what was written may still have to go out."""
 
 
 class ServerWire:
-    """One accepted connection: each `RequestReceived` is answered by `respond` or, an upgrade, by `accept_upgrade`.
+    """One accepted connection: each `RequestReceived` is answered by `respond`, and by `send_body` if that has begun a
+    body in pieces; or, an upgrade, by `accept_upgrade`.
 
     Requests come one at a time, and a `Failed` before any upgrade comes alone. What follows a request waits inside, at
     most as much as another one, and so does the end of the peer's side; after every answer that leaves the connection
@@ -57,7 +58,7 @@ class ServerWire:
         self._head: h11.Request | None = None  # while its body is read
         self._key: str | None = None  # of the opening handshake, if the request to answer is one
         self._last = False  # the connection ends with the answer due
-        self._ended = False  # the peer's side, behind what waits inside
+        self.has_peer_ended = False  # behind what waits inside
 
     @property
     def reusable(self) -> bool:
@@ -73,7 +74,7 @@ class ServerWire:
         """What `data`, behind what waits inside, completes. Never raises; after `Failed` all bytes are ignored."""
         if self.websocket is not None:
             inputs = self.websocket.receive(self._http.take_rest() + data)
-            return inputs + self.websocket.receive_eof() if self._ended else inputs
+            return inputs + self.websocket.receive_eof() if self.has_peer_ended else inputs
         if self.phase is Phase.CLOSED:
             return []
         waited = len(self._http.buffer)
@@ -86,28 +87,44 @@ class ServerWire:
             return [self._fail(error)]
         if request is not None:
             return [request]
-        return self._end() if self._ended and self.phase is not Phase.ANSWERING else []
+        return self._end() if self.has_peer_ended and self.phase is not Phase.ANSWERING else []
 
     def receive_eof(self) -> list[Input]:
         """The peer's side ended: `Failed` within a request, else `Ended`, but both only behind what came before."""
-        self._ended = True
+        self.has_peer_ended = True
         return self.receive(b"")
 
-    def respond(self, response: Response) -> bytes:
-        """The bytes that answer the request, with Content-Length, and `Connection: close` if they are the last.
+    @property
+    def is_sending_body(self) -> bool:
+        """Whether `send_body` has to go on with an answer: until it is whole, no other can be written."""
+        return self._http.is_sending_body
 
+    def respond(self, response: Response, *, more: bool = False) -> bytes:
+        """The bytes that answer the request, and say `Connection: close` if they are the last.
+
+        A whole answer has Content-Length; one with `more` has a body in pieces, of which `response.body` is the first.
         Raises LocalProtocolError unless a request awaits an answer.
         """
-        if self.phase is not Phase.ANSWERING:
+        if self.phase is not Phase.ANSWERING or self.is_sending_body:
             raise LocalProtocolError("no request awaits an answer on this connection")
-        last = self._last or (self._ended and not self._http.buffer)
-        data = self._write(response, (("connection", "close"),) if last else ())
+        last = self._last or (self.has_peer_ended and not self._http.buffer)
+        data = self._write(response, (("connection", "close"),) if last else (), more=more)
         self._key = None
-        if not self._http.start_next_cycle():
-            self.phase = Phase.CLOSED
-        else:
-            self.phase = Phase.HEAD if self._http.buffer else Phase.IDLE
+        if not more:
+            self._finish()
         return data
+
+    def send_body(self, data: bytes, *, more: bool) -> bytes:
+        """The bytes of the next piece of an answer's body, the last one without `more`.
+
+        Raises LocalProtocolError unless an answer with `more` was begun.
+        """
+        if not self.is_sending_body:
+            raise LocalProtocolError("no answer is to be continued on this connection")
+        written = self._http.send_body(data, more=more)
+        if not more:
+            self._finish()
+        return written
 
     def accept_upgrade(self) -> bytes:
         """The 101 that answers the opening handshake; `websocket` exists from here on.
@@ -174,11 +191,19 @@ class ServerWire:
         self.phase = Phase.CLOSED
         return [Ended()]
 
-    def _write(self, response: Response, more: Headers) -> bytes:
-        length: Headers = (("content-length", str(len(response.body))),)
-        headers = (*response.headers, *more, *(() if response.status in BODYLESS_STATUSES else length))
-        head = h11.Response(status_code=response.status, headers=byte_headers(headers))
-        return self._http.send(head, response.body)
+    def _finish(self) -> None:
+        """The answer is whole. The peer's side may have ended during one in pieces, when its head was long written."""
+        is_over = self.has_peer_ended and not self._http.buffer
+        if not self._http.start_next_cycle() or is_over:
+            self.phase = Phase.CLOSED
+        else:
+            self.phase = Phase.HEAD if self._http.buffer else Phase.IDLE
+
+    def _write(self, response: Response, extra: Headers, *, more: bool = False) -> bytes:
+        has_length = not more and response.status not in BODYLESS_STATUSES
+        length: Headers = (("content-length", str(len(response.body))),) if has_length else ()
+        head = h11.Response(status_code=response.status, headers=byte_headers((*response.headers, *extra, *length)))
+        return self._http.send(head, response.body, more=more)
 
     def _fail(self, error: RemoteProtocolError) -> Input:
         self.phase = Phase.CLOSED

@@ -24,15 +24,18 @@ from artcafe_proto import (
     CommandExpired,
     CommandRepeated,
     Disconnect,
+    HeartbeatReceived,
     MessageReceived,
     PeerViolation,
     PlatformSession,
     Request,
     RequestArrived,
     Response,
+    SendBody,
     SendClose,
     SendPing,
     SendPong,
+    SendResponse,
     UnknownReceived,
 )
 from artcafe_proto.policies.ssh_wire import pack_string
@@ -143,6 +146,23 @@ def test_other_requests_are_the_owners_to_answer() -> None:
     assert session.respond(7, Response(status=204), stage.now) is False
 
 
+def test_an_answer_may_come_in_pieces() -> None:
+    stage = Stage()
+    session = stage.session()
+    session.request_received(7, Request(method="GET", target="/api/v1/events"), stage.now, upgrade=False)
+    assert session.send_body(7, b"early", stage.now) is False
+    assert session.respond(7, Response(status=200), stage.now, more=True)
+    assert session.send_body(7, b"one", stage.now)
+    assert session.send_body(7, b"", stage.now, more=False)
+    assert session.send_body(7, b"late", stage.now) is False
+    assert sent(session)[1:] == [
+        SendResponse(session.conn, 7, Response(status=200), more=True),
+        SendBody(session.conn, 7, b"one", more=True),
+        SendBody(session.conn, 7, b"", more=False),
+    ]
+    assert "one" not in repr(SendBody(1, 7, b"one", more=True))
+
+
 # --- tokens and links -------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +231,9 @@ def test_hb_3_an_agent_is_online_from_its_first_heartbeat_to_the_end_of_its_link
     say(stage, session, "heartbeat", {"agent_id": AGENT, "status": "busy", "cpu_usage": 1.5, "memory_usage": 2.5})
     assert agent.public()["status"] == "busy"
     assert agent.public()["metrics"] == {"cpu_usage": 1.5, "memory_usage": 2.5}
+    say(stage, session, "heartbeat", {"agent_id": AGENT, "cpu_usage": 101, "memory_usage": -1})
+    assert agent.public()["metrics"] == {"cpu_usage": 100, "memory_usage": 0}
+    assert stage.seen(HeartbeatReceived)[-1].data.cpu_usage == 100
     session.disconnected("reset", stage.now)
     assert agent.public()["status"] == "offline"
     assert agent.public()["last_seen"] is not None
@@ -290,6 +313,10 @@ def test_plat_4_messages_reach_an_agent_that_is_online_only() -> None:
     message_id = stage.hub.send_message(TENANT, AGENT, {"n": 1}, stage.now)
     (output,) = sent(session)
     assert json.loads(output.payload)["id"] == message_id
+    with pytest.raises(ApiError) as refused:
+        stage.hub.send_message(TENANT, AGENT, {"a": nested(62)}, stage.now)
+    assert refused.value.status == 422
+    assert sent(session) == []
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -416,6 +443,47 @@ def test_plat_4_the_same_command_again_is_the_same_and_other_content_a_conflict(
     assert refused.value.status == 409
 
 
+def test_plat_4_the_order_of_names_is_no_content() -> None:
+    stage = Stage()
+    stage.command(command_id="c-1", args={"a": 1, "b": {"c": True, "d": None}})
+    stage.command(command_id="c-1", args={"b": {"d": None, "c": True}, "a": 1})
+    for other in ({"a": True, "b": {"c": True, "d": None}}, {"a": 1}):
+        with pytest.raises(ApiError) as refused:
+            stage.command(command_id="c-1", args=other)
+        assert refused.value.error == "command_exists"
+    with pytest.raises(ApiError):
+        stage.command(command_id="c-1", args={"a": 1, "b": {"c": True, "d": None}}, timeout_s=5)
+
+
+def test_plat_4_ids_are_unique_within_tenant_and_agent() -> None:
+    stage = Stage()
+    stage.register("agent-2")
+    stage.register("agent-3", "tenant-2")
+    hub, now = stage.hub, stage.now
+    first = hub.send_command(TENANT, AGENT, "one", command_id="c-1", now=now)
+    assert hub.command(TENANT, "c-1") is first
+    second = hub.send_command(TENANT, "agent-2", "two", command_id="c-1", now=now)
+    third = hub.send_command("tenant-2", "agent-3", "three", command_id="c-1", now=now)
+    assert hub.send_command(TENANT, AGENT, "one", command_id="c-1", now=now) is first
+    assert hub.command("tenant-2", "c-1") is third
+    with pytest.raises(ApiError) as refused:
+        hub.command(TENANT, "c-1")
+    assert (refused.value.status, refused.value.error) == (409, "ambiguous_command_id")
+    assert hub.command(TENANT, "c-1", AGENT) is first
+    assert hub.command(TENANT, "c-1", "agent-2") is second
+    for agent_id in ("agent-3", "nobody", ""):
+        with pytest.raises(ApiError) as refused:
+            hub.command(TENANT, "c-1", agent_id)
+        assert refused.value.status == 404
+
+    session = stage.online()
+    assert command_ids(session) == ["c-1"]
+    answer(stage, session, "c-1")
+    assert (first.state, second.state, third.state) == ("succeeded", "queued", "queued")
+    stage.wait(86_400)
+    assert (first.state, second.state, third.state) == ("succeeded", "expired", "expired")
+
+
 def test_plat_4_another_tenants_commands_and_agents_read_as_404() -> None:
     stage = Stage()
     command_id = stage.command()
@@ -510,6 +578,39 @@ def test_finished_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ApiError):
             stage.hub.command(TENANT, command_id)
     assert stage.hub.command(TENANT, ids[4]).state == "succeeded"
+
+
+def test_late_responses_are_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_BYTES", 1000)
+    stage = Stage()
+    ids = [stage.command(expires_in_s=5) for _ in range(3)]
+    session = stage.online()
+    stage.wait(5)
+    for command_id in ids:
+        answer(stage, session, command_id, result="x" * 600)
+    assert [event.late for event in stage.seen(CommandAnswered)] == [True] * 3
+    with pytest.raises(ApiError):
+        stage.hub.command(TENANT, ids[0])
+    assert stage.hub.command(TENANT, ids[2]).late
+
+
+def test_what_is_forgotten_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", 2)
+    stage = Stage()
+    stage.register("agent-2")
+    session = stage.online()
+    for agent_id in (AGENT, "agent-2"):
+        stage.hub.send_command(TENANT, agent_id, "work", command_id="c-1", expires_in_s=5, now=stage.now)
+    answer(stage, session, "c-1")
+    for _ in range(2):
+        answer(stage, session, stage.command())
+    assert stage.hub.command(TENANT, "c-1").agent_id == "agent-2"
+    stage.wait(5)
+    answer(stage, session, stage.command())
+    answer(stage, session, stage.command())
+    with pytest.raises(ApiError):
+        stage.hub.command(TENANT, "c-1")
+    assert len(stage.hub._delivery._commands) == 2  # type: ignore[reportPrivateUsage]
 
 
 def test_pending_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,16 @@ from random import Random
 
 import pytest
 
-from artcafe_proto import Disconnect, PauseReading, PlatformProtocol, RequestArrived, Response, ResumeReading, Write
+from artcafe_proto import (
+    Disconnect,
+    Instant,
+    PauseReading,
+    PlatformProtocol,
+    RequestArrived,
+    Response,
+    ResumeReading,
+    Write,
+)
 from artcafe_proto.wires.frames import FrameWriter
 from platform_stage import AGENT, Stage
 
@@ -236,3 +245,150 @@ def test_plat_8_deadlines_start_anew_with_every_request() -> None:
     assert b" 200 " in wire.send(request)
     wire.stage.wait(70, wire.protocol)
     assert b" 200 " in wire.send(request), "a touch key takes its time (AUTH-6)"
+
+
+# --- answers in pieces ------------------------------------------------------------------------------------------------
+
+GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+class Stream:
+    """A connection whose first request is being answered in pieces."""
+
+    def __init__(self, request: bytes = GET, ahead: bytes = b"") -> None:
+        self.wire = Wire()
+        self.protocol = self.wire.protocol
+        self.protocol.data_received(request + ahead, self.now)
+        arrived = self.protocol.next_output()
+        assert isinstance(arrived, RequestArrived)
+        self.exchange = arrived.exchange
+        assert self.protocol.respond(self.exchange, Response(status=200), self.now, more=True)
+        self.head = self.wire.read()
+
+    @property
+    def now(self) -> Instant:
+        return self.wire.stage.now
+
+    def piece(self, data: bytes, *, more: bool = True) -> bytes:
+        """Send a piece; returns what goes out before time goes on."""
+        assert self.protocol.send_body(self.exchange, data, self.now, more=more)
+        return self.wire.drain()
+
+    def is_over(self) -> bool:
+        """Whether no piece is taken any more."""
+        return not self.protocol.send_body(self.exchange, b"late", self.now)
+
+
+def test_an_answer_in_pieces_goes_out_piece_by_piece_and_has_no_deadline() -> None:
+    stream = Stream()
+    assert b"Transfer-Encoding: chunked" in stream.head
+    assert b"date: " in stream.head.lower()
+    assert stream.piece(b"one") == b"3\r\none\r\n"
+    assert stream.protocol.deadline() is None
+    stream.wire.stage.wait(86_400, stream.protocol)
+    assert stream.piece(b"two") == b"3\r\ntwo\r\n"
+    assert not stream.protocol.respond(stream.exchange, Response(status=200), stream.now)
+    assert not stream.protocol.send_body(stream.exchange + 1, b"x", stream.now)
+    assert stream.piece(b"", more=False) == b"0\r\n\r\n"
+    assert stream.is_over()
+    assert stream.protocol.deadline() == stream.now.mono + 75, "then the connection is idle"
+    assert stream.wire.send(GET).startswith(b"HTTP/1.1 200")
+
+
+def test_only_what_was_begun_has_pieces() -> None:
+    wire = Wire()
+    wire.protocol.data_received(GET, wire.stage.now)
+    arrived = wire.protocol.next_output()
+    assert isinstance(arrived, RequestArrived)
+    assert not wire.protocol.send_body(arrived.exchange, b"x", wire.stage.now)
+    assert wire.protocol.respond(arrived.exchange, Response(status=200), wire.stage.now)
+    assert not wire.protocol.send_body(arrived.exchange, b"x", wire.stage.now)
+
+
+def test_pieces_to_http_1_0_end_with_the_connection() -> None:
+    stream = Stream(b"GET /x HTTP/1.0\r\n\r\n")
+    assert b"Transfer-Encoding" not in stream.head
+    assert stream.piece(b"one") == b"one"
+    assert stream.piece(b"", more=False) == b"<closed>"
+    assert stream.protocol.is_closed
+
+
+def test_a_head_request_gets_no_pieces() -> None:
+    stream = Stream(GET.replace(b"GET", b"HEAD"))
+    assert b"Transfer-Encoding: chunked" in stream.head
+    assert stream.piece(b"one") == b""
+    assert stream.piece(b"", more=False) == b""
+    assert stream.wire.send(GET).startswith(b"HTTP/1.1 200")
+
+
+def test_a_request_behind_an_answer_in_pieces_waits_for_its_end() -> None:
+    stream = Stream(ahead=GET)
+    assert stream.piece(b"one") == b"3\r\none\r\n"
+    assert stream.wire.send(GET) == b""
+    stream.protocol.send_body(stream.exchange, b"", stream.now, more=False)
+    assert stream.wire.read().startswith(b"0\r\n\r\nHTTP/1.1 200")
+    assert stream.wire.read() == b""
+
+
+def test_plat_8_more_than_a_request_sent_ahead_of_pieces_ends_them() -> None:
+    stream = Stream()
+    ended = stream.wire.send(b"x" * 200_000, chunk=50_000)
+    assert ended == b"<closed>", "in the middle of a body nothing else can be said"
+    assert stream.is_over()
+
+
+def test_a_peer_that_ended_its_side_still_gets_its_pieces() -> None:
+    stream = Stream()
+    assert not stream.protocol.has_peer_ended
+    stream.protocol.eof_received(stream.now)
+    assert stream.protocol.has_peer_ended, "the owner may know that nobody listens any more"
+    assert stream.wire.read() == b""
+    assert stream.piece(b"one") == b"3\r\none\r\n"
+    assert stream.piece(b"", more=False) == b"0\r\n\r\n<closed>"
+
+
+def test_a_lost_connection_takes_no_more_pieces() -> None:
+    stream = Stream()
+    stream.protocol.disconnected("reset", stream.now)
+    assert stream.is_over()
+    assert stream.protocol.deadline() is None
+    assert stream.wire.read() == b""
+
+
+def test_a_dropped_answer_in_pieces_is_cut_off_visibly() -> None:
+    stream = Stream()
+    stream.protocol.drop("the platform stops", stream.now)
+    assert stream.wire.read() == b"<closed>", "no last chunk: the answer is not whole"
+    assert stream.is_over()
+
+
+def test_an_answer_in_pieces_that_was_ended_first_is_whole_when_dropped() -> None:
+    stream = Stream()
+    stream.protocol.send_body(stream.exchange, b"", stream.now, more=False)
+    stream.protocol.drop("the platform stops", stream.now)
+    assert stream.wire.read() == b"0\r\n\r\n<closed>"
+
+
+def test_link_8_a_client_that_does_not_read_its_pieces_is_cut_after_30_s() -> None:
+    stream = Stream()
+    stream.piece(b"x" * 100_000)
+    stream.protocol.writing_paused(stream.now)
+    stream.wire.stage.wait(29.9, stream.protocol)
+    assert not stream.protocol.is_closed
+    stream.protocol.writing_resumed(stream.now)
+    stream.protocol.writing_paused(stream.now)
+    stream.wire.stage.wait(29.9, stream.protocol)
+    assert not stream.protocol.is_closed
+    stream.wire.stage.wait(0.1, stream.protocol)
+    assert stream.protocol.is_closed
+    assert stream.is_over()
+
+
+def test_pieces_survive_a_pause_of_writing() -> None:
+    stream = Stream(ahead=GET)
+    stream.protocol.writing_paused(stream.now)
+    assert stream.piece(b"one") == b"3\r\none\r\n", "what is sent is never held back"
+    stream.protocol.send_body(stream.exchange, b"", stream.now, more=False)
+    assert stream.wire.read() == b"0\r\n\r\n", "the next request waits until the peer reads"
+    stream.protocol.writing_resumed(stream.now)
+    assert stream.wire.read().startswith(b"HTTP/1.1 200")

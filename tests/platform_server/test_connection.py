@@ -3,119 +3,25 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from random import Random
 from typing import Any, cast
 
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from anyio.abc import SocketStream
 
 from artcafe_platform import Platform, connection, listening
 from artcafe_platform.connection import HIGH_WATER_BYTES, SEND_BYTES
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
-from artcafe_proto import ApiError, HubEvent, Instant, PlatformConfig, PlatformHub, PlatformProtocol
+from artcafe_proto import ApiError, Instant, PlatformConfig, PlatformHub, PlatformProtocol
 from platform_server.harness import TENANTS, bare_connection, read_to_end, tenant_client
+from platform_server.scripted_stream import stage
 
 pytestmark = pytest.mark.anyio
 
 REQUEST = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"
-
-
-class ScriptedStream:
-    """A transport in memory. `incoming` is what receiving gives or raises; sending waits while `is_stuck`."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.reads = 0
-        self.has_ended = False
-        self.is_closed = False
-        self.fails_to_send: Exception | None = None
-        self._give, self._take = anyio.create_memory_object_stream[bytes | Exception](1000)
-        self._unstuck = anyio.Event()
-        self._unstuck.set()
-
-    def comes(self, *incoming: bytes | Exception) -> None:
-        for each in incoming:
-            self._give.send_nowait(each)
-
-    def stick(self) -> None:
-        self._unstuck = anyio.Event()
-
-    def unstick(self) -> None:
-        self._unstuck.set()
-
-    def unstick_once(self) -> None:
-        """Let what is being sent go out, and nothing after it."""
-        unstuck, self._unstuck = self._unstuck, anyio.Event()
-        unstuck.set()
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        self.reads += 1
-        incoming = await self._take.receive()
-        if isinstance(incoming, Exception):
-            raise incoming
-        return incoming
-
-    async def send(self, item: bytes) -> None:
-        await self._unstuck.wait()
-        if self.fails_to_send is not None:
-            raise self.fails_to_send
-        self.sent.append(item)
-
-    async def send_eof(self) -> None:
-        self.has_ended = True
-
-    async def aclose(self) -> None:
-        self.is_closed = True
-        self._give.close()
-        self._take.close()
-
-    def extra(self, *_: object) -> Any:
-        raise OSError(errno.EBADF, "a stream in memory has no socket")
-
-    @property
-    def answers(self) -> int:
-        return b"".join(self.sent).count(b"HTTP/1.1 404")
-
-
-class Stage:
-    """An owner with one connection, which runs."""
-
-    def __init__(self, close_timeout_s: float) -> None:
-        self.events: list[HubEvent] = []
-        hub = PlatformHub(PlatformConfig(close_timeout=close_timeout_s), rng=Random(1), signing_seed=bytes(32))
-        self.owner = Owner(hub, [self.events.append])
-        self.stream = ScriptedStream()
-        self.connection = self.owner.add(cast(SocketStream, self.stream))
-        self.over = anyio.Event()
-
-    @property
-    def protocol(self) -> PlatformProtocol:
-        return self.connection.protocol
-
-    async def run(self) -> None:
-        await self.connection.run()
-        self.over.set()
-        self.owner.remove(self.connection)
-
-
-@asynccontextmanager
-async def stage(close_timeout_s: float = 30.0) -> AsyncGenerator[Stage]:
-    setting = Stage(close_timeout_s)
-    try:
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(setting.owner.keep_time)
-                tasks.start_soon(setting.run)
-                yield setting
-                tasks.cancel_scope.cancel()
-        assert setting.protocol.is_closed
-    finally:
-        await setting.stream.aclose()
 
 
 # --- backpressure -----------------------------------------------------------------------------------------------------
@@ -128,7 +34,7 @@ async def test_who_does_not_read_answers_is_not_read_either() -> None:
         setting.stream.comes(*[REQUEST] * 1000)
         await wait_all_tasks_blocked()
         assert 100 < setting.stream.reads < 900
-        assert cast(Any, setting.connection)._unsent_bytes < 2 * HIGH_WATER_BYTES
+        assert setting.connection.unsent_bytes < 2 * HIGH_WATER_BYTES
         setting.stream.unstick()
         await wait_all_tasks_blocked()
         assert setting.stream.reads == 1001

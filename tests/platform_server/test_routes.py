@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_platform import routes
-from artcafe_platform.routes import CommandWatch, answer, command_answer
+from artcafe_platform import routes, streams
+from artcafe_platform.routes import CommandWatch, EventWatch, answer, command_answer
 from artcafe_proto import (
     CommandExpired,
     Instant,
@@ -51,7 +51,7 @@ class Api:
         token: str | None = TOKEN,
         media_type: str | None = JSON,
         now: Instant = NOW,
-    ) -> Response | CommandWatch:
+    ) -> routes.Answer:
         """The answer to a request; a body of bytes goes as it is."""
         headers = [("host", "platform")]
         if token is not None:
@@ -169,8 +169,21 @@ def test_agents_are_listed_in_pages(api: Api) -> None:
     assert len(api.json("GET", "/agents", status=200)["agents"]) == 5
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=nan", "limit=x", "limit=", "after=nobody"])
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=101", "limit=nan", "limit=x", "limit=", "limit=1.0", "limit=1_0", "limit=%D9%A1", "limit=-1"]
+    + [
+        "limit=+1",
+        f"limit={'9' * 5000}",
+        "limit=1&limit=2",
+        "after=nobody",
+        "after=foreign",
+        "after=",
+        "after=a&after=b",
+    ],
+)
 def test_a_page_that_does_not_exist(api: Api, query: str) -> None:
+    api.json("POST", "/agents", {"agent_id": "foreign"}, status=201, token=OTHER_TOKEN)
     assert api.error("GET", f"/agents?{query}", status=400) == "invalid_query"
 
 
@@ -249,9 +262,11 @@ def test_a_command_is_accepted_once_and_watched(api: Api) -> None:
     shown = api.json("GET", path, status=200)
     assert (shown["state"], shown["agent_id"], shown["response"]) == ("queued", "a/1", None)
     assert api.json("GET", f"{path}?wait=0", status=200) == shown
-    assert api.ask("GET", f"{path}?wait=30") == CommandWatch(TENANT, "cmd 1/2", 30)
-    assert api.ask("GET", f"{path}?wait=0.5") == CommandWatch(TENANT, "cmd 1/2", 0.5)
-    assert json.loads(command_answer(api.hub, TENANT, "cmd 1/2").body) == shown
+    command = api.hub.command(TENANT, "cmd 1/2")
+    assert api.ask("GET", f"{path}?wait=30") == CommandWatch(command, 30)
+    assert api.ask("GET", f"{path}?wait=0.5&unknown=1&unknown=2") == CommandWatch(command, 0.5)
+    assert api.ask("GET", f"{path}?wait=5.960464477539063e-08") == CommandWatch(command, 5.960464477539063e-08)
+    assert json.loads(command_answer(command).body) == shown
 
     later = Instant(NOW.mono + 61, NOW.wall + 61)
     api.hub.handle_timer(later)
@@ -300,7 +315,24 @@ def test_commands_belong_to_a_tenant(api: Api) -> None:
     assert api.error("POST", "/agents/nobody/commands", body, status=404) == "agent_not_found"
 
 
-@pytest.mark.parametrize("wait", ["-1", "60.1", "inf", "nan", "soon", ""])
+def test_several_agents_may_have_commands_of_one_id(api: Api) -> None:
+    for agent_id in ("a/1", "a2"):
+        api.json("POST", "/agents", {"agent_id": agent_id}, status=201)
+    body = {"command": "draw", "command_id": "c1"}
+    assert api.json("POST", "/agents/a%2F1/commands", body, status=202) == {"command_id": "c1"}
+    assert api.json("GET", "/commands/c1", status=200)["agent_id"] == "a/1"
+    assert api.json("POST", "/agents/a2/commands", body | {"args": {"x": 1}}, status=202) == {"command_id": "c1"}
+    assert api.error("GET", "/commands/c1?wait=5", status=409) == "ambiguous_command_id"
+    assert api.json("GET", "/commands/c1?agent_id=a%2F1", status=200)["agent_id"] == "a/1"
+    assert api.ask("GET", "/commands/c1?wait=5&agent_id=a2") == CommandWatch(api.hub.command(TENANT, "c1", "a2"), 5)
+    assert api.error("GET", "/commands/c1?agent_id=a3", status=404) == "command_not_found"
+    assert api.error("GET", "/commands/c1?agent_id=a2", status=404, token=OTHER_TOKEN) == "command_not_found"
+
+
+@pytest.mark.parametrize(
+    "wait",
+    ["-1", "60.1", "1e2", "1e999", "inf", "nan", "soon", "", "1_0", " 1", "%D9%A1", "0x1", "1&wait=1", "9" * 5000],
+)
 def test_a_wait_that_is_not_offered(api: Api, wait: str) -> None:
     api.json("POST", "/agents", {"agent_id": "a1"}, status=201)
     api.json("POST", "/agents/a1/commands", {"command": "draw", "command_id": "c1"}, status=202)
@@ -317,6 +349,19 @@ def test_a_message_is_for_an_agent_that_is_online(api: Api) -> None:
         assert api.error("POST", "/agents/a1/messages", wrong, status=422) == "invalid_body"
 
 
+def test_events_are_watched_by_tenants(api: Api) -> None:
+    token = api.agent("a 1")
+    assert api.ask("GET", "/events") == EventWatch(TENANT, None, None)
+    assert api.ask("GET", "/events?agent_id=a+1") == EventWatch(TENANT, "a 1", None)
+    assert api.error("GET", "/events", status=403, token=token) == "forbidden"
+    assert api.error("GET", "/events?agent_id=nobody", status=404) == "agent_not_found"
+    assert api.error("GET", "/events?agent_id=a+1", status=404, token=OTHER_TOKEN) == "agent_not_found"
+    headers = (("authorization", f"Bearer {TOKEN}"), ("last-event-id", "run-5"))
+    assert answer(api.hub, Request(method="GET", target="/api/v1/events", headers=headers), NOW) == EventWatch(
+        TENANT, None, "run-5"
+    )
+
+
 # --- what all share ---------------------------------------------------------------------------------------------------
 
 ENDPOINTS = [
@@ -329,6 +374,7 @@ ENDPOINTS = [
     ("POST", "/ssh-keys"),
     ("DELETE", "/ssh-keys/k1"),
     ("GET", "/commands/c1"),
+    ("GET", "/events"),
 ]
 
 
@@ -420,6 +466,8 @@ def test_every_answer_can_be_written_on_the_wire(api: Api) -> None:
         protocol.data_received(f"{method} /api/v1{path} HTTP/1.1\r\nhost: x\r\n{head}".encode(), NOW)
         arrived: Any = protocol.next_output()
         response = answer(api.hub, arrived.request, NOW)
+        if isinstance(response, EventWatch):
+            response = streams.HEAD
         assert isinstance(response, Response)
         assert protocol.respond(arrived.exchange, response, NOW)
         written: Any = protocol.next_output()

@@ -198,6 +198,20 @@ async def test_a_poll_whose_client_is_gone_is_forgotten() -> None:
         assert answer.json()["state"] == "expired"
 
 
+async def test_a_poll_ends_with_its_clients_side() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        command_id = await send_command(client)
+        head = f" HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+        poll = f"GET /api/v1/commands/{command_id}?wait=60{head}"
+        for requests in (poll, f"{poll}{poll}GET /api/v1/agents{head}"):
+            async with bare_connection(platform) as stream:
+                await stream.send(requests.encode())
+                await stream.send_eof()
+                answers = await read_to_end(stream)
+                assert answers.count(b"HTTP/1.1 200") == requests.count("GET")
+                assert answers.count(b'"queued"') == requests.count("wait")
+
+
 async def test_polls_are_answered_before_a_shutdown() -> None:
     answers: list[bytes] = []
     async with anyio.create_task_group() as tasks, Platform(tenants=TENANTS) as platform:

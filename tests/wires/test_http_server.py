@@ -162,6 +162,128 @@ def test_only_a_request_is_answered_and_only_once() -> None:
         server.respond(OK)
 
 
+# --- answers in pieces ------------------------------------------------------------------------------------------------
+
+STREAM = Response(status=200, headers=(("content-type", "text/plain"),))
+
+
+def test_an_answer_in_pieces_goes_out_in_chunks_and_the_connection_goes_on() -> None:
+    server = wire()
+    for _ in range(2):
+        request(server.receive(GET))
+        head = server.respond(STREAM, more=True)
+        assert head == b"HTTP/1.1 200 \r\ncontent-type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert (server.phase, server.is_sending_body) == (Phase.ANSWERING, True)
+        assert server.send_body(b"hello", more=True) == b"5\r\nhello\r\n"
+        assert server.send_body(b"", more=True) == b""
+        assert server.send_body(b"x" * 16, more=False) == b"10\r\n" + b"x" * 16 + b"\r\n0\r\n\r\n"
+        assert (server.phase, server.is_sending_body, server.reusable) == (Phase.IDLE, False, True)
+
+
+def test_the_first_piece_may_come_with_the_head_and_the_end_without_any() -> None:
+    server = wire()
+    request(server.receive(GET))
+    assert server.respond(Response(status=200, body=b"ab"), more=True).endswith(b"\r\n\r\n2\r\nab\r\n")
+    assert server.send_body(b"", more=False) == b"0\r\n\r\n"
+
+
+def test_to_http_1_0_pieces_go_out_as_they_are_until_the_connection_ends() -> None:
+    server = wire()
+    request(server.receive(b"GET / HTTP/1.0\r\n\r\n"))
+    head = server.respond(STREAM, more=True)
+    assert head == b"HTTP/1.1 200 \r\ncontent-type: text/plain\r\nConnection: close\r\n\r\n"
+    assert server.send_body(b"hello", more=True) == b"hello"
+    assert server.send_body(b"", more=False) == b""
+    assert not server.reusable
+
+
+@pytest.mark.parametrize(
+    ("data", "response"),
+    [(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", STREAM), (GET, Response(status=204)), (GET, Response(status=304))],
+)
+def test_an_answer_that_has_no_body_has_none_in_pieces_either(data: bytes, response: Response) -> None:
+    server = wire()
+    request(server.receive(data))
+    head = server.respond(response, more=True)
+    assert head.endswith(b"\r\n\r\n")
+    assert b"content-length" not in head
+    assert server.send_body(b"hello", more=True) == b""
+    assert server.send_body(b"hello", more=False) == b""
+    assert request(server.receive(GET)).method == "GET"
+
+
+def test_only_what_was_begun_is_continued() -> None:
+    server = wire()
+    with pytest.raises(LocalProtocolError, match="continued"):
+        server.send_body(b"x", more=True)
+    request(server.receive(GET))
+    with pytest.raises(LocalProtocolError, match="continued"):
+        server.send_body(b"x", more=True)
+    server.respond(STREAM, more=True)
+    with pytest.raises(LocalProtocolError, match="awaits"):
+        server.respond(OK)
+    with pytest.raises(LocalProtocolError):
+        server.refuse(RemoteProtocolError(400, "too late", "PLAT-7"))
+    server.send_body(b"", more=False)
+    with pytest.raises(LocalProtocolError, match="continued"):
+        server.send_body(b"x", more=True)
+
+
+def test_what_comes_behind_waits_for_the_last_piece() -> None:
+    server = wire()
+    request(server.receive(GET + POST[:-1]))
+    server.respond(STREAM, more=True)
+    assert server.receive(b"o") == []
+    server.send_body(b"x", more=True)
+    assert server.receive(b"") == []
+    server.send_body(b"", more=False)
+    assert server.has_unread
+    assert request(server.receive(b"")).body == b"hello"
+
+
+def test_a_client_that_only_listens_any_more_gets_every_piece_and_then_the_end() -> None:
+    server = wire()
+    request(server.receive(GET))
+    server.respond(STREAM, more=True)
+    assert server.receive_eof() == []
+    assert server.send_body(b"x", more=True) == b"1\r\nx\r\n"
+    assert server.reusable
+    assert server.send_body(b"", more=False) == b"0\r\n\r\n"
+    assert not server.reusable
+
+
+def test_requests_sent_ahead_before_the_end_are_answered_after_the_last_piece() -> None:
+    server = wire()
+    request(server.receive(GET))
+    server.respond(STREAM, more=True)
+    assert server.receive(GET) == []
+    assert server.receive_eof() == []
+    server.send_body(b"", more=False)
+    request(server.receive(b""))
+    assert b"connection: close" in server.respond(OK)
+    assert not server.reusable
+
+
+def test_too_much_sent_ahead_during_an_answer_in_pieces_fails_and_cannot_be_answered() -> None:
+    server = wire()
+    request(server.receive(GET))
+    server.respond(STREAM, more=True)
+    server.receive(b"x" * (MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES))
+    error = failure(server.receive(b"x"))
+    assert error.code == 413
+    with pytest.raises(LocalProtocolError):
+        server.refuse(error)
+
+
+def test_an_answer_in_pieces_may_be_the_last() -> None:
+    server = wire()
+    request(server.receive(CHUNKED))
+    assert b"\r\nconnection: close\r\n" in server.respond(STREAM, more=True).lower()
+    assert server.reusable
+    server.send_body(b"", more=False)
+    assert not server.reusable
+
+
 def test_phases_follow_the_bytes() -> None:
     server = wire()
     seen = [server.phase]
@@ -543,11 +665,16 @@ def test_the_two_ends_fit(bodies: list[bytes], step: int, messages: list[str]) -
     def carry(data: bytes, to: ClientWire | ServerWire) -> list[Input]:
         return [entry for place in range(0, len(data), step) for entry in to.receive(data[place : place + step])]
 
-    for body in bodies:
+    for number, body in enumerate(bodies):
         sent = Request(method="POST", target="/echo", headers=JSON_HEADERS, body=body)
         got = request(carry(client.request(sent), server))
         assert (got.method, got.target, got.body) == ("POST", "/echo", body)
-        (answered,) = carry(server.respond(Response(status=200, body=body)), client)
+        if number % 2:
+            written = server.respond(Response(status=200, body=body), more=False)
+        else:
+            written = server.respond(Response(status=200, body=body[:7]), more=True)
+            written += server.send_body(body[7:], more=True) + server.send_body(b"", more=False)
+        (answered,) = carry(written, client)
         assert isinstance(answered, ResponseReceived)
         assert (answered.response.body, answered.response.reusable) == (body, True)
 

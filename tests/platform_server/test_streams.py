@@ -1,0 +1,459 @@
+"""PLAT-4: the event stream of a tenant, as a format, over a transport that a test holds up, and over sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, get_args
+
+import anyio
+import msgspec
+import pytest
+from anyio import wait_all_tasks_blocked
+from anyio.abc import TaskStatus
+
+from artcafe_platform import Platform, owner, streams
+from artcafe_platform.streams import Stream, Streams, describe
+from artcafe_proto import (
+    AgentAuthenticated,
+    AgentOffline,
+    AgentOnline,
+    AuthenticationRefused,
+    ChallengeIssued,
+    CommandAnswered,
+    CommandDeferred,
+    CommandExpired,
+    CommandRepeated,
+    CommandSent,
+    HeartbeatReceived,
+    HubEvent,
+    Instant,
+    MessageReceived,
+    PeerViolation,
+    StatusReceived,
+    UnknownReceived,
+)
+from artcafe_proto.messages import HeartbeatData, ResponseData
+from platform_server.foreign_stage import AGENT, online
+from platform_server.foreign_stage import stage as foreign_stage
+from platform_server.harness import (
+    OTHER_TENANT,
+    OTHER_TOKEN,
+    TENANT,
+    TENANTS,
+    TOKEN,
+    bare_connection,
+    tenant_client,
+)
+from platform_server.listener import listening
+from platform_server.scripted_stream import Stage, stage
+
+NOW = Instant(1000.0, 1_700_000_000.0)
+AT = "2023-11-14T22:13:20.000Z"
+SUCCESS = ResponseData("c1", "success", result=msgspec.Raw(b'{"n":1}'))
+FAILURE = ResponseData("c1", "error", reason="no", code="handler_error")
+
+EVENTS: list[tuple[HubEvent, str, dict[str, Any]]] = [
+    (
+        AgentAuthenticated("a1", "k1", "ssh-ed25519"),
+        "agent.authenticated",
+        {"key_id": "k1", "algorithm": "ssh-ed25519"},
+    ),
+    (AgentOnline("a1", 3), "agent.online", {"epoch": 3}),
+    (AgentOffline("a1", 3, "reset"), "agent.offline", {"epoch": 3, "reason": "reset"}),
+    (
+        HeartbeatReceived("a1", HeartbeatData("a1", "busy", 12.5, 256.5)),
+        "agent.heartbeat",
+        {"status": "busy", "metrics": {"cpu_usage": 12.5, "memory_usage": 256.5}},
+    ),
+    (
+        StatusReceived("a1", "busy", "c1", 50.0, "half"),
+        "agent.status",
+        {"status": "busy", "current_task": "c1", "progress": 50.0, "message": "half"},
+    ),
+    (MessageReceived("m1", msgspec.Raw(b'{"x":[1]}'), "a1"), "agent.message", {"message_id": "m1", "data": {"x": [1]}}),
+    (
+        UnknownReceived("new", "m1", msgspec.Raw(b"{}"), "a1"),
+        "agent.unknown",
+        {"message_id": "m1", "type": "new", "data": {}},
+    ),
+    (PeerViolation("bad", "MSG-5", "a1"), "agent.violation", {"reason": "bad", "clause": "MSG-5"}),
+    (CommandSent("a1", "c1", "work", 1), "command.sent", {"command_id": "c1", "command": "work", "attempt": 1}),
+    (CommandDeferred("a1", "c1", "draining"), "command.deferred", {"command_id": "c1", "code": "draining"}),
+    (
+        CommandAnswered("a1", "c1", SUCCESS, False),
+        "command.answered",
+        {"command_id": "c1", "response": {"status": "success", "result": {"n": 1}}, "late": False},
+    ),
+    (
+        CommandAnswered("a1", "c1", FAILURE, True),
+        "command.answered",
+        {"command_id": "c1", "response": {"status": "error", "code": "handler_error", "reason": "no"}, "late": True},
+    ),
+    (CommandRepeated("a1", "c1"), "command.repeated", {"command_id": "c1"}),
+    (CommandExpired("a1", "c1"), "command.expired", {"command_id": "c1"}),
+]
+UNTOLD: list[HubEvent] = [ChallengeIssued("a1"), AuthenticationRefused("a1", "no key of its", "AUTH-8")]
+
+
+def listener(conn: int = 1, tenant_id: str = TENANT, agent_id: str | None = None) -> Stream:
+    return Stream(conn, 1, tenant_id, agent_id, 0.0)
+
+
+# --- the format -------------------------------------------------------------------------------------------------------
+
+
+def test_every_event_of_the_hub_is_on_the_stream_or_left_out_on_purpose() -> None:
+    seen = {type(event) for event, _, _ in EVENTS} | {type(event) for event in UNTOLD}
+    assert seen == set(get_args(HubEvent))
+
+
+@pytest.mark.parametrize(("event", "name", "fields"), EVENTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_event_is_named_numbered_and_says_whose_and_when(event: HubEvent, name: str, fields: dict[str, Any]) -> None:
+    all_streams = Streams("run")
+    all_streams.add(listener(), None, NOW)
+    publication = all_streams.publish(TENANT, event, NOW)
+    assert publication is not None
+    named, numbered, data, *rest = publication.data.decode().split("\n")
+    assert (named, numbered, rest) == (f"event: {name}", "id: run-1", ["", ""])
+    assert json.loads(data.removeprefix("data: ")) == {"agent_id": "a1", **fields, "timestamp": AT}
+
+
+@pytest.mark.parametrize("event", UNTOLD)
+def test_what_anybody_can_cause_is_not_on_the_stream(event: HubEvent) -> None:
+    all_streams = Streams("run")
+    all_streams.add(listener(), None, NOW)
+    assert describe(event) is None
+    assert all_streams.publish(TENANT, event, NOW) is None
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\nevent: agent.offline\ndata: "])
+def test_line_ends_in_what_an_agent_sent_end_nothing_on_the_stream(end: str) -> None:
+    all_streams = Streams("run")
+    all_streams.add(listener(), None, NOW)
+    raw = f'{{{end[:2]}"x":{end[:2]}{json.dumps(end)}{end[:1]}}}'.encode()
+    publication = all_streams.publish(TENANT, MessageReceived("m1", msgspec.Raw(raw), "a1"), NOW)
+    assert publication is not None
+    assert publication.data.count(b"\n") == 4
+    assert b"\r" not in publication.data
+    data = json.loads(publication.data.split(b"\n")[2].removeprefix(b"data: "))
+    assert data["data"] == {"x": end}
+
+
+def test_streams_hear_of_their_tenant_and_if_they_want_of_one_agent() -> None:
+    all_streams = Streams("run")
+    everything, one, other, foreign = (
+        listener(1),
+        listener(2, agent_id="a1"),
+        listener(3, agent_id="a2"),
+        listener(4, OTHER_TENANT),
+    )
+    for stream in (everything, one, other, foreign):
+        all_streams.add(stream, None, NOW)
+    publication = all_streams.publish(TENANT, CommandExpired("a1", "c1"), NOW)
+    assert publication is not None
+    assert publication.streams == [everything, one]
+    all_streams.forget(1)
+    all_streams.forget(1)
+    publication = all_streams.publish(TENANT, CommandExpired("a2", "c1"), NOW)
+    assert publication is not None
+    assert publication.streams == [other]
+    assert all_streams.get(2) is one
+    assert all_streams.all() == [one, other, foreign]
+
+
+def test_who_comes_back_is_told_whether_something_was_missed() -> None:
+    all_streams = Streams("run")
+
+    def begun(name: str, number: int) -> bytes:
+        return f'event: stream.{name}\nid: run-{number}\ndata: {{"timestamp":"{AT}"}}\n\n'.encode()
+
+    assert all_streams.add(listener(1), None, NOW) == begun("open", 0)
+    assert all_streams.add(listener(2), "run-0", NOW) == begun("open", 0)
+    for conn in (1, 2):
+        all_streams.forget(conn)
+    assert all_streams.publish(TENANT, UNTOLD[0], NOW) is None
+    assert all_streams.add(listener(3), "run-0", NOW) == begun("open", 0), "what is not told is not missed"
+    all_streams.forget(3)
+    assert all_streams.publish(TENANT, CommandExpired("a1", "c1"), NOW) is None
+    assert all_streams.add(listener(4), "run-1", NOW) == begun("open", 1)
+    for missed in ("run-0", "other-1", "", "nonsense"):
+        assert all_streams.add(listener(5), missed, NOW) == begun("reset", 1)
+    assert all_streams.add(listener(6, OTHER_TENANT), None, NOW) == begun("open", 0), "each tenant has its own count"
+
+
+def test_a_tenant_has_room_for_so_many() -> None:
+    all_streams = Streams("run")
+    for conn in range(streams.MAX_STREAMS_PER_TENANT):
+        assert all_streams.has_room(TENANT)
+        all_streams.add(listener(conn), None, NOW)
+    assert not all_streams.has_room(TENANT)
+    assert all_streams.has_room(OTHER_TENANT)
+    all_streams.forget(0)
+    assert all_streams.has_room(TENANT)
+
+
+# --- a transport that is held up --------------------------------------------------------------------------------------
+
+HEAD = f"HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+WATCH = f"GET /api/v1/events {HEAD}".encode()
+
+
+@asynccontextmanager
+async def watching(request: bytes = WATCH) -> AsyncGenerator[Stage]:
+    """A connection on which a stream has begun."""
+    async with stage() as setting:
+        for tenant_id, token in TENANTS.items():
+            setting.owner.hub.registry.add_tenant(tenant_id, token)
+        setting.owner.hub.registry.create_agent(
+            TENANT, agent_id=AGENT, name="", capabilities=(), metadata={}, wall=NOW.wall
+        )
+        setting.stream.comes(request)
+        await wait_all_tasks_blocked()
+        yield setting
+
+
+def say(setting: Stage, message: str = "") -> None:
+    """Something happens to the agent."""
+    with setting.owner.turn() as now:
+        setting.owner.hub._events.append(StatusReceived(AGENT, "busy", None, None, message))  # type: ignore[reportPrivateUsage]
+        assert now.mono > 0
+
+
+def sent(setting: Stage) -> bytes:
+    return b"".join(setting.stream.sent)
+
+
+@pytest.mark.anyio
+async def test_a_reader_that_does_not_keep_up_costs_a_bounded_memory_and_loses_its_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(owner, "MAX_WAITING_BYTES", 10_000)
+    async with watching() as setting:
+        setting.stream.stick()
+        most = 0
+        for _ in range(1000):
+            say(setting, "x" * 100)
+            most = max(most, setting.connection.unsent_bytes)
+        assert 10_000 < most < 10_500
+        assert setting.protocol.is_closed
+        assert setting.owner._streams.all() == []  # type: ignore[reportPrivateUsage]
+        setting.stream.unstick()
+        await wait_all_tasks_blocked()
+        assert sent(setting).endswith(b"\r\n0\r\n\r\n"), "what waited goes out, and the end is clean"
+        assert setting.stream.has_ended
+
+
+@pytest.mark.anyio
+async def test_a_reader_that_is_only_slow_keeps_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "MAX_WAITING_BYTES", 10_000)
+    async with watching() as setting:
+        for _ in range(4):
+            setting.stream.stick()
+            for _ in range(30):
+                say(setting, "x" * 100)
+            setting.stream.unstick()
+            await wait_all_tasks_blocked()
+        assert sent(setting).count(b"event: agent.status") == 120
+        assert len(sent(setting)) > 20_000
+        assert not setting.protocol.is_closed
+
+
+@pytest.mark.anyio
+async def test_silence_is_broken_by_comments_without_a_task_for_each_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "KEEP_ALIVE_S", 0.02)
+    async with stage() as setting:
+        await wait_all_tasks_blocked()
+        without = len(anyio.get_running_tasks())
+    async with watching() as setting:
+        assert len(anyio.get_running_tasks()) == without
+        while sent(setting).count(b"3\r\n:\n\n\r\n") < 3:
+            await setting.stream.news()
+
+
+@pytest.mark.anyio
+async def test_a_comment_goes_out_after_silence_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watching() as setting:
+        (stream,) = setting.owner._streams.all()  # type: ignore[reportPrivateUsage]
+        first = stream.keep_alive_at
+        say(setting)
+        assert stream.keep_alive_at > first
+        due = setting.owner._timetable.next()  # type: ignore[reportPrivateUsage]
+        assert due is not None
+        assert due <= stream.keep_alive_at
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [anyio.BrokenResourceError(), ConnectionResetError()])
+async def test_a_reader_that_is_gone_is_forgotten(error: Exception) -> None:
+    async with watching() as setting:
+        setting.stream.comes(error)
+        await setting.over.wait()
+        assert setting.owner._streams.all() == []  # type: ignore[reportPrivateUsage]
+        say(setting)
+
+
+@pytest.mark.anyio
+async def test_a_reader_that_ends_its_side_is_taken_as_gone() -> None:
+    async with watching(WATCH + b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n") as setting:
+        setting.stream.comes(anyio.EndOfStream())
+        await setting.over.wait()
+        assert setting.owner._streams.all() == []  # type: ignore[reportPrivateUsage]
+        assert setting.stream.answers == 1, "what it asked before is answered"
+        assert b"\r\n0\r\n\r\nHTTP/1.1 404" in sent(setting)
+
+
+@pytest.mark.anyio
+async def test_requests_behind_a_stream_wait_and_too_many_end_it() -> None:
+    async with watching(WATCH + b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n") as setting:
+        say(setting)
+        await wait_all_tasks_blocked()
+        assert setting.stream.answers == 0
+        setting.stream.comes(*[b"x" * 50_000] * 4)
+        await wait_all_tasks_blocked()
+        assert setting.protocol.is_closed
+        assert sent(setting).count(b"HTTP/1.1 ") == 1
+        assert not sent(setting).endswith(b"0\r\n\r\n"), "it was cut off"
+
+
+@pytest.mark.anyio
+async def test_a_stream_to_http_1_0_lasts_until_the_connection_ends() -> None:
+    async with watching(WATCH.replace(b"HTTP/1.1", b"HTTP/1.0")) as setting:
+        say(setting)
+        await wait_all_tasks_blocked()
+        head, _, body = sent(setting).partition(b"\r\n\r\n")
+        assert b"chunked" not in head
+        assert body.startswith(b"event: stream.open\n")
+        assert body.count(b"\n\n") == 2
+
+
+# --- over sockets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_tenant_hears_what_happens_to_its_agents_and_commands() -> None:
+    async with foreign_stage() as setting, listening(setting.platform) as listener:
+        async with online(setting) as link:
+            command_id = await setting.send("work", n=1)
+            command = await link.receive()
+            await link.send("status", {"status": "busy", "current_task": command_id, "progress": 45})
+            await link.respond(command, {"done": "\u2028é"})
+            await link.send("message", {"topic": "thanks"})
+            await link.send("nonsense", {})
+            await link.send("heartbeat", {"agent_id": "another"})
+            seen = await listener.take(
+                "agent.authenticated",
+                "agent.online",
+                "agent.heartbeat",
+                "command.sent",
+                "agent.status",
+                "command.answered",
+                "agent.message",
+                "agent.unknown",
+                "agent.violation",
+            )
+        seen += await listener.take("agent.offline")
+        assert {data["agent_id"] for data in seen} == {AGENT}
+        assert seen[3]["command_id"] == seen[5]["command_id"] == seen[4]["current_task"] == command_id
+        assert seen[5]["response"] == {"status": "success", "result": {"done": "\u2028é"}}
+        assert seen[6]["data"] == {"topic": "thanks"}
+        expiring = await setting.client.post(
+            f"/agents/{AGENT}/commands", json={"command": "work", "command_id": "c1", "expires_in": 0.01}
+        )
+        assert expiring.status_code == 202
+        assert (await listener.take("command.expired"))[0]["command_id"] == "c1"
+
+
+@pytest.mark.anyio
+async def test_the_head_says_what_it_is_and_that_nothing_keeps_it() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        async with listening(platform) as listener:
+            assert listener.headers["content-type"] == "text/event-stream"
+            assert listener.headers["cache-control"] == "no-store"
+            assert "content-length" not in listener.headers
+        head = await client.head("/events")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == "text/event-stream"
+        assert (await client.get("/agents")).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_a_stream_is_its_tenants_own() -> None:
+    async with foreign_stage() as setting:
+        await setting.agent.authenticate()
+        for token, status in ((setting.agent.token, 403), ("nobody", 401)):
+            async with tenant_client(setting.platform, token) as client:
+                assert (await client.get("/events")).status_code == status
+        async with (
+            tenant_client(setting.platform, OTHER_TOKEN) as other,
+            listening(setting.platform, token=OTHER_TOKEN) as listener,
+        ):
+            assert (await other.post("/agents", json={"agent_id": "agent-2"})).status_code == 201
+            async with online(setting):
+                pass
+            platform = setting.platform
+            platform.send_command(OTHER_TENANT, "agent-2", "work", expires_in_s=0.01)
+            assert (await listener.take("command.expired"))[0]["agent_id"] == "agent-2"
+
+
+@pytest.mark.anyio
+async def test_a_stream_may_be_of_one_agent() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        for agent_id in ("a1", "a 2"):
+            assert (await client.post("/agents", json={"agent_id": agent_id})).status_code == 201
+        async with listening(platform, "?agent_id=a%202") as listener:
+            for agent_id in ("a1", "a 2"):
+                platform.send_command(TENANT, agent_id, "work", expires_in_s=0.01)
+            assert (await listener.take("command.expired"))[0]["agent_id"] == "a 2"
+
+
+@pytest.mark.anyio
+async def test_who_comes_back_hears_of_a_gap_by_reset() -> None:
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        assert (await client.post("/agents", json={"agent_id": AGENT})).status_code == 201
+        last_event_id = None
+        for begins_with, misses in (("open", False), ("open", True), ("reset", False)):
+            async with listening(
+                platform, begins_with=f"stream.{begins_with}", last_event_id=last_event_id
+            ) as listener:
+                platform.send_command(TENANT, AGENT, "work", expires_in_s=0.01)
+                await listener.take("command.expired")
+                last_event_id = listener.last_id
+            if misses:
+                async with listening(platform) as listener:
+                    platform.send_command(TENANT, AGENT, "work", expires_in_s=0.01)
+                    await listener.take("command.expired")
+
+
+@pytest.mark.anyio
+async def test_a_tenant_has_so_many_streams_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MAX_STREAMS_PER_TENANT", 1)
+    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
+        async with listening(platform), listening(platform, token=OTHER_TOKEN):
+            refused = await client.get("/events")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_streams")
+        async with bare_connection(platform) as stream:  # there is room again as soon as the platform sees the end
+            answer = b""
+            while not answer.startswith(b"HTTP/1.1 200"):
+                await stream.send(WATCH)
+                answer = await stream.receive()
+
+
+@pytest.mark.anyio
+async def test_streams_end_cleanly_and_at_once_when_the_platform_stops() -> None:
+    ends: list[bool] = []
+    async with anyio.create_task_group() as tasks:
+        async with Platform(tenants=TENANTS) as platform:
+
+            async def listen(*, task_status: TaskStatus[None]) -> None:
+                async with listening(platform) as stream:
+                    task_status.started()
+                    await stream.read_to_end()
+                    ends.append(stream.is_whole)
+
+            for _ in range(5):
+                await tasks.start(listen)
+            before = anyio.current_time()
+        assert anyio.current_time() - before < platform.config.close_timeout, "nobody was waited for"
+    assert ends == [True] * 5
