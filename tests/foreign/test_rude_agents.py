@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from artcafe_platform import Platform
 from artcafe_proto import AgentOffline, AgentOnline, CommandAnswered, CommandSent, PlatformConfig
-from foreign_cells import CLOSE_CODES, Outcomes, check, chosen_behaviours, play_all, table, until
+from foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table, until
 from foreign_clients import IMPOSSIBLE, SIDES, LinkClosedError
 from foreign_proxy import RudeProxy, rude_proxy
 from platform_server.foreign_agent import ForeignAgent, Link
@@ -131,11 +131,11 @@ async def abort(scene: Scene) -> None:
 
 
 async def end_towards_platform(scene: Scene) -> None:
-    await scene.proxy.half_close("server")
+    scene.proxy.half_close("server")
 
 
 async def end_towards_agent(scene: Scene) -> None:
-    await scene.proxy.half_close("client")
+    scene.proxy.half_close("client")
 
 
 async def read_nothing(scene: Scene) -> None:
@@ -229,30 +229,34 @@ async def play(behaviour: Behaviour, library: str) -> None:
 
 
 async def play_scene(behaviour: Behaviour, scene: Scene, client: httpx.AsyncClient) -> None:
-    async def shown() -> str:
-        return (await client.get(f"/agents/{AGENT}")).json()["status"]
+    async def until_shown(status: str) -> None:
+        with anyio.fail_after(PATIENCE_S):
+            while (await client.get(f"/agents/{AGENT}")).json()["status"] != status:  # noqa: ASYNC110 it asks over the network
+                await anyio.sleep(0.01)
 
     events, worker = scene.events, scene.worker
     for command in ("work", "hold") * 4:
         scene.send(command)
     await until(lambda: len(worker.ran) == 4 and len(worker.under_way) == 4)
-    assert await shown() == "online"
+    await until_shown("online")
+    await until(lambda: len(events.of(AgentOnline)) > len(events.of(AgentOffline)))
     worker.may_connect = anyio.Event()
+    ends_before, codes_before = len(events.of(AgentOffline)), len(worker.codes)
     await behaviour.strike(scene)
     for _ in range(8):
         scene.send("work", behaviour.padding)
     if behaviour.reason is not None:
-        await until(lambda: events.of(AgentOffline))
-        assert re.search(behaviour.reason, events.of(AgentOffline)[0].reason), events.of(AgentOffline)
-        assert await shown() == "offline"
+        await until(lambda: len(events.of(AgentOffline)) > ends_before)
+        assert re.search(behaviour.reason, events.of(AgentOffline)[-1].reason), events.of(AgentOffline)
+        await until_shown("offline")
         if behaviour.code is not None:
-            await until(lambda: worker.codes)
-            assert worker.codes == [behaviour.code]
+            await until(lambda: len(worker.codes) > codes_before)
+            assert worker.codes[-1] == behaviour.code
         scene.proxy.abort()  # where the agent was cut off it learns it now
     worker.may_connect.set()
     worker.may_finish.set()
     await until(lambda: len(events.of(CommandAnswered)) >= len(scene.sent))
-    assert await shown() == "online"
+    await until_shown("online")
     assert len(events.of(AgentOnline)) == len(events.of(AgentOffline)) + 1
     assert behaviour.reason is not None or not events.of(AgentOffline)
     assert worker.ran == dict.fromkeys(scene.sent, 1)
