@@ -180,6 +180,7 @@ async def do_nothing(_: Scene) -> None:
 
 IMPATIENT = PlatformConfig(ping_interval=0.2, ping_timeout=2)
 STALLS = PlatformConfig(write_stall_timeout=2)
+PATIENT = PlatformConfig(head_timeout=PATIENCE_S, body_timeout=PATIENCE_S)
 WIDE = PlatformConfig(window=500)
 WIDEST = PlatformConfig(window=10_000)
 TABLE = [
@@ -192,7 +193,7 @@ TABLE = [
     Behaviour("pauses", pause, None),
     *(Behaviour(f"closes with {n}", partial(close, n), f"the agent closed the link with {n}", n) for n in CLOSE_CODES),
     Behaviour("never pongs", pong_again_on_the_next_link, "closed with 4408", 4408, IMPATIENT, pongs_are_lost=True),
-    Behaviour("sends byte by byte", do_nothing, None, bytewise=True),
+    Behaviour("sends byte by byte", do_nothing, None, config=PATIENT, bytewise=True),
     Behaviour("gets 500 commands at once", partial(be_flooded, 500), None),
     Behaviour("gets 10,000 commands at once", partial(be_flooded, 10_000), None, thorough=True),
     Behaviour("sends 500 responses at once", partial(be_flooded, 500), None, config=WIDE),

@@ -22,7 +22,7 @@ from anyio import to_thread
 from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.parameters import AgentParameters
 from artcafe_proto import AgentEvent, Stopped
-from foreign_cells import CLOSE_CODES, Outcomes, check, chosen_behaviours, play_all, table
+from foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table
 from foreign_platform import Account, ForeignPlatform
 from foreign_ports import reserved_port
 from foreign_proxy import RudeProxy, rude_proxy
@@ -194,6 +194,8 @@ async def play(behaviour: Behaviour, place: Place, key: Path) -> None:
             api_endpoint=proxy.url,
             jitter=0,
             stable_after=0.05,
+            exchange_timeout=PATIENCE_S,
+            upgrade_timeout=PATIENCE_S,
         )
         parameters.update(behaviour.settings)
         agent = Agent(**parameters)
