@@ -14,8 +14,8 @@ import websockets.asyncio.client
 import websockets.exceptions
 import websockets.trio.client
 
-CLOSE_S = 10.0
-"""Before a client gives up its closing handshake."""
+PATIENCE_S = 60.0
+"""Before a client gives up a handshake: the libraries' own limits are for faster machines than a test may meet."""
 
 
 class LinkClosedError(Exception):
@@ -85,7 +85,9 @@ async def _open_websockets(url: str, headers: Headers) -> AsyncGenerator[WebSock
     else:
         connect = websockets.asyncio.client.connect
     try:
-        async with connect(url, additional_headers=headers, proxy=None, close_timeout=CLOSE_S) as connection:
+        async with connect(
+            url, additional_headers=headers, proxy=None, open_timeout=PATIENCE_S, close_timeout=PATIENCE_S
+        ) as connection:
             yield _WebsocketsSocket(connection)
     except websockets.exceptions.InvalidStatus as error:
         raise UpgradeRefusedError(error.response.status_code) from None
@@ -124,7 +126,7 @@ class _AiohttpSocket:
 
 @asynccontextmanager
 async def _open_aiohttp(url: str, headers: Headers) -> AsyncGenerator[WebSocket]:
-    timeout = aiohttp.ClientWSTimeout(ws_close=CLOSE_S)  # pyright: ignore[reportCallIssue]
+    timeout = aiohttp.ClientWSTimeout(ws_close=PATIENCE_S)  # pyright: ignore[reportCallIssue]
     try:
         async with (
             aiohttp.ClientSession() as session,
@@ -174,7 +176,7 @@ class _PicowsSocket(picows.WSListener):
         self._is_closing = True
         self.transport.send_close(picows.WSCloseCode(code))
         try:
-            await asyncio.wait_for(self.transport.wait_disconnected(), CLOSE_S)
+            await asyncio.wait_for(self.transport.wait_disconnected(), PATIENCE_S)
         finally:
             self.transport.disconnect()
 
@@ -183,7 +185,9 @@ class _PicowsSocket(picows.WSListener):
 async def _open_picows(url: str, headers: Headers) -> AsyncGenerator[WebSocket]:
     listener = _PicowsSocket()
     try:
-        connecting = picows.ws_connect(lambda: listener, url, extra_headers=headers)  # pyright: ignore[reportUnknownMemberType]
+        connecting = picows.ws_connect(  # pyright: ignore[reportUnknownMemberType]
+            lambda: listener, url, extra_headers=headers, websocket_handshake_timeout=PATIENCE_S
+        )
         listener.transport, _ = await connecting
     except picows.WSInvalidStatusError as error:
         raise UpgradeRefusedError(0 if error.response is None else error.response.status) from None

@@ -1,6 +1,7 @@
 """A TCP proxy that misbehaves when told to, between one of ours and a peer: all that a network or a peer can do to TCP.
 
 It knows nothing of what passes through it, but for pongs: some libraries answer every ping, so here pongs get lost.
+It has bare sockets: a stream's end would be polite where a reset is meant.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ import re
 import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
+from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SO_RCVBUF, SOL_SOCKET, TCP_NODELAY, socket
 from typing import Literal
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio import lowlevel
 
 Side = Literal["client", "server"]
 """Of a connection: who opened it, and who accepted it."""
-RECEIVE_BUFFER_BYTES = 64 * 1024
-"""Small, so that a side whose bytes are not read feels it soon."""
-ENDED = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
+RECEIVE_BUFFER_BYTES = 256 * 1024
+"""Less than the systems' own, so that a side whose bytes are not read feels it soon."""
 
 
 class RudeProxy:
@@ -37,17 +37,12 @@ class RudeProxy:
     def abort(self) -> None:
         """Both sides get a reset."""
         for pair in self._pairs:
-            for stream in pair.streams.values():
-                with suppress(OSError):
-                    stream.extra(SocketAttribute.raw_socket).setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-            pair.scope.cancel()
+            pair.cut()
 
-    async def half_close(self, side: Side) -> None:
+    def half_close(self, side: Side) -> None:
         """This side sees the end of what is sent to it; what it sends still arrives."""
         for pair in self._pairs:
-            pair.ended.add(side)
-            with suppress(*ENDED):
-                await pair.streams[side].send_eof()
+            pair.end(side)
 
     def stall(self, *sides: Side) -> None:
         """These sides get nothing more, and what is to go to them is no longer read."""
@@ -61,71 +56,98 @@ class RudeProxy:
             for flowing in pair.may_flow_to.values():
                 flowing.set()
 
-    async def attend(self, client: SocketStream) -> None:
-        """One accepted connection."""
-        async with client:
+    async def listen(self, listener: socket) -> None:
+        """Serve forever."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await anyio.wait_readable(listener)
+                tasks.start_soon(self._attend, listener.accept()[0])
+
+    async def _attend(self, client: socket) -> None:
+        with client, socket() as server:
+            for each in (client, server):
+                each.setblocking(False)
+                each.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+                each.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            server.connect_ex(("127.0.0.1", self._target_port))
+            pair = _Pair({"client": client, "server": server})
+            self._pairs.add(pair)
             try:
-                server = await anyio.connect_tcp("127.0.0.1", self._target_port)
-            except OSError:
-                return
-            async with server:
-                pair = _Pair({"client": client, "server": server})
-                self._pairs.add(pair)
-                try:
-                    with pair.scope:
-                        async with anyio.create_task_group() as tasks:
-                            tasks.start_soon(self._pump, pair, "client", "server")
-                            tasks.start_soon(self._pump, pair, "server", "client")
-                finally:
-                    self._pairs.discard(pair)
-                    with anyio.CancelScope(shield=True):
-                        await anyio.aclose_forcefully(client)
-                        await anyio.aclose_forcefully(server)
+                with pair.scope:
+                    await anyio.wait_writable(server)
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._pump, pair, "client", "server")
+                        tasks.start_soon(self._pump, pair, "server", "client")
+            finally:
+                self._pairs.discard(pair)
 
     async def _pump(self, pair: _Pair, source: Side, sink: Side) -> None:
         frames = WithoutPongs() if self.without_pongs_to == sink else None
-        step = 1 if self.bytewise_to == sink else None
+        step = 1 if self.bytewise_to == sink else RECEIVE_BUFFER_BYTES
         try:
             while True:
                 await pair.may_flow_to[sink].wait()
-                data = await pair.streams[source].receive()
+                await anyio.wait_readable(pair.sockets[source])
                 await pair.may_flow_to[sink].wait()
+                data = pair.sockets[source].recv(RECEIVE_BUFFER_BYTES)
+                if not data:
+                    pair.end(sink)
+                    return
                 if frames is not None:
                     data = frames.filter(data)
-                if sink not in pair.ended:
-                    for start in range(0, len(data), step or max(len(data), 1)):
-                        await pair.streams[sink].send(data[start : start + (step or len(data))])
-        except anyio.EndOfStream:
-            if sink not in pair.ended:
-                pair.ended.add(sink)
-                with suppress(*ENDED):
-                    await pair.streams[sink].send_eof()
-        except ENDED:
-            pair.scope.cancel()
+                for start in range(0, len(data), step):
+                    await pair.send(sink, data[start : start + step])
+                    await lowlevel.checkpoint()
+        except OSError:
+            pair.cut()
 
 
 class _Pair:
     """Two connections that are one."""
 
-    def __init__(self, streams: dict[Side, SocketStream]) -> None:
-        self.streams = streams
+    def __init__(self, sockets: dict[Side, socket]) -> None:
+        self.sockets = sockets
         self.scope = anyio.CancelScope()
-        self.may_flow_to: dict[Side, anyio.Event] = {"client": anyio.Event(), "server": anyio.Event()}
-        self.ended: set[Side] = set()
-        for side, stream in streams.items():
-            stream.extra(SocketAttribute.raw_socket).setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        self.may_flow_to: dict[Side, anyio.Event] = {}
+        for side in sockets:
+            self.may_flow_to[side] = anyio.Event()
             self.may_flow_to[side].set()
+        self._ended: set[Side] = set()
+
+    async def send(self, side: Side, data: bytes) -> None:
+        """All of it, unless this side's end has come."""
+        while data and side not in self._ended:
+            try:
+                data = data[self.sockets[side].send(data) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self.sockets[side])
+
+    def end(self, side: Side) -> None:
+        """Nothing more is sent to this side."""
+        self._ended.add(side)
+        with suppress(OSError):
+            self.sockets[side].shutdown(SHUT_WR)
+
+    def cut(self) -> None:
+        """Both connections are reset."""
+        for each in self.sockets.values():
+            with suppress(OSError):
+                each.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self.scope.cancel()
 
 
 @asynccontextmanager
 async def rude_proxy(target_port: int) -> AsyncGenerator[RudeProxy]:
     """A proxy for a port of 127.0.0.1, on a free port of its own. At the end all connections are cut."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    proxy = RudeProxy(target_port, f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, proxy.attend)
-        yield proxy
-        tasks.cancel_scope.cancel()
+    with socket() as listener:
+        listener.setblocking(False)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        proxy = RudeProxy(target_port, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(proxy.listen, listener)
+            yield proxy
+            tasks.cancel_scope.cancel()
 
 
 class WithoutPongs:

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from artcafe_platform import Platform
 from artcafe_proto import AgentOffline, AgentOnline, CommandAnswered, CommandSent, PlatformConfig
-from foreign_cells import CLOSE_CODES, Outcomes, check, chosen_behaviours, play_all, table, until
+from foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table, until
 from foreign_clients import IMPOSSIBLE, SIDES, LinkClosedError
 from foreign_proxy import RudeProxy, rude_proxy
 from platform_server.foreign_agent import ForeignAgent, Link
@@ -131,11 +131,11 @@ async def abort(scene: Scene) -> None:
 
 
 async def end_towards_platform(scene: Scene) -> None:
-    await scene.proxy.half_close("server")
+    scene.proxy.half_close("server")
 
 
 async def end_towards_agent(scene: Scene) -> None:
-    await scene.proxy.half_close("client")
+    scene.proxy.half_close("client")
 
 
 async def read_nothing(scene: Scene) -> None:
@@ -180,6 +180,7 @@ async def do_nothing(_: Scene) -> None:
 
 IMPATIENT = PlatformConfig(ping_interval=0.2, ping_timeout=2)
 STALLS = PlatformConfig(write_stall_timeout=2)
+PATIENT = PlatformConfig(head_timeout=PATIENCE_S, body_timeout=PATIENCE_S)
 WIDE = PlatformConfig(window=500)
 WIDEST = PlatformConfig(window=10_000)
 TABLE = [
@@ -192,7 +193,7 @@ TABLE = [
     Behaviour("pauses", pause, None),
     *(Behaviour(f"closes with {n}", partial(close, n), f"the agent closed the link with {n}", n) for n in CLOSE_CODES),
     Behaviour("never pongs", pong_again_on_the_next_link, "closed with 4408", 4408, IMPATIENT, pongs_are_lost=True),
-    Behaviour("sends byte by byte", do_nothing, None, bytewise=True),
+    Behaviour("sends byte by byte", do_nothing, None, config=PATIENT, bytewise=True),
     Behaviour("gets 500 commands at once", partial(be_flooded, 500), None),
     Behaviour("gets 10,000 commands at once", partial(be_flooded, 10_000), None, thorough=True),
     Behaviour("sends 500 responses at once", partial(be_flooded, 500), None, config=WIDE),
@@ -229,30 +230,34 @@ async def play(behaviour: Behaviour, library: str) -> None:
 
 
 async def play_scene(behaviour: Behaviour, scene: Scene, client: httpx.AsyncClient) -> None:
-    async def shown() -> str:
-        return (await client.get(f"/agents/{AGENT}")).json()["status"]
+    async def until_shown(status: str) -> None:
+        with anyio.fail_after(PATIENCE_S):
+            while (await client.get(f"/agents/{AGENT}")).json()["status"] != status:  # noqa: ASYNC110 it asks over the network
+                await anyio.sleep(0.01)
 
     events, worker = scene.events, scene.worker
     for command in ("work", "hold") * 4:
         scene.send(command)
     await until(lambda: len(worker.ran) == 4 and len(worker.under_way) == 4)
-    assert await shown() == "online"
+    await until_shown("online")
+    await until(lambda: len(events.of(AgentOnline)) > len(events.of(AgentOffline)))
     worker.may_connect = anyio.Event()
+    ends_before, codes_before = len(events.of(AgentOffline)), len(worker.codes)
     await behaviour.strike(scene)
     for _ in range(8):
         scene.send("work", behaviour.padding)
     if behaviour.reason is not None:
-        await until(lambda: events.of(AgentOffline))
-        assert re.search(behaviour.reason, events.of(AgentOffline)[0].reason), events.of(AgentOffline)
-        assert await shown() == "offline"
+        await until(lambda: len(events.of(AgentOffline)) > ends_before)
+        assert re.search(behaviour.reason, events.of(AgentOffline)[-1].reason), events.of(AgentOffline)
+        await until_shown("offline")
         if behaviour.code is not None:
-            await until(lambda: worker.codes)
-            assert worker.codes == [behaviour.code]
+            await until(lambda: len(worker.codes) > codes_before)
+            assert worker.codes[-1] == behaviour.code
         scene.proxy.abort()  # where the agent was cut off it learns it now
     worker.may_connect.set()
     worker.may_finish.set()
     await until(lambda: len(events.of(CommandAnswered)) >= len(scene.sent))
-    assert await shown() == "online"
+    await until_shown("online")
     assert len(events.of(AgentOnline)) == len(events.of(AgentOffline)) + 1
     assert behaviour.reason is not None or not events.of(AgentOffline)
     assert worker.ran == dict.fromkeys(scene.sent, 1)

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from foreign_clients import CLIENTS, WebSocket
+from foreign_clients import CLIENTS, PATIENCE_S, WebSocket
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of cryptography about algorithms that paramiko offers to SSH
@@ -81,7 +81,7 @@ class ForeignAgent:
 
     async def authenticate(self) -> None:
         """Challenge, signature, verify: as the example, without a key_id."""
-        async with httpx.AsyncClient(base_url=self._url, trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(base_url=self._url, trust_env=False, verify=False, timeout=PATIENCE_S) as client:
             response = await client.post("/api/v1/auth/challenge", json={"agent_id": self.agent_id})
             challenge = response.json()["challenge"]
             signature = self._key.sign_ssh_data(challenge.encode())
