@@ -369,6 +369,28 @@ async def test_a_thread_that_outlives_the_agent_is_told_so(scene: Scene) -> None
     assert told == ["the agent does not run any more", "the agent does not run"]
 
 
+async def test_a_stop_that_comes_when_all_is_being_let_go_of_begins_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave = Threads.__aexit__
+
+    async def stop_and_leave(threads: Threads, *exc_info: Any) -> bool | None:
+        scene.agent.stop()  # as another task may just then; with a message unsettled, it would try once more
+        return await leave(threads, *exc_info)
+
+    monkeypatch.setattr(Threads, "__aexit__", stop_and_leave)
+    scene.make()
+    async with anyio.create_task_group() as group:
+        await group.start(scene.agent.serve)
+        link = await scene.platform.link()
+        await link.cut()
+        await scene.seen(Offline)
+        scene.agent.send_message({})
+        group.cancel_scope.cancel()
+    assert scene.platform.connections == 1
+    assert tasks() == []
+
+
 async def test_a_call_from_a_thread_that_the_end_overtakes_is_abandoned(scene: Scene) -> None:
     told: list[str] = []
     async with Threads() as threads:

@@ -218,6 +218,18 @@ def test_a_call_taken_back_before_there_is_a_token_never_goes_out() -> None:
     assert [each for each in script.said if isinstance(each, SendRequest) and each.request.method == "GET"] == []
 
 
+def test_a_call_taken_back_while_it_waits_for_another_token_leaves_no_connection() -> None:
+    script = Scripted()
+    script.up()
+    call = script.machine.get_details(script.now)
+    conn = script.expect(Connect).conn
+    script.machine.connected(conn, script.now)
+    script.answer(script.expect(SendRequest), answer(401))
+    assert conn not in script.dropped()
+    assert script.machine.cancel_call(call, script.now)
+    assert conn in script.dropped()
+
+
 def test_cmd_3_messages_are_bounded_in_bytes_too_but_one_alone_goes() -> None:
     size = MAX_UNSETTLED_MESSAGE_BYTES // 2
     script = Scripted(max_message_size=2 * MAX_UNSETTLED_MESSAGE_BYTES)
