@@ -151,8 +151,8 @@ RULES: Final = (
         for code in (1008, 4001, 4401, 4403)
     ),
     Rule(LINKS, ["close 4409"], Outcome(REPLACED, "LINK-6", goodbye=4409)),
-    # what is said on a link: nothing (MSG-5), too much (MSG-6), not in frames (RFC 6455); some is life (LINK-7)
-    Rule(LINKS, TWO, Outcome(None, "MSG-5")),
+    # what is said on a link: no message (MSG-1), too much (MSG-6), not in frames (RFC 6455); some is life (LINK-7)
+    Rule(LINKS, TWO, Outcome(None, "MSG-1")),
     Rule(LINKS, ["dripping body"], Outcome(None, "LINK-7")),
     Rule(LINKS, ["huge body", "endless body"], Outcome(OTHER, "MSG-6", goodbye=1009)),
     Rule(LINKS, ["unasked bytes"], Outcome(OTHER, "RFC 6455", goodbye=1002)),

@@ -360,9 +360,9 @@ def play_free(cell: Cell) -> None:
         assert asked.step == cell.outcome.then
         assert bench.mono == pytest.approx(struck_at)
     assert not bench.seen(cell.report_kind)
-    if cell.outcome.clause == "MSG-5":
+    if cell.outcome.clause == "MSG-1":
         bench.run_until(lambda: bench.seen(PeerViolation))
-        assert {event.clause for event in bench.seen(PeerViolation)} == {"MSG-5"}
+        assert {event.clause for event in bench.seen(PeerViolation)} == {"MSG-1"}
 
 
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
