@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 import anyio
 from anyio import TASK_STATUS_IGNORED, to_thread
 
-from artcafe_anyio.connecting import make_ssl_context
+from artcafe_anyio.connecting import make_ssl_context, open_tcp_stream
 from artcafe_anyio.driver import Driver
 from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.handlers import Function, Handler
@@ -30,14 +30,14 @@ from artcafe_proto import ArtCafeError, LocalProtocolError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import ByteStream, TaskStatus
 
     from artcafe_anyio.parameters import MachineSettings
-    from artcafe_proto import AgentConfig, SigningKey
+    from artcafe_proto import AgentConfig, Connect
     from artcafe_proto.messages import AgentStatus
 
 AnyFunction = TypeVar("AnyFunction", bound=Function)
@@ -95,6 +95,11 @@ class Agent:
         agent._spelling = spelling
         return agent
 
+    @property
+    def config(self) -> AgentConfig:
+        """What the core is told. Raises ConfigError while `agent_id` or `tenant_id` is missing."""
+        return settings(self._parameters)[0]
+
     # --- what it does -------------------------------------------------------------------------------------------------
 
     def command(self, name: str, *, inline: bool = False) -> Callable[[AnyFunction], AnyFunction]:
@@ -143,8 +148,18 @@ class Agent:
         logging.getLogger("artcafe").setLevel(machine.log_level.upper())
         anyio.run(self._run, backend=backend)
 
-    async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+    async def serve(
+        self,
+        *,
+        sign: Callable[[bytes], bytes] | None = None,
+        open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
+    ) -> None:
         """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
+
+        `sign`, called in a thread, makes the signature of a challenge instead of the key in `private_key_path`.
+        `open_stream` opens connections some other way than by TCP and TLS, through a proxy for example, and answers for
+        their being encrypted; it raises ConnectError. Both are what `artcafe_anyio.testing` is made of.
 
         Raises ConfigError for parameters that are missing or bad, the key's file included; then nothing has happened.
         Raises GaveUpError when there was no link for `give_up_after` (LINK-6).
@@ -155,17 +170,21 @@ class Agent:
         driver = self._driver = Driver(config, self._application)
         try:
             with spelled(self._spelling):
-                key, ssl_context = await to_thread.run_sync(_prepare, config, machine)
-            driver.log.line(logging.INFO, f"starting: {config.api_endpoint}, {key.public.fingerprint}")
-            sign = partial(key.sign, signature_format=machine.signature_format)
-            await driver.run(sign, ssl_context, task_status)
+                if sign is None:
+                    key = await to_thread.run_sync(load_key, machine.private_key_path)
+                    sign = partial(key.sign, signature_format=machine.signature_format)
+                    driver.log.line(logging.INFO, f"starting: {config.api_endpoint}, {key.public.fingerprint}")
+                if open_stream is None:
+                    ssl_context = await to_thread.run_sync(_ssl_context, config, machine)
+                    open_stream = partial(open_tcp_stream, ssl_context=ssl_context, threads=driver.threads)
+            await driver.run(sign, open_stream, task_status)
         finally:
             self._driver = None
             driver.end()
 
     async def __aenter__(self) -> Self:
         """Run in the background until the end of the block, which drains. Raises as `serve` does."""
-        background = self._in_background()
+        background = self.running()
         await background.__aenter__()
         self._background = background
         return self
@@ -179,12 +198,18 @@ class Agent:
         await background.__aexit__(exc_type, exc, traceback)
 
     @asynccontextmanager
-    async def _in_background(self) -> AsyncGenerator[None]:
+    async def running(
+        self,
+        *,
+        sign: Callable[[bytes], bytes] | None = None,
+        open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
+    ) -> AsyncGenerator[None]:
+        """What `async with agent` does, with the parameters of `serve`."""
         failure: Exception | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 try:
-                    await tasks.start(self.serve)
+                    await tasks.start(partial(self.serve, sign=sign, open_stream=open_stream))
                     yield
                 except Exception as error:  # of the block or of the start, to come out as it is, not in a group
                     failure = error
@@ -285,13 +310,11 @@ class Agent:
         return driver
 
 
-def _prepare(config: AgentConfig, machine: MachineSettings) -> tuple[SigningKey, ssl.SSLContext | None]:
-    """What takes files to make: the key, and how to verify the platform."""
-    key = load_key(machine.private_key_path)
-    ssl_context = machine.ssl_context
-    if ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
-        ssl_context = make_ssl_context(machine.ca_file)
-    return key, ssl_context
+def _ssl_context(config: AgentConfig, machine: MachineSettings) -> ssl.SSLContext | None:
+    """How to verify the platform; None where there is nothing to verify."""
+    if machine.ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
+        return make_ssl_context(machine.ca_file)
+    return machine.ssl_context
 
 
 def _stop(driver: Driver, *, drain: bool) -> None:

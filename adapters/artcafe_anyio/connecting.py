@@ -68,7 +68,7 @@ def _check_regular(path: str) -> None:
         raise OSError("it is no regular file")
 
 
-async def open_stream(asked: Connect, ssl_context: ssl.SSLContext | None, threads: Threads) -> Stream:
+async def open_tcp_stream(asked: Connect, *, ssl_context: ssl.SSLContext | None, threads: Threads) -> Stream:
     """The connection that `asked` asks for, TLS verified, in time. Raises ConnectError."""
     time_s = max(asked.deadline - monotonic(), 0.0) * _SHARE
     step = f"resolving the name {asked.host}"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractContextManager
 
-    from artcafe_anyio.connecting import Stream
+    from anyio.abc import ByteStream
+
     from artcafe_proto import AgentProtocol, Connect, Instant
 
 READ_BYTES: Final = 65_536
@@ -43,7 +44,7 @@ class Connection:
         asked: Connect,
         protocol: AgentProtocol,
         turn: Callable[[], AbstractContextManager[Instant]],
-        open_stream: Callable[[Connect], Awaitable[Stream]],
+        open_stream: Callable[[Connect], Awaitable[ByteStream]],
     ) -> None:
         self.conn: Final = asked.conn
         self._asked = asked
@@ -112,7 +113,7 @@ class Connection:
 
     # --- the two tasks ------------------------------------------------------------------------------------------------
 
-    async def _open(self) -> Stream | None:
+    async def _open(self) -> ByteStream | None:
         try:
             stream = await self._open_stream(self._asked)
         except ConnectError as error:
@@ -126,7 +127,7 @@ class Connection:
             self._protocol.connected(self.conn, now)
         return stream
 
-    async def _read(self, stream: Stream) -> None:
+    async def _read(self, stream: ByteStream) -> None:
         """Read until the peer ends its side.
 
         While closing, what still comes is dropped but taken: closing a socket with unread bytes sends a reset, which
@@ -152,7 +153,7 @@ class Connection:
             if not self._closing:  # nothing is said to a platform that has ended its side
                 self._lost("the peer closed it")
 
-    async def _write(self, stream: Stream) -> None:
+    async def _write(self, stream: ByteStream) -> None:
         """Write what there is, until the connection is closing and all is written."""
         try:
             while self._unsent or not self._closing:
@@ -168,7 +169,7 @@ class Connection:
         except TRANSPORT_ERRORS as error:
             self._lost(_reason(error))
 
-    async def _send(self, stream: Stream) -> None:
+    async def _send(self, stream: ByteStream) -> None:
         data = bytes(self._unsent[:SEND_BYTES])
         del self._unsent[:SEND_BYTES]
         await stream.send(data)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from artcafe_anyio.clocks import monotonic, read_clocks
-from artcafe_anyio.connecting import open_stream
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.logs import AgentLog
@@ -43,12 +42,10 @@ from artcafe_proto import (
 )
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import ByteStream, TaskStatus
 
-    from artcafe_anyio.connecting import Stream
     from artcafe_anyio.running import Application
     from artcafe_proto import AgentConfig, Event, Instant, MachineEffect
 
@@ -83,11 +80,14 @@ class Driver:
         self._gave_up = False
 
     async def run(
-        self, sign: Callable[[bytes], bytes], ssl_context: ssl.SSLContext | None, task_status: TaskStatus[None]
+        self,
+        sign: Callable[[bytes], bytes],
+        open_stream: Callable[[Connect], Awaitable[ByteStream]],
+        task_status: TaskStatus[None],
     ) -> None:
         """Go online and stay until stopped. `sign` is called in a thread. Raises GaveUpError if that is how it ends."""
         self._sign = sign
-        self._ssl_context = ssl_context
+        self._open_stream = open_stream
         async with self.threads, self._closing_tasks, self._tasks:
             try:
                 if not self.protocol.is_stopped:
@@ -222,9 +222,6 @@ class Driver:
             await connection.run()
         finally:
             del self._connections[connection.conn]
-
-    async def _open_stream(self, asked: Connect) -> Stream:
-        return await open_stream(asked, self._ssl_context, self.threads)
 
     async def _sign_challenge(self, asked: Sign, scope: anyio.CancelScope) -> None:
         with scope:

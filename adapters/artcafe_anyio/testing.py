@@ -1,0 +1,285 @@
+"""For the tests of an agent's handlers: a platform in memory. No sockets, no key files, nothing to wait for.
+
+    async with SimulatedPlatform(agent) as platform:
+        answer = await platform.command("resize", {"path": "a.png", "width": 3})
+        assert answer.result == {"width": 3}
+
+The agent is the real one, with its whole protocol, and so is the platform's core; only what lies between them is not.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+import anyio.lowlevel
+import msgspec
+from anyio.abc import ByteStream
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from artcafe_anyio.clocks import read_clocks
+from artcafe_proto import (
+    ApiError,
+    CommandAnswered,
+    Disconnect,
+    MessageReceived,
+    PauseReading,
+    PlatformConfig,
+    PlatformHub,
+    PlatformProtocol,
+    RequestArrived,
+    Response,
+    ResumeReading,
+    SigningKey,
+    StatusReceived,
+    Write,
+)
+from artcafe_proto.exchanges import JSON_HEADERS
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from artcafe_anyio.agent import Agent
+    from artcafe_proto import Connect, Event, HubEvent, Instant, MachineEffect
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a command: a result, or a code of CMD-9 and a reason."""
+
+    status: Literal["success", "error"]
+    result: Any = None
+    code: str = ""
+    reason: str = ""
+
+
+class SimulatedPlatform:
+    """Runs an agent against a platform in memory while its `async with` block runs; the end of the block drains it.
+
+    The agent's `agent_id` and `tenant_id` must be set, its endpoint and its key are not used. Time is real: what a
+    handler sleeps is slept.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self.messages: list[dict[str, Any]] = []
+        """The data of every message that the agent sent (`Agent.send_message`)."""
+        self.statuses: list[StatusReceived] = []
+        """The statuses and the progress that it told."""
+        self._agent = agent
+        self._config = agent.config
+        self._hub = PlatformHub(
+            PlatformConfig(), rng=random.SystemRandom(), signing_seed=random.SystemRandom().randbytes(32)
+        )
+        self._key = SigningKey(Ed25519PrivateKey.generate())
+        self._ends: dict[int, _AgentEnd] = {}
+        self._answers: dict[str, Answer] = {}
+        self._news = anyio.Event()
+        self._stack = AsyncExitStack()
+        self._is_settling = False
+
+    async def __aenter__(self) -> Self:
+        """Start the agent and wait until it is online. Raises as `Agent.serve` does."""
+        config, registry = self._config, self._hub.registry
+        registry.create_agent(
+            config.tenant_id, agent_id=config.agent_id, name="", capabilities=(), metadata={}, wall=read_clocks().wall
+        )
+        registry.add_key(config.tenant_id, config.agent_id, self._key.public.openssh, "simulated")
+        await self._stack.enter_async_context(
+            self._agent.running(sign=lambda challenge: self._key.sign(challenge, "ssh"), open_stream=self._open)
+        )
+        while not self.is_online:
+            await self._hear_more()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """Drain, or stop at once if the block has failed."""
+        return await self._stack.__aexit__(exc_type, exc, traceback)
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the agent has a link, from its first heartbeat on (HB-3)."""
+        return self._hub.registry.agent(self._config.tenant_id, self._config.agent_id).presence.online
+
+    async def command(
+        self, command: str, args: dict[str, Any] | None = None, *, timeout_s: float | None = None
+    ) -> Answer:
+        """Send a command and wait for its answer, over whatever links that takes; `timeout_s` is the command's (CMD-4).
+
+        Raises ApiError for a command that no platform would take.
+        """
+        tenant_id, agent_id, now = self._config.tenant_id, self._config.agent_id, read_clocks()
+        sent = self._hub.send_command(tenant_id, agent_id, command, args, timeout_s=timeout_s, now=now)
+        self._settle()
+        while sent.command_id not in self._answers:
+            await self._hear_more()
+        return self._answers.pop(sent.command_id)
+
+    def send_message(self, data: dict[str, Any]) -> None:
+        """Send the agent a message. Raises ApiError 409 while it has no link."""
+        self._hub.send_message(self._config.tenant_id, self._config.agent_id, data, read_clocks())
+        self._settle()
+
+    def cut(self) -> None:
+        """Cut all connections, as a network does; the agent comes back by itself after its wait (LINK-3)."""
+        for end in list(self._ends.values()):
+            self._lose(end)
+            end.reset()
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _open(self, asked: Connect) -> ByteStream:
+        end = _AgentEnd(self, PlatformProtocol(self._hub, conn=asked.conn, now=read_clocks()))
+        self._ends[asked.conn] = end
+        return end
+
+    async def _hear_more(self) -> None:
+        self._news = anyio.Event()
+        await self._news.wait()
+
+    def received(self, end: _AgentEnd, data: bytes) -> None:
+        """The agent wrote; no data is the end of its side."""
+        if end.session.conn in self._ends:
+            if data:
+                end.session.data_received(data, read_clocks())
+            else:
+                end.session.eof_received(read_clocks())
+            self._settle()
+
+    def closed(self, end: _AgentEnd) -> None:
+        """The agent closed the connection."""
+        if end.session.conn in self._ends:
+            self._lose(end)
+
+    def _lose(self, end: _AgentEnd) -> None:
+        del self._ends[end.session.conn]
+        end.session.disconnected("cut", read_clocks())
+        self._drain(end)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Carry out all that the platform asks for; what comes back while it does is included."""
+        if self._is_settling:
+            return
+        self._is_settling = True
+        try:
+            busy = True
+            while busy:
+                busy = False
+                for end in list(self._ends.values()):
+                    busy |= self._drain(end)
+                while (event := self._hub.next_output()) is not None:
+                    busy = True
+                    self._heard(event)
+        finally:
+            self._is_settling = False
+        self._news.set()
+
+    def _drain(self, end: _AgentEnd) -> bool:
+        busy = False
+        while (output := end.session.next_output()) is not None:
+            busy = True
+            self._carry_out(end, output)
+        return busy
+
+    def _carry_out(self, end: _AgentEnd, output: MachineEffect | Event) -> None:
+        match output:
+            case Write():
+                end.feed(output.data)
+            case Disconnect():
+                self._ends.pop(end.session.conn, None)
+                end.finish()
+            case PauseReading():
+                end.pause()
+            case ResumeReading():
+                end.resume()
+            case RequestArrived():
+                end.session.respond(output.exchange, self._answer(output, read_clocks()), read_clocks())
+            case _:
+                pass
+
+    def _answer(self, asked: RequestArrived, now: Instant) -> Response:
+        """The agent asks about itself (STAT-2)."""
+        try:
+            agent = self._hub.principal(asked.request, now)
+        except ApiError as error:
+            return Response(status=error.status)
+        shown = self._hub.registry.agent(agent.tenant_id, self._config.agent_id).public()
+        return Response(status=200, headers=JSON_HEADERS, body=msgspec.json.encode(shown))
+
+    def _heard(self, event: HubEvent | MachineEffect) -> None:
+        match event:
+            case CommandAnswered(response=response):
+                result = msgspec.json.decode(response.result) if response.status == "success" else None
+                self._answers[event.command_id] = Answer(response.status, result, response.code, response.reason)
+            case MessageReceived():
+                self.messages.append(event.data)
+            case StatusReceived():
+                self.statuses.append(event)
+            case _:
+                pass
+
+
+class _AgentEnd(ByteStream):
+    """The agent's end of a connection in memory."""
+
+    def __init__(self, platform: SimulatedPlatform, session: PlatformProtocol) -> None:
+        self.session = session
+        self._platform = platform
+        self._unread = bytearray()
+        self._is_over = False
+        self._was_reset = False
+        self._arrived = anyio.Event()
+        self._may_send = anyio.Event()
+        self._may_send.set()
+
+    # --- the platform's -----------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        self._unread += data
+        self._arrived.set()
+
+    def finish(self) -> None:
+        self._is_over = True
+        self._arrived.set()
+        self._may_send.set()
+
+    def reset(self) -> None:
+        self._unread.clear()
+        self._was_reset = True
+        self.finish()
+
+    def pause(self) -> None:
+        self._may_send = anyio.Event()
+
+    def resume(self) -> None:
+        self._may_send.set()
+
+    # --- the agent's --------------------------------------------------------------------------------------------------
+
+    async def send(self, item: bytes) -> None:
+        await anyio.lowlevel.checkpoint()
+        await self._may_send.wait()
+        self._platform.received(self, item)
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        while not self._unread and not self._is_over:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        if self._was_reset:
+            raise anyio.BrokenResourceError
+        if not self._unread:
+            raise anyio.EndOfStream
+        data = bytes(self._unread[:max_bytes])
+        del self._unread[:max_bytes]
+        return data
+
+    async def send_eof(self) -> None:
+        self._platform.received(self, b"")
+
+    async def aclose(self) -> None:
+        self.finish()
+        self._platform.closed(self)

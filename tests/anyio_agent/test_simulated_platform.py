@@ -1,0 +1,102 @@
+"""An agent author's tests of handlers, without sockets or key files."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from artcafe_anyio import Agent, CommandContext
+from artcafe_anyio.testing import Answer, SimulatedPlatform
+from artcafe_proto import ApiError, ConfigError
+
+pytestmark = pytest.mark.anyio
+
+agent = Agent(agent_id="resizer", tenant_id="tenant-1")
+
+
+@agent.command("resize")
+async def resize(path: str, width: int, ctx: CommandContext) -> dict[str, int | str]:
+    ctx.progress(0.5)
+    agent.send_message({"resized": path})
+    return {"path": path, "width": width}
+
+
+@agent.command("square")
+def square(number: int) -> int:
+    return number * number
+
+
+@agent.command("hang")
+async def hang() -> None:
+    await anyio.sleep_forever()
+
+
+@agent.command("who", inline=True)
+def who() -> str:
+    return "resizer"
+
+
+@agent.command("ask")
+async def ask() -> object:
+    return (await agent.details())["agent_id"]
+
+
+async def test_a_handler_is_called_and_answers() -> None:
+    async with SimulatedPlatform(agent) as platform:
+        answer = await platform.command("resize", {"path": "a.png", "width": 3})
+        assert answer == Answer("success", {"path": "a.png", "width": 3})
+        assert await platform.command("square", {"number": 12}) == Answer("success", 144)
+        assert await platform.command("who") == Answer("success", "resizer")
+        assert await platform.command("ask") == Answer("success", "resizer")
+    assert platform.messages == [{"resized": "a.png"}]
+    assert platform.statuses[0].progress == 0.5
+
+
+async def test_what_goes_wrong_is_answered_with_its_code() -> None:
+    async with SimulatedPlatform(agent) as platform:
+        wrong = await platform.command("resize", {"path": 5})
+        assert (wrong.status, wrong.code) == ("error", "invalid_arguments")
+        assert (await platform.command("nothing")).code == "unknown_command"
+        assert (await platform.command("hang", timeout_s=0.01)).code == "timeout"
+        with pytest.raises(ApiError):
+            await platform.command("x" * 10_000)
+
+
+async def test_a_cut_costs_no_command() -> None:
+    jumpy = Agent(agent_id="resizer", tenant_id="tenant-1", jitter=1.0)
+    jumpy.command("square")(square)
+    async with SimulatedPlatform(jumpy) as platform:
+        platform.cut()
+        assert not platform.is_online
+        assert await platform.command("square", {"number": 3}) == Answer("success", 9)
+        assert platform.is_online
+
+
+async def test_messages_reach_the_agent() -> None:
+    listening = Agent(agent_id="a", tenant_id="t")
+    heard = anyio.Event()
+
+    @listening.on_message
+    async def hear(message: object) -> None:
+        heard.set()
+
+    async with SimulatedPlatform(listening) as platform:
+        platform.send_message({"hello": 1})
+        await heard.wait()
+
+
+async def test_the_agent_can_run_again_and_again() -> None:
+    for _ in range(3):
+        async with SimulatedPlatform(agent) as platform:
+            assert (await platform.command("who")).result == "resizer"
+
+
+async def test_the_block_that_fails_fails_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with SimulatedPlatform(agent):
+            raise ZeroDivisionError
+
+
+def test_an_agent_without_ids_is_told_so() -> None:
+    with pytest.raises(ConfigError, match="agent_id"):
+        SimulatedPlatform(Agent())
