@@ -86,6 +86,12 @@ class Calls:
             self.dialer.drop()
         return carried if response.status == 401 else None
 
+    def rejected(self, token: Token | None) -> None:
+        """A token was refused elsewhere: a call that carries it and has not gone out waits for the next (TOK-3)."""
+        if self._carried is not None and self._carried is token and self.dialer.is_waiting:
+            self.dialer.drop()
+            self._carried = None
+
     def fail(self, reason: str, clause: str) -> None:
         """The first call has failed, and its connection with it."""
         self.dialer.drop()

@@ -117,7 +117,11 @@ class AgentRules(AgentParts):
             upgrade = upgrade_request(self.config, token)
             self._dialer.ask(ExchangeKind.UPGRADE, upgrade, self.config.ws.origin, now.mono)
         else:
-            self._login.reject()
+            self._reject_token()
+
+    def _reject_token(self) -> None:
+        self._calls.rejected(self._login.token)
+        self._login.reject()
 
     def _fail(self, failure: Failure, now: Instant, *, at_once: bool = False) -> None:
         """The attempt or the link has ended: let go of everything it had, and say what follows (LINK-3)."""
@@ -167,7 +171,7 @@ class AgentRules(AgentParts):
         was_expired = token.expires_at is not None and token.expires_at <= now.mono
         at_once = was_expired and not self._retried_at_once
         self._retried_at_once |= at_once
-        self._login.reject()
+        self._reject_token()
         self._fail(failure, now, at_once=at_once)
 
     def _connection_ended(self, conn: int, reason: str, now: Instant) -> None:
