@@ -238,8 +238,8 @@ class AgentRules(AgentParts):
             case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
                 self._abort_link(Failure(FailureKind.OTHER, what, "LINK-8"), now)
-            case AgentTimer.SETTLE:
-                self._desk.settle_without_pong(now.mono)
+            case AgentTimer.SETTLE if link is not None:
+                self._desk.settle_without_pong(now.mono, link.liveness)
             case AgentTimer.COMMANDS:
                 self._desk.expire(now)
             case AgentTimer.DRAIN:

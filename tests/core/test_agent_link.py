@@ -20,6 +20,7 @@ from artcafe_proto import (
     OutboxFullError,
     PauseReading,
     PeerViolation,
+    ResponseSettled,
     ResumeReading,
     SendClose,
     SendPing,
@@ -450,6 +451,22 @@ def test_cmd_3_a_peer_that_answers_no_pings_settles_30_s_after_the_write() -> No
     assert script.machine.outbox_size == 1
     script.wait(0.1)
     assert script.machine.outbox_size == 0
+
+
+def test_cmd_3_a_process_that_was_held_up_settles_nothing_on_a_link_that_may_be_dead() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    script.mono += 100
+    script.wall += 100
+    script.machine.handle_timer(script.now)
+    assert script.machine.outbox_size == 1
+    script.wait(19)
+    script.none_of(ResponseSettled)
+    script.wait(1)
+    assert script.expect(Offline).clause == "LINK-7"
+    assert script.machine.outbox_size == 1, "it goes out again on the next link"
 
 
 def test_cmd_3_messages_settle_too_and_say_so() -> None:
