@@ -163,7 +163,7 @@ class AgentMachine(AgentRules):
         if kind is ExchangeKind.CALL:
             refused = self._calls.answered(response)
             if refused is not None and refused is self._login.token:
-                self._reject_token()
+                self._login.reject()
         elif kind is not None and dialer is self._renewal.dialer:
             token = self._renewal.answered(kind, response, now)
             if token is not None:

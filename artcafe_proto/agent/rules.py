@@ -86,6 +86,8 @@ class AgentRules(AgentParts):
                 self._finish(now)
             case LinkState.DOWN if self._login_is_at_rest and self._timers.get(AgentTimer.RETRY) is None:
                 self._attempt(now)
+            case LinkState.OPENING if self._login.token is None and self._dialer.is_waiting:
+                self._let_go()  # it would carry a token that was refused meanwhile (TOK-3)
             case LinkState.UP if stopping and link is not None:
                 self._link_region.fire(LinkInput.DRAIN)
                 self._renewal.abandon()
@@ -117,11 +119,7 @@ class AgentRules(AgentParts):
             upgrade = upgrade_request(self.config, token)
             self._dialer.ask(ExchangeKind.UPGRADE, upgrade, self.config.ws.origin, now.mono)
         else:
-            self._reject_token()
-
-    def _reject_token(self) -> None:
-        self._calls.rejected(self._login.token)
-        self._login.reject()
+            self._login.reject()
 
     def _fail(self, failure: Failure, now: Instant, *, at_once: bool = False) -> None:
         """The attempt or the link has ended: let go of everything it had, and say what follows (LINK-3)."""
@@ -171,7 +169,7 @@ class AgentRules(AgentParts):
         was_expired = token.expires_at is not None and token.expires_at <= now.mono
         at_once = was_expired and not self._retried_at_once
         self._retried_at_once |= at_once
-        self._reject_token()
+        self._login.reject()
         self._fail(failure, now, at_once=at_once)
 
     def _connection_ended(self, conn: int, reason: str, now: Instant) -> None:

@@ -254,3 +254,32 @@ def test_tok_3_a_call_that_has_not_gone_out_does_not_carry_a_token_that_was_refu
     assert ("authorization", f"Bearer {token(exp=1e9 + 901)}") in request.request.headers
     script.answer(request, answer(200, DETAILS))
     assert script.expect(CallAnswered).call == call
+
+
+def test_tok_3_an_upgrade_that_has_not_gone_out_does_not_carry_a_token_that_was_refused_meanwhile() -> None:
+    script, conn = up()
+    script.machine.get_details(script.now)
+    call = to_request(script)
+    script.machine.disconnected(conn, "reset", script.now)
+    script.wait(1)
+    upgrading = script.expect(Connect).conn
+    script.answer(call, answer(401))
+    assert upgrading in script.dropped()
+    assert to_request(script).request.target.endswith("challenge")
+    script.none_of(SendUpgrade)
+
+
+def test_tok_3_nor_does_one_that_would_be_made_once_more() -> None:
+    script = Scripted()
+    verify = script.sign()
+    script.machine.get_details(script.now)
+    script.answer(verify, answer(200, {"valid": True, "token": token()}))
+    dialing, upgrade = script.expect(Connect).conn, script.expect(SendUpgrade)
+    script.machine.connected(dialing, script.now)
+    call = script.expect(SendRequest)
+    script.answer(call, answer(401))
+    assert script.machine.state == (AuthState.NONE, LinkState.OPENING), "it has gone out"
+    script.machine.disconnected(upgrade.conn, "idle for too long", script.now)
+    assert script.expect(Connect).conn in script.dropped()
+    assert to_request(script).request.target.endswith("challenge")
+    script.none_of(SendUpgrade)
