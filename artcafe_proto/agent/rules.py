@@ -47,7 +47,7 @@ class AgentRules(AgentParts):
         self._outputs.events.append(ClocksParted(drift_s, "LINK-7"))
         if self._login.token is not None:
             self._login.token.age(max(drift_s, 0.0))
-        if self._link is not None:
+        if self._link is not None and self._link_region.state is not LinkState.CLOSING:
             self._link.ping(now.mono)
             self._arm(AgentTimer.PING, self._link.liveness.deadline)
             self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
