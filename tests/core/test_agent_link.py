@@ -540,6 +540,17 @@ def test_stat_3_nothing_follows_the_close_frame_of_a_drain() -> None:
     script.expect(Stopped)
 
 
+def test_stat_3_nor_does_what_was_owed_while_writing_was_paused() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.machine.writing_paused(conn, script.now)
+    script.machine.ping_received(conn, b"9", script.now)
+    script.machine.stop(script.now)
+    script.expect(SendClose)
+    script.machine.writing_resumed(conn, script.now)
+    script.none_of(SendPong)
+
+
 def test_cmd_8_a_drain_without_a_link_starts_nothing_that_waited() -> None:
     script = Scripted(max_concurrent=1)
     conn = script.up()
