@@ -62,7 +62,9 @@ class LinkEnd:
             self._owed_pong = payload
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame; a code that names nothing is answered with none (RFC 6455 section 7.1.5)."""
+        """Send a close frame, the last there is; a code that names nothing is answered with none (RFC 6455, 7.1.5)."""
+        self._owed_pong = None
+        self._replies.clear()
         self._outputs.sends.append(SendClose(self.conn, code, reason))
 
     def pause_writing(self, mono: float) -> None:

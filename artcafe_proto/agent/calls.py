@@ -63,7 +63,13 @@ class Calls:
         return call.number
 
     def send(self, token: Token | None, mono: float) -> bool:
-        """Make the first call, if there is one that is not under way and `token` is usable. False if not."""
+        """Make the first call, if there is one that is not under way and `token` is usable. False if not.
+
+        One that has not gone out is made anew if it carries another token, which may have been refused (TOK-3).
+        """
+        if self._carried is not token and self.dialer.is_waiting:
+            self.dialer.drop()
+            self._carried = None
         if not self._calls or self._carried is not None or token is None or not token.usable(mono):
             return False
         token.used = True

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from artcafe_proto.messages import Envelope, FinalCode
     from artcafe_proto.outputs import Outputs
     from artcafe_proto.policies.ledger import Entry
+    from artcafe_proto.policies.liveness import Liveness
 
 
 class _Queued(msgspec.Struct, gc=False):
@@ -222,10 +223,10 @@ class CommandDesk:
                 self._ledger.settle(item.command_id, mono)
                 self._outputs.events.append(ResponseSettled(item.command_id))
 
-    def settle_without_pong(self, mono: float) -> None:
+    def settle_without_pong(self, mono: float, liveness: Liveness) -> None:
         """A ping went unanswered on a link that lives, or the time that stands for its answer has passed (CMD-3)."""
         had_pongs = self.outbox.peer_pongs
-        self.settle(self.outbox.expire(mono, self._config.ping_timeout), mono)
+        self.settle(self.outbox.expire(mono, self._config.ping_timeout, liveness), mono)
         if had_pongs and not self.outbox.peer_pongs:
             reason = f"no pong came for {self._config.ping_timeout:g} s after a ping, though other bytes did"
             what = f"what is sent counts as read after {SETTLE_WITHOUT_PONG_S:g} s"

@@ -124,6 +124,11 @@ class Dialer:
         self._heard = False
         self._reuse_failed = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether what was asked has not gone out yet, for want of an open connection."""
+        return self._exchange is not None and not self._is_open
+
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def ask(self, kind: ExchangeKind, request: Request, origin: Origin, mono: float) -> None:

@@ -47,7 +47,7 @@ class AgentRules(AgentParts):
         self._outputs.events.append(ClocksParted(drift_s, "LINK-7"))
         if self._login.token is not None:
             self._login.token.age(max(drift_s, 0.0))
-        if self._link is not None:
+        if self._link is not None and self._link_region.state is not LinkState.CLOSING:
             self._link.ping(now.mono)
             self._arm(AgentTimer.PING, self._link.liveness.deadline)
             self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
@@ -86,6 +86,8 @@ class AgentRules(AgentParts):
                 self._finish(now)
             case LinkState.DOWN if self._login_is_at_rest and self._timers.get(AgentTimer.RETRY) is None:
                 self._attempt(now)
+            case LinkState.OPENING if self._login.token is None and self._dialer.is_waiting:
+                self._let_go()  # it would carry a token that was refused meanwhile (TOK-3)
             case LinkState.UP if stopping and link is not None:
                 self._link_region.fire(LinkInput.DRAIN)
                 self._renewal.abandon()
@@ -234,8 +236,8 @@ class AgentRules(AgentParts):
             case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
                 self._abort_link(Failure(FailureKind.OTHER, what, "LINK-8"), now)
-            case AgentTimer.SETTLE:
-                self._desk.settle_without_pong(now.mono)
+            case AgentTimer.SETTLE if link is not None:
+                self._desk.settle_without_pong(now.mono, link.liveness)
             case AgentTimer.COMMANDS:
                 self._desk.expire(now)
             case AgentTimer.DRAIN:

@@ -81,6 +81,10 @@ class Liveness:
         if self._ping_sent_at is not None:
             self._ping_sent_at += away_s
 
+    def heard_since(self, mono: float) -> bool:
+        """Whether anything came after `mono`."""
+        return self._received_at > mono
+
     def silent_for(self, seconds: float) -> float | None:
         """When silence will have lasted so long (HB-3); None while reading is paused."""
         return None if self._paused_at is not None else self._received_at + seconds

@@ -8,6 +8,7 @@ it unsent again. One ping is under way at a time, and everything sent before it 
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,6 +20,9 @@ from artcafe_proto.limits import (
     MAX_UNSETTLED_RESPONSES,
     SETTLE_WITHOUT_PONG_S,
 )
+
+if TYPE_CHECKING:
+    from artcafe_proto.policies.liveness import Liveness
 
 
 class Item(msgspec.Struct, gc=False):
@@ -121,11 +125,14 @@ class Outbox:
         self._ping = None
         return self._settle(self._covered)
 
-    def expire(self, mono: float, ping_timeout_s: float) -> list[Item]:
+    def expire(self, mono: float, ping_timeout_s: float, liveness: Liveness) -> list[Item]:
         """What settles without a pong: once a ping goes unanswered on a link that lives, 30 s after it was sent."""
         if self._ping is not None and mono >= self._ping_sent_at + ping_timeout_s:
-            self._ping = None
-            self.peer_pongs = False
+            if liveness.heard_since(self._ping_sent_at):
+                self._ping = None
+                self.peer_pongs = False
+            else:  # this process was held up: whether the link lives is still to be found out (LINK-7)
+                self._ping_sent_at = mono
         if self.peer_pongs:
             return []
         return self._settle(sum(item.sent_at + SETTLE_WITHOUT_PONG_S <= mono for item in self._sent))

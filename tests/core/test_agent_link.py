@@ -20,6 +20,7 @@ from artcafe_proto import (
     OutboxFullError,
     PauseReading,
     PeerViolation,
+    ResponseSettled,
     ResumeReading,
     SendClose,
     SendPing,
@@ -452,6 +453,22 @@ def test_cmd_3_a_peer_that_answers_no_pings_settles_30_s_after_the_write() -> No
     assert script.machine.outbox_size == 0
 
 
+def test_cmd_3_a_process_that_was_held_up_settles_nothing_on_a_link_that_may_be_dead() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    script.mono += 100
+    script.wall += 100
+    script.machine.handle_timer(script.now)
+    assert script.machine.outbox_size == 1
+    script.wait(19)
+    script.none_of(ResponseSettled)
+    script.wait(1)
+    assert script.expect(Offline).clause == "LINK-7"
+    assert script.machine.outbox_size == 1, "it goes out again on the next link"
+
+
 def test_cmd_3_messages_settle_too_and_say_so() -> None:
     script = Scripted()
     conn = script.up()
@@ -516,10 +533,22 @@ def test_stat_3_nothing_follows_the_close_frame_of_a_drain() -> None:
     script.machine.stop(script.now)
     script.expect(SendClose)
     script.machine.set_status("error", script.now)
+    script.wall += 3600  # the clocks part (LINK-7)
     script.wait(59)
     script.none_of(SendText, SendPing)
     script.wait(1)
     script.expect(Stopped)
+
+
+def test_stat_3_nor_does_what_was_owed_while_writing_was_paused() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.machine.writing_paused(conn, script.now)
+    script.machine.ping_received(conn, b"9", script.now)
+    script.machine.stop(script.now)
+    script.expect(SendClose)
+    script.machine.writing_resumed(conn, script.now)
+    script.none_of(SendPong)
 
 
 def test_cmd_8_a_drain_without_a_link_starts_nothing_that_waited() -> None:

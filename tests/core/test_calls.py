@@ -17,6 +17,7 @@ from artcafe_proto import (
     Offline,
     Response,
     SendRequest,
+    SendUpgrade,
     Sign,
     Stopped,
     TokenRenewed,
@@ -235,3 +236,50 @@ def test_link_10_a_stop_fails_what_was_not_answered() -> None:
     assert [each.call for each in failed] == calls
     assert {each.reason for each in failed} == {"the agent stopped"}
     assert script.machine.deadline() is None
+
+
+def test_tok_3_a_call_that_has_not_gone_out_does_not_carry_a_token_that_was_refused_meanwhile() -> None:
+    script = Scripted()
+    verify = script.sign()
+    call = script.machine.get_details(script.now)
+    script.answer(verify, answer(200, {"valid": True, "token": token()}))
+    dialing = script.expect(Connect).conn
+    script.answer(script.expect(SendUpgrade), answer(401))
+    assert dialing in script.dropped()
+    script.machine.connected(dialing, script.now)  # too late
+    script.none_of(SendRequest)
+    script.wait(10)
+    script.verify(token(exp=1e9 + 901))
+    request = script.expect(SendRequest)
+    assert ("authorization", f"Bearer {token(exp=1e9 + 901)}") in request.request.headers
+    script.answer(request, answer(200, DETAILS))
+    assert script.expect(CallAnswered).call == call
+
+
+def test_tok_3_an_upgrade_that_has_not_gone_out_does_not_carry_a_token_that_was_refused_meanwhile() -> None:
+    script, conn = up()
+    script.machine.get_details(script.now)
+    call = to_request(script)
+    script.machine.disconnected(conn, "reset", script.now)
+    script.wait(1)
+    upgrading = script.expect(Connect).conn
+    script.answer(call, answer(401))
+    assert upgrading in script.dropped()
+    assert to_request(script).request.target.endswith("challenge")
+    script.none_of(SendUpgrade)
+
+
+def test_tok_3_nor_does_one_that_would_be_made_once_more() -> None:
+    script = Scripted()
+    verify = script.sign()
+    script.machine.get_details(script.now)
+    script.answer(verify, answer(200, {"valid": True, "token": token()}))
+    dialing, upgrade = script.expect(Connect).conn, script.expect(SendUpgrade)
+    script.machine.connected(dialing, script.now)
+    call = script.expect(SendRequest)
+    script.answer(call, answer(401))
+    assert script.machine.state == (AuthState.NONE, LinkState.OPENING), "it has gone out"
+    script.machine.disconnected(upgrade.conn, "idle for too long", script.now)
+    assert script.expect(Connect).conn in script.dropped()
+    assert to_request(script).request.target.endswith("challenge")
+    script.none_of(SendUpgrade)
