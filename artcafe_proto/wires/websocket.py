@@ -4,6 +4,7 @@ wsproto's frame layer assembles messages, unmasks, checks UTF-8 and close codes.
 every chunk it is fed, and tells a broken frame and a received close apart only by its state. So it never sees raw
 chunks here. It gets each header by itself, as soon as that is complete, and so refuses what is wrong with it before
 any payload is waited for; then the limits are applied; and only then, when the payload has arrived whole, the payload.
+What needs no judgement it never sees: that goes through the fast lane (`lane.read_texts`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from artcafe_proto.wires.inputs import (
     PongReceived,
     TextReceived,
 )
+from artcafe_proto.wires.lane import read_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +47,8 @@ class WebSocketWire:
         self._needed = _SHORTEST_HEADER_BYTES  # bytes until the buffer holds the next piece: a header or a payload
         self._in_payload = False
         self._announced = 0  # bytes of the current message by its headers so far
+        self._in_message = False  # between the first and the last fragment of one
+        self._masked = not client  # what frames must be that come in
         self._message = bytearray()
         self._over = False
 
@@ -53,10 +57,16 @@ class WebSocketWire:
         inputs: list[Input] = []
         if self._over:
             return inputs
+        if not self._buffer:
+            data = data[self._read_texts(data, inputs) :]
         self._buffer += data
         try:
             while len(self._buffer) >= self._needed and not self._over:
-                inputs.extend(self._read())
+                if place := self._read_texts(self._buffer, inputs):
+                    del self._buffer[:place]
+                    self._expect_header()
+                else:
+                    inputs.extend(self._read())
         except RemoteProtocolError as error:
             inputs.append(Failed(error))
             self._finish()
@@ -68,6 +78,12 @@ class WebSocketWire:
             return []
         self._finish()
         return [Ended()]
+
+    def _read_texts(self, buffer: bytes | bytearray, inputs: list[Input]) -> int:
+        """Let the fast lane have what it takes at a boundary of messages; returns how many bytes that were."""
+        if self._in_payload or self._in_message:
+            return 0
+        return read_texts(buffer, masked=self._masked, max_size=self._max_message_size, inputs=inputs)
 
     def _read(self) -> Iterator[Input]:
         """Take the next piece, which is complete but for a header whose full size was unknown until now."""
@@ -126,8 +142,10 @@ class WebSocketWire:
         match opcode:
             case Opcode.TEXT:
                 self._announced = length
+                self._in_message = header[0] < _FIN
             case Opcode.CONTINUATION:
                 self._announced += length
+                self._in_message = header[0] < _FIN
             case Opcode.BINARY:
                 raise RemoteProtocolError(1003, "messages are TEXT, a binary one came", "MSG-7")
             case _:  # a control frame: wsproto has held it to 125 bytes, and it may come amid a message
@@ -145,6 +163,7 @@ class WebSocketWire:
 
 
 _SHORTEST_HEADER_BYTES: Final = 2
+_FIN: Final = 0x80
 
 
 def _header_size(buffer: bytearray) -> int:
