@@ -68,6 +68,7 @@ class Ledger:
         entry.state = EntryState.ANSWERED
         entry.body = body
         self.stored_bytes += len(body)
+        self._shed_bodies()
 
     def poisoned(self, command_id: str) -> bytes | None:
         """Take back a response that cannot be delivered, so that another is given; None if it is another already."""
@@ -90,11 +91,14 @@ class Ledger:
         entry.settled_at = mono
         self._settled.append(command_id)
         self._settled_bodies.append(command_id)
+        self._shed_bodies()
         self._evict(mono)
 
-    def _evict(self, mono: float) -> None:
+    def _shed_bodies(self) -> None:
         while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._settled_bodies:
             self._drop_body(self._settled_bodies.popleft())
+
+    def _evict(self, mono: float) -> None:
         oldest = self._settled
         while len(oldest) > MAX_SETTLED_COMMANDS or mono - self._entries[oldest[0]].settled_at >= SETTLED_LIFE_S:
             command_id = oldest.popleft()

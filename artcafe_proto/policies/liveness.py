@@ -75,11 +75,11 @@ class Liveness:
         """Reading goes on."""
         if self._paused_at is None:
             return
-        away_s = mono - self._paused_at
-        self._paused_at = None
-        self._received_at += away_s
+        paused_at, self._paused_at = self._paused_at, None
+        # What was under way when reading stopped may have come since, and a ping gone out.
+        self._received_at += mono - max(self._received_at, paused_at)
         if self._ping_sent_at is not None:
-            self._ping_sent_at += away_s
+            self._ping_sent_at += mono - max(self._ping_sent_at, paused_at)
 
     def heard_since(self, mono: float) -> bool:
         """Whether anything came after `mono`."""

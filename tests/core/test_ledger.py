@@ -69,6 +69,14 @@ def test_beyond_the_limit_settled_bodies_go_and_leave_the_id() -> None:
     assert ledger.stored_bytes == MAX_STORED_BODIES_BYTES
 
 
+def test_a_new_response_pushes_out_the_oldest_settled_body() -> None:
+    ledger = Ledger()
+    settled(ledger, "a", b"x" * MAX_STORED_BODIES_BYTES)
+    ledger.open("b", 1)
+    ledger.answer("b", b"y")
+    assert (ledger.stored_bytes, len(ledger)) == (1, 2)
+
+
 def test_a_command_given_back_is_forgotten() -> None:
     ledger = Ledger()
     ledger.open("a", 1)

@@ -69,3 +69,15 @@ def test_time_while_reading_is_paused_does_not_count() -> None:
     assert live.silent_for(90) == 100 + 890 + 10 + 90
     live.pause(1030)
     assert live.silent_for(90) is None
+
+
+def test_what_comes_or_goes_out_while_reading_is_paused_counts_from_the_resumption() -> None:
+    live = liveness()
+    live.pause(110)
+    live.received(115)
+    live.resume(1000)
+    assert live.deadline == 1020
+    live.pause(1010)
+    live.ping(1015)
+    live.resume(1100)
+    assert live.deadline == 1120

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
@@ -143,7 +143,6 @@ def lenient_json_object(text: str) -> bool:
     ),
     insertions=st.lists(st.tuples(st.floats(0, 1), VISIBLE), max_size=4),
 )
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_auth_2_what_python_itself_takes_for_a_header_is_refused(
     header: dict[str, Any], insertions: list[tuple[float, str]]
 ) -> None:
@@ -155,7 +154,6 @@ def test_auth_2_what_python_itself_takes_for_a_header_is_refused(
 
 
 @given(st.text(VISIBLE, min_size=16, max_size=1024) | st.text(max_size=40))
-@settings(derandomize=True, deadline=None, max_examples=50)
 def test_auth_2_checking_any_text_raises_remote_protocol_error_only(text: str) -> None:
     refusal = refusal_of(text)
     assert refusal is None or refusal.clause == "AUTH-2"
@@ -256,14 +254,12 @@ def test_auth_8_a_challenge_has_one_spelling() -> None:
 
 
 @given(st.text(max_size=120), st.text(max_size=9), st.text(max_size=9))
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_auth_8_consuming_any_text_never_raises(text: str, agent: str, tenant: str) -> None:
     assert not new_book().consume(text, agent, tenant, NOW)
 
 
 @given(agent=st.text(max_size=9), tenant=st.text(max_size=9), mono=st.floats(-1e9, 1e9))
 @example(agent="\ud800", tenant="", mono=0.0)
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_auth_8_every_challenge_issued_is_good_once(agent: str, tenant: str, mono: float) -> None:
     book = new_book()
     challenge = book.issue(agent, tenant, nonce(), mono)

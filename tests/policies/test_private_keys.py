@@ -15,7 +15,7 @@ import paramiko
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import KeyRefusedError
@@ -221,7 +221,6 @@ def test_auth_5_a_damaged_rsa_key_is_refused(key_dir: Path) -> None:
         st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"openssh-key-v1\0" + data),
     )
 )
-@settings(derandomize=True, deadline=None, max_examples=150)
 def test_loading_any_bytes_raises_key_refused_error_only(data: bytes) -> None:
     with pytest.raises(KeyRefusedError):
         SigningKey.load(data)
@@ -233,7 +232,6 @@ def test_loading_any_bytes_raises_key_refused_error_only(data: bytes) -> None:
     piece=st.binary(max_size=3),
     cut=st.integers(0, 3),
 )
-@settings(derandomize=True, deadline=None, max_examples=60)
 def test_loading_a_damaged_file_gives_a_key_or_key_refused_error(
     key_dir: Path, name: str, at: float, piece: bytes, cut: int
 ) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import KeyRefusedError
@@ -158,7 +158,6 @@ def test_auth_5_points_of_small_order_are_refused_however_spelled() -> None:
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: f"ssh-rsa {b64encode(data).decode()}"))
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_parsing_raises_key_refused_error_only(text: str) -> None:
     with pytest.raises(KeyRefusedError):
         PublicKey.parse(text)
@@ -168,7 +167,6 @@ def test_parsing_raises_key_refused_error_only(text: str) -> None:
     st.sampled_from(["ssh-ed25519", "ssh-rsa"]),
     st.lists(st.binary(max_size=40).map(pack_string) | st.integers(0, 2**2100).map(mpint), max_size=4),
 )
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_parsing_well_framed_nonsense_gives_a_key_or_key_refused_error(algorithm: str, fields: list[bytes]) -> None:
     with suppress(KeyRefusedError):
         assert PublicKey.parse(line(algorithm, *fields)).verify(bytes(64), b"") is None
@@ -268,7 +266,6 @@ signatures = (
 
 @given(signature=signatures, message=st.binary(max_size=80))
 @example(signature=b"", message=b"")
-@settings(derandomize=True, deadline=None, max_examples=150)
 def test_auth_8_verify_never_raises_and_takes_nothing_made_up(keys: Keys, signature: bytes, message: bytes) -> None:
     assert keys.public_ed25519.verify(signature, message, allow_sha1=True) is None
     assert keys.public_rsa.verify(signature, message, allow_sha1=True) is None
@@ -278,7 +275,6 @@ def test_auth_8_verify_never_raises_and_takes_nothing_made_up(keys: Keys, signat
 
 
 @given(st.binary(max_size=100), st.binary(max_size=100))
-@settings(derandomize=True, deadline=None, max_examples=50)
 def test_strings_are_framed_and_taken_apart_again(data: bytes, rest: bytes) -> None:
     framed = pack_string(data)
     assert take_string(framed + rest) == (data, rest)

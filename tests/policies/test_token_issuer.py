@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
@@ -191,7 +191,6 @@ def test_tok_5_no_header_field_is_followed_anywhere(monkeypatch: pytest.MonkeyPa
 
 
 @given(st.text(max_size=80) | st.lists(st.binary(max_size=60).map(encoded), min_size=1, max_size=4).map(".".join))
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_tok_5_checking_any_text_raises_remote_protocol_error_only(text: str) -> None:
     with pytest.raises(RemoteProtocolError):
         ISSUER.check(text, WALL)
@@ -209,7 +208,6 @@ header_names = st.sampled_from(["alg", "typ", "crit", "b64", "kid", "jku", "jwk"
     header=st.dictionaries(header_names, json_values, max_size=3),
     payload=st.dictionaries(st.sampled_from(sorted(GOOD) + ["nbf"]), json_values, min_size=1, max_size=3),
 )
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_tok_5_even_what_our_key_signed_raises_remote_protocol_error_only(
     header: dict[str, Any], payload: dict[str, Any]
 ) -> None:

@@ -9,7 +9,7 @@ import pickle
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import RemoteProtocolError
@@ -135,14 +135,12 @@ json_values = st.recursive(
 
 
 @given(json_values.map(json.dumps) | st.text(max_size=30), st.none() | st.floats(-1e12, 1e12))
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_tok_1_any_payload_gives_a_token_whose_life_is_sane(payload: str, date: float | None) -> None:
     token = read_token(jwt_of(payload.encode("utf-8", "surrogatepass")), date, NOW)
     assert token.life_s is None or 0 <= token.life_s <= MAX_TOKEN_LIFE_S
 
 
 @given(st.text(max_size=60))
-@settings(derandomize=True, deadline=None, max_examples=100)
 def test_tok_1_any_text_gives_a_token_or_a_remote_protocol_error(text: str) -> None:
     with suppress(RemoteProtocolError):
         assert read_token(text, None, NOW).value == text

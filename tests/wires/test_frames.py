@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import CLIENT, SERVER, Connection
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
@@ -13,8 +13,6 @@ from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 from artcafe_proto.effects import SendClose, SendPing, SendPong, SendText
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.wires.frames import FrameWriter, mask
-
-deterministic = settings(derandomize=True, deadline=None)
 
 
 def server() -> FrameWriter:
@@ -88,7 +86,6 @@ def test_what_a_machine_asks_for_is_written() -> None:
     assert writer.write(SendClose(1, 1001, "bye")) == writer.close(1001, "bye")
 
 
-@deterministic
 @given(st.binary(max_size=3000), st.binary(min_size=4, max_size=4))
 def test_masks_round_trip_and_are_those_of_the_rfc(payload: bytes, key: bytes) -> None:
     masked = mask(payload, key)
@@ -96,7 +93,6 @@ def test_masks_round_trip_and_are_those_of_the_rfc(payload: bytes, key: bytes) -
     assert mask(masked, key) == payload
 
 
-@deterministic
 @given(st.booleans(), st.lists(st.text(max_size=40) | st.sampled_from(["x" * 126, "ä" * 1024, "x" * 65_536])))
 def test_wsproto_reads_what_is_written(from_client: bool, texts: list[str]) -> None:
     writer = FrameWriter(client=from_client, rng=Random(1))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import LocalProtocolError
@@ -25,8 +25,6 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
     Upgraded,
 )
-
-deterministic = settings(derandomize=True, deadline=None)
 
 GET = Request(method="GET", target="/api/v1/agents/a")
 POST = Request(method="POST", target="/api/v1/auth/challenge", headers=JSON_HEADERS, body=b'{"agent_id":"a"}')
@@ -387,7 +385,6 @@ bodies = st.sampled_from([b"hello", b"5\r\nhello\r\n", b"0\r\n", b"\r\n", b"\x81
 streams = st.lists(heads | bodies | st.just(SWITCH) | st.binary(max_size=5), max_size=8).map(b"".join)
 
 
-@deterministic
 @given(st.booleans(), streams, st.lists(st.integers(0, 1000), max_size=10), st.booleans())
 def test_any_cutting_of_an_answer_gives_the_same_inputs(
     upgrade: bool, data: bytes, cuts: list[int], ends: bool
@@ -406,7 +403,6 @@ def test_any_cutting_of_an_answer_gives_the_same_inputs(
     assert run([bytes((octet,)) for octet in data]) == whole
 
 
-@deterministic
 @given(st.sampled_from([wire, waiting, upgrading]), st.lists(streams | st.binary(), max_size=5))
 def test_no_bytes_raise(client_of: Callable[[], ClientWire], chunks: list[bytes]) -> None:
     client = client_of()

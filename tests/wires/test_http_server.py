@@ -8,7 +8,7 @@ from random import Random
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
@@ -28,8 +28,6 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
     Upgraded,
 )
-
-deterministic = settings(derandomize=True, deadline=None)
 
 GET = b"GET /api/v1/agents?page=2 HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
@@ -641,7 +639,6 @@ def serve(chunks: list[bytes]) -> tuple[list[object], bytes]:
     return seen, written
 
 
-@deterministic
 @given(streams, st.lists(st.integers(0, 1000), max_size=10))
 def test_any_cutting_gives_the_same_inputs_and_the_same_answers(data: bytes, cuts: list[int]) -> None:
     whole = serve([data])
@@ -649,14 +646,12 @@ def test_any_cutting_gives_the_same_inputs_and_the_same_answers(data: bytes, cut
     assert serve([bytes((octet,)) for octet in data]) == whole
 
 
-@deterministic
 @given(st.lists(streams | st.binary(), max_size=5))
 def test_no_bytes_raise_and_nothing_follows_a_failure(chunks: list[bytes]) -> None:
     seen, _ = serve(chunks)
     assert all(not isinstance(entry, tuple) for entry in seen[:-1])
 
 
-@deterministic
 @given(st.lists(st.binary(max_size=200), max_size=5), st.integers(1, 400), st.lists(st.text(max_size=50), max_size=5))
 def test_the_two_ends_fit(bodies: list[bytes], step: int, messages: list[str]) -> None:
     client = ClientWire(authority="h", rng=Random(1), max_message_size=1000)

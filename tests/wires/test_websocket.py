@@ -6,7 +6,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import CLIENT, SERVER, Connection
 from wsproto.events import CloseConnection, Event, Ping, Pong, TextMessage
@@ -22,8 +22,6 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
 )
 from artcafe_proto.wires.websocket import WebSocketWire
-
-deterministic = settings(derandomize=True, deadline=None)
 
 MIB = 1024 * 1024
 
@@ -249,7 +247,6 @@ some_frames = st.one_of(
 streams = st.lists(some_frames | st.binary(max_size=10), max_size=12).map(b"".join)
 
 
-@deterministic
 @given(streams, st.lists(st.integers(0, 5000), max_size=20))
 def test_any_cutting_gives_the_same_inputs(data: bytes, cuts: list[int]) -> None:
     whole = plain(wire(client=False, limit=250).receive(data))
@@ -259,7 +256,6 @@ def test_any_cutting_gives_the_same_inputs(data: bytes, cuts: list[int]) -> None
     assert plain([entry for octet in data for entry in reader.receive(bytes((octet,)))]) == whole
 
 
-@deterministic
 @given(st.booleans(), st.lists(st.binary(max_size=100) | streams, max_size=5))
 def test_no_bytes_raise_and_nothing_follows_the_end(client: bool, chunks: list[bytes]) -> None:
     reader = wire(client=client, limit=250)
@@ -275,7 +271,6 @@ events = st.one_of(
 )
 
 
-@deterministic
 @given(st.booleans(), st.lists(events, max_size=20), st.lists(st.integers(0, 5000), max_size=20))
 def test_what_wsproto_sends_is_read_as_sent(client: bool, sent: list[Event], cuts: list[int]) -> None:
     sender = Connection(SERVER if client else CLIENT)
@@ -300,7 +295,6 @@ def test_what_wsproto_sends_is_read_as_sent(client: bool, sent: list[Event], cut
     assert [entry for piece in pieces(data, cuts) for entry in reader.receive(piece)] == expected
 
 
-@deterministic
 @given(st.booleans(), st.lists(texts, max_size=8), st.integers(1, 2000))
 def test_the_writer_and_the_reader_of_the_two_roles_fit(client: bool, messages: list[bytes], step: int) -> None:
     writer, reader = wire(client=not client).writer, wire(client=client)

@@ -1,0 +1,283 @@
+"""Policies that remember: the ledger beside a dictionary, the outbox beside three lists."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from artcafe_proto.messages import CommandData
+from artcafe_proto.policies import ledger as ledger_module
+from artcafe_proto.policies import outbox as outbox_module
+from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
+from artcafe_proto.policies.outbox import Item, Outbox
+
+# --- ledger -----------------------------------------------------------------------------------------------------------
+
+IDS = st.sampled_from([f"cmd-{number}" for number in range(8)])
+KEPT, LIFE_S, BODIES_BYTES = 3, 100.0, 10
+
+
+class Known(NamedTuple):
+    """What the model knows of a command id. `body` is the response as long as it is kept."""
+
+    state: EntryState
+    body: bytes | None = None
+    settled_at: float = 0.0
+    replaced: bool = False
+
+
+class LedgerModel(RuleBasedStateMachine):
+    """CMD-1 with small limits: three settled ids, 100 s, 10 bytes of bodies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = pytest.MonkeyPatch()
+        self.limits.setattr(ledger_module, "MAX_SETTLED_COMMANDS", KEPT)
+        self.limits.setattr(ledger_module, "SETTLED_LIFE_S", LIFE_S)
+        self.limits.setattr(ledger_module, "MAX_STORED_BODIES_BYTES", BODIES_BYTES)
+        self.ledger = Ledger()
+        self.known: dict[str, Known] = {}
+        self.settled: list[str] = []
+        self.mono = 8.0
+
+    def teardown(self) -> None:
+        self.limits.undo()
+
+    def ids(self, state: EntryState) -> list[str]:
+        return [command_id for command_id, known in self.known.items() if known.state is state]
+
+    def stored_bytes(self) -> int:
+        return sum(len(known.body or b"") for known in self.known.values())
+
+    def shed_bodies(self) -> None:
+        for command_id in self.settled:
+            if self.stored_bytes() > BODIES_BYTES:
+                self.known[command_id] = self.known[command_id]._replace(body=None)
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 60.0, 100.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.mono += seconds
+
+    @rule(command_id=IDS)
+    def accept(self, command_id: str) -> None:
+        if command_id not in self.known:
+            self.ledger.open(command_id, 7)
+            self.known[command_id] = Known(EntryState.OPEN)
+
+    @rule(data=st.data(), size=st.integers(0, 9))
+    def answer(self, data: st.DataObject, size: int) -> None:
+        if candidates := self.ids(EntryState.OPEN):
+            command_id = data.draw(st.sampled_from(candidates))
+            self.ledger.answer(command_id, b"x" * size)
+            self.known[command_id] = self.known[command_id]._replace(state=EntryState.ANSWERED, body=b"x" * size)
+            self.shed_bodies()
+
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        candidates = [each for each in self.ids(EntryState.OPEN) if not self.known[each].replaced]
+        if candidates:
+            command_id = data.draw(st.sampled_from(candidates))
+            self.ledger.forget(command_id)
+            del self.known[command_id]
+
+    @rule(data=st.data())
+    def find_poison(self, data: st.DataObject) -> None:
+        if candidates := self.ids(EntryState.ANSWERED):
+            command_id = data.draw(st.sampled_from(candidates))
+            known = self.known[command_id]
+            body = self.ledger.poisoned(command_id)
+            if known.replaced:
+                assert body is None
+            else:
+                assert body == known.body
+                self.known[command_id] = Known(EntryState.OPEN, replaced=True)
+
+    @rule(command_id=IDS)
+    def settle(self, command_id: str) -> None:
+        """Of any id: a response may settle after its command was let go, or replaced."""
+        self.ledger.settle(command_id, self.mono)
+        known = self.known.get(command_id)
+        if known is None or known.state is not EntryState.ANSWERED:
+            return
+        self.known[command_id] = known._replace(state=EntryState.SETTLED, settled_at=self.mono)
+        self.settled.append(command_id)
+        self.shed_bodies()
+        for old in list(self.settled):
+            if self.settled.index(old) < len(self.settled) - KEPT or self.mono - self.known[old].settled_at >= LIFE_S:
+                self.settled.remove(old)
+                del self.known[old]
+
+    @invariant()
+    def agrees(self) -> None:
+        assert len(self.ledger) == len(self.known)
+        for command_id, known in self.known.items():
+            entry = self.ledger.get(command_id)
+            assert entry is not None
+            assert Known(entry.state, entry.body, entry.settled_at, entry.is_replacement) == known
+            assert entry.fingerprint == 7
+        assert self.ledger.stored_bytes == self.stored_bytes()
+        assert self.stored_bytes() <= BODIES_BYTES or not any(self.known[each].body for each in self.settled)
+
+
+TestLedger = LedgerModel.TestCase
+
+CONTENTS = st.builds(
+    CommandData, st.text(max_size=8), st.binary(max_size=8).map(msgspec.Raw), st.none() | st.floats(1, 9)
+)
+
+
+@given(CONTENTS, CONTENTS)
+def test_cmd_2_a_fingerprint_is_of_the_name_and_the_arguments(one: CommandData, other: CommandData) -> None:
+    same = one.command == other.command and bytes(one.args) == bytes(other.args)
+    assert (fingerprint(one) == fingerprint(other)) == same
+
+
+# --- outbox -----------------------------------------------------------------------------------------------------------
+
+PING_TIMEOUT_S, SETTLE_S, FRUITLESS = 4.0, 6.0, 3
+MAX_RESPONSES, MAX_RESPONSE_BYTES, MAX_MESSAGES, MAX_MESSAGE_BYTES = 4, 60, 3, 40
+
+
+class Letter(NamedTuple):
+    """An item as the model sees it."""
+
+    name: str
+    size: int
+    is_response: bool
+
+
+class OutboxModel(RuleBasedStateMachine):
+    """CMD-3 and CMD-11 with small limits: what waits, what was sent when, and what is over, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = pytest.MonkeyPatch()
+        for name, value in (
+            ("SETTLE_WITHOUT_PONG_S", SETTLE_S),
+            ("MAX_FRUITLESS_LINKS", FRUITLESS),
+            ("MAX_UNSETTLED_RESPONSES", MAX_RESPONSES),
+            ("MAX_UNSETTLED_RESPONSE_BYTES", MAX_RESPONSE_BYTES),
+            ("MAX_UNSETTLED_MESSAGES", MAX_MESSAGES),
+            ("MAX_UNSETTLED_MESSAGE_BYTES", MAX_MESSAGE_BYTES),
+        ):
+            self.limits.setattr(outbox_module, name, value)
+        self.outbox = Outbox()
+        self.mono = 8.0
+        self.made = 0
+        self.pings = 0
+        self.waiting: list[Letter] = []
+        self.sent: list[tuple[Letter, float]] = []
+        self.fruitless: dict[str, int] = {}
+        self.ping: tuple[int, float, list[Letter]] | None = None
+        """Number and time of the ping under way, and what it covers."""
+        self.peer_pongs = True
+
+    def teardown(self) -> None:
+        self.limits.undo()
+
+    def names(self, items: list[Item]) -> list[str]:
+        return [item.message_id for item in items]
+
+    def settle(self, letters: list[Letter]) -> list[str]:
+        """Take out of the model what is settled; always what was sent first."""
+        assert [letter for letter, _ in self.sent[: len(letters)]] == letters
+        del self.sent[: len(letters)]
+        return [letter.name for letter in letters]
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 2.0, 4.0, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.mono += seconds
+
+    @rule(size=st.integers(0, 50), is_response=st.booleans())
+    def put(self, size: int, is_response: bool) -> None:
+        self.made += 1
+        letter = Letter(f"{self.made}", size, is_response)
+        self.outbox.put(Item(letter.name, b"x" * size, f"cmd-{letter.name}" if is_response else None))
+        self.waiting.append(letter)
+
+    @rule()
+    def send_next(self) -> None:
+        item = self.outbox.send_next(self.mono)
+        assert (item is not None) == bool(self.waiting)
+        if item is not None:
+            assert item.message_id == self.waiting[0].name
+            self.sent.append((self.waiting.pop(0), self.mono))
+
+    @rule()
+    def ping_if_wanted(self) -> None:
+        assert self.outbox.wants_ping == (self.peer_pongs and self.ping is None and bool(self.sent))
+        if self.outbox.wants_ping:
+            self.pings += 1
+            self.outbox.pinged(self.pings, self.mono)
+            self.ping = (self.pings, self.mono, [letter for letter, _ in self.sent])
+
+    @rule(behind=st.integers(0, 2))
+    def pong(self, behind: int) -> None:
+        settled = self.names(self.outbox.ponged(self.pings - behind))
+        expected: list[str] = []
+        if self.ping is not None and self.ping[0] <= self.pings - behind:
+            expected = self.settle(self.ping[2])
+            self.ping = None
+        assert settled == expected
+
+    @rule()
+    def expire(self) -> None:
+        settled = self.names(self.outbox.expire(self.mono, PING_TIMEOUT_S))
+        if self.ping is not None and self.ping[1] + PING_TIMEOUT_S <= self.mono:
+            self.ping, self.peer_pongs = None, False
+        old = [letter for letter, at in self.sent if at + SETTLE_S <= self.mono]
+        assert settled == ([] if self.peer_pongs else self.settle(old))
+
+    @precondition(lambda self: self.outbox.deadline(PING_TIMEOUT_S) is not None)
+    @rule()
+    def wait_for_the_deadline(self) -> None:
+        deadline = self.outbox.deadline(PING_TIMEOUT_S)
+        assert deadline is not None
+        self.mono = max(self.mono, deadline)
+        self.expire()
+        after = self.outbox.deadline(PING_TIMEOUT_S)
+        assert after is None or after > self.mono or not self.peer_pongs
+
+    @rule(blames_message=st.booleans())
+    def lose_link(self, blames_message: bool) -> None:
+        poison = self.outbox.link_lost(blames_message=blames_message)
+        back = [letter for letter, _ in self.sent]
+        expected = None
+        if back:
+            first = back[0].name
+            self.fruitless[first] = self.fruitless.get(first, 0) + 1
+            if blames_message or self.fruitless[first] == FRUITLESS:
+                expected = back.pop(0).name
+        assert (None if poison is None else poison.message_id) == expected
+        self.waiting = back + self.waiting
+        self.sent, self.ping, self.peer_pongs = [], None, True
+
+    @invariant()
+    def agrees(self) -> None:
+        letters = [letter for letter, _ in self.sent] + self.waiting
+        responses = [letter for letter in letters if letter.is_response]
+        messages = [letter for letter in letters if not letter.is_response]
+        assert (len(self.outbox), self.outbox.waiting) == (len(letters), len(self.waiting))
+        assert self.outbox.unsettled_commands == [f"cmd-{letter.name}" for letter in responses]
+        assert self.outbox.unsettled_messages == [letter.name for letter in messages]
+        assert self.outbox.peer_pongs == self.peer_pongs
+        assert self.outbox.messages == len(messages)
+        assert self.outbox.message_bytes == sum(letter.size for letter in messages)
+        response_bytes = sum(letter.size for letter in responses)
+        assert self.outbox.has_place == (len(responses) < MAX_RESPONSES and response_bytes < MAX_RESPONSE_BYTES)
+        for size in (0, 10, 100):
+            fits = len(messages) < MAX_MESSAGES and self.outbox.message_bytes + size <= MAX_MESSAGE_BYTES
+            assert self.outbox.takes_message(size) == (not messages or fits)
+        deadline = self.outbox.deadline(PING_TIMEOUT_S)
+        if self.ping is not None:
+            assert deadline == self.ping[1] + PING_TIMEOUT_S
+        else:
+            assert deadline == (self.sent[0][1] + SETTLE_S if self.sent and not self.peer_pongs else None)
+
+
+TestOutbox = OutboxModel.TestCase
