@@ -1,0 +1,337 @@
+"""THE abstraction: what of a world tells it from others. Two worlds of which it says the same are walked as one.
+
+**Why there has to be one.** A world holds clocks, ids and counters, so that hardly any two are equal, and a walk over
+worlds would never end. Of all worlds with one abstraction the walk goes on from the one it meets first, which stands
+for the others. So what is forgotten here must not decide what a machine does, up to a renaming; where it may, the
+walk can miss something, and that is said below.
+
+**What is kept.** The states of all regions; which exchange is under way, on which connection, and how far; the errand
+and the renewal; the token (there, used, usable, of a key that is still registered); for every command its entry in the
+ledger, its place among those that wait and run, in the outbox and in the hub's line; both ends of the link (writable,
+what was told, which pings are out); all messages on their way, in order, by kind; which timers are set; whether clocks
+have parted unnoticed; and what may still happen to this world: commands, calls, stops, the fault.
+
+**What is forgotten, and why that is sound.**
+
+- *Ids* of connections, exchanges, signature requests, responses, challenges, tokens: machines compare them for equality
+  only. Whatever carries an old one is told apart as that: connections by their part in the agent, a challenge by
+  whether this platform made it, a token by whether its key is there.
+- *Texts* for people, headers, bodies: nothing reads them but what is kept here as a kind.
+- *Epochs* of links: compared with the current one only, so `is this the session of now` is kept in their place.
+- *Numbers of pings*: compared with the last one of their link, so the distance to that is kept, up to 2.
+
+**What is forgotten, and what that may miss.**
+
+- *Time*: of a timer it is kept that it is set, not when it is due. The order of two timers is explored as far as every
+  timer set is waited for from every quiet state, at the distance that the first world met had. Whether two timers
+  that depend on different histories can fire in an order that no first world has, is not seen; nor are sums of waits
+  (backoff, the day after which the ledger forgets, a challenge's expiry). Those are the simulation's, which runs
+  random worlds on one clock.
+- *Counters* that decide at a number: failures in a row (they only lengthen waits), bad messages in a row, replies that
+  wait (limits far beyond two commands). `fruitless_links` is kept, since it decides at 3.
+- *Close codes* are kept as the kind of failure they are read as.
+- *Sizes*: nothing here is near a limit in bytes.
+"""
+
+# A walk tells states apart that the machines show nobody: here, and nowhere else in this folder, it looks inside.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from artcafe_proto import (
+    AcceptUpgrade,
+    SendClose,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendResponse,
+    SendText,
+    SendUpgrade,
+)
+from artcafe_proto.hub.states import SessionState
+from artcafe_proto.policies.backoff import close_failure
+from virtual import AGENT, TENANT
+from walk.world import Ended
+
+if TYPE_CHECKING:
+    from artcafe_proto import PlatformSession
+    from artcafe_proto.agent.dialing import Dialer
+    from artcafe_proto.agent.login import Login
+    from artcafe_proto.effects import Send
+    from artcafe_proto.links import LinkEnd
+    from artcafe_proto.policies.outbox import Item, Outbox
+    from artcafe_proto.policies.tokens import Token
+    from walk.world import Wire, World
+
+Abstract = tuple[Any, ...]
+_PINGS_APART = 2
+
+
+def abstract(world: World) -> Abstract:
+    """What tells this world from others, the budget of what may still happen to it included."""
+    return (budget(world), situation(world))
+
+
+def budget(world: World) -> Abstract:
+    """What may still happen."""
+    return (world.faults, world.commands, world.calls, world.stops)
+
+
+def situation(world: World) -> Abstract:
+    """How things stand."""
+    names = wire_names(world)
+    return (
+        _agent(world),
+        _hub(world),
+        tuple((names[conn], *_wire(world, wire)) for conn, wire in world.wires.items()),
+        tuple(world.running),
+        world.paused and (world.paused[0], names[world.paused[1]]),
+        tuple(name for name in sorted(timers(world))),
+    )
+
+
+def wire_names(world: World) -> dict[int, str]:
+    """Every connection by its part in the agent."""
+    agent = world.agent
+    parts = {
+        agent._dialer.conn: "dialed",
+        agent._renewal.dialer.conn: "renewal",
+        agent._calls.dialer.conn: "call",
+        None if agent._link is None else agent._link.conn: "link",
+    }
+    old = [conn for conn in world.wires if conn not in parts]
+    return {conn: parts.get(conn) or f"old {old.index(conn)}" for conn in world.wires}
+
+
+def timers(world: World) -> dict[str, float]:
+    """All timers that are set and mean something, by name: when they are due."""
+    agent, delivery = world.agent, world.hub._delivery
+    found = {f"agent {reason.name}": due for reason, due in agent._timers._deadlines.items()}
+    for conn, name in wire_names(world).items():
+        session = world.wires[conn].session
+        if session is not None:
+            found |= {f"{name} {reason.name}": due for reason, due in session._timers._deadlines.items()}
+    pending = [command.expires_at for line in delivery._lines.values() for command in line.pending.values()]
+    if pending:
+        found["hub EXPIRY"] = min(pending)
+    if delivery._deferred:
+        found["hub DEFERRED"] = delivery._deferred[0][0]
+    return found
+
+
+# --- the agent --------------------------------------------------------------------------------------------------------
+
+
+def _agent(world: World) -> Abstract:
+    agent = world.agent
+    last = agent._now
+    return (
+        agent._life.name,
+        agent._link_region.state.name,
+        _login(world, agent._login),
+        _dialer(agent._dialer),
+        _login(world, agent._renewal._login),
+        _dialer(agent._renewal.dialer),
+        tuple(call.is_again for call in agent._calls._calls),
+        agent._calls._carried is not None and agent._calls._carried is agent._login.token,
+        _dialer(agent._calls.dialer),
+        agent._retried_at_once,
+        _desk(world),
+        None if agent._link is None else (_end(agent._link), agent._link._told, tuple(agent._link._reports._pending)),
+        last is not None and abs((world.wall - world.mono) - (last.wall - last.mono)) > 1.0,
+    )
+
+
+def _login(world: World, login: Login) -> Abstract:
+    wanted = [sign.request for sign in world.signing]
+    return (
+        login.state.name,
+        login._sign_request in wanted,
+        login._challenge != "" and _is_of_now(world, login._challenge),
+        _token(world, login.token),
+    )
+
+
+def _token(world: World, token: Token | None) -> Abstract | None:
+    if token is None:
+        return None
+    return (token.used, token.usable(world.mono), _key_of(token.value) in _keys(world))
+
+
+def _keys(world: World) -> set[str]:
+    return set(world.hub.registry.agent(TENANT, AGENT).keys)
+
+
+@cache
+def _key_of(token: str) -> str:
+    payload = token.split(".")[1]
+    return json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["key_id"]
+
+
+def _is_of_now(world: World, challenge: str) -> bool:
+    """Whether the platform of now made the challenge."""
+    head, _, mac = challenge.rpartition(".")
+    return world.hub.authenticator._book._mac(head, AGENT, TENANT) == mac
+
+
+def _dialer(dialer: Dialer) -> Abstract:
+    exchange = dialer._exchange
+    return (
+        None if exchange is None else exchange.kind.name,
+        dialer.conn is not None,
+        dialer._is_open,
+        dialer._may_reuse,
+        dialer._is_reused,
+        dialer._heard,
+        dialer._reuse_failed,
+    )
+
+
+def _desk(world: World) -> Abstract:
+    desk = world.agent._desk
+    return (
+        tuple((key, running.answered) for key, running in desk._running.items()),
+        tuple(desk._queued),
+        desk._draining,
+        tuple(
+            (key, entry.state.name, entry.body is not None, entry.is_replacement)
+            for key, entry in desk._ledger._entries.items()
+        ),
+        _outbox(world, desk.outbox),
+    )
+
+
+def _outbox(world: World, outbox: Outbox) -> Abstract:
+    link = world.agent._link
+    return (
+        tuple(_item(item) for item in outbox._sent),
+        tuple(_item(item) for item in outbox._waiting),
+        None if outbox._ping is None or link is None else _apart(link, outbox._ping),
+        outbox._covered if outbox._ping is not None else 0,
+        outbox.peer_pongs,
+    )
+
+
+def _item(item: Item) -> Abstract:
+    return (item.command_id, item.fruitless_links)
+
+
+def _end(link: LinkEnd) -> Abstract:
+    liveness = link.liveness
+    return (
+        link.writable,
+        liveness._ping_sent_at is not None,
+        _apart(link, liveness.answered),
+        liveness._paused_at is not None,
+        link._owed_pong is not None,
+        tuple(_text(reply) for reply in link._replies),
+    )
+
+
+def _apart(link: LinkEnd, number: int) -> int:
+    return min(link.liveness.pings - number, _PINGS_APART)
+
+
+# --- the platform -----------------------------------------------------------------------------------------------------
+
+
+def _hub(world: World) -> Abstract:
+    delivery = world.hub._delivery
+    presence = world.hub.registry.agent(TENANT, AGENT).presence
+    line = delivery._lines.get(AGENT)
+    commands = [world.hub.command(TENANT, command_id) for command_id in world.sent]
+    return (
+        presence.online,
+        presence.session is not None,
+        tuple((command.state.name, command.response is not None, command.attempts > 0) for command in commands),
+        None
+        if line is None
+        else (
+            tuple(line.pending),
+            tuple(line.to_send),
+            tuple(sorted(line.unanswered)),
+            line.send is not None,
+            tuple(command_id for _, _, links, command_id in delivery._deferred if links == line.links),
+        ),
+    )
+
+
+def _session(world: World, session: PlatformSession) -> Abstract:
+    return (
+        session.state.name,
+        session.agent is not None and session.agent.presence.session is session,
+        session.key_id in _keys(world),
+        None if session._link is None or session.state is not SessionState.UP else _end(session._link),
+        session._reading_paused,
+        abs((world.wall - world.mono) - session._clock_offset_s) > 1.0,
+    )
+
+
+# --- what is on its way -----------------------------------------------------------------------------------------------
+
+
+def _wire(world: World, wire: Wire) -> Abstract:
+    agent_link, session = world.agent._link, wire.session
+    platform_link = None if session is None else session._link
+    return (
+        wire.is_held,
+        wire.was_opened,
+        wire.is_silent,
+        None if session is None else _session(world, session),
+        tuple(_message(world, message, agent_link, platform_link) for message in wire.up),
+        tuple(_message(world, message, platform_link, agent_link) for message in wire.down),
+    )
+
+
+def _message(world: World, message: Send | Ended, sender: LinkEnd | None, receiver: LinkEnd | None) -> object:
+    match message:
+        case SendRequest():
+            return (message.request.target.rpartition("/")[2], _secret(world, message.request.body))
+        case SendUpgrade():
+            bearer = message.request.header("authorization") or ""
+            return ("upgrade", _key_of(bearer.removeprefix("Bearer ")) in _keys(world))
+        case SendResponse():
+            return ("response", message.response.status, _secret(world, message.response.body))
+        case AcceptUpgrade():
+            return "101"
+        case SendText():
+            return _text(message.payload)
+        case SendPing():
+            return ("ping", None if sender is None else _apart(sender, int(message.payload)))
+        case SendPong():
+            return ("pong", None if receiver is None else _apart(receiver, int(message.payload)))
+        case SendClose():
+            failure = close_failure(message.code, "")
+            return ("close", failure.kind.name, failure.close_code in (1007, 1009))
+        case Ended():
+            return ("ended", message.reset)
+        case _:
+            raise AssertionError("here a platform writes whole answers")
+
+
+def _secret(world: World, body: bytes) -> object:
+    """What decides of a body: whether the challenge or the token in it is of any use."""
+    content: dict[str, Any] = json.loads(body) if body else {}
+    if content.get("challenge"):
+        return ("challenge", _is_of_now(world, content["challenge"]))
+    if content.get("token"):
+        return ("token", _key_of(content["token"]) in _keys(world))
+    return content.get("valid")
+
+
+@cache
+def _text(payload: bytes) -> Abstract:
+    envelope = json.loads(payload)
+    data = envelope["data"]
+    match envelope["type"]:
+        case "command":
+            return ("command", envelope["id"])
+        case "response":
+            return ("response", data["command_id"], data["status"], data.get("code"))
+        case kind:
+            return (kind, data["status"])

@@ -1,0 +1,372 @@
+"""A world to walk through: one real agent, one real platform, and what is on its way between them.
+
+Messages and time, no bytes. Nothing happens by itself: `actions.py` chooses, the methods here do it, carry out what the
+machines ask for, and let `watch.py` look at every output.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from artcafe_proto import (
+    AcceptUpgrade,
+    AgentConfig,
+    AgentMachine,
+    Attend,
+    CancelSign,
+    CommandReceived,
+    Connect,
+    Disconnect,
+    Instant,
+    PlatformConfig,
+    PlatformHub,
+    PlatformSession,
+    RequestArrived,
+    Response,
+    SendClose,
+    SendPing,
+    SendPong,
+    SendRequest,
+    SendResponse,
+    SendText,
+    SendUpgrade,
+    Sign,
+    Stopped,
+)
+from artcafe_proto.errors import ApiError
+from artcafe_proto.hub.answers import error_answer, json_answer
+from virtual import AGENT, TENANT, signing_key
+from walk.watch import Watch
+
+if TYPE_CHECKING:
+    from artcafe_proto.effects import MachineEffect, Send
+    from artcafe_proto.events import Event
+    from walk.scenarios import Scenario
+
+KEY: Final = signing_key()
+TENANT_TOKEN: Final = "a-tenant-token-of-some-length"
+COMMANDS: Final = ("first", "second")
+"""Ids of the commands, in the order in which the tenant sends them."""
+LIMITS_S: Final = {"first": (150.0, 100.0), "second": (40.0, 300.0)}
+"""Their timeout and how long they are kept: the first expires while it may still run, the second times out before."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """On its way like a message: the other side has ended the connection, or broken it off."""
+
+    reset: bool
+
+
+class Wire:
+    """One connection: what is on its way up to the platform and down to the agent, in order."""
+
+    def __init__(self, conn: int) -> None:
+        self.conn = conn
+        self.up: list[Send | Ended] = []
+        self.down: list[Send | Ended] = []
+        self.session: PlatformSession | None = None
+        """The platform's end, from opening until it has ended."""
+        self.is_held = True
+        """Whether the agent has its end, opening or open."""
+        self.is_silent = False
+        self.was_opened = False
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether nobody has answered the agent's `Connect` yet."""
+        return self.is_held and not self.was_opened
+
+    def send_up(self, message: Send | Ended) -> None:
+        """The agent has written."""
+        if not self.is_silent and self.session is not None:
+            self.up.append(message)
+
+    def send_down(self, message: Send | Ended) -> None:
+        """The platform has written."""
+        if not self.is_silent and self.is_held:
+            self.down.append(message)
+
+
+class Numbers(Random):
+    """Random numbers that are none: each is new, and a copy is small."""
+
+    def __init__(self, last: int = 0) -> None:
+        self.last = last  # and nothing is seeded: no number is drawn from Random itself
+
+    def __reduce__(self) -> Any:
+        return Numbers, (self.last,)
+
+    def random(self) -> float:
+        """The least there is."""
+        return 0.0
+
+    def getrandbits(self, k: int, /) -> int:
+        """The next number."""
+        self.last += 1
+        return self.last
+
+    def randbytes(self, n: int) -> bytes:
+        """The next number, as bytes."""
+        return self.getrandbits(8 * n).to_bytes(n, "big")
+
+
+class World:
+    """One state of everything."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.mono, self.wall = 1000.0, 1e9
+        self.commands, self.calls = scenario.commands, scenario.calls  # those that may still come
+        self.stops = scenario.stops
+        self.faults = 1 if scenario.faults else 0
+        self.sent: list[str] = []
+        self.wires: dict[int, Wire] = {}
+        self.signing: list[Sign] = []
+        self.running: list[str] = []
+        """Commands whose handlers have not ended."""
+        self.paused: tuple[str, int] | None = None
+        """Which transport is full: "agent" or "platform", and the connection."""
+        self.watch = Watch()
+        self.restarts = 0
+        self.hub = self._new_hub()
+        config = AgentConfig(
+            agent_id=AGENT, tenant_id=TENANT, api_endpoint="http://localhost", jitter=0.0, **scenario.agent
+        )
+        self.agent = AgentMachine(config, rng=Numbers())
+        self.agent.start(self.now)
+        self.drain()
+
+    @property
+    def now(self) -> Instant:
+        """The moment, on both clocks."""
+        return Instant(self.mono, self.wall)
+
+    def sessions(self) -> list[PlatformSession]:
+        """The platform's connections."""
+        return [wire.session for wire in self.wires.values() if wire.session is not None]
+
+    # --- the platform -------------------------------------------------------------------------------------------------
+
+    def _new_hub(self) -> PlatformHub:
+        """A platform that knows its tenant and its agent, and nothing else."""
+        rng = Numbers(1_000_000 * (1 + self.restarts))
+        hub = PlatformHub(PlatformConfig(**self.scenario.platform), rng=rng, signing_seed=bytes(32))
+        hub.registry.add_tenant(TENANT, TENANT_TOKEN)
+        hub.registry.create_agent(TENANT, agent_id=AGENT, name="", capabilities=(), metadata={}, wall=self.wall)
+        hub.registry.add_key(TENANT, AGENT, KEY.public.openssh, "")
+        return hub
+
+    def send_command(self, command_id: str) -> None:
+        """The tenant sends a command, or sends it again."""
+        timeout_s, expires_in_s = LIMITS_S[command_id]
+        self.hub.send_command(
+            TENANT,
+            AGENT,
+            "work",
+            timeout_s=timeout_s,
+            expires_in_s=expires_in_s,
+            command_id=command_id,
+            now=self.now,
+        )
+        self.drain()
+
+    def restart(self) -> None:
+        """The platform's process ends and starts again: all in its memory is gone, its connections are reset."""
+        self.restarts += 1
+        self.hub = self._new_hub()
+        self.watch.platform_restarted()
+        for wire in list(self.wires.values()):
+            if wire.session is not None:
+                wire.session = None
+                wire.up.clear()
+                wire.send_down(Ended(reset=True))
+        self.paused = None if self.paused is None or self.paused[0] == "platform" else self.paused
+        for command_id in self.sent:  # its tenant is told that there is no such command
+            self.send_command(command_id)
+        self.drain()
+
+    def close_link(self, code: int) -> None:
+        """The platform closes the link."""
+        for wire in list(self.wires.values()):
+            if wire.session is not None:
+                wire.session.close(code, "in this walk", self.now)
+                self.drain_session(wire)
+
+    # --- the network --------------------------------------------------------------------------------------------------
+
+    def open(self, wire: Wire) -> None:
+        """A connection is open."""
+        wire.was_opened = True
+        wire.session = PlatformSession(self.hub, wire.conn)
+        self.agent.connected(wire.conn, self.now)
+        self.drain()
+
+    def refuse(self, wire: Wire) -> None:
+        """A connection cannot be opened."""
+        wire.is_held = False
+        self.agent.connect_failed(wire.conn, "refused", "in this walk", self.now)
+        self.drain()
+
+    def deliver_up(self, wire: Wire) -> None:
+        """The next message reaches the platform."""
+        message, session = wire.up.pop(0), wire.session
+        assert session is not None
+        now = self.now
+        if not isinstance(message, Ended):
+            session.bytes_received(now)
+        match message:
+            case Ended(reset=True):
+                session.disconnected("reset", now)
+            case Ended():
+                session.peer_ended(now)
+            case SendRequest() | SendUpgrade():
+                upgrade = isinstance(message, SendUpgrade)
+                session.request_received(message.exchange, message.request, now, upgrade=upgrade)
+            case SendText():
+                self.watch.platform_reads(message.payload)
+                session.text_received(message.payload, now)
+            case SendPing():
+                session.ping_received(message.payload, now)
+            case SendPong():
+                session.pong_received(message.payload, now)
+            case SendClose():
+                session.close_received(message.code, message.reason, now)
+            case _:
+                raise AssertionError("an agent sends no responses")
+        self.drain_session(wire)
+        self.drain()
+
+    def deliver_down(self, wire: Wire) -> None:
+        """The next message reaches the agent."""
+        message, conn, agent, now = wire.down.pop(0), wire.conn, self.agent, self.now
+        if not isinstance(message, Ended):
+            agent.bytes_received(conn, now)
+        self.watch.agent_reads(self, wire, message)
+        match message:
+            case Ended(reset=True):
+                wire.is_held = False
+                agent.disconnected(conn, "reset", now)
+            case Ended():
+                agent.peer_ended(conn, now)
+            case SendResponse():
+                agent.response_received(conn, message.exchange, message.response, now)
+            case AcceptUpgrade():
+                agent.upgraded(conn, message.exchange, now)
+            case SendText():
+                agent.text_received(conn, message.payload, now)
+            case SendPing():
+                agent.ping_received(conn, message.payload, now)
+            case SendPong():
+                agent.pong_received(conn, message.payload, now)
+            case SendClose():
+                agent.close_received(conn, message.code, message.reason, now)
+            case _:
+                raise AssertionError("a platform sends no requests, and here it writes whole answers")
+        self.drain()
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        """When the next timer is due."""
+        machines = [self.agent, self.hub, *self.sessions()]
+        return min((due for machine in machines if (due := machine.deadline()) is not None), default=None)
+
+    def pass_time(self, until: float) -> None:
+        """It is `until` now, and whoever waited for an earlier moment finds that out."""
+        passed_s = max(until - self.mono, 0.0)
+        self.mono += passed_s
+        self.wall += passed_s
+        for machine in [self.agent, self.hub, *self.sessions()]:
+            due = machine.deadline()
+            if due is not None and due <= self.mono:
+                machine.handle_timer(self.now)
+                self.watch.timer_was_handled(machine.deadline(), self.now)
+                self.drain()
+                for wire in list(self.wires.values()):
+                    self.drain_session(wire)
+
+    # --- what the machines say ----------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Carry out everything that is asked for."""
+        while (output := self.agent.next_output()) is not None:
+            self.watch.agent_said(self, output)
+            self._agent_said(output)
+        while (output := self.hub.next_output()) is not None:
+            if isinstance(output, Attend):
+                wire = self.wires.get(output.conn)
+                if wire is not None:
+                    self.drain_session(wire)
+            else:
+                self.watch.hub_said(output)
+        self._forget_what_is_over()
+        self.watch.settled(self)
+
+    def drain_session(self, wire: Wire) -> None:
+        """Carry out what a session asks for, and see whether it is over."""
+        session = wire.session
+        while session is not None and (output := session.next_output()) is not None:
+            match output:
+                case SendResponse() | AcceptUpgrade() | SendText() | SendPing() | SendPong() | SendClose():
+                    self.watch.platform_writes(wire.conn, output)
+                    wire.send_down(output)
+                case Disconnect():
+                    wire.up.clear()
+                    if output.abort:
+                        wire.down.clear()
+                    wire.send_down(Ended(output.abort))
+                case RequestArrived():
+                    session.respond(output.exchange, self._answer(output), self.now)
+                case _:
+                    pass
+        if session is not None and session.is_closed:
+            wire.session = None
+
+    def _agent_said(self, output: MachineEffect | Event) -> None:
+        match output:
+            case Connect():
+                self.wires[output.conn] = Wire(output.conn)
+            case SendRequest() | SendUpgrade() | SendText() | SendPing() | SendPong() | SendClose():
+                self.wires[output.conn].send_up(output)
+            case Disconnect():
+                wire = self.wires[output.conn]
+                wire.is_held = False
+                wire.down.clear()
+                if output.abort:
+                    wire.up.clear()
+                wire.send_up(Ended(output.abort))
+            case Sign():
+                self.signing.append(output)
+            case CancelSign():
+                self.signing = [sign for sign in self.signing if sign.request != output.request]
+            case CommandReceived():
+                self.running.append(output.command_id)
+            case Stopped():
+                self.running.clear()
+            case _:
+                pass
+
+    def _answer(self, arrived: RequestArrived) -> Response:
+        """What the HTTP interface says of the agent, to whoever may know (PLAT-1, PLAT-3)."""
+        try:
+            self.hub.principal(arrived.request, self.now)
+        except ApiError as error:
+            return error_answer(error)
+        return json_answer(200, {"agent_id": AGENT})
+
+    def _forget_what_is_over(self) -> None:
+        for conn, wire in list(self.wires.items()):
+            if wire.session is None:
+                wire.up.clear()
+            if not wire.is_held and wire.session is None:
+                del self.wires[conn]
+                self.watch.is_over(conn)
+        if self.paused is not None and not self._can_resume(*self.paused):
+            self.paused = None
+
+    def _can_resume(self, side: str, conn: int) -> bool:
+        wire = self.wires.get(conn)
+        return wire is not None and (wire.is_held if side == "agent" else wire.session is not None)
