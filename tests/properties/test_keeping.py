@@ -14,11 +14,14 @@ from artcafe_proto.messages import CommandData
 from artcafe_proto.policies import ledger as ledger_module
 from artcafe_proto.policies import outbox as outbox_module
 from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
+from artcafe_proto.policies.liveness import Liveness
 from artcafe_proto.policies.outbox import Item, Outbox
 
 # --- ledger -----------------------------------------------------------------------------------------------------------
 
 IDS = st.sampled_from([f"cmd-{number}" for number in range(8)])
+LIVING = Liveness(1e9, interval_s=20.0, timeout_s=20.0)
+"""Of a link from which something came just now."""
 KEPT, LIFE_S, BODIES_BYTES = 3, 100.0, 10
 
 
@@ -227,7 +230,7 @@ class OutboxModel(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        settled = self.names(self.outbox.expire(self.mono, PING_TIMEOUT_S))
+        settled = self.names(self.outbox.expire(self.mono, PING_TIMEOUT_S, LIVING))
         if self.ping is not None and self.ping[1] + PING_TIMEOUT_S <= self.mono:
             self.ping, self.peer_pongs = None, False
         old = [letter for letter, at in self.sent if at + SETTLE_S <= self.mono]
