@@ -1,0 +1,112 @@
+"""The drivers of docs/embedding.md and of the README, as printed, against the reference platform."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+from artcafe_platform import Platform
+from artcafe_proto import AgentConfig, AgentOffline, AgentProtocol, CommandAnswered, CommandReceived, HubEvent, Instant
+from virtual import signing_key
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60.0
+KINDS = ("asyncio", "trio", "selectors")
+ONLY_OURS = {"artcafe_proto"}
+THEIRS = {"asyncio", "contextlib", "math", "random", "selectors", "socket", "time", "trio"}
+
+
+def program(kind: str) -> str:
+    """A driver's code."""
+    page, mark = ("README.md", "embedding") if kind == "selectors" else ("docs/embedding.md", f"driver: {kind}")
+    found = re.search(rf"<!-- {mark} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_driver_has_fewer_than_40_lines_and_nothing_of_ours_but_the_core(kind: str) -> None:
+    lines = program(kind).splitlines()
+    assert len(lines) < 40
+    assert max(map(len, lines)) <= 120
+    imported = {
+        name.strip().partition(".")[0]
+        for line in lines
+        for names in re.findall(r"^(?:import|from) ([\w., ]+?)(?: import.*)?$", line)
+        for name in names.split(",")
+    }
+    assert imported <= ONLY_OURS | THEIRS
+
+
+def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Callable[[], None]:
+    """What runs a driver to its end, in a thread of its own."""
+    names: dict[str, Any] = {}
+    exec(compile(program(kind), kind, "exec"), names)
+    key = signing_key()
+
+    match kind:
+        case "asyncio":
+            return lambda: asyncio.run(names["drive"](config, key, handle))
+        case "trio":
+            return lambda: trio.run(names["drive"], config, key, handle)
+        case _:
+            return lambda: names["drive"](config, key, handle)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_driver_answers_commands_comes_back_after_a_cut_and_stops(kind: str) -> None:
+    results: dict[str, bytes] = {}
+    offline: list[str] = []
+    news = anyio.Event()
+
+    def tell(event: HubEvent) -> None:
+        if isinstance(event, CommandAnswered):
+            results[event.command_id] = bytes(event.response.result)
+        elif isinstance(event, AgentOffline):
+            offline.append(event.reason)
+        news.set()
+
+    def handle(agent: AgentProtocol, event: CommandReceived) -> None:
+        now = Instant(event.deadline - 300.0, 1.7e9)
+        agent.respond(event.command_id, event.args, now)
+        if event.command == "stop":
+            agent.stop(now)
+
+    async def until(done: Callable[[], bool]) -> None:
+        nonlocal news
+        while not done():
+            news = anyio.Event()
+            await news.wait()
+
+    async with Platform(tenants={"tenant-1": "t" * 32}) as platform:
+        platform.on_event(tell)
+        with platform.turn() as now:
+            registry = platform.hub.registry
+            registry.create_agent("tenant-1", agent_id="agent-1", name="", capabilities=(), metadata={}, wall=now.wall)
+            registry.add_key("tenant-1", "agent-1", signing_key().public.openssh, "test")
+        sent = {platform.send_command("tenant-1", "agent-1", "echo", {"n": n}): n for n in range(3)}
+        config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint=platform.url)
+        thread = threading.Thread(target=runner(kind, config, handle), daemon=True)
+        thread.start()
+        with anyio.fail_after(PATIENCE_S):
+            await until(lambda: len(results) == 3)
+            assert platform.abort_agent("agent-1")
+            sent |= {platform.send_command("tenant-1", "agent-1", "echo", {"n": n}): n for n in range(3, 6)}
+            await until(lambda: len(results) == 6)
+            last = platform.send_command("tenant-1", "agent-1", "stop", {})
+            await until(lambda: last in results and len(offline) == 2)
+            await anyio.to_thread.run_sync(thread.join)
+    assert {command_id: result for command_id, result in results.items() if command_id != last} == {
+        command_id: b'{"n":%d}' % n for command_id, n in sent.items()
+    }
