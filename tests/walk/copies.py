@@ -35,32 +35,27 @@ def freeze(world: World) -> bytes:
 
 def thaw(frozen: bytes) -> World:
     """A new world, as it was when it was frozen."""
-    thawer = pickle.Unpickler(io.BytesIO(frozen))
-    thawer.persistent_load = _shared.__getitem__
-    return thawer.load()
+    return pickle.loads(frozen)
 
 
 class _Freezer(pickle.Pickler):
-    def persistent_id(self, obj: Any) -> int | None:
-        kind: type[Any] = type(obj)  # pyright: ignore[reportUnknownVariableType]
-        is_shared = _is_shared.get(kind)
-        if is_shared is None:
-            is_shared = _is_shared[kind] = issubclass(kind, SHARED)
-        if not is_shared:
-            return None
-        _shared[id(obj)] = obj
-        return id(obj)
-
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is Token:  # which lets itself be copied by nobody else (TOK-4)
+        if isinstance(obj, SHARED):
+            shared: object = obj
+            _shared[id(shared)] = shared
+            return _kept, (id(shared),)
+        if isinstance(obj, Token):  # which lets itself be copied by nobody else (TOK-4)
             return _token, (obj.value, obj.life_s, obj.expires_at, obj.renew_at, obj.used)
-        if type(obj) is count:
+        if isinstance(obj, count):
             return count, (int(repr(obj)[len("count(") : -1]),)  # pyright: ignore[reportUnknownArgumentType]
         return NotImplemented
 
 
 _shared: Final[dict[int, Any]] = {}
-_is_shared: Final[dict[type, bool]] = {}
+
+
+def _kept(number: int) -> Any:
+    return _shared[number]
 
 
 def _token(value: str, life_s: float | None, expires_at: float | None, renew_at: float | None, used: bool) -> Token:
