@@ -27,7 +27,7 @@ commands, calls, stops, the fault.
 
 **What is forgotten, and what that may miss.**
 
-- *Time*: of a timer it is kept that it is set, not when it is due. The order of two timers is explored as far as every
+- *Time*: of a timer it is kept that it is set and whether it is due by now, not when. The order of two timers is explored as far as every
   timer set is waited for from every quiet state, at the distance that the first world met had. Whether two timers
   that depend on different histories can fire in an order that no first world has, is not seen; nor are sums of waits
   (backoff, the day after which the ledger forgets, a challenge's expiry). Those are the simulation's, which runs
@@ -98,7 +98,7 @@ def situation(world: World) -> Abstract:
         tuple((names[conn], *_wire(world, wire)) for conn, wire in world.wires.items()),
         tuple(world.running),
         world.paused and (world.paused[0], names[world.paused[1]]),
-        tuple(name for name in sorted(timers(world))),
+        tuple((name, due <= world.mono) for name, due in sorted(timers(world).items())),
         _history(world),
     )
 

@@ -22,7 +22,17 @@ from walk.scenarios import Scenario
 if TYPE_CHECKING:
     from walk.world import World
 
-SHARED: Final = (type, AgentConfig, Enum, PlatformConfig, PublicKey, Scenario, SigningKey, Table, TokenIssuer)
+SHARED: Final[tuple[type[Any], ...]] = (
+    type,
+    AgentConfig,
+    Enum,
+    PlatformConfig,
+    PublicKey,
+    Scenario,
+    SigningKey,
+    Table,
+    TokenIssuer,
+)
 """What never changes: all copies hold the same."""
 
 
@@ -41,9 +51,7 @@ def thaw(frozen: bytes) -> World:
 class _Freezer(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, SHARED):
-            shared: object = obj
-            _shared[id(shared)] = shared
-            return _kept, (id(shared),)
+            return _kept, (_keep(obj),)
         if isinstance(obj, Token):  # which lets itself be copied by nobody else (TOK-4)
             return _token, (obj.value, obj.life_s, obj.expires_at, obj.renew_at, obj.used)
         if isinstance(obj, count):
@@ -52,6 +60,11 @@ class _Freezer(pickle.Pickler):
 
 
 _shared: Final[dict[int, Any]] = {}
+
+
+def _keep(obj: object) -> int:
+    _shared[id(obj)] = obj
+    return id(obj)
 
 
 def _kept(number: int) -> Any:
