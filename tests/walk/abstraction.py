@@ -5,11 +5,16 @@ worlds would never end. Of all worlds with one abstraction the walk goes on from
 for the others. So what is forgotten here must not decide what a machine does, up to a renaming; where it may, the
 walk can miss something, and that is said below.
 
+**How it is tested.** Every so often the walk goes on from a second world of a state, too. Where no time passes, that
+has to lead to the very same states, or the walk fails: something is missing here. Where time passes it may lead
+elsewhere, and is walked on from there.
+
 **What is kept.** The states of all regions; which exchange is under way, on which connection, and how far; the errand
 and the renewal; the token (there, used, usable, of a key that is still registered); for every command its entry in the
 ledger, its place among those that wait and run, in the outbox and in the hub's line; both ends of the link (writable,
 what was told, which pings are out); all messages on their way, in order, by kind; which timers are set; whether clocks
-have parted unnoticed; and what may still happen to this world: commands, calls, stops, the fault.
+have parted unnoticed; what the invariants have to remember of the past; and what may still happen to this world:
+commands, calls, stops, the fault.
 
 **What is forgotten, and why that is sound.**
 
@@ -22,7 +27,7 @@ have parted unnoticed; and what may still happen to this world: commands, calls,
 
 **What is forgotten, and what that may miss.**
 
-- *Time*: of a timer it is kept that it is set, not when it is due. The order of two timers is explored as far as every
+- *Time*: of a timer it is kept that it is set and whether it is due by now, not when. The order of two timers is explored as far as every
   timer set is waited for from every quiet state, at the distance that the first world met had. Whether two timers
   that depend on different histories can fire in an order that no first world has, is not seen; nor are sums of waits
   (backoff, the day after which the ledger forgets, a challenge's expiry). Those are the simulation's, which runs
@@ -31,6 +36,7 @@ have parted unnoticed; and what may still happen to this world: commands, calls,
   wait (limits far beyond two commands). `fruitless_links` is kept, since it decides at 3.
 - *Close codes* are kept as the kind of failure they are read as.
 - *Sizes*: nothing here is near a limit in bytes.
+- *A connection between two requests* has no deadline at the platform: that one belongs to the façade of bytes.
 """
 
 # A walk tells states apart that the machines show nobody: here, and nowhere else in this folder, it looks inside.
@@ -63,6 +69,7 @@ if TYPE_CHECKING:
     from artcafe_proto.agent.dialing import Dialer
     from artcafe_proto.agent.login import Login
     from artcafe_proto.effects import Send
+    from artcafe_proto.exchanges import Request
     from artcafe_proto.links import LinkEnd
     from artcafe_proto.policies.outbox import Item, Outbox
     from artcafe_proto.policies.tokens import Token
@@ -91,7 +98,8 @@ def situation(world: World) -> Abstract:
         tuple((names[conn], *_wire(world, wire)) for conn, wire in world.wires.items()),
         tuple(world.running),
         world.paused and (world.paused[0], names[world.paused[1]]),
-        tuple(name for name in sorted(timers(world))),
+        tuple((name, due <= world.mono) for name, due in sorted(timers(world).items())),
+        _history(world),
     )
 
 
@@ -124,6 +132,12 @@ def timers(world: World) -> dict[str, float]:
     return found
 
 
+def _history(world: World) -> Abstract:
+    """What the invariants remember: else a machine that has forgotten something could not be told from a new one."""
+    watch = world.watch
+    return tuple((key, key in watch.executed, key in watch.answered, key in watch.read) for key in world.sent)
+
+
 # --- the agent --------------------------------------------------------------------------------------------------------
 
 
@@ -134,12 +148,13 @@ def _agent(world: World) -> Abstract:
         agent._life.name,
         agent._link_region.state.name,
         _login(world, agent._login),
-        _dialer(agent._dialer),
+        _dialer(world, agent._dialer),
         _login(world, agent._renewal._login),
-        _dialer(agent._renewal.dialer),
+        _dialer(world, agent._renewal.dialer),
+        agent._renewal._not_before > world.mono,
         tuple(call.is_again for call in agent._calls._calls),
         agent._calls._carried is not None and agent._calls._carried is agent._login.token,
-        _dialer(agent._calls.dialer),
+        _dialer(world, agent._calls.dialer),
         agent._retried_at_once,
         _desk(world),
         None if agent._link is None else (_end(agent._link), agent._link._told, tuple(agent._link._reports._pending)),
@@ -160,7 +175,8 @@ def _login(world: World, login: Login) -> Abstract:
 def _token(world: World, token: Token | None) -> Abstract | None:
     if token is None:
         return None
-    return (token.used, token.usable(world.mono), _key_of(token.value) in _keys(world))
+    is_known = _key_of(token.value) in _keys(world)
+    return (token.used, token.usable(world.mono), is_known, token.value in world.watch.rejected)
 
 
 def _keys(world: World) -> set[str]:
@@ -179,10 +195,10 @@ def _is_of_now(world: World, challenge: str) -> bool:
     return world.hub.authenticator._book._mac(head, AGENT, TENANT) == mac
 
 
-def _dialer(dialer: Dialer) -> Abstract:
+def _dialer(world: World, dialer: Dialer) -> Abstract:
     exchange = dialer._exchange
     return (
-        None if exchange is None else exchange.kind.name,
+        None if exchange is None else _request(world, exchange.request),
         dialer.conn is not None,
         dialer._is_open,
         dialer._may_reuse,
@@ -199,7 +215,7 @@ def _desk(world: World) -> Abstract:
         tuple(desk._queued),
         desk._draining,
         tuple(
-            (key, entry.state.name, entry.body is not None, entry.is_replacement)
+            (key, entry.state.name, None if entry.body is None else _text(entry.body), entry.is_replacement)
             for key, entry in desk._ledger._entries.items()
         ),
         _outbox(world, desk.outbox),
@@ -218,7 +234,7 @@ def _outbox(world: World, outbox: Outbox) -> Abstract:
 
 
 def _item(item: Item) -> Abstract:
-    return (item.command_id, item.fruitless_links)
+    return (_text(item.payload), item.fruitless_links)
 
 
 def _end(link: LinkEnd) -> Abstract:
@@ -290,11 +306,8 @@ def _wire(world: World, wire: Wire) -> Abstract:
 
 def _message(world: World, message: Send | Ended, sender: LinkEnd | None, receiver: LinkEnd | None) -> object:
     match message:
-        case SendRequest():
-            return (message.request.target.rpartition("/")[2], _secret(world, message.request.body))
-        case SendUpgrade():
-            bearer = message.request.header("authorization") or ""
-            return ("upgrade", _key_of(bearer.removeprefix("Bearer ")) in _keys(world))
+        case SendRequest() | SendUpgrade():
+            return _request(world, message.request)
         case SendResponse():
             return ("response", message.response.status, _secret(world, message.response.body))
         case AcceptUpgrade():
@@ -312,6 +325,12 @@ def _message(world: World, message: Send | Ended, sender: LinkEnd | None, receiv
             return ("ended", message.reset)
         case _:
             raise AssertionError("here a platform writes whole answers")
+
+
+def _request(world: World, request: Request) -> Abstract:
+    token = (request.header("authorization") or "").removeprefix("Bearer ")
+    carried = (_key_of(token) in _keys(world), token in world.watch.rejected) if token else None
+    return (request.target, carried, _secret(world, request.body))
 
 
 def _secret(world: World, body: bytes) -> object:

@@ -29,6 +29,8 @@ class Action(NamedTuple):
 
 CLOSE_CODES: Final = (1001, 1008, 1009, 1012, 1013, 4401, 4409)
 STATUSES: Final = (401, 403, 503)
+TIMED: Final = ("wait", "late", "slow")
+"""Actions in which time passes."""
 HELD_UP_S: Final = 100.0
 CLOCK_SET_S: Final = 3600.0
 _HORIZON_S: Final = 400.0

@@ -22,7 +22,17 @@ from walk.scenarios import Scenario
 if TYPE_CHECKING:
     from walk.world import World
 
-SHARED: Final = (type, AgentConfig, Enum, PlatformConfig, PublicKey, Scenario, SigningKey, Table, TokenIssuer)
+SHARED: Final[tuple[type[Any], ...]] = (
+    type,
+    AgentConfig,
+    Enum,
+    PlatformConfig,
+    PublicKey,
+    Scenario,
+    SigningKey,
+    Table,
+    TokenIssuer,
+)
 """What never changes: all copies hold the same."""
 
 
@@ -35,32 +45,30 @@ def freeze(world: World) -> bytes:
 
 def thaw(frozen: bytes) -> World:
     """A new world, as it was when it was frozen."""
-    thawer = pickle.Unpickler(io.BytesIO(frozen))
-    thawer.persistent_load = _shared.__getitem__
-    return thawer.load()
+    return pickle.loads(frozen)
 
 
 class _Freezer(pickle.Pickler):
-    def persistent_id(self, obj: Any) -> int | None:
-        kind: type[Any] = type(obj)  # pyright: ignore[reportUnknownVariableType]
-        is_shared = _is_shared.get(kind)
-        if is_shared is None:
-            is_shared = _is_shared[kind] = issubclass(kind, SHARED)
-        if not is_shared:
-            return None
-        _shared[id(obj)] = obj
-        return id(obj)
-
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is Token:  # which lets itself be copied by nobody else (TOK-4)
+        if isinstance(obj, SHARED):
+            return _kept, (_keep(obj),)
+        if isinstance(obj, Token):  # which lets itself be copied by nobody else (TOK-4)
             return _token, (obj.value, obj.life_s, obj.expires_at, obj.renew_at, obj.used)
-        if type(obj) is count:
+        if isinstance(obj, count):
             return count, (int(repr(obj)[len("count(") : -1]),)  # pyright: ignore[reportUnknownArgumentType]
         return NotImplemented
 
 
 _shared: Final[dict[int, Any]] = {}
-_is_shared: Final[dict[type, bool]] = {}
+
+
+def _keep(obj: object) -> int:
+    _shared[id(obj)] = obj
+    return id(obj)
+
+
+def _kept(number: int) -> Any:
+    return _shared[number]
 
 
 def _token(value: str, life_s: float | None, expires_at: float | None, renew_at: float | None, used: bool) -> Token:
