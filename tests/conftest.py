@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # No deadline and no look at how long the making of examples takes: how fast a machine is must not decide a test.
 settings.register_profile(
@@ -17,6 +17,7 @@ settings.register_profile(
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # it takes minutes for a machine
     max_examples=30,
     stateful_step_count=30,
 )

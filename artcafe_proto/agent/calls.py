@@ -51,13 +51,13 @@ class Calls:
         """When to call `expire` next; later calls have later deadlines."""
         return self._calls[0].deadline if self._calls else None
 
-    def add(self, request: Callable[[Token], Request], mono: float) -> int:
-        """Queue a call and return its number; `request` makes it with a token.
-
-        Raises LocalProtocolError if too many wait.
-        """
+    def check_room(self) -> None:
+        """Raise LocalProtocolError if too many calls wait."""
         if len(self._calls) >= MAX_WAITING_CALLS:
             raise LocalProtocolError(f"{MAX_WAITING_CALLS} calls wait already: wait until one is answered")
+
+    def add(self, request: Callable[[Token], Request], mono: float) -> int:
+        """Queue a call and return its number; `request` makes it with a token."""
         call = _Call(next(self._ids), request, mono + self._config.call_timeout)
         self._calls.append(call)
         return call.number

@@ -171,10 +171,13 @@ class CommandDesk:
 
     # --- from the application -----------------------------------------------------------------------------------------
 
-    def respond(self, command_id: str, result: object, now: Instant) -> bool:
-        """Answer with success. Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON."""
+    def encode_result(self, command_id: str, result: object) -> msgspec.Raw | None:
+        """A result for `respond`, None where none is wanted. Raises LocalProtocolError if it cannot be JSON."""
         running = self._running.get(command_id)
-        raw = encode_json(result, "result") if running is not None and not running.answered else None
+        return None if running is None or running.answered else encode_json(result, "result")
+
+    def respond(self, command_id: str, raw: msgspec.Raw | None, now: Instant) -> bool:
+        """Answer with success."""
         if raw is None:
             return self._release(command_id, None, now)
         body = encode("response", new_id("response", self._rng), SuccessData(command_id, raw), now.wall)
@@ -188,18 +191,21 @@ class CommandDesk:
         """Answer with an error."""
         return self._release(command_id, self._error(command_id, code, reason, now), now)
 
-    def message(self, data: object, now: Instant) -> str:
-        """Queue an application message; returns its id."""
+    def encode_message(self, data: object) -> msgspec.Raw:
+        """Data for `message`. Raises LocalProtocolError if it is no JSON object, or there is no place for it."""
         raw = encode_object(data, "data")
-        message_id = new_id("message", self._rng)
-        body = encode("message", message_id, raw, now.wall)
-        if len(body) > self._config.max_message_size:
-            limit = self._config.max_message_size
-            raise LocalProtocolError(f"the message has {len(body)} bytes, at most {limit} are allowed")
-        if not self.outbox.takes_message(len(body)):
+        size_bytes, limit = len(bytes(raw)) + _MESSAGE_ENVELOPE_BYTES, self._config.max_message_size
+        if size_bytes > limit:
+            raise LocalProtocolError(f"the message has {size_bytes} bytes, at most {limit} are allowed")
+        if not self.outbox.takes_message(size_bytes):
             size = f"{self.outbox.messages} messages of {self.outbox.message_bytes} bytes in all"
             raise OutboxFullError(f"{size} are not settled: no more are taken until `MessageSettled` [CMD-3]")
-        self.outbox.put(Item(message_id, body))
+        return raw
+
+    def message(self, raw: msgspec.Raw, now: Instant) -> str:
+        """Queue an application message; returns its id."""
+        message_id = new_id("message", self._rng)
+        self.outbox.put(Item(message_id, encode("message", message_id, raw, now.wall)))
         return message_id
 
     def _release(self, command_id: str, body: bytes | None, now: Instant) -> bool:
@@ -331,9 +337,12 @@ class CommandDesk:
         self.outbox.put(Item(command_id, body, command_id))
 
     def _error(self, command_id: str, code: str, reason: str, now: Instant) -> bytes:
-        data = ErrorData(command_id, reason[:_MAX_REASON_CHARS], code)
+        most = min(_MAX_REASON_CHARS, self._config.max_message_size // 16)  # JSON may make six bytes of each
+        text = reason[:most].encode("utf-8", "replace").decode()  # half a character, as names of files have (PEP 383)
+        data = ErrorData(command_id, text, code)
         return encode("response", new_id("response", self._rng), data, now.wall)
 
 
 _DRAINING: Final = "the agent is about to stop"
 _MAX_REASON_CHARS: Final = 4096  # a reason is a sentence; a longer one could exceed the message limit
+_MESSAGE_ENVELOPE_BYTES: Final = len(encode("message", f"msg-{0:032x}", msgspec.Raw(), 0.0))

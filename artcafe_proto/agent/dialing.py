@@ -176,12 +176,17 @@ class Dialer:
     def answered(self, exchange: int, *, reusable: bool) -> ExchangeKind | None:
         """The answer to the exchange under way came; None if `exchange` is not that one (LINK-9)."""
         current = self._exchange
-        if current is None or current.number != exchange:
+        if current is None or current.number != exchange or not self._is_open:
             return None
         self._exchange = None
         self._timers.cancel(self._deadlines.exchange)
         self._may_reuse = reusable
         return current.kind
+
+    def upgraded(self, exchange: int) -> bool:
+        """The opening handshake under way succeeded; False if `exchange` is not that one (LINK-9)."""
+        is_upgrade = self._exchange is not None and self._exchange.kind is ExchangeKind.UPGRADE
+        return is_upgrade and self.answered(exchange, reusable=False) is not None
 
     def gone(self, mono: float) -> Loss:
         """The connection has ended by itself."""

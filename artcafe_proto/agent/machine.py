@@ -175,7 +175,7 @@ class AgentMachine(AgentRules):
     def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
         """Answer to `SendUpgrade`: the link is up, and its first heartbeat goes out (HB-1)."""
         now = self._enter(now)
-        if conn == self._dialer.conn and self._dialer.answered(exchange, reusable=False) is ExchangeKind.UPGRADE:
+        if conn == self._dialer.conn and self._dialer.upgraded(exchange):
             self._link_region.fire(LinkInput.UPGRADED)
             self._link = AgentLink(self._dialer.release(), self.config, self._outputs, self._rng, now.mono)
             self._retried_at_once = False
@@ -297,8 +297,9 @@ class AgentMachine(AgentRules):
 
         Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON.
         """
+        raw = self._desk.encode_result(command_id, result)
         now = self._enter(now)
-        accepted = self._desk.respond(command_id, result, now)
+        accepted = self._desk.respond(command_id, raw, now)
         self._command_over(command_id, now)
         return accepted
 
@@ -347,8 +348,9 @@ class AgentMachine(AgentRules):
         """
         if self._life is Life.STOPPED:
             raise LocalProtocolError("the agent has stopped, and sends no more messages")
+        raw = self._desk.encode_message(data)
         now = self._enter(now)
-        message_id = self._desk.message(data, now)
+        message_id = self._desk.message(raw, now)
         self._settle(now)
         return message_id
 
@@ -375,6 +377,7 @@ class AgentMachine(AgentRules):
     def _call(self, request: Callable[[Token], Request], now: Instant) -> int:
         if self._life in (Life.NEW, Life.STOPPED):
             raise LocalProtocolError(f"a call needs an agent that runs; this one is {self._life.value}")
+        self._calls.check_room()
         now = self._enter(now)
         number = self._calls.add(request, now.mono)
         self._settle(now)

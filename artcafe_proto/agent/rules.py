@@ -37,7 +37,7 @@ class AgentRules(AgentParts):
         if last is not None:
             now = Instant(max(now.mono, last.mono), now.wall)
             drift_s = (now.wall - now.mono) - (last.wall - last.mono)
-            if abs(drift_s) > CLOCK_DRIFT_S:
+            if abs(drift_s) > CLOCK_DRIFT_S and self._life is not Life.STOPPED:
                 self._clocks_parted(drift_s, now)
         self._now = now
         return now
@@ -206,7 +206,8 @@ class AgentRules(AgentParts):
     def _close_link(self, code: int, reason: str, failure: Failure, now: Instant) -> None:
         """Fail the link with a close frame (RFC 6455 section 7.1.7)."""
         if self._link is not None:
-            self._link.close(code, reason)
+            if self._link_region.state is not LinkState.CLOSING:  # nothing follows a close frame
+                self._link.close(code, reason)
             self._outputs.disconnects.append(Disconnect(self._link.conn, abort=False))
         self._lose_link(failure, now)
 

@@ -83,7 +83,6 @@ class PlatformSession:
         """A request came; `upgrade` if it is a sound WebSocket opening handshake."""
         if self.state is not SessionState.HTTP:
             return
-        self._awaited = exchange
         path = request.target.partition("?")[0]
         try:
             if upgrade or path.startswith(_LINK):
@@ -95,6 +94,7 @@ class PlatformSession:
                 answer = authenticator.challenge if path == _CHALLENGE else authenticator.verify
                 self._answer(exchange, answer(request, now))
             else:
+                self._awaited = exchange
                 self._outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
             allowed = "GET" if path.startswith(_LINK) else "POST"
@@ -137,6 +137,9 @@ class PlatformSession:
         self._region.fire(SessionInput.UPGRADED)
         self._link = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
         self._clock_offset_s = now.wall - now.mono
+        if self._reading_paused:  # a link is read while it cannot be written
+            self.writing_resumed(now)
+            self._link.pause_writing(now.mono)
         self._outputs.sends.append(AcceptUpgrade(self.conn, exchange))
         self._settle(now)
 
@@ -239,7 +242,7 @@ class PlatformSession:
         if link is not None:
             link.pause_writing(now.mono)
             self._settle(now)
-        elif self.state is SessionState.HTTP:
+        elif self.state is SessionState.HTTP and not self._reading_paused:
             self._reading_paused = True
             self._outputs.asks.append(PauseReading(self.conn))
             self._timers.cancel(SessionTimer.REQUEST, SessionTimer.NEXT_REQUEST)
@@ -338,6 +341,7 @@ class PlatformSession:
         was_up = self.state is SessionState.UP
         self._region.fire(SessionInput.ENDED)
         self._timers.clear()
+        self._reading_paused = False
         if was_up:
             self._leave(reason, now)
 
