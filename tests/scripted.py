@@ -56,6 +56,8 @@ class Scripted:
         self.wall = 1e9
         self.said: list[MachineEffect | Event] = []
         self.unseen: list[MachineEffect | Event] = []
+        self.signed: list[int] = []
+        """Requests that the signer has answered."""
         self._token: str | None = None
 
     @property
@@ -131,14 +133,15 @@ class Scripted:
                 output = self.unseen.pop(0)
                 if isinstance(output, kind) and target in getattr(getattr(output, "request", None), "target", ""):
                     return output
-                self._comply(output)
+                self.comply(output)
                 self.drain()
             due = self.machine.deadline()
             assert due is not None, f"it never came to {kind.__name__}"
             self.wait(due - self.mono)
         raise AssertionError(f"it never came to {kind.__name__}")
 
-    def _comply(self, output: MachineEffect | Event) -> None:
+    def comply(self, output: MachineEffect | Event) -> None:
+        """The platform, the network or the signer does what it is asked for."""
         match output:
             case Connect():
                 self.machine.connected(output.conn, self.now)
@@ -148,6 +151,7 @@ class Scripted:
                 value = token(exp=self.wall + 900, iat=self.wall) if self._token is None else self._token
                 self.answer(output, answer(200, {"valid": True, "token": value}))
             case Sign():
+                self.signed.append(output.request)
                 self.machine.signed(output.request, b"signature", self.now)
             case SendUpgrade():
                 self.machine.upgraded(output.conn, output.exchange, self.now)
