@@ -190,6 +190,7 @@ class Scripted:
         """The platform answers the latest ping."""
         self.drain()
         pings = [output for output in self.said if isinstance(output, SendPing) and output.conn == conn]
+        assert pings, "no ping was sent"
         self.machine.bytes_received(conn, self.now)
         self.machine.pong_received(conn, pings[-1].payload, self.now)
         self.drain()

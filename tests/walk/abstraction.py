@@ -27,11 +27,11 @@ commands, calls, stops, the fault.
 
 **What is forgotten, and what that may miss.**
 
-- *Time*: of a timer it is kept that it is set and whether it is due by now, not when. The order of two timers is explored as far as every
-  timer set is waited for from every quiet state, at the distance that the first world met had. Whether two timers
-  that depend on different histories can fire in an order that no first world has, is not seen; nor are sums of waits
-  (backoff, the day after which the ledger forgets, a challenge's expiry). Those are the simulation's, which runs
-  random worlds on one clock.
+- *Time*: of a timer it is kept that it is set and whether it is due by now, not when. The order of two timers is
+  explored as far as every timer set is waited for from every quiet state, at the distance that the first world met had.
+  Whether two timers that depend on different histories can fire in an order that no first world has, is not seen; nor
+  are sums of waits (backoff, the day after which the ledger forgets, a challenge's expiry). Those are the simulation's,
+  which runs random worlds on one clock.
 - *Counters* that decide at a number: failures in a row (they only lengthen waits), bad messages in a row, replies that
   wait (limits far beyond two commands). `fruitless_links` is kept, since it decides at 3.
 - *Close codes* are kept as the kind of failure they are read as.

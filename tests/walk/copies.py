@@ -51,7 +51,8 @@ def thaw(frozen: bytes) -> World:
 class _Freezer(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, SHARED):
-            return _kept, (_keep(obj),)
+            shared: object = obj
+            return _kept, (_keep(shared),)
         if isinstance(obj, Token):  # which lets itself be copied by nobody else (TOK-4)
             return _token, (obj.value, obj.life_s, obj.expires_at, obj.renew_at, obj.used)
         if isinstance(obj, count):

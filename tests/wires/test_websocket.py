@@ -54,6 +54,7 @@ def plain(inputs: list[Input]) -> list[object]:
 
 def failure(inputs: list[Input]) -> tuple[int, str]:
     """Code and clause of the failure that is all that came."""
+    assert len(inputs) == 1, inputs
     (failed,) = inputs
     assert isinstance(failed, Failed)
     return failed.error.code, failed.error.clause
