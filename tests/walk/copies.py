@@ -50,9 +50,8 @@ def thaw(frozen: bytes) -> World:
 
 class _Freezer(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, SHARED):
-            shared: object = obj
-            return _kept, (_keep(shared),)
+        if _is_shared(obj):
+            return _kept, (_keep(obj),)
         if isinstance(obj, Token):  # which lets itself be copied by nobody else (TOK-4)
             return _token, (obj.value, obj.life_s, obj.expires_at, obj.renew_at, obj.used)
         if isinstance(obj, count):
@@ -61,6 +60,10 @@ class _Freezer(pickle.Pickler):
 
 
 _shared: Final[dict[int, Any]] = {}
+
+
+def _is_shared(obj: object) -> bool:
+    return isinstance(obj, SHARED)
 
 
 def _keep(obj: object) -> int:
