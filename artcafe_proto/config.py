@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -58,8 +59,9 @@ class Endpoint(NamedTuple):
     origin: Origin
     path: str
 
-    @classmethod
-    def parse(cls, name: str, url: str) -> Endpoint:
+    @staticmethod
+    @lru_cache(maxsize=64)  # asked for with every request
+    def parse(name: str, url: str) -> Endpoint:
         """The parts of `url`, http, https, ws or wss. Raises ConfigError, which shows nothing that may be a secret."""
         if not (url.isascii() and url.isprintable()) or " " in url:
             raise ConfigError("must be printable ASCII without spaces", setting=name)
@@ -69,7 +71,7 @@ class Endpoint(NamedTuple):
             raise ConfigError(f"{wrong}: expected a base URL and nothing more, as {example} is", setting=name)
         parts = urlsplit(url)
         tls = _SCHEMES[parts.scheme]
-        return cls(Origin(tls, parts.hostname or "", parts.port or (443 if tls else 80)), parts.path.rstrip("/"))
+        return Endpoint(Origin(tls, parts.hostname or "", parts.port or (443 if tls else 80)), parts.path.rstrip("/"))
 
 
 def _wrong_part(url: str) -> str:

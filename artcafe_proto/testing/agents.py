@@ -15,7 +15,7 @@ from artcafe_proto.effects import (
     Sign,
     Write,
 )
-from artcafe_proto.events import CommandCancelled, CommandReceived, Offline, Online, Stopped
+from artcafe_proto.events import CommandCancelled, CommandReceived, Offline, Stopped
 from artcafe_proto.instants import Instant
 from artcafe_proto.testing.circuits import Circuit
 
@@ -47,7 +47,8 @@ class Node:
     @property
     def now(self) -> Instant:
         """Both clocks of this node."""
-        return Instant(self.sim.time + self.mono_offset_s, self.sim.time + self.wall_offset_s)
+        time = self.sim.schedule.time
+        return Instant(time + self.mono_offset_s, time + self.wall_offset_s)
 
     def _due(self, deadline: float | None) -> Instant:
         """Now, as a timer for `deadline` sees it: rounding must not have it come a moment too early."""
@@ -72,6 +73,8 @@ class AgentProcess(Node):
         self.circuits: dict[int, Circuit] = {}
         self.is_dead = False
         self.is_stopping = False
+        self.is_in_session = False
+        """Whether it has written something for the link that it has or tries to have."""
         self.signs = 0
         self.executed: set[str] = set()
         self._rng = rng
@@ -100,9 +103,13 @@ class AgentProcess(Node):
 
     def connect_failed(self, conn: int, cause: ConnectFailure) -> None:
         """The network could not connect it."""
-        if self.sim.invariants.is_wanted(self, conn):
+
+        def fail(now: Instant) -> None:
             self.sim.invariants.agent_lost(self, conn)
-            self.turn(lambda now: self.protocol.connect_failed(conn, cause, "by the simulation", now))
+            self.protocol.connect_failed(conn, cause, "by the simulation", now)
+
+        if self.sim.invariants.is_wanted(self, conn):
+            self.turn(fail)
 
     def stop(self) -> None:
         """Drain and end."""
@@ -173,9 +180,13 @@ class AgentProcess(Node):
     def reset_arrived(self, circuit: Circuit, reason: str) -> None:
         """From a circuit."""
         conn = circuit.client_conn
+
+        def lose(now: Instant) -> None:
+            self.sim.invariants.agent_lost(self, conn)
+            self.protocol.disconnected(conn, reason, now)
+
         self._forget(conn)
-        self.sim.invariants.agent_lost(self, conn)
-        self.turn(lambda now: self.protocol.disconnected(conn, reason, now))
+        self.turn(lose)
 
     # --- outputs ------------------------------------------------------------------------------------------------------
 
@@ -198,6 +209,9 @@ class AgentProcess(Node):
             case Write():
                 circuit = self.circuits.get(output.conn)
                 sim.traced(self.agent_id, output.data)
+                if not self.is_in_session:
+                    self.is_in_session = True
+                    sim.session_began(self)
                 if circuit is not None:
                     circuit.up.send(output.data)
             case Disconnect():
@@ -218,9 +232,8 @@ class AgentProcess(Node):
             case CommandCancelled():
                 if self._unfinished.get(output.command_id):
                     sim.after(0.1, lambda: self._finish(output.command_id))
-            case Online():
-                sim.session_began(self)
             case Offline():
+                self.is_in_session = False
                 sim.session_ended(self)
             case Stopped():
                 sim.session_ended(self)

@@ -5,9 +5,10 @@ They look from outside: at what the two sides write, say and wait for, not at ho
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from artcafe_proto.agent.states import LinkState
 from artcafe_proto.effects import Connect, Disconnect, Sign, Write
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 INVARIANTS: Final[dict[str, str]] = {
     "one link, up or opening": "LINK-9",
     "nothing but authentication goes out before the link": "AUTH-1",
+    "nothing goes out on a connection that is over": "LINK-9",
     "a link begins with a heartbeat": "HB-1",
     "one heartbeat for each point of the grid": "HB-1",
     "nothing follows a close frame": "RFC 6455 section 5.5.1",
@@ -55,6 +57,13 @@ INVARIANTS: Final[dict[str, str]] = {
     "every command answered once": "CMD-3, CMD-10",
     "a drain ends in time": "CMD-8",
 }
+
+
+class _Kind(msgspec.Struct):
+    type: str
+
+
+_kind_of: Final = msgspec.json.Decoder(_Kind).decode
 _AT_ONCE_S: Final = 0.0
 _EPSILON_S: Final = 1e-6
 
@@ -112,7 +121,10 @@ class Invariants:
         return conn in self._of(process).taps
 
     def _of(self, process: AgentProcess) -> _Watched:
-        return self._watched.setdefault(process, _Watched())
+        watched = self._watched.get(process)
+        if watched is None:
+            watched = self._watched[process] = _Watched()
+        return watched
 
     # --- what agents say ----------------------------------------------------------------------------------------------
 
@@ -120,8 +132,9 @@ class Invariants:
         """An output was drained."""
         watched = self._of(process)
         if not isinstance(output, Write):
-            self._sim.told(process.agent_id, repr(output))
-            self._look_for_secrets(watched, repr(output))
+            shown = repr(output)
+            self._sim.told(process.agent_id, shown)
+            self._look_for_secrets(watched, shown)
         match output:
             case Connect():
                 self._connecting(process, watched, output)
@@ -169,6 +182,7 @@ class Invariants:
 
     def _writing(self, process: AgentProcess, watched: _Watched, write: Write) -> None:
         tap = watched.taps.get(write.conn)
+        self.check("nothing goes out on a connection that is over", tap is not None, f"connection {write.conn}")
         if tap is None:
             return
         for each in tap.read(write.data):
@@ -193,7 +207,7 @@ class Invariants:
             watched.closed.add(conn)
         if frame.opcode != TEXT:
             return
-        kind = json.loads(frame.payload)["type"]
+        kind = _kind_of(frame.payload).type
         if conn not in watched.last_beat:
             self.check("a link begins with a heartbeat", kind == "heartbeat", kind)
             watched.last_beat[conn] = -1
@@ -250,17 +264,16 @@ class Invariants:
 
     def platform_said(self, event: Event) -> None:
         """An event of the hub was drained."""
-        self._sim.told("platform", repr(event))
+        self._sim.told("platform", event)
         match event:
             case ChallengeIssued():
                 self._challenges += 1
             case AgentAuthenticated():
                 self._tokens += 1
                 self.check("a challenge yields at most one token", self._tokens <= self._challenges, event.agent_id)
-            case CommandAnswered(command_id=command_id) if command_id in self._sim.commands:
-                self._sim.commands[command_id] += 1
-                times = self._sim.commands[command_id]
-                self.check("one final response for each command", times == 1, f"{command_id}: {times}")
+            case CommandAnswered(command_id=command_id):
+                times = self._sim.command_answered(command_id)
+                self.check("one final response for each command", times <= 1, f"{command_id}: {times}")
             case _:
                 pass
 

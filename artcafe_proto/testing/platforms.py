@@ -40,6 +40,9 @@ class PlatformProcess(Node):
         self.agents: list[str] = []
         self._conns = 0
         self._is_draining = False
+        self._attended: list[int] = []
+        """Connections that something happened to."""
+        self._deadlines: dict[int, float | None] = {}
         self._deadline: float | None = None
         self.hub = self._new_hub()
 
@@ -78,9 +81,11 @@ class PlatformProcess(Node):
         """Die and be back: connections are reset. Without its memory it knows neither commands nor its old tokens."""
         for session, circuit in list(self.sessions.values()):
             circuit.leave(circuit.up, circuit.down, abort=True)
+            self._attended.append(session.conn)
             session.disconnected("the platform restarts", self.now)
         self.drain()
         self.sessions.clear()
+        self._deadlines.clear()
         if not keeps_memory:
             self.hub = self._new_hub()
         self.drain()
@@ -89,6 +94,7 @@ class PlatformProcess(Node):
         """Close an agent's link, as a platform may."""
         session = self.hub.registry.agent(TENANT, agent_id).presence.session
         if session is not None:
+            self._attended.append(session.conn)
             self.turn(lambda now: session.close(code, "by the simulation", now))
 
     # --- inputs -------------------------------------------------------------------------------------------------------
@@ -103,6 +109,7 @@ class PlatformProcess(Node):
         self._conns += 1
         circuit.server_conn = self._conns
         self.sessions[self._conns] = (PlatformProtocol(self.hub, conn=self._conns, now=self.now), circuit)
+        self._attended.append(self._conns)
         self.drain()
 
     def wakes_at(self) -> float:
@@ -116,6 +123,8 @@ class PlatformProcess(Node):
             now = self._due(deadline)
             if deadline is not None and deadline <= now.mono:
                 machine.handle_timer(now)
+                if isinstance(machine, PlatformProtocol):
+                    self._attended.append(machine.conn)
                 self.sim.invariants.timer_handled(machine.deadline(), now)
         self.drain()
 
@@ -130,37 +139,49 @@ class PlatformProcess(Node):
     def reset_arrived(self, circuit: Circuit, reason: str) -> None:
         """From a circuit."""
         self._turn_of(circuit, lambda session, now: session.disconnected(reason, now))
-        self.sessions.pop(circuit.server_conn, None)
-        self.drain()
+        self._leave(circuit.server_conn)
 
     def _turn_of(self, circuit: Circuit, action: Callable[[PlatformProtocol, Instant], object]) -> None:
         attended = self.sessions.get(circuit.server_conn)
         if attended is not None and attended[1] is circuit:
             action(attended[0], self.now)
+            self._attended.append(circuit.server_conn)
             self.drain()
 
     # --- outputs ------------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Carry out everything that the hub and its sessions ask for."""
+        """Carry out everything that the hub and those of its sessions that something happened to ask for."""
         if self._is_draining:
             return
         self._is_draining = True
-        busy = True
-        while busy:
-            busy = False
-            for session, circuit in list(self.sessions.values()):
-                while (output := session.next_output()) is not None:
-                    busy = True
-                    self._carry_out(output, session, circuit)
-            while (event := self.hub.next_output()) is not None:
-                busy = True
-                if not isinstance(event, Attend):
-                    self.sim.invariants.platform_said(event)
+        while True:
+            while self._attended:
+                self._drain_session(self._attended.pop())
+            event = self.hub.next_output()
+            if event is None:
+                break
+            if isinstance(event, Attend):
+                self._attended.append(event.conn)
+            else:
+                self.sim.invariants.platform_said(event)
         self._is_draining = False
-        deadlines = [session.deadline() for session, _ in self.sessions.values()]
-        deadlines.append(self.hub.deadline())
-        self._deadline = min((each for each in deadlines if each is not None), default=None)
+        deadlines = [each for each in (self.hub.deadline(), *self._deadlines.values()) if each is not None]
+        self._deadline = min(deadlines, default=None)
+
+    def _drain_session(self, conn: int) -> None:
+        attended = self.sessions.get(conn)
+        if attended is None:
+            return
+        session, circuit = attended
+        while (output := session.next_output()) is not None:
+            self._carry_out(output, session, circuit)
+        if conn in self.sessions:
+            self._deadlines[conn] = session.deadline()
+
+    def _leave(self, conn: int) -> None:
+        self.sessions.pop(conn, None)
+        self._deadlines.pop(conn, None)
 
     def _carry_out(self, output: MachineEffect | Event, session: PlatformProtocol, circuit: Circuit) -> None:
         match output:
@@ -169,7 +190,7 @@ class PlatformProcess(Node):
                 circuit.down.send(output.data)
             case Disconnect():
                 circuit.leave(circuit.up, circuit.down, abort=output.abort)
-                self.sessions.pop(session.conn, None)
+                self._leave(session.conn)
             case PauseReading():
                 circuit.up.is_paused = True
             case ResumeReading():

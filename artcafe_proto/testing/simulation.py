@@ -32,6 +32,8 @@ _PLATFORM: Final[dict[str, Any]] = {"window": 4, "token_life": 120.0}
 _LAST_EVENTS: Final = 30
 _LONGEST_COMMAND_S: Final = 400.0
 _MOST_UNANSWERED: Final = 8
+_LONGEST_LINK_FAULT_S: Final = 60.0
+_ENDS: Final = (FaultKind.RESET, FaultKind.CLOSED)
 
 
 class Signer:
@@ -69,8 +71,8 @@ class Simulation:
     ) -> None:
         """`faults` happen at their times; None draws them from the seed, one in `mean_gap_s`, for `seconds`.
 
-        With `link_fault_s`, each link besides has faults of its own, the first of any kind and this long after it came
-        up on average, then such as end it: most of the work is then in what is worth to be looked at.
+        With `link_fault_s`, each link besides has faults of its own, the first of any kind and this long after its
+        first byte on average, then such as end it: most of the work is then in what is worth to be looked at.
         `agent` and `platform` are settings of `AgentConfig` and `PlatformConfig`.
         """
         self.seed = seed
@@ -87,9 +89,10 @@ class Simulation:
         self.processes: list[AgentProcess] = []
         self.happened: Counter[FaultKind] = Counter()
         self.sessions = 0
-        """Links that came up and ended, with at least one fault in their time."""
+        """Links that began, with the first byte of an attempt, and ended, with at least one fault in their time."""
         self.commands: dict[str, int] = {}
         """Commands that the platform has accepted and not forgotten, and how often they were answered."""
+        self._unanswered = 0
         self.injected: list[Fault] = []
         """The faults that happened: given as `faults` with the same seed, they repeat the run."""
         self._command_gap_s = command_gap_s
@@ -102,7 +105,7 @@ class Simulation:
         self._links = 0
         self._began: dict[AgentProcess, tuple[int, int]] = {}
         self._digest = blake2b(digest_size=16)
-        self._last: deque[str] = deque(maxlen=_LAST_EVENTS)
+        self._last: deque[tuple[float, str, object]] = deque(maxlen=_LAST_EVENTS)
         self._is_calm = False
         self.faults = (
             draw_faults(self._fault_rng, seconds=seconds, mean_gap_s=mean_gap_s, agents=agents)
@@ -125,7 +128,7 @@ class Simulation:
         self._run_until(self.invariants.is_all_well, within_s=self.invariants.longest_way_back_s())
         self.invariants.all_is_well_again()
         patience_s = (1 + self._unanswered) * _LONGEST_COMMAND_S
-        self._run_until(lambda: self._unanswered == 0, within_s=patience_s)
+        self._run_until(lambda: not self._unanswered, within_s=patience_s)
         self.invariants.every_command_was_answered_once()
         for process in self.processes:
             process.stop()
@@ -183,7 +186,7 @@ class Simulation:
     @property
     def last_events(self) -> list[str]:
         """The last things that happened, for people."""
-        return list(self._last)
+        return [f"{at:10.3f}  {who}  {what}" for at, who, what in self._last]
 
     @property
     def time(self) -> float:
@@ -200,9 +203,9 @@ class Simulation:
         """Somebody wrote bytes."""
         self._digest.update(b"%r %s %b" % (self.time, who.encode(), data))
 
-    def told(self, who: str, what: str) -> None:
+    def told(self, who: str, what: object) -> None:
         """Something happened that a person may want to know of."""
-        self._last.append(f"{self.time:10.3f}  {who}  {what}")
+        self._last.append((self.schedule.time, who, what))
 
     def sign(self, challenge: str) -> bytes:
         """The signature of a challenge."""
@@ -228,18 +231,28 @@ class Simulation:
             process = self._start_agent(agent_id)
             self.after(seconds, lambda: self._kill_if_second(process))
 
+    def command_answered(self, command_id: str) -> int:
+        """A final response came; how many that makes. 0 for a command that the platform has forgotten."""
+        times = self.commands.get(command_id)
+        if times is None:
+            return 0
+        self._unanswered -= times == 0
+        self.commands[command_id] = times + 1
+        return times + 1
+
     def commands_forgotten(self) -> None:
         """The platform lost its memory."""
         self.commands.clear()
+        self._unanswered = 0
 
     def session_began(self, process: AgentProcess) -> None:
-        """A link is up."""
+        """The first byte of an attempt was written."""
         self._links += 1
         self._began[process] = (self._links, self._faults_of(process))
-        self._plan_fault(process, self._links, is_first=True)
+        self._plan_fault(process, self._links, earlier=0)
 
     def session_ended(self, process: AgentProcess) -> None:
-        """A link is over, or an attempt."""
+        """A link or an attempt is over."""
         _, faults = self._began.pop(process, (0, math.inf))
         self.sessions += self._faults_of(process) > faults
 
@@ -252,19 +265,18 @@ class Simulation:
         """How many faults concerned an agent so far."""
         return self._faults_for_all + self._faults_for_one[process.agent_id]
 
-    def _plan_fault(self, process: AgentProcess, link: int, *, is_first: bool) -> None:
+    def _plan_fault(self, process: AgentProcess, link: int, *, earlier: int) -> None:
         if self._link_fault_s is not None and not self._is_calm:
-            mean_s = self._link_fault_s if is_first else 3 * self._link_fault_s
+            mean_s = min(self._link_fault_s * 3**earlier, _LONGEST_LINK_FAULT_S)
             at = round(self.time + self._fault_rng.expovariate(1 / mean_s), 3)
-            self.schedule.at(at, lambda: self._inject_in(process, link, is_first=is_first))
+            self.schedule.at(at, lambda: self._inject_in(process, link, earlier=earlier))
 
-    def _inject_in(self, process: AgentProcess, link: int, *, is_first: bool) -> None:
+    def _inject_in(self, process: AgentProcess, link: int, *, earlier: int) -> None:
         if self._began.get(process, (0, 0))[0] == link and self.time < self.seconds:
             agent = self.agent_ids.index(process.agent_id)
-            kinds = tuple(FaultKind) if is_first else (FaultKind.RESET, FaultKind.CLOSED)
+            kinds = _ENDS if earlier else tuple(FaultKind)
             self._inject(draw_fault(self._fault_rng, at=self.time, agent=agent, kinds=kinds))
-            if is_first:
-                self._plan_fault(process, link, is_first=False)
+            self._plan_fault(process, link, earlier=earlier + 1)
 
     def _inject(self, fault: Fault) -> None:
         self.injected.append(fault)
@@ -298,10 +310,6 @@ class Simulation:
         if process in self.processes and len(self.processes_of(process.agent_id)) > 1:
             self._kill(process)
 
-    @property
-    def _unanswered(self) -> int:
-        return sum(times == 0 for times in self.commands.values())
-
     def _send_command(self, agent_id: str) -> None:
         if self._is_calm:
             return
@@ -315,6 +323,7 @@ class Simulation:
                 TENANT, agent_id, "work", {"n": len(self.commands)}, timeout_s=timeout_s, now=now
             )
             self.commands[command.command_id] = 0
+            self._unanswered += 1
 
         with suppress(ApiError):  # it holds as many as it may
             self.platform.turn(send)
