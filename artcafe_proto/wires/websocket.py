@@ -96,6 +96,11 @@ class WebSocketWire:
         if size > len(self._buffer):
             self._needed = size
             return
+        if size + (length := self._buffer[1] & 0x7F) <= len(self._buffer) and _is_control(self._buffer):
+            frame = self._take(size + length)  # nothing about it is judged here: wsproto may have all of it at once
+            self._expect_header()
+            yield from self._hear(frame)
+            return
         header = self._take(size)
         self._expect_header()
         heard = list(self._hear(header))  # something if the frame has no payload: the header is all of it
@@ -163,6 +168,7 @@ class WebSocketWire:
 
 
 _SHORTEST_HEADER_BYTES: Final = 2
+_LONGEST_CONTROL_BYTES: Final = 125
 _FIN: Final = 0x80
 
 
@@ -170,6 +176,11 @@ def _header_size(buffer: bytearray) -> int:
     """Bytes of the frame header that begins with the first two of `buffer` (RFC 6455 section 5.2)."""
     masked, short_length = buffer[1] >> 7, buffer[1] & 0x7F
     return _SHORTEST_HEADER_BYTES + {126: 2, 127: 8}.get(short_length, 0) + 4 * masked
+
+
+def _is_control(buffer: bytearray) -> bool:
+    """Whether a control frame begins here, of at most the 125 bytes that it may have (RFC 6455 section 5.5)."""
+    return buffer[0] & 0x0F >= Opcode.CLOSE and buffer[1] & 0x7F <= _LONGEST_CONTROL_BYTES
 
 
 def _payload_length(header: bytes) -> int:
