@@ -45,6 +45,14 @@ def signing_key(seed: int = 7) -> SigningKey:
     return SigningKey.load(private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
 
 
+def new_hub(settings: dict[str, Any] | None = None, seed: int = 3) -> PlatformHub:
+    """A platform that knows the one agent and its key."""
+    hub = PlatformHub(PlatformConfig(**(settings or {})), rng=Random(seed), signing_seed=bytes(32))
+    hub.registry.create_agent(TENANT, agent_id=AGENT, name="", capabilities=(), metadata={}, wall=WALL_AT_START)
+    hub.registry.add_key(TENANT, AGENT, signing_key().public.openssh, "test")
+    return hub
+
+
 class Pair:
     """One platform, one agent, and the network between them."""
 
@@ -66,7 +74,7 @@ class Pair:
         scheme = "https" if tls else "http"
         settings: dict[str, Any] = {"agent_id": AGENT, "tenant_id": TENANT, "api_endpoint": f"{scheme}://localhost"}
         self.agent = AgentProtocol(AgentConfig(**(settings | (agent or {}))), rng=Random(seed + 1))
-        self.hub = self._new_hub(platform or {}, seed + 2) if beside is None else beside.hub
+        self.hub = new_hub(platform or {}, seed + 2) if beside is None else beside.hub
         self.sessions: dict[int, PlatformProtocol] = {}
         self.agent_events: list[tuple[float, Event]] = []
         self.hub_events: list[tuple[float, Event]] = []
@@ -80,12 +88,6 @@ class Pair:
         self._conns = count(1) if beside is None else beside._conns
         self._schedule: list[tuple[float, int, Callable[[], None]]] = []
         self._tick = count()
-
-    def _new_hub(self, settings: dict[str, Any], seed: int) -> PlatformHub:
-        hub = PlatformHub(PlatformConfig(**settings), rng=Random(seed), signing_seed=bytes(32))
-        hub.registry.create_agent(TENANT, agent_id=AGENT, name="", capabilities=(), metadata={}, wall=WALL_AT_START)
-        hub.registry.add_key(TENANT, AGENT, self.key.public.openssh, "test")
-        return hub
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

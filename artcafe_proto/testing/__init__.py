@@ -1,9 +1,11 @@
 """Testing utilities, as a part of the product, and without I/O like everything here.
 
-A seeded world in which both roles run on a virtual clock (`Simulation`), and for a driver's own tests a clock and a
-peer that are moved by hand (`ManualClock`, `ScriptedPeer`).
+A seeded world in which both roles run on a virtual clock (`Simulation`), for a driver's own tests a clock and a peer
+that are moved by hand (`ManualClock`, `ScriptedPeer`), and for a transport's a check of what is expected of it
+(`check_channel`).
 """
 
+from artcafe_proto.testing.channels import Channel, ChannelError, check_channel
 from artcafe_proto.testing.clocks import ManualClock
 from artcafe_proto.testing.faults import Fault, FaultKind
 from artcafe_proto.testing.invariants import INVARIANTS, InvariantError
@@ -14,6 +16,8 @@ from artcafe_proto.testing.simulation import Simulation
 __all__ = [
     "INVARIANTS",
     "Answer",
+    "Channel",
+    "ChannelError",
     "Fault",
     "FaultKind",
     "HangUp",
@@ -24,5 +28,6 @@ __all__ = [
     "ScriptedPeer",
     "Silence",
     "Simulation",
+    "check_channel",
     "shrink",
 ]

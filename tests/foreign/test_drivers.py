@@ -1,4 +1,4 @@
-"""The drivers of docs/embedding.md and of the README, as printed, against the reference platform."""
+"""The drivers of docs/embedding.md, docs/transports.md and the README, as printed, against the reference platform."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 KINDS = ("asyncio", "trio", "selectors")
+MARKS = {
+    "asyncio": ("docs/embedding.md", "driver: asyncio"),
+    "trio": ("docs/embedding.md", "driver: trio"),
+    "selectors": ("README.md", "embedding"),
+    "websockets": ("docs/transports.md", "transport: websockets"),
+}
 ONLY_OURS = {"artcafe_proto"}
 THEIRS = {"asyncio", "contextlib", "math", "random", "selectors", "socket", "time", "trio"}
 
 
 def program(kind: str) -> str:
     """A driver's code."""
-    page, mark = ("README.md", "embedding") if kind == "selectors" else ("docs/embedding.md", f"driver: {kind}")
+    page, mark = MARKS[kind]
     found = re.search(rf"<!-- {mark} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert found is not None
     return found[1]
@@ -55,7 +61,7 @@ def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Calla
     key = signing_key()
 
     match kind:
-        case "asyncio":
+        case "asyncio" | "websockets":
             return lambda: asyncio.run(names["drive"](config, key, handle))
         case "trio":
             return lambda: trio.run(names["drive"], config, key, handle)
@@ -63,7 +69,7 @@ def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Calla
             return lambda: names["drive"](config, key, handle)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MARKS)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_driver_answers_commands_comes_back_after_a_cut_and_stops(kind: str) -> None:
     results: dict[str, bytes] = {}

@@ -1,0 +1,319 @@
+"""Channels for `check_channel`: over the transports of docs/transports.md, and over our own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import websockets.asyncio.server
+import websockets.exceptions
+
+from artcafe_anyio.connection import Connection
+from artcafe_proto import Connect, Disconnect, Instant, PauseReading, Request, ResumeReading, SendText, SendUpgrade
+from artcafe_proto.testing import Channel
+
+CONN: Final = 1
+CLOSE_S: Final = 20.0
+_PAGE: Final = Path(__file__).parents[1] / "docs" / "transports.md"
+
+
+def transport(name: str) -> dict[str, Any]:
+    """The names of a program of the page, which is run as it is printed."""
+    found = re.search(rf"<!-- transport: {name} -->\n```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    names: dict[str, Any] = {}
+    exec(compile(found[1], name, "exec"), names)
+    return names
+
+
+class Told:
+    """What an end of a channel was told: it stands in for a protocol's one connection."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.ends = 0
+        self.is_congested = False
+
+    def data_received(self, data: bytes) -> None:
+        self.received.append(data)
+
+    def disconnected(self, reason: str) -> None:
+        self.ends += 1
+
+    def writing_paused(self) -> None:
+        self.is_congested = True
+
+    def writing_resumed(self) -> None:
+        self.is_congested = False
+
+
+# --- in memory --------------------------------------------------------------------------------------------------------
+
+
+class MemoryChannel(Told):
+    """A channel over two pipes of the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pipe = transport("memory")["Pipe"]
+        self.far_told = Told()
+        self.near, self.far = pipe(self), pipe(self.far_told)
+        self.near.far, self.far.far = self.far, self.near
+
+    def write(self, data: bytes) -> None:
+        self.near.write(data)
+
+    def close(self, *, abort: bool) -> None:
+        self.near.close(abort=abort)
+
+    def pause_reading(self) -> None:
+        self.near.reads = False
+
+    def resume_reading(self) -> None:
+        self.near.reads = True
+
+    @property
+    def far_received(self) -> list[bytes]:
+        return self.far_told.received
+
+    @property
+    def far_has_ended(self) -> bool:
+        return self.far_told.ends > 0
+
+    def far_write(self, data: bytes) -> None:
+        self.far.write(data)
+
+    def far_close(self, *, abort: bool) -> None:
+        self.far.close(abort=abort)
+
+    def far_pause_reading(self) -> None:
+        self.far.reads = False
+
+    def far_resume_reading(self) -> None:
+        self.far.reads = True
+
+    async def settle(self) -> None:
+        self.near.flow()
+        self.far.flow()
+
+
+@asynccontextmanager
+async def memory_channel() -> AsyncGenerator[Channel]:
+    """Open one."""
+    yield MemoryChannel()
+
+
+# --- our own, over sockets --------------------------------------------------------------------------------------------
+
+
+class SocketChannel:
+    """A channel over `artcafe_anyio`'s connection; the far end is a plain socket."""
+
+    def __init__(self, stream: anyio.abc.ByteStream, far: socket.socket) -> None:
+        self.received: list[bytes] = []
+        self.ends = 0
+        self.is_congested = False
+        self.is_open = False
+        self.far_received: list[bytes] = []
+        self.far_has_ended = False
+        self._stream, self._far = stream, far
+        self._far_unsent = bytearray()
+        self._far_reads, self._far_closes = True, False
+        protocol: Any = self  # it has the inputs that a connection uses
+        asked = Connect(CONN, "127.0.0.1", 0, False, 0.0)
+        self.connection = Connection(asked, protocol, _no_turn, self._open)
+
+    async def _open(self, asked: Connect) -> anyio.abc.ByteStream:
+        return self._stream
+
+    def connected(self, conn: int, now: Instant) -> None:
+        self.is_open = True
+
+    def data_received(self, conn: int, data: bytes, now: Instant) -> None:
+        self.received.append(data)
+
+    def eof_received(self, conn: int, now: Instant) -> None:
+        """`disconnected` follows where the protocol does not end the connection by itself."""
+
+    def disconnected(self, conn: int, reason: str, now: Instant) -> None:
+        self.ends += 1
+
+    def writing_paused(self, conn: int, now: Instant) -> None:
+        self.is_congested = True
+
+    def writing_resumed(self, conn: int, now: Instant) -> None:
+        self.is_congested = False
+
+    def write(self, data: bytes) -> None:
+        self.connection.write(data)
+        if self.connection.is_newly_congested():
+            self.is_congested = True
+
+    def close(self, *, abort: bool) -> None:
+        self.connection.close(abort=abort, timeout_s=CLOSE_S)
+
+    def pause_reading(self) -> None:
+        self.connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.connection.resume_reading()
+
+    def far_write(self, data: bytes) -> None:
+        self._far_unsent += data
+
+    def far_close(self, *, abort: bool) -> None:
+        self._far_closes = True
+        if abort:
+            self._far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._far.close()
+
+    def far_pause_reading(self) -> None:
+        self._far_reads = False
+
+    def far_resume_reading(self) -> None:
+        self._far_reads = True
+
+    async def settle(self) -> None:
+        with suppress(OSError):  # it has no more room, or has ended
+            while self._far_unsent:
+                del self._far_unsent[: self._far.send(self._far_unsent)]
+            if self._far_closes:
+                self._far.shutdown(socket.SHUT_WR)
+        while self._far_reads and not self.far_has_ended:
+            try:
+                data = self._far.recv(65_536)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            self.far_has_ended = not data
+            self.far_received.append(data)
+        await anyio.sleep(0.001)
+
+
+@contextmanager
+def _no_turn() -> Generator[Instant]:
+    yield Instant(0.0, 0.0)
+
+
+@asynccontextmanager
+async def socket_channel() -> AsyncGenerator[Channel]:
+    """Open one over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stream = await anyio.connect_tcp(*server.getsockname())
+        far, _ = server.accept()
+    far.setblocking(False)
+    with far:
+        channel = SocketChannel(stream, far)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(channel.connection.run)
+            while not channel.is_open:
+                await channel.settle()
+            yield channel
+            tasks.cancel_scope.cancel()
+
+
+# --- websockets -------------------------------------------------------------------------------------------------------
+
+
+class WebSocketChannel(Told):
+    """A channel over the page's transport on websockets; the far end is a server of that library."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.far_received: list[bytes] = []
+        self.far_has_ended = False
+        self.is_up = False
+        self._far: websockets.asyncio.server.ServerConnection | None = None
+        self._far_unsent = asyncio.Queue[bytes]()
+        self._far_may_read = asyncio.Event()
+        self._far_may_read.set()
+        asked = Connect(CONN, "127.0.0.1", port, False, 0.0)
+        self.transport = transport("websockets")["Transport"](asked, self._tell)
+
+    def _tell(self, happened: str, conn: int, *arguments: Any) -> None:
+        match happened:
+            case "upgraded":
+                self.is_up = True
+            case "text_received":
+                self.received.append(arguments[0])
+            case "disconnected" | "close_received":
+                self.ends += 1
+            case "writing_paused" | "writing_resumed":
+                self.is_congested = happened == "writing_paused"
+            case _:
+                assert happened == "bytes_received"
+
+    def write(self, data: bytes) -> None:
+        self.transport.carry_out(SendText(CONN, data))
+
+    def close(self, *, abort: bool) -> None:
+        self.transport.carry_out(Disconnect(CONN, abort))
+
+    def pause_reading(self) -> None:
+        self.transport.carry_out(PauseReading(CONN))
+
+    def resume_reading(self) -> None:
+        self.transport.carry_out(ResumeReading(CONN))
+
+    def far_write(self, data: bytes) -> None:
+        self._far_unsent.put_nowait(data)
+
+    def far_close(self, *, abort: bool) -> None:
+        assert self._far is not None
+        if abort:
+            self._far.transport.abort()
+        else:
+            self._far_unsent.put_nowait(b"")
+
+    def far_pause_reading(self) -> None:
+        self._far_may_read.clear()
+
+    def far_resume_reading(self) -> None:
+        self._far_may_read.set()
+
+    async def settle(self) -> None:
+        await asyncio.sleep(0.001)
+
+    async def serve(self, far: websockets.asyncio.server.ServerConnection) -> None:
+        """The far end."""
+        self._far = far
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(self._far_send(far))
+            with suppress(websockets.exceptions.ConnectionClosed):
+                while await self._far_may_read.wait():
+                    self.far_received.append(await far.recv(decode=False))
+            self.far_has_ended = True
+            sending.cancel()
+
+    async def _far_send(self, far: websockets.asyncio.server.ServerConnection) -> None:
+        with suppress(websockets.exceptions.ConnectionClosed):
+            while data := await self._far_unsent.get():
+                await far.send(data, text=True)
+            await far.close()
+
+
+@asynccontextmanager
+async def websocket_channel() -> AsyncGenerator[Channel]:
+    """Open one over loopback."""
+    channels: list[WebSocketChannel] = []
+    async with websockets.asyncio.server.serve(
+        lambda far: channels[0].serve(far), "127.0.0.1", 0, compression=None, ping_interval=None, max_queue=1
+    ) as server:
+        channel = WebSocketChannel(next(iter(server.sockets)).getsockname()[1])
+        channels.append(channel)
+        channel.transport.carry_out(SendUpgrade(CONN, 1, Request(method="GET", target="/")))
+        while not channel.is_up:
+            await channel.settle()
+        yield channel
+        channel.far_resume_reading()
+        channel.resume_reading()
+        channel.close(abort=True)

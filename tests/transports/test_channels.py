@@ -1,0 +1,195 @@
+"""`check_channel`: the transports of docs/transports.md and our own pass; each rule has a channel that breaks it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from artcafe_proto import (
+    AgentConfig,
+    AgentProtocol,
+    CommandAnswered,
+    CommandReceived,
+    Connect,
+    Instant,
+    PlatformProtocol,
+    Sign,
+    Write,
+)
+from artcafe_proto.testing import Channel, ChannelError, check_channel
+from artcafe_proto.testing.channels import RULES
+from channels import MemoryChannel, Told, memory_channel, socket_channel, transport, websocket_channel
+from virtual import AGENT, TENANT, WALL_AT_START, new_hub, signing_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+pytestmark = pytest.mark.anyio
+
+NOW = Instant(1000.0, WALL_AT_START)
+
+
+async def test_the_transport_in_memory_is_one() -> None:
+    await check_channel(memory_channel)
+
+
+async def test_our_own_transport_is_one() -> None:
+    await check_channel(socket_channel)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_transport_over_websockets_is_one() -> None:
+    await check_channel(websocket_channel)
+
+
+class OfAgent(Told):
+    """An agent's connection: what it is told goes to the protocol."""
+
+    def __init__(self, protocol: AgentProtocol) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.conn = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.protocol.data_received(self.conn, data, NOW)
+
+
+class OfPlatform(Told):
+    """The platform's side of it."""
+
+    def __init__(self, session: PlatformProtocol) -> None:
+        super().__init__()
+        self.session = session
+
+    def data_received(self, data: bytes) -> None:
+        self.session.data_received(data, NOW)
+
+
+def test_an_agent_and_a_platform_talk_in_memory() -> None:
+    hub = new_hub()
+    config = AgentConfig(agent_id=AGENT, tenant_id=TENANT, api_endpoint="http://localhost")
+    agent, session = AgentProtocol(config, rng=Random(1)), PlatformProtocol(hub, conn=1, now=NOW)
+    pipe = transport("memory")["Pipe"]
+    told = OfAgent(agent)
+    near, far = pipe(told), pipe(OfPlatform(session))
+    near.far, far.far = far, near
+    sent = hub.send_command(TENANT, AGENT, "echo", {"n": 1}, timeout_s=None, now=NOW)
+    agent.start(NOW)
+    for _ in range(20):
+        while (output := agent.next_output()) is not None:
+            match output:
+                case Connect():
+                    told.conn = output.conn
+                    agent.connected(output.conn, NOW)
+                case Write():
+                    near.write(output.data)
+                case Sign():
+                    agent.signed(output.request, signing_key().sign(output.challenge.encode(), "ssh"), NOW)
+                case CommandReceived():
+                    agent.respond(output.command_id, output.args, NOW)
+                case _:
+                    pass
+        while (output := session.next_output()) is not None:
+            if isinstance(output, Write):
+                far.write(output.data)
+        near.flow()
+        far.flow()
+    events = list(iter(hub.next_output, None))
+    (answer,) = (event for event in events if isinstance(event, CommandAnswered))
+    assert (answer.command_id, bytes(answer.response.result)) == (sent.command_id, b'{"n":1}')
+
+
+# --- such as are none -------------------------------------------------------------------------------------------------
+
+
+class Disorderly(MemoryChannel):
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(self.far.unread) == 7:
+            self.far.unread.rotate()
+
+
+class Forgetful(MemoryChannel):
+    def disconnected(self, reason: str) -> None:
+        """Says nothing."""
+
+
+class Repeating(MemoryChannel):
+    async def settle(self) -> None:
+        await super().settle()
+        self.ends = min(2, self.ends * 2)
+
+
+class Hasty(MemoryChannel):
+    def disconnected(self, reason: str) -> None:
+        super().disconnected(reason)
+        self.received.clear()
+
+
+class Resentful(MemoryChannel):
+    def close(self, *, abort: bool) -> None:
+        if self.near.far is None:
+            self.ends += 1
+        super().close(abort=abort)
+
+
+class Careless(MemoryChannel):
+    def close(self, *, abort: bool) -> None:
+        super().close(abort=True)
+
+
+class Careful(MemoryChannel):
+    def close(self, *, abort: bool) -> None:
+        super().close(abort=False)
+
+
+class Talkative(MemoryChannel):
+    def close(self, *, abort: bool) -> None:
+        super().close(abort=abort)
+        self.ends += self.far_told.ends == 0 and not self.ends
+
+
+class Bottomless(MemoryChannel):
+    def writing_paused(self) -> None:
+        """Says nothing."""
+
+
+class Stuck(MemoryChannel):
+    def writing_resumed(self) -> None:
+        """Says nothing."""
+
+
+class Greedy(MemoryChannel):
+    def pause_reading(self) -> None:
+        """Reads on."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        (Disorderly, "order is kept"),
+        (Forgetful, "a loss is told once"),
+        (Repeating, "a loss is told once"),
+        (Hasty, "an end is told once, after what came before it"),
+        (Resentful, "late effects do no harm"),
+        (Careless, "what was written before a close arrives"),
+        (Careful, "an abort waits for nothing"),
+        (Talkative, "nothing is told after Disconnect"),
+        (Bottomless, "a full transport says so, and when it takes more"),
+        (Stuck, "a full transport says so, and when it takes more"),
+        (Greedy, "paused reading holds the far end back"),
+    ],
+)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_channel_that_breaks_a_rule_is_found_out_by_its_name(kind: type[MemoryChannel], rule: str) -> None:
+    @asynccontextmanager
+    async def factory() -> AsyncGenerator[Channel]:
+        yield kind()
+
+    with pytest.raises(ChannelError) as broken:
+        await check_channel(factory)
+    assert broken.value.rule == rule
+    assert rule in RULES
