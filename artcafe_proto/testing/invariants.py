@@ -45,7 +45,7 @@ INVARIANTS: Final[dict[str, str]] = {
     "nothing follows a close frame": "RFC 6455 section 5.5.1",
     "a rejected token is never sent again": "TOK-3",
     "no secret in any output": "TOK-4",
-    "a handled timer is not due any more": "design, section 3",
+    "a handled timer is not due any more": "LINK-8",
     "no command is executed twice in one life": "CMD-1",
     "no attempt before its time": "LINK-3",
     "waits are within their bounds": "LINK-3, LINK-4, LINK-6",
