@@ -57,10 +57,14 @@ class Node:
             return Instant(deadline, now.wall)
         return now
 
+    def _is_due(self, deadline: float) -> bool:
+        return deadline - (self.sim.schedule.time + self.mono_offset_s) < _ROUNDING_S
+
     def _wakes_at(self, deadline: float | None) -> float:
         if deadline is None:
             return math.inf
-        return max(deadline - self.mono_offset_s, self.timers_late_until)
+        at = deadline - self.mono_offset_s
+        return at if at > self.timers_late_until else self.timers_late_until
 
 
 class AgentProcess(Node):

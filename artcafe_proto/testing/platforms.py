@@ -118,15 +118,19 @@ class PlatformProcess(Node):
 
     def handle_timer(self) -> None:
         """A timer is due."""
-        for machine in (self.hub, *[session for session, _ in self.sessions.values()]):
-            deadline = machine.deadline()
-            now = self._due(deadline)
-            if deadline is not None and deadline <= now.mono:
-                machine.handle_timer(now)
-                if isinstance(machine, PlatformProtocol):
-                    self._attended.append(machine.conn)
-                self.sim.invariants.timer_handled(machine.deadline(), now)
+        self._handle_timer(self.hub)
+        for conn, deadline in list(self._deadlines.items()):
+            if deadline is not None and self._is_due(deadline):
+                self._handle_timer(self.sessions[conn][0])
+                self._attended.append(conn)
         self.drain()
+
+    def _handle_timer(self, machine: PlatformHub | PlatformProtocol) -> None:
+        deadline = machine.deadline()
+        if deadline is not None and self._is_due(deadline):
+            now = self._due(deadline)
+            machine.handle_timer(now)
+            self.sim.invariants.timer_handled(machine.deadline(), now)
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """From a circuit."""

@@ -147,14 +147,16 @@ class Simulation:
                 at = process.wakes_at()
                 if at < wakes_at:
                     node, wakes_at = process, at
-            next_at = self.schedule.next_at
-            due = min(wakes_at, next_at)
+            schedule = self.schedule
+            next_at = schedule.next_at
+            due = wakes_at if wakes_at < next_at else next_at
             if due > end:
-                self.schedule.time = end
+                schedule.time = end
                 return
-            self.schedule.time = max(self.time, due)
+            if due > schedule.time:
+                schedule.time = due
             if next_at <= due:
-                self.schedule.pop()()
+                schedule.pop()()
             else:
                 node.handle_timer()
 
