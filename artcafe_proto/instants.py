@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 
 class Instant(NamedTuple):
@@ -18,7 +19,19 @@ class Instant(NamedTuple):
 
 def format_timestamp(wall: float) -> str:
     """UTC with milliseconds and `Z`, as every written timestamp (MSG-2): `2026-05-01T12:34:56.789Z`."""
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second, fraction = divmod(wall, 1)
+    microseconds = round(fraction * 1e6)
+    if microseconds == _MICROSECONDS:
+        second, microseconds = second + 1, 0
+    return f"{_format_second(second)}.{microseconds // 1000:03d}Z"
+
+
+_MICROSECONDS: Final = 1_000_000
+
+
+@lru_cache(maxsize=1)  # an agent at work writes thousands of timestamps in the same second
+def _format_second(second: float) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def parse_timestamp(text: str) -> float | None:

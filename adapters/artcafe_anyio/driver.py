@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ from artcafe_anyio.connection import Connection
 from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.process_metrics import ProcessMetrics
+from artcafe_anyio.randomness import PooledRandom
 from artcafe_anyio.running import CommandRunner, MessageRunner
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.waiting import WaitingRoom
@@ -57,7 +57,7 @@ class Driver:
     """Drives one `AgentProtocol` from `start` to `Stopped`. Construct it in the event loop that runs it."""
 
     def __init__(self, config: AgentConfig, application: Application) -> None:
-        self.protocol = AgentProtocol(config, rng=random.SystemRandom())
+        self.protocol = AgentProtocol(config, rng=PooledRandom())
         self.threads = Threads()
         self.log = AgentLog(config.agent_id)
         self.waiting = WaitingRoom()

@@ -120,17 +120,21 @@ class CommandDesk:
 
     # --- from the platform --------------------------------------------------------------------------------------------
 
-    def receive(self, envelope: Envelope, now: Instant) -> bytes | None:
-        """Take in a command: start it, queue it, or return the reply that is to go out at once."""
-        command_id = envelope.id
-        entry = self._ledger.get(command_id)
+    def receive_raw(self, envelope: Envelope, now: Instant) -> bytes | None:
+        """Take in a command whose data is still to be judged; otherwise as `receive`."""
         try:
             command = decode_command(envelope.data)
         except RemoteProtocolError as error:
+            entry = self._ledger.get(envelope.id)
             if entry is None:
-                self._refuse_arguments(command_id, error, now)
+                self._refuse_arguments(envelope.id, error, now)
                 return None
-            return self._repeat(command_id, entry, None, now)
+            return self._repeat(envelope.id, entry, None, now)
+        return self.receive(envelope.id, command, now)
+
+    def receive(self, command_id: str, command: CommandData, now: Instant) -> bytes | None:
+        """Take in a command: start it, queue it, or return the reply that is to go out at once."""
+        entry = self._ledger.get(command_id)
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
         if self._draining:

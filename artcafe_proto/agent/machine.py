@@ -20,8 +20,7 @@ from artcafe_proto.agent.rules import AgentRules
 from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.events import Draining, MessageReceived, Online, PeerViolation, UnknownReceived
-from artcafe_proto.messages import decode_envelope
+from artcafe_proto.events import Draining, Online
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 
 if TYPE_CHECKING:
@@ -204,29 +203,8 @@ class AgentMachine(AgentRules):
     def text_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
         now = self._enter(now)
-        link = self._live_link(conn)
-        if link is not None:
-            try:
-                envelope = decode_envelope(payload)
-            except RemoteProtocolError as error:
-                self._bad_message(link, error, now)
-            else:
-                link.is_good(good=True)
-                if envelope.type == "command":
-                    reply = self._desk.receive(envelope, now)
-                    if reply is not None:
-                        link.reply(reply, now.mono)
-                elif envelope.type == "message":
-                    self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
-                else:
-                    self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
+        self._hear(conn, payload, now)
         self._settle(now)
-
-    def _bad_message(self, link: AgentLink, error: RemoteProtocolError, now: Instant) -> None:
-        self._outputs.events.append(PeerViolation(error.reason, error.clause))
-        if not link.is_good(good=False):
-            reason = f"more than {self.config.max_bad_messages} bad messages in a row"
-            self._close_link(1008, reason, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
 
     def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A ping."""
@@ -298,14 +276,14 @@ class AgentMachine(AgentRules):
         Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON.
         """
         raw = self._desk.encode_result(command_id, result)
-        now = self._enter(now)
+        now = self._look_at_clocks(now)
         accepted = self._desk.respond(command_id, raw, now)
         self._command_over(command_id, now)
         return accepted
 
     def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
         """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`."""
-        now = self._enter(now)
+        now = self._look_at_clocks(now)
         accepted = self._desk.fail(command_id, code, reason, now)
         self._command_over(command_id, now)
         return accepted
@@ -313,7 +291,7 @@ class AgentMachine(AgentRules):
     def _command_over(self, command_id: str, now: Instant) -> None:
         if self._link is not None:
             self._link.forget_progress(command_id)
-        self._settle(now)
+        self._settle_when_drained(now)
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
@@ -387,6 +365,8 @@ class AgentMachine(AgentRules):
 
     def next_output(self) -> MachineEffect | Event | None:
         """The next output; call until None after every input."""
+        if not self._outputs.events:
+            self._settle_if_pending()
         return self._outputs.next()
 
     def deadline(self) -> float | None:

@@ -61,6 +61,8 @@ class AgentParts:
         """There exactly while the link region is UP, DRAINING or CLOSING."""
         self._life = Life.NEW
         self._now: Instant | None = None
+        self._settle_at: Instant | None = None
+        """The last input that left the joint rules to the drain, if they have not been run since."""
         self._declared: DeclaredStatus = "online"
         self._metrics = (0.0, 0.0)
         self._retried_at_once = False

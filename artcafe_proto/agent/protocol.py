@@ -77,6 +77,7 @@ class AgentProtocol(AgentMachine):
         """Bytes came in on `conn`."""
         channel = self._channels.get(conn)
         if channel is not None and data:
+            now = self._enter(now)
             self.bytes_received(conn, now)
             for received in channel.wire.receive(data):
                 self._take(conn, channel, received, now)
@@ -102,7 +103,8 @@ class AgentProtocol(AgentMachine):
         """Hand one input of the wire to the machine, which drops it if `conn` is no longer its own (LINK-9)."""
         match received:
             case TextReceived():
-                self.text_received(conn, received.payload, now)
+                self._hear(conn, received.payload, now)
+                self._settle_when_drained(now)  # others may follow
             case ResponseReceived():
                 self.response_received(conn, channel.exchange, received.response, now)
             case Upgraded():
@@ -125,6 +127,8 @@ class AgentProtocol(AgentMachine):
     def next_output(self) -> MachineEffect | Event | None:
         """The next effect or event: events, then what is asked, then one `Write` a connection, then disconnects."""
         outputs = self._outputs
+        if not outputs.events:
+            self._settle_if_pending()
         if outputs.events:
             return outputs.events.popleft()
         if outputs.asks:

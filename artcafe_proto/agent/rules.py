@@ -13,9 +13,21 @@ from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind, Loss, too_slow
 from artcafe_proto.agent.parts import AgentParts, Life
 from artcafe_proto.agent.states import LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
-from artcafe_proto.events import AgentIdContested, ClocksParted, LinkClosing, Offline, Stopped, TokenReceived
+from artcafe_proto.errors import RemoteProtocolError
+from artcafe_proto.events import (
+    AgentIdContested,
+    ClocksParted,
+    LinkClosing,
+    MessageReceived,
+    Offline,
+    PeerViolation,
+    Stopped,
+    TokenReceived,
+    UnknownReceived,
+)
 from artcafe_proto.instants import Instant
 from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
+from artcafe_proto.messages import decode_envelope, decode_sound_command
 from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
 
@@ -31,11 +43,17 @@ class AgentRules(AgentParts):
     # --- every input begins and ends here -----------------------------------------------------------------------------
 
     def _enter(self, now: Instant) -> Instant:
-        """Time as this input sees it: never earlier than before, and with a look at both clocks (LINK-7)."""
+        """Time as this input sees it, and nothing left to do of those before."""
+        self._settle_if_pending()
+        return self._look_at_clocks(now)
+
+    def _look_at_clocks(self, now: Instant) -> Instant:
+        """Time as it is seen here: never earlier than before, and with a look at both clocks (LINK-7)."""
         self._outputs.check_drained()
         last = self._now
         if last is not None:
-            now = Instant(max(now.mono, last.mono), now.wall)
+            if now.mono < last.mono:
+                now = Instant(last.mono, now.wall)
             drift_s = (now.wall - now.mono) - (last.wall - last.mono)
             if abs(drift_s) > CLOCK_DRIFT_S and self._life is not Life.STOPPED:
                 self._clocks_parted(drift_s, now)
@@ -52,8 +70,20 @@ class AgentRules(AgentParts):
             self._arm(AgentTimer.PING, self._link.liveness.deadline)
             self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
 
+    def _settle_when_drained(self, now: Instant) -> None:
+        """Leave `_settle` to the drain, once the events are out, or to the next input: what a batch of commands and
+        the answers to them lead to is found out once.
+        """
+        self._settle_at = now
+
+    def _settle_if_pending(self) -> None:
+        """What `_settle_when_drained` has left to do."""
+        if self._settle_at is not None:
+            self._settle(self._settle_at)
+
     def _settle(self, now: Instant) -> None:
         """Run the joint rules to their fixed point, then wait for what is left to wait for."""
+        self._settle_at = None
         while self._step(now):
             pass
         if self._life is Life.STOPPED:
@@ -105,6 +135,45 @@ class AgentRules(AgentParts):
             case _:
                 return self._calls.send(self._login.token, now.mono)
         return True
+
+    # --- what a message says ------------------------------------------------------------------------------------------
+
+    def _hear(self, conn: int, payload: bytes, now: Instant) -> None:
+        """One TEXT message; most are commands."""
+        link = self._live_link(conn)
+        if link is None:
+            return
+        message = decode_sound_command(payload)
+        if message is None:
+            self._hear_other(link, payload, now)
+        else:
+            link.is_good(good=True)
+            self._reply(link, self._desk.receive(message.id, message.data, now), now)
+
+    def _hear_other(self, link: AgentLink, payload: bytes, now: Instant) -> None:
+        """Anything but a sound command."""
+        try:
+            envelope = decode_envelope(payload)
+        except RemoteProtocolError as error:
+            self._bad_message(link, error, now)
+            return
+        link.is_good(good=True)
+        if envelope.type == "command":
+            self._reply(link, self._desk.receive_raw(envelope, now), now)
+        elif envelope.type == "message":
+            self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
+        else:
+            self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
+
+    def _reply(self, link: AgentLink, reply: bytes | None, now: Instant) -> None:
+        if reply is not None:
+            link.reply(reply, now.mono)
+
+    def _bad_message(self, link: AgentLink, error: RemoteProtocolError, now: Instant) -> None:
+        self._outputs.events.append(PeerViolation(error.reason, error.clause))
+        if not link.is_good(good=False):
+            reason = f"more than {self.config.max_bad_messages} bad messages in a row"
+            self._close_link(1008, reason, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
 
     # --- attempts and failures ----------------------------------------------------------------------------------------
 

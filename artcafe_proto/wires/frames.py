@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.effects import SendClose, SendPing, SendPong, SendText
@@ -86,18 +87,17 @@ class FrameWriter:
 
     def _frame(self, opcode: Opcode, payload: bytes) -> bytes:
         size = len(payload)
-        mask_bit = 0x80 if self._client else 0
-        head = bytes((_FIN | opcode,))
+        first, mask_bit = _FIN | opcode, 0x80 if self._client else 0
         if size <= 125:
-            head += bytes((mask_bit | size,))
+            head = _SHORT_HEAD.pack(first, mask_bit | size)
         elif size < 1 << 16:
-            head += bytes((mask_bit | 126,)) + size.to_bytes(2)
+            head = _MEDIUM_HEAD.pack(first, mask_bit | 126, size)
         else:
-            head += bytes((mask_bit | 127,)) + size.to_bytes(8)
+            head = _LONG_HEAD.pack(first, mask_bit | 127, size)
         if not self._client:
             return head + payload
         key = self._rng.getrandbits(32).to_bytes(4)
-        return head + key + mask(payload, key)
+        return b"%b%b%b" % (head, key, mask(payload, key))
 
 
 def mask(payload: bytes, key: bytes) -> bytes:
@@ -113,6 +113,9 @@ def mask(payload: bytes, key: bytes) -> bytes:
 
 
 _FIN: Final = 0x80
+_SHORT_HEAD: Final = Struct("!BB")
+_MEDIUM_HEAD: Final = Struct("!BBH")
+_LONG_HEAD: Final = Struct("!BBQ")
 _REPORTED_ONLY: Final = frozenset({1006, 1015})
 _LARGE_BYTES: Final = 1024
 """Measured on CPython 3.11: one XOR of whole integers wins below, four table look-ups win above, 3 to 1 at 1 MiB."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from random import SystemRandom
 from statistics import median
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
+from artcafe_anyio.randomness import PooledRandom
 from artcafe_proto import AgentConfig, AgentProtocol, CommandReceived, Connect, Instant, Sign, Write
 from artcafe_proto.messages import SuccessData, encode
 from artcafe_proto.wires.handshake import accept_headers
@@ -47,7 +47,7 @@ class Loop:
 
     def __init__(self) -> None:
         config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint="http://127.0.0.1:1")
-        self.agent = AgentProtocol(config, rng=SystemRandom())
+        self.agent = AgentProtocol(config, rng=PooledRandom())
         self.answered = 0
         self._conn = 0
         self._pings = 0
@@ -101,7 +101,7 @@ def protocol_us() -> float:
 
 def wire_us() -> float:
     """Of the same frames read, and their responses written, by the WebSocket wire alone."""
-    wire = WebSocketWire(client=True, rng=SystemRandom(), max_message_size=1 << 20)
+    wire = WebSocketWire(client=True, rng=PooledRandom(), max_message_size=1 << 20)
     response = encode("response", f"resp-{0:032x}", SuccessData(f"cmd-{0:032x}", Raw(b'{"text":"abcdef"}')), 1.8e9)
 
     def turns(reads: list[bytes]) -> None:
