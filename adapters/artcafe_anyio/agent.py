@@ -12,6 +12,7 @@ import anyio
 from anyio import TASK_STATUS_IGNORED, to_thread
 
 from artcafe_anyio.connecting import make_ssl_context, open_tcp_stream
+from artcafe_anyio.connection import Connection
 from artcafe_anyio.driver import Driver
 from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.handlers import Function, Handler
@@ -26,6 +27,7 @@ from artcafe_anyio.parameters import (
     variable,
 )
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
+from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
 from artcafe_proto import ArtCafeError, LocalProtocolError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, TaskStatus
 
+    from artcafe_anyio.driver import Connector
     from artcafe_anyio.parameters import MachineSettings
     from artcafe_proto import AgentConfig, Connect
     from artcafe_proto.messages import AgentStatus
@@ -174,10 +177,12 @@ class Agent:
                     key = await to_thread.run_sync(load_key, machine.private_key_path)
                     sign = partial(key.sign, signature_format=machine.signature_format)
                     driver.log.line(logging.INFO, f"starting: {config.api_endpoint}, {key.public.fingerprint}")
-                if open_stream is None:
+                if open_stream is not None:
+                    connect = partial(Connection, open_stream=open_stream)
+                else:
                     ssl_context = await to_thread.run_sync(_ssl_context, config, machine)
-                    open_stream = partial(open_tcp_stream, ssl_context=ssl_context, threads=driver.threads)
-            await driver.run(sign, open_stream, task_status)
+                    connect = _connector(machine, ssl_context, driver)
+            await driver.run(sign, connect, task_status)
         finally:
             self._driver = None
             driver.end()
@@ -315,6 +320,14 @@ def _ssl_context(config: AgentConfig, machine: MachineSettings) -> ssl.SSLContex
     if machine.ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
         return make_ssl_context(machine.ca_file)
     return machine.ssl_context
+
+
+def _connector(machine: MachineSettings, ssl_context: ssl.SSLContext | None, driver: Driver) -> Connector:
+    """How TCP connections are made: by the loop's own transports where it has any, else by anyio's streams."""
+    if runs_on_asyncio() and not machine.anyio_streams:
+        return partial(TransportConnection, ssl_context=ssl_context, threads=driver.threads)
+    open_stream = partial(open_tcp_stream, ssl_context=ssl_context, threads=driver.threads)
+    return partial(Connection, open_stream=open_stream)
 
 
 def _stop(driver: Driver, *, drain: bool) -> None:

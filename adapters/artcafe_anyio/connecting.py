@@ -1,7 +1,7 @@
 """From a host and a port to a stream: the name, the race of its addresses, TLS; and what it means when that fails.
 
 The name is resolved in a thread of ours: asyncio's would hold up the end of the program for as long as a resolver
-hangs. So the addresses are raced here too (RFC 8305), each by `anyio.connect_tcp`.
+hangs. So the addresses are raced here too (RFC 8305).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import anyio
 from anyio.abc import SocketStream
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from artcafe_proto import Connect, ConnectFailure
 
 Stream = SocketStream | TLSStream
+Raw = TypeVar("Raw")
+"""A connection before TLS."""
+Ready = TypeVar("Ready", covariant=True)
+"""One with TLS."""
 
 _ATTEMPT_DELAY_S: Final = 0.25
 """The next address is tried beside the last after this time (RFC 8305 section 5)."""
@@ -68,32 +72,72 @@ def _check_regular(path: str) -> None:
         raise OSError("it is no regular file")
 
 
+class Opener(Protocol[Raw, Ready]):
+    """How one kind of connection is opened."""
+
+    async def connect(self, address: str, port: int) -> Raw:
+        """A TCP connection. Raises OSError."""
+        ...
+
+    async def start_tls(self, connection: Raw, host: str) -> Ready:
+        """The same with TLS, verified. Raises OSError, which ssl.SSLError is, or anyio's errors for a lost stream."""
+        ...
+
+    async def abandon(self, connection: Raw) -> None:
+        """Close it at once."""
+        ...
+
+
+class StreamOpener:
+    """Opens streams of anyio, on any event loop."""
+
+    def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
+        self._ssl_context = ssl_context
+
+    async def connect(self, address: str, port: int) -> SocketStream:
+        """A TCP connection. Raises OSError."""
+        return await anyio.connect_tcp(address, port)
+
+    async def start_tls(self, connection: SocketStream, host: str) -> TLSStream:
+        """The same with TLS, verified."""
+        return await TLSStream.wrap(connection, server_side=False, hostname=host, ssl_context=self._ssl_context)
+
+    async def abandon(self, connection: SocketStream) -> None:
+        """Close it at once."""
+        await anyio.aclose_forcefully(connection)
+
+
 async def open_tcp_stream(asked: Connect, *, ssl_context: ssl.SSLContext | None, threads: Threads) -> Stream:
+    """The connection that `asked` asks for, as a stream, TLS verified, in time. Raises ConnectError."""
+    return await open_tcp(asked, StreamOpener(ssl_context), threads)
+
+
+async def open_tcp(asked: Connect, opener: Opener[Raw, Ready], threads: Threads) -> Raw | Ready:
     """The connection that `asked` asks for, TLS verified, in time. Raises ConnectError."""
     time_s = max(asked.deadline - monotonic(), 0.0) * _SHARE
     step = f"resolving the name {asked.host}"
     with anyio.move_on_after(time_s):
         addresses = await _resolve(asked.host, asked.port, threads)
         step = f"connecting to {asked.host} port {asked.port}"
-        stream = await _race(addresses, asked.port)
+        connection = await _race(addresses, asked.port, opener)
         if not asked.tls:
-            return stream
+            return connection
         step = f"the TLS handshake with {asked.host} port {asked.port}"
-        return await _wrap(stream, asked.host, ssl_context)
+        return await _start_tls(connection, asked.host, opener)
     raise ConnectError("timeout", f"{step} was not done within {time_s:.1f} s")
 
 
-async def _wrap(stream: SocketStream, host: str, ssl_context: ssl.SSLContext | None) -> Stream:
+async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> Ready:
     try:
-        return await TLSStream.wrap(stream, server_side=False, hostname=host, ssl_context=ssl_context)
+        return await opener.start_tls(connection, host)
     except ssl.SSLError as error:
-        await anyio.aclose_forcefully(stream)
+        await opener.abandon(connection)
         raise ConnectError("tls", _tls_detail(error)) from None
     except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
-        await anyio.aclose_forcefully(stream)
+        await opener.abandon(connection)
         raise ConnectError("tls", f"the connection ended during the TLS handshake{_because(error)}") from None
     except BaseException:
-        await anyio.aclose_forcefully(stream)
+        await opener.abandon(connection)
         raise
 
 
@@ -112,7 +156,8 @@ _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE
 
 def _because(error: Exception) -> str:
     cause = error.__cause__ or error
-    return f": {_text(cause)}" if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else ""
+    told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and _text(cause)
+    return f": {told}" if told else ""
 
 
 # --- names and addresses ----------------------------------------------------------------------------------------------
@@ -134,18 +179,18 @@ async def _resolve(host: str, port: int, threads: Threads) -> list[str]:
     return [address for address in turns if address is not None]
 
 
-async def _race(addresses: list[str], port: int) -> SocketStream:
+async def _race(addresses: list[str], port: int, opener: Opener[Raw, Ready]) -> Raw:
     """The first of these to answer."""
-    won: list[SocketStream] = []
+    won: list[Raw] = []
     failures: dict[str, OSError] = {}
 
     async def attempt(address: str, over: anyio.Event) -> None:
         try:
-            stream = await anyio.connect_tcp(address, port)
+            connection = await opener.connect(address, port)
         except OSError as error:
             failures[address] = _innermost(error)
         else:
-            won.append(stream)
+            won.append(connection)
             attempts.cancel_scope.cancel()
         finally:
             over.set()
@@ -157,11 +202,11 @@ async def _race(addresses: list[str], port: int) -> SocketStream:
                 attempts.start_soon(attempt, address, over)
                 with anyio.move_on_after(_ATTEMPT_DELAY_S):
                     await over.wait()
-        for stream in won[1:]:
-            await anyio.aclose_forcefully(stream)
+        for connection in won[1:]:
+            await opener.abandon(connection)
     except BaseException:
-        for stream in won:
-            await anyio.aclose_forcefully(stream)
+        for connection in won:
+            await opener.abandon(connection)
         raise
     if not won:
         raise _failure(failures, port)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from artcafe_anyio.clocks import monotonic, read_clocks
-from artcafe_anyio.connection import Connection
 from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.process_metrics import ProcessMetrics
@@ -42,12 +41,18 @@ from artcafe_proto import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
 
-    from anyio.abc import ByteStream, TaskStatus
+    from anyio.abc import TaskStatus
 
+    from artcafe_anyio.connection import Connection
     from artcafe_anyio.running import Application
+    from artcafe_anyio.transports import TransportConnection
     from artcafe_proto import AgentConfig, Event, Instant, MachineEffect
+
+    AnyConnection = Connection | TransportConnection
+    Connector = Callable[[Connect, AgentProtocol, Callable[[], AbstractContextManager[Instant]]], AnyConnection]
 
 MAX_SLEEP_S: Final = 10.0
 """The event loop's clock stands still while the machine sleeps and ours does not: so look at ours this often."""
@@ -68,7 +73,7 @@ class Driver:
             application.commands, self.protocol, self.turn, self.threads, self._tasks, self.log
         )
         self._messages = MessageRunner(application.message_handlers, self._tasks, self.log)
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, AnyConnection] = {}
         self._signing: dict[int, anyio.CancelScope] = {}
         self._metrics = ProcessMetrics()
         self._is_settling = False
@@ -82,12 +87,14 @@ class Driver:
     async def run(
         self,
         sign: Callable[[bytes], bytes],
-        open_stream: Callable[[Connect], Awaitable[ByteStream]],
+        connect: Connector,
         task_status: TaskStatus[None],
     ) -> None:
-        """Go online and stay until stopped. `sign` is called in a thread. Raises GaveUpError if that is how it ends."""
+        """Go online and stay until stopped. `sign` is called in a thread; what `connect` makes opens when it is run.
+        Raises GaveUpError if that is how it ends.
+        """
         self._sign = sign
-        self._open_stream = open_stream
+        self._make_connection = connect
         async with self.threads, self._closing_tasks, self._tasks:
             try:
                 if not self.protocol.is_stopped:
@@ -213,11 +220,11 @@ class Driver:
 
     def _connect(self, asked: Connect) -> None:
         self.protocol.set_metrics(*self._metrics.read())  # for the first heartbeat, which no timer announces (HB-1)
-        connection = Connection(asked, self.protocol, self.turn, self._open_stream)
+        connection = self._make_connection(asked, self.protocol, self.turn)
         self._connections[asked.conn] = connection
         self._closing_tasks.start_soon(self._attend, connection)
 
-    async def _attend(self, connection: Connection) -> None:
+    async def _attend(self, connection: AnyConnection) -> None:
         try:
             await connection.run()
         finally:

@@ -49,6 +49,8 @@ class AgentParameters(TypedDict, total=False):
     """PEM file of the authorities to trust instead of the system's."""
     ssl_context: ssl.SSLContext | None
     """Used as it is, instead of the context made by default; it must verify the platform."""
+    anyio_streams: bool
+    """Connect by anyio's streams, as on trio, also on asyncio, where the loop's own transports are faster; False."""
 
     # everything else of `AgentConfig`, where it is explained
     ws_endpoint: str | None
@@ -83,6 +85,7 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
     signature_format: SignatureFormat = "ssh"
     ca_file: str | None = None
     ssl_context: ssl.SSLContext | None = None
+    anyio_streams: bool = False
 
     def __post_init__(self) -> None:
         if "PRIVATE KEY" in self.private_key_path or not self.private_key_path.isprintable():

@@ -15,7 +15,7 @@ class PooledRandom(SystemRandom):
     _pool = b""
     _place = 0
 
-    def getrandbits(self, k: int, /) -> int:
+    def getrandbits(self, k: int) -> int:
         """`k` random bits. Raises ValueError for a negative number of them."""
         if k < 0:
             raise ValueError("number of bits must be non-negative")

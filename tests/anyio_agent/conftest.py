@@ -1,4 +1,4 @@
-"""Every asynchronous test runs on asyncio and on trio."""
+"""Every asynchronous test runs on asyncio, by its transports and by anyio's streams, and on trio."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return request.param
+@pytest.fixture(params=["asyncio", "asyncio streams", "trio"])
+def anyio_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    backend, _, streams = request.param.partition(" ")
+    if streams:
+        monkeypatch.setattr("artcafe_anyio.agent.runs_on_asyncio", lambda: False)
+    return backend
 
 
 @pytest.fixture

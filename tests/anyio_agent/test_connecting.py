@@ -8,20 +8,22 @@ import os
 import socket
 import ssl
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 import trustme
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute, SocketListener, SocketStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
 from artcafe_anyio import Agent
 from artcafe_anyio.clocks import monotonic
-from artcafe_anyio.connecting import ConnectError, Stream, make_ssl_context, open_tcp_stream
+from artcafe_anyio.connecting import ConnectError, Stream, StreamOpener, make_ssl_context, open_tcp_stream
 from artcafe_anyio.threads import Threads
+from artcafe_anyio.transports import TransportOpener
 from artcafe_proto import AgentEvent, ConfigError, Connect, Offline
 
 pytestmark = pytest.mark.anyio
@@ -313,11 +315,15 @@ async def test_a_failed_attempt_says_why(key_path: Path) -> None:
     )
 
 
+OPENERS = (StreamOpener, TransportOpener)
+
+
 async def test_a_connect_has_its_deadline(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silent(address: str, port: int) -> None:
+    async def silent(opener: object, address: str, port: int) -> None:
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(anyio, "connect_tcp", silent)
+    for opener in OPENERS:
+        monkeypatch.setattr(opener, "connect", silent)
     endpoint = "https://192.0.2.1"
     parameters: Any = {"agent_id": "a", "tenant_id": "t", "private_key_path": key_path, "api_endpoint": endpoint}
     offline = await first_offline(Agent(**parameters, connect_timeout=0.01))
@@ -347,25 +353,32 @@ async def test_a_resolver_that_hangs_delays_no_stop(key_path: Path, monkeypatch:
 
 
 async def test_a_connection_that_opens_too_late_is_closed(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[SocketStream] = []
-    real_connect = anyio.connect_tcp
     connecting = anyio.Event()
 
-    async def slow(address: str, port: int) -> SocketStream:
-        with anyio.CancelScope(shield=True):
-            opened.append(await real_connect("127.0.0.1", port))
-            connecting.set()
-            await anyio.sleep(0.01)
-        return opened[0]
+    def slowed(connect: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def slow(opener: object, address: str, port: int) -> object:
+            with anyio.CancelScope(shield=True):
+                opened = await connect(opener, "127.0.0.1", port)
+                connecting.set()
+                await anyio.sleep(0.01)
+                return opened
+            raise AssertionError
 
+        return slow
+
+    for opener in OPENERS:
+        monkeypatch.setattr(opener, "connect", slowed(opener.connect))
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
-        monkeypatch.setattr(anyio, "connect_tcp", slow)
         agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=f"http://127.0.0.1:{port}")
         async with agent:
             await connecting.wait()
-        with pytest.raises(anyio.ClosedResourceError):
-            await opened[0].send(b"x")
+        (socket_listener,) = listener.listeners
+        assert isinstance(socket_listener, SocketListener)
+        stream = await socket_listener.accept()
+        with anyio.fail_after(PATIENCE_S), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await stream.receive()
+        await stream.aclose()
 
 
 async def test_a_signature_that_fails(

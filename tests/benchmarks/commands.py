@@ -29,13 +29,13 @@ INLINE, INLINE_ANYIO = "agent, inline, asyncio", "agent, inline, anyio streams"
 TASK, TASK_ANYIO = "agent, async def, asyncio", "agent, async def, anyio streams"
 TRIO = "agent, inline, trio"
 AGENTS = {
-    INLINE: ("asyncio", "auto", True),
-    TASK: ("asyncio", "auto", False),
-    INLINE_ANYIO: ("asyncio", "streams", True),
-    TASK_ANYIO: ("asyncio", "streams", False),
-    TRIO: ("trio", "auto", True),
+    INLINE: ("asyncio", False, True),
+    TASK: ("asyncio", False, False),
+    INLINE_ANYIO: ("asyncio", True, True),
+    TASK_ANYIO: ("asyncio", True, False),
+    TRIO: ("trio", True, True),
 }
-"""Backend of anyio, driver of connections, whether the handler is called inline."""
+"""Backend of anyio, whether by anyio's streams, whether the handler is called inline."""
 
 
 def run_agent(name: str, port: int) -> None:
@@ -47,7 +47,7 @@ def run_agent(name: str, port: int) -> None:
     from artcafe_proto import Offline
     from benchmarks.peers import echo, handle
 
-    backend, _, inline = AGENTS[name]
+    backend, streams, inline = AGENTS[name]
     with tempfile.TemporaryDirectory() as folder:
         key = Path(folder, "key")
         key.touch(mode=0o600)
@@ -58,6 +58,7 @@ def run_agent(name: str, port: int) -> None:
             private_key_path=key,
             api_endpoint=f"http://127.0.0.1:{port}",
             log_level="ERROR",
+            anyio_streams=streams,
         )
 
         @agent.on_event

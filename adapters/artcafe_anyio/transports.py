@@ -1,0 +1,266 @@
+"""One connection of the agent on asyncio, by a transport of its loop: the same as `connection.Connection`, but faster.
+
+There is no task that reads and none that writes. What comes in is read into one buffer and handed on in the callback
+that tells of it. What goes out is collected and written once a turn of the loop, or at the end of that callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from artcafe_anyio.connecting import ConnectError, open_tcp
+from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYTES
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from artcafe_anyio.threads import Threads
+    from artcafe_proto import AgentProtocol, Connect, Instant
+
+READ_BYTES: Final = 256 * 1024
+_buffer = memoryview(bytearray(READ_BYTES))
+"""All connections read into it: what is in it is taken out before anything else can be read."""
+_NEVER_S: Final = 1e6
+"""For what asyncio would end by a time of its own, and we by ours."""
+
+
+def runs_on_asyncio() -> bool:
+    """Whether the event loop of now is asyncio's, or another that has its transports."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        with suppress(RuntimeError):  # it is loaded, but this is not its loop
+            trio.lowlevel.current_trio_token()
+            return False
+    return True
+
+
+class TransportConnection(asyncio.BufferedProtocol):
+    """One connection. After `close` it tells the protocol nothing more."""
+
+    def __init__(
+        self,
+        asked: Connect,
+        protocol: AgentProtocol,
+        turn: Callable[[], AbstractContextManager[Instant]],
+        *,
+        ssl_context: ssl.SSLContext | None,
+        threads: Threads,
+    ) -> None:
+        self.conn: Final = asked.conn
+        self._asked = asked
+        self._protocol = protocol
+        self._turn = turn
+        self._ssl_context = ssl_context
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._closing = False
+        self._peer_ended = False
+        self._unsent = bytearray()
+        self._piece_bytes = 0  # given to the transport last
+        self._piece_waits = False  # the transport could not send it all yet
+        self._flush_follows = False
+        self._congested = False
+        self._over = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._deadline: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Open the connection and wait until it is over; its socket is closed then."""
+        with self._scope:
+            try:
+                opener = TransportOpener(self, self._ssl_context)
+                transport = await open_tcp(self._asked, opener, self._threads)
+            except ConnectError as error:
+                if not self._closing:
+                    self._closing = True
+                    with self._turn() as now:
+                        self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
+                return
+            try:
+                self._begin(transport)
+                await self._over.wait()
+            finally:
+                transport.abort()
+                if self._deadline is not None:
+                    self._deadline.cancel()
+
+    def _begin(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        if not self._asked.tls:
+            transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=1, low=0)  # so that it tells when it has sent everything
+        transport.resume_reading()
+        with self._turn() as now:
+            self._protocol.connected(self.conn, now)
+        if self._over.is_set():  # between the handshake and now
+            self._lost("the peer closed it")
+
+    # --- from the driver, while it carries out effects ----------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send `data` after everything before it, by the end of this turn of the loop."""
+        self._unsent += data
+        if not self._flush_follows:
+            self._flush_follows = True
+            self._loop.call_soon(self._flush)
+
+    def is_newly_congested(self) -> bool:
+        """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
+        waiting_bytes = len(self._unsent) + (self._piece_bytes if self._piece_waits else 0)
+        if self._congested or self._closing or waiting_bytes <= HIGH_WATER_BYTES:
+            return False
+        self._congested = True
+        return True
+
+    def pause_reading(self) -> None:
+        """Read no more, but for what is being received already."""
+        if self._transport is not None and not self._closing:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self, *, abort: bool, timeout_s: float) -> None:
+        """End the connection: at once, or after what was written, for which there is some time (LINK-8)."""
+        self._closing = True
+        if self._transport is None:
+            self._scope.cancel()
+        elif abort:
+            self._transport.abort()
+        else:
+            self._deadline = self._loop.call_later(timeout_s, self._transport.abort)
+            self._transport.resume_reading()
+            self._flush_follows = True
+            self._loop.call_soon(self._flush)
+
+    # --- from the loop: reading ---------------------------------------------------------------------------------------
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to read into."""
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes are there.
+
+        While closing, what still comes is dropped but taken: closing a socket with unread bytes sends a reset, which
+        can cost the peer the last that was written to it (RFC 9112 section 9.6).
+        """
+        if self._closing or self._transport is None:
+            return
+        self._flush_follows = True  # here, at the end
+        try:
+            with self._turn() as now:
+                self._protocol.data_received(self.conn, bytes(_buffer[:nbytes]), now)
+        finally:
+            self._flush()
+
+    def eof_received(self) -> bool:
+        """The peer has ended its side. Returns whether something is still to be written to it."""
+        self._peer_ended = True
+        if not self._closing and self._transport is not None:
+            with self._turn() as now:
+                self._protocol.eof_received(self.conn, now)
+        if not self._closing:  # nothing is said to a platform that has ended its side
+            self._lost("the peer closed it")
+        return bool(self._unsent) and not self._asked.tls  # TLS has no half-close
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        self._over.set()
+        if self._transport is not None:
+            self._lost("the peer closed it" if exc is None else str(exc) or type(exc).__name__)
+
+    def _lost(self, reason: str) -> None:
+        if not self._closing:
+            self._closing = True
+            with self._turn() as now:
+                self._protocol.disconnected(self.conn, reason, now)
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- from the loop: writing ---------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Give the transport what it takes at once, in pieces whose progress is seen (`SEND_BYTES`)."""
+        self._flush_follows = False
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        while self._unsent and not self._piece_waits:
+            piece = bytes(self._unsent[:SEND_BYTES])
+            del self._unsent[:SEND_BYTES]
+            self._piece_bytes = len(piece)
+            transport.write(piece)  # which calls `pause_writing` if it cannot send it all
+            if not self._piece_waits:
+                self._sent()
+        if self._closing and not self._unsent:
+            if self._asked.tls or self._peer_ended:
+                transport.close()
+            else:
+                transport.write_eof()
+
+    def pause_writing(self) -> None:
+        """The transport could not send all that it was given."""
+        self._piece_waits = True
+
+    def resume_writing(self) -> None:
+        """It has sent all of it."""
+        self._piece_waits = False
+        self._sent()
+        self._flush()
+
+    def _sent(self) -> None:
+        """A piece is sent."""
+        if self._congested and not self._closing:
+            self._congested = len(self._unsent) > LOW_WATER_BYTES
+            with self._turn() as now:
+                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
+                    self._protocol.writing_paused(self.conn, now)
+                else:
+                    self._protocol.writing_resumed(self.conn, now)
+
+
+class TransportOpener:
+    """Opens transports for one connection."""
+
+    def __init__(self, connection: TransportConnection, ssl_context: ssl.SSLContext | None) -> None:
+        self._connection = connection
+        self._ssl_context = ssl_context
+        self._loop = asyncio.get_running_loop()
+
+    async def connect(self, address: str, port: int) -> asyncio.Transport:
+        """A TCP connection that is not read from yet. Raises OSError."""
+        transport, _ = await self._loop.create_connection(_Waiting, address, port)
+        return transport
+
+    async def start_tls(self, connection: asyncio.Transport, host: str) -> asyncio.Transport:
+        """The same with TLS, verified."""
+        assert self._ssl_context is not None
+        transport = await self._loop.start_tls(
+            connection, self._connection, self._ssl_context, server_hostname=host, ssl_handshake_timeout=_NEVER_S
+        )
+        if transport is None:
+            raise ConnectionResetError
+        return transport
+
+    async def abandon(self, connection: asyncio.Transport) -> None:
+        """Close it at once."""
+        connection.abort()
+
+
+class _Waiting(asyncio.Protocol):
+    """Of a connection that may still lose the race."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
