@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
@@ -23,7 +22,6 @@ from artcafe_anyio.running import CommandRunner, MessageRunner
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.waiting import WaitingRoom
 from artcafe_proto import (
-    AgentEvent,
     AgentProtocol,
     AgentTimer,
     CancelSign,
@@ -39,9 +37,10 @@ from artcafe_proto import (
     Stopped,
     Write,
 )
+from artcafe_proto.events.shared import AnyEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from anyio.abc import TaskStatus
@@ -49,13 +48,31 @@ if TYPE_CHECKING:
     from artcafe_anyio.connection import Connection
     from artcafe_anyio.running import Application
     from artcafe_anyio.transports import TransportConnection
-    from artcafe_proto import AgentConfig, Event, Instant, MachineEffect
+    from artcafe_proto import AgentConfig, AgentEvent, Event, Instant, MachineEffect
 
     AnyConnection = Connection | TransportConnection
     Connector = Callable[[Connect, AgentProtocol, Callable[[], AbstractContextManager[Instant]]], AnyConnection]
 
 MAX_SLEEP_S: Final = 10.0
 """The event loop's clock stands still while the machine sleeps and ours does not: so look at ours this often."""
+
+
+class Turn:
+    """The context of one input. It gives the moment that it began; at its end all that follows is carried out.
+
+    There is one for all turns, as they hold nothing but that moment, and the last one's will do.
+    """
+
+    def __init__(self, settle: Callable[[Instant], None]) -> None:
+        self._settle = settle
+        self._now = read_clocks()
+
+    def __enter__(self) -> Instant:
+        self._now = read_clocks()
+        return self._now
+
+    def __exit__(self, *_: object) -> None:
+        self._settle(self._now)
 
 
 class Driver:
@@ -76,6 +93,7 @@ class Driver:
         self._connections: dict[int, AnyConnection] = {}
         self._signing: dict[int, anyio.CancelScope] = {}
         self._metrics = ProcessMetrics()
+        self._turn = Turn(self.settle)
         self._is_settling = False
         self._wakes_at = math.inf
         self._earlier = anyio.Event()
@@ -138,17 +156,14 @@ class Driver:
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def turn(self) -> Generator[Instant]:
-        """Call the protocol with the instant this gives. No await within."""
-        now = read_clocks()
-        try:
-            yield now
-        finally:
-            if not self._is_settling:  # else something called while outputs are carried out; they will include its own
-                self._settle(now)
+    def turn(self) -> Turn:
+        """Call the protocol with the instant that this gives as a context. No await within."""
+        return self._turn
 
-    def _settle(self, now: Instant) -> None:
+    def settle(self, now: Instant) -> None:
+        """Carry out everything that the protocol asks for; for `Turn`."""
+        if self._is_settling:
+            return  # something called while outputs are carried out; they will include its own
         if self._is_over:
             return  # everything is being let go of, and there is nobody to carry out more
         self._is_settling = True
@@ -169,6 +184,8 @@ class Driver:
 
     def _carry_out(self, output: MachineEffect | Event, now: Instant) -> None:
         match output:
+            case AnyEvent():  # first: most are
+                self._publish(cast("AgentEvent", output), now)
             case Write(conn=conn):
                 if conn in self._connections:
                     self._connections[conn].write(output.data)
@@ -190,8 +207,7 @@ class Driver:
                 if request in self._signing:
                     self._signing[request].cancel()
             case _:
-                assert isinstance(output, AgentEvent), f"an agent's protocol asks for no {type(output).__name__}"
-                self._publish(output, now)
+                raise AssertionError(f"an agent's protocol asks for no {type(output).__name__}")
 
     def _publish(self, event: AgentEvent, now: Instant) -> None:
         self.log.event(event, now.mono)

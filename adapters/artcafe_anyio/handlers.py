@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Union, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.inspect import CustomType, UnionType, type_info
+from msgspec.structs import asdict
 
 from artcafe_anyio.clocks import monotonic
 from artcafe_proto import ArtCafeError, LocalProtocolError
@@ -32,21 +34,31 @@ class CommandError(ArtCafeError):
 class CommandContext:
     """What a handler may know of its command, and say about it. A parameter annotated with this class receives it."""
 
-    def __init__(self, event: CommandReceived, report: Callable[[float], None]) -> None:
-        """For the agent: `report` takes the progress, from any thread."""
-        self.command_id: Final = event.command_id
-        """The platform's id of this command."""
-        self.command: Final = event.command
-        """The name it was sent to."""
-        self.is_cancelled = False
-        """Whether its time is over, or the agent stops. A task is cancelled; a thread cannot be, and may look here."""
-        self._deadline = event.deadline
+    __slots__ = ("_event", "_report", "is_cancelled")
+
+    is_cancelled: bool
+    """Whether its time is over, or the agent stops. A task is cancelled; a thread cannot be, and may look here."""
+
+    def __init__(self, event: CommandReceived, report: Callable[[str, float], None]) -> None:
+        """For the agent: `report` takes the command's id and its progress, from any thread."""
+        self._event = event
         self._report = report
+        self.is_cancelled = False
+
+    @property
+    def command_id(self) -> str:
+        """The platform's id of this command."""
+        return self._event.command_id
+
+    @property
+    def command(self) -> str:
+        """The name it was sent to."""
+        return self._event.command
 
     @property
     def remaining_s(self) -> float:
         """Seconds until the command is cancelled (CMD-4), at least 0."""
-        return max(self._deadline - monotonic(), 0.0)
+        return max(self._event.deadline - monotonic(), 0.0)
 
     def progress(self, percent: float) -> None:
         """Report progress, 0 to 100, from a task, inline or a worker thread.
@@ -54,7 +66,7 @@ class CommandContext:
         The latest wins, at most one a second goes out, none while the link is down (STAT-4). Raises LocalProtocolError
         for another number.
         """
-        self._report(percent)
+        self._report(self.command_id, percent)
 
 
 class Mode(Enum):
@@ -88,7 +100,7 @@ class Handler:
             else:  # what is not sent is left out of the call, so the default is the function's own
                 fields.append((parameter.name, Union[annotation, UnsetType], UNSET))  # noqa: UP007 annotation is a value
             _check(function, parameter, annotation)
-        self._names = [field[0] for field in fields]
+        self._has_defaults = any(len(field) == 3 for field in fields)
         arguments = msgspec.defstruct("Arguments", fields, forbid_unknown_fields=True, kw_only=True)
         self._decoder = msgspec.json.Decoder(arguments)
 
@@ -98,10 +110,12 @@ class Handler:
             arguments = self._decoder.decode(raw_args)
         except msgspec.MsgspecError as error:
             raise InvalidArgumentsError(str(error)) from None
-        values = {name: getattr(arguments, name) for name in self._names}
-        named: dict[str, Any] = {name: value for name, value in values.items() if value is not UNSET}
-        named.update(dict.fromkeys(self._context_names, context))
-        return lambda: self.function(**named)
+        named = asdict(arguments)
+        if self._has_defaults:
+            named = {name: value for name, value in named.items() if value is not UNSET}
+        for name in self._context_names:
+            named[name] = context
+        return partial(self.function, **named)
 
 
 def _mode(function: Function, *, inline: bool) -> Mode:

@@ -47,7 +47,7 @@ logger = logging.getLogger("artcafe.agent")
 MAX_LISTED: Final = 10
 """Ids named in one line; of more, only the number is told."""
 _UNSETTLED: Final = "not settled:"
-_OF_EVERY_COMMAND = CommandReceived | ResponseSettled | MessageReceived | MessageSettled
+_OF_EVERY_COMMAND: Final = frozenset({CommandReceived, ResponseSettled, MessageReceived, MessageSettled})
 
 
 class AgentLog:
@@ -62,7 +62,7 @@ class AgentLog:
 
     def event(self, event: AgentEvent, mono: float) -> None:
         """Log an event; `mono` is the monotonic time of it."""
-        if isinstance(event, _OF_EVERY_COMMAND) and not logger.isEnabledFor(logging.DEBUG):
+        if type(event) in _OF_EVERY_COMMAND and not logger.isEnabledFor(logging.DEBUG):
             return
         level, text = describe(event, mono)
         logger.log(level, "%s: %s", self._agent_id, text)

@@ -76,7 +76,7 @@ class CommandRunner:
 
     def start(self, event: CommandReceived) -> None:
         """Run a command, or answer why not."""
-        context = CommandContext(event, partial(self._report, event.command_id))
+        context = CommandContext(event, self._report)
         handler = self._commands.get(event.command)
         if handler is None:
             self._refuse(context, "unknown_command", f"this agent has no command {event.command!r}")

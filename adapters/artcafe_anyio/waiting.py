@@ -67,6 +67,8 @@ class WaitingRoom:
 
     def tell(self, event: AgentEvent) -> None:
         """What happened, to whom it concerns."""
+        if not self._waiters:
+            return
         match event:
             case CallAnswered():
                 self._tell(event.call, event.details)
