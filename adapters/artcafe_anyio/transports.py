@@ -66,7 +66,8 @@ class TransportConnection(asyncio.BufferedProtocol):
         self._unsent = bytearray()
         self._piece_bytes = 0  # given to the transport last
         self._piece_waits = False  # the transport could not send it all yet
-        self._flush_follows = False
+        self._is_flush_planned = False
+        self._is_taking_in = False  # and flushes at the end of it
         self._congested = False
         self._over = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -108,9 +109,8 @@ class TransportConnection(asyncio.BufferedProtocol):
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it, by the end of this turn of the loop."""
         self._unsent += data
-        if not self._flush_follows:
-            self._flush_follows = True
-            self._loop.call_soon(self._flush)
+        if not self._is_flush_planned and not self._is_taking_in:
+            self._plan_flush()
 
     def is_newly_congested(self) -> bool:
         """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
@@ -140,8 +140,7 @@ class TransportConnection(asyncio.BufferedProtocol):
         else:
             self._deadline = self._loop.call_later(timeout_s, self._transport.abort)
             self._transport.resume_reading()
-            self._flush_follows = True
-            self._loop.call_soon(self._flush)
+            self._plan_flush()
 
     # --- from the loop: reading ---------------------------------------------------------------------------------------
 
@@ -157,12 +156,14 @@ class TransportConnection(asyncio.BufferedProtocol):
         """
         if self._closing or self._transport is None:
             return
-        self._flush_follows = True  # here, at the end
+        self._is_taking_in = True
         try:
             with self._turn() as now:
                 self._protocol.data_received(self.conn, bytes(_buffer[:nbytes]), now)
         finally:
-            self._flush()
+            self._is_taking_in = False
+            if not self._is_flush_planned:
+                self._flush()
 
     def eof_received(self) -> bool:
         """The peer has ended its side. Returns whether something is still to be written to it."""
@@ -190,9 +191,17 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     # --- from the loop: writing ---------------------------------------------------------------------------------------
 
+    def _plan_flush(self) -> None:
+        """At most one is planned at any time: what several tasks write in a turn of the loop goes out together."""
+        self._is_flush_planned = True
+        self._loop.call_soon(self._flush_as_planned)
+
+    def _flush_as_planned(self) -> None:
+        self._is_flush_planned = False
+        self._flush()
+
     def _flush(self) -> None:
         """Give the transport what it takes at once, in pieces whose progress is seen (`SEND_BYTES`)."""
-        self._flush_follows = False
         transport = self._transport
         if transport is None or transport.is_closing():
             return

@@ -143,14 +143,15 @@ class CommandDesk:
         if not self.outbox.has_place:
             reason = "as many responses as allowed are not settled"
             return self._refuse(command_id, command, "overloaded", reason, "CMD-3", now)
-        if not self.is_full:
+        if len(self._running) < self._config.max_concurrent:
             self._refused_in_a_row = 0
             self._ledger.open(command_id, fingerprint(command))
             self._start(command_id, command, deadline)
         elif len(self._queued) < self._config.max_queued:
             self._ledger.open(command_id, fingerprint(command))
             self._queued[command_id] = _Queued(command, deadline)
-            self._earliest = min(self._earliest, deadline)
+            if deadline < self._earliest:
+                self._earliest = deadline
         else:
             reason = "as many commands as allowed run and wait"
             return self._refuse(command_id, command, "overloaded", reason, "CMD-5", now)
@@ -290,7 +291,8 @@ class CommandDesk:
 
     def _start(self, command_id: str, command: CommandData, deadline: float) -> None:
         self._running[command_id] = _Running(command.command, deadline)
-        self._earliest = min(self._earliest, deadline)
+        if deadline < self._earliest:
+            self._earliest = deadline
         self._outputs.events.append(CommandReceived(command_id, command.command, command.args, deadline))
 
     def _start_next(self, now: Instant) -> None:

@@ -158,7 +158,10 @@ class AgentProtocol(AgentMachine):
             return  # the connection ended before this was drained
         wire = channel.wire
         match send:
-            case SendText() | SendPing() | SendPong() | SendClose():
+            case SendText():  # first: most are
+                assert wire.websocket is not None, "a link is up only after its upgrade"
+                data = wire.websocket.writer.text(send.payload)
+            case SendPing() | SendPong() | SendClose():
                 assert wire.websocket is not None, "a link is up only after its upgrade"
                 data = wire.websocket.writer.write(send)
             case SendRequest():

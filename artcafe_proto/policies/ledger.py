@@ -68,7 +68,8 @@ class Ledger:
         entry.state = EntryState.ANSWERED
         entry.body = body
         self.stored_bytes += len(body)
-        self._shed_bodies()
+        if self.stored_bytes > MAX_STORED_BODIES_BYTES:
+            self._shed_bodies()
 
     def poisoned(self, command_id: str) -> bytes | None:
         """Take back a response that cannot be delivered, so that another is given; None if it is another already."""
@@ -91,7 +92,8 @@ class Ledger:
         entry.settled_at = mono
         self._settled.append(command_id)
         self._settled_bodies.append(command_id)
-        self._shed_bodies()
+        if self.stored_bytes > MAX_STORED_BODIES_BYTES:
+            self._shed_bodies()
         self._evict(mono)
 
     def _shed_bodies(self) -> None:

@@ -28,6 +28,8 @@ static double sent_at[MAX_COMMANDS];
 static float round_trip_us[MAX_COMMANDS];
 static unsigned char input[BUFFER_BYTES], output[MAX_WINDOW * FRAME_BYTES + 256];
 static size_t input_bytes, output_bytes;
+static unsigned char pong[127];
+static size_t pong_bytes;
 static unsigned next_number, answered, in_flight;
 
 static void fail(const char *why) { fprintf(stderr, "load: %s\n", why); exit(1); }
@@ -148,8 +150,9 @@ static void flush(int fd) {
     double now = clock_s(CLOCK_MONOTONIC);
     for (unsigned n = 0; n < in_flight && n < next_number; n++)
         if (sent_at[next_number - 1 - n] == 0) sent_at[next_number - 1 - n] = now; else break;
-    send_all(fd, output, output_bytes);
-    output_bytes = 0;
+    memcpy(output + output_bytes, pong, pong_bytes);
+    send_all(fd, output, output_bytes + pong_bytes);
+    output_bytes = pong_bytes = 0;
 }
 
 static void hear_text(const char *text, size_t size, double now) {
@@ -167,7 +170,7 @@ static void hear_text(const char *text, size_t size, double now) {
 }
 
 /* Take the whole frames out of the input; the agent's frames are masked and not fragmented. 0 after a close. */
-static int hear(int fd) {
+static int hear(void) {
     size_t place = 0;
     double now = clock_s(CLOCK_MONOTONIC);
     while (input_bytes - place >= 6) {
@@ -180,10 +183,10 @@ static int hear(int fd) {
         unsigned char *payload = frame + head, *key = payload - 4;
         for (size_t i = 0; i < size; i++) payload[i] ^= key[i & 3];
         if ((frame[0] & 15) == 1) hear_text((char *)payload, size, now);
-        if ((frame[0] & 15) == 9) {               /* a ping: the pong goes out behind the commands of this turn */
-            output[output_bytes] = 0x8A, output[output_bytes + 1] = size;
-            memcpy(output + output_bytes + 2, payload, size);
-            send_all(fd, output + output_bytes, size + 2);
+        if ((frame[0] & 15) == 9) {               /* a ping: the pong goes out with the commands of this turn */
+            pong[0] = 0x8A, pong[1] = size;
+            memcpy(pong + 2, payload, size);
+            pong_bytes = size + 2;
         }
         if ((frame[0] & 15) == 8) return 0;
         place += head + size;
@@ -206,10 +209,10 @@ static void run_phase(int fd, unsigned window, double seconds, clockid_t agent_c
     while (in_flight < window) add_command();
     flush(fd);
     while (in_flight) {
-        if (!receive_more(fd) || !hear(fd)) fail("the agent ended the connection");
+        if (!receive_more(fd) || !hear()) fail("the agent ended the connection");
         if (clock_s(CLOCK_MONOTONIC) < end)
             while (in_flight < window) add_command();
-        if (output_bytes) flush(fd);
+        if (output_bytes + pong_bytes) flush(fd);
     }
     double wall_s = clock_s(CLOCK_MONOTONIC) - start;
     agent_s = clock_s(agent_clock) - agent_s, own_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - own_s;
