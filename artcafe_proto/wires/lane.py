@@ -3,7 +3,8 @@
 On a link nearly every frame is one whole TEXT message. Such a frame changes nothing about the frames around it, so it
 can be read without them, if nothing about it is left to judge: FIN is set, no reserved bit is, no fragmented message is
 in progress, the mask bit is the right one, the length has its shortest form and is within the limit, and the payload
-has arrived whole and is UTF-8 (RFC 6455 sections 5.2, 5.6 and 8.1). A frame that lacks any of this stays where it is,
+has arrived whole and is UTF-8 (RFC 6455 sections 5.2, 5.6 and 8.1). Nor is there more to judge about a pong between two
+messages, which every batch of responses brings (section 5.5.3). A frame that lacks any of this stays where it is,
 with everything behind it, and wsproto decides. So the lane cannot accept what wsproto would refuse; that both together
 read any bytes as wsproto alone does is held by a differential test.
 
@@ -15,22 +16,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.wires.frames import mask
-from artcafe_proto.wires.inputs import TextReceived
+from artcafe_proto.wires.inputs import PongReceived, TextReceived
 
 if TYPE_CHECKING:
     from artcafe_proto.wires.inputs import Input
 
 
 def read_texts(buffer: bytes | bytearray, *, masked: bool, max_size: int, inputs: list[Input]) -> int:
-    """Append to `inputs` the messages at the beginning of `buffer` that need no judgement; returns where they end."""
+    """Append to `inputs` the messages and pongs at the beginning of `buffer` that need no judgement; returns where they
+    end.
+    """
     place, available = 0, len(buffer)
-    while available - place >= _SHORTEST_HEADER_BYTES and buffer[place] == _WHOLE_TEXT:
+    while available - place >= _SHORTEST_HEADER_BYTES:
+        first = buffer[place]
+        if first not in _TAKEN:
+            break
         size = buffer[place + 1] - _MASK_BIT if masked else buffer[place + 1]
         start = place + _SHORTEST_HEADER_BYTES
         if size >= _EXTENDED:
             extended = _EXTENDED_BYTES.get(size)
-            if extended is None or available - start < extended:
-                break  # the wrong mask bit, or an incomplete header
+            if extended is None or first == _PONG or available - start < extended:
+                break  # the wrong mask bit, too long for a control frame, or an incomplete header
             size = int.from_bytes(buffer[start : start + extended])
             start += extended
             if size < _LEAST[extended] or size > max_size:
@@ -45,9 +51,12 @@ def read_texts(buffer: bytes | bytearray, *, masked: bool, max_size: int, inputs
         payload = bytes(buffer[start:end])
         if masked:
             payload = mask(payload, bytes(buffer[start - _KEY_BYTES : start]))
-        if not payload.isascii() and not _is_utf8(payload):
+        if first == _PONG:
+            inputs.append(PongReceived(payload))
+        elif payload.isascii() or _is_utf8(payload):
+            inputs.append(TextReceived(payload))
+        else:
             break
-        inputs.append(TextReceived(payload))
         place = end
     return place
 
@@ -64,6 +73,8 @@ _SHORTEST_HEADER_BYTES: Final = 2
 _KEY_BYTES: Final = 4
 _WHOLE_TEXT: Final = 0x81
 """FIN, no reserved bit, opcode TEXT."""
+_PONG: Final = 0x8A
+_TAKEN: Final = (_WHOLE_TEXT, _PONG)
 _MASK_BIT: Final = 0x80
 _EXTENDED: Final = 126
 """From here on the seven bits say how many bytes the length has."""

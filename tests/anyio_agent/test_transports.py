@@ -23,7 +23,7 @@ COUNT = 5
 def frames(command: str) -> bytes:
     """So many commands in one piece."""
     sender = Connection(SERVER)
-    data = {"command": command, "args": {}}
+    data = {"command": command}
     texts = [json.dumps({"type": "command", "id": f"{command}-{number}", "data": data}) for number in range(COUNT)]
     return b"".join(sender.send(TextMessage(text)) for text in texts)
 
