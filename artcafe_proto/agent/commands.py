@@ -122,15 +122,16 @@ class CommandDesk:
 
     def receive_raw(self, envelope: Envelope, now: Instant) -> bytes | None:
         """Take in a command whose data is still to be judged; otherwise as `receive`."""
+        command_id = envelope.id
+        entry = self._ledger.get(command_id)
         try:
             command = decode_command(envelope.data)
         except RemoteProtocolError as error:
-            entry = self._ledger.get(envelope.id)
             if entry is None:
-                self._refuse_arguments(envelope.id, error, now)
+                self._refuse_arguments(command_id, error, now)
                 return None
-            return self._repeat(envelope.id, entry, None, now)
-        return self.receive(envelope.id, command, now)
+            return self._repeat(command_id, entry, None, now)
+        return self.receive(command_id, command, now)
 
     def receive(self, command_id: str, command: CommandData, now: Instant) -> bytes | None:
         """Take in a command: start it, queue it, or return the reply that is to go out at once."""
