@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
-    from artcafe_proto.messages import Envelope, FinalCode
+    from artcafe_proto.messages import FinalCode
     from artcafe_proto.outputs import Outputs
     from artcafe_proto.policies.ledger import Entry
     from artcafe_proto.policies.liveness import Liveness
@@ -120,22 +120,19 @@ class CommandDesk:
 
     # --- from the platform --------------------------------------------------------------------------------------------
 
-    def receive_raw(self, envelope: Envelope, now: Instant) -> bytes | None:
-        """Take in a command whose data is still to be judged; otherwise as `receive`."""
-        command_id = envelope.id
+    def receive(self, command_id: str, data: CommandData | msgspec.Raw, now: Instant) -> bytes | None:
+        """Take in a command: start it, queue it, or return the reply that is to go out at once.
+
+        Its data may be raw, and is judged then.
+        """
         entry = self._ledger.get(command_id)
         try:
-            command = decode_command(envelope.data)
+            command = data if isinstance(data, CommandData) else decode_command(data)
         except RemoteProtocolError as error:
             if entry is None:
                 self._refuse_arguments(command_id, error, now)
                 return None
             return self._repeat(command_id, entry, None, now)
-        return self.receive(command_id, command, now)
-
-    def receive(self, command_id: str, command: CommandData, now: Instant) -> bytes | None:
-        """Take in a command: start it, queue it, or return the reply that is to go out at once."""
-        entry = self._ledger.get(command_id)
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
         if self._draining:

@@ -159,7 +159,7 @@ class AgentRules(AgentParts):
             return
         link.is_good(good=True)
         if envelope.type == "command":
-            self._reply(link, self._desk.receive_raw(envelope, now), now)
+            self._reply(link, self._desk.receive(envelope.id, envelope.data, now), now)
         elif envelope.type == "message":
             self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
         else:
