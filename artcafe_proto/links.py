@@ -68,10 +68,9 @@ class LinkEnd:
         self._outputs.sends.append(SendClose(self.conn, code, reason))
 
     def pause_writing(self, mono: float) -> None:
-        """The transport is at its high-water mark."""
-        if self.writable:
-            self.writable = False
-            self.stalled_at = mono
+        """The transport is at its high-water mark; told again, it still is but has sent some, so it has not stalled."""
+        self.writable = False
+        self.stalled_at = mono
 
     def resume_writing(self, mono: float) -> None:
         """The transport takes more: what was owed goes out first."""

@@ -139,7 +139,10 @@ class AgentMachine(AgentRules):
             dialer.heard()
 
     def writing_paused(self, conn: int, now: Instant) -> None:
-        """The transport's buffer is at its high-water mark: only heartbeats, pings and the close go out (HB-2)."""
+        """The transport's buffer is at its high-water mark: only heartbeats, pings and the close go out (HB-2).
+
+        Told again after it sent some, the time after which it counts as stalled begins anew (LINK-8).
+        """
         now = self._enter(now)
         if self._link is not None and conn == self._link.conn:
             self._link.pause_writing(now.mono)

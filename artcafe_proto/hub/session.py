@@ -242,9 +242,10 @@ class PlatformSession:
         if link is not None:
             link.pause_writing(now.mono)
             self._settle(now)
-        elif self.state is SessionState.HTTP and not self._reading_paused:
-            self._reading_paused = True
-            self._outputs.asks.append(PauseReading(self.conn))
+        elif self.state is SessionState.HTTP:
+            if not self._reading_paused:
+                self._reading_paused = True
+                self._outputs.asks.append(PauseReading(self.conn))
             self._timers.cancel(SessionTimer.REQUEST, SessionTimer.NEXT_REQUEST)
             self._timers.set(SessionTimer.STALL, now.mono + self._hub.config.write_stall_timeout)
 

@@ -135,6 +135,18 @@ def test_hb_2_heartbeats_go_on_while_writing_is_paused_and_responses_wait() -> N
     assert responses(script) == [("cmd-1", "success")]
 
 
+def test_link_8_a_write_that_goes_on_slowly_has_not_stalled() -> None:
+    script = Scripted(ping_timeout=600.0, ping_interval=600.0)
+    conn = script.up()
+    for _ in range(5):
+        script.machine.writing_paused(conn, script.now)
+        script.wait(29.0)
+    assert not script.dropped()
+    script.wait(1.0)
+    assert script.dropped() == [conn]
+    assert "stalled" in script.expect(Offline).reason
+
+
 def test_link_8_a_write_that_stalls_for_30_s_ends_the_link() -> None:
     script = Scripted()
     conn = script.up()
