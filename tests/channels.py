@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import socket
 import struct
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,19 @@ import websockets.asyncio.server
 import websockets.exceptions
 
 from artcafe_anyio.connection import Connection
-from artcafe_proto import Connect, Disconnect, Instant, PauseReading, Request, ResumeReading, SendText, SendUpgrade
+from artcafe_anyio.threads import Threads
+from artcafe_anyio.transports import TransportConnection
+from artcafe_proto import (
+    AgentProtocol,
+    Connect,
+    Disconnect,
+    Instant,
+    PauseReading,
+    Request,
+    ResumeReading,
+    SendText,
+    SendUpgrade,
+)
 from artcafe_proto.testing import Channel
 
 CONN: Final = 1
@@ -117,25 +130,29 @@ async def memory_channel() -> AsyncGenerator[Channel]:
 class SocketChannel:
     """A channel over `artcafe_anyio`'s connection; the far end is a plain socket."""
 
-    def __init__(self, stream: anyio.abc.ByteStream, far: socket.socket) -> None:
+    def __init__(self, make: Connector, server: socket.socket) -> None:
         self.received: list[bytes] = []
         self.ends = 0
         self.is_congested = False
-        self.is_open = False
         self.far_received: list[bytes] = []
         self.far_has_ended = False
-        self._stream, self._far = stream, far
+        self._far: socket.socket
         self._far_unsent = bytearray()
         self._far_reads, self._far_closes = True, False
         protocol: Any = self  # it has the inputs that a connection uses
-        asked = Connect(CONN, "127.0.0.1", 0, False, 0.0)
-        self.connection = Connection(asked, protocol, _no_turn, self._open)
+        host, port = server.getsockname()
+        self.connection = make(Connect(CONN, host, port, False, math.inf), protocol)
+        self._opened = anyio.Event()
 
-    async def _open(self, asked: Connect) -> anyio.abc.ByteStream:
-        return self._stream
+    async def open(self, server: socket.socket, tasks: anyio.abc.TaskGroup) -> None:
+        """Connect both ends."""
+        tasks.start_soon(self.connection.run)
+        await self._opened.wait()
+        self._far, _ = server.accept()
+        self._far.setblocking(False)
 
     def connected(self, conn: int, now: Instant) -> None:
-        self.is_open = True
+        self._opened.set()
 
     def data_received(self, conn: int, data: bytes, now: Instant) -> None:
         self.received.append(data)
@@ -172,7 +189,8 @@ class SocketChannel:
     def far_close(self, *, abort: bool) -> None:
         self._far_closes = True
         if abort:
-            self._far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with suppress(OSError):  # it is closed already
+                self._far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._far.close()
 
     def far_pause_reading(self) -> None:
@@ -204,20 +222,28 @@ def _no_turn() -> Generator[Instant]:
     yield Instant(0.0, 0.0)
 
 
+def streams(asked: Connect, protocol: AgentProtocol) -> Connection:
+    """On anyio's streams."""
+    return Connection(asked, protocol, _no_turn, lambda asked: anyio.connect_tcp(asked.host, asked.port))
+
+
+def transports(asked: Connect, protocol: AgentProtocol) -> TransportConnection:
+    """On asyncio's transports."""
+    return TransportConnection(asked, protocol, _no_turn, ssl_context=None, threads=Threads())
+
+
+Connector = Callable[[Connect, AgentProtocol], Connection | TransportConnection]
+
+
 @asynccontextmanager
-async def socket_channel() -> AsyncGenerator[Channel]:
+async def socket_channel(make: Connector) -> AsyncGenerator[Channel]:
     """Open one over loopback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        stream = await anyio.connect_tcp(*server.getsockname())
-        far, _ = server.accept()
-    far.setblocking(False)
-    with far:
-        channel = SocketChannel(stream, far)
+        channel = SocketChannel(make, server)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(channel.connection.run)
-            while not channel.is_open:
-                await channel.settle()
+            await channel.open(server, tasks)
             yield channel
+            channel.far_close(abort=True)
             tasks.cancel_scope.cancel()
 
 

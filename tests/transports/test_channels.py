@@ -21,7 +21,16 @@ from artcafe_proto import (
 )
 from artcafe_proto.testing import Channel, ChannelError, check_channel
 from artcafe_proto.testing.channels import RULES
-from channels import MemoryChannel, Told, memory_channel, socket_channel, transport, websocket_channel
+from channels import (
+    MemoryChannel,
+    Told,
+    memory_channel,
+    socket_channel,
+    streams,
+    transport,
+    transports,
+    websocket_channel,
+)
 from virtual import AGENT, TENANT, WALL_AT_START, new_hub, signing_key
 
 if TYPE_CHECKING:
@@ -37,7 +46,12 @@ async def test_the_transport_in_memory_is_one() -> None:
 
 
 async def test_our_own_transport_is_one() -> None:
-    await check_channel(socket_channel)
+    await check_channel(lambda: socket_channel(streams))
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_our_own_transport_on_asyncio_is_one() -> None:
+    await check_channel(lambda: socket_channel(transports))
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
