@@ -21,7 +21,7 @@ from artcafe_proto.exchanges import Response
 from artcafe_proto.hub.session import PlatformSession, SessionTimer
 from artcafe_proto.hub.states import SessionState
 from artcafe_proto.instants import format_http_date
-from artcafe_proto.wires.http_server import Phase, ServerWire
+from artcafe_proto.wires.http_server import Phase, ServerWire, check_answer
 from artcafe_proto.wires.inputs import (
     CloseReceived,
     Ended,
@@ -86,8 +86,11 @@ class PlatformProtocol(PlatformSession):
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended.
 
-        A body in pieces goes out in chunks, or to HTTP/1.0 until the connection ends (RFC 9112 section 6.3).
+        A body in pieces goes out in chunks, or to HTTP/1.0 until the connection ends (RFC 9112 section 6.3). Raises
+        LocalProtocolError for what HTTP cannot carry, and for a Content-Length or Transfer-Encoding: they are written
+        for the body.
         """
+        check_answer(response)
         self._now = now
         if not super().respond(exchange, response, now, more=more):
             return False
@@ -199,7 +202,8 @@ class PlatformProtocol(PlatformSession):
                 case SendResponse():
                     self._encode_response(send.response, more=send.more)
                 case SendBody():
-                    self._chunks.append(self._wire.send_body(send.data, more=send.more))
+                    if written := self._wire.send_body(send.data, more=send.more):  # of some pieces nothing is
+                        self._chunks.append(written)
                     self._end_if_last()
                 case AcceptUpgrade():
                     self._chunks.append(self._wire.accept_upgrade())
