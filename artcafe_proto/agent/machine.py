@@ -123,7 +123,7 @@ class AgentMachine(AgentRules):
         now = self._enter(now)
         failure = Failure(FailureKind.OTHER, error.reason, error.clause)
         if self._link is not None and conn == self._link.conn:
-            self._close_link(error.code, error.reason, failure, now)
+            self._close_link(self._link, error.code, failure, now)
         elif (dialer := self._dialer_of(conn)) is not None:
             self._failed_on(dialer, failure, now)
         self._settle(now)
@@ -226,7 +226,7 @@ class AgentMachine(AgentRules):
         self._outputs.events.append(PeerViolation(error.reason, error.clause))
         if not link.is_good(good=False):
             reason = f"more than {self.config.max_bad_messages} bad messages in a row"
-            self._close_link(1008, reason, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
+            self._close_link(link, 1008, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
 
     def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A ping."""

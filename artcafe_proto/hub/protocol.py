@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.effects import (
     AcceptUpgrade,
@@ -135,6 +135,7 @@ class PlatformProtocol(PlatformSession):
         self._read(self._wire.receive(b""), now)
 
     def _take(self, received: Input, now: Instant) -> None:
+        assert not isinstance(received, ResponseReceived | Upgraded), "a server's wire receives no responses"
         match received:
             case TextReceived():
                 self.text_received(received.payload, now)
@@ -153,8 +154,8 @@ class PlatformProtocol(PlatformSession):
                 self.peer_failed(received.error, now)
             case Ended():
                 self.peer_ended(now)
-            case ResponseReceived() | Upgraded():
-                raise AssertionError("a server's wire receives no responses")
+            case _:
+                assert_never(received)
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         if self.state is SessionState.HTTP and not self._wire.is_sending_body:
@@ -195,6 +196,7 @@ class PlatformProtocol(PlatformSession):
     def _encode_sends(self) -> None:
         while self._outputs.sends:
             send = self._outputs.sends.popleft()
+            assert not isinstance(send, SendRequest | SendUpgrade), "a platform sends no requests"
             match send:
                 case SendText() | SendPing() | SendPong() | SendClose():
                     assert self._wire.websocket is not None, "a link is up only after its upgrade"
@@ -207,8 +209,8 @@ class PlatformProtocol(PlatformSession):
                     self._end_if_last()
                 case AcceptUpgrade():
                     self._chunks.append(self._wire.accept_upgrade())
-                case SendRequest() | SendUpgrade():
-                    raise AssertionError("a platform sends no requests")
+                case _:
+                    assert_never(send)
 
     def _encode_response(self, response: Response, *, more: bool) -> None:
         headers = (*response.headers, ("date", format_http_date(self._now.wall)))
