@@ -155,8 +155,8 @@ class Dialer:
             return
         self._is_open = True
         self._timers.cancel(self._deadlines.connect)
-        if self._exchange is not None:
-            self._send(self._exchange, mono)
+        assert self._exchange is not None, "a connection is opened for an exchange"
+        self._send(self._exchange, mono)
 
     def _send(self, exchange: _Exchange, mono: float) -> None:
         assert self.conn is not None

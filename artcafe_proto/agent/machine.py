@@ -122,7 +122,7 @@ class AgentMachine(AgentRules):
         now = self._enter(now)
         failure = Failure(FailureKind.OTHER, error.reason, error.clause)
         if self._link is not None and conn == self._link.conn:
-            self._close_link(error.code, error.reason, failure, now)
+            self._close_link(self._link, error.code, failure, now)
         elif (dialer := self._dialer_of(conn)) is not None:
             self._failed_on(dialer, failure, now)
         self._settle(now)

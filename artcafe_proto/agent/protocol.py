@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
 from artcafe_proto.config import Origin
@@ -101,6 +101,7 @@ class AgentProtocol(AgentMachine):
 
     def _take(self, conn: int, channel: _Channel, received: Input, now: Instant) -> None:
         """Hand one input of the wire to the machine, which drops it if `conn` is no longer its own (LINK-9)."""
+        assert not isinstance(received, RequestReceived), "a client's wire receives no requests"
         match received:
             case TextReceived():
                 self._hear(conn, received.payload, now)
@@ -119,8 +120,8 @@ class AgentProtocol(AgentMachine):
                 self.peer_failed(conn, received.error, now)
             case Ended():
                 self.peer_ended(conn, now)
-            case RequestReceived():
-                raise AssertionError("a client's wire receives no requests")
+            case _:
+                assert_never(received)
 
     # --- core → world -------------------------------------------------------------------------------------------------
 
@@ -157,6 +158,7 @@ class AgentProtocol(AgentMachine):
         if channel is None:
             return  # the connection ended before this was drained
         wire = channel.wire
+        assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "an agent sends no responses"
         match send:
             case SendText():  # first: most are
                 assert wire.websocket is not None, "a link is up only after its upgrade"
@@ -170,8 +172,8 @@ class AgentProtocol(AgentMachine):
             case SendUpgrade():
                 channel.exchange = send.exchange
                 data = wire.upgrade(send.request)
-            case SendResponse() | SendBody() | AcceptUpgrade():
-                raise AssertionError("an agent sends no responses")
+            case _:
+                assert_never(send)
         channel.chunks.append(data)
         self._unwritten[send.conn] = channel
 

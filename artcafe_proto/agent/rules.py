@@ -173,7 +173,7 @@ class AgentRules(AgentParts):
         self._outputs.events.append(PeerViolation(error.reason, error.clause))
         if not link.is_good(good=False):
             reason = f"more than {self.config.max_bad_messages} bad messages in a row"
-            self._close_link(1008, reason, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
+            self._close_link(link, 1008, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
 
     # --- attempts and failures ----------------------------------------------------------------------------------------
 
@@ -272,18 +272,16 @@ class AgentRules(AgentParts):
         else:
             self._fail(failure, now)
 
-    def _close_link(self, code: int, reason: str, failure: Failure, now: Instant) -> None:
+    def _close_link(self, link: AgentLink, code: int, failure: Failure, now: Instant) -> None:
         """Fail the link with a close frame (RFC 6455 section 7.1.7)."""
-        if self._link is not None:
-            if self._link_region.state is not LinkState.CLOSING:  # nothing follows a close frame
-                self._link.close(code, reason)
-            self._outputs.disconnects.append(Disconnect(self._link.conn, abort=False))
+        if self._link_region.state is not LinkState.CLOSING:  # nothing follows a close frame
+            link.close(code, failure.reason)
+        self._outputs.disconnects.append(Disconnect(link.conn, abort=False))
         self._lose_link(failure, now)
 
-    def _abort_link(self, failure: Failure, now: Instant) -> None:
+    def _abort_link(self, link: AgentLink, failure: Failure, now: Instant) -> None:
         """Fail a link over which nothing more can be said."""
-        if self._link is not None:
-            self._outputs.disconnects.append(Disconnect(self._link.conn, abort=True))
+        self._outputs.disconnects.append(Disconnect(link.conn, abort=True))
         self._lose_link(failure, now)
 
     def _check_liveness(self, link: AgentLink, now: Instant) -> None:
@@ -292,7 +290,7 @@ class AgentRules(AgentParts):
             link.ping(now.mono)
         elif verdict is Verdict.LOST:
             reason = f"nothing came for {self.config.ping_timeout:g} s after a ping"
-            self._abort_link(Failure(FailureKind.OTHER, reason, "LINK-7"), now)
+            self._abort_link(link, Failure(FailureKind.OTHER, reason, "LINK-7"), now)
 
     def _timer_due(self, reason: AgentTimer, now: Instant) -> None:
         link = self._link
@@ -305,7 +303,7 @@ class AgentRules(AgentParts):
                 link.report(now)
             case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
-                self._abort_link(Failure(FailureKind.OTHER, what, "LINK-8"), now)
+                self._abort_link(link, Failure(FailureKind.OTHER, what, "LINK-8"), now)
             case AgentTimer.SETTLE if link is not None:
                 self._desk.settle_without_pong(now.mono, link.liveness)
             case AgentTimer.COMMANDS:
@@ -333,8 +331,6 @@ class AgentRules(AgentParts):
 
     def _sign_off(self, link: AgentLink, now: Instant) -> None:
         """Say goodbye; nothing follows a close frame (STAT-3, RFC 6455 section 5.5.1)."""
-        if self._link_region.state is LinkState.UP:
-            self._link_region.fire(LinkInput.DRAIN)
         self._link_region.fire(LinkInput.CLOSE)
         link.sign_off(now)
         self._cancel_link_timers()

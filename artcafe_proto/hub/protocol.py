@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.effects import (
     AcceptUpgrade,
@@ -21,7 +21,7 @@ from artcafe_proto.exchanges import Response
 from artcafe_proto.hub.session import PlatformSession, SessionTimer
 from artcafe_proto.hub.states import SessionState
 from artcafe_proto.instants import format_http_date
-from artcafe_proto.wires.http_server import Phase, ServerWire
+from artcafe_proto.wires.http_server import Phase, ServerWire, check_answer
 from artcafe_proto.wires.inputs import (
     CloseReceived,
     Ended,
@@ -86,8 +86,11 @@ class PlatformProtocol(PlatformSession):
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended.
 
-        A body in pieces goes out in chunks, or to HTTP/1.0 until the connection ends (RFC 9112 section 6.3).
+        A body in pieces goes out in chunks, or to HTTP/1.0 until the connection ends (RFC 9112 section 6.3). Raises
+        LocalProtocolError for what HTTP cannot carry, and for a Content-Length or Transfer-Encoding: they are written
+        for the body.
         """
+        check_answer(response)
         self._now = now
         if not super().respond(exchange, response, now, more=more):
             return False
@@ -132,6 +135,7 @@ class PlatformProtocol(PlatformSession):
         self._read(self._wire.receive(b""), now)
 
     def _take(self, received: Input, now: Instant) -> None:
+        assert not isinstance(received, ResponseReceived | Upgraded), "a server's wire receives no responses"
         match received:
             case TextReceived():
                 self.text_received(received.payload, now)
@@ -150,8 +154,8 @@ class PlatformProtocol(PlatformSession):
                 self.peer_failed(received.error, now)
             case Ended():
                 self.peer_ended(now)
-            case ResponseReceived() | Upgraded():
-                raise AssertionError("a server's wire receives no responses")
+            case _:
+                assert_never(received)
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         if self.state is SessionState.HTTP and not self._wire.is_sending_body:
@@ -192,6 +196,7 @@ class PlatformProtocol(PlatformSession):
     def _encode_sends(self) -> None:
         while self._outputs.sends:
             send = self._outputs.sends.popleft()
+            assert not isinstance(send, SendRequest | SendUpgrade), "a platform sends no requests"
             match send:
                 case SendText() | SendPing() | SendPong() | SendClose():
                     assert self._wire.websocket is not None, "a link is up only after its upgrade"
@@ -199,12 +204,13 @@ class PlatformProtocol(PlatformSession):
                 case SendResponse():
                     self._encode_response(send.response, more=send.more)
                 case SendBody():
-                    self._chunks.append(self._wire.send_body(send.data, more=send.more))
+                    if written := self._wire.send_body(send.data, more=send.more):  # of some pieces nothing is
+                        self._chunks.append(written)
                     self._end_if_last()
                 case AcceptUpgrade():
                     self._chunks.append(self._wire.accept_upgrade())
-                case SendRequest() | SendUpgrade():
-                    raise AssertionError("a platform sends no requests")
+                case _:
+                    assert_never(send)
 
     def _encode_response(self, response: Response, *, more: bool) -> None:
         headers = (*response.headers, ("date", format_http_date(self._now.wall)))

@@ -7,7 +7,7 @@ request becomes the event `RequestArrived`, which the owner answers with `respon
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 from urllib.parse import unquote
 
 from artcafe_proto.config import API_PREFIX
@@ -192,9 +192,9 @@ class PlatformSession:
     def deliver(self, payload: bytes) -> None:
         """From the hub: send a message over the live link, and have the connection drained."""
         link = self._live_link()
-        if link is not None:
-            link.send(payload)
-            self._hub.attend(self.conn)
+        assert link is not None, "the hub lets go of a session when its link ends"
+        link.send(payload)
+        self._hub.attend(self.conn)
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """Begin the closing handshake; from now on the agent is offline."""
@@ -278,6 +278,8 @@ class PlatformSession:
                     self._request_timed_out(now)
                 case SessionTimer.NEXT_REQUEST:
                     self._read_next_request(now)
+                case _:
+                    assert_never(reason)
             self._settle(now)
 
     def _abort(self, reason: str, now: Instant) -> None:
@@ -293,8 +295,7 @@ class PlatformSession:
     def _check_liveness(self, now: Instant, *, is_late: bool) -> None:
         """Ping after silence; then, or after 90 s, the agent is gone. A late look proves nothing (LINK-7, HB-3)."""
         link = self._live_link()
-        if link is None:
-            return
+        assert link is not None, "only a live link is looked at"
         verdict = link.liveness.verdict(now.mono)
         offline_at = link.liveness.silent_for(OFFLINE_AFTER_S)
         is_silent = offline_at is not None and now.mono >= offline_at
@@ -347,8 +348,8 @@ class PlatformSession:
             self._leave(reason, now)
 
     def _leave(self, reason: str, now: Instant) -> None:
-        if self.agent is not None:
-            self._hub.link_ended(self.agent, self.epoch, reason, now)
+        assert self.agent is not None, "a link is some agent's"
+        self._hub.link_ended(self.agent, self.epoch, reason, now)
 
 
 def _extra_headers(error: ApiError, allowed: str) -> Headers:

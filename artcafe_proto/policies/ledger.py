@@ -110,9 +110,9 @@ class Ledger:
 
     def _drop_body(self, command_id: str) -> None:
         entry = self._entries[command_id]
-        if entry.body is not None:
-            self.stored_bytes -= len(entry.body)
-            entry.body = None
+        assert entry.body is not None, "what is settled has its body until that is dropped"
+        self.stored_bytes -= len(entry.body)
+        entry.body = None
 
 
 def fingerprint(command: CommandData) -> int:

@@ -50,12 +50,11 @@ class Node:
         time = self.sim.schedule.time
         return Instant(time + self.mono_offset_s, time + self.wall_offset_s)
 
-    def _due(self, deadline: float | None) -> Instant:
-        """Now, as a timer for `deadline` sees it: rounding must not have it come a moment too early."""
+    def _due(self, deadline: float) -> Instant:
+        """Now, as a timer that is due sees it: rounding must not have it come a moment too early."""
+        assert self._is_due(deadline)
         now = self.now
-        if deadline is not None and 0 < deadline - now.mono < _ROUNDING_S:
-            return Instant(deadline, now.wall)
-        return now
+        return Instant(max(now.mono, deadline), now.wall)
 
     def _is_due(self, deadline: float) -> bool:
         return deadline - (self.sim.schedule.time + self.mono_offset_s) < _ROUNDING_S
@@ -165,7 +164,8 @@ class AgentProcess(Node):
 
     def handle_timer(self) -> None:
         """Its timer is due."""
-        now = self._due(self.protocol.deadline())
+        assert self._deadline is not None
+        now = self._due(self._deadline)
         self.protocol.handle_timer(now)
         self.sim.invariants.timer_handled(self.protocol.deadline(), now)
         self._drain()
@@ -186,10 +186,10 @@ class AgentProcess(Node):
         conn = circuit.client_conn
 
         def lose(now: Instant) -> None:
+            self._forget(conn)
             self.sim.invariants.agent_lost(self, conn)
             self.protocol.disconnected(conn, reason, now)
 
-        self._forget(conn)
         self.turn(lose)
 
     # --- outputs ------------------------------------------------------------------------------------------------------
@@ -211,24 +211,20 @@ class AgentProcess(Node):
             case Connect():
                 sim.network.connect(self, output)
             case Write():
-                circuit = self.circuits.get(output.conn)
                 sim.traced(self.agent_id, output.data)
                 if not self.is_in_session:
                     self.is_in_session = True
                     sim.session_began(self)
-                if circuit is not None:
-                    circuit.up.send(output.data)
+                self.circuits[output.conn].up.send(output.data)
             case Disconnect():
                 circuit = self.circuits.get(output.conn)
                 if circuit is not None:
                     self._forget(output.conn)
                     circuit.leave(circuit.down, circuit.up, abort=output.abort)
             case PauseReading():
-                if output.conn in self.circuits:
-                    self.circuits[output.conn].down.is_paused = True
+                self.circuits[output.conn].down.is_paused = True
             case ResumeReading():
-                if output.conn in self.circuits:
-                    self.circuits[output.conn].down.resume()
+                self.circuits[output.conn].down.resume()
             case Sign():
                 self._sign(output)
             case CommandReceived():

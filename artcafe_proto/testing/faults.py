@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
 
@@ -28,7 +28,7 @@ class FaultKind(Enum):
     BYTES = "the network carries single bytes"
     SPLIT = "the network cuts at random places"
     MERGED = "the network puts together"
-    CONGESTED = "the agent's transport takes nothing"
+    CONGESTED = "a transport takes nothing"
     ROGUE = "something else answers instead of the platform"
     CLOSED = "the platform closes the link"
     PLATFORM_RESTART = "the platform is restarted"
@@ -102,6 +102,8 @@ def draw_fault(rng: Random, *, at: float, agent: int, kinds: tuple[FaultKind, ..
         flavour = rng.choice(_CODES)
     elif kind is FaultKind.SUSPENDED:
         flavour = rng.choice(["counted", "not counted"])
+    elif kind is FaultKind.CONGESTED:
+        flavour = rng.choice(["of the agent", "of the platform"])
     amount = rng.choice(_AMOUNTS_S.get(kind, _USUAL_AMOUNTS_S))
     return Fault(at, kind, agent, amount, flavour)
 
@@ -149,7 +151,10 @@ def inject(sim: Simulation, fault: Fault) -> None:
                     direction.is_silent = True
         case FaultKind.CONGESTED:
             for process in sim.processes_of(agent_id):
-                process.congest(fault.amount)
+                if fault.flavour == "of the platform":
+                    platform.congest(list(process.circuits.values()), fault.amount)
+                else:
+                    process.congest(fault.amount)
         case FaultKind.CLOSED:
             platform.close_links(agent_id, int(fault.flavour))
         case FaultKind.PLATFORM_RESTART | FaultKind.PLATFORM_AMNESIA:
@@ -184,3 +189,5 @@ def inject(sim: Simulation, fault: Fault) -> None:
                 process.timers_late_until = until
         case FaultKind.PLATFORM_LATE:
             platform.timers_late_until = until
+        case _:
+            assert_never(fault.kind)

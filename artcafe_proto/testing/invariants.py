@@ -183,8 +183,7 @@ class Invariants:
     def _writing(self, process: AgentProcess, watched: _Watched, write: Write) -> None:
         tap = watched.taps.get(write.conn)
         self.check("nothing goes out on a connection that is over", tap is not None, f"connection {write.conn}")
-        if tap is None:
-            return
+        assert tap is not None
         for each in tap.read(write.data):
             if isinstance(each, Request):
                 self._requesting(watched, write.conn, each)
@@ -220,9 +219,7 @@ class Invariants:
     def agent_was_sent(self, process: AgentProcess, conn: int, data: bytes) -> None:
         """Bytes reached an agent."""
         watched = self._of(process)
-        tap = watched.taps.get(conn)
-        if tap is None:
-            return
+        tap = watched.taps[conn]
         up_at = watched.up_at.get(conn)
         if up_at is not None and process.now.mono - up_at >= process.protocol.config.stable_after:
             watched.failures, watched.longest_wait_s = 0, 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from collections import deque
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
 
@@ -16,9 +16,9 @@ from artcafe_proto.instants import format_timestamp
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import (
     CloseReceived,
-    Ended,
     Failed,
     PingReceived,
+    PongReceived,
     RequestReceived,
     TextReceived,
 )
@@ -144,10 +144,8 @@ class ScriptedPeer:
                 return [answer, self._hang_up(conn, abort=False)]
             case Failed():
                 raise received.error
-            case Ended():
-                return [self._hang_up(conn, abort=False)]
             case _:
-                pass
+                assert isinstance(received, PongReceived), "nothing else comes before the end of a stream"
         return []
 
     def _reply(self, conn: int, wire: ServerWire, received: RequestReceived, now: Instant) -> list[Write | Disconnect]:
@@ -167,6 +165,8 @@ class ScriptedPeer:
                 return []
             case HangUp():
                 return [self._hang_up(conn, abort=reply.abort)]
+            case _:
+                assert_never(reply)
 
     def _hang_up(self, conn: int, *, abort: bool) -> Disconnect:
         self.disconnected(conn)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.errors import ApiError
 from artcafe_proto.events import RequestArrived
-from artcafe_proto.exchanges import JSON_HEADERS, Response
+from artcafe_proto.hub.answers import error_answer, json_answer
 from artcafe_proto.hub.hub import PlatformHub
 from artcafe_proto.hub.protocol import PlatformProtocol
 from artcafe_proto.testing.agents import Node
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
+    from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.simulation import Simulation
@@ -96,6 +96,12 @@ class PlatformProcess(Node):
         if session is not None:
             self._attended.append(session.conn)
             self.turn(lambda now: session.close(code, "by the simulation", now))
+
+    def congest(self, circuits: list[Circuit], seconds: float) -> None:
+        """Its transports of some connections are at the high-water mark for a while."""
+        for circuit in circuits:
+            self._turn_of(circuit, lambda session, now: session.writing_paused(now))
+            self.sim.after(seconds, lambda each=circuit: self._turn_of(each, PlatformProtocol.writing_resumed))
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -199,12 +205,16 @@ class PlatformProcess(Node):
                 circuit.up.is_paused = True
             case ResumeReading():
                 circuit.up.resume()
-            case RequestArrived():  # of an agent about itself (STAT-2)
-                agent = self.hub.principal(output.request, self.now)
-                body = msgspec.json.encode({"agent_id": agent.agent_id})
-                session.respond(output.exchange, Response(status=200, headers=JSON_HEADERS, body=body), self.now)
             case _:
-                pass
+                assert isinstance(output, RequestArrived), "that is all there is of a session in a simulation"
+                session.respond(output.exchange, self._details(output.request), self.now)
+
+    def _details(self, request: Request) -> Response:
+        """What an agent asks about itself (STAT-2)."""
+        try:
+            return json_answer(200, {"agent_id": self.hub.principal(request, self.now).agent_id})
+        except ApiError as error:
+            return error_answer(error)
 
     def is_online(self, agent_id: str) -> bool:
         """Whether it takes the agent as online (HB-3)."""

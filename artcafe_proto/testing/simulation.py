@@ -234,10 +234,8 @@ class Simulation:
             self.after(seconds, lambda: self._kill_if_second(process))
 
     def command_answered(self, command_id: str) -> int:
-        """A final response came; how many that makes. 0 for a command that the platform has forgotten."""
-        times = self.commands.get(command_id)
-        if times is None:
-            return 0
+        """A final response came; how many that makes."""
+        times = self.commands[command_id]
         self._unanswered -= times == 0
         self.commands[command_id] = times + 1
         return times + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.effects import SendClose, SendPing, SendPong, SendText
 from artcafe_proto.errors import LocalProtocolError
@@ -52,6 +52,8 @@ class FrameWriter:
                 return self.pong(send.payload)
             case SendClose():
                 return self.close(send.code, send.reason)
+            case _:
+                assert_never(send)
 
     def text(self, payload: bytes) -> bytes:
         """One whole TEXT message, given as UTF-8."""

@@ -42,12 +42,14 @@ class ClientWire:
     def request(self, request: Request) -> bytes:
         """The bytes of `request`, with Host, and Content-Length where it has a body.
 
-        Raises LocalProtocolError while another one is under way, and on a connection that is over or upgraded.
+        Raises LocalProtocolError while another one is under way, on a connection that is over or upgraded, and for what
+        HTTP cannot carry.
         """
         return self._send(request, ())
 
     def upgrade(self, request: Request) -> bytes:
         """The bytes of `request` made an opening handshake (RFC 6455 section 4.1). Raises as `request` does."""
+        self._head(request, ())  # what is refused draws no key
         key = make_key(self._rng)
         data = self._send(request, upgrade_headers(key))
         self._key = key
@@ -80,18 +82,20 @@ class ClientWire:
         return self._read()
 
     def _send(self, request: Request, more: Headers) -> bytes:
-        if self._waiting or self._over or self.websocket is not None:
-            raise LocalProtocolError("this connection can carry no request now: another is under way, or it is over")
-        length: Headers = (("content-length", str(len(request.body))),) if request.body else ()
-        headers = (("host", self._authority), *request.headers, *more, *length)
-        fields = byte_headers(headers)
-        try:
-            head = h11.Request(method=request.method, target=request.target, headers=fields)
-        except (h11.LocalProtocolError, UnicodeEncodeError):
-            raise LocalProtocolError("the method or the target holds characters that HTTP cannot carry") from None
-        data = self._http.send(head, request.body)
+        data = self._http.send(self._head(request, more), request.body)
         self._waiting = True
         return data
+
+    def _head(self, request: Request, more: Headers) -> h11.Request:
+        """The head that begins `request`. Raises LocalProtocolError where `request` and `upgrade` do."""
+        if self._waiting or self._over or self.websocket is not None:
+            raise LocalProtocolError("this connection can carry no request now: another is under way, or it is over")
+        fields = (("host", self._authority), *request.headers, *more)
+        headers = byte_headers(fields, length=len(request.body) or None)
+        try:
+            return h11.Request(method=request.method, target=request.target, headers=headers)
+        except (h11.LocalProtocolError, UnicodeEncodeError):
+            raise LocalProtocolError("HTTP cannot carry this method or this target, or not a second Host") from None
 
     def _read(self) -> list[Input]:
         try:

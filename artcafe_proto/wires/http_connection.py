@@ -186,17 +186,24 @@ def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
 
 
-def byte_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Our fields as h11's. Raises LocalProtocolError, naming the field and not its value, if one cannot be written."""
+def byte_headers(headers: Headers, *, length: int | None = None) -> list[tuple[bytes, bytes]]:
+    """Our fields as h11's, and Content-Length if `length` is given.
+
+    Raises LocalProtocolError, naming the field and not its value, if one cannot be written or is the wire's to write.
+    """
     for name, value in headers:
         if not (_FIELD_NAME.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
             raise LocalProtocolError(f"the header {name!r} holds characters that HTTP cannot carry")
-    return [(name.encode(), value.encode("latin-1")) for name, value in headers]
+        if name.lower() in _FRAMING_FIELDS:
+            raise LocalProtocolError(f"the header {name!r} is written for the body that is given: leave it out")
+    fields = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    return fields if length is None else [*fields, (b"content-length", b"%d" % length)]
 
 
 BODYLESS_STATUSES: Final = frozenset({204, 304})
 """RFC 9112 section 6.3."""
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"([!-~\x80-\xff]+([ \t]+[!-~\x80-\xff]+)*)?")
+_FRAMING_FIELDS: Final = frozenset({"content-length", "transfer-encoding"})
 _MAX_FRAMED_BODY_BYTES: Final = MAX_HTTP_BODY_BYTES + MAX_HTTP_HEAD_BYTES
 """A body with its chunk framing and trailer, which together may be as large as a head."""

@@ -103,10 +103,11 @@ class ServerWire:
         """The bytes that answer the request, and say `Connection: close` if they are the last.
 
         A whole answer has Content-Length; one with `more` has a body in pieces, of which `response.body` is the first.
-        Raises LocalProtocolError unless a request awaits an answer.
+        Raises LocalProtocolError unless a request awaits an answer, and for what HTTP cannot carry.
         """
         if self.phase is not Phase.ANSWERING or self.is_sending_body:
             raise LocalProtocolError("no request awaits an answer on this connection")
+        check_answer(response)
         last = self._last or (self.has_peer_ended and not self._http.buffer)
         data = self._write(response, (("connection", "close"),) if last else (), more=more)
         self._key = None
@@ -196,19 +197,26 @@ class ServerWire:
         is_over = self.has_peer_ended and not self._http.buffer
         if not self._http.start_next_cycle() or is_over:
             self.phase = Phase.CLOSED
+            self._http.buffer.clear()
         else:
             self.phase = Phase.HEAD if self._http.buffer else Phase.IDLE
 
     def _write(self, response: Response, extra: Headers, *, more: bool = False) -> bytes:
         has_length = not more and response.status not in BODYLESS_STATUSES
-        length: Headers = (("content-length", str(len(response.body))),) if has_length else ()
-        head = h11.Response(status_code=response.status, headers=byte_headers((*response.headers, *extra, *length)))
-        return self._http.send(head, response.body, more=more)
+        fields = byte_headers((*response.headers, *extra), length=len(response.body) if has_length else None)
+        return self._http.send(h11.Response(status_code=response.status, headers=fields), response.body, more=more)
 
     def _fail(self, error: RemoteProtocolError) -> Input:
         self.phase = Phase.CLOSED
         self._http.buffer.clear()
         return Failed(error)
+
+
+def check_answer(response: Response) -> None:
+    """Raise LocalProtocolError for a response that `ServerWire.respond` cannot write, whatever it answers."""
+    if not 200 <= response.status <= 599:
+        raise LocalProtocolError(f"an answer has a status from 200 to 599, not {response.status} (RFC 9110 section 15)")
+    byte_headers(response.headers)
 
 
 _MAX_WAITING_BYTES: Final = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES

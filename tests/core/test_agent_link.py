@@ -36,6 +36,7 @@ from artcafe_proto.limits import (
     MAX_UNSETTLED_RESPONSE_BYTES,
     MAX_WAITING_REPLIES,
 )
+from artcafe_proto.policies import ledger
 from scripted import Scripted
 
 
@@ -227,6 +228,28 @@ def test_cmd_2_a_repeat_with_other_content_is_reported_and_treated_as_a_repeat()
     script.command(conn, args={"a": 2})
     assert script.expect(PeerViolation).clause == "CMD-2"
     assert script.machine.in_flight == ("cmd-1",)
+
+
+def test_cmd_2_a_repeat_with_bad_data_is_reported_and_treated_as_a_repeat() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.receive(conn, "command", {"command": 5}, "cmd-1")
+    assert script.expect(PeerViolation).clause == "CMD-2"
+    assert script.machine.in_flight == ("cmd-1",)
+    assert responses(script) == []
+
+
+def test_cmd_2_a_repeat_whose_response_is_no_longer_stored_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MAX_STORED_BODIES_BYTES", 10)
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", "a result", script.now)
+    ping = script.expect(SendPing)
+    script.machine.pong_received(conn, ping.payload, script.now)
+    script.command(conn)
+    assert responses(script) == [("cmd-1", "success"), ("cmd-1", "expired_result")]
 
 
 def test_cmd_3_responses_without_a_link_wait_and_go_out_in_order_after_the_first_heartbeat() -> None:

@@ -7,6 +7,7 @@ from base64 import b64encode
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -26,11 +27,13 @@ from artcafe_proto import (
     Disconnect,
     HeartbeatReceived,
     MessageReceived,
+    PauseReading,
     PeerViolation,
     PlatformSession,
     Request,
     RequestArrived,
     Response,
+    ResumeReading,
     SendBody,
     SendClose,
     SendPing,
@@ -120,6 +123,10 @@ def test_plat_7_a_body_that_is_no_json_is_400_and_another_than_expected_422(body
     assert Stage().ask("/api/v1/auth/challenge", body).status == (400 if isinstance(body, bytes) else 422)
 
 
+def test_plat_7_a_body_that_nests_too_deeply_is_400() -> None:
+    assert Stage().ask("/api/v1/auth/challenge", nested(200)).status == 400
+
+
 def test_plat_7_the_statuses_of_the_agents_endpoints() -> None:
     stage = Stage()
     wrong_method = stage.ask("/api/v1/auth/challenge", {}, method="GET")
@@ -129,6 +136,8 @@ def test_plat_7_the_statuses_of_the_agents_endpoints() -> None:
     assert sent(session)[0].response.status == 415
     plain = stage.ask("/api/v1/ws/agent/agent-1", method="GET")
     assert (plain.status, plain.header("upgrade")) == (426, "websocket")
+    posted = stage.ask("/api/v1/ws/agent/agent-1")
+    assert (posted.status, posted.header("allow")) == (405, "GET")
     session = stage.session()
     session.request_received(1, Request(method="GET", target="/elsewhere"), stage.now, upgrade=True)
     (refused,) = sent(session)
@@ -443,6 +452,43 @@ def test_plat_4_the_same_command_again_is_the_same_and_other_content_a_conflict(
     assert refused.value.status == 409
 
 
+def test_plat_4_what_a_tenant_sees_of_a_command() -> None:
+    stage = Stage()
+    link = stage.online()
+    done, failed, waiting = (stage.command(args={"n": 1}) for _ in range(3))
+    stage.wait(1.5, link)
+    answer(stage, link, done, result={"a": 1})
+    answer(stage, link, failed, status="error", code="handler_error", reason="it broke")
+    seen = {
+        "command_id": done,
+        "agent_id": AGENT,
+        "command": "work",
+        "state": "succeeded",
+        "attempts": 1,
+        "accepted_at": "2001-09-09T01:46:40.000Z",
+        "answered_at": "2001-09-09T01:46:41.500Z",
+        "late": False,
+        "response": {"status": "success", "result": {"a": 1}},
+    }
+
+    def shown(command_id: str) -> object:
+        return msgspec.json.decode(msgspec.json.encode(stage.hub.command(TENANT, command_id).public()))
+
+    assert shown(done) == seen
+    broken = {"status": "error", "code": "handler_error", "reason": "it broke"}
+    assert shown(failed) == seen | {
+        "command_id": failed,
+        "state": "failed",
+        "response": broken,
+    }
+    assert shown(waiting) == seen | {
+        "command_id": waiting,
+        "state": "sent",
+        "answered_at": None,
+        "response": None,
+    }
+
+
 def test_plat_4_the_order_of_names_is_no_content() -> None:
     stage = Stage()
     stage.command(command_id="c-1", args={"a": 1, "b": {"c": True, "d": None}})
@@ -678,6 +724,21 @@ def test_hb_3_the_end_of_silence_is_a_time_that_comes() -> None:
         session.handle_timer(stage.now)
         assert [output.code for output in sent(session) if isinstance(output, SendClose)] == [4408]
         session.disconnected("", stage.now)
+
+
+def test_a_link_that_is_opened_while_writing_is_paused_is_read_and_owes_its_pong() -> None:
+    stage = Stage()
+    token = stage.token()
+    session = stage.session()
+    session.writing_paused(stage.now)
+    assert sent(session) == [PauseReading(session.conn)]
+    request = Request(method="GET", target="/api/v1/ws/agent/agent-1", headers=(("authorization", f"Bearer {token}"),))
+    session.request_received(1, request, stage.now, upgrade=True)
+    assert sent(session) == [ResumeReading(session.conn), AcceptUpgrade(session.conn, 1)]
+    session.ping_received(b"owed", stage.now)
+    assert sent(session) == []
+    session.writing_resumed(stage.now)
+    assert sent(session) == [SendPong(session.conn, b"owed")]
 
 
 def test_no_pong_follows_a_close_frame() -> None:

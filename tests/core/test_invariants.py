@@ -187,6 +187,12 @@ def test_an_invariant_is_broken_by_what_it_forbids(name: str) -> None:
     assert str(broken.value).splitlines()[0].startswith(f"{name} [{INVARIANTS[name]}]: ")
 
 
+def test_an_agent_that_does_not_try_again_waits_for_nothing() -> None:
+    show = Show()
+    show.says(Offline("it drains", "LINK-10", None))
+    show.connects()
+
+
 def test_an_agent_whose_key_stays_revoked_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(platform: PlatformProcess, agent_id: str, public_key: str) -> None:
         pass

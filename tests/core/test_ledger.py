@@ -77,6 +77,15 @@ def test_a_new_response_pushes_out_the_oldest_settled_body() -> None:
     assert (ledger.stored_bytes, len(ledger)) == (1, 2)
 
 
+def test_an_entry_whose_body_went_before_it_goes_too() -> None:
+    ledger = Ledger()
+    settled(ledger, "a", b"x" * MAX_STORED_BODIES_BYTES, mono=0.0)
+    settled(ledger, "b", b"y", mono=1.0)
+    settled(ledger, "c", b"z", mono=SETTLED_LIFE_S)
+    assert ledger.get("a") is None
+    assert (ledger.stored_bytes, len(ledger)) == (2, 2)
+
+
 def test_a_command_given_back_is_forgotten() -> None:
     ledger = Ledger()
     ledger.open("a", 1)

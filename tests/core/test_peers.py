@@ -10,6 +10,7 @@ import pytest
 from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
+    CallAnswered,
     CommandReceived,
     Connect,
     Disconnect,
@@ -18,10 +19,12 @@ from artcafe_proto import (
     MachineEffect,
     Offline,
     Online,
+    RemoteProtocolError,
     Sign,
     Write,
 )
 from artcafe_proto.testing import Answer, HangUp, ManualClock, Raw, ScriptedPeer, Silence
+from artcafe_proto.wires.frames import FrameWriter
 
 
 class Embedded:
@@ -112,6 +115,21 @@ def test_it_closes_links(code: int) -> None:
     assert peer.links == []
     with pytest.raises(LocalProtocolError, match="no agent has opened one"):
         peer.close(1000)
+
+
+def test_it_answers_what_an_agent_asks_about_itself_and_takes_its_pongs() -> None:
+    driver = Embedded(ScriptedPeer())
+    driver.protocol.get_details(driver.clock.now)
+    driver.run()
+    assert [event.details for event in driver.seen(CallAnswered)] == [{}]
+    pong = FrameWriter(client=True, rng=Random(1)).pong(b"1")
+    assert driver.peer.data_received(driver.peer.links[-1], pong, driver.clock.now) == []
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_what_no_agent_writes_is_an_error(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        ScriptedPeer().data_received(1, data, ManualClock().now)
 
 
 def test_a_reset_is_told() -> None:

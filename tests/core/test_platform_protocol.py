@@ -10,6 +10,7 @@ import pytest
 from artcafe_proto import (
     Disconnect,
     Instant,
+    LocalProtocolError,
     PauseReading,
     PlatformProtocol,
     RequestArrived,
@@ -19,7 +20,9 @@ from artcafe_proto import (
 )
 from artcafe_proto.wires.frames import FrameWriter
 from platform_stage import AGENT, Stage
+from snapshots import snapshot
 
+GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
@@ -141,6 +144,37 @@ def test_an_idle_connection_is_closed_after_longer_than_a_signature_may_take() -
     assert wire.read() == b"<closed>"
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        Response(status=100),
+        Response(status=600),
+        Response(status=200, headers=(("bad name", "x"),)),
+        Response(status=200, headers=(("x-a", "b\r\nc: d"),)),
+        Response(status=200, headers=(("content-length", "2"),), body=b"{}"),
+        Response(status=200, headers=(("Transfer-Encoding", "chunked"),)),
+    ],
+)
+def test_an_answer_that_http_cannot_carry_is_misuse_and_another_may_be_given(response: Response) -> None:
+    wire = Wire()
+    wire.protocol.data_received(GET, wire.stage.now)
+    arrived = wire.protocol.next_output()
+    assert isinstance(arrived, RequestArrived)
+    before = snapshot(wire.protocol)
+    for more in (False, True):
+        with pytest.raises(LocalProtocolError):
+            wire.protocol.respond(arrived.exchange, response, wire.stage.now, more=more)
+    assert snapshot(wire.protocol) == before
+    assert wire.protocol.respond(arrived.exchange, Response(status=500), wire.stage.now)
+
+
+def test_nothing_is_waited_for_after_the_last_answer_whatever_was_sent_behind_its_request() -> None:
+    wire = Wire()
+    wire.answer = Response(status=200, headers=(("connection", "close"),))
+    assert wire.send(GET + GET).endswith(b"<closed>")
+    assert wire.protocol.deadline() is None
+
+
 def test_an_answer_that_takes_its_time_has_no_deadline() -> None:
     wire = Wire()
     wire.protocol.data_received(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", wire.stage.now)
@@ -249,8 +283,6 @@ def test_plat_8_deadlines_start_anew_with_every_request() -> None:
 
 # --- answers in pieces ------------------------------------------------------------------------------------------------
 
-GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
-
 
 class Stream:
     """A connection whose first request is being answered in pieces."""
@@ -319,6 +351,12 @@ def test_a_head_request_gets_no_pieces() -> None:
     assert stream.piece(b"one") == b""
     assert stream.piece(b"", more=False) == b""
     assert stream.wire.send(GET).startswith(b"HTTP/1.1 200")
+
+
+def test_pieces_of_an_answer_without_a_body_are_no_writes() -> None:
+    stream = Stream(GET.replace(b"GET", b"HEAD"))
+    assert stream.protocol.send_body(stream.exchange, b"one", stream.now)
+    assert stream.protocol.next_output() is None
 
 
 def test_a_request_behind_an_answer_in_pieces_waits_for_its_end() -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from artcafe_proto import CallAnswered, CallFailed, Event, MachineEffect
 from artcafe_proto.policies.backoff import Backoff, Failure
 from artcafe_proto.policies.ledger import Entry, Ledger
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
+from artcafe_proto.testing.agents import AgentProcess
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -58,6 +60,47 @@ def test_every_link_can_have_its_fault() -> None:
     sim = Simulation(1, agents=2, seconds=1800.0, mean_gap_s=600.0, link_fault_s=3.0)
     sim.run()
     assert sim.sessions > 40
+
+
+def test_an_agent_that_cannot_write_and_is_asked_too_much_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.links.MAX_WAITING_REPLIES", 1)
+    congested = Fault(20.0, FaultKind.CONGESTED, 0, 10.0, "of the agent")
+    sim = Simulation(1, faults=[congested], command_gap_s=0.5, agent={"max_concurrent": 1, "max_queued": 0})
+
+    def is_read() -> bool:
+        return not any(circuit.down.is_paused for circuit in sim.processes[0].circuits.values())
+
+    sim.run_for(29.0)
+    assert not is_read()
+    sim.run()
+    assert sim.sessions == 1
+
+
+def test_a_platform_that_cannot_write_reads_no_request() -> None:
+    sim = Simulation(1, faults=[Fault(0.05, FaultKind.CONGESTED, 0, 5.0, "of the platform")])
+    sim.network.latency_s = 0.02
+    sim.run_for(1.0)
+    assert [circuit.up.is_paused for circuit in sim.processes[0].circuits.values()] == [True]
+    sim.run()
+
+
+def test_an_agent_of_a_world_can_ask_about_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = Simulation(1, faults=[])
+    agent, heard, look = sim.processes[0], list[object](), sim.invariants.agent_said
+
+    def hear(process: AgentProcess, output: MachineEffect | Event) -> None:
+        heard.append(output)
+        look(process, output)
+
+    monkeypatch.setattr(sim.invariants, "agent_said", hear)
+    sim.run_for(20.0)
+    agent.turn(agent.protocol.get_details)
+    sim.run_for(5.0)
+    assert [each.details for each in heard if isinstance(each, CallAnswered)] == [{"agent_id": "agent-1"}]
+    sim.platform.revoke("agent-1")
+    agent.turn(agent.protocol.get_details)
+    sim.run_for(70.0)
+    assert [each.status for each in heard if isinstance(each, CallFailed)]
 
 
 def test_a_calm_world_keeps_its_link() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import json
+import sys
 from random import Random
 from typing import Any
 
@@ -126,6 +128,15 @@ def test_auth_2_other_json_is_no_header() -> None:
 
 def test_auth_2_json_nested_beyond_reading_is_refused() -> None:
     assert refused(unpadded(b'{"a":' + b"[" * 375 + b"]" * 375 + b"}") + ".x")
+
+
+def test_auth_2_nested_json_is_refused_however_deep_the_caller_is() -> None:
+    deepest = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 200)
+    try:
+        assert refused(unpadded(b'{"a":' + b"[" * 300 + b"]" * 300 + b"}") + ".x")
+    finally:
+        sys.setrecursionlimit(deepest)
 
 
 def lenient_json_object(text: str) -> bool:

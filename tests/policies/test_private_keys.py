@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import paramiko
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,10 +94,29 @@ def test_auth_5_either_name_in_the_header_tells_an_encrypted_openssh_key() -> No
             SigningKey.load(openssh_pem(pack_string(b"ssh-ed25519"), b"", cipher=cipher, kdf=kdf))
 
 
+_DSA_P = (
+    "ae6efe43997751e063f771b4866ff7ef1b7180ec623650e703a8109d317348975ab362a72d1a3793b9074b43d0ba2b5a33ea"
+    "846baf89a3dfd89e229e5abba31c8a693fef50c3247901d712175ad8ce756e43d9e130538dae756d9655ce030ca0a715021b"
+    "4458ac67ea2dbcb08c59025dcc2cf1d4c89d9e99204e9ad3d8fd2e79"
+)
+_DSA_G = (
+    "772d64fe7f4d64379f344856c978b60e734bf633cc9274e5212abcf87b31b0092be3bde140400a32f93761066c7057ff7f20"
+    "3a9bba48cea35e808e9eaeb4a16fd3be5f75533a4f8317d1420504f90bcb7f92b2bbfb4b52bf2413539fc9f55f20b0205c54"
+    "fd544e7fd46fa7a30baa5b20d4298f77f7f979b931cde529d467679b"
+)
+
+
+def dsa_key() -> dsa.DSAPrivateKey:
+    """A small one, always the same."""
+    p, q, g = int(_DSA_P, 16), 0xFD2DB12014E8EE3525DF8FE884BB0E50AAF0299F, int(_DSA_G, 16)
+    return dsa.DSAPrivateNumbers(7, dsa.DSAPublicNumbers(pow(g, 7, p), dsa.DSAParameterNumbers(p, q, g))).private_key()
+
+
 def refused_files() -> dict[str, tuple[bytes, str]]:
     """Name to file and reason."""
     plain = NoEncryption()
     dsa_public = pack_string(b"ssh-dss")
+    dsa_pem = dsa_key().private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, plain)
     secp256k1 = ec.derive_private_key(7, ec.SECP256K1())
     p256 = ec.derive_private_key(7, ec.SECP256R1())
     sec1 = p256.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, plain)
@@ -132,6 +151,7 @@ def refused_files() -> dict[str, tuple[bytes, str]]:
         "sec1": (sec1, "an elliptic curve key"),
         "sec1 with parameters": (pem("EC PARAMETERS", b"x") + sec1, "an elliptic curve key"),
         "sec1 mislabelled": (sec1.replace(b"EC PRIVATE", b"RSA PRIVATE"), "damaged"),
+        "dsa mislabelled": (dsa_pem.replace(b"DSA PRIVATE", b"RSA PRIVATE"), "found another type"),
         "unknown algorithm": (pem("PRIVATE KEY", bytes.fromhex("3008020100300306012a")), "found another type"),
         "public pem": (public_pem, "give the file without .pub"),
         "public line": (PublicKey(ed.public_key()).openssh.encode(), "give the file without .pub"),

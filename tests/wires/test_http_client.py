@@ -112,7 +112,21 @@ def test_a_header_that_cannot_be_written_is_named_without_its_value() -> None:
     for target in ("/a b", "/\u0142"):
         with pytest.raises(LocalProtocolError, match="target"):
             client.request(Request(method="GET", target=target))
+    for name in ("content-length", "Transfer-Encoding", "host"):
+        with pytest.raises(LocalProtocolError, match="(?i)" + name):
+            client.request(Request(method="GET", target="/", headers=((name, "2"),), body=b"{}"))
     assert client.request(GET)  # nothing has changed
+
+
+def test_an_upgrade_that_is_misuse_draws_no_key() -> None:
+    rng = Random(1)
+    client = ClientWire(authority="h", rng=rng, max_message_size=1000)
+    with pytest.raises(LocalProtocolError, match="target"):
+        client.upgrade(Request(method="GET", target="/a b"))
+    client.request(GET)
+    with pytest.raises(LocalProtocolError, match="another is under way"):
+        client.upgrade(GET)
+    assert rng.getstate() == Random(1).getstate()
 
 
 # --- responses --------------------------------------------------------------------------------------------------------

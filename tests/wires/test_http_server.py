@@ -155,6 +155,10 @@ def test_only_a_request_is_answered_and_only_once() -> None:
         server.accept_upgrade()
     with pytest.raises(LocalProtocolError, match="'x'"):
         server.respond(Response(status=200, headers=(("x", "a\r\nb"),)))
+    with pytest.raises(LocalProtocolError, match="content-length"):
+        server.respond(Response(status=200, headers=(("content-length", "2"),), body=b"{}"))
+    with pytest.raises(LocalProtocolError, match="101"):
+        server.respond(Response(status=101))
     server.respond(OK)
     with pytest.raises(LocalProtocolError):
         server.respond(OK)

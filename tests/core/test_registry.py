@@ -1,0 +1,102 @@
+"""PLAT-1 … PLAT-3: tenants, agents and keys, and what is refused of each."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from artcafe_proto import ApiError, ConfigError
+from artcafe_proto.hub import registry as registry_module
+from artcafe_proto.hub.registry import Agent, Registry
+from virtual import signing_key
+
+TOKEN = "a-tenant-token-of-some-length"
+
+
+def create(registry: Registry, agent_id: str | None = "agent-1", tenant_id: str = "tenant-1") -> Agent:
+    return registry.create_agent(tenant_id, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=1e9)
+
+
+def refusal(error: pytest.ExceptionInfo[ApiError]) -> tuple[int, str]:
+    return error.value.status, error.value.error
+
+
+def test_plat_1_a_tenant_token_speaks_for_its_tenant() -> None:
+    registry = Registry(Random(1))
+    registry.add_tenant("tenant-1", TOKEN)
+    registry.add_tenant("tenant-1", TOKEN)
+    assert registry.tenant_of(TOKEN) == "tenant-1"
+    assert registry.tenant_of("another") is registry.tenant_of("\udcff") is None
+
+
+@pytest.mark.parametrize("token", ["", "x" * 15, "with a space in it", "caf\u00e9" * 5, "x" * 20 + "\n"])
+def test_plat_1_a_tenant_token_is_long_and_visible_and_one_that_is_not_is_not_shown(token: str) -> None:
+    with pytest.raises(ConfigError, match="16 or more visible") as refused:
+        Registry(Random(1)).add_tenant("tenant-1", token)
+    assert not token or token not in str(refused.value)
+
+
+def test_plat_1_two_tenants_have_two_tokens() -> None:
+    registry = Registry(Random(1))
+    registry.add_tenant("tenant-1", TOKEN)
+    with pytest.raises(ConfigError, match="another tenant's already"):
+        registry.add_tenant("tenant-2", TOKEN)
+    assert registry.tenant_of(TOKEN) == "tenant-1"
+
+
+def test_plat_2_an_agent_without_an_id_is_given_one() -> None:
+    registry = Registry(Random(1))
+    one, other = create(registry, None), create(registry, None)
+    assert one.agent_id != other.agent_id
+    assert one.name == one.agent_id
+    assert registry.agents("tenant-1") == [one, other]
+    assert registry.agents("tenant-2") == []
+
+
+def test_plat_2_an_unusable_id_is_422_and_one_that_is_taken_409(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(Random(1))
+    create(registry)
+    with pytest.raises(ApiError) as refused:
+        create(registry, "")
+    assert refusal(refused) == (422, "invalid_agent_id")
+    with pytest.raises(ApiError) as refused:
+        create(registry, tenant_id="tenant-2")
+    assert refusal(refused) == (409, "agent_exists")
+    monkeypatch.setattr(registry_module, "MAX_AGENTS", 1)
+    with pytest.raises(ApiError) as refused:
+        create(registry, "agent-2")
+    assert refusal(refused) == (507, "too_many_agents")
+
+
+def test_plat_2_a_key_is_added_once_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(Random(1))
+    create(registry)
+    monkeypatch.setattr(registry_module, "MAX_KEYS_PER_AGENT", 2)
+    first, second, third = (signing_key(seed).public.openssh for seed in range(3))
+    key = registry.add_key("tenant-1", "agent-1", first, "")
+    with pytest.raises(ApiError) as refused:
+        registry.add_key("tenant-1", "agent-1", f"{first} with a comment", "")
+    assert refusal(refused) == (409, "key_exists")
+    with pytest.raises(ApiError) as refused:
+        registry.add_key("tenant-1", "agent-1", "ssh-dss AAAA", "")
+    assert refusal(refused) == (422, "invalid_key")
+    registry.add_key("tenant-1", "agent-1", second, "")
+    with pytest.raises(ApiError) as refused:
+        registry.add_key("tenant-1", "agent-1", third, "")
+    assert refusal(refused) == (409, "too_many_keys")
+    registry.remove_key(key)
+    registry.add_key("tenant-1", "agent-1", third, "")
+
+
+def test_plat_1_what_is_another_tenants_reads_as_404() -> None:
+    registry = Registry(Random(1))
+    create(registry)
+    key = registry.add_key("tenant-1", "agent-1", signing_key().public.openssh, "")
+    with pytest.raises(ApiError) as refused:
+        registry.agent("tenant-2", "agent-1")
+    assert refusal(refused) == (404, "agent_not_found")
+    for tenant_id, key_id in (("tenant-2", key.key_id), ("tenant-1", "key-x")):
+        with pytest.raises(ApiError) as refused:
+            registry.key(tenant_id, key_id)
+        assert refusal(refused) == (404, "key_not_found")
