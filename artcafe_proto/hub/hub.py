@@ -87,7 +87,7 @@ class PlatformHub:
             older.close(4409, "replaced by a newer connection", now)
             self.attend(older.conn)
 
-    def link_ended(self, agent: Agent, epoch: int, reason: str, now: Instant) -> None:
+    def link_ended(self, agent: Agent, epoch: int, reason: str) -> None:
         """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
         if agent.presence.epoch == epoch and agent.presence.session is not None:
             agent.presence.session = None

@@ -23,6 +23,7 @@ from artcafe_proto import (
     LocalProtocolError,
     MessageSettled,
     Offline,
+    OutboxFullError,
     PauseReading,
     PeerViolation,
     RemoteProtocolError,
@@ -535,6 +536,23 @@ def test_misuse_is_told_in_full() -> None:
     with pytest.raises(LocalProtocolError) as refused:
         script.machine.get_details(script.now)
     assert str(refused.value) == "a call needs an agent that runs; this one is stopped"
+
+
+def test_a_message_that_cannot_be_sent_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_MESSAGES", 1)
+    script = Scripted(max_message_size=512)
+    with pytest.raises(LocalProtocolError) as refused:
+        script.machine.send_message({"x": {1, object()}}, script.now)
+    assert str(refused.value).startswith("data cannot be written as JSON: ")
+    with pytest.raises(LocalProtocolError) as refused:
+        script.machine.send_message({"x": "y" * 512}, script.now)
+    assert str(refused.value).endswith(" bytes, at most 512 are allowed")
+    script.machine.send_message({}, script.now)
+    with pytest.raises(OutboxFullError) as full:
+        script.machine.send_message({}, script.now)
+    size = script.machine._desk.outbox.message_bytes  # pyright: ignore[reportPrivateUsage]
+    text = f"1 messages of {size} bytes in all are not settled: no more are taken until `MessageSettled` [CMD-3]"
+    assert str(full.value) == text
 
 
 def test_stat_3_a_drain_says_offline_and_then_why_it_closes() -> None:

@@ -246,6 +246,18 @@ def test_plat_7_each_refusal_of_a_tenants_wish_has_its_status_code_and_text(
     assert error.message
 
 
+def test_plat_4_arguments_and_data_that_are_no_json_are_named() -> None:
+    stage = Stage()
+    stage.online()
+    for call, name in (
+        (lambda: command(stage, args={"x": {1, object()}}), "args"),
+        (lambda: stage.hub.send_message(TENANT, AGENT, {"x": {1, object()}}, stage.now), "data"),
+    ):
+        with pytest.raises(ApiError) as refused:
+            call()
+        assert refused.value.message.startswith(f"{name} cannot be written as JSON: ")
+
+
 def test_plat_1_a_tenants_token_is_long_visible_and_its_own() -> None:
     registry = Stage().hub.registry
     text = "a tenant token must be 16 or more visible ASCII characters: it is a password in a header"

@@ -392,3 +392,18 @@ def test_pieces_survive_a_pause_of_writing() -> None:
     assert stream.wire.read() == b"0\r\n\r\n", "the next request waits until the peer reads"
     stream.protocol.writing_resumed(stream.now)
     assert stream.wire.read().startswith(b"HTTP/1.1 200")
+
+
+def test_plat_8_a_request_that_comes_too_slowly_is_told_so_and_an_idle_connection_is_not() -> None:
+    wire = Wire()
+    assert wire.send(b"GET / HTTP/1.1\r\n") == b""
+    wire.stage.mono += 10
+    head, _, body = wire.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    text = b'{"error":{"code":"request_timeout","message":"the request did not come in time"}}'
+    assert body == text + b"<closed>"
+    wire = Wire()
+    due = wire.protocol.deadline()
+    assert due is not None
+    wire.stage.mono = due
+    assert wire.read() == b"<closed>"
