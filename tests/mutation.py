@@ -38,7 +38,6 @@ from mutants.equivalent import EQUIVALENTS, Equivalent
 ROOT: Final = Path(__file__).parents[1]
 LEAST_SCORE: Final = 0.9
 MOST_EQUIVALENT: Final = 0.05
-WORKERS: Final = "2"
 
 
 class Mutant(NamedTuple):
@@ -64,7 +63,7 @@ def main(arguments: list[str]) -> int:
     tests_s = core_selection_s()
     begun = monotonic()
     mutmut = Path(sys.executable).parent / "mutmut"
-    subprocess.run([mutmut, "run", "--max-children", WORKERS, *names], check=True)
+    subprocess.run([mutmut, "run", *names], check=True)
     print(f"\nThe core selection takes {tests_s:.1f} s, the mutants took {monotonic() - begun:.0f} s.")
     return report()
 

@@ -333,8 +333,6 @@ class AgentRules(AgentParts):
 
     def _sign_off(self, link: AgentLink, now: Instant) -> None:
         """Say goodbye; nothing follows a close frame (STAT-3, RFC 6455 section 5.5.1)."""
-        if self._link_region.state is LinkState.UP:
-            self._link_region.fire(LinkInput.DRAIN)
         self._link_region.fire(LinkInput.CLOSE)
         link.sign_off(now)
         self._cancel_link_timers()

@@ -139,8 +139,8 @@ class PlatformHub:
 
     def violated(self, session: PlatformSession, error: RemoteProtocolError) -> None:
         """An agent broke a clause in a way that does not cost its link (MSG-5)."""
-        agent_id = "" if session.agent is None else session.agent.agent_id
-        self._events.append(PeerViolation(error.reason, error.clause, agent_id))
+        assert session.agent is not None
+        self._events.append(PeerViolation(error.reason, error.clause, session.agent.agent_id))
 
     def attend(self, conn: int) -> None:
         """Have the driver drain the connection `conn`."""

@@ -40,6 +40,7 @@ from artcafe_proto import (
     Undeliverable,
     Write,
 )
+from artcafe_proto.agent.authentication import read_details
 from artcafe_proto.limits import MAX_WAITING_REPLIES
 from scripted import CHALLENGE, Scripted, answer, token
 
@@ -114,6 +115,13 @@ def test_stat_2_a_call_that_fails_says_why(response: Any, reason: str, status: i
     script.machine.connected(script.expect(Connect).conn, script.now)
     script.answer(script.expect(SendRequest), response)
     assert script.expect(CallFailed) == CallFailed(call, reason, "STAT-2", status)
+
+
+def test_stat_2_a_failed_call_names_the_status_it_got_or_400() -> None:
+    for response, code in ((answer(404), 404), (answer(200, []), 400)):
+        with pytest.raises(RemoteProtocolError) as refused:
+            read_details(response)
+        assert refused.value.code == code
 
 
 def test_stat_2_calls_fail_with_their_connection_or_with_the_agent() -> None:
@@ -302,7 +310,7 @@ def test_tok_2_a_renewal_whose_signature_fails_says_so_and_the_link_stays_up() -
 
 
 def test_link_7_clocks_that_part_age_the_token_by_what_they_parted_and_ping() -> None:
-    script = Scripted()
+    script = Scripted(ping_timeout=7.0)
     conn = script.up(token(exp=1e9 + 900))
     renew_at = script.mono + 720
     script.machine.bytes_received(conn, Instant(script.mono, script.wall - 100.0))
@@ -310,7 +318,7 @@ def test_link_7_clocks_that_part_age_the_token_by_what_they_parted_and_ping() ->
     assert script.expect(SendPing).conn == conn
     timers = script.machine._timers  # pyright: ignore[reportPrivateUsage]
     assert timers.get(AgentTimer.RENEW) == renew_at, "a clock set back makes no token older"
-    assert timers.get(AgentTimer.PING) == script.mono + 20
+    assert timers.get(AgentTimer.PING) == script.mono + 7
     script.machine.bytes_received(conn, Instant(script.mono, script.wall))
     assert timers.get(AgentTimer.RENEW) == renew_at - 100
 
@@ -459,6 +467,88 @@ def test_cmd_4_the_next_deadline_is_the_earliest_of_all_that_run_and_wait() -> N
         assert desk.deadline == begun + deadline
     desk.expire(script.now._replace(mono=begun + 40))
     assert desk.deadline is None
+
+
+def test_cmd_4_the_slot_of_a_cancelled_command_is_free_once_its_handler_ends() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    script.command(conn, "cmd-1", timeout=1)
+    script.command(conn, "cmd-2", timeout=9)
+    script.wait(1)
+    assert (script.machine.in_flight, script.machine.queued) == (("cmd-1",), ("cmd-2",))
+    assert script.machine.respond("cmd-1", None, script.now) is False
+    assert (script.machine.in_flight, script.machine.queued) == (("cmd-2",), ())
+
+
+def test_cmd_2_a_repeat_while_the_response_waits_is_ignored_and_a_settled_one_is_answered() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn, "settled")
+    script.machine.respond("settled", None, script.now)
+    script.pong(conn)
+    script.command(conn, "waits")
+    script.machine.writing_paused(conn, script.now)
+    script.machine.respond("waits", None, script.now)
+    script.command(conn, "settled")
+    assert script.expect(RepeatReceived) == RepeatReceived("settled", "stored", "CMD-2")
+    script.command(conn, "waits")
+    assert script.expect(RepeatReceived) == RepeatReceived("waits", None, "CMD-2")
+
+
+def test_cmd_7_a_response_may_be_as_large_as_a_message() -> None:
+    sizes: list[int] = []
+    for limit in (512, 513):
+        script = Scripted(max_message_size=limit)
+        conn = script.up()
+        for size in range(300, 512):
+            script.command(conn, f"cmd-{size}")
+            script.machine.respond(f"cmd-{size}", "x" * size, script.now)
+        script.drain()
+        sizes.append(max(len(output.payload) for output in script.said if isinstance(output, SendText)))
+    assert sizes == [512, 513]
+
+
+def test_stat_4_the_progress_of_a_failed_command_is_not_told_any_more() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    for percent in (1, 2):
+        script.machine.progress("cmd-1", percent, script.now)
+    script.machine.fail("cmd-1", "handler_error", "ValueError", script.now)
+    script.wait(5)
+    told = [message["data"]["progress"] for message in script.texts("status") if "progress" in message["data"]]
+    assert told == [1.0]
+
+
+def test_link_6_an_agent_that_gives_up_cancels_what_runs() -> None:
+    script = Scripted(give_up_after=100.0)
+    conn = script.up()
+    script.command(conn)
+    script.machine.disconnected(conn, "cut", script.now)
+    script.unseen.clear()
+    for _ in range(20):
+        script.wait(10)
+        for output in script.unseen:
+            if isinstance(output, Connect):
+                script.machine.connect_failed(output.conn, "refused", "", script.now)
+        script.drain()
+        if any(isinstance(output, Stopped) for output in script.said):
+            break
+        script.unseen.clear()
+    cancelled = [output for output in script.said if isinstance(output, CommandCancelled)]
+    assert cancelled == [CommandCancelled("cmd-1", "cancelled", "CMD-8", "work")]
+    assert Stopped(("cmd-1",), gave_up=True) in script.said
+
+
+def test_cmd_8_a_drain_that_is_not_settled_in_time_says_goodbye_all_the_same() -> None:
+    script = Scripted(drain_timeout=3.0)
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    script.machine.stop(script.now)
+    script.wait(3)
+    assert script.expect(SendClose) == SendClose(conn, 1000, "the agent stops")
+    script.none_of(Stopped)
 
 
 def test_cmd_4_a_slot_that_is_free_at_a_deadline_comes_too_late() -> None:
@@ -617,6 +707,7 @@ def test_link_3_the_facade_hands_every_end_of_a_connection_on() -> None:
     player = Bytes()
     player.protocol.connect_failed(player.conn, "refused", "nobody", player.now)
     assert player.offline() == "cannot connect (refused): nobody"
+    assert player.protocol._channels == {}  # pyright: ignore[reportPrivateUsage]
     ends: list[tuple[Callable[[Bytes], None], str | None]] = [
         (lambda p: p.protocol.disconnected(p.conn, "reset", p.now), "the connection ended: reset"),
         (lambda p: p.protocol.eof_received(p.conn, p.now), "the connection ended: the peer closed it"),
@@ -637,6 +728,16 @@ def test_link_3_the_facade_hands_every_end_of_a_connection_on() -> None:
         assert reason is None or said == reason
         channels = player.protocol._channels  # pyright: ignore[reportPrivateUsage]
         assert channels == {}, "nothing is kept of a connection that ended"
+
+
+def test_auth_7_an_answer_that_ends_with_its_connection_is_one() -> None:
+    player = Bytes()
+    player.protocol.connected(player.conn, player.now)
+    player.outputs()
+    player.protocol.data_received(player.conn, b"HTTP/1.1 500 Oops\r\n\r\nsorry", player.now)
+    assert player.outputs() == []
+    player.protocol.eof_received(player.conn, player.now)
+    assert player.offline() == "the platform answered the challenge request with status 500"
 
 
 def test_link_9_what_was_to_be_written_on_a_connection_that_ended_is_not() -> None:

@@ -30,9 +30,12 @@ from artcafe_proto import (
     PlatformSession,
     RemoteProtocolError,
     Request,
+    Response,
     ResumeReading,
+    SendBody,
     SendClose,
     SendPing,
+    SendResponse,
     SendText,
     StatusReceived,
     UnknownReceived,
@@ -310,6 +313,18 @@ def test_plat_8_a_client_that_reads_no_answers_is_not_read_and_then_dropped() ->
     assert sent(session) == [PauseReading(session.conn), Disconnect(session.conn, abort=True)]
     session.writing_paused(stage.now)
     assert sent(session) == []
+
+
+def test_an_answer_is_whole_and_a_piece_is_not_unless_it_says_so() -> None:
+    stage = Stage()
+    session = stage.session()
+    for exchange, answers in ((1, 1), (2, 3)):
+        session.request_received(exchange, Request(method="GET", target="/x"), stage.now, upgrade=False)
+        options = {"more": True} if exchange == 2 else {}
+        assert session.respond(exchange, Response(status=200), stage.now, **options)
+        pieces = [session.send_body(exchange, b"x", stage.now) for _ in range(2)]
+        assert pieces == [exchange == 2] * 2
+        assert len([output for output in sent(session) if isinstance(output, SendResponse | SendBody)]) == answers
 
 
 def test_link_8_a_link_that_was_paused_before_it_was_up_is_read_and_its_stall_counts() -> None:

@@ -407,3 +407,23 @@ def test_plat_8_a_request_that_comes_too_slowly_is_told_so_and_an_idle_connectio
     assert due is not None
     wire.stage.mono = due
     assert wire.read() == b"<closed>"
+
+
+def test_plat_8_a_client_that_reads_nothing_is_given_the_time_of_a_stall_and_no_other() -> None:
+    wire = Wire()
+    wire.protocol.data_received(b"GET / HTTP/1.1\r\n", wire.stage.now)
+    assert wire.protocol.deadline() == wire.stage.mono + 10
+    wire.protocol.writing_paused(wire.stage.now)
+    assert wire.protocol.deadline() == wire.stage.mono + 30
+
+
+def test_a_body_in_pieces_goes_on_until_it_is_said_to_end() -> None:
+    wire = Wire()
+    wire.protocol.data_received(b"GET /events HTTP/1.1\r\nHost: h\r\n\r\n", wire.stage.now)
+    request = wire.protocol.next_output()
+    assert isinstance(request, RequestArrived)
+    assert wire.protocol.respond(request.exchange, Response(status=200), wire.stage.now, more=True)
+    assert wire.protocol.send_body(request.exchange, b"one", wire.stage.now)
+    assert wire.protocol.send_body(request.exchange, b"two", wire.stage.now)
+    assert wire.protocol.send_body(request.exchange, b"", wire.stage.now, more=False)
+    assert wire.drain().endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
