@@ -21,6 +21,7 @@ from artcafe_proto import (
     SendText,
 )
 from virtual import signing_key
+from well_formed import check_well_formed
 
 TENANT, AGENT, TENANT_TOKEN = "tenant-1", "agent-1", "a-tenant-token-of-some-length"
 JSON = (("content-type", "application/json"),)
@@ -64,12 +65,15 @@ class Stage:
             self.mono = due
             for machine in machines:
                 machine.handle_timer(self.now)
+                deadline = machine.deadline()
+                assert deadline is None or deadline > self.mono, "a handled timer must not be due any more"
         self.wall += end - self.mono
         self.mono = end
 
     def seen(self, kind: type[Any]) -> list[Any]:
         """All events of one kind so far."""
         while (output := self.hub.next_output()) is not None:
+            check_well_formed(output)
             if isinstance(output, Attend):
                 self.attended.append(output.conn)
             else:
@@ -90,6 +94,7 @@ class Stage:
         )
         output = session.next_output()
         assert isinstance(output, SendResponse), output
+        check_well_formed(output)
         return output.response
 
     def challenge(self, agent_id: str = AGENT) -> str:
@@ -144,6 +149,7 @@ def sent(session: PlatformSession) -> list[Any]:
     """What a session has to send."""
     outputs: list[Any] = []
     while (output := session.next_output()) is not None:
+        check_well_formed(output)
         outputs.append(output)
     return outputs
 

@@ -24,6 +24,7 @@ from artcafe_proto import (
     SendUpgrade,
     Sign,
 )
+from well_formed import check_well_formed
 
 Kind = TypeVar("Kind")
 CHALLENGE = "challenge-of-sixteen-and-more-characters"
@@ -68,6 +69,7 @@ class Scripted:
     def drain(self) -> None:
         """Take what the machine says."""
         while (output := self.machine.next_output()) is not None:
+            check_well_formed(output)
             self.said.append(output)
             self.unseen.append(output)
 
@@ -78,6 +80,8 @@ class Scripted:
             self.wall += due - self.mono
             self.mono = due
             self.machine.handle_timer(self.now)
+            due = self.machine.deadline()
+            assert due is None or due > self.mono, "a handled timer must not be due any more"
             self.drain()
         self.wall += end - self.mono
         self.mono = end

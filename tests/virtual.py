@@ -33,6 +33,7 @@ from artcafe_proto import (
     SigningKey,
     Write,
 )
+from well_formed import check_well_formed
 
 WALL_AT_START = 1_700_000_000.0
 TENANT = "tenant-1"
@@ -172,6 +173,7 @@ class Pair:
                 busy |= self._drain_session(conn)
             while (output := self.hub.next_output()) is not None:
                 busy = True
+                check_well_formed(output)
                 if not isinstance(output, Attend):
                     self.hub_events.append((self.mono, output))
 
@@ -179,6 +181,7 @@ class Pair:
         drained = False
         while (output := self.agent.next_output()) is not None:
             drained = True
+            check_well_formed(output)
             match output:
                 case Connect():
                     self.agent_conns.append(output.conn)
@@ -206,6 +209,7 @@ class Pair:
         drained = False
         while session is not None and (output := session.next_output()) is not None:
             drained = True
+            check_well_formed(output)
             match output:
                 case Write():
                     self._carry(lambda o=output: self._to_agent(o.conn, o.data))

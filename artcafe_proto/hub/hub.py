@@ -87,7 +87,7 @@ class PlatformHub:
             older.close(4409, "replaced by a newer connection", now)
             self.attend(older.conn)
 
-    def link_ended(self, agent: Agent, epoch: int, reason: str, now: Instant) -> None:
+    def link_ended(self, agent: Agent, epoch: int, reason: str) -> None:
         """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
         if agent.presence.epoch == epoch and agent.presence.session is not None:
             agent.presence.session = None
@@ -139,8 +139,8 @@ class PlatformHub:
 
     def violated(self, session: PlatformSession, error: RemoteProtocolError) -> None:
         """An agent broke a clause in a way that does not cost its link (MSG-5)."""
-        agent_id = "" if session.agent is None else session.agent.agent_id
-        self._events.append(PeerViolation(error.reason, error.clause, agent_id))
+        assert session.agent is not None
+        self._events.append(PeerViolation(error.reason, error.clause, session.agent.agent_id))
 
     def attend(self, conn: int) -> None:
         """Have the driver drain the connection `conn`."""

@@ -187,7 +187,7 @@ class PlatformSession:
         if self.state is SessionState.UP:
             link.close(code, "")
         self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
-        self._end(f"the agent closed the link with {code}", now)
+        self._end(f"the agent closed the link with {code}")
 
     def deliver(self, payload: bytes) -> None:
         """From the hub: send a message over the live link, and have the connection drained."""
@@ -204,14 +204,14 @@ class PlatformSession:
             self._region.fire(SessionInput.CLOSE)
             self._timers.clear()
             self._timers.set(SessionTimer.CLOSE, now.mono + self._hub.config.close_timeout)
-            self._leave(f"closed with {code}: {reason}", now)
+            self._leave(f"closed with {code}: {reason}")
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
     def disconnected(self, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
         if self.state is not SessionState.CLOSED:
-            self._end(f"the connection ended: {reason}", now)
+            self._end(f"the connection ended: {reason}")
 
     def peer_ended(self, now: Instant) -> None:
         """The peer has ended its side: nothing more will come, so this side ends too, after what was written."""
@@ -225,7 +225,7 @@ class PlatformSession:
         if link is not None:
             link.close(error.code, error.reason)
         self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
-        self._end(error.reason, now)
+        self._end(error.reason)
 
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for an owner that is shutting down."""
@@ -234,7 +234,7 @@ class PlatformSession:
             if link is not None:
                 link.close(1001, reason)
             self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
-            self._end(reason, now)
+            self._end(reason)
 
     def writing_paused(self, now: Instant) -> None:
         """The transport's buffer is at its high-water mark: before a link, no further request is read (PLAT-8)."""
@@ -271,9 +271,9 @@ class PlatformSession:
                 case SessionTimer.PING:
                     self._check_liveness(now, is_late=now.mono - when > LATE_TIMER_S)
                 case SessionTimer.STALL:
-                    self._abort("writing stalled", now)
+                    self._abort("writing stalled")
                 case SessionTimer.CLOSE:
-                    self._abort("the closing handshake was not answered", now)
+                    self._abort("the closing handshake was not answered")
                 case SessionTimer.REQUEST:
                     self._request_timed_out(now)
                 case SessionTimer.NEXT_REQUEST:
@@ -282,9 +282,9 @@ class PlatformSession:
                     assert_never(reason)
             self._settle(now)
 
-    def _abort(self, reason: str, now: Instant) -> None:
+    def _abort(self, reason: str) -> None:
         self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
-        self._end(reason, now)
+        self._end(reason)
 
     def _request_timed_out(self, now: Instant) -> None:
         self.drop("no request came in time", now)
@@ -339,17 +339,17 @@ class PlatformSession:
             else:
                 self._timers.set(reason, deadline)
 
-    def _end(self, reason: str, now: Instant) -> None:
+    def _end(self, reason: str) -> None:
         was_up = self.state is SessionState.UP
         self._region.fire(SessionInput.ENDED)
         self._timers.clear()
         self._reading_paused = False
         if was_up:
-            self._leave(reason, now)
+            self._leave(reason)
 
-    def _leave(self, reason: str, now: Instant) -> None:
+    def _leave(self, reason: str) -> None:
         assert self.agent is not None, "a link is some agent's"
-        self._hub.link_ended(self.agent, self.epoch, reason, now)
+        self._hub.link_ended(self.agent, self.epoch, reason)
 
 
 def _extra_headers(error: ApiError, allowed: str) -> Headers:

@@ -674,7 +674,7 @@ def test_pending_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) 
 def test_cmd_10_the_heap_of_expiries_does_not_keep_what_is_finished() -> None:
     stage = Stage()
     session = stage.online()
-    for _ in range(1000):
+    for _ in range(200):
         answer(stage, session, stage.command())
         sent(session)
     assert len(stage.hub._delivery._expiries) < 100  # type: ignore[reportPrivateUsage]

@@ -100,3 +100,36 @@ def test_cmd_2_other_content_has_another_fingerprint(other: CommandData) -> None
     command = CommandData("run", Raw(b"{}"), 5.0)
     assert fingerprint(command) == fingerprint(CommandData("run", Raw(b"{}")))
     assert fingerprint(command) != fingerprint(other)
+
+
+def test_cmd_11_a_poisoned_response_is_taken_back_once_with_its_bytes() -> None:
+    ledger = Ledger()
+    for name in ("kept", "poisoned"):
+        ledger.open(name, 1)
+        ledger.answer(name, b"12345")
+    assert ledger.poisoned("poisoned") == b"12345"
+    entry = ledger.get("poisoned")
+    assert entry is not None
+    assert (entry.state, entry.body, ledger.stored_bytes) == (EntryState.OPEN, None, 5)
+    assert ledger.poisoned("poisoned") is None
+    ledger.answer("poisoned", b"123")
+    assert ledger.poisoned("poisoned") is None
+    assert (entry.state, ledger.stored_bytes) == (EntryState.ANSWERED, 8)
+
+
+def test_settled_entries_go_in_order_by_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.ledger.MAX_SETTLED_COMMANDS", 3)
+    monkeypatch.setattr("artcafe_proto.policies.ledger.MAX_STORED_BODIES_BYTES", 5)
+    ledger = Ledger()
+    ledger.open("open", 1)
+    for name in "abcd":
+        settled(ledger, name, b"12")
+    assert [name for name in ("open", *"abcd") if ledger.get(name)] == ["open", *"bcd"]
+    kept = {name: entry.body for name in "bcd" if (entry := ledger.get(name)) is not None}
+    assert kept == {"b": None, "c": b"12", "d": b"12"}
+    assert ledger.stored_bytes == 4
+    ledger.settle("a", 0.0)
+    ledger.settle("open", 0.0)
+    assert len(ledger) == 4
+    ledger.forget("open")
+    assert len(ledger) == 3

@@ -430,3 +430,38 @@ def test_pieces_survive_a_pause_of_writing() -> None:
     assert stream.wire.read() == b"0\r\n\r\n", "the next request waits until the peer reads"
     stream.protocol.writing_resumed(stream.now)
     assert stream.wire.read().startswith(b"HTTP/1.1 200")
+
+
+def test_plat_8_a_request_that_comes_too_slowly_is_told_so_and_an_idle_connection_is_not() -> None:
+    wire = Wire()
+    assert wire.send(b"GET / HTTP/1.1\r\n") == b""
+    wire.stage.mono += 10
+    head, _, body = wire.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    text = b'{"error":{"code":"request_timeout","message":"the request did not come in time"}}'
+    assert body == text + b"<closed>"
+    wire = Wire()
+    due = wire.protocol.deadline()
+    assert due is not None
+    wire.stage.mono = due
+    assert wire.read() == b"<closed>"
+
+
+def test_plat_8_a_client_that_reads_nothing_is_given_the_time_of_a_stall_and_no_other() -> None:
+    wire = Wire()
+    wire.protocol.data_received(b"GET / HTTP/1.1\r\n", wire.stage.now)
+    assert wire.protocol.deadline() == wire.stage.mono + 10
+    wire.protocol.writing_paused(wire.stage.now)
+    assert wire.protocol.deadline() == wire.stage.mono + 30
+
+
+def test_a_body_in_pieces_goes_on_until_it_is_said_to_end() -> None:
+    wire = Wire()
+    wire.protocol.data_received(b"GET /events HTTP/1.1\r\nHost: h\r\n\r\n", wire.stage.now)
+    request = wire.protocol.next_output()
+    assert isinstance(request, RequestArrived)
+    assert wire.protocol.respond(request.exchange, Response(status=200), wire.stage.now, more=True)
+    assert wire.protocol.send_body(request.exchange, b"one", wire.stage.now)
+    assert wire.protocol.send_body(request.exchange, b"two", wire.stage.now)
+    assert wire.protocol.send_body(request.exchange, b"", wire.stage.now, more=False)
+    assert wire.drain().endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")

@@ -77,3 +77,27 @@ def test_a_diagram_has_every_transition_once(table: Table[Any, Any]) -> None:
         for cause in causes.split(", ")
     }
     assert drawn == {(state.value, cause.value, to.value) for (state, cause), to in table.transitions.items()}
+
+
+class Light(Enum):
+    """States of a small machine."""
+
+    RED = "red"
+    GREEN = "green"
+
+
+class Press(Enum):
+    """Its inputs."""
+
+    GO = "go"
+
+
+def test_a_region_moves_by_its_table_and_names_what_it_refuses() -> None:
+    table = Table(Light.RED, {(Light.RED, Press.GO): Light.GREEN}, {Press.GO: "it goes already"})
+    region = Region(table)
+    region.fire(Press.GO)
+    assert region.state is Light.GREEN
+    with pytest.raises(AssertionError) as refused:
+        region.fire(Press.GO)
+    assert str(refused.value) == "GO is refused in GREEN: it goes already"
+    assert (table.initial, region.state) == (Light.RED, Light.GREEN)
