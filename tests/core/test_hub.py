@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from random import Random
+from sys import getrefcount
 from typing import Any
 
 import msgspec
@@ -605,12 +606,14 @@ def test_a_stored_result_does_not_keep_the_message_it_came_in() -> None:
     stage = Stage()
     session = stage.online()
     command_id = stage.command()
-    answer(stage, session, command_id, result=1, padding="x" * 500_000)
-    response = stage.hub.command(TENANT, command_id).response
-    assert response is not None
-    assert bytes(response.result) == b"1"
+    data = {"command_id": command_id, "status": "success", "result": 1, "padding": "x" * 500_000}
+    payload = json.dumps({"type": "response", "id": "x-1", "data": data}).encode()
+    references = getrefcount(payload)
+    session.text_received(payload, stage.now)
+    stage.seen(CommandAnswered)
+    assert stage.hub.command(TENANT, command_id).response is not None
     assert stage.hub.command(TENANT, command_id).size < 100
-    assert len(memoryview(response.result).obj) < 100  # type: ignore[arg-type]
+    assert getrefcount(payload) == references
 
 
 def test_finished_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -624,6 +627,28 @@ def test_finished_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ApiError):
             stage.hub.command(TENANT, command_id)
     assert stage.hub.command(TENANT, ids[4]).state == "succeeded"
+
+
+def test_cmd_9_giving_back_what_is_not_under_way_is_told_as_a_repeat() -> None:
+    stage = Stage()
+    command_id = stage.command()
+    session = stage.online()
+    for _ in range(2):
+        answer(stage, session, command_id, status="error", code="overloaded", reason="")
+    assert stage.seen(CommandRepeated) == [CommandRepeated(AGENT, command_id)]
+
+
+def test_pending_bytes_are_those_of_all_that_wait_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_PENDING_COMMAND_BYTES", 18)
+    stage = Stage()
+    session = stage.online()
+    first = stage.command(args={"n": 1})
+    stage.command(args={"n": 2})
+    answer(stage, session, first, result="x" * 100)
+    stage.command(args={"n": 33333})
+    with pytest.raises(ApiError) as refused:
+        stage.command()
+    assert refused.value.status == 429
 
 
 def test_late_responses_are_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
