@@ -39,7 +39,6 @@ class PlatformProcess(Node):
         """Public keys by agent id; those that are missing are revoked."""
         self.agents: list[str] = []
         self._conns = 0
-        self._is_draining = False
         self._attended: list[int] = []
         """Connections that something happened to."""
         self._deadlines: dict[int, float | None] = {}
@@ -162,9 +161,6 @@ class PlatformProcess(Node):
 
     def drain(self) -> None:
         """Carry out everything that the hub and those of its sessions that something happened to ask for."""
-        if self._is_draining:
-            return
-        self._is_draining = True
         while True:
             while self._attended:
                 self._drain_session(self._attended.pop())
@@ -175,7 +171,6 @@ class PlatformProcess(Node):
                 self._attended.append(event.conn)
             else:
                 self.sim.invariants.platform_said(event)
-        self._is_draining = False
         deadlines = [each for each in (self.hub.deadline(), *self._deadlines.values()) if each is not None]
         self._deadline = min(deadlines, default=None)
 

@@ -297,6 +297,15 @@ def test_link_10_stop_ends_in_every_state(step: str | None, drain: bool) -> None
     assert connects == set(script.dropped())
 
 
+def test_link_6_an_agent_that_gives_up_before_anything_has_failed_names_no_failure() -> None:
+    script = Scripted(give_up_after=5.0)
+    script.start()
+    script.wait(5.0)
+    reason = "there was no link for 5 s, after which this agent is to give up"
+    assert script.expect(Offline).reason == reason
+    assert script.expect(Stopped).gave_up
+
+
 def test_link_6_an_agent_gives_up_only_if_told_to() -> None:
     script = Scripted(give_up_after=100.0)
     conn = script.up()

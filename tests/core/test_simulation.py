@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from artcafe_proto import CallAnswered, CallFailed, Event, MachineEffect
+from artcafe_proto import CallAnswered, CallFailed, CommandReceived, Event, Instant, MachineEffect, Online, Stopped
 from artcafe_proto.policies.backoff import Backoff, Failure
 from artcafe_proto.policies.ledger import Entry, Ledger
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
 from artcafe_proto.testing.agents import AgentProcess
+from artcafe_proto.testing.platforms import TENANT
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -65,7 +66,8 @@ def test_every_link_can_have_its_fault() -> None:
 def test_an_agent_that_cannot_write_and_is_asked_too_much_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artcafe_proto.links.MAX_WAITING_REPLIES", 1)
     congested = Fault(20.0, FaultKind.CONGESTED, 0, 10.0, "of the agent")
-    sim = Simulation(1, faults=[congested], command_gap_s=0.5, agent={"max_concurrent": 1, "max_queued": 0})
+    few = {"max_concurrent": 1, "max_queued": 0}
+    sim = Simulation(1, faults=[congested], seconds=40.0, command_gap_s=0.5, agent=few)
 
     def is_read() -> bool:
         return not any(circuit.down.is_paused for circuit in sim.processes[0].circuits.values())
@@ -77,7 +79,7 @@ def test_an_agent_that_cannot_write_and_is_asked_too_much_is_not_read(monkeypatc
 
 
 def test_a_platform_that_cannot_write_reads_no_request() -> None:
-    sim = Simulation(1, faults=[Fault(0.05, FaultKind.CONGESTED, 0, 5.0, "of the platform")])
+    sim = Simulation(1, faults=[Fault(0.05, FaultKind.CONGESTED, 0, 5.0, "of the platform")], seconds=40.0)
     sim.network.latency_s = 0.02
     sim.run_for(1.0)
     assert [circuit.up.is_paused for circuit in sim.processes[0].circuits.values()] == [True]
@@ -101,6 +103,40 @@ def test_an_agent_of_a_world_can_ask_about_itself(monkeypatch: pytest.MonkeyPatc
     agent.turn(agent.protocol.get_details)
     sim.run_for(70.0)
     assert [each.status for each in heard if isinstance(each, CallFailed)]
+
+
+def test_a_platform_of_a_world_hears_of_an_orderly_end() -> None:
+    sim = Simulation(1, faults=[], seconds=40.0)
+    sim.run_for(20.0)
+    assert sim.platform.is_online("agent-1")
+    (circuit,) = sim.processes[0].circuits.values()
+    circuit.leave(circuit.down, circuit.up, abort=False)
+    sim.run_for(1.0)
+    assert not sim.platform.is_online("agent-1")
+    sim.run()
+
+
+def test_an_agent_may_say_hello_and_goodbye_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that its first heartbeat lets out finds the link closed."""
+    sim = Simulation(1, faults=[Fault(0.0, FaultKind.MERGED, 0, 60.0)], command_gap_s=1e9)
+    agent, said = sim.processes[0], list[type]()
+    look = sim.invariants.agent_said
+
+    def hear(process: AgentProcess, output: MachineEffect | Event) -> None:
+        look(process, output)
+        if isinstance(output, Online):
+            sim.after(0.0, agent.stop)
+        said.append(type(output))
+
+    def send(now: Instant) -> None:
+        command = sim.platform.hub.send_command(TENANT, "agent-1", "work", now=now)
+        sim.commands[command.command_id] = 0
+
+    monkeypatch.setattr(sim.invariants, "agent_said", hear)
+    sim.platform.turn(send)
+    sim.run_for(10.0)
+    assert Stopped in said
+    assert CommandReceived not in said
 
 
 def test_a_calm_world_keeps_its_link() -> None:
