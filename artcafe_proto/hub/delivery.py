@@ -275,10 +275,10 @@ class Delivery:
         return self._commands.get((tenant_id, command_id), {}).get(agent_id)
 
     def _pump(self, line: _Line, now: Instant) -> None:
-        """Send what the window allows, in order; what is over meanwhile is passed over."""
+        """Send what the window allows, in order; what is over meanwhile, or about to expire, is passed over."""
         while line.send is not None and line.to_send and len(line.unanswered) < self._window:
             command = line.pending.get(line.to_send.popleft())
-            if command is None:
+            if command is None or command.expires_at <= now.mono:
                 continue
             line.unanswered.add(command.command_id)
             command.move(CommandInput.SEND)

@@ -442,6 +442,24 @@ def test_cmd_10_an_expired_command_is_not_sent_any_more() -> None:
     assert stage.hub.command(TENANT, gone).attempts == 0
 
 
+def test_cmd_10_nothing_is_sent_in_the_moment_in_which_it_expires() -> None:
+    stage = Stage(window=1)
+    session = stage.online()
+    first, second = stage.command(expires_in_s=10.0), stage.command(expires_in_s=10.0)
+    assert command_ids(session) == [first]
+    stage.wait(10.0)
+    assert command_ids(session) == []
+    assert [stage.hub.command(TENANT, each).attempts for each in (first, second)] == [1, 0]
+    third, fourth = stage.command(expires_in_s=10.0), stage.command(expires_in_s=10.0)
+    assert command_ids(session) == [third]
+    stage.mono += 10.0  # and the timer comes late
+    answer(stage, session, third)
+    assert command_ids(session) == []
+    stage.wait(0)
+    states = [stage.hub.command(TENANT, each).state for each in (first, second, third, fourth)]
+    assert states == ["expired", "expired", "succeeded", "expired"]
+
+
 def test_plat_4_the_same_command_again_is_the_same_and_other_content_a_conflict() -> None:
     stage = Stage()
     session = stage.online()
