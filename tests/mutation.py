@@ -1,7 +1,7 @@
 """Mutation testing of policies and machines: which changes of the code does no test of the core selection see?
 
     .venv/bin/python tests/mutation.py              every mutant; takes about half an hour on two cores
-    .venv/bin/python tests/mutation.py --survivors  only those that survived the last time, after new tests
+    .venv/bin/python tests/mutation.py --survivors  after new code and tests: what is new, and what survived last time
 
 mutmut makes the mutants and runs the tests; `[tool.mutmut]` of pyproject.toml names the files that it changes and the
 core selection of tests. It changes the bodies of functions, but not of properties nor anything outside of functions:
@@ -53,28 +53,21 @@ class Mutant(NamedTuple):
 def main(arguments: list[str]) -> int:
     """Make and run the mutants, print the survivors and the score; returns the status to exit with."""
     chdir(ROOT)
-    names: list[str] = []
-    if arguments == ["--survivors"]:
-        names = [name for _, name, status in results() if status != "killed"]
-    elif arguments:
+    if arguments not in ([], ["--survivors"]):
         sys.exit(__doc__)
-    else:
-        shutil.rmtree("mutants", ignore_errors=True)
-    tests_s = core_selection_s()
-    begun = monotonic()
-    mutmut = Path(sys.executable).parent / "mutmut"
-    subprocess.run([mutmut, "run", *names], check=True)
-    print(f"\nThe core selection takes {tests_s:.1f} s, the mutants took {monotonic() - begun:.0f} s.")
-    return report()
-
-
-def core_selection_s() -> float:
-    """Seconds that the core selection takes on the code as it is. Ends the program if a test fails."""
+    commands = Path(sys.executable).parent
     settings = config()
-    command = [Path(sys.executable).parent / "pytest", *settings.pytest_add_cli_args]
+    selection = [*settings.pytest_add_cli_args, *settings.pytest_add_cli_args_test_selection]
+    subprocess.run([commands / "pytest", *selection], check=True)  # its last line says how long they take
+    if not arguments:
+        shutil.rmtree("mutants", ignore_errors=True)
     begun = monotonic()
-    subprocess.run([*command, *settings.pytest_add_cli_args_test_selection], check=True)
-    return monotonic() - begun
+    subprocess.run([commands / "mutmut", "run"], check=True)
+    survivors = [name for _, name, status in results() if status != "killed"]
+    if arguments and survivors:
+        subprocess.run([commands / "mutmut", "run", *survivors], check=True)
+    print(f"\nThe mutants took {monotonic() - begun:.0f} s.")
+    return report()
 
 
 def results() -> Iterator[tuple[Path, str, str]]:

@@ -124,3 +124,12 @@ def test_a_close_is_told_in_the_platforms_words_or_else_in_ours(code: int, reaso
 def test_link_3_what_the_platform_asks_for_is_told() -> None:
     failure = Failure(FailureKind.OTHER, "status 429", "LINK-3", retry_after_s=30.0)
     assert failure.explanation == "status 429; it asks to wait 30 s"
+
+
+def test_link_6_after_a_reset_the_first_replacement_is_the_first_in_a_row() -> None:
+    backoff = Backoff(jitter=0.0, fixed_wait_growth=2.0, rng=Random(1))
+    for _ in range(2):
+        backoff.wait_s(Failure(FailureKind.REPLACED, "", ""))
+    assert backoff.times_replaced == 2
+    backoff.reset_replaced()
+    assert backoff.times_replaced == 0

@@ -133,3 +133,11 @@ def test_settled_entries_go_in_order_by_number_and_bytes(monkeypatch: pytest.Mon
     assert len(ledger) == 4
     ledger.forget("open")
     assert len(ledger) == 3
+
+
+def test_bodies_may_fill_their_bound_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.ledger.MAX_STORED_BODIES_BYTES", 4)
+    ledger = Ledger()
+    settled(ledger, "a", b"12")
+    settled(ledger, "b", b"12")
+    assert ledger.stored_bytes == 4

@@ -81,3 +81,11 @@ def test_what_comes_or_goes_out_while_reading_is_paused_counts_from_the_resumpti
     live.ping(1015)
     live.resume(1100)
     assert live.deadline == 1120
+
+
+def test_link_7_a_pong_that_comes_twice_does_not_change_the_round_trip_time() -> None:
+    liveness = Liveness(0.0, interval_s=20.0, timeout_s=20.0)
+    payload = liveness.ping(1.0)
+    liveness.pong(payload, 1.5)
+    liveness.pong(payload, 9.0)
+    assert (liveness.answered, liveness.rtt_s) == (1, 0.5)

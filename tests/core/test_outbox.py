@@ -125,3 +125,19 @@ def test_cmd_11_the_first_sent_on_three_lost_links_in_a_row_is_taken_out() -> No
     poison = outbox.link_lost(blames_message=True)
     assert poison is not None
     assert (poison.command_id, len(outbox)) == ("cmd-2", 0)
+
+
+def test_cmd_3_places_of_responses_are_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_RESPONSES", 3)
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_RESPONSE_BYTES", 30)
+    outbox = sending(response(1, 5), response(2, 5), response(3, 5))
+    assert not outbox.has_place
+    outbox.pinged(1, 0.0)
+    outbox.ponged(1)
+    for number in range(4, 6):
+        outbox.put(response(number, 5))
+        assert outbox.has_place
+    outbox.put(response(6, 5))
+    assert not outbox.has_place
+    outbox = sending(response(1, 15), response(2, 15))
+    assert not outbox.has_place, "by their bytes"

@@ -10,6 +10,7 @@ import pytest
 from msgspec import Raw
 
 from artcafe_proto import ApiError, ConfigError, PlatformSession, Request
+from artcafe_proto.hub.authenticator import Principal
 from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, answer, say, sent
 from virtual import signing_key
 
@@ -25,6 +26,13 @@ def opening(stage: Stage, target: str = AGENT_PATH, method: str = "GET", upgrade
     session.request_received(1, request, stage.now, upgrade=upgrade)
     (output,) = sent(session)
     return output.response
+
+
+def with_a_revoked_key(stage: Stage) -> Any:
+    """What answers an opening handshake whose token was made with a key that is no more."""
+    token = stage.token()
+    stage.hub.revoke_key(TENANT, stage.key_id, stage.now)
+    return opening(stage, authorization=f"Bearer {token}")
 
 
 REFUSALS: list[tuple[Callable[[Stage], Any], int, str, str | None, dict[str, str]]] = [
@@ -80,6 +88,21 @@ REFUSALS: list[tuple[Callable[[Stage], Any], int, str, str | None, dict[str, str
         INVALID,
         {"www-authenticate": "Bearer"},
     ),
+    (
+        lambda s: opening(s, authorization="Basic abc"),
+        401,
+        "unauthorized",
+        "expected the header Authorization: Bearer TOKEN",
+        {"www-authenticate": "Bearer"},
+    ),
+    (
+        lambda s: opening(s, authorization="Bearer  "),
+        401,
+        "unauthorized",
+        "expected the header Authorization: Bearer TOKEN",
+        {"www-authenticate": "Bearer"},
+    ),
+    (with_a_revoked_key, 401, "invalid_token", INVALID, {"www-authenticate": "Bearer"}),
     (lambda s: opening(s, authorization=f"bearer   {TENANT_TOKEN} "), 403, "forbidden", FOREIGN, {}),
     (
         lambda s: opening(s, f"{AGENT_PATH}0", authorization=f"Bearer {s.token()}"),
@@ -258,6 +281,37 @@ def test_plat_4_arguments_and_data_that_are_no_json_are_named() -> None:
         assert refused.value.message.startswith(f"{name} cannot be written as JSON: ")
 
 
+def test_plat_1_a_request_is_its_tenants_or_its_agents() -> None:
+    stage = Stage()
+    for token, principal in (
+        (TENANT_TOKEN, Principal(TENANT)),
+        (stage.token(), Principal(TENANT, AGENT, stage.key_id)),
+    ):
+        request = Request(method="GET", target="/", headers=(("authorization", f"Bearer {token}"),))
+        assert stage.hub.principal(request, stage.now) == principal
+
+
+def test_tok_5_a_token_of_an_agent_that_this_platform_does_not_know_is_not_valid() -> None:
+    stage, other = Stage(), Stage()  # with one signing seed
+    other.register("agent-2")
+    key = other.hub.registry.add_key(TENANT, "agent-2", other.key.public.openssh, "")
+    challenge = other.challenge("agent-2")
+    token = json.loads(other.verify(challenge, agent_id="agent-2", key_id=key.key_id).body)["token"]
+    refused = opening(stage, authorization=f"Bearer {token}")
+    assert (refused.status, json.loads(refused.body)["error"]["code"]) == (401, "invalid_token")
+
+
+def test_plat_4_the_limits_of_a_command_themselves_are_taken() -> None:
+    stage = Stage()
+    for expires_in_s in (0.5, 1.0, 2592000.0):
+        assert command(stage, expires_in_s=expires_in_s)
+    assert command(stage, "w")
+    assert command(stage, "w" * 256)
+    with pytest.raises(ApiError) as refused:
+        command(stage, command_id="")
+    assert refused.value.message.startswith("command_id ")
+
+
 def test_plat_1_a_tenants_token_is_long_visible_and_its_own() -> None:
     registry = Stage().hub.registry
     text = "a tenant token must be 16 or more visible ASCII characters: it is a password in a header"
@@ -272,8 +326,9 @@ def test_plat_1_a_tenants_token_is_long_visible_and_its_own() -> None:
     with pytest.raises(ConfigError) as refused:
         registry.add_tenant("tenant-3", "x" * 16)
     assert str(refused.value) == "the token of tenant-3 is another tenant's already: give it one of its own"
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as refused:
         registry.add_tenant("", "y" * 16)
+    assert str(refused.value).startswith("tenant_id ")
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------

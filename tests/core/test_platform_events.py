@@ -240,6 +240,34 @@ def test_tok_6_only_the_link_of_the_revoked_key_ends() -> None:
     assert stage.hub.registry.agent(TENANT, AGENT).keys == {}
 
 
+def test_msg_5_bad_messages_count_in_a_row_only() -> None:
+    stage = Stage(max_bad_messages=2)
+    session = stage.online()
+    for _ in range(3):
+        session.text_received(b"[]", stage.now)
+        session.text_received(b"[]", stage.now)
+        say(stage, session, "message", {})
+    assert closed(session) == []
+
+
+def test_cmd_10_each_link_takes_what_is_unanswered_once_however_the_last_one_ended() -> None:
+    stage = Stage()
+    first = stage.online()
+    command_id = stage.command()
+    answer(stage, first, command_id, status="error", code="overloaded", reason="")
+    second = stage.online()
+    answer(stage, second, command_id, status="error", code="overloaded", reason="")
+    third = stage.online()
+    assert [len([text for text in sent(each) if isinstance(text, SendText)]) for each in (first, second, third)] == [
+        1
+    ] * 3
+    stage.wait(10)
+    assert not [text for text in sent(third) if isinstance(text, SendText)]
+    third.disconnected("reset", stage.now)
+    stage.command()
+    assert told(stage, 1) == [AgentOffline(AGENT, 3, "the connection ended: reset")], "nothing is sent without a link"
+
+
 # --- sending ----------------------------------------------------------------------------------------------------------
 
 

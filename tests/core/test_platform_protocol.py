@@ -465,3 +465,13 @@ def test_a_body_in_pieces_goes_on_until_it_is_said_to_end() -> None:
     assert wire.protocol.send_body(request.exchange, b"two", wire.stage.now)
     assert wire.protocol.send_body(request.exchange, b"", wire.stage.now, more=False)
     assert wire.drain().endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+
+
+def test_a_request_that_waited_for_its_turn_is_answered_when_the_client_has_ended_its_side() -> None:
+    wire = Wire()
+    request = b"GET /api/v1/auth/challenge HTTP/1.1\r\nHost: h\r\n\r\n"
+    wire.protocol.data_received(2 * request, wire.stage.now)
+    assert wire.drain().count(b"HTTP/1.1 405 ") == 1
+    wire.stage.wall += 1
+    wire.protocol.eof_received(wire.stage.now)
+    assert b"date: Sun, 09 Sep 2001 01:46:41 GMT" in wire.drain()

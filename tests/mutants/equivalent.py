@@ -14,4 +14,304 @@ class Equivalent(NamedTuple):
     reason: str
 
 
-EQUIVALENTS: Final[tuple[Equivalent, ...]] = ()
+_NOW: Final = "`now` is there because every input has it; nothing looks at it here"
+_HTTP: Final = "the end of a connection that is no link is told to nobody, so neither is its reason"
+_FALSE: Final = "None is as false as False"
+_CLAUSE: Final = "an answer shows code and reason, not the clause"
+_LEFT: Final = "the link was left when its closing began; the operator was told then"
+_DROPPED: Final = "the response it is the reason of is dropped with the agent"
+_DONE: Final = "nothing runs or waits any more then, so nothing is answered at that time"
+_CASE: Final = "the same in either case"
+_EMPTY: Final = "None is as empty as no text"
+_CODE: Final = "what a bad message breaks is told by reason and clause; the code is for what ends a link"
+
+EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
+    Equivalent(
+        "artcafe_proto.agent.machine.AgentMachine.set_metrics",
+        'if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("inf")):',
+        'if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("INF")):',
+        _CASE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.rules.AgentRules._bad_message",
+        "if not link.is_good(good=False):",
+        "if not link.is_good(good=None):",
+        _FALSE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.rules.AgentRules._drain_timed_out",
+        "self._finish(now)",
+        "self._finish(None)",
+        _DONE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.rules.AgentRules._lose_link",
+        "self._finish(now)",
+        "self._finish(None)",
+        _DONE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.rules.AgentRules._finish",
+        'self._desk.cancel_running("the agent stopped", now)',
+        'self._desk.cancel_running("XXthe agent stoppedXX", now)',
+        _DROPPED,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.rules.AgentRules._finish",
+        'self._desk.cancel_running("the agent stopped", now)',
+        'self._desk.cancel_running("THE AGENT STOPPED", now)',
+        _DROPPED,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.authenticator.Authenticator.principal",
+        'scheme, _, token = (request.header("authorization") or "").partition(" ")',
+        'scheme, _, token = (request.header("authorization") or "XXXX").partition(" ")',
+        "no scheme and another one than bearer are refused alike",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.registry.Registry.tenant_of",
+        'return self._tenants.get(sha256(token.encode("utf-8", "surrogatepass")).digest())',
+        'return self._tenants.get(sha256(token.encode("UTF-8", "surrogatepass")).digest())',
+        _CASE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.hub.PlatformHub.attend",
+        "self._attend[conn] = None",
+        'self._attend[conn] = ""',
+        "only the keys are looked at: it is a set that keeps its order",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.hub.PlatformHub._heartbeat",
+        'raise RemoteProtocolError(1008, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
+        'raise RemoteProtocolError(None, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
+        _CODE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.hub.PlatformHub._heartbeat",
+        'raise RemoteProtocolError(1008, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
+        'raise RemoteProtocolError(1009, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
+        _CODE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol.__init__",
+        "self._exchange = 0",
+        "self._exchange = 1",
+        "exchanges are told apart by their numbers, wherever these begin",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol.__init__",
+        "self._now = now",
+        "self._now = None",
+        "nothing is written before something came, and that sets it",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol.__init__",
+        "self._phase = Phase.IDLE",
+        "self._phase = None",
+        "there is no timer for requests yet, so it is set whatever the phase was",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol.respond",
+        "if not super().respond(exchange, response, now, more=more):",
+        "if not super().respond(exchange, response, None, more=more):",
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol.send_body",
+        "self._now = now",
+        "self._now = None",
+        "a piece of a body has no date",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol.send_body",
+        "if not super().send_body(exchange, data, now, more=more):",
+        "if not super().send_body(exchange, data, None, more=more):",
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        "self._exchange += 1",
+        "self._exchange += 2",
+        "exchanges are told apart by their numbers, however far apart these are",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        "self.ping_received(received.payload, now)",
+        "self.ping_received(received.payload, None)",
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        "self.close_received(received.code, received.reason, now)",
+        "self.close_received(received.code, None, now)",
+        "the agent's reason is its own; the operator is told the code",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        "self.close_received(received.code, received.reason, now)",
+        "self.close_received(received.code, received.reason, None)",
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        "self.peer_failed(received.error, now)",
+        "self.peer_failed(received.error, None)",
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        "self.peer_ended(now)",
+        "self.peer_ended(None)",
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._request_timed_out",
+        'self._refuse(RemoteProtocolError(408, "the request did not come in time", "PLAT-8"))',
+        'self._refuse(RemoteProtocolError(408, "the request did not come in time", None))',
+        _CLAUSE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._request_timed_out",
+        'self._refuse(RemoteProtocolError(408, "the request did not come in time", "PLAT-8"))',
+        'self._refuse(RemoteProtocolError(408, "the request did not come in time", "XXPLAT-8XX"))',
+        _CLAUSE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._request_timed_out",
+        'self._refuse(RemoteProtocolError(408, "the request did not come in time", "PLAT-8"))',
+        'self._refuse(RemoteProtocolError(408, "the request did not come in time", "plat-8"))',
+        _CLAUSE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._request_timed_out",
+        "super()._request_timed_out(now)",
+        "super()._request_timed_out(None)",
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._end_if_last",
+        'self.drop("the last answer was given", self._now)',
+        "self.drop(None, self._now)",
+        _HTTP,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._end_if_last",
+        'self.drop("the last answer was given", self._now)',
+        'self.drop("the last answer was given", None)',
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._end_if_last",
+        'self.drop("the last answer was given", self._now)',
+        'self.drop("XXthe last answer was givenXX", self._now)',
+        _HTTP,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._end_if_last",
+        'self.drop("the last answer was given", self._now)',
+        'self.drop("THE LAST ANSWER WAS GIVEN", self._now)',
+        _HTTP,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession.respond",
+        "self._awaited = None",
+        'self._awaited = ""',
+        "no exchange is equal to either",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession.text_received",
+        "if not link.is_good(good=False):",
+        "if not link.is_good(good=None):",
+        _FALSE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession.peer_ended",
+        'self.drop("the peer closed it", now)',
+        'self.drop("the peer closed it", None)',
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession.handle_timer",
+        'self._abort("the closing handshake was not answered")',
+        "self._abort(None)",
+        _LEFT,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession.handle_timer",
+        'self._abort("the closing handshake was not answered")',
+        'self._abort("XXthe closing handshake was not answeredXX")',
+        _LEFT,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession.handle_timer",
+        'self._abort("the closing handshake was not answered")',
+        'self._abort("THE CLOSING HANDSHAKE WAS NOT ANSWERED")',
+        _LEFT,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession.handle_timer",
+        "self._request_timed_out(now)",
+        "self._request_timed_out(None)",
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession._request_timed_out",
+        'self.drop("no request came in time", now)',
+        "self.drop(None, now)",
+        _HTTP,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession._request_timed_out",
+        'self.drop("no request came in time", now)',
+        'self.drop("no request came in time", None)',
+        _NOW,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession._request_timed_out",
+        'self.drop("no request came in time", now)',
+        'self.drop("XXno request came in timeXX", now)',
+        _HTTP,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession._request_timed_out",
+        'self.drop("no request came in time", now)',
+        'self.drop("NO REQUEST CAME IN TIME", now)',
+        _HTTP,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession.writing_resumed",
+        "self._reading_paused = False",
+        "self._reading_paused = None",
+        _FALSE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.session.PlatformSession._end",
+        "self._reading_paused = False",
+        "self._reading_paused = None",
+        _FALSE,
+    ),
+    Equivalent(
+        "artcafe_proto.links.LinkEnd.pause_writing",
+        "self.writable = False",
+        "self.writable = None",
+        _FALSE,
+    ),
+    Equivalent(
+        "artcafe_proto.policies.backoff.close_failure",
+        'said = "".join(character for character in reason if character.isprintable()) or _MEANINGS.get(code, "")',
+        'said = "".join(character for character in reason if character.isprintable()) or _MEANINGS.get(code, None)',
+        _EMPTY,
+    ),
+    Equivalent(
+        "artcafe_proto.policies.backoff.close_failure",
+        'said = "".join(character for character in reason if character.isprintable()) or _MEANINGS.get(code, "")',
+        'said = "".join(character for character in reason if character.isprintable()) or _MEANINGS.get(code, )',
+        _EMPTY,
+    ),
+    Equivalent(
+        "artcafe_proto.policies.public_keys._line_refusal",
+        'first, *others = line.split() or [""]',
+        'first, *others = line.split() or ["XXXX"]',
+        "neither is the name of a type, so both are refused alike",
+    ),
+)
