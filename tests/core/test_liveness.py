@@ -89,3 +89,10 @@ def test_link_7_a_pong_that_comes_twice_does_not_change_the_round_trip_time() ->
     liveness.pong(payload, 1.5)
     liveness.pong(payload, 9.0)
     assert (liveness.answered, liveness.rtt_s) == (1, 0.5)
+
+
+def test_reading_that_was_not_paused_goes_on_as_before() -> None:
+    live = liveness()
+    live.ping(120)
+    live.resume(130)
+    assert live.deadline == 140
