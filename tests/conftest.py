@@ -1,6 +1,7 @@
 """Profiles of the suite's hypothesis tests: how many examples of each property, and whether they are the same each run.
 
-`quick`, the default, and `thorough` try the same examples in every run, `long` tries others each time. Choose by `HYPOTHESIS_PROFILE=long` or `--hypothesis-profile=long`.
+`quick`, the default, and `thorough`, which `.ci/run` takes, try the same examples in every run; `long` is for running
+by hand and tries others each time. Choose by `HYPOTHESIS_PROFILE=long` or `--hypothesis-profile=long`.
 """
 
 from __future__ import annotations
