@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from artcafe_proto.effects import PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
@@ -28,7 +27,7 @@ class LinkEnd:
         self._outputs = outputs
         self._bad_in_a_row = 0
         self._owed_pong: bytes | None = None
-        self._replies: deque[bytes] = deque()
+        self._replies: list[bytes] = []
 
     @property
     def stall_deadline(self) -> float | None:
@@ -84,8 +83,9 @@ class LinkEnd:
         if len(self._replies) >= MAX_WAITING_REPLIES:
             self.liveness.resume(mono)
             self._outputs.asks.append(ResumeReading(self.conn))
-        while self._replies:
-            self.send(self._replies.popleft())
+        replies, self._replies = self._replies, []
+        for reply in replies:
+            self.send(reply)
 
     def is_good(self, *, good: bool) -> bool:
         """Count a message as good or bad; False once too many bad ones came in a row (MSG-5)."""

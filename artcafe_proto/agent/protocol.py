@@ -131,20 +131,20 @@ class AgentProtocol(AgentMachine):
         if not outputs.events:
             self._settle_if_pending()
         if outputs.events:
-            return outputs.events.popleft()
+            return outputs.events.pop(0)
         if outputs.asks:
-            ask = outputs.asks.popleft()
+            ask = outputs.asks.pop(0)
             if isinstance(ask, Connect):
                 self._channels[ask.conn] = _Channel(self._new_wire(ask))
             return ask
         while outputs.sends:
-            self._encode(outputs.sends.popleft())
+            self._encode(outputs.sends.pop(0))
         for conn, channel in self._unwritten.items():
             del self._unwritten[conn]
             data, channel.chunks = b"".join(channel.chunks), []
             return Write(conn, data)
         if outputs.disconnects:
-            disconnect = outputs.disconnects.popleft()
+            disconnect = outputs.disconnects.pop(0)
             self._forget(disconnect.conn)
             return disconnect
         return None

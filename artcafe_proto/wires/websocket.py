@@ -4,7 +4,8 @@ wsproto's frame layer assembles messages, unmasks, checks UTF-8 and close codes.
 every chunk it is fed, and tells a broken frame and a received close apart only by its state. So it never sees raw
 chunks here. It gets each header by itself, as soon as that is complete, and so refuses what is wrong with it before
 any payload is waited for; then the limits are applied; and only then, when the payload has arrived whole, the payload.
-What needs no judgement it never sees: that goes through the fast lane (`lane.read_texts`).
+What needs no judgement it never sees: that goes through the fast lane (`lane.read_texts`). It exists only from a frame
+that does until the end of that frame, or of the message that it is part of: most links never have one.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class WebSocketWire:
     def __init__(self, *, client: bool, rng: Random, max_message_size: int) -> None:
         self.writer = FrameWriter(client=client, rng=rng)
         self._max_message_size = max_message_size
-        self._connection = Connection(CLIENT if client else SERVER)
+        self._connection: Connection | None = None  # wsproto's, while something is its to judge
         self._buffer = bytearray()
         self._needed = _SHORTEST_HEADER_BYTES  # bytes until the buffer holds the next piece: a header or a payload
         self._in_payload = False
@@ -57,8 +58,11 @@ class WebSocketWire:
         inputs: list[Input] = []
         if self._over:
             return inputs
-        if not self._buffer:
-            data = data[self._read_texts(data, inputs) :]
+        if not (self._buffer or self._in_payload or self._in_message):
+            place = read_texts(data, masked=self._masked, max_size=self._max_message_size, inputs=inputs)
+            if place == len(data):
+                return inputs
+            data = data[place:]
         self._buffer += data
         try:
             while len(self._buffer) >= self._needed and not self._over:
@@ -70,6 +74,8 @@ class WebSocketWire:
         except RemoteProtocolError as error:
             inputs.append(Failed(error))
             self._finish()
+        if not (self._in_payload or self._in_message):
+            self._connection = None
         return inputs
 
     def receive_eof(self) -> list[Input]:
@@ -118,6 +124,8 @@ class WebSocketWire:
 
     def _hear(self, piece: bytes) -> Iterator[Input]:
         """Let wsproto have a whole header or payload. Raises RemoteProtocolError for what it refuses."""
+        if self._connection is None:
+            self._connection = Connection(SERVER if self._masked else CLIENT)
         self._connection.receive_data(piece)
         for event in self._connection.events():
             match event:

@@ -49,8 +49,11 @@ async def run_platform(agents: int, *, streams: bool) -> None:
 
 async def run_websockets(*, compression: str | None) -> None:
     """The guide's library, as a server."""
+    import logging
+
     from websockets.asyncio.server import ServerConnection, serve
 
+    logging.disable()  # of how the load ends
     presence: dict[str, tuple[float, dict[str, Any]]] = {}
 
     async def attend(connection: ServerConnection) -> None:
