@@ -12,9 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
-from wsproto.events import CloseConnection, Ping, Pong, TextMessage
-
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.wires.frames import FrameWriter, Opcode
 from artcafe_proto.wires.inputs import (
@@ -31,6 +28,8 @@ from artcafe_proto.wires.lane import read_texts
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
+
+    from wsproto.connection import Connection
 
 
 class WebSocketWire:
@@ -124,6 +123,10 @@ class WebSocketWire:
 
     def _hear(self, piece: bytes) -> Iterator[Input]:
         """Let wsproto have a whole header or payload. Raises RemoteProtocolError for what it refuses."""
+        # Here, not above: most processes never need it, and it takes longer to import than all of this package.
+        from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
+        from wsproto.events import CloseConnection, Ping, Pong, TextMessage
+
         if self._connection is None:
             self._connection = Connection(SERVER if self._masked else CLIENT)
         self._connection.receive_data(piece)
