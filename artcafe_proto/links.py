@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 class LinkEnd:
     """Sending with backpressure, pings and pongs, and the count of bad messages. It lives as long as its link."""
 
+    __slots__ = (
+        "_bad_in_a_row",
+        "_outputs",
+        "_owed_pong",
+        "_replies",
+        "_settings",
+        "conn",
+        "liveness",
+        "stalled_at",
+        "up_at",
+        "writable",
+    )
+
     def __init__(self, conn: int, settings: LinkSettings, outputs: Outputs, mono: float) -> None:
         self.conn = conn
         self.up_at = mono

@@ -15,6 +15,8 @@ class Outputs:
     The queues are short and empty most of the time: as lists they cost an idle connection next to nothing.
     """
 
+    __slots__ = ("asks", "disconnects", "events", "sends")
+
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.asks: list[Ask] = []

@@ -11,6 +11,8 @@ Reason = TypeVar("Reason", bound=IntEnum)
 class Timers(Generic[Reason]):
     """Deadlines in monotonic seconds, at most one per reason. Ties go to the smaller reason, so runs repeat exactly."""
 
+    __slots__ = ("_deadlines", "has_changed")
+
     def __init__(self) -> None:
         self._deadlines: dict[Reason, float] = {}
         self.has_changed = False

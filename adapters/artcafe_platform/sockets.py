@@ -35,6 +35,23 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class SocketConnection:
     """One connection, until its socket is closed: then it calls `on_over`, once."""
 
+    __slots__ = (
+        "_closing",
+        "_congested",
+        "_deadline",
+        "_lingers",
+        "_loop",
+        "_on_over",
+        "_owner",
+        "_peer_ended",
+        "_reading",
+        "_shut",
+        "_sock",
+        "_unsent",
+        "conn",
+        "protocol",
+    )
+
     def __init__(
         self,
         sock: socket.socket,

@@ -37,6 +37,8 @@ class FrameWriter:
     Messages are never fragmented or compressed.
     """
 
+    __slots__ = ("_client", "_rng")
+
     def __init__(self, *, client: bool, rng: Random) -> None:
         self._client = client
         self._rng = rng

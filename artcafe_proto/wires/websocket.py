@@ -39,6 +39,20 @@ class WebSocketWire:
     fails at the header that makes it so (MSG-6), a binary one at its first header (MSG-7).
     """
 
+    __slots__ = (
+        "_announced",
+        "_buffer",
+        "_connection",
+        "_in_message",
+        "_in_payload",
+        "_masked",
+        "_max_message_size",
+        "_message",
+        "_needed",
+        "_over",
+        "writer",
+    )
+
     def __init__(self, *, client: bool, rng: Random, max_message_size: int) -> None:
         self.writer = FrameWriter(client=client, rng=rng)
         self._max_message_size = max_message_size
