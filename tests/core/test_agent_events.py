@@ -745,3 +745,59 @@ def test_link_9_what_was_to_be_written_on_a_connection_that_ended_is_not() -> No
     player.protocol.connected(player.conn, player.now)
     player.protocol.disconnected(player.conn, "reset", player.now)
     assert not [output for output in player.outputs() if isinstance(output, Write)]
+
+
+# --- what is counted --------------------------------------------------------------------------------------------------
+
+
+def test_cmd_3_a_command_without_a_place_for_its_response_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_RESPONSES", 1)
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    script.command(conn, "cmd-2")
+    reason = "as many responses as allowed are not settled"
+    assert script.expect(CommandRefused) == CommandRefused("cmd-2", "overloaded", reason, "CMD-3", "work", 1)
+    assert responses(script)[-1] == {
+        "command_id": "cmd-2",
+        "status": "error",
+        "reason": reason,
+        "code": "overloaded",
+    }
+
+
+def test_msg_5_good_commands_part_bad_messages() -> None:
+    script = Scripted(max_bad_messages=2)
+    conn = script.up()
+    for number in range(3):
+        for _ in range(2):
+            script.machine.text_received(conn, b"[]", script.now)
+        script.command(conn, f"cmd-{number}")
+    script.none_of(Offline)
+    for _ in range(3):
+        script.machine.text_received(conn, b"[]", script.now)
+    assert script.expect(Offline).clause == "MSG-5"
+
+
+def test_cmd_2_other_content_of_a_command_that_waits_is_told() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    for command_id in ("runs", "waits"):
+        script.command(conn, command_id, args={"n": 1})
+        script.command(conn, command_id, args={"n": 1})
+    script.none_of(PeerViolation)
+    script.command(conn, "waits", args={"n": 2})
+    script.expect(PeerViolation)
+
+
+def test_cmd_7_a_result_that_cannot_be_written_is_named_and_one_that_nobody_wants_is_not_looked_at() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn, timeout=1)
+    with pytest.raises(LocalProtocolError) as refused:
+        script.machine.respond("cmd-1", {1, object()}, script.now)
+    assert str(refused.value).startswith("result cannot be written as JSON: ")
+    script.wait(1)
+    assert script.machine.respond("cmd-1", {1, object()}, script.now) is False
+    assert script.machine.respond("unknown", {1, object()}, script.now) is False

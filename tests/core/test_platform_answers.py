@@ -35,6 +35,14 @@ def with_a_revoked_key(stage: Stage) -> Any:
     return opening(stage, authorization=f"Bearer {token}")
 
 
+def without_content_type(stage: Stage) -> Any:
+    """What answers a request whose body is called nothing."""
+    session = stage.session()
+    session.request_received(1, Request(method="POST", target="/api/v1/auth/verify"), stage.now, upgrade=False)
+    (output,) = sent(session)
+    return output.response
+
+
 REFUSALS: list[tuple[Callable[[Stage], Any], int, str, str | None, dict[str, str]]] = [
     (
         lambda s: s.ask("/api/v1/auth/verify", {}, "GET"),
@@ -56,6 +64,27 @@ REFUSALS: list[tuple[Callable[[Stage], Any], int, str, str | None, dict[str, str
         400,
         "invalid_json",
         "the body nests too deeply",
+        {},
+    ),
+    (
+        lambda s: s.ask("/api/v1/auth/challenge", b"{"),
+        400,
+        "invalid_json",
+        "expected a body of JSON: Input data was truncated",
+        {},
+    ),
+    (
+        lambda s: s.ask("/api/v1/auth/challenge", {}),
+        422,
+        "invalid_body",
+        "expected another body: Object missing required field `agent_id`",
+        {},
+    ),
+    (
+        without_content_type,
+        415,
+        "unsupported_media_type",
+        "expected a body of Content-Type application/json",
         {},
     ),
     (lambda s: opening(s, "/elsewhere"), 404, "not_found", "there is no WebSocket at this address", {}),
@@ -279,6 +308,12 @@ def test_plat_4_arguments_and_data_that_are_no_json_are_named() -> None:
         with pytest.raises(ApiError) as refused:
             call()
         assert refused.value.message.startswith(f"{name} cannot be written as JSON: ")
+
+
+def test_auth_8_a_refused_signature_is_a_401_as_any_other_and_the_longest_id_is_taken() -> None:
+    stage = Stage()
+    assert stage.verify("made-up.challenge.of.some.length").header("www-authenticate") == "Bearer"
+    assert stage.ask("/api/v1/auth/challenge", {"agent_id": "x" * 128}).status == 200
 
 
 def test_plat_1_a_request_is_its_tenants_or_its_agents() -> None:

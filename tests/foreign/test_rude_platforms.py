@@ -118,7 +118,7 @@ STALLS: AgentParameters = {"write_stall_timeout": 2}
 SILENCE = r"nothing came for 2 s after a ping \[LINK-7\]"
 TABLE = [
     Behaviour("restarts", restart, r"(closed|reset).* \[LINK-3\]"),
-    Behaviour("aborts", abort, r"reset by peer \[LINK-3\]"),
+    Behaviour("aborts", abort, r"(closed|reset).* \[LINK-3\]"),
     Behaviour("ends its side", end_towards_agent, r"the peer closed it \[LINK-3\]"),
     Behaviour("sees the agent's side end", end_towards_platform, r"the peer closed it \[LINK-3\]"),
     Behaviour("reads nothing", read_nothing, r"writing stalled \[LINK-8\]", STALLS, result_size=BIG),

@@ -24,6 +24,7 @@ _DONE: Final = "nothing runs or waits any more then, so nothing is answered at t
 _CASE: Final = "the same in either case"
 _EMPTY: Final = "None is as empty as no text"
 _CODE: Final = "what a bad message breaks is told by reason and clause; the code is for what ends a link"
+_IMPOSSIBLE: Final = "what cannot happen says nothing, whatever its text or its branch"
 
 EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     Equivalent(
@@ -313,5 +314,149 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         'first, *others = line.split() or [""]',
         'first, *others = line.split() or ["XXXX"]',
         "neither is the name of a type, so both are refused alike",
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._take",
+        'assert not isinstance(received, RequestReceived), "a client\'s wire receives no requests"',
+        'assert not isinstance(received, RequestReceived), "XXa client\'s wire receives no requestsXX"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._take",
+        'assert not isinstance(received, RequestReceived), "a client\'s wire receives no requests"',
+        'assert not isinstance(received, RequestReceived), "A CLIENT\'S WIRE RECEIVES NO REQUESTS"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._take",
+        "case _: assert_never(received)",
+        "",
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._take",
+        "assert_never(received)",
+        "assert_never(None)",
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._encode",
+        'assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "an agent sends no responses"',
+        'assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "XXan agent sends no responsesXX"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._encode",
+        'assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "an agent sends no responses"',
+        'assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "AN AGENT SENDS NO RESPONSES"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._encode",
+        "case _: assert_never(send)",
+        "",
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._encode",
+        'assert wire.websocket is not None, "a link is up only after its upgrade"',
+        'assert wire.websocket is not None, "XXa link is up only after its upgradeXX"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._encode",
+        'assert wire.websocket is not None, "a link is up only after its upgrade"',
+        'assert wire.websocket is not None, "A LINK IS UP ONLY AFTER ITS UPGRADE"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol.AgentProtocol._encode",
+        "assert_never(send)",
+        "assert_never(None)",
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        'assert not isinstance(received, ResponseReceived | Upgraded), "a server\'s wire receives no responses"',
+        'assert not isinstance(received, ResponseReceived | Upgraded), "XXa server\'s wire receives no responsesXX"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        'assert not isinstance(received, ResponseReceived | Upgraded), "a server\'s wire receives no responses"',
+        'assert not isinstance(received, ResponseReceived | Upgraded), "A SERVER\'S WIRE RECEIVES NO RESPONSES"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        "case _: assert_never(received)",
+        "",
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._take",
+        "assert_never(received)",
+        "assert_never(None)",
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol._Channel.__init__",
+        "self.exchange = 0",
+        "self.exchange = None",
+        "nothing is answered before something was asked, and that sets it",
+    ),
+    Equivalent(
+        "artcafe_proto.agent.protocol._Channel.__init__",
+        "self.exchange = 0",
+        "self.exchange = 1",
+        "nothing is answered before something was asked, and that sets it",
+    ),
+    Equivalent(
+        "artcafe_proto.agent.rules.AgentRules._fail",
+        "self._finish(now)",
+        "self._finish(None)",
+        _DONE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.answers.read_json",
+        'content_type = (request.header("content-type") or "").partition(";")[0].strip().lower()',
+        'content_type = (request.header("content-type") or "XXXX").partition(";")[0].strip().lower()',
+        "no type and another one than JSON are refused alike",
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._encode_sends",
+        'assert not isinstance(send, SendRequest | SendUpgrade), "a platform sends no requests"',
+        'assert not isinstance(send, SendRequest | SendUpgrade), "XXa platform sends no requestsXX"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._encode_sends",
+        'assert not isinstance(send, SendRequest | SendUpgrade), "a platform sends no requests"',
+        'assert not isinstance(send, SendRequest | SendUpgrade), "A PLATFORM SENDS NO REQUESTS"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._encode_sends",
+        "case _: assert_never(send)",
+        "",
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._encode_sends",
+        'assert self._wire.websocket is not None, "a link is up only after its upgrade"',
+        'assert self._wire.websocket is not None, "XXa link is up only after its upgradeXX"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._encode_sends",
+        'assert self._wire.websocket is not None, "a link is up only after its upgrade"',
+        'assert self._wire.websocket is not None, "A LINK IS UP ONLY AFTER ITS UPGRADE"',
+        _IMPOSSIBLE,
+    ),
+    Equivalent(
+        "artcafe_proto.hub.protocol.PlatformProtocol._encode_sends",
+        "assert_never(send)",
+        "assert_never(None)",
+        _IMPOSSIBLE,
     ),
 )

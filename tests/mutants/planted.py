@@ -341,9 +341,9 @@ MUTANTS: Final = (
     Mutant(
         "an expired command is sent on",
         "hub/delivery.py",
-        "        self._take_out(line, command)\n        self._emit(CommandExpired",
-        "        self._emit(CommandExpired",
-        "tests/core/test_hub.py::test_cmd_10_an_expired_command_is_not_sent_any_more",
+        "if command is None or command.expires_at <= now.mono:",
+        "if command is None:",
+        "tests/core/test_hub.py::test_cmd_10_nothing_is_sent_in_the_moment_in_which_it_expires",
     ),
     Mutant(
         "a pong follows the close frame",

@@ -12,9 +12,9 @@ elsewhere, and is walked on from there.
 **What is kept.** The states of all regions; which exchange is under way, on which connection, and how far; the errand
 and the renewal; the token (there, used, usable, of a key that is still registered); for every command its entry in the
 ledger, its place among those that wait and run, in the outbox and in the hub's line; both ends of the link (writable,
-what was told, which pings are out); all messages on their way, in order, by kind; which timers are set; whether clocks
-have parted unnoticed; what the invariants have to remember of the past; and what may still happen to this world:
-commands, calls, stops, the fault.
+what was told, which pings are out); all messages on their way, in order, by kind; which timers are set; what was
+reported too lately to be reported again; whether clocks have parted unnoticed; what the invariants have to remember of
+the past; and what may still happen to this world: commands, calls, stops, the fault.
 
 **What is forgotten, and why that is sound.**
 
@@ -60,6 +60,7 @@ from artcafe_proto import (
     SendUpgrade,
 )
 from artcafe_proto.hub.states import SessionState
+from artcafe_proto.limits import STATUS_INTERVAL_S
 from artcafe_proto.policies.backoff import close_failure
 from virtual import AGENT, TENANT
 from walk.world import Ended
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from artcafe_proto.exchanges import Request
     from artcafe_proto.links import LinkEnd
     from artcafe_proto.policies.outbox import Item, Outbox
+    from artcafe_proto.policies.status import StatusReports
     from artcafe_proto.policies.tokens import Token
     from walk.world import Wire, World
 
@@ -157,9 +159,15 @@ def _agent(world: World) -> Abstract:
         _dialer(world, agent._calls.dialer),
         agent._retried_at_once,
         _desk(world),
-        None if agent._link is None else (_end(agent._link), agent._link._told, tuple(agent._link._reports._pending)),
+        None if agent._link is None else (_end(agent._link), agent._link._told, *_reports(world, agent._link._reports)),
         last is not None and abs((world.wall - world.mono) - (last.wall - last.mono)) > 1.0,
     )
+
+
+def _reports(world: World, reports: StatusReports) -> Abstract:
+    """What waits, and of what too little time has passed to report it again."""
+    too_early = tuple(key for key, at in reports._sent_at.items() if world.mono < at + STATUS_INTERVAL_S)
+    return (tuple(reports._pending), too_early)
 
 
 def _login(world: World, login: Login) -> Abstract:
