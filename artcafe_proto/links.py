@@ -100,7 +100,11 @@ class LinkEnd:
         for reply in replies:
             self.send(reply)
 
-    def is_good(self, *, good: bool) -> bool:
-        """Count a message as good or bad; False once too many bad ones came in a row (MSG-5)."""
-        self._bad_in_a_row = 0 if good else self._bad_in_a_row + 1
+    def good_message(self) -> None:
+        """A message was understood."""
+        self._bad_in_a_row = 0
+
+    def bad_message(self) -> bool:
+        """A message was not; False once too many of them came in a row (MSG-5)."""
+        self._bad_in_a_row += 1
         return self._bad_in_a_row <= self._settings.max_bad_messages

@@ -188,10 +188,12 @@ def decode_sound_command(payload: bytes) -> CommandMessage | None:
         return None
     try:
         message = _command_message_decoder.decode(payload)
-        check_command(message.data)
-    except (msgspec.MsgspecError, ValueError, RemoteProtocolError):
+    except (msgspec.MsgspecError, ValueError):
         return None
-    return message if 1 <= len(message.id) <= MAX_ID_CHARS else None
+    timeout = message.data.timeout
+    if not 1 <= len(message.id) <= MAX_ID_CHARS or bytes(message.data.args)[:1] != b"{":
+        return None
+    return message if timeout is None or 0 < timeout <= MAX_COMMAND_TIMEOUT_S else None
 
 
 def decode_sound_heartbeat(payload: bytes) -> HeartbeatMessage | None:

@@ -294,7 +294,7 @@ class AgentMachine(AgentRules):
     def _command_over(self, command_id: str, now: Instant) -> None:
         if self._link is not None:
             self._link.forget_progress(command_id)
-        self._settle_when_drained(now)
+        self._settle_at = now
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
@@ -368,8 +368,8 @@ class AgentMachine(AgentRules):
 
     def next_output(self) -> MachineEffect | Event | None:
         """The next output; call until None after every input."""
-        if not self._outputs.events:
-            self._settle_if_pending()
+        if self._settle_at is not None and not self._outputs.events:
+            self._settle(self._settle_at)
         return self._outputs.next()
 
     def deadline(self) -> float | None:

@@ -62,7 +62,9 @@ class AgentParts:
         self._life = Life.NEW
         self._now: Instant | None = None
         self._settle_at: Instant | None = None
-        """The last input that left the joint rules to the drain, if they have not been run since."""
+        """When the joint rules were left to the drain, once the events are out, or to the next input: what a batch of
+        commands and the answers to them lead to is found out once.
+        """
         self._declared: DeclaredStatus = "online"
         self._metrics = (0.0, 0.0)
         self._retried_at_once = False

@@ -44,14 +44,17 @@ class AgentRules(AgentParts):
 
     def _enter(self, now: Instant) -> Instant:
         """Time as this input sees it, and nothing left to do of those before."""
-        self._settle_if_pending()
+        self._outputs.check_drained()
+        if self._settle_at is not None:
+            self._settle(self._settle_at)
         return self._look_at_clocks(now)
 
     def _look_at_clocks(self, now: Instant) -> Instant:
         """Time as it is seen here: never earlier than before, and with a look at both clocks (LINK-7)."""
-        self._outputs.check_drained()
         last = self._now
         if last is not None:
+            if now is last:
+                return now
             if now.mono < last.mono:
                 now = Instant(last.mono, now.wall)
             drift_s = (now.wall - now.mono) - (last.wall - last.mono)
@@ -69,17 +72,6 @@ class AgentRules(AgentParts):
             self._link.ping(now.mono)
             self._arm(AgentTimer.PING, self._link.liveness.deadline)
             self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
-
-    def _settle_when_drained(self, now: Instant) -> None:
-        """Leave `_settle` to the drain, once the events are out, or to the next input: what a batch of commands and
-        the answers to them lead to is found out once.
-        """
-        self._settle_at = now
-
-    def _settle_if_pending(self) -> None:
-        """What `_settle_when_drained` has left to do."""
-        if self._settle_at is not None:
-            self._settle(self._settle_at)
 
     def _settle(self, now: Instant) -> None:
         """Run the joint rules to their fixed point, then wait for what is left to wait for."""
@@ -124,7 +116,7 @@ class AgentRules(AgentParts):
             case LinkState.UP if self._is_renewal_due(now):
                 self._renewal.begin(self._login.token, now.mono)
             case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox.waiting:
-                while (item := self._desk.outbox.send_next(now.mono)) is not None:
+                for item in self._desk.outbox.send_all(now.mono):
                     link.send(item.payload)
             case LinkState.UP | LinkState.DRAINING if (
                 link is not None and link.writable and self._desk.outbox.wants_ping
@@ -147,8 +139,10 @@ class AgentRules(AgentParts):
         if message is None:
             self._hear_other(link, payload, now)
         else:
-            link.is_good(good=True)
-            self._reply(link, self._desk.receive(message.id, message.data, now), now)
+            link.good_message()
+            reply = self._desk.receive(message.id, message.data, now)
+            if reply is not None:
+                link.reply(reply, now.mono)
 
     def _hear_other(self, link: AgentLink, payload: bytes, now: Instant) -> None:
         """Anything but a sound command."""
@@ -157,21 +151,19 @@ class AgentRules(AgentParts):
         except RemoteProtocolError as error:
             self._bad_message(link, error, now)
             return
-        link.is_good(good=True)
+        link.good_message()
         if envelope.type == "command":
-            self._reply(link, self._desk.receive(envelope.id, envelope.data, now), now)
+            reply = self._desk.receive_raw(envelope.id, envelope.data, now)
+            if reply is not None:
+                link.reply(reply, now.mono)
         elif envelope.type == "message":
             self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
         else:
             self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
 
-    def _reply(self, link: AgentLink, reply: bytes | None, now: Instant) -> None:
-        if reply is not None:
-            link.reply(reply, now.mono)
-
     def _bad_message(self, link: AgentLink, error: RemoteProtocolError, now: Instant) -> None:
         self._outputs.events.append(PeerViolation(error.reason, error.clause))
-        if not link.is_good(good=False):
+        if not link.bad_message():
             reason = f"more than {self.config.max_bad_messages} bad messages in a row"
             self._close_link(link, 1008, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
 

@@ -159,10 +159,10 @@ class PlatformSession:
                 self._hub.message_received(self, decode_envelope(payload), now)
         except RemoteProtocolError as error:
             self._hub.violated(self, error)
-            if not link.is_good(good=False):
+            if not link.bad_message():
                 self.close(1008, f"more than {self._hub.config.max_bad_messages} bad messages in a row", now)
         else:
-            link.is_good(good=True)
+            link.good_message()
 
     def bytes_received(self, now: Instant) -> None:
         """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""

@@ -59,7 +59,7 @@ class FrameWriter:
 
     def text(self, payload: bytes) -> bytes:
         """One whole TEXT message, given as UTF-8."""
-        return self._frame(Opcode.TEXT, payload)
+        return self._frame(_TEXT, payload)
 
     def ping(self, payload: bytes) -> bytes:
         """A ping. Raises LocalProtocolError for a payload over 125 bytes."""
@@ -89,7 +89,7 @@ class FrameWriter:
             )
         return self._frame(opcode, payload)
 
-    def _frame(self, opcode: Opcode, payload: bytes) -> bytes:
+    def _frame(self, opcode: int, payload: bytes) -> bytes:
         size = len(payload)
         first, mask_bit = _FIN | opcode, 0x80 if self._client else 0
         if size <= 125:
@@ -120,6 +120,7 @@ def mask(payload: bytes | bytearray, key: bytes | bytearray) -> bytes:
 
 
 _FIN: Final = 0x80
+_TEXT: Final = int(Opcode.TEXT)
 _SHORT_HEAD: Final = Struct("!BB")
 _MEDIUM_HEAD: Final = Struct("!BBH")
 _LONG_HEAD: Final = Struct("!BBQ")

@@ -20,7 +20,7 @@ from artcafe_proto import (
     OutboxFullError,
     PauseReading,
     PeerViolation,
-    ResponseSettled,
+    ResponsesSettled,
     ResumeReading,
     SendClose,
     SendPing,
@@ -498,7 +498,7 @@ def test_cmd_3_a_process_that_was_held_up_settles_nothing_on_a_link_that_may_be_
     script.machine.handle_timer(script.now)
     assert script.machine.outbox_size == 1
     script.wait(19)
-    script.none_of(ResponseSettled)
+    script.none_of(ResponsesSettled)
     script.wait(1)
     assert script.expect(Offline).clause == "LINK-7"
     assert script.machine.outbox_size == 1, "it goes out again on the next link"

@@ -34,12 +34,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _CASE,
     ),
     Equivalent(
-        "artcafe_proto.agent.rules.AgentRules._bad_message",
-        "if not link.is_good(good=False):",
-        "if not link.is_good(good=None):",
-        _FALSE,
-    ),
-    Equivalent(
         "artcafe_proto.agent.rules.AgentRules._drain_timed_out",
         "self._finish(now)",
         "self._finish(None)",
@@ -218,12 +212,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         "self._awaited = None",
         'self._awaited = ""',
         "no exchange is equal to either",
-    ),
-    Equivalent(
-        "artcafe_proto.hub.session.PlatformSession.text_received",
-        "if not link.is_good(good=False):",
-        "if not link.is_good(good=None):",
-        _FALSE,
     ),
     Equivalent(
         "artcafe_proto.hub.session.PlatformSession.peer_ended",
