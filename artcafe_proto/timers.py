@@ -23,6 +23,13 @@ class Timers(Generic[Reason]):
         self._deadlines[reason] = deadline
         self.has_changed = True
 
+    def arm(self, reason: Reason, deadline: float | None) -> None:
+        """Wait for `deadline`, or stop waiting if there is none."""
+        if deadline is None:
+            self._deadlines.pop(reason, None)
+        else:
+            self.set(reason, deadline)
+
     def cancel(self, *reasons: Reason) -> None:
         """Stop waiting; harmless if nothing was waited for."""
         for reason in reasons:

@@ -129,7 +129,7 @@ class AgentMachine(AgentRules):
 
     def bytes_received(self, conn: int, now: Instant) -> None:
         """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""
-        now = self._enter(now)
+        now = self._look_at_clocks(now)
         link = self._link
         if link is not None and conn == link.conn:
             link.liveness.received(now.mono)
@@ -218,12 +218,12 @@ class AgentMachine(AgentRules):
 
     def pong_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A pong."""
-        now = self._enter(now)
+        now = self._look_at_clocks(now)
         link = self._live_link(conn)
         if link is not None:
             link.liveness.pong(payload, now.mono)
             self._desk.settle(self._desk.outbox.ponged(link.liveness.answered), now.mono)
-        self._settle(now)
+        self._settle_at = now
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""

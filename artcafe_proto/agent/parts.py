@@ -104,12 +104,6 @@ class AgentParts:
             return None
         return self._link
 
-    def _arm(self, reason: AgentTimer, deadline: float | None) -> None:
-        if deadline is None:
-            self._timers.cancel(reason)
-        else:
-            self._timers.set(reason, deadline)
-
     def _let_go(self) -> None:
         self._renewal.abandon()
         self._login.abandon()

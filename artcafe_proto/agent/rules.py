@@ -70,8 +70,8 @@ class AgentRules(AgentParts):
             self._login.token.age(max(drift_s, 0.0))
         if self._link is not None and self._link_region.state is not LinkState.CLOSING:
             self._link.ping(now.mono)
-            self._arm(AgentTimer.PING, self._link.liveness.deadline)
-            self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
+            self._timers.arm(AgentTimer.PING, self._link.liveness.deadline)
+            self._timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
 
     def _settle(self, now: Instant) -> None:
         """Run the joint rules to their fixed point, then wait for what is left to wait for."""
@@ -89,13 +89,13 @@ class AgentRules(AgentParts):
             link.offer_status(self._status())
             link.report(now)
             if self._timers.get(AgentTimer.PING) is None:
-                self._arm(AgentTimer.PING, link.liveness.deadline)
-            self._arm(AgentTimer.STALL, link.stall_deadline)
-            self._arm(AgentTimer.STATUS, link.status_deadline)
-            self._arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
-        self._arm(AgentTimer.COMMANDS, self._desk.deadline)
-        self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
-        self._arm(AgentTimer.CALL, self._calls.deadline)
+                self._timers.arm(AgentTimer.PING, link.liveness.deadline)
+            self._timers.arm(AgentTimer.STALL, link.stall_deadline)
+            self._timers.arm(AgentTimer.STATUS, link.status_deadline)
+            self._timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
+        self._timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
+        self._timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
+        self._timers.arm(AgentTimer.CALL, self._calls.deadline)
 
     def _step(self, now: Instant) -> bool:
         """One joint rule, the first that applies; False if none does."""
@@ -115,13 +115,13 @@ class AgentRules(AgentParts):
                 self._renewal.abandon()
             case LinkState.UP if self._is_renewal_due(now):
                 self._renewal.begin(self._login.token, now.mono)
-            case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox.waiting:
+            case LinkState.UP | LinkState.DRAINING if (
+                link is not None and link.writable and (self._desk.outbox.waiting or self._desk.outbox.wants_ping)
+            ):
                 for item in self._desk.outbox.send_all(now.mono):
                     link.send(item.payload)
-            case LinkState.UP | LinkState.DRAINING if (
-                link is not None and link.writable and self._desk.outbox.wants_ping
-            ):
-                self._desk.outbox.pinged(link.ping(now.mono), now.mono)
+                if self._desk.outbox.wants_ping:
+                    self._desk.outbox.pinged(link.ping(now.mono), now.mono)
             case LinkState.DRAINING if link is not None and self._desk.is_settled:
                 self._sign_off(link, now)
             case _:

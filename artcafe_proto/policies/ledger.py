@@ -94,7 +94,10 @@ class Ledger:
         self._settled_bodies.append(command_id)
         if self.stored_bytes > MAX_STORED_BODIES_BYTES:
             self._shed_bodies()
-        if len(self._settled) > MAX_SETTLED_COMMANDS or mono - self._entries[self._settled[0]].settled_at >= SETTLED_LIFE_S:
+        if (
+            len(self._settled) > MAX_SETTLED_COMMANDS
+            or mono - self._entries[self._settled[0]].settled_at >= SETTLED_LIFE_S
+        ):
             self._evict(mono)
 
     def _shed_bodies(self) -> None:

@@ -472,6 +472,7 @@ def test_cmd_3_a_peer_that_answers_no_pings_settles_30_s_after_the_write() -> No
     conn = script.up()
     script.command(conn)
     script.machine.respond("cmd-1", None, script.now)
+    script.drain()
     for _ in range(29):
         script.wait(1)
         script.machine.bytes_received(conn, script.now)
