@@ -208,9 +208,9 @@ MUTANTS: Final = (
     Mutant(
         "a command runs again when it comes again",
         "agent/commands.py",
-        "        entry = self._ledger.get(command_id)\n        try:",
-        "        entry = None\n        try:",
-        "tests/core/test_agent_link.py::test_msg_5_a_command_with_a_usable_id_and_bad_data_is_answered",
+        "        entry = self._ledger.get(command_id)\n        if entry",
+        "        entry = None\n        if entry",
+        "tests/core/test_agent_link.py::test_cmd_2_repeats_of_running_commands_are_ignored_of_finished_ones_answered_again",
     ),
     Mutant(
         "bodies are kept without a limit",
