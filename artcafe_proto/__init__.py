@@ -5,6 +5,10 @@ are the same without framing, for transports that frame messages by themselves. 
 a clock or draws randomness of its own.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from artcafe_proto.agent.dialing import AgentTimer
 from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
 from artcafe_proto.agent.protocol import AgentProtocol
@@ -75,7 +79,7 @@ from artcafe_proto.events import (
     RepeatReceived,
     RequestArrived,
     ResponseReplaced,
-    ResponseSettled,
+    ResponsesSettled,
     StatusReceived,
     Stopped,
     TokenReceived,
@@ -84,16 +88,18 @@ from artcafe_proto.events import (
     UnknownReceived,
 )
 from artcafe_proto.exchanges import Request, Response
-from artcafe_proto.hub.authenticator import Principal
-from artcafe_proto.hub.delivery import Command
-from artcafe_proto.hub.hub import PlatformHub
-from artcafe_proto.hub.protocol import PlatformProtocol
-from artcafe_proto.hub.registry import Agent, Key
-from artcafe_proto.hub.session import PlatformSession
 from artcafe_proto.instants import Instant
 from artcafe_proto.messages import AgentStatus, FinalCode
 from artcafe_proto.policies.private_keys import SignatureFormat, SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
+
+if TYPE_CHECKING:
+    from artcafe_proto.hub.authenticator import Principal
+    from artcafe_proto.hub.delivery import Command
+    from artcafe_proto.hub.hub import PlatformHub
+    from artcafe_proto.hub.protocol import PlatformProtocol
+    from artcafe_proto.hub.registry import Agent, Key
+    from artcafe_proto.hub.session import PlatformSession
 
 __all__ = [
     # façades, machines and what they are built of
@@ -108,7 +114,7 @@ __all__ = [
     "Event", "AgentEvent", "HubEvent", "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "Online",
     "Offline", "CallAnswered", "CallFailed",
     "ExchangeRepeated", "ClocksParted", "AgentIdContested", "CommandReceived", "CommandCancelled", "CommandRefused",
-    "RepeatReceived", "ResponseReplaced", "ResponseSettled", "Draining", "LinkClosing",
+    "RepeatReceived", "ResponseReplaced", "ResponsesSettled", "Draining", "LinkClosing",
     "MessageReceived", "UnknownReceived", "PeerViolation", "MessageSettled", "Undeliverable", "Stopped",
     "ChallengeIssued", "AgentAuthenticated",
     "AuthenticationRefused", "AgentOnline", "AgentOffline", "HeartbeatReceived", "StatusReceived", "CommandSent",
@@ -119,3 +125,13 @@ __all__ = [
     # keys
     "SigningKey", "PublicKey", "SignatureFormat",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """The platform's side, imported when it is first asked for: an agent starts without it."""
+        import artcafe_proto.hub as hub
+
+        if name not in hub.__all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(hub, name)

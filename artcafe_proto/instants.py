@@ -17,6 +17,7 @@ class Instant(NamedTuple):
     """POSIX time: for timestamps on the wire, and for the life of a token that names neither Date nor iat (TOK-1)."""
 
 
+@lru_cache(maxsize=1)  # what is written in one go bears one moment
 def format_timestamp(wall: float) -> str:
     """UTC with milliseconds and `Z`, as every written timestamp (MSG-2): `2026-05-01T12:34:56.789Z`."""
     second, fraction = divmod(wall, 1)
@@ -29,7 +30,7 @@ def format_timestamp(wall: float) -> str:
 _MICROSECONDS: Final = 1_000_000
 
 
-@lru_cache(maxsize=1)  # an agent at work writes thousands of timestamps in the same second
+@lru_cache(maxsize=1)  # and thousands of moments share a second
 def _format_second(second: float) -> str:
     return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 

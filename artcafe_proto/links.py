@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from artcafe_proto.effects import PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
@@ -17,6 +16,19 @@ if TYPE_CHECKING:
 class LinkEnd:
     """Sending with backpressure, pings and pongs, and the count of bad messages. It lives as long as its link."""
 
+    __slots__ = (
+        "_bad_in_a_row",
+        "_outputs",
+        "_owed_pong",
+        "_replies",
+        "_settings",
+        "conn",
+        "liveness",
+        "stalled_at",
+        "up_at",
+        "writable",
+    )
+
     def __init__(self, conn: int, settings: LinkSettings, outputs: Outputs, mono: float) -> None:
         self.conn = conn
         self.up_at = mono
@@ -28,7 +40,7 @@ class LinkEnd:
         self._outputs = outputs
         self._bad_in_a_row = 0
         self._owed_pong: bytes | None = None
-        self._replies: deque[bytes] = deque()
+        self._replies: list[bytes] = []
 
     @property
     def stall_deadline(self) -> float | None:
@@ -84,10 +96,15 @@ class LinkEnd:
         if len(self._replies) >= MAX_WAITING_REPLIES:
             self.liveness.resume(mono)
             self._outputs.asks.append(ResumeReading(self.conn))
-        while self._replies:
-            self.send(self._replies.popleft())
+        replies, self._replies = self._replies, []
+        for reply in replies:
+            self.send(reply)
 
-    def is_good(self, *, good: bool) -> bool:
-        """Count a message as good or bad; False once too many bad ones came in a row (MSG-5)."""
-        self._bad_in_a_row = 0 if good else self._bad_in_a_row + 1
+    def good_message(self) -> None:
+        """A message was understood."""
+        self._bad_in_a_row = 0
+
+    def bad_message(self) -> bool:
+        """A message was not; False once too many of them came in a row (MSG-5)."""
+        self._bad_in_a_row += 1
         return self._bad_in_a_row <= self._settings.max_bad_messages

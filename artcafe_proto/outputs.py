@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from artcafe_proto.effects import Ask, Disconnect, MachineEffect, Send
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import Event
@@ -14,19 +12,22 @@ class Outputs:
     """Outputs in the order of a drain: events, what is asked of the world, what is sent, disconnects.
 
     Events come first, so that an application answering one while draining shares the write of everything else.
+    The queues are short and empty most of the time: as lists they cost an idle connection next to nothing.
     """
 
+    __slots__ = ("asks", "disconnects", "events", "sends")
+
     def __init__(self) -> None:
-        self.events: deque[Event] = deque()
-        self.asks: deque[Ask] = deque()
-        self.sends: deque[Send] = deque()
-        self.disconnects: deque[Disconnect] = deque()
+        self.events: list[Event] = []
+        self.asks: list[Ask] = []
+        self.sends: list[Send] = []
+        self.disconnects: list[Disconnect] = []
 
     def next(self) -> MachineEffect | Event | None:
         """Take out the next output, None when all are drained."""
         for queue in (self.events, self.asks, self.sends, self.disconnects):
             if queue:
-                return queue.popleft()
+                return queue.pop(0)
         return None
 
     def check_drained(self) -> None:

@@ -11,12 +11,24 @@ Reason = TypeVar("Reason", bound=IntEnum)
 class Timers(Generic[Reason]):
     """Deadlines in monotonic seconds, at most one per reason. Ties go to the smaller reason, so runs repeat exactly."""
 
+    __slots__ = ("_deadlines", "has_changed")
+
     def __init__(self) -> None:
         self._deadlines: dict[Reason, float] = {}
+        self.has_changed = False
+        """Whether something was set or all cleared; for whoever keeps `next` elsewhere, and resets this."""
 
     def set(self, reason: Reason, deadline: float) -> None:
         """Wait for `deadline`, instead of any earlier wait for the same reason."""
         self._deadlines[reason] = deadline
+        self.has_changed = True
+
+    def arm(self, reason: Reason, deadline: float | None) -> None:
+        """Wait for `deadline`, or stop waiting if there is none."""
+        if deadline is None:
+            self._deadlines.pop(reason, None)
+        else:
+            self.set(reason, deadline)
 
     def cancel(self, *reasons: Reason) -> None:
         """Stop waiting; harmless if nothing was waited for."""
@@ -26,6 +38,7 @@ class Timers(Generic[Reason]):
     def clear(self) -> None:
         """Stop waiting for anything."""
         self._deadlines.clear()
+        self.has_changed = True
 
     def get(self, reason: Reason) -> float | None:
         """The deadline of one reason."""

@@ -170,7 +170,8 @@ class Agent:
         if self._driver is not None:
             raise LocalProtocolError("this agent runs already")
         config, machine = settings(self._parameters)
-        driver = self._driver = Driver(config, self._application)
+        by_asyncio = runs_on_asyncio() and not machine.anyio_streams
+        driver = self._driver = Driver(config, self._application, by_asyncio=by_asyncio)
         try:
             with spelled(self._spelling):
                 if sign is None:
@@ -181,7 +182,7 @@ class Agent:
                     connect = partial(Connection, open_stream=open_stream)
                 else:
                     ssl_context = await to_thread.run_sync(_ssl_context, config, machine)
-                    connect = _connector(machine, ssl_context, driver)
+                    connect = _connector(ssl_context, driver, by_asyncio=by_asyncio)
             await driver.run(sign, connect, task_status)
         finally:
             self._driver = None
@@ -322,9 +323,9 @@ def _ssl_context(config: AgentConfig, machine: MachineSettings) -> ssl.SSLContex
     return machine.ssl_context
 
 
-def _connector(machine: MachineSettings, ssl_context: ssl.SSLContext | None, driver: Driver) -> Connector:
+def _connector(ssl_context: ssl.SSLContext | None, driver: Driver, *, by_asyncio: bool) -> Connector:
     """How TCP connections are made: by the loop's own transports where it has any, else by anyio's streams."""
-    if runs_on_asyncio() and not machine.anyio_streams:
+    if by_asyncio:
         return partial(TransportConnection, ssl_context=ssl_context, threads=driver.threads)
     open_stream = partial(open_tcp_stream, ssl_context=ssl_context, threads=driver.threads)
     return partial(Connection, open_stream=open_stream)

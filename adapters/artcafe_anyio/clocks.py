@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 
 from artcafe_proto import Instant
 
 if sys.platform == "linux":
-
-    def monotonic() -> float:
-        """Seconds that go on while the machine sleeps, so that what waits for a time is late after it, not lost."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    """Seconds that go on while the machine sleeps, so that what waits for a time is late after it, not lost."""
 
 else:
-
-    def monotonic() -> float:
-        """Seconds, with or without the machine's sleep, as the system has it."""
-        return time.monotonic()
+    monotonic = time.monotonic
+    """Seconds, with or without the machine's sleep, as the system has it."""
 
 
 def read_clocks() -> Instant:

@@ -6,6 +6,7 @@ of an earlier deadline. Nothing else touches it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from functools import partial
@@ -19,6 +20,7 @@ from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.process_metrics import ProcessMetrics
 from artcafe_anyio.randomness import PooledRandom
 from artcafe_anyio.running import CommandRunner, MessageRunner
+from artcafe_anyio.tasks import AnyioTasks, AsyncioTasks
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.waiting import WaitingRoom
 from artcafe_proto import (
@@ -78,7 +80,8 @@ class Turn:
 class Driver:
     """Drives one `AgentProtocol` from `start` to `Stopped`. Construct it in the event loop that runs it."""
 
-    def __init__(self, config: AgentConfig, application: Application) -> None:
+    def __init__(self, config: AgentConfig, application: Application, *, by_asyncio: bool) -> None:
+        """`by_asyncio`: what asyncio has of its own may be used."""
         self.protocol = AgentProtocol(config, rng=PooledRandom())
         self.threads = Threads()
         self.log = AgentLog(config.agent_id)
@@ -86,9 +89,12 @@ class Driver:
         self._callbacks = application.callbacks
         self._tasks = anyio.create_task_group()  # cancelled when the agent has stopped
         self._closing_tasks = anyio.create_task_group()  # waited for: connections end by themselves, soon
+        self._call_soon = asyncio.get_running_loop().call_soon if by_asyncio else None
+        self._command_tasks = AsyncioTasks(self._tasks) if by_asyncio else AnyioTasks(self._tasks)
         self._commands = CommandRunner(
-            application.commands, self.protocol, self.turn, self.threads, self._tasks, self.log
+            application.commands, self.protocol, self._settle_soon, self.threads, self._command_tasks, self.log
         )
+        self._settles_at: Instant | None = None
         self._messages = MessageRunner(application.message_handlers, self._tasks, self.log)
         self._connections: dict[int, AnyConnection] = {}
         self._signing: dict[int, anyio.CancelScope] = {}
@@ -113,7 +119,7 @@ class Driver:
         """
         self._sign = sign
         self._make_connection = connect
-        async with self.threads, self._closing_tasks, self._tasks:
+        async with self.threads, self._closing_tasks, self._tasks, self._command_tasks:
             try:
                 if not self.protocol.is_stopped:
                     with self.turn() as now:
@@ -159,6 +165,20 @@ class Driver:
     def turn(self) -> Turn:
         """Call the protocol with the instant that this gives as a context. No await within."""
         return self._turn
+
+    def _settle_soon(self, now: Instant) -> None:
+        """Settle, if possible once for all that is answered in a turn of the loop."""
+        if self._call_soon is None:
+            self.settle(now)
+        elif not self._is_settling:
+            if self._settles_at is None:
+                self._call_soon(self._settle_as_planned)
+            self._settles_at = now
+
+    def _settle_as_planned(self) -> None:
+        now, self._settles_at = self._settles_at, None
+        assert now is not None
+        self.settle(now)
 
     def settle(self, now: Instant) -> None:
         """Carry out everything that the protocol asks for; for `Turn`."""
@@ -216,10 +236,11 @@ class Driver:
                 callback(event)
             except Exception as error:
                 self.log.line(logging.ERROR, f"a callback of on_event failed with {type(event).__name__}", error)
-        self.waiting.tell(event)
+        if not self.waiting.is_empty:
+            self.waiting.tell(event)
         match event:
             case CommandReceived():
-                self._commands.start(event)
+                self._commands.start(event, now)
             case CommandCancelled():
                 self._commands.cancel(event.command_id, event.code)
             case MessageReceived():

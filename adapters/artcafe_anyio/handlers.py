@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Union, get_type_hints
 
 import msgspec
@@ -82,7 +81,7 @@ class InvalidArgumentsError(Exception):
 
 
 class Handler:
-    """A function as the handler of a command: `bind` makes a call of it."""
+    """A function as the handler of a command, and what it takes."""
 
     def __init__(self, function: Function, *, inline: bool) -> None:
         """Raises LocalProtocolError if the function's parameters cannot be a command's arguments."""
@@ -101,11 +100,12 @@ class Handler:
                 fields.append((parameter.name, Union[annotation, UnsetType], UNSET))  # noqa: UP007 annotation is a value
             _check(function, parameter, annotation)
         self._has_defaults = any(len(field) == 3 for field in fields)
+        self.needs_context: Final = bool(self._context_names) or self.mode is not Mode.INLINE
         arguments = msgspec.defstruct("Arguments", fields, forbid_unknown_fields=True, kw_only=True)
         self._decoder = msgspec.json.Decoder(arguments)
 
-    def bind(self, raw_args: msgspec.Raw, context: CommandContext) -> Callable[[], object]:
-        """The call with these arguments, a JSON object. Raises InvalidArgumentsError if they do not fit (CMD-6)."""
+    def bind(self, raw_args: msgspec.Raw, context: CommandContext | None) -> dict[str, Any]:
+        """What to call `function` with, of a JSON object. Raises InvalidArgumentsError if that does not fit (CMD-6)."""
         try:
             arguments = self._decoder.decode(raw_args)
         except msgspec.MsgspecError as error:
@@ -115,7 +115,7 @@ class Handler:
             named = {name: value for name, value in named.items() if value is not UNSET}
         for name in self._context_names:
             named[name] = context
-        return partial(self.function, **named)
+        return named
 
 
 def _mode(function: Function, *, inline: bool) -> Mode:

@@ -29,7 +29,7 @@ from artcafe_proto import (
     RenewalStarted,
     RepeatReceived,
     ResponseReplaced,
-    ResponseSettled,
+    ResponsesSettled,
     Stopped,
     TokenReceived,
     TokenRenewed,
@@ -47,7 +47,7 @@ logger = logging.getLogger("artcafe.agent")
 MAX_LISTED: Final = 10
 """Ids named in one line; of more, only the number is told."""
 _UNSETTLED: Final = "not settled:"
-_OF_EVERY_COMMAND: Final = frozenset({CommandReceived, ResponseSettled, MessageReceived, MessageSettled})
+_OF_EVERY_COMMAND: Final = frozenset({CommandReceived, ResponsesSettled, MessageReceived, MessageSettled})
 
 
 class AgentLog:
@@ -134,7 +134,7 @@ def _describe_command(
     | CommandRefused
     | RepeatReceived
     | ResponseReplaced
-    | ResponseSettled
+    | ResponsesSettled
     | Undeliverable,
 ) -> tuple[int, str]:
     match event:
@@ -164,8 +164,8 @@ def _describe_command(
         case ResponseReplaced():
             text = f"the response to {event.command_id!r} replaced by the error {event.code}: {event.reason}"
             return logging.WARNING, f"{text} [{event.clause}]"
-        case ResponseSettled():
-            return logging.DEBUG, f"the response to {event.command_id!r} settled"
+        case ResponsesSettled():
+            return logging.DEBUG, _listed("responses settled, to", event.command_ids)
         case Undeliverable():
             of = "" if event.command_id is None else f", the response to {event.command_id!r},"
             return logging.ERROR, f"message {event.message_id!r}{of} dropped: it cost every link [{event.clause}]"

@@ -50,7 +50,7 @@ class AgentParameters(TypedDict, total=False):
     ssl_context: ssl.SSLContext | None
     """Used as it is, instead of the context made by default; it must verify the platform."""
     anyio_streams: bool
-    """Connect by anyio's streams, as on trio, also on asyncio, where the loop's own transports are faster; False."""
+    """Use anyio's streams and tasks, as on trio, also on asyncio, where the loop's own are faster; False."""
 
     # everything else of `AgentConfig`, where it is explained
     ws_endpoint: str | None

@@ -7,11 +7,6 @@ import sys
 import time
 from typing import Final
 
-try:
-    import psutil
-except ImportError:  # the standard library's figures are used instead
-    psutil = None
-
 MIB: Final = 1024 * 1024
 
 
@@ -22,7 +17,6 @@ class ProcessMetrics:
         self._cores = os.cpu_count() or 1
         self._read_at = time.monotonic()
         self._cpu_s = time.process_time()
-        self._process = None if psutil is None else psutil.Process()
 
     def read(self) -> tuple[float, float]:
         """CPU (0 to 100) and memory (MiB)."""
@@ -30,21 +24,21 @@ class ProcessMetrics:
         elapsed_s, used_s = now - self._read_at, cpu_s - self._cpu_s
         self._read_at, self._cpu_s = now, cpu_s
         cpu = 100 * used_s / (elapsed_s * self._cores) if elapsed_s > 0 else 0.0
-        return round(min(max(cpu, 0.0), 100.0), 2), round(self._resident_bytes() / MIB, 2)
-
-    def _resident_bytes(self) -> int:
-        if self._process is not None:
-            return self._process.memory_info().rss
-        return resident_bytes()
+        return round(min(max(cpu, 0.0), 100.0), 2), round(resident_bytes() / MIB, 2)
 
 
 def resident_bytes() -> int:
-    """Resident memory by the standard library; where only the peak is to be had, the peak."""
+    """Resident memory: of Linux itself, else of psutil where that is installed, else the peak."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import psutil  # here, not above: Linux does without, and an agent starts sooner
+    except ImportError:
         return _peak_resident_bytes()
+    return psutil.Process().memory_info().rss
 
 
 def _peak_resident_bytes() -> int:

@@ -5,27 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-import anyio
 from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.handlers import CommandContext, CommandError, InvalidArgumentsError, Mode
 from artcafe_proto import AgentEvent, LocalProtocolError, MessageReceived
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from anyio.abc import TaskGroup
 
     from artcafe_anyio.handlers import Handler
     from artcafe_anyio.logs import AgentLog
+    from artcafe_anyio.tasks import CommandTasks
     from artcafe_anyio.threads import Threads
     from artcafe_proto import AgentProtocol, CommandReceived, FinalCode, Instant
 
 MAX_MESSAGE_TASKS: Final = 1024
 """Calls of message handlers that run at once; nobody waits for them, so the messages beyond are dropped."""
+_SAME_MOMENT_S: Final = 0.001
+"""A handler that was quicker than this answers at the moment that its command came."""
 
 MessageHandler = Callable[[MessageReceived], Awaitable[object]]
 EventCallback = Callable[[AgentEvent], object]
@@ -48,10 +49,20 @@ class Application:
         return copy
 
 
-class _Running(NamedTuple):
-    handler: Handler
-    context: CommandContext
-    scope: anyio.CancelScope
+class _Running:
+    """A command at work in a task or a thread."""
+
+    __slots__ = ("arguments", "cancel", "context", "event", "handler")
+
+    cancel: Callable[[], object]
+
+    def __init__(
+        self, event: CommandReceived, handler: Handler, context: CommandContext, arguments: dict[str, Any]
+    ) -> None:
+        self.event = event
+        self.handler = handler
+        self.context = context
+        self.arguments = arguments
 
 
 class CommandRunner:
@@ -61,38 +72,39 @@ class CommandRunner:
         self,
         commands: dict[str, Handler],
         protocol: AgentProtocol,
-        turn: Callable[[], AbstractContextManager[Instant]],
+        settle: Callable[[Instant], None],
         threads: Threads,
-        tasks: TaskGroup,
+        tasks: CommandTasks,
         log: AgentLog,
     ) -> None:
+        """`settle` carries out what follows from an answer, now or soon."""
         self._commands = commands
         self._protocol = protocol
-        self._turn = turn
+        self._settle = settle
         self._threads = threads
         self._tasks = tasks
         self._log = log
         self._running: dict[str, _Running] = {}
 
-    def start(self, event: CommandReceived) -> None:
+    def start(self, event: CommandReceived, now: Instant) -> None:
         """Run a command, or answer why not."""
-        context = CommandContext(event, self._report)
         handler = self._commands.get(event.command)
         if handler is None:
-            self._refuse(context, "unknown_command", f"this agent has no command {event.command!r}")
+            self._refuse(event, "unknown_command", f"this agent has no command {event.command!r}")
             return
+        context = CommandContext(event, self._report) if handler.needs_context else None
         try:
-            call = handler.bind(event.raw_args, context)
+            arguments = handler.bind(event.raw_args, context)
         except InvalidArgumentsError as error:
-            self._refuse(context, "invalid_arguments", str(error))
+            self._refuse(event, "invalid_arguments", str(error))
         except Exception as error:  # a type of the author's that cannot be made of what came
-            self._failed(context, error)
+            self._failed(event, error)
         else:
-            if handler.mode is Mode.INLINE:
-                self._call_inline(context, call)
+            if context is None or handler.mode is Mode.INLINE:
+                self._call_inline(event, handler, arguments, now)
             else:
-                running = self._running[event.command_id] = _Running(handler, context, anyio.CancelScope())
-                self._tasks.start_soon(self._run, running, call)
+                running = self._running[event.command_id] = _Running(event, handler, context, arguments)
+                running.cancel = self._tasks.start(self._run, running)
 
     def cancel(self, command_id: str, code: Literal["timeout", "cancelled"]) -> None:
         """Stop running a command. A thread cannot be stopped: until it ends by itself it keeps the command's slot."""
@@ -101,89 +113,90 @@ class CommandRunner:
             return
         running.context.is_cancelled = True
         if running.handler.mode is Mode.TASK:
-            running.scope.cancel()
+            running.cancel()
         elif code == "timeout":
             text = "its thread cannot be stopped and keeps a slot until it returns [CMD-5]"
-            self._log.line(logging.WARNING, f"{_named(running.context)}: {text}")
+            self._log.line(logging.WARNING, f"{_named(running.event)}: {text}")
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def _call_inline(self, context: CommandContext, call: Callable[[], object]) -> None:
+    def _call_inline(self, event: CommandReceived, handler: Handler, arguments: dict[str, Any], now: Instant) -> None:
         try:
-            result = call()
+            result = handler.function(**arguments)
         except Exception as error:
-            self._failed(context, error)
+            self._failed(event, error)
         except BaseException:
-            self._fail(context.command_id, "cancelled", _CANCELLED)
+            self._fail(event, "cancelled", _CANCELLED)
             raise
         else:
-            self._respond(context, result)
+            self._respond(event, result, now if monotonic() - now.mono < _SAME_MOMENT_S else read_clocks())
 
-    async def _run(self, running: _Running, call: Callable[[], object]) -> None:
-        context = running.context
+    async def _run(self, running: _Running) -> None:
+        event, call = running.event, running.handler.function
         try:
-            with running.scope:
-                if running.handler.mode is Mode.TASK:
-                    result = await cast("Awaitable[object]", call())
-                else:
-                    result = await self._threads.run(call)
-                self._respond(context, result)
-            if running.scope.cancelled_caught:
-                self._fail(context.command_id, "cancelled", _CANCELLED)
+            if running.handler.mode is Mode.TASK:
+                result = await cast("Awaitable[object]", call(**running.arguments))
+            else:
+                result = await self._threads.run(partial(call, **running.arguments))
         except Exception as error:
-            self._failed(context, error)
+            self._failed(event, error)
         except get_cancelled_exc_class():
-            self._fail(context.command_id, "cancelled", _CANCELLED)
+            self._fail(event, "cancelled", _CANCELLED)
             # Did somebody cancel this task? If the handler just raised that, as awaiting a cancelled task of asyncio's
             # does, it must go no further: leaving the task group it would cancel the agent.
             await checkpoint_if_cancelled()
         except BaseException:
-            self._fail(context.command_id, "cancelled", _CANCELLED)
+            self._fail(event, "cancelled", _CANCELLED)
             raise
+        else:
+            now = read_clocks()
+            self._respond(event, result, now)
+            self._settle(now)
         finally:
-            del self._running[context.command_id]
+            del self._running[event.command_id]
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
-    def _respond(self, context: CommandContext, result: object) -> None:
+    def _respond(self, event: CommandReceived, result: object, now: Instant) -> None:
         try:
-            with self._turn() as now:
-                self._protocol.respond(context.command_id, result, now)
+            self._protocol.respond(event.command_id, result, now)
         except LocalProtocolError as error:
-            self._log.line(logging.ERROR, f"{_named(context)} answered handler_error: {error} [CMD-7]")
-            self._fail(context.command_id, "handler_error", "the handler's result cannot be written as JSON")
+            self._log.line(logging.ERROR, f"{_named(event)} answered handler_error: {error} [CMD-7]")
+            self._fail(event, "handler_error", "the handler's result cannot be written as JSON")
 
-    def _failed(self, context: CommandContext, error: Exception) -> None:
+    def _failed(self, event: CommandReceived, error: Exception) -> None:
         """A handler raised: only a CommandError chooses what the platform reads (CMD-7)."""
         if isinstance(error, CommandError):
-            self._refuse(context, "handler_error", error.reason)
+            self._refuse(event, "handler_error", error.reason)
         else:
-            text = f"{_named(context)} answered handler_error: its handler raised {type(error).__name__} [CMD-7]"
+            text = f"{_named(event)} answered handler_error: its handler raised {type(error).__name__} [CMD-7]"
             self._log.line(logging.ERROR, text, error)
-            self._fail(context.command_id, "handler_error", type(error).__name__)
+            self._fail(event, "handler_error", type(error).__name__)
 
-    def _refuse(self, context: CommandContext, code: FinalCode, reason: str) -> None:
+    def _refuse(self, event: CommandReceived, code: FinalCode, reason: str) -> None:
         """Answer with an error that is the caller's to read and mend."""
-        self._log.line(logging.INFO, f"{_named(context)} answered {code}: {reason} [CMD-9]")
-        self._fail(context.command_id, code, reason)
+        self._log.line(logging.INFO, f"{_named(event)} answered {code}: {reason} [CMD-9]")
+        self._fail(event, code, reason)
 
-    def _fail(self, command_id: str, code: FinalCode, reason: str) -> None:
-        with self._turn() as now:
-            self._protocol.fail(command_id, code, reason, now)
+    def _fail(self, event: CommandReceived, code: FinalCode, reason: str) -> None:
+        now = read_clocks()
+        self._protocol.fail(event.command_id, code, reason, now)
+        self._settle(now)
 
     def _report(self, command_id: str, percent: float) -> None:
         self._threads.call(partial(self._progress, command_id, percent))
 
     def _progress(self, command_id: str, percent: float) -> None:
-        with self._turn() as now:
-            self._protocol.progress(command_id, percent, now)
+        now = read_clocks()
+        self._protocol.progress(command_id, percent, now)
+        self._settle(now)
 
 
 _CANCELLED: Final = "the command was cancelled before it was done"
 
 
-def _named(context: CommandContext) -> str:
-    return f"command {context.command_id!r} ({context.command!r})"
+def _named(event: CommandReceived) -> str:
+    return f"command {event.command_id!r} ({event.command!r})"
 
 
 class MessageRunner:

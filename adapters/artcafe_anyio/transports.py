@@ -1,7 +1,7 @@
 """One connection of the agent on asyncio, by a transport of its loop: the same as `connection.Connection`, but faster.
 
 There is no task that reads and none that writes. What comes in is read into one buffer and handed on in the callback
-that tells of it. What goes out is collected and written once a turn of the loop, or at the end of that callback.
+that tells of it. What goes out is written at once: the protocol has put together all that follows from an input.
 """
 
 from __future__ import annotations
@@ -66,8 +66,6 @@ class TransportConnection(asyncio.BufferedProtocol):
         self._unsent = bytearray()
         self._piece_bytes = 0  # given to the transport last
         self._piece_waits = False  # the transport could not send it all yet
-        self._is_flush_planned = False
-        self._is_taking_in = False  # and flushes at the end of it
         self._congested = False
         self._over = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -107,10 +105,9 @@ class TransportConnection(asyncio.BufferedProtocol):
     # --- from the driver, while it carries out effects ----------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Send `data` after everything before it, by the end of this turn of the loop."""
+        """Send `data` after everything before it."""
         self._unsent += data
-        if not self._is_flush_planned and not self._is_taking_in:
-            self._plan_flush()
+        self._flush()
 
     def is_newly_congested(self) -> bool:
         """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
@@ -140,7 +137,7 @@ class TransportConnection(asyncio.BufferedProtocol):
         else:
             self._deadline = self._loop.call_later(timeout_s, self._transport.abort)
             self._transport.resume_reading()
-            self._plan_flush()
+            self._flush()
 
     # --- from the loop: reading ---------------------------------------------------------------------------------------
 
@@ -156,14 +153,8 @@ class TransportConnection(asyncio.BufferedProtocol):
         """
         if self._closing or self._transport is None:
             return
-        self._is_taking_in = True
-        try:
-            with self._turn() as now:
-                self._protocol.data_received(self.conn, bytes(_buffer[:nbytes]), now)
-        finally:
-            self._is_taking_in = False
-            if not self._is_flush_planned:
-                self._flush()
+        with self._turn() as now:
+            self._protocol.data_received(self.conn, bytes(_buffer[:nbytes]), now)
 
     def eof_received(self) -> bool:
         """The peer has ended its side. Returns whether something is still to be written to it."""
@@ -190,15 +181,6 @@ class TransportConnection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     # --- from the loop: writing ---------------------------------------------------------------------------------------
-
-    def _plan_flush(self) -> None:
-        """At most one is planned at any time: what several tasks write in a turn of the loop goes out together."""
-        self._is_flush_planned = True
-        self._loop.call_soon(self._flush_as_planned)
-
-    def _flush_as_planned(self) -> None:
-        self._is_flush_planned = False
-        self._flush()
 
     def _flush(self) -> None:
         """Give the transport what it takes at once, in pieces whose progress is seen (`SEND_BYTES`)."""

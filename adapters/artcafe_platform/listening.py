@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
+from contextlib import suppress
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Final
 
 import anyio
+from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Sequence
 
     from anyio.abc import Listener, SocketStream, TaskGroup
 
-    from artcafe_platform.owner import Owner
+    from artcafe_platform.owner import AnyConnection, Owner
+    from artcafe_platform.sockets import SocketConnection
 
 logger = logging.getLogger("artcafe_platform")
 
@@ -24,17 +31,28 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 """LINK-8: for TLS, as for a connect."""
 ACCEPT_RETRY_S: Final = 0.1
 """After a failed accept, which commonly means that file descriptors have run out."""
+ACCEPTS_AT_ONCE: Final = 100
+"""However many connections wait to be accepted, those that are open have their turn."""
 
 
 class Listening:
     """Listeners that are bound, and every connection that comes of them. To be made within an event loop."""
 
     def __init__(
-        self, owner: Owner, listeners: Sequence[Listener[SocketStream]], ssl_context: ssl.SSLContext | None
+        self,
+        owner: Owner,
+        listeners: Sequence[Listener[SocketStream]],
+        ssl_context: ssl.SSLContext | None,
+        *,
+        anyio_streams: bool = False,
     ) -> None:
+        """On asyncio connections are those of `sockets`; with `anyio_streams` they are as on any other loop."""
         self._owner = owner
         self._listeners = listeners
         self._ssl_context = ssl_context
+        self._by_sockets = not anyio_streams and ssl_context is None and runs_on_asyncio()
+        self._watched: list[socket.socket] = []
+        self._on_over = self._is_over  # one object, not one a connection
         self._scope = anyio.CancelScope(shield=True)
         self._is_empty = anyio.Event()
         self._is_stopping = False
@@ -46,11 +64,16 @@ class Listening:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._owner.keep_time)
                 for listener in self._listeners:
-                    tasks.start_soon(self._accept, listener, tasks)
+                    if self._by_sockets:
+                        self._watch(listener.extra(SocketAttribute.raw_socket))  # noqa: S610 this is not Django's
+                    else:
+                        tasks.start_soon(self._accept, listener, tasks)
 
     async def stop(self) -> None:
         """Accept no more, drop every connection and wait until they have closed, which takes a few seconds at most."""
         self._is_stopping = True
+        for listener in self._watched:
+            asyncio.get_running_loop().remove_reader(listener)
         for listener in self._listeners:
             await listener.aclose()
         self._owner.drop_all("the platform is shutting down")
@@ -58,6 +81,43 @@ class Listening:
         if self._owner.connections:
             await self._is_empty.wait()  # LINK-8: each closes within `close_timeout`
         self._scope.cancel()
+
+    # --- by sockets that asyncio watches ------------------------------------------------------------------------------
+
+    def _watch(self, listener: socket.socket) -> None:
+        if not self._is_stopping:
+            self._watched.append(listener)
+            asyncio.get_running_loop().add_reader(listener, self._accept_waiting, listener)
+
+    def _accept_waiting(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                logger.warning("cannot accept a connection: %s", error)
+                self._watched.remove(listener)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener)
+                loop.call_later(ACCEPT_RETRY_S, self._watch, listener)
+                return
+            if self._accepted < MAX_CONNECTIONS:
+                self._begin(sock)
+            else:
+                sock.close()
+
+    def _begin(self, sock: socket.socket) -> None:
+        self._accepted += 1
+        sock.setblocking(False)
+        sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        self._owner.add_socket(sock, self._on_over).start()
+
+    def _is_over(self, connection: SocketConnection) -> None:
+        self._accepted -= 1
+        self._remove(connection)
+
+    # --- by streams of anyio ------------------------------------------------------------------------------------------
 
     async def _accept(self, listener: Listener[SocketStream], tasks: TaskGroup) -> None:
         while True:
@@ -89,9 +149,22 @@ class Listening:
         try:
             await connection.run()
         finally:
-            self._owner.remove(connection)
-            if not self._owner.connections:
-                self._is_empty.set()
+            self._remove(connection)
+
+    def _remove(self, connection: AnyConnection) -> None:
+        self._owner.remove(connection)
+        if not self._owner.connections:
+            self._is_empty.set()
+
+
+def runs_on_asyncio() -> bool:
+    """Whether the event loop of now is asyncio's, or another that has its transports."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        with suppress(RuntimeError):  # it is loaded, but this is not its loop
+            trio.lowlevel.current_trio_token()
+            return False
+    return True
 
 
 async def _shake_hands(stream: SocketStream, ssl_context: ssl.SSLContext) -> TLSStream | None:

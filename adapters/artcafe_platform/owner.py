@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
 from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
 from artcafe_platform.connection import Connection
+from artcafe_platform.sockets import SocketConnection
 from artcafe_platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
 from artcafe_platform.timetable import Timetable
 from artcafe_platform.waiting import Poll, Waiting
@@ -30,14 +30,38 @@ from artcafe_proto import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    import socket
+    from collections.abc import Callable
 
     from anyio.abc import SocketStream
     from anyio.streams.tls import TLSStream
 
-    from artcafe_proto import HubEvent, Instant
+    from artcafe_proto import Event, HubEvent, Instant, MachineEffect
+
+AnyConnection = Connection | SocketConnection
+C = TypeVar("C", Connection, SocketConnection)
 
 logger = logging.getLogger("artcafe_platform")
+
+_ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
+LONG_WAIT_S: Final = 5.0
+"""From here on a wait may last up to `GRID_S` longer, so that thousands of connections share the moments of waking."""
+GRID_S: Final = 0.25
+
+
+class Turn:
+    """The context of one input. It gives the moment that it began; at its end all that follows is carried out."""
+
+    def __init__(self, owner: Owner, connection: AnyConnection | None) -> None:
+        self._owner = owner
+        self._connection = connection
+        self._now = read_clocks()
+
+    def __enter__(self) -> Instant:
+        return self._now
+
+    def __exit__(self, *_: object) -> None:
+        self._owner.settle(self._connection, self._now)
 
 
 class Owner:
@@ -49,10 +73,10 @@ class Owner:
 
     def __init__(self, hub: PlatformHub, callbacks: list[Callable[[HubEvent], None]]) -> None:
         self.hub = hub
-        self.connections: dict[int, Connection] = {}
+        self.connections: dict[int, AnyConnection] = {}
         self._callbacks = callbacks
         self._numbers = count(1)
-        self._touched: dict[int, Connection] = {}
+        self._touched: dict[int, AnyConnection] = {}
         self._waiting = Waiting()
         self._streams = Streams(f"{hub.rng.getrandbits(64):016x}")
         self._timetable = Timetable()
@@ -62,54 +86,74 @@ class Owner:
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def turn(self, connection: Connection | None = None) -> Generator[Instant]:
+    def turn(self, connection: AnyConnection | None = None) -> Turn:
         """Call the hub, or the protocol of `connection`, with the instant this gives."""
+        return Turn(self, connection)
+
+    def received(self, connection: AnyConnection, data: bytes) -> None:
+        """A turn in which bytes came in."""
         now = read_clocks()
         try:
-            yield now
+            connection.protocol.data_received(data, now)
         finally:
+            self.settle(connection, now)
+
+    def settle(self, connection: AnyConnection | None, now: Instant) -> None:
+        """The end of a turn: carry out what came of it, and of that, until nothing is left."""
+        if self._is_settling:  # an event's callback has called, and the loop below goes on with what came of it
             if connection is not None:
                 self._touched[connection.conn] = connection
-            if not self._is_settling:  # else an event's callback calls, and the loop below goes on with what came of it
-                self._settle(now)
-                if self._deadline() < self._wakes_at:
-                    self._earlier.set()
-
-    def _settle(self, now: Instant) -> None:
+            return
         self._is_settling = True
         try:
+            if connection is not None:
+                self._carry_out(connection, now)
             while True:
                 if self._touched:
                     self._carry_out(self._touched.popitem()[1], now)
                     continue
-                match self.hub.next_output():
-                    case None:
-                        return
-                    case Attend(conn=conn):
-                        if conn in self.connections:
-                            self._touched[conn] = self.connections[conn]
-                    case event:
-                        self._publish(event, now)
+                output = self.hub.next_output()
+                if output is None:
+                    break
+                if isinstance(output, Attend):
+                    if output.conn in self.connections:
+                        self._touched[output.conn] = self.connections[output.conn]
+                else:
+                    self._publish(output, now)
         finally:
             self._is_settling = False
+            due = self.hub.deadline()
+            if due is not None and due < self._wakes_at:
+                self._earlier.set()
 
-    def _carry_out(self, connection: Connection, now: Instant) -> None:
+    def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
-        while (output := protocol.next_output()) is not None:
-            match output:
-                case Write():
-                    connection.write(output.data)
-                case RequestArrived():
-                    self._answer(connection, output, now)
-                case Disconnect():
-                    connection.close(abort=output.abort)
-                case PauseReading():
-                    connection.pause_reading()
-                case ResumeReading():
-                    connection.resume_reading()
-                case _:
-                    raise AssertionError(f"a connection's protocol asks for no {type(output).__name__}")
+        output = protocol.next_output()
+        if output is not None or protocol.has_peer_ended or connection.unsent_bytes:
+            while output is not None:
+                self._carry_out_one(connection, output, now)
+                output = protocol.next_output()
+            self._look_after(connection, now)
+        if protocol.is_rescheduled():
+            self._set_time(connection, now)
+
+    def _carry_out_one(self, connection: AnyConnection, output: MachineEffect | Event, now: Instant) -> None:
+        match output:
+            case Write():
+                connection.write(output.data)
+            case RequestArrived():
+                self._answer(connection, output, now)
+            case Disconnect():
+                connection.close(abort=output.abort)
+            case PauseReading():
+                connection.pause_reading()
+            case ResumeReading():
+                connection.resume_reading()
+            case _:
+                raise AssertionError(f"a connection's protocol asks for no {type(output).__name__}")
+
+    def _look_after(self, connection: AnyConnection, now: Instant) -> None:
+        protocol = connection.protocol
         if protocol.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
             self._hurry(connection.conn, now)
         if connection.is_overrun():
@@ -118,10 +162,9 @@ class Owner:
         elif connection.is_newly_congested():
             protocol.writing_paused(now)
             self._touched[connection.conn] = connection
-        self._set_time(connection)
 
     def _publish(self, event: HubEvent, now: Instant) -> None:
-        if isinstance(event, CommandAnswered | CommandExpired):
+        if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._waiting.for_command(event.agent_id, event.command_id):
                 self._answer_poll(poll, now)
         agent = self.hub.registry.find(event.agent_id)
@@ -139,13 +182,20 @@ class Owner:
 
     def add(self, stream: SocketStream | TLSStream) -> Connection:
         """A connection was accepted; the caller then runs it, and calls `remove` when it is over."""
+        timeout_s = self.hub.config.close_timeout
+        return self._admit(lambda protocol: Connection(stream, protocol, self.turn, close_timeout_s=timeout_s))
+
+    def add_socket(self, sock: socket.socket, on_over: Callable[[SocketConnection], None]) -> SocketConnection:
+        """The same on a socket that asyncio watches, which runs by itself; `on_over` then calls `remove`."""
+        return self._admit(lambda protocol: SocketConnection(sock, protocol, self, on_over))
+
+    def _admit(self, make: Callable[[PlatformProtocol], C]) -> C:
         with self.turn() as now:
-            protocol = PlatformProtocol(self.hub, conn=next(self._numbers), now=now)
-            connection = Connection(stream, protocol, self.turn, close_timeout_s=self.hub.config.close_timeout)
+            connection = make(PlatformProtocol(self.hub, conn=next(self._numbers), now=now))
             self.connections[connection.conn] = self._touched[connection.conn] = connection
         return connection
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: AnyConnection) -> None:
         """A connection has been run to its end."""
         del self.connections[connection.conn]
         self._forget(connection.conn)
@@ -180,7 +230,7 @@ class Owner:
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    def _answer(self, connection: Connection, arrived: RequestArrived, now: Instant) -> None:
+    def _answer(self, connection: AnyConnection, arrived: RequestArrived, now: Instant) -> None:
         try:
             answer = routes.answer(self.hub, arrived.request, now)
         except Exception:
@@ -189,7 +239,9 @@ class Owner:
         match answer:
             case routes.CommandWatch():
                 until = now.mono + answer.wait_s
-                self._waiting.add(Poll(connection.conn, arrived.exchange, answer.command, until))
+                poll = Poll(connection.conn, arrived.exchange, answer.command, until)
+                self._waiting.add(poll)
+                self._wait_on(poll, now)
             case routes.EventWatch():
                 self._begin_stream(connection, arrived, answer, now)
             case _:
@@ -212,7 +264,7 @@ class Owner:
     # --- streams ------------------------------------------------------------------------------------------------------
 
     def _begin_stream(
-        self, connection: Connection, arrived: RequestArrived, watch: routes.EventWatch, now: Instant
+        self, connection: AnyConnection, arrived: RequestArrived, watch: routes.EventWatch, now: Instant
     ) -> None:
         protocol, exchange = connection.protocol, arrived.exchange
         if not self._streams.has_room(watch.tenant_id):
@@ -223,6 +275,7 @@ class Owner:
             protocol.send_body(exchange, b"", now, more=False)
             return
         stream = Stream(connection.conn, exchange, watch.tenant_id, watch.agent_id, now.mono + KEEP_ALIVE_S)
+        self._look_at(stream.conn, stream.keep_alive_at)
         protocol.send_body(exchange, self._streams.add(stream, watch.last_event_id, now), now)
 
     def _send_on(self, stream: Stream, data: bytes, now: Instant) -> None:
@@ -254,8 +307,10 @@ class Owner:
             self._handle_timers()
 
     def _deadline(self) -> float:
-        times = (self._timetable.next(), self.hub.deadline())
-        return min((time for time in times if time is not None), default=math.inf)
+        connections, hub = self._timetable.next(), self.hub.deadline()
+        if hub is None:
+            return math.inf if connections is None else connections
+        return hub if connections is None else min(connections, hub)
 
     def _handle_timers(self) -> None:
         with self.turn() as now:
@@ -263,28 +318,39 @@ class Owner:
             for conn in self._timetable.take_due(now.mono):
                 connection = self.connections[conn]
                 connection.protocol.handle_timer(now)
-                poll = self._waiting.get(conn)
-                if poll is not None and poll.until <= now.mono:
-                    self._answer_poll(poll, now)
-                stream = self._streams.get(conn)
-                if stream is not None and stream.keep_alive_at <= now.mono:
-                    self._send_on(stream, KEEP_ALIVE, now)
                 self._touched[conn] = connection
+                self._set_time(connection, now)
+                poll, stream = self._waiting.get(conn), self._streams.get(conn)
+                if poll is not None:
+                    self._wait_on(poll, now)
+                if stream is not None:
+                    self._keep_alive(stream, now)
 
-    def _set_time(self, connection: Connection) -> None:
-        conn, protocol = connection.conn, connection.protocol
-        if protocol.is_closed:
-            self._forget(conn)
+    def _wait_on(self, poll: Poll, now: Instant) -> None:
+        if poll.until <= now.mono:
+            self._answer_poll(poll, now)
+        else:
+            self._look_at(poll.conn, poll.until)
+
+    def _keep_alive(self, stream: Stream, now: Instant) -> None:
+        if stream.keep_alive_at <= now.mono:
+            self._send_on(stream, KEEP_ALIVE, now)
+        self._look_at(stream.conn, stream.keep_alive_at)
+
+    def _set_time(self, connection: AnyConnection, now: Instant) -> None:
+        deadline = connection.protocol.deadline()
+        if deadline is None:
+            if connection.protocol.is_closed:
+                self._forget(connection.conn)
             return
-        poll, stream = self._waiting.get(conn), self._streams.get(conn)
-        due = (
-            protocol.deadline(),
-            None if poll is None else poll.until,
-            None if stream is None else stream.keep_alive_at,
-        )
-        for deadline in due:
-            if deadline is not None:
-                self._timetable.set(conn, deadline)
+        if deadline - now.mono > LONG_WAIT_S:
+            deadline = math.ceil(deadline / GRID_S) * GRID_S
+        self._look_at(connection.conn, deadline)
+
+    def _look_at(self, conn: int, deadline: float) -> None:
+        self._timetable.set(conn, deadline)
+        if deadline < self._wakes_at:
+            self._earlier.set()
 
     def _forget(self, conn: int) -> None:
         self._waiting.forget(conn)

@@ -52,12 +52,15 @@ class Platform:
         data_dir: str | os.PathLike[str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         allow_cleartext: bool = False,
+        anyio_streams: bool = False,
     ) -> None:
         """`tenants` are ids with their tokens (PLAT-1). Without them there is one, `tenant-1`, whose token is in
         `platform.tenants`: kept in `data_dir` together with the key that signs agents' tokens, or made anew.
 
         `port` 0 takes a free one. Raises ConfigError if tokens would be taken unencrypted from other machines (TOK-4):
         listening beyond loopback needs `ssl_context`, or `allow_cleartext` on a network that encrypts by itself.
+
+        `anyio_streams` has connections on asyncio run by anyio's streams, as they are on trio: slower, for comparison.
         """
         if not (Origin(False, host, port).is_loopback or ssl_context is not None or allow_cleartext):
             raise ConfigError(
@@ -71,6 +74,7 @@ class Platform:
         self._port = port
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._ssl_context = ssl_context
+        self._anyio_streams = anyio_streams
         self._callbacks: list[Callable[[HubEvent], None]] = []
         self._owner: Owner | None = None
         self._listening: Listening | None = None
@@ -149,7 +153,7 @@ class Platform:
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
         self._owner = Owner(hub, self._callbacks)
-        self._listening = Listening(self._owner, multi.listeners, self._ssl_context)
+        self._listening = Listening(self._owner, multi.listeners, self._ssl_context, anyio_streams=self._anyio_streams)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._listening.serve)

@@ -43,6 +43,8 @@ MAX_WAITING_BYTES: Final = 1024 * 1024
 """Unsent bytes of a listener that does not keep up, above which its stream ends instead of growing."""
 KEEP_ALIVE_S: Final = 15.0
 """Silence after which a comment goes out: proxies wait for a minute, and a client that is gone is noticed."""
+UNPUBLISHED: Final = (ChallengeIssued, AuthenticationRefused)
+"""Anybody can cause these, as often as they like."""
 KEEP_ALIVE: Final = b":\n\n"
 HEAD: Final = Response(status=200, headers=(("content-type", "text/event-stream"), ("cache-control", "no-store")))
 
@@ -109,12 +111,13 @@ class Streams:
 
     def publish(self, tenant_id: str, event: HubEvent, now: Instant) -> Publication | None:
         """Number an event of a tenant's agent; None if nobody is to hear of it."""
-        described = describe(event)
-        if described is None:
+        if isinstance(event, UNPUBLISHED):
             return None
         self._numbers[tenant_id] += 1
-        streams = _wanting(event.agent_id, self._by_tenant.get(tenant_id, {}).values())
-        if not streams:
+        if tenant_id not in self._by_tenant:  # the common case, and it comes with every heartbeat
+            return None
+        described, streams = describe(event), _wanting(event.agent_id, self._by_tenant[tenant_id].values())
+        if described is None or not streams:
             return None
         name, fields = described
         data = {"agent_id": event.agent_id, **fields, "timestamp": format_timestamp(now.wall)}
@@ -126,9 +129,9 @@ class Streams:
 
 def describe(event: HubEvent) -> tuple[str, dict[str, Any]] | None:
     """An event's name on the stream and what it says beside agent and time; None for what is not on the stream."""
+    if isinstance(event, UNPUBLISHED):
+        return None
     match event:
-        case ChallengeIssued() | AuthenticationRefused():
-            return None  # anybody can cause these, as often as they like
         case AgentAuthenticated():
             return "agent.authenticated", {"key_id": event.key_id, "algorithm": event.algorithm}
         case AgentOnline():

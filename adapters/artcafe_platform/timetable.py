@@ -9,19 +9,27 @@ class Timetable:
     """The earliest time at which each connection must be looked at, monotonic seconds.
 
     A deadline that moves away costs nothing: its entry stays, and the connection is looked at once too early, which is
-    harmless. So a busy connection has about one entry, and never one per request.
+    harmless. So a busy connection has about one entry, and never one per request. Connections that are due at the same
+    moment share its place in the heap.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int]] = []
+        self._moments: list[float] = []  # a heap
+        self._conns: dict[float, list[int]] = {}  # by moment; some are gone, or have an earlier entry
         self._entries: dict[int, float] = {}
 
     def set(self, conn: int, deadline: float) -> None:
         """Look at `conn` no later than `deadline`."""
         entry = self._entries.get(conn)
-        if entry is None or deadline < entry:
-            self._entries[conn] = deadline
-            heapq.heappush(self._heap, (deadline, conn))
+        if entry is not None and entry <= deadline:
+            return
+        self._entries[conn] = deadline
+        conns = self._conns.get(deadline)
+        if conns is None:
+            self._conns[deadline] = [conn]
+            heapq.heappush(self._moments, deadline)
+        else:
+            conns.append(conn)
 
     def forget(self, conn: int) -> None:
         """`conn` is gone."""
@@ -29,15 +37,22 @@ class Timetable:
 
     def next(self) -> float | None:
         """When something is due, monotonic seconds."""
-        while self._heap and self._entries.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)  # of a connection that is gone, or has an earlier entry
-        return self._heap[0][0] if self._heap else None
+        while self._moments:
+            earliest = self._moments[0]
+            conns = self._conns[earliest]
+            while conns and self._entries.get(conns[-1]) != earliest:
+                conns.pop()
+            if conns:
+                return earliest
+            del self._conns[heapq.heappop(self._moments)]
+        return None
 
     def take_due(self, mono: float) -> list[int]:
         """Take out what is due; set those again that still wait for something."""
         due: list[int] = []
         while (earliest := self.next()) is not None and earliest <= mono:
-            _, conn = heapq.heappop(self._heap)
-            del self._entries[conn]
-            due.append(conn)
+            for conn in self._conns.pop(heapq.heappop(self._moments)):
+                if self._entries.get(conn) == earliest:
+                    del self._entries[conn]
+                    due.append(conn)
         return due

@@ -20,15 +20,14 @@ from artcafe_proto.events import (
     PeerViolation,
     RepeatReceived,
     ResponseReplaced,
-    ResponseSettled,
+    ResponsesSettled,
     Undeliverable,
 )
-from artcafe_proto.limits import SETTLE_WITHOUT_PONG_S
+from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, SETTLE_WITHOUT_PONG_S
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
     SuccessData,
-    command_timeout,
     decode_command,
     encode,
     encode_json,
@@ -120,24 +119,26 @@ class CommandDesk:
 
     # --- from the platform --------------------------------------------------------------------------------------------
 
-    def receive(self, command_id: str, data: CommandData | msgspec.Raw, now: Instant) -> bytes | None:
-        """Take in a command: start it, queue it, or return the reply that is to go out at once.
-
-        Its data may be raw, and is judged then.
-        """
-        entry = self._ledger.get(command_id)
+    def receive_raw(self, command_id: str, data: msgspec.Raw, now: Instant) -> bytes | None:
+        """Take in a command as `receive` does, but judge its data first."""
         try:
-            command = data if isinstance(data, CommandData) else decode_command(data)
+            command = decode_command(data)
         except RemoteProtocolError as error:
-            if entry is None:
-                self._refuse_arguments(command_id, error, now)
-                return None
-            return self._repeat(command_id, entry, None, now)
+            entry = self._ledger.get(command_id)
+            if entry is not None:
+                return self._repeat(command_id, entry, None, now)
+            self._refuse_arguments(command_id, error, now)
+            return None
+        return self.receive(command_id, command, now)
+
+    def receive(self, command_id: str, command: CommandData, now: Instant) -> bytes | None:
+        """Take in a command: start it, queue it, or return the reply that is to go out at once."""
+        entry = self._ledger.get(command_id)
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
         if self._draining:
             return self._refuse(command_id, command, "draining", _DRAINING, "CMD-8", now)
-        deadline = now.mono + command_timeout(command)
+        deadline = now.mono + (DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout)
         if not self.outbox.has_place:
             reason = "as many responses as allowed are not settled"
             return self._refuse(command_id, command, "overloaded", reason, "CMD-3", now)
@@ -218,19 +219,23 @@ class CommandDesk:
         if not running.answered:
             assert body is not None
             self._answer(command_id, body)
-        self._start_next(now)
+        if self._queued:
+            self._start_next(now)
         return not running.answered
 
     # --- from the machine ---------------------------------------------------------------------------------------------
 
     def settle(self, items: list[Item], mono: float) -> None:
         """The platform has read these (CMD-3)."""
+        settled: list[str] = []
         for item in items:
             if item.command_id is None:
                 self._outputs.events.append(MessageSettled(item.message_id))
             else:
                 self._ledger.settle(item.command_id, mono)
-                self._outputs.events.append(ResponseSettled(item.command_id))
+                settled.append(item.command_id)
+        if settled:
+            self._outputs.events.append(ResponsesSettled(tuple(settled)))
 
     def settle_without_pong(self, mono: float, liveness: Liveness) -> None:
         """A ping went unanswered on a link that lives, or the time that stands for its answer has passed (CMD-3)."""

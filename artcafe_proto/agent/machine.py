@@ -129,7 +129,7 @@ class AgentMachine(AgentRules):
 
     def bytes_received(self, conn: int, now: Instant) -> None:
         """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""
-        now = self._enter(now)
+        now = self._look_at_clocks(now)
         link = self._link
         if link is not None and conn == link.conn:
             link.liveness.received(now.mono)
@@ -218,12 +218,12 @@ class AgentMachine(AgentRules):
 
     def pong_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A pong."""
-        now = self._enter(now)
+        now = self._look_at_clocks(now)
         link = self._live_link(conn)
         if link is not None:
             link.liveness.pong(payload, now.mono)
             self._desk.settle(self._desk.outbox.ponged(link.liveness.answered), now.mono)
-        self._settle(now)
+        self._settle_at = now
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
@@ -294,7 +294,7 @@ class AgentMachine(AgentRules):
     def _command_over(self, command_id: str, now: Instant) -> None:
         if self._link is not None:
             self._link.forget_progress(command_id)
-        self._settle_when_drained(now)
+        self._settle_at = now
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
@@ -368,8 +368,8 @@ class AgentMachine(AgentRules):
 
     def next_output(self) -> MachineEffect | Event | None:
         """The next output; call until None after every input."""
-        if not self._outputs.events:
-            self._settle_if_pending()
+        if self._settle_at is not None and not self._outputs.events:
+            self._settle(self._settle_at)
         return self._outputs.next()
 
     def deadline(self) -> float | None:

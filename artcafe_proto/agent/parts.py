@@ -62,7 +62,9 @@ class AgentParts:
         self._life = Life.NEW
         self._now: Instant | None = None
         self._settle_at: Instant | None = None
-        """The last input that left the joint rules to the drain, if they have not been run since."""
+        """When the joint rules were left to the drain, once the events are out, or to the next input: what a batch of
+        commands and the answers to them lead to is found out once.
+        """
         self._declared: DeclaredStatus = "online"
         self._metrics = (0.0, 0.0)
         self._retried_at_once = False
@@ -101,12 +103,6 @@ class AgentParts:
         if self._link is None or conn != self._link.conn or self._link_region.state is LinkState.CLOSING:
             return None
         return self._link
-
-    def _arm(self, reason: AgentTimer, deadline: float | None) -> None:
-        if deadline is None:
-            self._timers.cancel(reason)
-        else:
-            self._timers.set(reason, deadline)
 
     def _let_go(self) -> None:
         self._renewal.abandon()

@@ -80,7 +80,11 @@ class AgentProtocol(AgentMachine):
             now = self._enter(now)
             self.bytes_received(conn, now)
             for received in channel.wire.receive(data):
-                self._take(conn, channel, received, now)
+                if type(received) is TextReceived:  # most are
+                    self._hear(conn, received.payload, now)
+                    self._settle_at = now  # others may follow
+                else:
+                    self._take(conn, channel, received, now)
 
     def eof_received(self, conn: int, now: Instant) -> None:
         """The peer has ended its side of `conn`; nothing more will come in."""
@@ -104,8 +108,7 @@ class AgentProtocol(AgentMachine):
         assert not isinstance(received, RequestReceived), "a client's wire receives no requests"
         match received:
             case TextReceived():
-                self._hear(conn, received.payload, now)
-                self._settle_when_drained(now)  # others may follow
+                self.text_received(conn, received.payload, now)
             case ResponseReceived():
                 self.response_received(conn, channel.exchange, received.response, now)
             case Upgraded():
@@ -128,23 +131,25 @@ class AgentProtocol(AgentMachine):
     def next_output(self) -> MachineEffect | Event | None:
         """The next effect or event: events, then what is asked, then one `Write` a connection, then disconnects."""
         outputs = self._outputs
-        if not outputs.events:
-            self._settle_if_pending()
+        if self._settle_at is not None and not outputs.events:
+            self._settle(self._settle_at)
         if outputs.events:
-            return outputs.events.popleft()
+            return outputs.events.pop(0)
         if outputs.asks:
-            ask = outputs.asks.popleft()
+            ask = outputs.asks.pop(0)
             if isinstance(ask, Connect):
                 self._channels[ask.conn] = _Channel(self._new_wire(ask))
             return ask
-        while outputs.sends:
-            self._encode(outputs.sends.popleft())
+        if outputs.sends:
+            sends, outputs.sends = outputs.sends, []
+            for send in sends:
+                self._encode(send)
         for conn, channel in self._unwritten.items():
             del self._unwritten[conn]
             data, channel.chunks = b"".join(channel.chunks), []
             return Write(conn, data)
         if outputs.disconnects:
-            disconnect = outputs.disconnects.popleft()
+            disconnect = outputs.disconnects.pop(0)
             self._forget(disconnect.conn)
             return disconnect
         return None

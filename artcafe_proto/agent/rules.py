@@ -44,14 +44,17 @@ class AgentRules(AgentParts):
 
     def _enter(self, now: Instant) -> Instant:
         """Time as this input sees it, and nothing left to do of those before."""
-        self._settle_if_pending()
+        self._outputs.check_drained()
+        if self._settle_at is not None:
+            self._settle(self._settle_at)
         return self._look_at_clocks(now)
 
     def _look_at_clocks(self, now: Instant) -> Instant:
         """Time as it is seen here: never earlier than before, and with a look at both clocks (LINK-7)."""
-        self._outputs.check_drained()
         last = self._now
         if last is not None:
+            if now is last:
+                return now
             if now.mono < last.mono:
                 now = Instant(last.mono, now.wall)
             drift_s = (now.wall - now.mono) - (last.wall - last.mono)
@@ -67,19 +70,8 @@ class AgentRules(AgentParts):
             self._login.token.age(max(drift_s, 0.0))
         if self._link is not None and self._link_region.state is not LinkState.CLOSING:
             self._link.ping(now.mono)
-            self._arm(AgentTimer.PING, self._link.liveness.deadline)
-            self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
-
-    def _settle_when_drained(self, now: Instant) -> None:
-        """Leave `_settle` to the drain, once the events are out, or to the next input: what a batch of commands and
-        the answers to them lead to is found out once.
-        """
-        self._settle_at = now
-
-    def _settle_if_pending(self) -> None:
-        """What `_settle_when_drained` has left to do."""
-        if self._settle_at is not None:
-            self._settle(self._settle_at)
+            self._timers.arm(AgentTimer.PING, self._link.liveness.deadline)
+            self._timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
 
     def _settle(self, now: Instant) -> None:
         """Run the joint rules to their fixed point, then wait for what is left to wait for."""
@@ -97,13 +89,13 @@ class AgentRules(AgentParts):
             link.offer_status(self._status())
             link.report(now)
             if self._timers.get(AgentTimer.PING) is None:
-                self._arm(AgentTimer.PING, link.liveness.deadline)
-            self._arm(AgentTimer.STALL, link.stall_deadline)
-            self._arm(AgentTimer.STATUS, link.status_deadline)
-            self._arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
-        self._arm(AgentTimer.COMMANDS, self._desk.deadline)
-        self._arm(AgentTimer.RENEW, self._renewal_deadline(now))
-        self._arm(AgentTimer.CALL, self._calls.deadline)
+                self._timers.arm(AgentTimer.PING, link.liveness.deadline)
+            self._timers.arm(AgentTimer.STALL, link.stall_deadline)
+            self._timers.arm(AgentTimer.STATUS, link.status_deadline)
+            self._timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
+        self._timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
+        self._timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
+        self._timers.arm(AgentTimer.CALL, self._calls.deadline)
 
     def _step(self, now: Instant) -> bool:
         """One joint rule, the first that applies; False if none does."""
@@ -123,13 +115,13 @@ class AgentRules(AgentParts):
                 self._renewal.abandon()
             case LinkState.UP if self._is_renewal_due(now):
                 self._renewal.begin(self._login.token, now.mono)
-            case LinkState.UP | LinkState.DRAINING if link is not None and link.writable and self._desk.outbox.waiting:
-                while (item := self._desk.outbox.send_next(now.mono)) is not None:
-                    link.send(item.payload)
             case LinkState.UP | LinkState.DRAINING if (
-                link is not None and link.writable and self._desk.outbox.wants_ping
+                link is not None and link.writable and (self._desk.outbox.waiting or self._desk.outbox.wants_ping)
             ):
-                self._desk.outbox.pinged(link.ping(now.mono), now.mono)
+                for item in self._desk.outbox.send_all(now.mono):
+                    link.send(item.payload)
+                if self._desk.outbox.wants_ping:
+                    self._desk.outbox.pinged(link.ping(now.mono), now.mono)
             case LinkState.DRAINING if link is not None and self._desk.is_settled:
                 self._sign_off(link, now)
             case _:
@@ -147,8 +139,10 @@ class AgentRules(AgentParts):
         if message is None:
             self._hear_other(link, payload, now)
         else:
-            link.is_good(good=True)
-            self._reply(link, self._desk.receive(message.id, message.data, now), now)
+            link.good_message()
+            reply = self._desk.receive(message.id, message.data, now)
+            if reply is not None:
+                link.reply(reply, now.mono)
 
     def _hear_other(self, link: AgentLink, payload: bytes, now: Instant) -> None:
         """Anything but a sound command."""
@@ -157,21 +151,19 @@ class AgentRules(AgentParts):
         except RemoteProtocolError as error:
             self._bad_message(link, error, now)
             return
-        link.is_good(good=True)
+        link.good_message()
         if envelope.type == "command":
-            self._reply(link, self._desk.receive(envelope.id, envelope.data, now), now)
+            reply = self._desk.receive_raw(envelope.id, envelope.data, now)
+            if reply is not None:
+                link.reply(reply, now.mono)
         elif envelope.type == "message":
             self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
         else:
             self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
 
-    def _reply(self, link: AgentLink, reply: bytes | None, now: Instant) -> None:
-        if reply is not None:
-            link.reply(reply, now.mono)
-
     def _bad_message(self, link: AgentLink, error: RemoteProtocolError, now: Instant) -> None:
         self._outputs.events.append(PeerViolation(error.reason, error.clause))
-        if not link.is_good(good=False):
+        if not link.bad_message():
             reason = f"more than {self.config.max_bad_messages} bad messages in a row"
             self._close_link(link, 1008, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
 

@@ -164,10 +164,10 @@ class ResponseReplaced(AnyEvent, frozen=True, gc=False):
     clause: str
 
 
-class ResponseSettled(AnyEvent, frozen=True, gc=False):
-    """The platform has read the final response to a command (CMD-3)."""
+class ResponsesSettled(AnyEvent, frozen=True, gc=False):
+    """The platform has read the final responses to these commands (CMD-3)."""
 
-    command_id: str
+    command_ids: tuple[str, ...]
 
 
 class Draining(AnyEvent, frozen=True, gc=False):
@@ -234,7 +234,7 @@ AgentEvent = (
     | CommandRefused
     | RepeatReceived
     | ResponseReplaced
-    | ResponseSettled
+    | ResponsesSettled
     | MessageReceived
     | UnknownReceived
     | PeerViolation

@@ -109,7 +109,7 @@ class PlatformHub:
                 response = decode_data(envelope.data, response_decoder)
                 self._delivery.answer(agent.tenant_id, agent.agent_id, response, now)
             case "heartbeat":
-                self._heartbeat(session, agent, decode_data(envelope.data, heartbeat_decoder), now)
+                self.heartbeat_received(session, decode_data(envelope.data, heartbeat_decoder), now)
             case "status":
                 self._status(agent, decode_data(envelope.data, status_decoder))
             case "message":
@@ -117,13 +117,17 @@ class PlatformHub:
             case _:
                 self._events.append(UnknownReceived(envelope.type, envelope.id, envelope.data, agent.agent_id))
 
-    def _heartbeat(self, session: PlatformSession, agent: Agent, data: HeartbeatData, now: Instant) -> None:
+    def heartbeat_received(self, session: PlatformSession, data: HeartbeatData, now: Instant) -> None:
+        """An agent says over its live link how it is (HB-3). Raises RemoteProtocolError if it speaks for another."""
+        agent = session.agent
+        assert agent is not None
         if data.agent_id != agent.agent_id:
             raise RemoteProtocolError(1008, "expected the agent_id of this link's agent in a heartbeat", "HB-2")
         presence = agent.presence
-        cpu_usage, memory_usage = min(max(data.cpu_usage, 0.0), 100.0), max(data.memory_usage, 0.0)
-        data = HeartbeatData(data.agent_id, data.status, cpu_usage, memory_usage)
-        presence.status, presence.cpu_usage, presence.memory_usage = data.status, cpu_usage, memory_usage
+        if not (0.0 <= data.cpu_usage <= 100.0 and data.memory_usage >= 0.0):
+            cpu_usage, memory_usage = min(max(data.cpu_usage, 0.0), 100.0), max(data.memory_usage, 0.0)
+            data = HeartbeatData(data.agent_id, data.status, cpu_usage, memory_usage)
+        presence.status, presence.cpu_usage, presence.memory_usage = data.status, data.cpu_usage, data.memory_usage
         came_online = not presence.online
         if came_online:
             presence.online = True

@@ -63,12 +63,9 @@ class PlatformProtocol(PlatformSession):
         self._now = now
         self._phase = Phase.IDLE
         self._chunks: list[bytes] = []
-        self._watch_phase(now.mono)
-
-    @property
-    def has_peer_ended(self) -> bool:
+        self.has_peer_ended = False
         """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
-        return self._wire.has_peer_ended
+        self._watch_phase(now.mono)
 
     # --- world → core -------------------------------------------------------------------------------------------------
 
@@ -76,11 +73,20 @@ class PlatformProtocol(PlatformSession):
         """Bytes came in."""
         self._now = now
         self.bytes_received(now)
-        self._read(self._wire.receive(data), now)
+        inputs = self._wire.receive(data)
+        if self._live is None:
+            self._read(inputs, now)
+        else:  # nothing of HTTP is left to look after
+            for received in inputs:
+                if type(received) is TextReceived:
+                    self.text_received(received.payload, now)
+                else:
+                    self._take(received, now)
 
     def eof_received(self, now: Instant) -> None:
         """The peer has ended its side; nothing more will come in."""
         self._now = now
+        self.has_peer_ended = True
         self._read(self._wire.receive_eof(), now)
 
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
@@ -184,18 +190,20 @@ class PlatformProtocol(PlatformSession):
     def next_output(self) -> MachineEffect | Event | None:
         """The next effect or event: events, then what is asked, then one `Write`, then a disconnect."""
         outputs = self._outputs
-        self._encode_sends()
-        for queue in (outputs.events, outputs.asks):
-            if queue:
-                return queue.popleft()
+        if outputs.sends:
+            self._encode_sends()
+        if outputs.events:
+            return outputs.events.pop(0)
+        if outputs.asks:
+            return outputs.asks.pop(0)
         if self._chunks:
             data, self._chunks = b"".join(self._chunks), []
             return Write(self.conn, data)
-        return outputs.disconnects.popleft() if outputs.disconnects else None
+        return outputs.disconnects.pop(0) if outputs.disconnects else None
 
     def _encode_sends(self) -> None:
         while self._outputs.sends:
-            send = self._outputs.sends.popleft()
+            send = self._outputs.sends.pop(0)
             assert not isinstance(send, SendRequest | SendUpgrade), "a platform sends no requests"
             match send:
                 case SendText() | SendPing() | SendPong() | SendClose():

@@ -18,7 +18,7 @@ from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import BUSY_RETRY_AFTER_S, CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
-from artcafe_proto.messages import decode_envelope
+from artcafe_proto.messages import decode_envelope, decode_sound_heartbeat
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.regions import Region
@@ -58,6 +58,7 @@ class PlatformSession:
         self._timers: Timers[SessionTimer] = Timers()
         self._region = Region(SESSION)
         self._link: LinkEnd | None = None
+        self._live: LinkEnd | None = None  # the same while it is up
         self._awaited: int | None = None  # the exchange that is to be answered
         self._begun: int | None = None  # the exchange whose answer is to be continued
         self._reading_paused = False
@@ -135,7 +136,7 @@ class PlatformSession:
             raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)
-        self._link = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
+        self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
         self._clock_offset_s = now.wall - now.mono
         if self._reading_paused:  # a link is read while it cannot be written
             self.writing_resumed(now)
@@ -147,35 +148,38 @@ class PlatformSession:
 
     def text_received(self, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
-        link = self._live_link()
+        link = self._live
         if link is None:
             return
         try:
-            self._hub.message_received(self, decode_envelope(payload), now)
+            heartbeat = decode_sound_heartbeat(payload)  # nearly every message of an idle agent is one
+            if heartbeat is not None:
+                self._hub.heartbeat_received(self, heartbeat.data, now)
+            else:
+                self._hub.message_received(self, decode_envelope(payload), now)
         except RemoteProtocolError as error:
             self._hub.violated(self, error)
-            if not link.is_good(good=False):
+            if not link.bad_message():
                 self.close(1008, f"more than {self._hub.config.max_bad_messages} bad messages in a row", now)
         else:
-            link.is_good(good=True)
+            link.good_message()
 
     def bytes_received(self, now: Instant) -> None:
         """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""
         self._look_at_clocks(now)
-        link = self._live_link()
-        if link is not None and self.agent is not None:
-            link.liveness.received(now.mono)
+        if self._live is not None and self.agent is not None:
+            self._live.liveness.received(now.mono)
             self.agent.presence.last_seen = now.wall
 
     def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
-        link = self._live_link()
+        link = self._live
         if link is not None:
             link.pong(payload)
 
     def pong_received(self, payload: bytes, now: Instant) -> None:
         """A pong."""
-        link = self._live_link()
+        link = self._live
         if link is not None:
             link.liveness.pong(payload, now.mono)
 
@@ -191,17 +195,17 @@ class PlatformSession:
 
     def deliver(self, payload: bytes) -> None:
         """From the hub: send a message over the live link, and have the connection drained."""
-        link = self._live_link()
-        assert link is not None, "the hub lets go of a session when its link ends"
-        link.send(payload)
+        assert self._live is not None, "the hub lets go of a session when its link ends"
+        self._live.send(payload)
         self._hub.attend(self.conn)
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """Begin the closing handshake; from now on the agent is offline."""
-        link = self._live_link()
+        link = self._live
         if link is not None:
             link.close(code, reason)
             self._region.fire(SessionInput.CLOSE)
+            self._live = None
             self._timers.clear()
             self._timers.set(SessionTimer.CLOSE, now.mono + self._hub.config.close_timeout)
             self._leave(f"closed with {code}: {reason}")
@@ -221,7 +225,7 @@ class PlatformSession:
         """The peer broke the framing: nothing more can be read from it. HTTP errors are answered by the façade."""
         if self.state is SessionState.CLOSED:
             return
-        link = self._live_link()
+        link = self._live
         if link is not None:
             link.close(error.code, error.reason)
         self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
@@ -230,7 +234,7 @@ class PlatformSession:
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for an owner that is shutting down."""
         if self.state is not SessionState.CLOSED:
-            link = self._live_link()
+            link = self._live
             if link is not None:
                 link.close(1001, reason)
             self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
@@ -238,7 +242,7 @@ class PlatformSession:
 
     def writing_paused(self, now: Instant) -> None:
         """The transport's buffer is at its high-water mark: before a link, no further request is read (PLAT-8)."""
-        link = self._live_link()
+        link = self._live
         if link is not None:
             link.pause_writing(now.mono)
             self._settle(now)
@@ -255,7 +259,7 @@ class PlatformSession:
             self._reading_paused = False
             self._outputs.asks.append(ResumeReading(self.conn))
             self._timers.cancel(SessionTimer.STALL)
-        link = self._live_link()
+        link = self._live
         if link is not None:
             link.resume_writing(now.mono)
             self._settle(now)
@@ -294,7 +298,7 @@ class PlatformSession:
 
     def _check_liveness(self, now: Instant, *, is_late: bool) -> None:
         """Ping after silence; then, or after 90 s, the agent is gone. A late look proves nothing (LINK-7, HB-3)."""
-        link = self._live_link()
+        link = self._live
         assert link is not None, "only a live link is looked at"
         verdict = link.liveness.verdict(now.mono)
         offline_at = link.liveness.silent_for(OFFLINE_AFTER_S)
@@ -306,10 +310,9 @@ class PlatformSession:
 
     def _look_at_clocks(self, now: Instant) -> None:
         """Ping at once when the clocks have parted: the machine slept, or one was set (LINK-7)."""
-        link = self._live_link()
         offset_s = now.wall - now.mono
-        if link is not None and abs(offset_s - self._clock_offset_s) > CLOCK_DRIFT_S:
-            link.ping(now.mono)
+        if abs(offset_s - self._clock_offset_s) > CLOCK_DRIFT_S and self._live is not None:
+            self._live.ping(now.mono)
         self._clock_offset_s = offset_s
 
     def next_output(self) -> MachineEffect | Event | None:
@@ -321,13 +324,15 @@ class PlatformSession:
         earliest = self._timers.next()
         return None if earliest is None else earliest[0]
 
+    def is_rescheduled(self) -> bool:
+        """Whether `deadline` may be earlier, or gone, since the last call: most inputs leave it as it is."""
+        has_changed, self._timers.has_changed = self._timers.has_changed, False
+        return has_changed
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _live_link(self) -> LinkEnd | None:
-        return self._link if self.state is SessionState.UP else None
-
     def _settle(self, now: Instant) -> None:
-        link = self._live_link()
+        link = self._live
         if link is None:
             return
         look_at, offline_at = link.liveness.deadline, link.liveness.silent_for(OFFLINE_AFTER_S)
@@ -342,6 +347,7 @@ class PlatformSession:
     def _end(self, reason: str) -> None:
         was_up = self.state is SessionState.UP
         self._region.fire(SessionInput.ENDED)
+        self._live = None
         self._timers.clear()
         self._reading_paused = False
         if was_up:

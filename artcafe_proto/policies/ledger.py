@@ -94,7 +94,11 @@ class Ledger:
         self._settled_bodies.append(command_id)
         if self.stored_bytes > MAX_STORED_BODIES_BYTES:
             self._shed_bodies()
-        self._evict(mono)
+        if (
+            len(self._settled) > MAX_SETTLED_COMMANDS
+            or mono - self._entries[self._settled[0]].settled_at >= SETTLED_LIFE_S
+        ):
+            self._evict(mono)
 
     def _shed_bodies(self) -> None:
         while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._settled_bodies:
@@ -117,4 +121,4 @@ class Ledger:
 
 def fingerprint(command: CommandData) -> int:
     """A checksum of a command's content, to notice repeats that are none (CMD-2)."""
-    return crc32(b"%b\0%b" % (command.command.encode(), command.args))
+    return crc32(command.args, crc32(command.command.encode() + b"\0"))

@@ -21,6 +21,18 @@ class Liveness:
     Receiving costs one assignment: the timer is not moved, it finds out when it fires that there is nothing to do yet.
     """
 
+    __slots__ = (
+        "_interval_s",
+        "_last_ping_at",
+        "_paused_at",
+        "_ping_sent_at",
+        "_received_at",
+        "_timeout_s",
+        "answered",
+        "pings",
+        "rtt_s",
+    )
+
     def __init__(self, mono: float, *, interval_s: float, timeout_s: float) -> None:
         self._interval_s = interval_s
         self._timeout_s = timeout_s

@@ -101,16 +101,21 @@ class Outbox:
     def put(self, item: Item) -> None:
         """Let an item wait behind the others."""
         self._waiting.append(item)
-        self._count(item, 1)
+        if item.command_id is None:
+            self.messages += 1
+            self.message_bytes += len(item.payload)
+        else:
+            self._responses += 1
+            self._response_bytes += len(item.payload)
 
-    def send_next(self, mono: float) -> Item | None:
-        """The next item, now taken as sent; None if none waits."""
-        if not self._waiting:
-            return None
-        item = self._waiting.popleft()
-        item.sent_at = mono
-        self._sent.append(item)
-        return item
+    def send_all(self, mono: float) -> list[Item]:
+        """Everything that waits, now taken as sent."""
+        items = list(self._waiting)
+        for item in items:
+            item.sent_at = mono
+        self._sent.extend(items)
+        self._waiting.clear()
+        return items
 
     def pinged(self, number: int, mono: float) -> None:
         """The ping `number` went out behind everything sent so far."""
@@ -153,19 +158,19 @@ class Outbox:
         if not blames_message and suspect.fruitless_links < MAX_FRUITLESS_LINKS:
             return None
         self._waiting.remove(suspect)
-        self._count(suspect, -1)
+        self._discount(suspect)
         return suspect
 
     def _settle(self, count: int) -> list[Item]:
         settled = [self._sent.popleft() for _ in range(count)]
         for item in settled:
-            self._count(item, -1)
+            self._discount(item)
         return settled
 
-    def _count(self, item: Item, change: int) -> None:
+    def _discount(self, item: Item) -> None:
         if item.command_id is None:
-            self.messages += change
-            self.message_bytes += change * len(item.payload)
+            self.messages -= 1
+            self.message_bytes -= len(item.payload)
         else:
-            self._responses += change
-            self._response_bytes += change * len(item.payload)
+            self._responses -= 1
+            self._response_bytes -= len(item.payload)

@@ -54,10 +54,11 @@ class ServerWire:
     def __init__(self, *, rng: Random, max_message_size: int) -> None:
         self._rng = rng
         self._max_message_size = max_message_size
-        self._http = HttpConnection(h11.SERVER)
+        self._http = HttpConnection(h11.SERVER)  # until the upgrade
         self._head: h11.Request | None = None  # while its body is read
         self._key: str | None = None  # of the opening handshake, if the request to answer is one
         self._last = False  # the connection ends with the answer due
+        self._behind = b""  # what came behind the opening handshake, until it is read
         self.has_peer_ended = False  # behind what waits inside
 
     @property
@@ -68,12 +69,14 @@ class ServerWire:
     @property
     def has_unread(self) -> bool:
         """Whether something came behind the last request that `receive(b"")` would read."""
-        return bool(self._http.buffer)
+        return bool(self._http.buffer if self.websocket is None else self._behind)
 
     def receive(self, data: bytes) -> list[Input]:
         """What `data`, behind what waits inside, completes. Never raises; after `Failed` all bytes are ignored."""
         if self.websocket is not None:
-            inputs = self.websocket.receive(self._http.take_rest() + data)
+            if self._behind:
+                data, self._behind = self._behind + data, b""
+            inputs = self.websocket.receive(data)
             return inputs + self.websocket.receive_eof() if self.has_peer_ended else inputs
         if self.phase is Phase.CLOSED:
             return []
@@ -97,7 +100,7 @@ class ServerWire:
     @property
     def is_sending_body(self) -> bool:
         """Whether `send_body` has to go on with an answer: until it is whole, no other can be written."""
-        return self._http.is_sending_body
+        return self.websocket is None and self._http.is_sending_body
 
     def respond(self, response: Response, *, more: bool = False) -> bytes:
         """The bytes that answer the request, and say `Connection: close` if they are the last.
@@ -138,6 +141,9 @@ class ServerWire:
         data = self._http.send(h11.InformationalResponse(status_code=101, headers=headers), b"")
         self.websocket = WebSocketWire(client=False, rng=self._rng, max_message_size=self._max_message_size)
         self.phase = Phase.WEBSOCKET
+        self._behind = self._http.take_rest()
+        del self._http  # thousands of links are idle at a time: what only their handshakes needed is not kept
+        self._key = None
         return data
 
     def refuse(self, error: RemoteProtocolError) -> bytes:

@@ -29,7 +29,7 @@ def read_texts(buffer: bytes | bytearray, *, masked: bool, max_size: int, inputs
     place, available = 0, len(buffer)
     while available - place >= _SHORTEST_HEADER_BYTES:
         first = buffer[place]
-        if first not in _TAKEN:
+        if first != _WHOLE_TEXT and first != _PONG:
             break
         size = buffer[place + 1] - _MASK_BIT if masked else buffer[place + 1]
         start = place + _SHORTEST_HEADER_BYTES
@@ -37,7 +37,10 @@ def read_texts(buffer: bytes | bytearray, *, masked: bool, max_size: int, inputs
             extended = _EXTENDED_BYTES.get(size)
             if extended is None or first == _PONG or available - start < extended:
                 break  # the wrong mask bit, too long for a control frame, or an incomplete header
-            size = int.from_bytes(buffer[start : start + extended])
+            if extended == 2:
+                size = buffer[start] << 8 | buffer[start + 1]
+            else:
+                size = int.from_bytes(buffer[start : start + extended])
             start += extended
             if size < _LEAST[extended] or size > max_size:
                 break
@@ -48,9 +51,10 @@ def read_texts(buffer: bytes | bytearray, *, masked: bool, max_size: int, inputs
         end = start + size
         if end > available:
             break
-        payload = bytes(buffer[start:end])
         if masked:
-            payload = mask(payload, bytes(buffer[start - _KEY_BYTES : start]))
+            payload = mask(buffer[start:end], buffer[start - _KEY_BYTES : start])
+        else:
+            payload = bytes(buffer[start:end])
         if first == _PONG:
             inputs.append(PongReceived(payload))
         elif payload.isascii() or _is_utf8(payload):
@@ -74,7 +78,6 @@ _KEY_BYTES: Final = 4
 _WHOLE_TEXT: Final = 0x81
 """FIN, no reserved bit, opcode TEXT."""
 _PONG: Final = 0x8A
-_TAKEN: Final = (_WHOLE_TEXT, _PONG)
 _MASK_BIT: Final = 0x80
 _EXTENDED: Final = 126
 """From here on the seven bits say how many bytes the length has."""

@@ -4,15 +4,13 @@ wsproto's frame layer assembles messages, unmasks, checks UTF-8 and close codes.
 every chunk it is fed, and tells a broken frame and a received close apart only by its state. So it never sees raw
 chunks here. It gets each header by itself, as soon as that is complete, and so refuses what is wrong with it before
 any payload is waited for; then the limits are applied; and only then, when the payload has arrived whole, the payload.
-What needs no judgement it never sees: that goes through the fast lane (`lane.read_texts`).
+What needs no judgement it never sees: that goes through the fast lane (`lane.read_texts`). It exists only from a frame
+that does until the end of that frame, or of the message that it is part of: most links never have one.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-
-from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
-from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.wires.frames import FrameWriter, Opcode
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
+    from wsproto.connection import Connection
+
 
 class WebSocketWire:
     """One end of a WebSocket after its opening handshake.
@@ -39,10 +39,24 @@ class WebSocketWire:
     fails at the header that makes it so (MSG-6), a binary one at its first header (MSG-7).
     """
 
+    __slots__ = (
+        "_announced",
+        "_buffer",
+        "_connection",
+        "_in_message",
+        "_in_payload",
+        "_masked",
+        "_max_message_size",
+        "_message",
+        "_needed",
+        "_over",
+        "writer",
+    )
+
     def __init__(self, *, client: bool, rng: Random, max_message_size: int) -> None:
         self.writer = FrameWriter(client=client, rng=rng)
         self._max_message_size = max_message_size
-        self._connection = Connection(CLIENT if client else SERVER)
+        self._connection: Connection | None = None  # wsproto's, while something is its to judge
         self._buffer = bytearray()
         self._needed = _SHORTEST_HEADER_BYTES  # bytes until the buffer holds the next piece: a header or a payload
         self._in_payload = False
@@ -57,8 +71,11 @@ class WebSocketWire:
         inputs: list[Input] = []
         if self._over:
             return inputs
-        if not self._buffer:
-            data = data[self._read_texts(data, inputs) :]
+        if not (self._buffer or self._in_payload or self._in_message):
+            place = read_texts(data, masked=self._masked, max_size=self._max_message_size, inputs=inputs)
+            if place == len(data):
+                return inputs
+            data = data[place:]
         self._buffer += data
         try:
             while len(self._buffer) >= self._needed and not self._over:
@@ -70,6 +87,8 @@ class WebSocketWire:
         except RemoteProtocolError as error:
             inputs.append(Failed(error))
             self._finish()
+        if not (self._in_payload or self._in_message):
+            self._connection = None
         return inputs
 
     def receive_eof(self) -> list[Input]:
@@ -118,6 +137,12 @@ class WebSocketWire:
 
     def _hear(self, piece: bytes) -> Iterator[Input]:
         """Let wsproto have a whole header or payload. Raises RemoteProtocolError for what it refuses."""
+        # Here, not above: most processes never need it, and it takes longer to import than all of this package.
+        from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
+        from wsproto.events import CloseConnection, Ping, Pong, TextMessage
+
+        if self._connection is None:
+            self._connection = Connection(SERVER if self._masked else CLIENT)
         self._connection.receive_data(piece)
         for event in self._connection.events():
             match event:

@@ -28,7 +28,7 @@ def call(function: Function, args: dict[str, Any]) -> object:
     """What comes of calling `function` as a handler."""
     raw = msgspec.Raw(json.dumps(args).encode())
     event = CommandReceived("cmd-1", "name", raw, float("inf"))
-    return Handler(function, inline=True).bind(raw, CommandContext(event, lambda _, __: None))()
+    return function(**Handler(function, inline=True).bind(raw, CommandContext(event, lambda _, __: None)))
 
 
 def test_arguments_come_by_name_and_typed() -> None:

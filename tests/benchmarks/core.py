@@ -52,8 +52,9 @@ class Loop:
         self._conn = 0
         self._pings = 0
         self._written = b""
-        self.agent.start(now())
-        self._drain()
+        moment = now()
+        self.agent.start(moment)
+        self._drain(moment)
         for body in (b'{"challenge":"a-challenge-that-is-long-enough"}', b'{"valid":true,"token":"opaque"}'):
             self._receive(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         key = self._written[self._written.lower().index(b"sec-websocket-key: ") + 19 :][:24]
@@ -68,21 +69,22 @@ class Loop:
         self._receive(b"\x8a" + bytes((len(number),)) + number)
 
     def _receive(self, data: bytes) -> None:
-        self.agent.data_received(self._conn, data, now())
-        self._drain()
+        moment = now()
+        self.agent.data_received(self._conn, data, moment)
+        self._drain(moment)
 
-    def _drain(self) -> None:
+    def _drain(self, moment: Instant) -> None:
         while (output := self.agent.next_output()) is not None:
             if type(output) is CommandReceived:
-                self.agent.respond(output.command_id, RESULT, now())
+                self.agent.respond(output.command_id, RESULT, moment)
                 self.answered += 1
             elif type(output) is Write:
                 self._written = output.data
             elif type(output) is Connect:
                 self._conn = output.conn
-                self.agent.connected(output.conn, now())
+                self.agent.connected(output.conn, moment)
             elif type(output) is Sign:
-                self.agent.signed(output.request, b"signature", now())
+                self.agent.signed(output.request, b"signature", moment)
 
 
 def protocol_us() -> float:

@@ -20,7 +20,7 @@ from artcafe_proto import (
     OutboxFullError,
     PauseReading,
     PeerViolation,
-    ResponseSettled,
+    ResponsesSettled,
     ResumeReading,
     SendClose,
     SendPing,
@@ -472,6 +472,7 @@ def test_cmd_3_a_peer_that_answers_no_pings_settles_30_s_after_the_write() -> No
     conn = script.up()
     script.command(conn)
     script.machine.respond("cmd-1", None, script.now)
+    script.drain()
     for _ in range(29):
         script.wait(1)
         script.machine.bytes_received(conn, script.now)
@@ -498,7 +499,7 @@ def test_cmd_3_a_process_that_was_held_up_settles_nothing_on_a_link_that_may_be_
     script.machine.handle_timer(script.now)
     assert script.machine.outbox_size == 1
     script.wait(19)
-    script.none_of(ResponseSettled)
+    script.none_of(ResponsesSettled)
     script.wait(1)
     assert script.expect(Offline).clause == "LINK-7"
     assert script.machine.outbox_size == 1, "it goes out again on the next link"

@@ -22,7 +22,7 @@ from artcafe_proto import (
     RenewalStarted,
     RepeatReceived,
     ResponseReplaced,
-    ResponseSettled,
+    ResponsesSettled,
     SendRequest,
     SendUpgrade,
     Sign,
@@ -152,9 +152,9 @@ def test_cmd_2_repeats_are_told_with_what_answered_them() -> None:
     script.machine.respond("cmd-1", "done", script.now)
     script.pong(conn)
     script.command(conn)
-    assert seen(script, RepeatReceived, ResponseSettled) == [
+    assert seen(script, RepeatReceived, ResponsesSettled) == [
         RepeatReceived("cmd-1", None, "CMD-2"),
-        ResponseSettled("cmd-1"),
+        ResponsesSettled(("cmd-1",)),
         RepeatReceived("cmd-1", "stored", "CMD-2"),
     ]
 

@@ -21,7 +21,7 @@ def sending(*items: Item, mono: float = 0.0) -> Outbox:
     outbox = Outbox()
     for item in items:
         outbox.put(item)
-        assert outbox.send_next(mono) is item
+        assert outbox.send_all(mono) == [item]
     return outbox
 
 
@@ -32,10 +32,11 @@ def test_cmd_3_messages_are_bounded_in_number_and_in_bytes(monkeypatch: pytest.M
     assert outbox.takes_message(11) is True, "one alone may, however large"
     outbox.put(message(1, 6))
     assert (outbox.takes_message(4), outbox.takes_message(5)) == (True, False)
+    assert outbox.waiting == 1
+    outbox.send_all(0.0)
     outbox.put(message(2, 1))
     assert (outbox.takes_message(1), outbox.takes_message(5)) == (False, False)
-    assert (outbox.messages, outbox.message_bytes, len(outbox), outbox.waiting) == (2, 7, 2, 2)
-    outbox.send_next(0.0)
+    assert (outbox.messages, outbox.message_bytes, len(outbox), outbox.waiting) == (2, 7, 2, 1)
     outbox.pinged(1, 0.0)
     assert [item.message_id for item in outbox.ponged(1)] == ["msg-1"]
     assert (outbox.messages, outbox.message_bytes, outbox.unsettled_messages) == (1, 1, ["msg-2"])
@@ -53,7 +54,7 @@ def test_cmd_3_responses_reserve_places_and_bytes(monkeypatch: pytest.MonkeyPatc
     outbox = Outbox()
     outbox.put(response(1, 10))
     assert not outbox.has_place
-    outbox.send_next(0.0)
+    outbox.send_all(0.0)
     outbox.pinged(1, 0.0)
     outbox.ponged(1)
     assert outbox.has_place
@@ -66,8 +67,8 @@ def test_cmd_3_a_ping_covers_what_went_before_it_and_one_is_under_way_at_a_time(
     outbox.pinged(5, 1.0)
     assert not outbox.wants_ping
     outbox.put(response(3))
-    assert outbox.send_next(2.0) is not None
-    assert outbox.send_next(2.0) is None
+    assert [item.message_id for item in outbox.send_all(2.0)] == ["cmd-3"]
+    assert outbox.send_all(2.0) == []
     assert outbox.ponged(4) == []
     assert [item.message_id for item in outbox.ponged(5)] == ["cmd-1", "msg-2"]
     assert outbox.ponged(6) == [], "no ping is under way"
@@ -88,7 +89,7 @@ def test_cmd_3_without_a_pong_what_is_sent_settles_30_s_after_its_write_on_a_lin
     assert outbox.peer_pongs is False
     assert outbox.deadline(20.0) == 31.0
     outbox.put(response(2))
-    outbox.send_next(23.0)
+    outbox.send_all(23.0)
     assert not outbox.wants_ping
     assert outbox.expire(30.9, 20.0, liveness) == []
     assert [item.message_id for item in outbox.expire(31.0, 20.0, liveness)] == ["cmd-1"]
@@ -114,14 +115,13 @@ def test_cmd_11_the_first_sent_on_three_lost_links_in_a_row_is_taken_out() -> No
     for _ in range(2):
         assert outbox.link_lost(blames_message=False) is None
         assert outbox.unsettled_commands == ["cmd-1", "cmd-2"]
-        outbox.send_next(0.0)
-        outbox.send_next(0.0)
+        outbox.send_all(0.0)
     poison = outbox.link_lost(blames_message=False)
     assert poison is not None
     assert poison.command_id == "cmd-1"
     assert outbox.unsettled_commands == ["cmd-2"]
     assert outbox.link_lost(blames_message=True) is None, "nothing was sent"
-    outbox.send_next(0.0)
+    outbox.send_all(0.0)
     poison = outbox.link_lost(blames_message=True)
     assert poison is not None
     assert (poison.command_id, len(outbox)) == ("cmd-2", 0)

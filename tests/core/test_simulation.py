@@ -60,7 +60,7 @@ def test_the_faults_of_a_run_repeat_it(seed: int) -> None:
 def test_every_link_can_have_its_fault() -> None:
     sim = Simulation(1, agents=2, seconds=1800.0, mean_gap_s=600.0, link_fault_s=3.0)
     sim.run()
-    assert sim.sessions > 40
+    assert sim.sessions > 20, "without them there would be six or so"
 
 
 def test_an_agent_that_cannot_write_and_is_asked_too_much_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

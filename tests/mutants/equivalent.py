@@ -34,12 +34,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _CASE,
     ),
     Equivalent(
-        "artcafe_proto.agent.rules.AgentRules._bad_message",
-        "if not link.is_good(good=False):",
-        "if not link.is_good(good=None):",
-        _FALSE,
-    ),
-    Equivalent(
         "artcafe_proto.agent.rules.AgentRules._drain_timed_out",
         "self._finish(now)",
         "self._finish(None)",
@@ -82,13 +76,13 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         "only the keys are looked at: it is a set that keeps its order",
     ),
     Equivalent(
-        "artcafe_proto.hub.hub.PlatformHub._heartbeat",
+        "artcafe_proto.hub.hub.PlatformHub.heartbeat_received",
         'raise RemoteProtocolError(1008, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
         'raise RemoteProtocolError(None, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
         _CODE,
     ),
     Equivalent(
-        "artcafe_proto.hub.hub.PlatformHub._heartbeat",
+        "artcafe_proto.hub.hub.PlatformHub.heartbeat_received",
         'raise RemoteProtocolError(1008, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
         'raise RemoteProtocolError(1009, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
         _CODE,
@@ -218,12 +212,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         "self._awaited = None",
         'self._awaited = ""',
         "no exchange is equal to either",
-    ),
-    Equivalent(
-        "artcafe_proto.hub.session.PlatformSession.text_received",
-        "if not link.is_good(good=False):",
-        "if not link.is_good(good=None):",
-        _FALSE,
     ),
     Equivalent(
         "artcafe_proto.hub.session.PlatformSession.peer_ended",

@@ -204,12 +204,10 @@ class OutboxModel(RuleBasedStateMachine):
         self.waiting.append(letter)
 
     @rule()
-    def send_next(self) -> None:
-        item = self.outbox.send_next(self.mono)
-        assert (item is not None) == bool(self.waiting)
-        if item is not None:
-            assert item.message_id == self.waiting[0].name
-            self.sent.append((self.waiting.pop(0), self.mono))
+    def send_all(self) -> None:
+        assert self.names(self.outbox.send_all(self.mono)) == [letter.name for letter in self.waiting]
+        self.sent += [(letter, self.mono) for letter in self.waiting]
+        self.waiting.clear()
 
     @rule()
     def ping_if_wanted(self) -> None:

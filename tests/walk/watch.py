@@ -23,7 +23,7 @@ from artcafe_proto import (
     SendUpgrade,
     Stopped,
 )
-from artcafe_proto.events import ResponseSettled
+from artcafe_proto.events import ResponsesSettled
 from artcafe_proto.hub.states import SessionState
 
 if TYPE_CHECKING:
@@ -80,8 +80,9 @@ class Watch:
                 self.executed[output.command_id] += 1
                 times = self.executed[output.command_id]
                 self.check(times == 1, "no command is executed twice in one life [CMD-1]", output.command_id)
-            case ResponseSettled():
-                self.check(output.command_id in self.read, "what is settled was read [CMD-3]", output.command_id)
+            case ResponsesSettled():
+                for command_id in output.command_ids:
+                    self.check(command_id in self.read, "what is settled was read [CMD-3]", command_id)
             case Stopped():
                 self.is_stopped = True
             case _:

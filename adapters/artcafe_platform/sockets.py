@@ -1,0 +1,245 @@
+"""One accepted connection on asyncio, by its socket: the same as `connection.Connection`, at a fraction of its cost.
+
+There is no task and no transport, and while nothing happens no timer and no buffer. The loop calls when the socket can
+be read; what is there is read into one buffer that all connections share and is followed to its last effect at once,
+and what goes out is sent at once. So an agent that does nothing costs its state, and one that says something two system
+calls and the work on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from contextlib import suppress
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from typing import TYPE_CHECKING, Final
+
+from artcafe_platform.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, MAX_UNSENT_BYTES, READ_BYTES, SEND_BYTES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from artcafe_platform.owner import Owner
+    from artcafe_proto import PlatformProtocol
+
+logger = logging.getLogger("artcafe_platform")
+
+_buffer: Final = bytearray(READ_BYTES)
+"""All connections read into it: what is in it is taken out before anything else can be read."""
+_view: Final = memoryview(_buffer)
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+class SocketConnection:
+    """One connection, until its socket is closed: then it calls `on_over`, once."""
+
+    __slots__ = (
+        "_closing",
+        "_congested",
+        "_deadline",
+        "_lingers",
+        "_loop",
+        "_on_over",
+        "_owner",
+        "_peer_ended",
+        "_reading",
+        "_shut",
+        "_sock",
+        "_unsent",
+        "conn",
+        "protocol",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: PlatformProtocol,
+        owner: Owner,
+        on_over: Callable[[SocketConnection], None],
+    ) -> None:
+        """`sock` does not block, and is handed over. Nothing happens before `start`."""
+        self.conn: Final = protocol.conn
+        self.protocol = protocol
+        self._sock = sock
+        self._owner = owner
+        self._on_over = on_over
+        self._loop = asyncio.get_running_loop()
+        self._unsent: bytearray | None = None
+        self._congested = False
+        self._reading = False
+        self._closing = False
+        self._peer_ended = False
+        self._lingers = True
+        self._shut = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Read from now on."""
+        self.resume_reading()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and waits for the peer."""
+        return 0 if self._unsent is None else len(self._unsent)
+
+    # --- from the owner, while it carries out effects -----------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send `data` after everything before it."""
+        if self._shut:
+            return
+        if self._unsent is not None:
+            self._unsent += data
+            return
+        sent = self._send(data)
+        if sent < len(data) and not self._shut:
+            self._unsent = bytearray(memoryview(data)[sent:])
+            self._loop.add_writer(self._sock, self._write_on)
+
+    def is_newly_congested(self) -> bool:
+        """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
+        if self._unsent is None or self._congested or self._closing or len(self._unsent) <= HIGH_WATER_BYTES:
+            return False
+        self._congested = True
+        return True
+
+    def is_overrun(self) -> bool:
+        """Whether more waits for this peer than may."""
+        return self._unsent is not None and len(self._unsent) > MAX_UNSENT_BYTES and not self._closing
+
+    def pause_reading(self) -> None:
+        """Read no more."""
+        if self._reading and not self._closing:
+            self._reading = False
+            self._loop.remove_reader(self._sock)
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not (self._reading or self._peer_ended or self._shut):
+            self._reading = True
+            self._loop.add_reader(self._sock, self._read)
+
+    def hasten(self) -> None:
+        """When closing do not wait until the peer ends its side too: it is in the middle of nothing."""
+        self._lingers = False
+
+    def close(self, *, abort: bool) -> None:
+        """End the connection: at once, or after what was written, for which there are some seconds (LINK-8)."""
+        self._closing = True
+        if self._shut:
+            return
+        if abort:
+            with suppress(OSError):  # the peer is to see a reset at once; nothing lingers in the kernel
+                self._sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+            self._end("aborted")
+            return
+        self._deadline = self._loop.call_later(self._owner.hub.config.close_timeout, self._end, "closed")
+        self.resume_reading()
+        if self._unsent is None:
+            self._end_this_side()
+
+    # --- from the loop ------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Something has come.
+
+        While closing, what still comes is dropped but taken: else the peer, which may be in the middle of a request,
+        would get a reset and could lose the last answer to it (RFC 9112 section 9.6).
+        """
+        try:
+            size = self._sock.recv_into(_buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(str(error))
+            return
+        if size == 0:
+            self._read_end()
+        elif not self._closing:
+            try:
+                self._owner.received(self, bytes(_view[:size]))
+            except Exception:
+                self._fail()
+
+    def _read_end(self) -> None:
+        self._peer_ended = True
+        self._reading = False
+        self._loop.remove_reader(self._sock)
+        if self._closing:
+            if self._unsent is None:
+                self._end("closed")
+            return
+        try:
+            with self._owner.turn(self) as now:
+                self.protocol.eof_received(now)
+        except Exception:
+            self._fail()
+
+    def _write_on(self) -> None:
+        """The socket takes more."""
+        assert self._unsent is not None
+        sent = self._send(memoryview(self._unsent)[:SEND_BYTES])
+        if self._shut:
+            return
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._unsent = None
+            self._loop.remove_writer(self._sock)
+            if self._closing:
+                self._end_this_side()
+        if self._congested and not self._closing:
+            with self._owner.turn(self) as now:
+                self.protocol.writing_resumed(now)
+                self._congested = self.unsent_bytes > LOW_WATER_BYTES
+                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
+                    self.protocol.writing_paused(now)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _send(self, data: bytes | memoryview) -> int:
+        """How much of it the socket took."""
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self._end(str(error))
+            return 0
+
+    def _end_this_side(self) -> None:
+        """All is written. The peer is given time to read it and to end its side."""
+        if self._lingers and not self._peer_ended:
+            try:
+                self._sock.shutdown(SHUT_WR)
+            except OSError as error:
+                self._end(str(error))
+        else:
+            self._end("closed")
+
+    def _end(self, reason: str) -> None:
+        """Close the socket. The owner hears of it by a call of its own, as it may be what calls now."""
+        if self._shut:
+            return
+        self._closing = self._shut = True
+        self._reading = False
+        self._unsent = None
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._loop.call_soon(self._tell, reason)
+
+    def _tell(self, reason: str) -> None:
+        try:
+            with self._owner.turn(self) as now:
+                self.protocol.disconnected(reason, now)  # it knows already, unless the network has ended it
+        finally:
+            self._on_over(self)
+
+    def _fail(self) -> None:
+        """What fails here ends this connection and nothing else."""
+        logger.exception("a connection failed and was closed")
+        self._end("it failed")

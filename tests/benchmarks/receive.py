@@ -1,0 +1,88 @@
+"""Instructions to receive a TEXT message, beside wsproto: counted by callgrind, so the same on a busy machine.
+
+    .venv/bin/python tests/benchmarks/receive.py [--size 165] [--messages 3200]
+
+Each subject is run twice under `valgrind --tool=callgrind`, the second time with more messages; the difference of the
+two counts, divided by that of the messages, is the cost of one, whatever start-up costs. Messages arrive 32 in a read:
+an agent's unmasked, as commands come, and a platform's masked. What is counted ends with the message as an event.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from random import Random
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+OURS, WSPROTO = "artcafe_proto", "wsproto"
+SIDES = ("agent", "platform")
+BATCH = 32
+
+
+def receive(subject: str, side: str, size: int, messages: int) -> None:
+    """In a process of its own, under callgrind."""
+    from artcafe_proto.wires.frames import FrameWriter
+    from artcafe_proto.wires.websocket import WebSocketWire
+
+    is_client = side == "agent"
+    text = bytes(Random(2).choices(range(0x20, 0x7F), k=size))
+    data, count = FrameWriter(client=not is_client, rng=Random(1)).text(text) * BATCH, 0
+    if subject == WSPROTO:
+        from wsproto.connection import CLIENT, SERVER, Connection
+
+        connection = Connection(CLIENT if is_client else SERVER)
+        for _ in range(messages // BATCH):
+            connection.receive_data(data)
+            count += sum(1 for _ in connection.events())
+    else:
+        wire = WebSocketWire(client=is_client, rng=Random(1), max_message_size=1 << 20)
+        for _ in range(messages // BATCH):
+            count += len(wire.receive(data))
+    assert count == messages, "every message was received"
+
+
+def instructions(subject: str, side: str, size: int, messages: int) -> int:
+    """Of a whole process."""
+    with tempfile.TemporaryDirectory() as folder:
+        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
+        options = ["--size", str(size), "--messages", str(messages), "--subject", subject, "--side", side]
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        said = subprocess.run(
+            [*tool, sys.executable, __file__, *options], env=environment, capture_output=True, text=True, check=True
+        ).stderr
+    found = re.search(r"Collected : (\d+)", said)
+    assert found is not None, said
+    return int(found[1])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=165)
+    parser.add_argument("--messages", type=int, default=100 * BATCH)
+    parser.add_argument("--subject", help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help="one side only")
+    arguments = parser.parse_args()
+    size, many = arguments.size, arguments.messages // BATCH * BATCH
+    if arguments.subject is not None:
+        receive(arguments.subject, arguments.side, size, many)
+        return
+    few = many // 4 // BATCH * BATCH
+    for side in SIDES if arguments.side is None else (arguments.side,):
+        costs: dict[str, float] = {}
+        for subject in (OURS, WSPROTO):
+            more = instructions(subject, side, size, many) - instructions(subject, side, size, few)
+            costs[subject] = more / (many - few)
+            print(f"{side:10} {subject:34} {costs[subject]:12,.0f} instructions a message of {size} bytes")
+        print(f"{side:10} {'artcafe_proto ÷ wsproto (≤ 0.12, floor 0.15)':34} {costs[OURS] / costs[WSPROTO]:6.3f}")
+
+
+if __name__ == "__main__":
+    main()

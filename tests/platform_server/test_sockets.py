@@ -1,0 +1,307 @@
+"""Connections by sockets that asyncio watches: backpressure, the ways to end, and what fails.
+
+What `test_connection` asks of connections by streams, asked of these. All that goes over a network is in `test_server`,
+which runs on asyncio with these and on trio with those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from artcafe_platform import Platform, listening, sockets
+from artcafe_platform.connection import HIGH_WATER_BYTES
+from artcafe_platform.listening import Listening
+from artcafe_platform.owner import Owner
+from artcafe_platform.sockets import SocketConnection
+from artcafe_proto import Instant, PlatformConfig, PlatformHub, PlatformProtocol
+from platform_server.harness import PATIENCE_S, TENANTS, bare_connection, read_to_end
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+
+REQUEST = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class Stage:
+    """An owner with one connection, and the peer's socket."""
+
+    def __init__(self, close_timeout_s: float) -> None:
+        hub = PlatformHub(PlatformConfig(close_timeout=close_timeout_s), rng=Random(1), signing_seed=bytes(32))
+        self.owner = Owner(hub, [])
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.peer = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+        for sock in (self.peer, accepted):
+            sock.setblocking(False)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        self.over = anyio.Event()
+        self.connection = self.owner.add_socket(accepted, self._end)
+        self.connection.start()
+
+    @property
+    def protocol(self) -> PlatformProtocol:
+        return self.connection.protocol
+
+    def _end(self, connection: SocketConnection) -> None:
+        self.owner.remove(connection)
+        self.over.set()
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.peer, data)
+
+    async def receive(self, size: int) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self.peer, size)
+
+    async def receive_to_end(self) -> bytes:
+        data = b""
+        while piece := await self.receive(65_536):
+            data += piece
+        return data
+
+
+@asynccontextmanager
+async def stage(close_timeout_s: float = 30.0) -> AsyncGenerator[Stage]:
+    setting = Stage(close_timeout_s)
+    try:
+        with anyio.fail_after(PATIENCE_S):
+            yield setting
+            with setting.owner.turn(setting.connection):
+                setting.connection.close(abort=True)
+            await setting.over.wait()
+        assert setting.protocol.is_closed
+        assert setting.owner.connections == {}
+    finally:
+        setting.peer.close()
+
+
+async def test_a_request_is_answered() -> None:
+    async with stage() as setting:
+        await setting.send(REQUEST[:10])
+        await setting.send(REQUEST[10:])
+        assert (await setting.receive(65_536)).startswith(b"HTTP/1.1 404")
+        assert setting.connection.unsent_bytes == 0
+
+
+async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order() -> None:
+    data = Random(1).randbytes(8 * HIGH_WATER_BYTES)
+    heard: list[str] = []
+    async with stage() as setting:
+        original = setting.protocol.writing_resumed
+        setting.protocol.writing_resumed = lambda now: (heard.append("resumed"), original(now))[1]
+        with setting.owner.turn(setting.connection):
+            for place in range(0, len(data), HIGH_WATER_BYTES):
+                setting.connection.write(data[place : place + HIGH_WATER_BYTES])
+        assert setting.connection.unsent_bytes > HIGH_WATER_BYTES
+        assert not setting.connection.is_newly_congested()  # the protocol was told
+        await setting.send(REQUEST)
+        received = b""
+        while len(received) < len(data):
+            received += await setting.receive(65_536)
+        assert received[: len(data)] == data
+        while b"\r\n\r\n" not in received[len(data) :]:  # who did not read was not read either, and is again
+            received += await setting.receive(65_536)
+        assert received[len(data) :].startswith(b"HTTP/1.1 404")
+        assert heard
+
+
+async def test_a_peer_for_whom_too_much_waits_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "MAX_UNSENT_BYTES", 1000)
+    async with stage() as setting:
+        with setting.owner.turn(setting.connection):
+            setting.connection.write(bytes(64 * HIGH_WATER_BYTES))
+        await setting.over.wait()
+
+
+async def test_reading_pauses_and_goes_on() -> None:
+    async with stage() as setting:
+        setting.connection.pause_reading()
+        setting.connection.pause_reading()
+        await setting.send(REQUEST)
+        await asyncio.sleep(0.01)
+        with pytest.raises(BlockingIOError):
+            setting.peer.recv(1)
+        setting.connection.resume_reading()
+        assert (await setting.receive(65_536)).startswith(b"HTTP/1.1 404")
+
+
+async def test_a_close_waits_for_what_was_written_and_for_the_peer() -> None:
+    async with stage() as setting:
+        await setting.send(b"nonsense\r\n\r\n")
+        assert (await setting.receive_to_end()).startswith(b"HTTP/1.1 400")
+        await setting.send(REQUEST)  # is taken, and not answered
+        await asyncio.sleep(0.01)
+        assert not setting.over.is_set()
+        setting.peer.shutdown(socket.SHUT_WR)
+        await setting.over.wait()
+
+
+async def test_a_close_goes_on_when_all_that_waits_is_written() -> None:
+    async with stage() as setting:
+        with setting.owner.turn(setting.connection) as now:
+            setting.connection.write(bytes(64 * HIGH_WATER_BYTES))
+            setting.protocol.drop("the test says so", now)
+        assert len(await setting.receive_to_end()) == 64 * HIGH_WATER_BYTES
+        setting.peer.shutdown(socket.SHUT_WR)
+        await setting.over.wait()
+
+
+@pytest.mark.parametrize("is_stuck", [True, False])
+async def test_a_close_does_not_wait_for_ever(is_stuck: bool) -> None:
+    async with stage(close_timeout_s=0.01) as setting:
+        with setting.owner.turn(setting.connection) as now:
+            if is_stuck:
+                setting.connection.write(bytes(64 * HIGH_WATER_BYTES))
+            setting.protocol.drop("the test says so", now)
+        await setting.over.wait()
+
+
+async def test_who_is_hastened_does_not_wait_for_the_peer() -> None:
+    async with stage() as setting:
+        setting.connection.hasten()
+        with setting.owner.turn(setting.connection) as now:
+            setting.protocol.drop("the test says so", now)
+        await setting.over.wait()
+        assert await setting.receive_to_end() == b""
+
+
+async def test_an_abort_is_a_reset() -> None:
+    async with stage() as setting:
+        with setting.owner.turn(setting.connection) as now:
+            setting.protocol.disconnected("the test says so", now)
+            setting.connection.close(abort=True)
+            setting.connection.close(abort=True)
+            setting.connection.close(abort=False)
+            setting.connection.write(b"nobody reads this")
+        await setting.over.wait()
+        with pytest.raises(ConnectionResetError):
+            await setting.receive(1)
+
+
+async def test_the_peers_end_comes_after_the_answer_due() -> None:
+    async with stage() as setting:
+        await setting.send(REQUEST)
+        setting.peer.shutdown(socket.SHUT_WR)
+        assert (await setting.receive_to_end()).count(b"HTTP/1.1 404") == 1
+        await setting.over.wait()
+
+
+class BrokenSocket:
+    """Does nothing but fail."""
+
+    def __init__(self, sock: socket.socket, *broken: str) -> None:
+        self._sock = sock
+        self._broken = broken
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._broken:
+            return self._fail
+        return getattr(self._sock, name)
+
+    def _fail(self, *_: object) -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+@pytest.mark.parametrize("broken", ["recv_into", "send", "shutdown"])
+async def test_a_broken_socket_is_told_once(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    original = PlatformProtocol.disconnected
+
+    def disconnected(self: PlatformProtocol, reason: str, now: Instant) -> None:
+        if not self.is_closed or broken == "shutdown":
+            told.append(reason)
+        original(self, reason, now)
+
+    monkeypatch.setattr(PlatformProtocol, "disconnected", disconnected)
+    async with stage() as setting:
+        sock = setting.connection._sock  # pyright: ignore[reportPrivateUsage]
+        setting.connection._sock = cast(Any, BrokenSocket(sock, broken))  # pyright: ignore[reportPrivateUsage]
+        await setting.send(REQUEST if broken != "shutdown" else b"nonsense\r\n\r\n")
+        await setting.over.wait()
+    assert len(told) == 1
+    assert "reset by peer" in told[0]
+
+
+@pytest.mark.parametrize("method", ["data_received", "eof_received"])
+async def test_a_bug_costs_one_connection(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a bug of the test")
+
+    monkeypatch.setattr(PlatformProtocol, method, fail)
+    async with stage() as setting:
+        await setting.send(b"x")
+        setting.peer.shutdown(socket.SHUT_WR)
+        await setting.over.wait()
+    assert "a bug of the test" in caplog.text
+
+
+# --- accepting --------------------------------------------------------------------------------------------------------
+
+
+class ShortOfDescriptors:
+    """A listener that cannot accept, for some time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.failures = 3
+        self._sock = sock
+
+    def extra(self, *_: object) -> ShortOfDescriptors:
+        return self
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._sock.accept()
+
+    async def aclose(self) -> None:
+        self._sock.close()
+
+
+async def test_a_failed_accept_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listening, "ACCEPT_RETRY_S", 0)
+    hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    accepting = Listening(Owner(hub, []), [cast(Any, ShortOfDescriptors(sock))], None)
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(accepting.serve)
+            async with await anyio.connect_tcp(*sock.getsockname()[:2]) as stream:
+                await stream.send(REQUEST)
+                assert (await stream.receive()).startswith(b"HTTP/1.1 404")
+            await accepting.stop()
+    assert caplog.text.count("Too many open files") == 3
+
+
+async def test_a_connection_costs_no_task() -> None:
+    async with Platform(tenants=TENANTS) as platform, bare_connection(platform) as first:
+        await first.send(REQUEST)
+        await first.receive()
+        before = len(anyio.get_running_tasks())
+        async with bare_connection(platform) as second:
+            await second.send(REQUEST)
+            assert (await second.receive()).startswith(b"HTTP/1.1 404")
+            assert len(anyio.get_running_tasks()) == before
+            await second.send_eof()
+            assert await read_to_end(second) == b""
+
+
+async def test_the_portable_way_is_to_be_had() -> None:
+    async with Platform(tenants=TENANTS, anyio_streams=True) as platform, bare_connection(platform) as stream:
+        await stream.send(REQUEST)
+        assert (await stream.receive()).startswith(b"HTTP/1.1 404")
