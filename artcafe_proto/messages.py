@@ -43,6 +43,15 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     timestamp: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Message(msgspec.Struct, frozen=True, gc=False):
+    """A message as it is written."""
+
+    type: str
+    id: str
+    data: object
+    timestamp: str
+
+
 class HeartbeatData(msgspec.Struct, frozen=True, gc=False):
     """HB-2: percent of all cores, and resident MiB."""
 
@@ -143,8 +152,7 @@ def new_id(message_type: str, rng: Random) -> str:
 
 def encode(message_type: str, message_id: str, data: Data, wall: float) -> bytes:
     """The UTF-8 JSON of one message, stamped with `wall` (MSG-1, MSG-2)."""
-    fields = {"type": message_type, "id": message_id, "data": data, "timestamp": format_timestamp(wall)}
-    return _encoder.encode(fields)
+    return _encoder.encode(_Message(message_type, message_id, data, format_timestamp(wall)))
 
 
 def encode_json(value: object, what: str) -> msgspec.Raw:

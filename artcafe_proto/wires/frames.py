@@ -37,11 +37,13 @@ class FrameWriter:
     Messages are never fragmented or compressed.
     """
 
-    __slots__ = ("_client", "_rng")
+    __slots__ = ("_client", "_keys", "_place", "_rng")
 
     def __init__(self, *, client: bool, rng: Random) -> None:
         self._client = client
         self._rng = rng
+        self._keys = b""
+        self._place = 0
 
     def write(self, send: SendFrame) -> bytes:
         """The frame that a machine asks for."""
@@ -100,7 +102,11 @@ class FrameWriter:
             head = _LONG_HEAD.pack(first, mask_bit | 127, size)
         if not self._client:
             return head + payload
-        key = self._rng.getrandbits(32).to_bytes(4)
+        place = self._place
+        if place == len(self._keys):  # drawn for many frames at a time; none is used twice
+            self._keys, place = self._rng.getrandbits(8 * _KEYS_BYTES).to_bytes(_KEYS_BYTES), 0
+        self._place = place + 4
+        key = self._keys[place : place + 4]
         return b"%b%b%b" % (head, key, mask(payload, key))
 
 
@@ -119,6 +125,7 @@ def mask(payload: bytes | bytearray, key: bytes | bytearray) -> bytes:
     return bytes(masked)
 
 
+_KEYS_BYTES: Final = 256
 _FIN: Final = 0x80
 _TEXT: Final = int(Opcode.TEXT)
 _SHORT_HEAD: Final = Struct("!BB")
