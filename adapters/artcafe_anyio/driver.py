@@ -190,7 +190,11 @@ class Driver:
         try:
             while True:
                 while (output := self.protocol.next_output()) is not None:
-                    self._carry_out(output, now)
+                    if type(output) is CommandReceived:  # most are
+                        self._tell(output, now)
+                        self._commands.start(output, now)
+                    else:
+                        self._carry_out(output, now)
                 congested = [each for each in self._connections.values() if each.is_newly_congested()]
                 if not congested:
                     break
@@ -204,7 +208,7 @@ class Driver:
 
     def _carry_out(self, output: MachineEffect | Event, now: Instant) -> None:
         match output:
-            case AnyEvent():  # first: most are
+            case AnyEvent():
                 self._publish(cast("AgentEvent", output), now)
             case Write(conn=conn):
                 if conn in self._connections:
@@ -229,18 +233,18 @@ class Driver:
             case _:
                 raise AssertionError(f"an agent's protocol asks for no {type(output).__name__}")
 
-    def _publish(self, event: AgentEvent, now: Instant) -> None:
+    def _tell(self, event: AgentEvent, now: Instant) -> None:
         self.log.event(event, now.mono)
         for callback in self._callbacks:
             try:
                 callback(event)
             except Exception as error:
                 self.log.line(logging.ERROR, f"a callback of on_event failed with {type(event).__name__}", error)
-        if not self.waiting.is_empty:
-            self.waiting.tell(event)
+
+    def _publish(self, event: AgentEvent, now: Instant) -> None:
+        self._tell(event, now)
+        self.waiting.tell(event)
         match event:
-            case CommandReceived():
-                self._commands.start(event, now)
             case CommandCancelled():
                 self._commands.cancel(event.command_id, event.code)
             case MessageReceived():

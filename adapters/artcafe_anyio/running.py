@@ -129,7 +129,9 @@ class CommandRunner:
             self._fail(event, "cancelled", _CANCELLED)
             raise
         else:
-            self._respond(event, result, now if monotonic() - now.mono < _SAME_MOMENT_S else read_clocks())
+            if monotonic() - now.mono >= _SAME_MOMENT_S:
+                now = read_clocks()
+            self._respond(event, result, now)
 
     async def _run(self, running: _Running) -> None:
         event, call = running.event, running.handler.function
