@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
 from artcafe_proto.config import Origin
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from artcafe_proto.events import Event
     from artcafe_proto.instants import Instant
     from artcafe_proto.wires.inputs import Input
+
+
+_A_PLATFORMS: Final = (SendResponse, SendBody, AcceptUpgrade)  # a tuple is made once, a union each time
 
 
 class _Channel:
@@ -163,7 +166,7 @@ class AgentProtocol(AgentMachine):
         if channel is None:
             return  # the connection ended before this was drained
         wire = channel.wire
-        assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "an agent sends no responses"
+        assert not isinstance(send, _A_PLATFORMS), "an agent sends no responses"
         match send:
             case SendText():  # first: most are
                 assert wire.websocket is not None, "a link is up only after its upgrade"

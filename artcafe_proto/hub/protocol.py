@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from artcafe_proto.wires.inputs import Input
 
 _RUSHED: Final = frozenset({Phase.HEAD, Phase.BODY})
+_AN_AGENTS: Final = (SendRequest, SendUpgrade)  # a tuple is made once, a union each time
+_HEARD_BY_AGENTS: Final = (ResponseReceived, Upgraded)
 
 
 class PlatformProtocol(PlatformSession):
@@ -141,7 +143,7 @@ class PlatformProtocol(PlatformSession):
         self._read(self._wire.receive(b""), now)
 
     def _take(self, received: Input, now: Instant) -> None:
-        assert not isinstance(received, ResponseReceived | Upgraded), "a server's wire receives no responses"
+        assert not isinstance(received, _HEARD_BY_AGENTS), "a server's wire receives no responses"
         match received:
             case TextReceived():
                 self.text_received(received.payload, now)
@@ -204,7 +206,7 @@ class PlatformProtocol(PlatformSession):
     def _encode_sends(self) -> None:
         while self._outputs.sends:
             send = self._outputs.sends.pop(0)
-            assert not isinstance(send, SendRequest | SendUpgrade), "a platform sends no requests"
+            assert not isinstance(send, _AN_AGENTS), "a platform sends no requests"
             match send:
                 case SendText() | SendPing() | SendPong() | SendClose():
                     assert self._wire.websocket is not None, "a link is up only after its upgrade"

@@ -329,14 +329,14 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.agent.protocol.AgentProtocol._encode",
-        'assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "an agent sends no responses"',
-        'assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "XXan agent sends no responsesXX"',
+        'assert not isinstance(send, _A_PLATFORMS), "an agent sends no responses"',
+        'assert not isinstance(send, _A_PLATFORMS), "XXan agent sends no responsesXX"',
         _IMPOSSIBLE,
     ),
     Equivalent(
         "artcafe_proto.agent.protocol.AgentProtocol._encode",
-        'assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "an agent sends no responses"',
-        'assert not isinstance(send, SendResponse | SendBody | AcceptUpgrade), "AN AGENT SENDS NO RESPONSES"',
+        'assert not isinstance(send, _A_PLATFORMS), "an agent sends no responses"',
+        'assert not isinstance(send, _A_PLATFORMS), "AN AGENT SENDS NO RESPONSES"',
         _IMPOSSIBLE,
     ),
     Equivalent(
@@ -365,14 +365,14 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.hub.protocol.PlatformProtocol._take",
-        'assert not isinstance(received, ResponseReceived | Upgraded), "a server\'s wire receives no responses"',
-        'assert not isinstance(received, ResponseReceived | Upgraded), "XXa server\'s wire receives no responsesXX"',
+        'assert not isinstance(received, _HEARD_BY_AGENTS), "a server\'s wire receives no responses"',
+        'assert not isinstance(received, _HEARD_BY_AGENTS), "XXa server\'s wire receives no responsesXX"',
         _IMPOSSIBLE,
     ),
     Equivalent(
         "artcafe_proto.hub.protocol.PlatformProtocol._take",
-        'assert not isinstance(received, ResponseReceived | Upgraded), "a server\'s wire receives no responses"',
-        'assert not isinstance(received, ResponseReceived | Upgraded), "A SERVER\'S WIRE RECEIVES NO RESPONSES"',
+        'assert not isinstance(received, _HEARD_BY_AGENTS), "a server\'s wire receives no responses"',
+        'assert not isinstance(received, _HEARD_BY_AGENTS), "A SERVER\'S WIRE RECEIVES NO RESPONSES"',
         _IMPOSSIBLE,
     ),
     Equivalent(
@@ -413,14 +413,14 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.hub.protocol.PlatformProtocol._encode_sends",
-        'assert not isinstance(send, SendRequest | SendUpgrade), "a platform sends no requests"',
-        'assert not isinstance(send, SendRequest | SendUpgrade), "XXa platform sends no requestsXX"',
+        'assert not isinstance(send, _AN_AGENTS), "a platform sends no requests"',
+        'assert not isinstance(send, _AN_AGENTS), "XXa platform sends no requestsXX"',
         _IMPOSSIBLE,
     ),
     Equivalent(
         "artcafe_proto.hub.protocol.PlatformProtocol._encode_sends",
-        'assert not isinstance(send, SendRequest | SendUpgrade), "a platform sends no requests"',
-        'assert not isinstance(send, SendRequest | SendUpgrade), "A PLATFORM SENDS NO REQUESTS"',
+        'assert not isinstance(send, _AN_AGENTS), "a platform sends no requests"',
+        'assert not isinstance(send, _AN_AGENTS), "A PLATFORM SENDS NO REQUESTS"',
         _IMPOSSIBLE,
     ),
     Equivalent(
