@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 
 _A_PLATFORMS: Final = (SendResponse, SendBody, AcceptUpgrade)  # a tuple is made once, a union each time
+_HEARD_ELSEWHERE: Final = (RequestReceived, TextReceived)
 
 
 class _Channel:
@@ -107,11 +108,9 @@ class AgentProtocol(AgentMachine):
         super().disconnected(conn, reason, now)
 
     def _take(self, conn: int, channel: _Channel, received: Input, now: Instant) -> None:
-        """Hand one input of the wire to the machine, which drops it if `conn` is no longer its own (LINK-9)."""
-        assert not isinstance(received, RequestReceived), "a client's wire receives no requests"
+        """Hand an input that is no text to the machine, which drops it if `conn` is no longer its own (LINK-9)."""
+        assert not isinstance(received, _HEARD_ELSEWHERE), "a client's wire receives no requests"
         match received:
-            case TextReceived():
-                self.text_received(conn, received.payload, now)
             case ResponseReceived():
                 self.response_received(conn, channel.exchange, received.response, now)
             case Upgraded():

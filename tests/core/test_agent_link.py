@@ -99,6 +99,14 @@ def test_msg_5_a_command_with_a_usable_id_and_bad_data_is_answered(data: dict[st
     assert responses(script) == [("cmd-1", "invalid_arguments")] * 2, "CMD-2: the id alone is the identity"
 
 
+def test_msg_4_of_a_field_that_is_given_twice_the_last_counts() -> None:
+    script = Scripted()
+    conn = script.up()
+    payload = b'{"type":"other","type":"command","id":"cmd-1","data":{"command":"work"}}'
+    script.machine.text_received(conn, payload, script.now)
+    assert script.expect(CommandReceived).command == "work"
+
+
 # --- heartbeats and status --------------------------------------------------------------------------------------------
 
 

@@ -372,6 +372,20 @@ def test_link_8_a_link_that_was_paused_before_it_was_up_is_read_and_its_stall_co
     assert len(sent(session)) == 1
 
 
+def test_who_keeps_deadlines_elsewhere_is_told_when_one_may_be_earlier() -> None:
+    stage = Stage()
+    session = stage.online()
+    sent(session)
+    assert session.is_rescheduled()
+    assert not session.is_rescheduled(), "nothing has happened since"
+    session.bytes_received(stage.now)
+    assert not session.is_rescheduled(), "it has only moved away"
+    session.writing_paused(stage.now)
+    assert session.is_rescheduled(), "a stall is waited for"
+    session.disconnected("the network ended it", stage.now)
+    assert session.is_rescheduled(), "nothing is"
+
+
 def test_link_7_a_pong_answers_pings_and_clocks_that_part_are_met_by_a_ping() -> None:
     stage = Stage()
     session = stage.online()

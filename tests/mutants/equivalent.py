@@ -305,14 +305,14 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.agent.protocol.AgentProtocol._take",
-        'assert not isinstance(received, RequestReceived), "a client\'s wire receives no requests"',
-        'assert not isinstance(received, RequestReceived), "XXa client\'s wire receives no requestsXX"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "a client\'s wire receives no requests"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "XXa client\'s wire receives no requestsXX"',
         _IMPOSSIBLE,
     ),
     Equivalent(
         "artcafe_proto.agent.protocol.AgentProtocol._take",
-        'assert not isinstance(received, RequestReceived), "a client\'s wire receives no requests"',
-        'assert not isinstance(received, RequestReceived), "A CLIENT\'S WIRE RECEIVES NO REQUESTS"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "a client\'s wire receives no requests"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "A CLIENT\'S WIRE RECEIVES NO REQUESTS"',
         _IMPOSSIBLE,
     ),
     Equivalent(
