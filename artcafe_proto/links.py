@@ -17,11 +17,11 @@ class LinkEnd:
     """Sending with backpressure, pings and pongs, and the count of bad messages. It lives as long as its link."""
 
     __slots__ = (
-        "_bad_in_a_row",
         "_outputs",
         "_owed_pong",
         "_replies",
         "_settings",
+        "bad_in_a_row",
         "conn",
         "liveness",
         "stalled_at",
@@ -38,7 +38,8 @@ class LinkEnd:
         self.liveness = Liveness(mono, interval_s=settings.ping_interval, timeout_s=settings.ping_timeout)
         self._settings = settings
         self._outputs = outputs
-        self._bad_in_a_row = 0
+        self.bad_in_a_row = 0
+        """Messages that were not understood, since one was."""
         self._owed_pong: bytes | None = None
         self._replies: list[bytes] = []
 
@@ -100,11 +101,7 @@ class LinkEnd:
         for reply in replies:
             self.send(reply)
 
-    def good_message(self) -> None:
-        """A message was understood."""
-        self._bad_in_a_row = 0
-
     def bad_message(self) -> bool:
-        """A message was not; False once too many of them came in a row (MSG-5)."""
-        self._bad_in_a_row += 1
-        return self._bad_in_a_row <= self._settings.max_bad_messages
+        """A message was not understood; False once too many of them came in a row (MSG-5)."""
+        self.bad_in_a_row += 1
+        return self.bad_in_a_row <= self._settings.max_bad_messages

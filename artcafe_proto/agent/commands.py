@@ -67,8 +67,10 @@ class CommandDesk:
         self._outputs = outputs
         self._rng = rng
         self._ledger = Ledger()
-        self._queued: dict[str, _Queued] = {}
-        self._running: dict[str, _Running] = {}
+        self.queued: dict[str, _Queued] = {}
+        """The commands that wait for a slot, by id."""
+        self.running: dict[str, _Running] = {}
+        """Those that have one."""
         self.outbox = Outbox()
         self._earliest = math.inf  # no deadline is earlier; it may name one that is over already
         self._draining = False
@@ -77,29 +79,19 @@ class CommandDesk:
     # --- look ---------------------------------------------------------------------------------------------------------
 
     @property
-    def running(self) -> tuple[str, ...]:
-        """Ids of the commands whose slots are taken."""
-        return tuple(self._running)
-
-    @property
-    def queued(self) -> tuple[str, ...]:
-        """Ids of the commands that wait for a slot."""
-        return tuple(self._queued)
-
-    @property
     def is_full(self) -> bool:
         """Whether no more commands can start (STAT-1: busy)."""
-        return len(self._running) >= self._config.max_concurrent
+        return len(self.running) >= self._config.max_concurrent
 
     @property
     def unanswered(self) -> int:
         """How many run that are still to be answered."""
-        return sum(not running.answered for running in self._running.values())
+        return sum(not running.answered for running in self.running.values())
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs that is still to be answered."""
-        return not self._queued and not self.unanswered
+        return not self.queued and not self.unanswered
 
     @property
     def is_settled(self) -> bool:
@@ -114,8 +106,8 @@ class CommandDesk:
     @property
     def unsettled(self) -> tuple[str, ...]:
         """Ids of accepted commands whose final response is not settled (CMD-8)."""
-        running = (key for key, running in self._running.items() if not running.answered)
-        return (*self.outbox.unsettled_commands, *running, *self._queued)
+        running = (key for key, running in self.running.items() if not running.answered)
+        return (*self.outbox.unsettled_commands, *running, *self.queued)
 
     # --- from the platform --------------------------------------------------------------------------------------------
 
@@ -142,13 +134,13 @@ class CommandDesk:
         if not self.outbox.has_place:
             reason = "as many responses as allowed are not settled"
             return self._refuse(command_id, command, "overloaded", reason, "CMD-3", now)
-        if len(self._running) < self._config.max_concurrent:
+        if len(self.running) < self._config.max_concurrent:
             self._refused_in_a_row = 0
             self._ledger.open(command_id, fingerprint(command))
             self._start(command_id, command, deadline)
-        elif len(self._queued) < self._config.max_queued:
+        elif len(self.queued) < self._config.max_queued:
             self._ledger.open(command_id, fingerprint(command))
-            self._queued[command_id] = _Queued(command, deadline)
+            self.queued[command_id] = _Queued(command, deadline)
             if deadline < self._earliest:
                 self._earliest = deadline
         else:
@@ -177,7 +169,7 @@ class CommandDesk:
 
     def encode_result(self, command_id: str, result: object) -> msgspec.Raw | None:
         """A result for `respond`, None where none is wanted. Raises LocalProtocolError if it cannot be JSON."""
-        running = self._running.get(command_id)
+        running = self.running.get(command_id)
         return None if running is None or running.answered else encode_json(result, "result")
 
     def respond(self, command_id: str, raw: msgspec.Raw | None, now: Instant) -> bool:
@@ -213,13 +205,13 @@ class CommandDesk:
         return message_id
 
     def _release(self, command_id: str, body: bytes | None, now: Instant) -> bool:
-        running = self._running.pop(command_id, None)
+        running = self.running.pop(command_id, None)
         if running is None:
             return False
         if not running.answered:
             assert body is not None
             self._answer(command_id, body)
-        if self._queued:
+        if self.queued:
             self._start_next(now)
         return not running.answered
 
@@ -262,20 +254,20 @@ class CommandDesk:
     def expire(self, now: Instant) -> None:
         """Answer `timeout` for every command whose time is over, and cancel it if it runs (CMD-4)."""
         reason = "the command's timeout passed"
-        for command_id in [key for key, queued in self._queued.items() if queued.deadline <= now.mono]:
+        for command_id in [key for key, queued in self.queued.items() if queued.deadline <= now.mono]:
             self._time_out_queued(command_id, now)
-        for command_id, running in self._running.items():
+        for command_id, running in self.running.items():
             if running.deadline <= now.mono and not running.answered:
                 self._cancel(command_id, running, "timeout", "CMD-4", reason, now)
-        open_deadlines = [running.deadline for running in self._running.values() if not running.answered]
-        open_deadlines += [queued.deadline for queued in self._queued.values()]
+        open_deadlines = [running.deadline for running in self.running.values() if not running.answered]
+        open_deadlines += [queued.deadline for queued in self.queued.values()]
         self._earliest = min(open_deadlines, default=math.inf)
 
     def drain(self, now: Instant) -> list[bytes]:
         """Start nothing more; returns the replies that give the queued commands back (CMD-8, CMD-9)."""
         self._draining = True
         self._refused_in_a_row = 0
-        given_back, self._queued = self._queued, {}
+        given_back, self.queued = self.queued, {}
         for command_id in given_back:
             self._ledger.forget(command_id)
         return [
@@ -285,7 +277,7 @@ class CommandDesk:
 
     def cancel_running(self, reason: str, now: Instant) -> bool:
         """Answer `cancelled` for whatever still runs (CMD-8). False if nothing does."""
-        still_running = [(key, running) for key, running in self._running.items() if not running.answered]
+        still_running = [(key, running) for key, running in self.running.items() if not running.answered]
         for command_id, running in still_running:
             self._cancel(command_id, running, "cancelled", "CMD-8", reason, now)
         return bool(still_running)
@@ -293,22 +285,22 @@ class CommandDesk:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _start(self, command_id: str, command: CommandData, deadline: float) -> None:
-        self._running[command_id] = _Running(command.command, deadline)
+        self.running[command_id] = _Running(command.command, deadline)
         if deadline < self._earliest:
             self._earliest = deadline
         self._outputs.events.append(CommandReceived(command_id, command.command, command.args, deadline))
 
     def _start_next(self, now: Instant) -> None:
-        while self._queued and not self.is_full:
-            command_id, queued = next(iter(self._queued.items()))
+        while self.queued and not self.is_full:
+            command_id, queued = next(iter(self.queued.items()))
             if queued.deadline <= now.mono:
                 self._time_out_queued(command_id, now)
             else:
-                del self._queued[command_id]
+                del self.queued[command_id]
                 self._start(command_id, queued.command, queued.deadline)
 
     def _time_out_queued(self, command_id: str, now: Instant) -> None:
-        command = self._queued.pop(command_id).command.command
+        command = self.queued.pop(command_id).command.command
         reason = "it waited for a slot until its timeout"
         self._answer(command_id, self._error(command_id, "timeout", reason, now))
         self._outputs.events.append(CommandRefused(command_id, "timeout", reason, "CMD-4", command))

@@ -37,13 +37,6 @@ class AgentLink(LinkEnd):
         self._told = status
         self.heartbeat_at = next_heartbeat(self.up_at, self._config.heartbeat_interval, now.mono)
 
-    def offer_status(self, status: AgentStatus) -> None:
-        """The agent's status is this; it is sent if the platform was last told another."""
-        if status == self._told:
-            self._reports.withdraw(None)
-        else:
-            self._reports.offer(None, StatusData(status))
-
     def offer_progress(self, command_id: str, percent: float, status: AgentStatus) -> None:
         """A command is this far (STAT-4)."""
         self._reports.offer(command_id, StatusData(status, command_id, percent))
@@ -55,11 +48,15 @@ class AgentLink(LinkEnd):
     @property
     def status_deadline(self) -> float | None:
         """When `report` has something to send."""
-        return self._reports.deadline if self.writable else None
+        return self._reports.deadline if self.writable and self._reports else None
 
-    def report(self, now: Instant) -> None:
-        """Send what may go out now (STAT-2)."""
-        if not self.writable:
+    def report(self, status: AgentStatus, now: Instant) -> None:
+        """The agent's status is this: send what may go out now, of what the platform was not told (STAT-2)."""
+        if status != self._told:
+            self._reports.offer(None, StatusData(status))
+        elif self._reports:
+            self._reports.withdraw(None)
+        if not self.writable or not self._reports:
             return
         for report in self._reports.take_due(now.mono):
             self._send("status", report, now)

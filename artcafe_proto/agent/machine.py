@@ -67,12 +67,12 @@ class AgentMachine(AgentRules):
     @property
     def in_flight(self) -> tuple[str, ...]:
         """Ids of the commands that run (CMD-5)."""
-        return self._desk.running
+        return tuple(self._desk.running)
 
     @property
     def queued(self) -> tuple[str, ...]:
         """Ids of the commands that wait for a slot (CMD-5)."""
-        return self._desk.queued
+        return tuple(self._desk.queued)
 
     @property
     def outbox_size(self) -> int:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Final, assert_never
 from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
 from artcafe_proto.config import Origin
 from artcafe_proto.effects import (
-    AcceptUpgrade,
     Connect,
-    SendBody,
     SendClose,
     SendPing,
     SendPong,
     SendRequest,
-    SendResponse,
     SendText,
     SendUpgrade,
     Write,
@@ -42,7 +39,8 @@ if TYPE_CHECKING:
     from artcafe_proto.wires.inputs import Input
 
 
-_A_PLATFORMS: Final = (SendResponse, SendBody, AcceptUpgrade)  # a tuple is made once, a union each time
+_FRAMES: Final = (SendText, SendPing, SendPong, SendClose)  # a tuple is made once, a union each time
+_REQUESTS: Final = (SendRequest, SendUpgrade)
 _HEARD_ELSEWHERE: Final = (RequestReceived, TextReceived)
 
 
@@ -133,10 +131,12 @@ class AgentProtocol(AgentMachine):
     def next_output(self) -> MachineEffect | Event | None:
         """The next effect or event: events, then what is asked, then one `Write` a connection, then disconnects."""
         outputs = self._outputs
-        if self._settle_at is not None and not outputs.events:
-            self._settle(self._settle_at)
         if outputs.events:
             return outputs.events.pop(0)
+        if self._settle_at is not None:
+            self._settle(self._settle_at)
+            if outputs.events:
+                return outputs.events.pop(0)
         if outputs.asks:
             ask = outputs.asks.pop(0)
             if isinstance(ask, Connect):
@@ -144,8 +144,7 @@ class AgentProtocol(AgentMachine):
             return ask
         if outputs.sends:
             sends, outputs.sends = outputs.sends, []
-            for send in sends:
-                self._encode(send)
+            self._encode(sends)
         for conn, channel in self._unwritten.items():
             del self._unwritten[conn]
             data, channel.chunks = b"".join(channel.chunks), []
@@ -160,29 +159,27 @@ class AgentProtocol(AgentMachine):
         authority = Origin(connect.tls, connect.host, connect.port).authority
         return ClientWire(authority=authority, rng=self._rng, max_message_size=self.config.max_message_size)
 
-    def _encode(self, send: Send) -> None:
-        channel = self._channels.get(send.conn)
-        if channel is None:
-            return  # the connection ended before this was drained
-        wire = channel.wire
-        assert not isinstance(send, _A_PLATFORMS), "an agent sends no responses"
-        match send:
-            case SendText():  # first: most are
-                assert wire.websocket is not None, "a link is up only after its upgrade"
-                data = wire.websocket.writer.text(send.payload)
-            case SendPing() | SendPong() | SendClose():
-                assert wire.websocket is not None, "a link is up only after its upgrade"
-                data = wire.websocket.writer.write(send)
-            case SendRequest():
-                channel.exchange = send.exchange
-                data = wire.request(send.request)
-            case SendUpgrade():
-                channel.exchange = send.exchange
-                data = wire.upgrade(send.request)
-            case _:
-                assert_never(send)
-        channel.chunks.append(data)
-        self._unwritten[send.conn] = channel
+    def _encode(self, sends: list[Send]) -> None:
+        for send in sends:
+            channel = self._channels.get(send.conn)
+            if channel is None:
+                continue  # the connection ended before this was drained
+            websocket = channel.wire.websocket
+            if websocket is None:
+                channel.chunks.append(self._encode_request(send, channel))
+            elif type(send) is SendText:  # most are
+                channel.chunks.append(websocket.writer.text(send.payload))
+            else:
+                assert isinstance(send, _FRAMES), "a link carries frames"
+                channel.chunks.append(websocket.writer.write(send))
+            self._unwritten[send.conn] = channel
+
+    def _encode_request(self, send: Send, channel: _Channel) -> bytes:
+        assert isinstance(send, _REQUESTS), "only requests go out before an upgrade"
+        channel.exchange = send.exchange
+        if isinstance(send, SendUpgrade):
+            return channel.wire.upgrade(send.request)
+        return channel.wire.request(send.request)
 
     def _forget(self, conn: int) -> None:
         self._channels.pop(conn, None)

@@ -80,22 +80,25 @@ class AgentRules(AgentParts):
             pass
         if self._life is Life.STOPPED:
             return  # nothing is waited for any more
-        link = self._link
-        if link is not None or self._life is not Life.RUNNING:
-            self._timers.cancel(AgentTimer.GIVE_UP)
-        elif self.config.give_up_after is not None and self._timers.get(AgentTimer.GIVE_UP) is None:
-            self._timers.set(AgentTimer.GIVE_UP, now.mono + self.config.give_up_after)
+        link, timers = self._link, self._timers
+        if self.config.give_up_after is not None:
+            self._watch_give_up(self.config.give_up_after, now)
         if link is not None and self._link_region.state is not LinkState.CLOSING:
-            link.offer_status(self._status())
-            link.report(now)
-            if self._timers.get(AgentTimer.PING) is None:
-                self._timers.arm(AgentTimer.PING, link.liveness.deadline)
-            self._timers.arm(AgentTimer.STALL, link.stall_deadline)
-            self._timers.arm(AgentTimer.STATUS, link.status_deadline)
-            self._timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
-        self._timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
-        self._timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
-        self._timers.arm(AgentTimer.CALL, self._calls.deadline)
+            link.report(self._status(), now)
+            if timers.get(AgentTimer.PING) is None:
+                timers.arm(AgentTimer.PING, link.liveness.deadline)
+            timers.arm(AgentTimer.STALL, link.stall_deadline)
+            timers.arm(AgentTimer.STATUS, link.status_deadline)
+            timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
+        timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
+        timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
+        timers.arm(AgentTimer.CALL, self._calls.deadline)
+
+    def _watch_give_up(self, give_up_after: float, now: Instant) -> None:
+        if self._link is not None or self._life is not Life.RUNNING:
+            self._timers.cancel(AgentTimer.GIVE_UP)
+        elif self._timers.get(AgentTimer.GIVE_UP) is None:
+            self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after)
 
     def _step(self, now: Instant) -> bool:
         """One joint rule, the first that applies; False if none does."""
@@ -132,14 +135,14 @@ class AgentRules(AgentParts):
 
     def _hear(self, conn: int, payload: bytes, now: Instant) -> None:
         """One TEXT message; most are commands."""
-        link = self._live_link(conn)
-        if link is None:
+        link = self._link
+        if link is None or conn != link.conn or self._link_region.state is LinkState.CLOSING:
             return
         message = decode_sound_command(payload)
         if message is None:
             self._hear_other(link, payload, now)
         else:
-            link.good_message()
+            link.bad_in_a_row = 0
             reply = self._desk.receive(message.id, message.data, now)
             if reply is not None:
                 link.reply(reply, now.mono)
@@ -151,7 +154,7 @@ class AgentRules(AgentParts):
         except RemoteProtocolError as error:
             self._bad_message(link, error, now)
             return
-        link.good_message()
+        link.bad_in_a_row = 0
         if envelope.type == "command":
             reply = self._desk.receive_raw(envelope.id, envelope.data, now)
             if reply is not None:
@@ -291,8 +294,6 @@ class AgentRules(AgentParts):
                 self._beat(link, now)
             case AgentTimer.PING if link is not None:
                 self._check_liveness(link, now)
-            case AgentTimer.STATUS if link is not None:
-                link.report(now)
             case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
                 self._abort_link(link, Failure(FailureKind.OTHER, what, "LINK-8"), now)
@@ -317,7 +318,7 @@ class AgentRules(AgentParts):
             case AgentTimer.GIVE_UP:
                 self._give_up(now)
             case _:
-                pass  # RETRY, RENEW: the joint rules go on, now that nothing waits
+                pass  # RETRY, RENEW, STATUS: the joint rules go on, now that nothing waits
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ class PlatformSession:
             if not link.bad_message():
                 self.close(1008, f"more than {self._hub.config.max_bad_messages} bad messages in a row", now)
         else:
-            link.good_message()
+            link.bad_in_a_row = 0
 
     def bytes_received(self, now: Instant) -> None:
         """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""

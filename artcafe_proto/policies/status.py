@@ -28,6 +28,10 @@ class StatusReports:
         self._pending: dict[str | None, StatusData] = {}
         self._sent_at: dict[str | None, float] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anything is pending."""
+        return bool(self._pending)
+
     @property
     def deadline(self) -> float | None:
         """When the earliest pending report may go out, monotonic seconds."""

@@ -42,7 +42,11 @@ class Node:
         self.sim = sim
         self.mono_offset_s: float = 1000.0
         self.wall_offset_s = sim.wall_at_start + wall_skew_s
-        self.timers_late_until = 0.0
+        self.wakes_at = math.inf
+        """When its timer is due, in the simulation's time."""
+        self._deadline: float | None = None
+        self._late_until = 0.0
+        self._is_asleep = False
 
     @property
     def now(self) -> Instant:
@@ -59,11 +63,18 @@ class Node:
     def _is_due(self, deadline: float) -> bool:
         return deadline - (self.sim.schedule.time + self.mono_offset_s) < _ROUNDING_S
 
-    def _wakes_at(self, deadline: float | None) -> float:
-        if deadline is None:
-            return math.inf
-        at = deadline - self.mono_offset_s
-        return at if at > self.timers_late_until else self.timers_late_until
+    def be_late(self, until: float) -> None:
+        """Have no timer before that time of the simulation."""
+        self._late_until = until
+        self._wait_for(self._deadline)
+
+    def _wait_for(self, deadline: float | None) -> None:
+        self._deadline = deadline
+        if deadline is None or self._is_asleep:
+            self.wakes_at = math.inf
+        else:
+            at = deadline - self.mono_offset_s
+            self.wakes_at = at if at > self._late_until else self._late_until
 
 
 class AgentProcess(Node):
@@ -83,7 +94,6 @@ class AgentProcess(Node):
         self._rng = rng
         self._unfinished: dict[str, bool] = {}
         self._is_draining = False
-        self._deadline: float | None = None
         self._asleep_until = -math.inf
         self._mono_at_sleep = 0.0
         self._postponed: list[Callable[[Instant], object]] = []
@@ -122,6 +132,7 @@ class AgentProcess(Node):
     def die(self) -> None:
         """End without a word, as a killed process does: the system resets its connections."""
         self.is_dead = True
+        self.wakes_at = math.inf
         for circuit in self.circuits.values():
             circuit.leave(circuit.down, circuit.up, abort=True)
         self.circuits.clear()
@@ -134,22 +145,24 @@ class AgentProcess(Node):
         if not mono_counts:
             self.mono_offset_s -= until - max(self._asleep_until, self.sim.time)
         self._asleep_until = until
+        self._is_asleep = True
+        self.wakes_at = math.inf
         self.sim.schedule.at(until, self._wake_in_time)
 
     def wake(self) -> None:
         """Go on, with everything that waited."""
+        if not self._is_asleep:
+            return
+        self._is_asleep = False
         self._asleep_until = -math.inf
         self.mono_offset_s += max(0.0, self._mono_at_sleep - self.now.mono)  # woken early, it must not go back
+        self._wait_for(self._deadline)
         postponed, self._postponed = self._postponed, []
         for action in postponed:
             self.turn(action)
 
-    @property
-    def _is_asleep(self) -> bool:
-        return self._asleep_until > -math.inf
-
     def _wake_in_time(self) -> None:
-        if -math.inf < self._asleep_until <= self.sim.time:
+        if self._asleep_until <= self.sim.time:
             self.wake()
 
     def congest(self, seconds: float) -> None:
@@ -157,10 +170,6 @@ class AgentProcess(Node):
         for conn in list(self.circuits):
             self.turn(lambda now, conn=conn: self.protocol.writing_paused(conn, now))
             self.sim.after(seconds, lambda conn=conn: self.turn(lambda now: self.protocol.writing_resumed(conn, now)))
-
-    def wakes_at(self) -> float:
-        """When its timer is due, in the simulation's time."""
-        return math.inf if self.is_dead or self._is_asleep else self._wakes_at(self._deadline)
 
     def handle_timer(self) -> None:
         """Its timer is due."""
@@ -202,7 +211,7 @@ class AgentProcess(Node):
             self.sim.invariants.agent_said(self, output)
             self._carry_out(output)
         self._is_draining = False
-        self._deadline = self.protocol.deadline()
+        self._wait_for(self.protocol.deadline())
         self.sim.invariants.agent_settled(self)
 
     def _carry_out(self, output: MachineEffect | Event) -> None:

@@ -186,8 +186,8 @@ def inject(sim: Simulation, fault: Fault) -> None:
                 process.sleep(fault.amount, mono_counts=fault.flavour == "counted")
         case FaultKind.AGENT_LATE:
             for process in sim.processes_of(agent_id):
-                process.timers_late_until = until
+                process.be_late(until)
         case FaultKind.PLATFORM_LATE:
-            platform.timers_late_until = until
+            platform.be_late(until)
         case _:
             assert_never(fault.kind)

@@ -42,7 +42,6 @@ class PlatformProcess(Node):
         self._attended: list[int] = []
         """Connections that something happened to."""
         self._deadlines: dict[int, float | None] = {}
-        self._deadline: float | None = None
         self.hub = self._new_hub()
 
     def _new_hub(self) -> PlatformHub:
@@ -117,10 +116,6 @@ class PlatformProcess(Node):
         self._attended.append(self._conns)
         self.drain()
 
-    def wakes_at(self) -> float:
-        """When a timer is due, in the simulation's time."""
-        return self._wakes_at(self._deadline)
-
     def handle_timer(self) -> None:
         """A timer is due."""
         self._handle_timer(self.hub)
@@ -171,8 +166,11 @@ class PlatformProcess(Node):
                 self._attended.append(event.conn)
             else:
                 self.sim.invariants.platform_said(event)
-        deadlines = [each for each in (self.hub.deadline(), *self._deadlines.values()) if each is not None]
-        self._deadline = min(deadlines, default=None)
+        earliest = self.hub.deadline()
+        for deadline in self._deadlines.values():
+            if deadline is not None and (earliest is None or deadline < earliest):
+                earliest = deadline
+        self._wait_for(earliest)
 
     def _drain_session(self, conn: int) -> None:
         attended = self.sessions.get(conn)

@@ -17,18 +17,19 @@ class Schedule:
     def __init__(self) -> None:
         self.time = 0.0
         """Seconds since the beginning."""
+        self.next_at = math.inf
+        """When the next action is due; infinity if there is none."""
         self._planned: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-
-    @property
-    def next_at(self) -> float:
-        """When the next action is due; infinity if there is none."""
-        return self._planned[0][0] if self._planned else math.inf
 
     def at(self, time: float, action: Callable[[], None]) -> None:
         """Plan an action."""
         heapq.heappush(self._planned, (time, next(self._order), action))
+        if time < self.next_at:
+            self.next_at = time
 
     def pop(self) -> Callable[[], None]:
         """Take out the next action."""
-        return heapq.heappop(self._planned)[2]
+        action = heapq.heappop(self._planned)[2]
+        self.next_at = self._planned[0][0] if self._planned else math.inf
+        return action

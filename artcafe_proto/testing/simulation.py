@@ -142,11 +142,10 @@ class Simulation:
     def _run_to(self, end: float) -> None:
         while True:
             node: PlatformProcess | AgentProcess = self.platform
-            wakes_at = node.wakes_at()
             for process in self.processes:
-                at = process.wakes_at()
-                if at < wakes_at:
-                    node, wakes_at = process, at
+                if process.wakes_at < node.wakes_at:
+                    node = process
+            wakes_at = node.wakes_at
             schedule = self.schedule
             next_at = schedule.next_at
             due = wakes_at if wakes_at < next_at else next_at
@@ -177,8 +176,8 @@ class Simulation:
             self._start_agent_unless_there(agent_id)
         for process in self.processes:
             process.wake()
-            process.timers_late_until = 0.0
-        self.platform.timers_late_until = 0.0
+            process.be_late(until=0.0)
+        self.platform.be_late(until=0.0)
 
     @property
     def digest(self) -> str:
@@ -285,7 +284,7 @@ class Simulation:
         else:
             self._faults_for_one[self.agent_ids[fault.agent]] += 1
         self.happened[fault.kind] += 1
-        self.told("fault", f"{fault.kind.value} ({fault.flavour}, {fault.amount:g} s)")
+        self.told("fault", fault)
         inject(self, fault)
 
     def _start_agent(self, agent_id: str) -> AgentProcess:

@@ -10,7 +10,7 @@ from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import Headers, Request, Response
 from artcafe_proto.limits import MAX_INFORMATIONAL_RESPONSES
 from artcafe_proto.wires.handshake import check_response, make_key, upgrade_headers
-from artcafe_proto.wires.http_connection import HttpConnection, byte_headers, text_headers
+from artcafe_proto.wires.http_connection import HttpConnection, byte_headers
 from artcafe_proto.wires.inputs import Ended, Failed, Input, ResponseReceived, Upgraded
 from artcafe_proto.wires.websocket import WebSocketWire
 
@@ -110,8 +110,8 @@ class ClientWire:
                     return []
                 case h11.Response() as head:
                     self._response = head
-                case h11.InformationalResponse(status_code=101, headers=headers) if self._key is not None:
-                    return self._switch(text_headers(headers), self._key)
+                case h11.InformationalResponse(status_code=101) if self._key is not None:
+                    return self._switch(self._http.fields, self._key)
                 case _:  # a 101 that was not asked for has been refused by h11
                     self._skip_informational()
         body = self._http.read_body()
@@ -137,8 +137,8 @@ class ClientWire:
         self._over = not reusable
         self._waiting = self._answering = False
         self._key, self._informational, self._response = None, 0, None
-        headers = text_headers(head.headers)
-        return ResponseReceived(Response(status=head.status_code, headers=headers, body=body, reusable=reusable))
+        fields = self._http.fields
+        return ResponseReceived(Response(status=head.status_code, headers=fields, body=body, reusable=reusable))
 
     def _fail(self, error: RemoteProtocolError) -> list[Input]:
         self._over = True

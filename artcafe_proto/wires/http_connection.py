@@ -22,8 +22,6 @@ from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from artcafe_proto.exchanges import Headers
 
 Head = h11.Request | h11.InformationalResponse | h11.Response
@@ -33,7 +31,7 @@ class HttpConnection:
     """One end of an HTTP/1.1 connection: whole heads and whole bodies, in turn, then `start_next_cycle`.
 
     `buffer` holds received bytes in front of h11. `head` is the last head that h11 took in this cycle, also when the
-    rules of this module then refused it.
+    rules of this module then refused it, and `fields` are its fields.
     """
 
     def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
@@ -46,6 +44,7 @@ class HttpConnection:
         self._allowance = 0  # further bytes that h11 may be given of this body
         self.buffer = bytearray()
         self.head: Head | None = None
+        self.fields: Headers = ()
 
     def read_head(self) -> Head | None:
         """The next head from `buffer`, None while it is incomplete. Raises RemoteProtocolError."""
@@ -59,6 +58,9 @@ class HttpConnection:
         event = self._next_event()
         assert isinstance(event, Head)
         self.head = event
+        # Names in lower case, both as text, byte for character (RFC 9110 section 5.5).
+        items = event.headers.raw_items()
+        self.fields = tuple((name.decode().lower(), value.decode("latin-1")) for name, value in items)
         self._expect_body(event)
         return event
 
@@ -156,9 +158,9 @@ class HttpConnection:
         """Judge the framing of a head's message before any of its body is read (RFC 9112 section 6)."""
         if not head.http_version.startswith(b"1."):
             raise RemoteProtocolError(505, "the version is HTTP/1.1", "RFC 9110 section 15.6.6")
-        fields = dict(head.headers)  # h11 leaves at most one of either framing field
-        length = fields.get(b"content-length")
-        if b"transfer-encoding" in fields and (length is not None or head.http_version == b"1.0"):
+        fields = dict(self.fields)  # h11 leaves at most one of either framing field
+        length = fields.get("content-length")
+        if "transfer-encoding" in fields and (length is not None or head.http_version == b"1.0"):
             raise RemoteProtocolError(400, "the framing of the body is ambiguous", "RFC 9112 section 6.1")
         self._allowance = _MAX_FRAMED_BODY_BYTES if length is None else int(length)
         if length is not None and self._allowance > MAX_HTTP_BODY_BYTES:
@@ -179,11 +181,6 @@ class HttpConnection:
         except h11.RemoteProtocolError as error:
             reason = str(error).partition(":")[0]
             raise RemoteProtocolError(error.error_status_hint, reason, "RFC 9112") from None
-
-
-def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """h11's fields as ours: names in lower case, both as text, byte for character (RFC 9110 section 5.5)."""
-    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
 
 
 def byte_headers(headers: Headers, *, length: int | None = None) -> list[tuple[bytes, bytes]]:

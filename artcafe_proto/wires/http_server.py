@@ -17,7 +17,7 @@ from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
 from artcafe_proto.wires.handshake import VERSION, accept_headers, check_request, wants_websocket
-from artcafe_proto.wires.http_connection import BODYLESS_STATUSES, HttpConnection, byte_headers, text_headers
+from artcafe_proto.wires.http_connection import BODYLESS_STATUSES, HttpConnection, byte_headers
 from artcafe_proto.wires.inputs import Ended, Failed, Input, RequestReceived
 from artcafe_proto.wires.websocket import WebSocketWire
 
@@ -171,7 +171,7 @@ class ServerWire:
                 self.phase = Phase.HEAD if self._http.buffer else Phase.IDLE
                 return None
             assert isinstance(head, h11.Request)
-            _check_head(head)
+            _check_head(head, self._http.fields)
             self._head = head
             self.phase = Phase.BODY
         body = self._http.read_body()
@@ -180,7 +180,7 @@ class ServerWire:
         request = Request(
             method=self._head.method.decode(),
             target=self._head.target.decode(),
-            headers=text_headers(self._head.headers),
+            headers=self._http.fields,
             body=body,
         )
         if self._head.http_version != b"1.0" and wants_websocket(request.headers):  # RFC 9110 section 7.8
@@ -229,7 +229,7 @@ _MAX_WAITING_BYTES: Final = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES
 """Bytes sent ahead of an answer: one whole request, more than any client of this API sends."""
 _ORIGIN_FORM: Final = re.compile(rb"/[!\"$-~]*")
 """RFC 9112 section 3.2.1, a little wider within what h11 takes, but without a fragment."""
-_HOST: Final = re.compile(rb"[0-9A-Za-z._~!$&'()*+,;=:%\[\]-]*")
+_HOST: Final = re.compile(r"[0-9A-Za-z._~!$&'()*+,;=:%\[\]-]*")
 """The characters of RFC 9110 section 7.2: neither a user nor a path."""
 _ERROR_CODES: Final = {
     400: "bad_request",
@@ -243,14 +243,14 @@ _ERROR_CODES: Final = {
 }
 
 
-def _check_head(head: h11.Request) -> None:
+def _check_head(head: h11.Request, headers: Headers) -> None:
     """Refuse what h11 and `HttpConnection` take and this server does not. Raises RemoteProtocolError."""
-    fields = dict(head.headers)
+    fields = dict(headers)
     if not _ORIGIN_FORM.fullmatch(head.target):
         raise RemoteProtocolError(400, "the target must be a path with a query or none", "RFC 9112 section 3.2.1")
-    if not _HOST.fullmatch(fields.get(b"host", b"")):
+    if not _HOST.fullmatch(fields.get("host", "")):
         raise RemoteProtocolError(400, "the Host field is not a host and a port", "RFC 9112 section 3.2")
     if head.method == b"CONNECT":
         raise RemoteProtocolError(501, "this server is no proxy", "RFC 9110 section 9.3.6")
-    if b"expect" in fields and head.http_version != b"1.0":
+    if "expect" in fields and head.http_version != b"1.0":
         raise RemoteProtocolError(417, "no expectation is met: send the body at once", "RFC 9110 section 10.1.1")

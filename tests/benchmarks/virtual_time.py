@@ -1,8 +1,8 @@
 """How fast virtual time passes: `python tests/benchmarks/virtual_time.py`, on a quiet machine.
 
-Prints simulated sessions per second of CPU, as `tests/campaign.py` has them, with all invariants and real signatures;
-and how much faster than real time an idle agent runs that is online: alone, answered as a platform would, and in a
-whole simulated world with a platform, a network and invariants.
+Prints simulated sessions per second of CPU, as `tests/campaign.py` has them, with all invariants: with real signatures,
+and with canned ones, which cost nothing and are always right. And how much faster than real time an idle agent runs
+that is online: alone, answered as a platform would, and in a whole simulated world.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from statistics import median
+from unittest.mock import patch
+
+from jwt.algorithms import OKPAlgorithm
 
 from artcafe_proto import AgentConfig, AgentProtocol, Connect, Disconnect, Sign, Write
+from artcafe_proto.policies.private_keys import SigningKey
+from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.testing import ManualClock, ScriptedPeer, Simulation
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from campaign import settings
+from campaign import collect_seldom, settings
 
 DAY_S = 86_400.0
 LONG_S = 30 * DAY_S
@@ -34,6 +39,25 @@ def sessions() -> float:
         sim.run()
         count += sim.sessions
     return count
+
+
+def sessions_with_canned_signatures() -> float:
+    """The same, but neither the agents' keys nor the platform's are used."""
+    with (
+        patch.object(SigningKey, "sign", _sign),
+        patch.object(PublicKey, "verify", _verify),
+        patch.object(OKPAlgorithm, "sign", _sign),
+        patch.object(OKPAlgorithm, "verify", _verify),
+    ):
+        return sessions()
+
+
+def _sign(*_: object) -> bytes:
+    return b"canned"
+
+
+def _verify(*_: object, **__: object) -> str:
+    return "canned"
 
 
 def idle_world() -> float:
@@ -80,6 +104,8 @@ def rate(work: Callable[[], float]) -> str:
 
 
 if __name__ == "__main__":
-    print(f"{rate(sessions)}  simulated sessions per CPU second")
+    collect_seldom()
+    print(f"{rate(sessions)}  simulated sessions per CPU second, signatures real")
+    print(f"{rate(sessions_with_canned_signatures)}  the same, signatures canned")
     print(f"{rate(idle_agent)}  times real time, an idle agent, alone")
     print(f"{rate(idle_world)}  times real time, an idle agent in a simulated world")

@@ -222,15 +222,15 @@ MUTANTS: Final = (
     Mutant(
         "one command more than allowed runs",
         "agent/commands.py",
-        "return len(self._running) >= self._config.max_concurrent",
-        "return len(self._running) > self._config.max_concurrent",
+        "return len(self.running) >= self._config.max_concurrent",
+        "return len(self.running) > self._config.max_concurrent",
         "tests/core/test_agent_link.py::test_stat_1_error_outranks_busy_and_busy_outranks_online",
     ),
     Mutant(
         "one command more than allowed waits",
         "agent/commands.py",
-        "elif len(self._queued) < self._config.max_queued:",
-        "elif len(self._queued) <= self._config.max_queued:",
+        "elif len(self.queued) < self._config.max_queued:",
+        "elif len(self.queued) <= self._config.max_queued:",
         "tests/core/test_agent_link.py::test_a_peer_that_sends_too_much_and_reads_nothing_is_not_read_either",
     ),
     Mutant(
@@ -243,7 +243,7 @@ MUTANTS: Final = (
     Mutant(
         "a drain starts what waits",
         "agent/commands.py",
-        "        given_back, self._queued = self._queued, {}\n",
+        "        given_back, self.queued = self.queued, {}\n",
         "        given_back: dict[str, _Queued] = {}\n",
         "tests/core/test_agent_link.py::test_cmd_8_a_drain_gives_queued_commands_back_and_takes_no_more",
     ),
@@ -355,7 +355,7 @@ MUTANTS: Final = (
     Mutant(
         "bad messages are never too many",
         "links.py",
-        "return self._bad_in_a_row <= self._settings.max_bad_messages",
+        "return self.bad_in_a_row <= self._settings.max_bad_messages",
         "return True",
         "tests/core/test_hub.py::test_msg_5_too_many_bad_messages_in_a_row_close_with_1008",
     ),

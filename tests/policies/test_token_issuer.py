@@ -9,6 +9,7 @@ import json
 import socket
 from contextlib import suppress
 from typing import Any
+from unittest.mock import patch
 
 import jwt
 import pytest
@@ -69,6 +70,37 @@ def test_tok_5_a_token_carries_its_claims_and_lives_as_configured() -> None:
     assert ISSUER.check(token, WALL + 899)
     with pytest.raises(RemoteProtocolError, match="has expired"):
         ISSUER.check(token, WALL + 900)
+
+
+def test_tok_5_a_token_is_verified_once_and_its_times_are_looked_at_each_time() -> None:
+    issuer, token = TokenIssuer(SEED, issuer="artcafe-platform", life_s=900.0), issued()
+    with patch("jwt.decode", side_effect=jwt.decode) as decode:
+        assert issuer.check(token, WALL) == issuer.check(token, WALL + 899.0)
+        with pytest.raises(RemoteProtocolError, match="expired"):
+            issuer.check(token, WALL + 900.0)
+        with pytest.raises(RemoteProtocolError, match="future"):
+            issuer.check(token, WALL - 60.0)
+        assert decode.call_count == 1
+        for _ in range(2):
+            with pytest.raises(RemoteProtocolError, match="not made by this platform"):
+                issuer.check(f"{token[:-4]}AAAA", WALL)
+        assert decode.call_count == 3, "what was refused is not remembered"
+
+
+def test_tok_5_of_very_many_tokens_only_the_latest_are_remembered() -> None:
+    issuer = TokenIssuer(SEED, issuer="artcafe-platform", life_s=900.0)
+    tokens = [
+        issuer.issue(agent_id="agent-1", tenant_id="tenant-1", key_id="key-1", jti=f"{number}", wall=WALL)
+        for number in range(1025)
+    ]
+    for token in tokens:
+        issuer.check(token, WALL)
+    with patch("jwt.decode", side_effect=jwt.decode) as decode:
+        issuer.check(tokens[-1], WALL)
+        issuer.check(tokens[1], WALL)
+        assert decode.call_count == 0
+        issuer.check(tokens[0], WALL)
+        assert decode.call_count == 1
 
 
 def test_tok_5_the_same_seed_makes_the_same_token_and_takes_it_after_a_restart() -> None:

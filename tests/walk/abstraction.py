@@ -219,8 +219,8 @@ def _dialer(world: World, dialer: Dialer) -> Abstract:
 def _desk(world: World) -> Abstract:
     desk = world.agent._desk
     return (
-        tuple((key, running.answered) for key, running in desk._running.items()),
-        tuple(desk._queued),
+        tuple((key, running.answered) for key, running in desk.running.items()),
+        tuple(desk.queued),
         desk._draining,
         tuple(
             (key, entry.state.name, None if entry.body is None else _text(entry.body), entry.is_replacement)

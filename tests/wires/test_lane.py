@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from artcafe_proto.wires.frames import mask
-from artcafe_proto.wires.inputs import Input, TextReceived
+from artcafe_proto.wires.inputs import Input, PingReceived, PongReceived, TextReceived
 from artcafe_proto.wires.lane import read_texts
 from artcafe_proto.wires.websocket import WebSocketWire
 
@@ -104,11 +104,12 @@ def test_what_waits_for_a_longer_header_does_not_hold_up_a_shorter_one(client: b
 
 
 @pytest.mark.parametrize("client", [True, False])
-def test_the_lane_takes_whole_texts_in_single_bytes_as_well_as_at_once(client: bool) -> None:
+def test_the_lane_takes_whole_texts_and_pings_in_single_bytes_as_well_as_at_once(client: bool) -> None:
     written = b"".join(frame(payload, masked=not client) for payload in (b"{}", "é".encode() * 100, b"x" * 66_000))
+    written += b"".join(frame(b"1", first=first, masked=not client) for first in (0x89, 0x8A))
     inputs: list[Input] = []
     assert read_texts(written, masked=not client, max_size=LIMIT, inputs=inputs) == len(written)
-    assert len(inputs) == 3
+    assert inputs[3:] == [PingReceived(b"1"), PongReceived(b"1")]
     assert read(client, written, list(range(400))) == [*map(shown, inputs), "Ended()"]
 
 
