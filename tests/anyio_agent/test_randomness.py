@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -38,3 +40,22 @@ def test_numbers_do_not_come_again() -> None:
     drawn = [source.getrandbits(128) for source in (rng, other) for _ in range(1000)]
     assert len(set(drawn)) == len(drawn)
     assert 0 <= rng.random() < 1
+
+
+FORK = """
+import os
+from artcafe_anyio.randomness import PooledRandom
+
+rng = PooledRandom()
+rng.getrandbits(128)
+child = os.fork()
+print(rng.getrandbits(128), flush=True)
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_nor_in_a_forked_child() -> None:
+    drawn = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True).stdout.split()
+    assert len(set(drawn)) == 2
