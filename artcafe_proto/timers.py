@@ -11,39 +11,33 @@ Reason = TypeVar("Reason", bound=IntEnum)
 class Timers(Generic[Reason]):
     """Deadlines in monotonic seconds, at most one per reason. Ties go to the smaller reason, so runs repeat exactly."""
 
-    __slots__ = ("_deadlines", "_earliest", "_is_known", "has_changed")
+    __slots__ = ("_deadlines", "has_changed")
 
     def __init__(self) -> None:
         self._deadlines: dict[Reason, float] = {}
-        self._earliest: tuple[float, Reason] | None = None
-        self._is_known = True  # whether that is so, or has to be found again
         self.has_changed = False
         """Whether something was set or all cleared; for whoever keeps `next` elsewhere, and resets this."""
 
     def set(self, reason: Reason, deadline: float) -> None:
         """Wait for `deadline`, instead of any earlier wait for the same reason."""
         self._deadlines[reason] = deadline
-        self._is_known = False
         self.has_changed = True
 
     def arm(self, reason: Reason, deadline: float | None) -> None:
         """Wait for `deadline`, or stop waiting if there is none."""
         if deadline is None:
-            self.cancel(reason)
-        elif self._deadlines.get(reason) != deadline:
+            self._deadlines.pop(reason, None)
+        else:
             self.set(reason, deadline)
 
     def cancel(self, *reasons: Reason) -> None:
         """Stop waiting; harmless if nothing was waited for."""
         for reason in reasons:
-            if reason in self._deadlines:
-                del self._deadlines[reason]
-                self._is_known = False
+            self._deadlines.pop(reason, None)
 
     def clear(self) -> None:
         """Stop waiting for anything."""
         self._deadlines.clear()
-        self._is_known = False
         self.has_changed = True
 
     def get(self, reason: Reason) -> float | None:
@@ -52,14 +46,11 @@ class Timers(Generic[Reason]):
 
     def next(self) -> tuple[float, Reason] | None:
         """The earliest deadline and its reason."""
-        if not self._is_known:
-            earliest: tuple[float, Reason] | None = None
-            for reason, when in self._deadlines.items():  # called all the time: a loop costs half of what min() does
-                if earliest is None or when < earliest[0] or (when == earliest[0] and reason < earliest[1]):
-                    earliest = when, reason
-            self._earliest = earliest
-            self._is_known = True
-        return self._earliest
+        earliest: tuple[float, Reason] | None = None
+        for reason, when in self._deadlines.items():  # called all the time: a loop costs half of what min() does
+            if earliest is None or when < earliest[0] or (when == earliest[0] and reason < earliest[1]):
+                earliest = when, reason
+        return earliest
 
     def pop_due(self, mono: float) -> tuple[Reason, float] | None:
         """Take out the earliest timer that is due at `mono`, with its deadline."""
@@ -67,5 +58,5 @@ class Timers(Generic[Reason]):
         if earliest is None or earliest[0] > mono:
             return None
         when, reason = earliest
-        self.cancel(reason)
+        del self._deadlines[reason]
         return reason, when
