@@ -21,6 +21,10 @@ import websockets
 from wsproto.connection import CLIENT, Connection
 from wsproto.events import CloseConnection, Ping, TextMessage
 
+from artcafe_anyio.randomness import PooledRandom
+from artcafe_proto.wires.inputs import TextReceived
+from artcafe_proto.wires.websocket import WebSocketWire
+
 PATH = "/api/v1/ws/agent/agent-1"
 
 
@@ -170,12 +174,51 @@ async def wsproto_msgspec(port: int) -> None:
                 return
 
 
+class _BareLane(asyncio.BufferedProtocol):
+    """Our wire and asyncio's transport: what an agent of ours would cost if it did nothing of the protocol."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(256 * 1024))
+        self._wire: WebSocketWire | None = None
+        self._transport: asyncio.Transport | None = None
+        self.is_over = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        fields = ("Host: x", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+        transport.write("\r\n".join((f"GET {PATH} HTTP/1.1", *fields, "Sec-WebSocket-Version: 13", "", "")).encode())
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
+        assert self._transport is not None
+        if self._wire is None:
+            self._wire = WebSocketWire(client=True, rng=PooledRandom(), max_message_size=1 << 20)
+            data = data.partition(b"\r\n\r\n")[2]
+        write = self._wire.writer.text
+        texts = (each for each in self._wire.receive(data) if type(each) is TextReceived)
+        self._transport.write(b"".join([write(answer(text.payload)) for text in texts]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_over.set_result(None)
+
+
+async def bare_lane(port: int) -> None:
+    """Our wire alone, one write for all that a read has brought."""
+    _, protocol = await asyncio.get_running_loop().create_connection(_BareLane, "127.0.0.1", port)
+    await protocol.is_over
+
+
 PEERS = {
     "guide (websockets + json)": guide,
     "websockets + msgspec": websockets_msgspec,
     "picows + msgspec": picows_msgspec,
     "aiohttp + msgspec": aiohttp_msgspec,
     "wsproto + msgspec": wsproto_msgspec,
+    "our bare lane + msgspec": bare_lane,
 }
 
 
