@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from artcafe_proto.effects import Ask, Disconnect, MachineEffect, Send
+from artcafe_proto.effects import Ask, Connect, Disconnect, MachineEffect, Send
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import Event
 from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
@@ -29,6 +29,14 @@ class Outputs:
             if queue:
                 return queue.pop(0)
         return None
+
+    def take_back_connect(self, conn: int) -> bool:
+        """Ask no more for a connection; False if that has gone out already."""
+        for place, ask in enumerate(self.asks):
+            if isinstance(ask, Connect) and ask.conn == conn:
+                del self.asks[place]
+                return True
+        return False
 
     def check_drained(self) -> None:
         """Raise LocalProtocolError if the caller has stopped draining: outputs must not grow without bound."""

@@ -222,7 +222,7 @@ class Dialer:
 
     def drop_connection(self) -> None:
         """Close the connection; a later exchange opens a new one."""
-        if self.conn is not None:
+        if self.conn is not None and not self._outputs.take_back_connect(self.conn):
             self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
         self._forget_connection()
 

@@ -16,6 +16,7 @@ from artcafe_proto import (
     Offline,
     Online,
     RenewalFailed,
+    RenewalStarted,
     SendClose,
     SendPing,
     SendRequest,
@@ -274,3 +275,15 @@ def test_pings_of_the_link_go_on_during_a_renewal() -> None:
     script.unseen.clear()
     script.wait(20.0)
     assert script.expect(SendPing).conn == conn
+
+
+def test_link_9_a_renewal_that_begins_as_the_link_ends_opens_no_connection() -> None:
+    script, conn = up(life_s=100.0)
+    keep_alive(script, conn, 79.0)
+    script.mono, script.wall = script.mono + 1.0, script.wall + 1.0  # what comes is earlier than the timer
+    script.machine.pong_received(conn, b"1", script.now)
+    script.machine.close_received(conn, 1011, "", script.now)
+    script.expect(RenewalStarted)
+    script.expect(Offline)
+    script.none_of(Connect)
+    assert [output.conn for output in script.said if isinstance(output, Disconnect)] == [conn]

@@ -57,6 +57,20 @@ def test_the_faults_of_a_run_repeat_it(seed: int) -> None:
     assert (repeated.digest, repeated.sessions) == (drawn.digest, drawn.sessions)
 
 
+def test_a_renewal_that_is_due_as_silence_ends_the_link_opens_no_connection() -> None:
+    """Found by a campaign of a million sessions: six worlds connected and let go in one breath, before a wait's end."""
+    faults = [
+        Fault(8.094, FaultKind.RESET, 0, 0.0),
+        Fault(10.1, FaultKind.PLATFORM_RESTART, 0, 5.0),
+        Fault(22.816, FaultKind.RESET, 0, 0.0),
+        Fault(45.358, FaultKind.PLATFORM_AMNESIA, 0, 0.5),
+        Fault(75.998, FaultKind.STALL, 0, 60.0),
+        Fault(111.711, FaultKind.AGENT_WALL_JUMP, 0, 3600.0),
+        Fault(114.252, FaultKind.PLATFORM_RESTART, 0, 30.0),
+    ]
+    Simulation(114_867, seconds=1800.0, command_gap_s=30.0, faults=faults).run()
+
+
 def test_every_link_can_have_its_fault() -> None:
     sim = Simulation(1, agents=2, seconds=1800.0, mean_gap_s=600.0, link_fault_s=3.0)
     sim.run()
