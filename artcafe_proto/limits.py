@@ -88,8 +88,8 @@ MAX_STORED_BODIES_BYTES: Final = 16 * 1024 * 1024
 """CMD-1: finished responses kept for repeats."""
 MAX_UNSETTLED_RESPONSES: Final = 10_000
 MAX_UNSETTLED_RESPONSE_BYTES: Final = 16 * 1024 * 1024
-"""CMD-3: responses that are not settled before commands are refused as `overloaded`. Every command accepted below has
-its place in the outbox, so this is exceeded by no more than the commands that run and wait then."""
+"""CMD-3: responses that are not settled before commands are refused as `overloaded`. Every command accepted has its
+place among the first from then on; the bytes are exceeded by no more than the commands that run and wait then."""
 MAX_UNSETTLED_MESSAGES: Final = 1024
 MAX_UNSETTLED_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """CMD-3: application messages that are not settled, beside the places reserved for responses."""

@@ -68,9 +68,12 @@ class LinkEnd:
         return self.liveness.pings
 
     def pong(self, payload: bytes) -> None:
-        """Answer a ping; while writing is paused only the latest is owed (RFC 6455 section 5.5.3)."""
+        """Answer a ping. Of those in a row, or while writing is paused, only the latest is (RFC 6455 section 5.5.3)."""
+        sends = self._outputs.sends
         if self.writable:
-            self._outputs.sends.append(SendPong(self.conn, payload))
+            if sends and type(sends[-1]) is SendPong and sends[-1].conn == self.conn:
+                sends.pop()
+            sends.append(SendPong(self.conn, payload))
         else:
             self._owed_pong = payload
 

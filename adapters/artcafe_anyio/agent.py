@@ -112,7 +112,8 @@ class Agent:
         another type is answered `invalid_arguments`. A parameter annotated `CommandContext` receives that. The result
         must be something that msgspec can write as JSON. What is raised becomes `handler_error` (see `CommandError`).
 
-        `async def` runs as a task, and is cancelled when the command's time is over. A plain function runs in a thread,
+        `async def` runs as a task, and is cancelled when the command's time is over: once on asyncio, as its tasks are,
+        so that one which goes on all the same keeps its slot, and `stop` waits for it. A plain function runs in a thread,
         or with `inline` on the event loop, where nothing else happens until it returns. Raises LocalProtocolError for a
         function that cannot be a handler, and for a name that has one.
         """

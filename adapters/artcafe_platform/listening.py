@@ -108,9 +108,13 @@ class Listening:
                 sock.close()
 
     def _begin(self, sock: socket.socket) -> None:
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        except OSError:  # it has ended already, which some systems say here
+            sock.close()
+            return
         self._accepted += 1
-        sock.setblocking(False)
-        sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         self._owner.add_socket(sock, self._on_over).start()
 
     def _is_over(self, connection: SocketConnection) -> None:

@@ -190,11 +190,17 @@ class SocketConnection:
             if self._closing:
                 self._end_this_side()
         if self._congested and not self._closing:
-            with self._owner.turn(self) as now:
-                self.protocol.writing_resumed(now)
-                self._congested = self.unsent_bytes > LOW_WATER_BYTES
-                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
-                    self.protocol.writing_paused(now)
+            try:
+                self._resume_writing()
+            except Exception:
+                self._fail()
+
+    def _resume_writing(self) -> None:
+        with self._owner.turn(self) as now:
+            self.protocol.writing_resumed(now)
+            self._congested = self.unsent_bytes > LOW_WATER_BYTES
+            if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
+                self.protocol.writing_paused(now)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

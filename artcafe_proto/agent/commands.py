@@ -119,6 +119,8 @@ class CommandDesk:
             entry = self._ledger.get(command_id)
             if entry is not None:
                 return self._repeat(command_id, entry, None, now)
+            if not self._has_place:
+                return self._refuse(command_id, "", "overloaded", _NO_PLACE, "CMD-3", now)
             self._refuse_arguments(command_id, error, now)
             return None
         return self.receive(command_id, command, now)
@@ -129,11 +131,10 @@ class CommandDesk:
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
         if self._draining:
-            return self._refuse(command_id, command, "draining", _DRAINING, "CMD-8", now)
+            return self._refuse(command_id, command.command, "draining", _DRAINING, "CMD-8", now)
         deadline = now.mono + (DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout)
-        if not self.outbox.has_place:
-            reason = "as many responses as allowed are not settled"
-            return self._refuse(command_id, command, "overloaded", reason, "CMD-3", now)
+        if not self._has_place:
+            return self._refuse(command_id, command.command, "overloaded", _NO_PLACE, "CMD-3", now)
         if len(self.running) < self._config.max_concurrent:
             self._refused_in_a_row = 0
             self._ledger.open(command_id, fingerprint(command))
@@ -145,15 +146,17 @@ class CommandDesk:
                 self._earliest = deadline
         else:
             reason = "as many commands as allowed run and wait"
-            return self._refuse(command_id, command, "overloaded", reason, "CMD-5", now)
+            return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
         return None
 
     def _repeat(self, command_id: str, entry: Entry, command: CommandData | None, now: Instant) -> bytes | None:
         if command is None or fingerprint(command) != entry.fingerprint:
             self._outputs.events.append(PeerViolation("a command id was used again with other content", "CMD-2"))
-        if entry.state is EntryState.OPEN or (entry.state is EntryState.ANSWERED and self.outbox.waiting):
+        still_to_come = entry.state is EntryState.OPEN or (entry.state is EntryState.ANSWERED and self.outbox.waiting)
+        if still_to_come or entry.repeated_at is now:  # one read may ask a thousand times for a response of 1 MiB
             self._outputs.events.append(RepeatReceived(command_id, None, "CMD-2"))
-            return None  # its response is still to come
+            return None
+        entry.repeated_at = now
         answer = "expired_result" if entry.body is None else "stored"
         self._outputs.events.append(RepeatReceived(command_id, answer, "CMD-2"))
         if entry.body is not None:
@@ -271,7 +274,7 @@ class CommandDesk:
         for command_id in given_back:
             self._ledger.forget(command_id)
         return [
-            self._refuse(command_id, queued.command, "draining", _DRAINING, "CMD-8", now)
+            self._refuse(command_id, queued.command.command, "draining", _DRAINING, "CMD-8", now)
             for command_id, queued in given_back.items()
         ]
 
@@ -283,6 +286,11 @@ class CommandDesk:
         return bool(still_running)
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether the response to one more command would have a place, as those to all accepted ones have (CMD-3)."""
+        return self.outbox.has_place(len(self.running) + len(self.queued))
 
     def _start(self, command_id: str, command: CommandData, deadline: float) -> None:
         self.running[command_id] = _Running(command.command, deadline)
@@ -308,7 +316,7 @@ class CommandDesk:
     def _refuse(
         self,
         command_id: str,
-        command: CommandData,
+        command: str,
         code: Literal["overloaded", "draining"],
         reason: str,
         clause: str,
@@ -317,7 +325,7 @@ class CommandDesk:
         """The reply that gives a command back unstarted (CMD-9)."""
         self._refused_in_a_row += 1
         times = self._refused_in_a_row
-        self._outputs.events.append(CommandRefused(command_id, code, reason, clause, command.command, times))
+        self._outputs.events.append(CommandRefused(command_id, code, reason, clause, command, times))
         return self._error(command_id, code, reason, now)
 
     def _cancel(
@@ -344,6 +352,7 @@ class CommandDesk:
         return encode("response", new_id("response", self._rng), data, now.wall)
 
 
+_NO_PLACE: Final = "as many responses as allowed are not settled, or to come"
 _DRAINING: Final = "the agent is about to stop"
 _MAX_REASON_CHARS: Final = 4096  # a reason is a sentence; a longer one could exceed the message limit
 _MESSAGE_ENVELOPE_BYTES: Final = len(encode("message", f"msg-{0:032x}", msgspec.Raw(), 0.0))

@@ -58,10 +58,9 @@ class AgentLink(LinkEnd):
             self._reports.withdraw(None)
         if not self.writable or not self._reports:
             return
-        for report in self._reports.take_due(now.mono):
-            self._send("status", report, now)
-            if report.current_task is None:
-                self._told = report.status
+        for report in self._reports.take_due(now.mono):  # progress may have waited while the status became another
+            self._send("status", StatusData(status, report.current_task, report.progress), now)
+            self._told = status
 
     def sign_off(self, now: Instant) -> None:
         """Say `offline` and begin the closing handshake (STAT-3)."""

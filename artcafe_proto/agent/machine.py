@@ -211,7 +211,7 @@ class AgentMachine(AgentRules):
 
     def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A ping."""
-        self._enter(now)
+        self._look_at_clocks(now)
         link = self._live_link(conn)
         if link is not None:
             link.pong(payload)

@@ -65,6 +65,8 @@ class AgentParts:
         """When the joint rules were left to the drain, once the events are out, or to the next input: what a batch of
         commands and the answers to them lead to is found out once.
         """
+        self._is_reading = False
+        """Whether this input is a part of what came in at once: a peer's inputs must not raise for their number."""
         self._declared: DeclaredStatus = "online"
         self._metrics = (0.0, 0.0)
         self._retried_at_once = False

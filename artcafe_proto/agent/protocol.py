@@ -81,12 +81,14 @@ class AgentProtocol(AgentMachine):
         if channel is not None and data:
             now = self._enter(now)
             self.bytes_received(conn, now)
+            self._is_reading = True
             for received in channel.wire.receive(data):
                 if type(received) is TextReceived:  # most are
                     self._hear(conn, received.payload, now)
                     self._settle_at = now  # others may follow
                 else:
                     self._take(conn, channel, received, now)
+            self._is_reading = False
 
     def eof_received(self, conn: int, now: Instant) -> None:
         """The peer has ended its side of `conn`; nothing more will come in."""

@@ -44,7 +44,8 @@ class AgentRules(AgentParts):
 
     def _enter(self, now: Instant) -> Instant:
         """Time as this input sees it, and nothing left to do of those before."""
-        self._outputs.check_drained()
+        if not self._is_reading:
+            self._outputs.check_drained()
         if self._settle_at is not None:
             self._settle(self._settle_at)
         return self._look_at_clocks(now)

@@ -147,7 +147,8 @@ class CommandRefused(AnyEvent, frozen=True, gc=False):
 class RepeatReceived(AnyEvent, frozen=True, gc=False):
     """A command came again, and is not executed again (CMD-2).
 
-    `answer` is None if its response is still to come; else the stored one was sent again, or that it is gone.
+    `answer` is None if its response is still to come, or this read has asked for it before; else the stored one was
+    sent again, or that it is gone.
     """
 
     command_id: str

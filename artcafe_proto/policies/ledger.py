@@ -12,6 +12,7 @@ import msgspec
 from artcafe_proto.limits import MAX_SETTLED_COMMANDS, MAX_STORED_BODIES_BYTES, SETTLED_LIFE_S
 
 if TYPE_CHECKING:
+    from artcafe_proto.instants import Instant
     from artcafe_proto.messages import CommandData
 
 
@@ -35,6 +36,8 @@ class Entry(msgspec.Struct, gc=False):
     settled_at: float = 0.0
     is_replacement: bool = False
     """Its response stands for one that could not be delivered (CMD-11)."""
+    repeated_at: Instant | None = None
+    """When it was last asked for again, and answered."""
 
 
 class Ledger:

@@ -63,10 +63,11 @@ class Outbox:
         """How many items wait to be sent."""
         return len(self._waiting)
 
-    @property
-    def has_place(self) -> bool:
-        """Whether one more command may be accepted, and so answered."""
-        return self._responses < MAX_UNSETTLED_RESPONSES and self._response_bytes < MAX_UNSETTLED_RESPONSE_BYTES
+    def has_place(self, reserved: int) -> bool:
+        """Whether one more command may be accepted, and so answered, beside `reserved` that still are to be."""
+        return (
+            self._responses + reserved < MAX_UNSETTLED_RESPONSES and self._response_bytes < MAX_UNSETTLED_RESPONSE_BYTES
+        )
 
     def takes_message(self, size_bytes: int) -> bool:
         """Whether one more application message of this size may be put; one alone may, however large."""

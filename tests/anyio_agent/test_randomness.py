@@ -49,9 +49,9 @@ from artcafe_anyio.randomness import PooledRandom
 rng = PooledRandom()
 rng.getrandbits(128)
 child = os.fork()
-print(rng.getrandbits(128), flush=True)
 if child:
     assert os.waitpid(child, 0)[1] == 0
+print(rng.getrandbits(128), flush=True)
 """
 
 

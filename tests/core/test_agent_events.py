@@ -33,6 +33,7 @@ from artcafe_proto import (
     ResumeReading,
     SendClose,
     SendPing,
+    SendPong,
     SendRequest,
     SendText,
     Sign,
@@ -757,7 +758,7 @@ def test_cmd_3_a_command_without_a_place_for_its_response_is_given_back(monkeypa
     script.command(conn)
     script.machine.respond("cmd-1", None, script.now)
     script.command(conn, "cmd-2")
-    reason = "as many responses as allowed are not settled"
+    reason = "as many responses as allowed are not settled, or to come"
     assert script.expect(CommandRefused) == CommandRefused("cmd-2", "overloaded", reason, "CMD-3", "work", 1)
     assert responses(script)[-1] == {
         "command_id": "cmd-2",
@@ -765,6 +766,56 @@ def test_cmd_3_a_command_without_a_place_for_its_response_is_given_back(monkeypa
         "reason": reason,
         "code": "overloaded",
     }
+
+
+def test_cmd_3_a_place_is_reserved_when_a_command_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_RESPONSES", 3)
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    for number in range(5):
+        script.command(conn, f"cmd-{number}")
+    assert (script.machine.in_flight, script.machine.queued) == (("cmd-0",), ("cmd-1", "cmd-2"))
+    for number in range(3):
+        script.machine.respond(f"cmd-{number}", None, script.now)
+    script.command(conn, "cmd-5")
+    assert script.machine.outbox_size == 3
+    assert [each["code"] for each in responses(script) if "code" in each] == ["overloaded"] * 3
+
+
+def test_cmd_3_commands_with_bad_data_need_places_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_RESPONSES", 3)
+    script = Scripted()
+    conn = script.up()
+    for number in range(5):
+        text = b'{"type":"command","id":"bad-%d","data":{"command":5}}' % number
+        script.machine.text_received(conn, text, script.now)
+    assert script.machine.outbox_size == 3
+    assert [each["code"] for each in responses(script)] == ["invalid_arguments"] * 3 + ["overloaded"] * 2
+    refused = [output for output in script.said if isinstance(output, CommandRefused)]
+    assert [(each.command_id, each.clause) for each in refused] == [("bad-3", "CMD-3"), ("bad-4", "CMD-3")]
+
+
+def test_of_pings_in_a_row_the_latest_is_answered_however_many_there_are() -> None:
+    script = Scripted()
+    conn = script.up()
+    for number in range(100_000):  # more than there may be undrained outputs
+        script.machine.ping_received(conn, b"%d" % number, script.now)
+    script.drain()
+    assert [output.payload for output in script.said if isinstance(output, SendPong)] == [b"99999"]
+
+
+def test_stat_4_progress_that_waited_carries_the_status_of_then() -> None:
+    script = Scripted(max_concurrent=2)
+    conn = script.up()
+    script.command(conn, "cmd-1")
+    for percent in (10, 20):
+        script.machine.progress("cmd-1", percent, script.now)
+    script.wait(0.5)
+    script.command(conn, "cmd-2")
+    script.wait(0.6)
+    told = [each["data"] for each in script.texts("status")]
+    assert {"status": "busy", "current_task": "cmd-1", "progress": 20.0} in told
+    assert told[-1]["status"] == "busy"
 
 
 def test_msg_5_good_commands_part_bad_messages() -> None:

@@ -9,10 +9,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from artcafe_proto import CommandReceived, RemoteProtocolError, ResponsesSettled, SendPing, SendText
+from artcafe_proto import (
+    CommandReceived,
+    MessageReceived,
+    Offline,
+    RemoteProtocolError,
+    RepeatReceived,
+    ResponsesSettled,
+    SendPing,
+    SendText,
+    Write,
+)
 from artcafe_proto.instants import format_timestamp
+from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
 from artcafe_proto.messages import decode_command, decode_envelope, decode_sound_command
+from played import frame
 from scripted import Scripted
+from virtual import Pair
 
 # --- a command decoded in one step ------------------------------------------------------------------------------------
 
@@ -106,3 +119,37 @@ def test_a_response_that_was_not_drained_is_sent_by_the_next_input() -> None:
     script.machine.disconnected(conn, "reset", script.now)
     script.up()
     assert [each["data"]["command_id"] for each in script.texts("response")] == ["cmd-1", "cmd-1"]
+
+
+# --- one read, however much is in it ----------------------------------------------------------------------------------
+
+
+def online() -> tuple[Pair, int]:
+    """An agent with a link, and the number of its connection."""
+    pair = Pair()
+    pair.start()
+    pair.run_until(lambda: bool(pair.agent.rtt_s))
+    return pair, pair.agent_conns[-1]
+
+
+def test_no_number_of_inputs_in_one_read_is_taken_for_misuse() -> None:
+    pair, conn = online()
+    message = frame(1, b'{"type":"message","id":"m","data":{}}')
+    data = message * (MAX_UNDRAINED_OUTPUTS + 1) + frame(9, b"ping") + frame(8, b"\x03\xe9")
+    pair.agent.data_received(conn, data, pair.now)
+    said = list(iter(pair.agent.next_output, None))
+    assert sum(isinstance(output, MessageReceived) for output in said) == MAX_UNDRAINED_OUTPUTS + 1
+    assert sum(isinstance(output, Offline) for output in said) == 1
+
+
+def test_cmd_2_a_read_that_repeats_a_command_many_times_is_answered_once() -> None:
+    pair, conn = online()
+    command = frame(1, b'{"type":"command","id":"large","data":{"command":"work"}}')
+    pair.on_command = lambda event: pair.respond(event, "x" * 1_000_000)
+    pair.agent.data_received(conn, command, pair.now)
+    pair.run_for(1.0)
+    for _ in range(2):
+        pair.agent.data_received(conn, command * 60, pair.now)
+        said = list(iter(pair.agent.next_output, None))
+        assert [output.answer for output in said if isinstance(output, RepeatReceived)] == ["stored"] + [None] * 59
+        assert sum(len(output.data) for output in said if isinstance(output, Write)) < 1_100_000

@@ -48,16 +48,16 @@ def test_cmd_3_responses_reserve_places_and_bytes(monkeypatch: pytest.MonkeyPatc
     outbox = Outbox()
     outbox.put(message(1, 100))
     outbox.put(response(1, 9))
-    assert outbox.has_place
+    assert outbox.has_place(0)
     outbox.put(response(2, 1))
-    assert not outbox.has_place
+    assert not outbox.has_place(0)
     outbox = Outbox()
     outbox.put(response(1, 10))
-    assert not outbox.has_place
+    assert not outbox.has_place(0)
     outbox.send_all(0.0)
     outbox.pinged(1, 0.0)
     outbox.ponged(1)
-    assert outbox.has_place
+    assert outbox.has_place(0)
     assert len(outbox) == 0
 
 
@@ -131,13 +131,13 @@ def test_cmd_3_places_of_responses_are_counted_one_by_one(monkeypatch: pytest.Mo
     monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_RESPONSES", 3)
     monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_RESPONSE_BYTES", 30)
     outbox = sending(response(1, 5), response(2, 5), response(3, 5))
-    assert not outbox.has_place
+    assert not outbox.has_place(0)
     outbox.pinged(1, 0.0)
     outbox.ponged(1)
     for number in range(4, 6):
         outbox.put(response(number, 5))
-        assert outbox.has_place
+        assert outbox.has_place(0)
     outbox.put(response(6, 5))
-    assert not outbox.has_place
+    assert not outbox.has_place(0)
     outbox = sending(response(1, 15), response(2, 15))
-    assert not outbox.has_place, "by their bytes"
+    assert not outbox.has_place(0), "by their bytes"

@@ -463,8 +463,8 @@ def bother(scene: Scene) -> None:
 def test_link_10_a_stop_ends_in_time_and_leaves_nothing_behind(
     situation: str, burden: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("MAX_UNSETTLED_RESPONSES", "MAX_UNSETTLED_MESSAGES"):
-        monkeypatch.setattr(outbox, name, 2)
+    monkeypatch.setattr(outbox, "MAX_UNSETTLED_RESPONSES", 3)
+    monkeypatch.setattr(outbox, "MAX_UNSETTLED_MESSAGES", 2)
     for stop, world_kind in product(STOPS, WORLDS):
         scene = scene_of(situation, burden)
         check(scene, stop, world_kind(scene))

@@ -244,14 +244,30 @@ async def test_a_bug_costs_one_connection(
     assert "a bug of the test" in caplog.text
 
 
+async def test_a_bug_met_while_writing_on_costs_one_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a bug of the test")
+
+    monkeypatch.setattr(PlatformProtocol, "writing_resumed", fail)
+    async with stage() as setting:
+        with setting.owner.turn(setting.connection):
+            setting.connection.write(bytes(4 * HIGH_WATER_BYTES))
+            assert setting.connection.is_newly_congested()
+        await setting.receive_to_end()
+        await setting.over.wait()
+    assert "a bug of the test" in caplog.text
+
+
 # --- accepting --------------------------------------------------------------------------------------------------------
 
 
 class ShortOfDescriptors:
     """A listener that cannot accept, for some time."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.failures = 3
+    def __init__(self, sock: socket.socket, failures: int) -> None:
+        self.failures = failures
         self._sock = sock
 
     def extra(self, *_: object) -> ShortOfDescriptors:
@@ -277,7 +293,7 @@ async def test_a_failed_accept_is_tried_again(
     hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    accepting = Listening(Owner(hub, []), [cast(Any, ShortOfDescriptors(sock))], None)
+    accepting = Listening(Owner(hub, []), [cast(Any, ShortOfDescriptors(sock, 3))], None)
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(accepting.serve)
@@ -286,6 +302,26 @@ async def test_a_failed_accept_is_tried_again(
                 assert (await stream.receive()).startswith(b"HTTP/1.1 404")
             await accepting.stop()
     assert caplog.text.count("Too many open files") == 3
+
+
+async def test_a_socket_that_ended_before_it_was_attended_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    owner = Owner(hub, [])
+    accepting = Listening(owner, [cast(Any, ShortOfDescriptors(sock, 0))], None)
+    ended, other = socket.socketpair()
+    monkeypatch.setattr(listening, "MAX_CONNECTIONS", 1)
+    with other, ended:
+        accepting._begin(cast(Any, BrokenSocket(ended, "setsockopt")))  # pyright: ignore[reportPrivateUsage]
+        assert ended.fileno() == -1
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(accepting.serve)
+            async with await anyio.connect_tcp(*sock.getsockname()[:2]) as stream:
+                await stream.send(REQUEST)
+                assert (await stream.receive()).startswith(b"HTTP/1.1 404"), "its place was free"
+            await accepting.stop()
 
 
 async def test_a_connection_costs_no_task() -> None:

@@ -270,7 +270,7 @@ class OutboxModel(RuleBasedStateMachine):
         assert self.outbox.messages == len(messages)
         assert self.outbox.message_bytes == sum(letter.size for letter in messages)
         response_bytes = sum(letter.size for letter in responses)
-        assert self.outbox.has_place == (len(responses) < MAX_RESPONSES and response_bytes < MAX_RESPONSE_BYTES)
+        assert self.outbox.has_place(0) == (len(responses) < MAX_RESPONSES and response_bytes < MAX_RESPONSE_BYTES)
         for size in (0, 10, 100):
             fits = len(messages) < MAX_MESSAGES and self.outbox.message_bytes + size <= MAX_MESSAGE_BYTES
             assert self.outbox.takes_message(size) == (not messages or fits)
