@@ -113,9 +113,9 @@ class Agent:
         must be something that msgspec can write as JSON. What is raised becomes `handler_error` (see `CommandError`).
 
         `async def` runs as a task, and is cancelled when the command's time is over: once on asyncio, as its tasks are,
-        so that one which goes on all the same keeps its slot, and `stop` waits for it. A plain function runs in a thread,
-        or with `inline` on the event loop, where nothing else happens until it returns. Raises LocalProtocolError for a
-        function that cannot be a handler, and for a name that has one.
+        so that one which goes on all the same keeps its slot, and `stop` waits for it. A plain function runs in a
+        thread, or with `inline` on the event loop, where nothing else happens until it returns. Raises
+        LocalProtocolError for a function that cannot be a handler, and for a name that has one.
         """
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LocalProtocolError('a command has a name: @agent.command("name")')
