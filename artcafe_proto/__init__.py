@@ -42,7 +42,9 @@ from artcafe_proto.errors import (
     KeyRefusedError,
     LocalProtocolError,
     OutboxFullError,
+    PassphraseNeededError,
     RemoteProtocolError,
+    SigningRefusedError,
 )
 from artcafe_proto.events import (
     AgentAuthenticated,
@@ -68,6 +70,7 @@ from artcafe_proto.events import (
     ExchangeRepeated,
     HeartbeatReceived,
     HubEvent,
+    KeyChanged,
     LinkClosing,
     MessageReceived,
     MessageSettled,
@@ -90,8 +93,10 @@ from artcafe_proto.events import (
 from artcafe_proto.exchanges import Request, Response
 from artcafe_proto.instants import Instant
 from artcafe_proto.messages import AgentStatus, FinalCode
-from artcafe_proto.policies.private_keys import SignatureFormat, SigningKey
+from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
+from artcafe_proto.policies.signatures import SignatureFormat
+from artcafe_proto.policies.ssh_agent import SshAgentSigning
 
 if TYPE_CHECKING:
     from artcafe_proto.hub.authenticator import Principal
@@ -111,7 +116,8 @@ __all__ = [
     "Attend", "SendRequest", "SendUpgrade", "SendResponse", "SendBody", "AcceptUpgrade", "SendText", "SendPing",
     "SendPong", "SendClose",
     # events
-    "Event", "AgentEvent", "HubEvent", "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "Online",
+    "Event", "AgentEvent", "HubEvent", "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "KeyChanged",
+    "Online",
     "Offline", "CallAnswered", "CallFailed",
     "ExchangeRepeated", "ClocksParted", "AgentIdContested", "CommandReceived", "CommandCancelled", "CommandRefused",
     "RepeatReceived", "ResponseReplaced", "ResponsesSettled", "Draining", "LinkClosing",
@@ -121,9 +127,9 @@ __all__ = [
     "CommandDeferred", "CommandAnswered", "CommandRepeated", "CommandExpired", "RequestArrived",
     # errors
     "ArtCafeError", "LocalProtocolError", "ConfigError", "OutboxFullError", "RemoteProtocolError", "ApiError",
-    "KeyRefusedError",
+    "KeyRefusedError", "PassphraseNeededError", "SigningRefusedError",
     # keys
-    "SigningKey", "PublicKey", "SignatureFormat",
+    "SigningKey", "PublicKey", "SignatureFormat", "SshAgentSigning",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

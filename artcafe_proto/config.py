@@ -124,6 +124,11 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     tenant_id: str
     key_id: str | None = None
     """AUTH-3: sent with verify where given."""
+    next_key: bool = False
+    """AUTH-6: there is a second key to sign with; it is used once the platform refuses the first, and the other way
+    round."""
+    next_key_id: str | None = None
+    """AUTH-3: the second key's `key_id`."""
     api_endpoint: str = "https://api.artcafe.ai"
     ws_endpoint: str | None = None
     """LINK-1: where the WebSocket is, if not at `api_endpoint`."""
@@ -164,8 +169,11 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
         super().__post_init__()
         check_id("agent_id", self.agent_id)
         check_id("tenant_id", self.tenant_id)
-        if self.key_id is not None:
-            check_id("key_id", self.key_id)
+        for name, key_id in (("key_id", self.key_id), ("next_key_id", self.next_key_id)):
+            if key_id is not None:
+                check_id(name, key_id)
+        if self.next_key_id is not None and not self.next_key:
+            raise ConfigError("is the id of a second key, and there is none", setting="next_key_id")
         for name, endpoint in (("api_endpoint", self.api), ("ws_endpoint", self.ws)):
             if not (endpoint.origin.tls or endpoint.origin.is_loopback or self.allow_cleartext):
                 raise ConfigError(

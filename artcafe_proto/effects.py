@@ -69,15 +69,20 @@ class ResumeReading(_Effect, frozen=True, gc=False):
 class Sign(_Effect, frozen=True, gc=False):
     """Sign the UTF-8 bytes of `challenge` with the agent's key, by `deadline` (AUTH-4, AUTH-6).
 
+    `key` is 0, or 1 for the second key of an agent with `next_key`.
+
     Answer with `signed(request, signature)`, the signature in the configured format (AUTH-3), or `sign_failed`.
     """
 
     request: int
     challenge: str
     deadline: float
+    key: int = 0
 
     def __repr__(self) -> str:
-        return f"Sign(request={self.request}, {len(self.challenge)} characters, deadline={self.deadline})"
+        return (
+            f"Sign(request={self.request}, {len(self.challenge)} characters, deadline={self.deadline}, key={self.key})"
+        )
 
 
 class CancelSign(_Effect, frozen=True, gc=False):

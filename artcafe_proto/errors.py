@@ -59,3 +59,11 @@ class ApiError(RemoteProtocolError):
 
 class KeyRefusedError(ArtCafeError):
     """A key, public or private, that the protocol does not accept (AUTH-5). The message says why and what to do."""
+
+
+class SigningRefusedError(ArtCafeError):
+    """A signer does not sign (AUTH-6). The message says why and what to do, is shown, and must hold no secret."""
+
+
+class PassphraseNeededError(KeyRefusedError):
+    """A private key that is encrypted, and no passphrase to decrypt it with (AUTH-5)."""

@@ -47,8 +47,17 @@ MAX_PUBLIC_KEY_BYTES: Final = 16 * 1024
 """A 16384-bit RSA public key line has under 3 KiB."""
 MAX_PRIVATE_KEY_BYTES: Final = 64 * 1024
 """AUTH-5: a 16384-bit RSA private key file has under 13 KiB."""
+MAX_BCRYPT_ROUNDS: Final = 1024
+"""AUTH-5: ten seconds or so; ssh-keygen's default is 24."""
+MAX_PBKDF2_ITERATIONS: Final = 10_000_000
+"""AUTH-5: seconds; OpenSSL's default is 2048, and some hundred thousand are recommended."""
+MAX_SCRYPT_MEMORY_BYTES: Final = 256 * 1024 * 1024
+MAX_SCRYPT_PARALLELIZATION: Final = 16
+"""AUTH-5: seconds as well, and no more memory than a small machine has; OpenSSL's default takes 16 MiB once."""
 BUSY_RETRY_AFTER_S: Final = 60
 """What a platform that can remember no further challenge asks for."""
+MAX_SSH_AGENT_MESSAGE_BYTES: Final = 256 * 1024
+"""AUTH-6: OpenSSH's own limit."""
 MIN_RSA_BITS: Final = 2048
 """AUTH-5."""
 MAX_RSA_BITS: Final = 16384

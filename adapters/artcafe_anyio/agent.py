@@ -16,7 +16,7 @@ from artcafe_anyio.connection import Connection
 from artcafe_anyio.driver import Driver
 from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.handlers import Function, Handler
-from artcafe_anyio.keys import load_key
+from artcafe_anyio.keys import is_locked, passphrase_in
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.parameters import (
     AgentParameters,
@@ -27,6 +27,7 @@ from artcafe_anyio.parameters import (
     variable,
 )
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
+from artcafe_anyio.signers import by_function, open_key
 from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
 from artcafe_proto import ArtCafeError, LocalProtocolError
 
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskStatus
 
     from artcafe_anyio.driver import Connector
+    from artcafe_anyio.keys import Passphrase
     from artcafe_anyio.parameters import MachineSettings
+    from artcafe_anyio.signers import Signer, SignFunction
     from artcafe_proto import AgentConfig, Connect
     from artcafe_proto.messages import AgentStatus
 
@@ -76,8 +79,8 @@ class Agent:
     @classmethod
     def from_env(cls, **parameters: Unpack[AgentParameters]) -> Self:
         """An agent with these parameters and, for those not given, what ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID,
-        ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL
-        say. Raises ConfigError naming the variable that is bad.
+        ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_PASSPHRASE_FILE, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and
+        ARTCAFE_HEARTBEAT_INTERVAL say. Raises ConfigError naming the variable that is bad.
         """
         return cls()._with(parameters)
 
@@ -102,6 +105,16 @@ class Agent:
     def config(self) -> AgentConfig:
         """What the core is told. Raises ConfigError while `agent_id` or `tenant_id` is missing."""
         return settings(self._parameters)[0]
+
+    def locked_key(self) -> str | None:
+        """The path of the key if it is encrypted and nothing says its passphrase: whoever runs the agent may ask for it
+        and give it to `configured`. Blocks. Raises ConfigError for a key file that `serve` would not take.
+        """
+        with spelled(self._spelling):
+            machine = settings(self._parameters)[1]
+            if _passphrase(machine) is None and is_locked(machine.private_key_path):
+                return machine.private_key_path
+        return None
 
     # --- what it does -------------------------------------------------------------------------------------------------
 
@@ -140,28 +153,29 @@ class Agent:
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def run(self, *, backend: Literal["asyncio", "trio"] = "asyncio") -> None:
+    def run(self, *, backend: Literal["asyncio", "trio"] = "asyncio", sign: SignFunction | None = None) -> None:
         """Run until SIGINT or SIGTERM: the first drains, a second one stops at once (CMD-8).
 
         Logs to standard error unless logging is set up already. For the main thread of a program without an event loop
-        of its own. Raises as `serve` does.
+        of its own. `sign` is `serve`'s, and it raises as that does.
         """
         with spelled(self._spelling):
             _, machine = settings(self._parameters)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger("artcafe").setLevel(machine.log_level.upper())
-        anyio.run(self._run, backend=backend)
+        anyio.run(self._run, sign, backend=backend)
 
     async def serve(
         self,
         *,
-        sign: Callable[[bytes], bytes] | None = None,
+        sign: SignFunction | None = None,
         open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
         task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
 
-        `sign`, called in a thread, makes the signature of a challenge instead of the key in `private_key_path`.
+        `sign` makes the signature of a challenge in the place of the key: an `async def` as a task, any
+        other function in a thread. It raises SigningRefusedError to say why it does not.
         `open_stream` opens connections some other way than by TCP and TLS, through a proxy for example, and answers for
         their being encrypted; it raises ConnectError. Both are what `artcafe_anyio.testing` is made of.
 
@@ -175,16 +189,13 @@ class Agent:
         driver = self._driver = Driver(config, self._application, by_asyncio=by_asyncio)
         try:
             with spelled(self._spelling):
-                if sign is None:
-                    key = await to_thread.run_sync(load_key, machine.private_key_path)
-                    sign = partial(key.sign, signature_format=machine.signature_format)
-                    driver.log.line(logging.INFO, f"starting: {config.api_endpoint}, {key.public.fingerprint}")
+                signers = await _signers(machine, driver) if sign is None else [by_function(sign, driver.threads)]
                 if open_stream is not None:
                     connect = partial(Connection, open_stream=open_stream)
                 else:
                     ssl_context = await to_thread.run_sync(_ssl_context, config, machine)
                     connect = _connector(ssl_context, driver, by_asyncio=by_asyncio)
-            await driver.run(sign, connect, task_status)
+            await driver.run(signers, connect, task_status)
         finally:
             self._driver = None
             driver.end()
@@ -208,7 +219,7 @@ class Agent:
     async def running(
         self,
         *,
-        sign: Callable[[bytes], bytes] | None = None,
+        sign: SignFunction | None = None,
         open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
     ) -> AsyncGenerator[None]:
         """What `async with agent` does, with the parameters of `serve`."""
@@ -237,12 +248,12 @@ class Agent:
             with suppress(LocalProtocolError):  # it has ended meanwhile
                 driver.threads.call(partial(_stop, driver, drain=drain))
 
-    async def _run(self) -> None:
+    async def _run(self, sign: SignFunction | None) -> None:
         failure: ArtCafeError | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._obey_signals)
             try:
-                await self.serve()
+                await self.serve(sign=sign)
             except ArtCafeError as error:  # likewise
                 failure = error
             tasks.cancel_scope.cancel()
@@ -322,6 +333,27 @@ def _ssl_context(config: AgentConfig, machine: MachineSettings) -> ssl.SSLContex
     if machine.ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
         return make_ssl_context(machine.ca_file)
     return machine.ssl_context
+
+
+def _passphrase(machine: MachineSettings) -> Passphrase | None:
+    """Where the passphrase of an encrypted key comes from."""
+    return machine.passphrase if machine.key_passphrase_file is None else passphrase_in(machine.key_passphrase_file)
+
+
+async def _signers(machine: MachineSettings, driver: Driver) -> list[Signer]:
+    """One for each key file, the first one first."""
+    paths = [machine.private_key_path]
+    if machine.next_private_key_path is not None:
+        paths.append(machine.next_private_key_path)
+    signers: list[Signer] = []
+    fingerprints: list[str] = []
+    for path in paths:
+        signer, public = await open_key(path, _passphrase(machine), machine.signature_format, driver.threads)
+        signers.append(signer)
+        fingerprints.append(public.fingerprint)
+    keys = ", then ".join(fingerprints)
+    driver.log.line(logging.INFO, f"starting: {driver.protocol.config.api_endpoint}, {keys}")
+    return signers
 
 
 def _connector(ssl_context: ssl.SSLContext | None, driver: Driver, *, by_asyncio: bool) -> Connector:

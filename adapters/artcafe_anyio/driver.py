@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
@@ -34,21 +33,24 @@ from artcafe_proto import (
     MessageReceived,
     Offline,
     PauseReading,
+    RemoteProtocolError,
     ResumeReading,
     Sign,
+    SigningRefusedError,
     Stopped,
     Write,
 )
 from artcafe_proto.events.shared import AnyEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from anyio.abc import TaskStatus
 
     from artcafe_anyio.connection import Connection
     from artcafe_anyio.running import Application
+    from artcafe_anyio.signers import Signer
     from artcafe_anyio.transports import TransportConnection
     from artcafe_proto import AgentConfig, AgentEvent, Event, Instant, MachineEffect
 
@@ -110,14 +112,14 @@ class Driver:
 
     async def run(
         self,
-        sign: Callable[[bytes], bytes],
+        signers: Sequence[Signer],
         connect: Connector,
         task_status: TaskStatus[None],
     ) -> None:
-        """Go online and stay until stopped. `sign` is called in a thread; what `connect` makes opens when it is run.
+        """Go online and stay until stopped. `signers` has one for each key; what `connect` makes opens when it is run.
         Raises GaveUpError if that is how it ends.
         """
-        self._sign = sign
+        self._signers = signers
         self._make_connection = connect
         async with self.threads, self._closing_tasks, self._tasks, self._command_tasks:
             try:
@@ -274,7 +276,10 @@ class Driver:
     async def _sign_challenge(self, asked: Sign, scope: anyio.CancelScope) -> None:
         with scope:
             try:
-                signature = await self.threads.run(partial(self._sign, asked.challenge.encode()))
+                signature = await self._signers[asked.key](asked.challenge.encode())
+            except (SigningRefusedError, RemoteProtocolError) as error:
+                with self.turn() as now:
+                    self.protocol.sign_failed(asked.request, str(error), now)
             except Exception as error:
                 self.log.line(logging.ERROR, "signing the challenge failed", error)
                 with self.turn() as now:

@@ -1,64 +1,116 @@
-"""The private key file: looked at before it is read, on the descriptor that is then read (AUTH-5)."""
+"""Files that hold secrets, looked at before they are read, on the descriptor that is then read (AUTH-5)."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import stat
+from collections.abc import Callable
 
-from artcafe_proto import ConfigError, KeyRefusedError, SigningKey
-from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES
+from artcafe_proto import ConfigError, KeyRefusedError, PassphraseNeededError, PublicKey, SigningKey
+from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES, MAX_PUBLIC_KEY_BYTES
+
+Passphrase = Callable[[str], str | bytes]
+"""Called with the path of an encrypted key, in a thread, for what decrypts it."""
 
 
-def load_key(path: str) -> SigningKey:
-    """The key in the file `path`, where `~` is the home directory.
+def load_key(path: str, passphrase: Passphrase | None = None) -> SigningKey:
+    """The key in the file `path`, where `~` is the home directory; `passphrase` is asked if the key is encrypted.
 
     Raises ConfigError if it cannot be read, is not kept safe or holds no key to sign with. Blocks; an RSA key takes up
-    to 300 ms: call it off the event loop.
+    to 300 ms, a passphrase seconds: call it off the event loop.
     """
     path = os.path.expanduser(path)
-    data = read_key_file(path)
+    data = read_secret_file(path, setting="private_key_path")
     try:
-        return SigningKey.load(data)
+        try:
+            return SigningKey.load(data)
+        except PassphraseNeededError:
+            if passphrase is None:
+                raise
+            secret = passphrase(path)
+            return SigningKey.load(data, secret.encode() if isinstance(secret, str) else secret)
     except KeyRefusedError as error:
-        raise _refusal(path, f": {error}") from None
+        raise ConfigError(f"{path}: {error}", setting="private_key_path") from None
 
 
-def read_key_file(path: str) -> bytes:
-    """The bytes of a private key file. Raises as `load_key` does, and never waits for a FIFO or a device."""
+def read_public_key(path: str) -> PublicKey:
+    """The key in the `.pub` file `path`. Raises ConfigError. Blocks."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except FileNotFoundError:
-        raise _refusal(path, f" is not there: make it with artcafe keygen {shlex.quote(path)}") from None
+        with open(os.path.expanduser(path), "rb") as file:
+            return PublicKey.parse(file.read(MAX_PUBLIC_KEY_BYTES + 1).decode("utf-8-sig").strip())
     except OSError as error:
-        raise _refusal(path, f" cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", setting="private_key_path") from None
+    except (KeyRefusedError, UnicodeDecodeError) as error:
+        why = str(error) if isinstance(error, KeyRefusedError) else "it is no text"
+        raise ConfigError(f"{path}: {why}", setting="private_key_path") from None
+
+
+def is_locked(path: str) -> bool:
+    """Whether the key in the file `path` is encrypted. Blocks, and raises ConfigError as `load_key` does."""
+    if path.endswith(".pub"):
+        return False
+    try:
+        SigningKey.load(read_secret_file(os.path.expanduser(path), setting="private_key_path"))
+    except PassphraseNeededError:
+        return True
+    except KeyRefusedError:
+        return False  # which `load_key` explains
+    return False
+
+
+def passphrase_in(file: str) -> Passphrase:
+    """The passphrase is the first line of `file`, which is kept as safe as a key. Raises ConfigError when called."""
+
+    def read(_path: str) -> bytes:
+        data = read_secret_file(os.path.expanduser(file), setting="key_passphrase_file")
+        return data.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].removesuffix(b"\r")
+
+    return read
+
+
+def read_secret_file(path: str, *, setting: str) -> bytes:
+    """The bytes of a file that only its owner may read. Raises ConfigError for `setting`, and never waits for a FIFO or
+    a device.
+    """
+    try:
+        return _read(path)
+    except _RefusedError as error:
+        raise ConfigError(f"{path}{error}", setting=setting) from None
+    except FileNotFoundError:
+        todo = f": make it with artcafe keygen {shlex.quote(path)}" if setting == "private_key_path" else ""
+        raise ConfigError(f"{path} is not there{todo}", setting=setting) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", setting=setting) from None
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         _check(path, os.fstat(descriptor))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_PRIVATE_KEY_BYTES + 1)
-    except OSError as error:
-        raise _refusal(path, f" cannot be read: {error.strerror}") from None
     finally:
         os.close(descriptor)
     if len(data) > MAX_PRIVATE_KEY_BYTES:
-        raise _refusal(path, _TOO_LARGE)
+        raise _RefusedError(_TOO_LARGE)
     return data
 
 
-_TOO_LARGE = f" is larger than {MAX_PRIVATE_KEY_BYTES} bytes: is it a key at all?"
+class _RefusedError(Exception):
+    """Why a file is not read; what follows its path."""
+
+
+_TOO_LARGE = f" is larger than {MAX_PRIVATE_KEY_BYTES} bytes: is it the right file?"
 
 
 def _check(path: str, status: os.stat_result) -> None:
-    """Raise ConfigError for what is no regular file, is too large, or is open to others."""
+    """Raise _RefusedError for what is no regular file, is too large, or is open to others."""
     if not stat.S_ISREG(status.st_mode):
         kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
-        raise _refusal(path, f" is {kind}: give the path of a private key, as artcafe keygen makes it")
+        raise _RefusedError(f" is {kind}: expected a regular file")
     if status.st_size > MAX_PRIVATE_KEY_BYTES:
-        raise _refusal(path, _TOO_LARGE)
+        raise _RefusedError(_TOO_LARGE)
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
-        raise _refusal(path, f" is open to others (mode {mode:04o}): chmod 600 {shlex.quote(path)}")
-
-
-def _refusal(path: str, why: str) -> ConfigError:
-    return ConfigError(f"{path}{why}", setting="private_key_path")
+        raise _RefusedError(f" is open to others (mode {mode:04o}): chmod 600 {shlex.quote(path)}")

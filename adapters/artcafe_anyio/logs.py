@@ -19,6 +19,7 @@ from artcafe_proto import (
     CommandRefused,
     Draining,
     ExchangeRepeated,
+    KeyChanged,
     LinkClosing,
     MessageReceived,
     MessageSettled,
@@ -85,6 +86,9 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
         case RenewalFailed():
             next_attempt = _next_attempt(event.retry_at, mono)
             return logging.WARNING, f"token not renewed: {event.reason} [{event.clause}]; {next_attempt}"
+        case KeyChanged():
+            which = "first" if event.key == 0 else "second"
+            return logging.WARNING, f"key refused: {event.reason} [{event.clause}]; the {which} key is next"
         case CallAnswered():
             return logging.DEBUG, f"call {event.call} answered"
         case CallFailed():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast, get_args
 
 import msgspec
 
+from artcafe_anyio.keys import Passphrase
 from artcafe_proto import AgentConfig, ConfigError, SignatureFormat
 
 if TYPE_CHECKING:
@@ -34,17 +35,27 @@ class AgentParameters(TypedDict, total=False):
     agent_id: str
     tenant_id: str
     private_key_path: str | os.PathLike[str]
-    """The agent's private key; `~/.ssh/artcafe_agent`. Only its owner may have access to it (AUTH-5)."""
+    """The agent's private key; `~/.ssh/artcafe_agent`. Only its owner may have access to it (AUTH-5). For a public key,
+    a file `.pub`, the ssh-agent at SSH_AUTH_SOCK signs, which holds the other half (AUTH-6)."""
     log_level: str
     """What `run` sets the logger `artcafe` to, if anything: DEBUG, INFO, WARNING, ERROR or CRITICAL; `INFO`."""
     heartbeat_interval: float
     """Seconds; 30 (HB-1)."""
 
     # the key and the connection
+    key_passphrase_file: str | os.PathLike[str] | None
+    """File whose first line is the passphrase of an encrypted key; only its owner may have access to it (AUTH-5)."""
+    passphrase: Passphrase | None
+    """Called with the key's path for the passphrase of an encrypted key, in a thread, once at the start."""
     key_id: str | None
     """Sent with the signature where given (AUTH-3)."""
+    next_private_key_path: str | os.PathLike[str] | None
+    """A second key: used once the platform refuses the first, and the other way round, so that keys can be changed
+    without a gap (AUTH-6)."""
+    next_key_id: str | None
+    """The second key's `key_id`."""
     signature_format: SignatureFormat
-    """`ssh`, or `raw` for platforms that verify bare signatures (AUTH-3)."""
+    """`ssh`; `raw` for platforms that verify bare signatures, `sshsig` for those with `ssh-keygen -Y` (AUTH-3)."""
     ca_file: str | os.PathLike[str] | None
     """PEM file of the authorities to trust instead of the system's."""
     ssl_context: ssl.SSLContext | None
@@ -82,6 +93,9 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     private_key_path: str = "~/.ssh/artcafe_agent"
     log_level: str = "INFO"
+    next_private_key_path: str | None = None
+    key_passphrase_file: str | None = None
+    passphrase: Passphrase | None = None
     signature_format: SignatureFormat = "ssh"
     ca_file: str | None = None
     ssl_context: ssl.SSLContext | None = None
@@ -95,6 +109,10 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"must be one of {levels}, not {self.log_level!r}", setting="log_level")
         if self.ssl_context is not None and self.ssl_context.verify_mode is ssl.CERT_NONE:
             raise ConfigError("must verify the platform, and verifies nobody", setting="ssl_context")
+        if self.passphrase is not None and self.key_passphrase_file is not None:
+            raise ConfigError(
+                "has no effect beside a passphrase callback: give one of them", setting="key_passphrase_file"
+            )
         if self.ssl_context is not None and self.ca_file is not None:
             raise ConfigError("has no effect on an ssl_context of your own: load it there", setting="ca_file")
 
@@ -105,16 +123,19 @@ VARIABLES: Final = (
     "agent_id",
     "tenant_id",
     "private_key_path",
+    "key_passphrase_file",
     "key_id",
     "log_level",
     "heartbeat_interval",
 )
-"""Parameters that an environment variable can set: the guide's."""
+"""Parameters that an environment variable can set: the guide's, and what a machine has to say of its key."""
 
 
 def check_parameters(parameters: AgentParameters) -> None:
     """Raise ConfigError for a bad value and TypeError for an unknown name; what is required may still be missing."""
-    known = {*AgentConfig.__struct_fields__, *MachineSettings.__struct_fields__}
+    known = {*AgentConfig.__struct_fields__, *MachineSettings.__struct_fields__} - {
+        "next_key"
+    }  # which follows from these
     for name in parameters:
         if name not in known:
             raise TypeError(f"Agent has no parameter {name!r}; it has {', '.join(sorted(known))}")
@@ -127,7 +148,9 @@ def settings(parameters: AgentParameters) -> tuple[AgentConfig, MachineSettings]
         if name not in parameters:
             given = f"give it to Agent, or as --{name.replace('_', '-')}, or set {variable(name)}"
             raise ConfigError(f"is missing: {given}", setting=name)
-    return _struct(AgentConfig, parameters), _struct(MachineSettings, parameters)
+    machine = _struct(MachineSettings, parameters)
+    has_next = {"next_key": machine.next_private_key_path is not None}
+    return _struct(AgentConfig, cast("AgentParameters", parameters | has_next)), machine
 
 
 def read_environment(environ: Mapping[str, str] = os.environ) -> AgentParameters:

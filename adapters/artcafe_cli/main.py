@@ -172,7 +172,8 @@ def agent(
 
     What is not given as a flag is taken from ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID, ARTCAFE_TENANT_ID,
     ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL, and then from the
-    program itself.
+    program itself. The passphrase of an encrypted key is the first line of the file ARTCAFE_KEY_PASSPHRASE_FILE; it is
+    asked for on a terminal.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+from getpass import getpass
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -64,8 +65,20 @@ def run_agent(target: str, settings: dict[str, Any]) -> None:
     """Run the agent that `target` (MODULE:ATTRIBUTE) names, with `settings` over its own."""
     with spelled({name: f"--{name.replace('_', '-')}" for name in settings}):
         agent = load_agent(target).configured(**settings)
+        locked = agent.locked_key() if sys.stdin.isatty() else None
+        if locked is not None:  # asked for here, where Ctrl-C ends the question
+            passphrase = ask_passphrase(locked)
+            agent = agent.configured(**settings, passphrase=lambda _: passphrase)
         set_up_logging()
         agent.run()
+
+
+def ask_passphrase(path: str) -> str:
+    """Ask on the terminal for the passphrase of a key. Raises ConfigError if nobody answers."""
+    try:
+        return getpass(f"Passphrase for {path}: ")
+    except (EOFError, KeyboardInterrupt):
+        raise ConfigError(f"{path} is encrypted, and no passphrase was given") from None
 
 
 def load_agent(target: str) -> Agent:

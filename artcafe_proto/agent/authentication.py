@@ -37,11 +37,11 @@ def challenge_request(config: AgentConfig) -> Request:
     return _post(config, "challenge", {"agent_id": config.agent_id})
 
 
-def verify_request(config: AgentConfig, challenge: str, signature: bytes) -> Request:
-    """Answer a challenge with its signature (AUTH-3)."""
+def verify_request(config: AgentConfig, key: int, challenge: str, signature: bytes) -> Request:
+    """Answer a challenge with its signature by the first or the second key (AUTH-3)."""
     fields = {
         "tenant_id": config.tenant_id,
-        "key_id": config.key_id,
+        "key_id": config.next_key_id if key else config.key_id,
         "challenge": challenge,
         "response": b64encode(signature).decode(),
         "agent_id": config.agent_id,

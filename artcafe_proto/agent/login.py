@@ -8,6 +8,7 @@ from artcafe_proto.agent.authentication import challenge_request, read_challenge
 from artcafe_proto.agent.dialing import ExchangeKind
 from artcafe_proto.agent.states import AUTHENTICATION, AuthInput, AuthState
 from artcafe_proto.effects import CancelSign, Sign
+from artcafe_proto.events import KeyChanged
 from artcafe_proto.policies.backoff import Failure, FailureKind
 from artcafe_proto.regions import Region
 
@@ -23,6 +24,22 @@ if TYPE_CHECKING:
     from artcafe_proto.timers import Timers
 
 
+class Keys:
+    """Which of the agent's keys is to sign. One for all errands: what one learns of a key, the next one knows."""
+
+    def __init__(self, config: AgentConfig, outputs: Outputs) -> None:
+        self._config = config
+        self._outputs = outputs
+        self.current = 0
+
+    def refused(self, key: int, failure: Failure) -> None:
+        """The platform did not accept a signature of `key`: the other one is next, if there is one."""
+        if self._config.next_key and key == self.current:
+            self.current = 1 - key
+            key_id = self._config.next_key_id if self.current else self._config.key_id
+            self._outputs.events.append(KeyChanged(self.current, key_id, failure.reason, "AUTH-6"))
+
+
 class Login:
     """Authentication on one dialer. `token` is there exactly while the state is READY."""
 
@@ -34,6 +51,7 @@ class Login:
         ids: Iterator[int],
         dialer: Dialer,
         sign_timer: AgentTimer,
+        keys: Keys,
     ) -> None:
         self._config = config
         self._outputs = outputs
@@ -41,8 +59,10 @@ class Login:
         self._ids = ids
         self._dialer = dialer
         self._sign_timer = sign_timer
+        self._keys = keys
         self._region = Region(AUTHENTICATION)
         self._challenge = ""
+        self._key = 0
         self._sign_request: int | None = None
         self.token: Token | None = None
 
@@ -63,10 +83,11 @@ class Login:
             return challenge
         self._region.fire(AuthInput.CHALLENGED)
         self._challenge = challenge
+        self._key = self._keys.current
         self._sign_request = next(self._ids)
         deadline = mono + self._config.sign_timeout
         self._timers.set(self._sign_timer, deadline)
-        self._outputs.asks.append(Sign(self._sign_request, challenge, deadline))
+        self._outputs.asks.append(Sign(self._sign_request, challenge, deadline, self._key))
         return None
 
     def signed(self, request: int, signature: bytes, mono: float) -> None:
@@ -74,7 +95,7 @@ class Login:
         if not self._take_sign_request(request):
             return
         self._region.fire(AuthInput.SIGNED)
-        verify = verify_request(self._config, self._challenge, signature)
+        verify = verify_request(self._config, self._key, self._challenge, signature)
         self._challenge = ""
         self._dialer.ask(ExchangeKind.VERIFY, verify, self._config.api.origin, mono)
 
@@ -93,6 +114,8 @@ class Login:
         """The verdict came: keep the token."""
         token = read_verdict(response, now)
         if isinstance(token, Failure):
+            if token.kind is FailureKind.AUTHENTICATION:
+                self._keys.refused(self._key, token)
             return token
         self._region.fire(AuthInput.GRANTED)
         self.token = token

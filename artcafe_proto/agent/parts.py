@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from artcafe_proto.agent.calls import Calls
 from artcafe_proto.agent.commands import CommandDesk
 from artcafe_proto.agent.dialing import LINK_DIAL, LINK_TIMERS, AgentTimer, Dialer
-from artcafe_proto.agent.login import Login
+from artcafe_proto.agent.login import Keys, Login
 from artcafe_proto.agent.renewal import Renewal
 from artcafe_proto.agent.states import LINK, AuthState, LinkInput, LinkState
 from artcafe_proto.outputs import Outputs
@@ -51,8 +51,9 @@ class AgentParts:
         self._timers: Timers[AgentTimer] = Timers()
         ids = count(1)
         self._dialer = Dialer(config, self._outputs, self._timers, ids, LINK_DIAL)
-        self._login = Login(config, self._outputs, self._timers, ids, self._dialer, AgentTimer.SIGN)
-        self._renewal = Renewal(config, self._outputs, self._timers, ids, rng)
+        keys = Keys(config, self._outputs)
+        self._login = Login(config, self._outputs, self._timers, ids, self._dialer, AgentTimer.SIGN, keys)
+        self._renewal = Renewal(config, self._outputs, self._timers, ids, rng, keys)
         self._calls = Calls(config, self._outputs, self._timers, ids)
         self._desk = CommandDesk(config, self._outputs, rng)
         self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)

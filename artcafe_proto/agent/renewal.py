@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
+    from artcafe_proto.agent.login import Keys
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.exchanges import Response
     from artcafe_proto.instants import Instant
@@ -32,11 +33,17 @@ class Renewal:
     """Fetches tokens one at a time; the caller says when, and what to do with them."""
 
     def __init__(
-        self, config: AgentConfig, outputs: Outputs, timers: Timers[AgentTimer], ids: Iterator[int], rng: Random
+        self,
+        config: AgentConfig,
+        outputs: Outputs,
+        timers: Timers[AgentTimer],
+        ids: Iterator[int],
+        rng: Random,
+        keys: Keys,
     ) -> None:
         self._outputs = outputs
         self.dialer = Dialer(config, outputs, timers, ids, RENEWAL_DIAL)
-        self._login = Login(config, outputs, timers, ids, self.dialer, AgentTimer.RENEW_SIGN)
+        self._login = Login(config, outputs, timers, ids, self.dialer, AgentTimer.RENEW_SIGN, keys)
         self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
         self._not_before = -math.inf
 

@@ -42,6 +42,17 @@ class RenewalFailed(AnyEvent, frozen=True, gc=False):
     retry_at: float
 
 
+class KeyChanged(AnyEvent, frozen=True, gc=False):
+    """The platform refused the key that the agent signed with, and why: from now on it signs with its other one, 0 for
+    the first and 1 for the second (AUTH-6). The next attempt waits as after any failure.
+    """
+
+    key: int
+    key_id: str | None
+    reason: str
+    clause: str
+
+
 class CallAnswered(AnyEvent, frozen=True, gc=False):
     """The call `call` succeeded: the agent as the platform shows it (STAT-2)."""
 
@@ -223,6 +234,7 @@ AgentEvent = (
     | RenewalStarted
     | TokenRenewed
     | RenewalFailed
+    | KeyChanged
     | CallAnswered
     | CallFailed
     | Online

@@ -1,7 +1,7 @@
 """Public keys and the signatures they verify, as pure functions of bytes (AUTH-3, AUTH-5, AUTH-8).
 
-`cryptography` parses keys and does the arithmetic. What it does not do is here: which keys are refused and why, the
-two shapes a signature comes in, and that no bytes from a stranger ever raise.
+`cryptography` parses keys and does the arithmetic. What it does not do is here: which keys are refused and why, and
+that no bytes from a stranger ever raise. The shapes that signatures come in are in `signatures`.
 """
 
 from __future__ import annotations
@@ -12,43 +12,58 @@ from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
 from artcafe_proto.errors import KeyRefusedError
 from artcafe_proto.limits import MAX_PUBLIC_KEY_BYTES, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MIN_RSA_BITS
-from artcafe_proto.policies.ssh_wire import take_string
+from artcafe_proto.policies.signatures import open_signature
 
 MAKE_A_KEY: Final = "make a key with: ssh-keygen -t ed25519"
 """What to do about a key that cannot be mended."""
-ACCEPTED_TYPES: Final = ("ssh-ed25519", "ssh-rsa")
-"""SSH names of the key types of AUTH-5 so far."""
-CRYPTOGRAPHY_ERRORS: Final = (ValueError, UnsupportedAlgorithm, InternalError)
-"""What `cryptography` raises for hostile bytes: the documented two, and what it did not expect OpenSSL to refuse."""
+ECDSA_HASHES: Final = {"secp256r1": SHA256(), "secp384r1": SHA384(), "secp521r1": SHA512()}
+"""RFC 5656 section 6.2.1: the hash that goes with each curve of AUTH-5."""
+ACCEPTED_TYPES: Final = (
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+)
+"""SSH names of the key types of AUTH-5."""
+CRYPTOGRAPHY_ERRORS: Final = (ValueError, UnsupportedAlgorithm, InternalError, NotImplementedError)
+"""What `cryptography` raises for hostile bytes: the documented two, what it did not expect OpenSSL to refuse, and what
+it says of compressed points."""
 
 
 class PublicKey:
-    """An agent's public key, parsed once: Ed25519, or RSA of 2048 to 16384 bits."""
+    """An agent's public key, parsed once: Ed25519, RSA of 2048 to 16384 bits, or ECDSA over P-256, P-384 or P-521."""
 
-    __slots__ = ("_key", "_signature_bytes", "algorithm", "fingerprint", "openssh")
+    __slots__ = ("_key", "_raw_bytes", "algorithm", "blob", "fingerprint", "openssh")
 
-    def __init__(self, key: Ed25519PublicKey | RSAPublicKey) -> None:
+    def __init__(self, key: Ed25519PublicKey | RSAPublicKey | EllipticCurvePublicKey) -> None:
         """Keep a key that `cryptography` has parsed. Raises KeyRefusedError (AUTH-5)."""
-        if isinstance(key, RSAPublicKey):
-            _check_rsa(key)
-            self._signature_bytes = (key.key_size + 7) // 8
-        else:
-            _check_ed25519(key)
-            self._signature_bytes = 64
+        match key:
+            case RSAPublicKey():
+                _check_rsa(key)
+                self._raw_bytes = (key.key_size + 7) // 8
+            case Ed25519PublicKey():
+                _check_ed25519(key)
+                self._raw_bytes = 64
+            case _:
+                _check_ecdsa(key)
+                self._raw_bytes = 0
         self._key = key
         self.openssh: Final = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
         """The canonical line, without a comment: the same for every spelling of this key."""
-        self.algorithm, _, blob = self.openssh.partition(" ")
-        digest = sha256(binascii.a2b_base64(blob)).digest()
-        self.fingerprint: Final = "SHA256:" + b64encode(digest).decode().rstrip("=")
+        self.algorithm, _, encoded = self.openssh.partition(" ")
+        self.blob: Final = binascii.a2b_base64(encoded)
+        """The same as bytes (RFC 4253 section 6.6)."""
+        self.fingerprint: Final = "SHA256:" + b64encode(sha256(self.blob).digest()).decode().rstrip("=")
         """As `ssh-keygen -l` prints it."""
 
     @classmethod
@@ -65,24 +80,25 @@ class PublicKey:
             key = load_ssh_public_key(f"{algorithm} {encoded}".encode())
         except CRYPTOGRAPHY_ERRORS:
             raise KeyRefusedError(f"the {algorithm} key is damaged: copy it again") from None
-        assert isinstance(key, Ed25519PublicKey | RSAPublicKey)
+        assert isinstance(key, Ed25519PublicKey | RSAPublicKey | EllipticCurvePublicKey)
         return cls(key)
 
     def verify(self, signature: bytes, message: bytes, *, allow_sha1: bool = False) -> str | None:
         """The SSH name of the algorithm that `signature` was rightly made with, or None. Never raises.
 
-        `ssh` and `raw` responses are told apart by shape (AUTH-8): a raw one is exactly as long as a signature of this
-        key, and an SSH blob around one is longer. `allow_sha1` lets SHA-1's `ssh-rsa` pass.
+        `ssh`, `raw` and `sshsig` responses are told apart by shape (AUTH-8). `allow_sha1` lets SHA-1's `ssh-rsa` pass.
         """
-        algorithm, body = self._open(signature)
-        if len(body) != self._signature_bytes or (algorithm == "ssh-rsa" and not allow_sha1):
-            return None
         try:
+            algorithm, body, signed = open_signature(signature, message, self.blob, self._raw_bytes)
+            if algorithm == "ssh-rsa" and not allow_sha1:
+                return None
             match self._key:
-                case RSAPublicKey() if algorithm in _RSA_HASHES:
-                    self._key.verify(body, message, PKCS1v15(), _RSA_HASHES[algorithm])
-                case Ed25519PublicKey() if algorithm == "ssh-ed25519":
-                    self._key.verify(body, message)
+                case RSAPublicKey() if algorithm in _RSA_HASHES and len(body) == self._raw_bytes:
+                    self._key.verify(body, signed, PKCS1v15(), _RSA_HASHES[algorithm])
+                case Ed25519PublicKey() if algorithm == self.algorithm:
+                    self._key.verify(body, signed)
+                case EllipticCurvePublicKey() if algorithm == self.algorithm:
+                    self._key.verify(body, signed, ECDSA(ECDSA_HASHES[self._key.curve.name]))
                 case _:
                     return None
         except (InvalidSignature, *CRYPTOGRAPHY_ERRORS):
@@ -91,17 +107,6 @@ class PublicKey:
 
     def __repr__(self) -> str:
         return f"PublicKey({self.algorithm}, {self.fingerprint})"
-
-    def _open(self, signature: bytes) -> tuple[str, bytes]:
-        """Algorithm and signature proper; a blob that is not one has the empty name (RFC 4253 section 6.6)."""
-        if len(signature) == self._signature_bytes:
-            return "rsa-sha2-256" if self.algorithm == "ssh-rsa" else self.algorithm, signature
-        try:
-            name, rest = take_string(signature)
-            body, rest = take_string(rest)
-        except ValueError:
-            return "", b""
-        return ("", b"") if rest else (name.decode("latin-1"), body)
 
 
 _RSA_HASHES = {"rsa-sha2-512": SHA512(), "rsa-sha2-256": SHA256(), "ssh-rsa": SHA1()}  # noqa: S303  (allow_sha1)
@@ -125,7 +130,7 @@ def type_refusal(name: str) -> str | None:
 
 _REFUSED_TYPES = {
     "ssh-dss": "DSA keys are too weak",
-    "ecdsa-": "ECDSA keys are not accepted yet",
+    "ecdsa-": "the curve is none of P-256, P-384 and P-521",
     "sk-": "keys on a security token (sk-…) make signatures of another kind",
 }
 
@@ -142,7 +147,7 @@ def _line_refusal(line: str) -> str:
         return reason
     if first not in ACCEPTED_TYPES and any(field in ACCEPTED_TYPES for field in others):
         return "options before the key type are not accepted: remove what precedes it"
-    return "expected one line 'ssh-ed25519 AAAA… comment' or 'ssh-rsa AAAA… comment', as in a .pub file"
+    return "expected one line 'ssh-ed25519 AAAA… comment', as in a .pub file"
 
 
 def _check_rsa(key: RSAPublicKey) -> None:
@@ -160,3 +165,8 @@ def _check_ed25519(key: Ed25519PublicKey) -> None:
     y = int.from_bytes(key.public_bytes_raw(), "little") % 2**255  # the top bit is the sign of x
     if y % _FIELD_PRIME in _SMALL_ORDER_Y:  # everyone can sign for such a key
         raise KeyRefusedError(f"the Ed25519 key is a point of small order, which protects nothing: {MAKE_A_KEY}")
+
+
+def _check_ecdsa(key: EllipticCurvePublicKey) -> None:
+    if key.curve.name not in ECDSA_HASHES:
+        raise KeyRefusedError(f"expected the curve P-256, P-384 or P-521, found {key.curve.name}: {MAKE_A_KEY}")

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
 from artcafe_anyio import Agent, CommandContext, CommandError
-from artcafe_anyio.keys import load_key
+from artcafe_anyio.keys import Passphrase, load_key
 from artcafe_proto import (
     AgentEvent,
     CommandReceived,
@@ -640,11 +640,11 @@ async def test_an_agent_serves_once_at_a_time_and_then_again(stage: Stage) -> No
 async def test_stopped_before_it_began(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = stage.make()
 
-    def slow_load(path: str) -> SigningKey:
+    def slow_load(path: str, passphrase: Passphrase | None) -> SigningKey:
         anyio.from_thread.run_sync(agent.stop)
-        return load_key(path)
+        return load_key(path, passphrase)
 
-    monkeypatch.setattr("artcafe_anyio.agent.load_key", slow_load)
+    monkeypatch.setattr("artcafe_anyio.signers.load_key", slow_load)
     async with agent:
         pass
     assert stage.events == [Stopped(())]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from artcafe_anyio.keys import load_key
+from artcafe_anyio.keys import is_locked, load_key, passphrase_in
 from artcafe_proto import ConfigError
 
 
@@ -74,3 +75,53 @@ def test_no_descriptor_stays_open(key_path: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError):
             load_key(str(tmp_path))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    """A key file of ssh-keygen whose passphrase is SECRET."""
+    path = tmp_path / "locked"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-a", "1", "-N", SECRET, "-f", str(path)], check=True)
+    return path
+
+
+SECRET = "correct h\u00f6rse"
+
+
+def test_auth_5_a_passphrase_comes_from_a_callback_that_is_told_the_path(locked: Path, key_path: Path) -> None:
+    asked: list[str] = []
+
+    def passphrase(path: str) -> str:
+        asked.append(path)
+        return SECRET
+
+    load_key(str(locked), passphrase)
+    load_key(str(locked), lambda _: SECRET.encode())
+    load_key(str(key_path), passphrase)
+    assert asked == [str(locked)]
+    with pytest.raises(ConfigError, match="locked: the passphrase is wrong, or the key file is damaged"):
+        load_key(str(locked), lambda _: "wrong")
+    with pytest.raises(ConfigError, match="locked: the key is encrypted: give its passphrase"):
+        load_key(str(locked))
+    assert (is_locked(str(locked)), is_locked(str(key_path))) == (True, False)
+    locked.write_text("no key")
+    assert not is_locked(str(locked))
+
+
+@pytest.mark.parametrize("text", ["{}", "{}\n", "{}\r\n", "\ufeff{}\n", "{}\nanother line\n"])
+def test_auth_5_a_passphrase_is_the_first_line_of_its_file(locked: Path, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "passphrase"
+    file.write_bytes(text.format(SECRET).encode())
+    file.chmod(0o600)
+    load_key(str(locked), passphrase_in(str(file)))
+
+
+def test_auth_5_a_passphrases_file_is_kept_as_safe_as_a_key(locked: Path, tmp_path: Path) -> None:
+    file = tmp_path / "passphrase"
+    with pytest.raises(ConfigError, match=r"^key_passphrase_file .*passphrase is not there$"):
+        load_key(str(locked), passphrase_in(str(file)))
+    file.write_text(SECRET)
+    file.chmod(0o640)
+    with pytest.raises(ConfigError, match=r"^key_passphrase_file .*open to others \(mode 0640\): chmod 600") as refused:
+        load_key(str(locked), passphrase_in(str(file)))
+    assert SECRET not in str(refused.value)

@@ -155,7 +155,7 @@ def a_directory(path: Path) -> None:
         (a_dsa_key, "DSA"),
         (a_short_key, "1024"),
         (a_public_key, "expected a private key, found a public one"),
-        (an_encrypted_key, "is encrypted with a passphrase"),
+        (an_encrypted_key, "is encrypted: give its passphrase"),
         (something_else, "--private-key-path other"),
         (an_open_file, "chmod 600"),
         (a_directory, "is a directory"),

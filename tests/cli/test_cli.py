@@ -151,6 +151,48 @@ def test_from_keygen_to_an_answered_command(tmp_path: Path, platform: dict[str, 
     assert json.loads(run("agents", **platform).stdout)["status"] == "offline"
 
 
+@pytest.mark.parametrize("source", ["file", "terminal"])
+def test_auth_5_an_encrypted_keys_passphrase_comes_from_a_file_or_a_terminal(
+    tmp_path: Path, platform: dict[str, str], source: str
+) -> None:
+    (tmp_path / "my_agent.py").write_text(AGENT_SOURCE)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ecdsa", "-a", "1", "-N", "my secret", "-f", tmp_path / "key"], check=True
+    )
+    run("register", "--agent-id", "agent-1", "--public-key", "key.pub", cwd=tmp_path, **platform)
+    flags = ["--api-endpoint", platform["ARTCAFE_PLATFORM"], "--agent-id", "agent-1", "--private-key-path", "key"]
+    settings = {"ARTCAFE_TENANT_ID": "tenant-1"}
+    if source == "file":
+        (tmp_path / "passphrase").write_text("my secret\n")
+        (tmp_path / "passphrase").chmod(0o600)
+        settings["ARTCAFE_KEY_PASSPHRASE_FILE"] = "passphrase"
+    outer, inner = pty.openpty()
+    agent = subprocess.Popen(
+        [ARTCAFE, "agent", "my_agent:agent", *flags],
+        env=environment(**settings),
+        cwd=tmp_path,
+        stdin=inner,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # so that nothing is asked at the terminal of whoever runs this
+    )
+    os.close(inner)
+    try:
+        prompt = b""
+        if source == "terminal":
+            assert agent.stderr is not None
+            prompt = agent.stderr.read(len("Passphrase for key: "))
+            os.write(outer, b"my secret\n")
+        sent = run("send", "agent-1", "resize", "--args", '{"path": "cat.png", "width": 640}', **platform)
+        assert sent.returncode == 0, sent.stderr
+    finally:
+        agent.send_signal(signal.SIGTERM)
+        _, log = agent.communicate(timeout=30)
+        os.close(outer)
+    assert agent.returncode == 0
+    assert prompt == (b"Passphrase for key: " if source == "terminal" else b"")
+    assert b"my secret" not in log
+
+
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
 def test_keygen_makes_keys_that_ssh_keygen_reads_and_never_overwrites(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "keys" / "agent"

@@ -102,7 +102,7 @@ VALUES: list[tuple[str, str, str]] = [
     ("heartbeat_interval", "inf", "must be 0.01 to 3,600 seconds, not inf"),
     ("heartbeat_interval", "30000", "must be 0.01 to 3,600 seconds, not 30000.0"),
     ("private_key_path", "missing", "missing is not there: make it with artcafe keygen missing"),
-    ("private_key_path", ".", ". is a directory: give the path of a private key, as artcafe keygen makes it"),
+    ("private_key_path", ".", ". is a directory: expected a regular file"),
     (
         "private_key_path",
         "-----BEGIN OPENSSH PRIVATE KEY-----secret",
@@ -192,11 +192,11 @@ def fifo(path: Path) -> None:
     ("make", "problem"),
     [
         (public, ": expected a private key, found a public one: give the file without .pub"),
-        (encrypted, ": the key is encrypted with a passphrase: remove it with ssh-keygen -p"),
+        (encrypted, ": the key is encrypted: give its passphrase, or take it off with ssh-keygen -p"),
         (unsuitable, "found an Ed448 key"),
-        (too_large, " is larger than 65536 bytes: is it a key at all?"),
+        (too_large, " is larger than 65536 bytes: is it the right file?"),
         (too_open, " is open to others (mode 0644): chmod 600 "),
-        (fifo, " is no regular file: give the path of a private key"),
+        (fifo, " is no regular file: expected a regular file"),
     ],
 )
 def test_a_bad_key_file_is_told_with_what_to_do(

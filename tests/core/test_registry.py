@@ -89,14 +89,15 @@ def test_plat_2_a_key_is_added_once_and_only_so_many(monkeypatch: pytest.MonkeyP
     registry.add_key("tenant-1", "agent-1", third, "")
 
 
-def test_plat_1_what_is_another_tenants_reads_as_404() -> None:
+@pytest.mark.parametrize("stranger", ["tenant-2", "tenant-10", "tenant-", "tenant", "Tenant-1", "tenant-1 "])
+def test_plat_1_what_is_another_tenants_reads_as_404(stranger: str) -> None:
     registry = Registry(Random(1))
     create(registry)
     key = registry.add_key("tenant-1", "agent-1", signing_key().public.openssh, "")
     with pytest.raises(ApiError) as refused:
-        registry.agent("tenant-2", "agent-1")
+        registry.agent(stranger, "agent-1")
     assert refusal(refused) == (404, "agent_not_found")
-    for tenant_id, key_id in (("tenant-2", key.key_id), ("tenant-1", "key-x")):
+    for tenant_id, key_id in ((stranger, key.key_id), ("tenant-1", "key-x")):
         with pytest.raises(ApiError) as refused:
             registry.key(tenant_id, key_id)
         assert refusal(refused) == (404, "key_not_found")

@@ -1,4 +1,4 @@
-"""Planted bugs: each passes the happy path, and the test of a clause sees it, by an assertion and not by a crash."""
+"""Planted bugs and vulnerabilities: each passes the happy path; a test sees it, by an assertion and not by a crash."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from typing import Final
 import pytest
 
 from mutants.planted import MUTANTS, Mutant
+from mutants.vulnerabilities import VULNERABILITIES
 
 ROOT: Final = Path(__file__).parents[2]
-CORE: Final = ROOT / "artcafe_proto"
-SMOKE: Final = ("tests/core/test_pair.py", "-k", "test_link_1 or one_response")
+SMOKE: Final = {
+    "artcafe_proto": ("tests/core/test_pair.py", "-k", "test_link_1 or one_response"),
+    "adapters": ("tests/cli/test_cli.py::test_from_keygen_to_an_answered_command",),
+}
 LEAST_MUTANTS: Final = 40
+LEAST_VULNERABILITIES: Final = 20
+PLANTED: Final = (*MUTANTS, *VULNERABILITIES)
 PATIENCE_S: Final = 300.0
+IGNORED: Final = shutil.ignore_patterns("__pycache__")
 _FAILED: Final = re.compile(r"^E +(?:\w+\.)*(\w*(?:Error|Exception|Failed|Interrupt))\b", re.MULTILINE)
 _BY_ASSERTION: Final = {"AssertionError", "InvariantError", "Failed"}
 """`Failed` is pytest's, where an exception was expected and did not come."""
@@ -26,24 +32,31 @@ _BY_ASSERTION: Final = {"AssertionError", "InvariantError", "Failed"}
 
 def test_every_planted_bug_still_fits_where_it_was_planted() -> None:
     assert len(MUTANTS) >= LEAST_MUTANTS
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
-    for mutant in MUTANTS:
-        assert (CORE / mutant.path).read_text().count(mutant.old) == 1, mutant.name
+    assert len(VULNERABILITIES) >= LEAST_VULNERABILITIES
+    assert len({mutant.name for mutant in PLANTED}) == len(PLANTED)
+    for mutant in PLANTED:
+        assert (ROOT / mutant.path).read_text().count(mutant.old) == 1, mutant.name
         file, _, name = mutant.killer.partition("::")
         assert f"def {name.partition('[')[0]}(" in (ROOT / file).read_text(), mutant.killer
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", PLANTED, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_passes_the_happy_path_and_is_killed_by_its_clause(mutant: Mutant, tmp_path: Path) -> None:
-    shutil.copytree(CORE, tmp_path / "artcafe_proto", ignore=shutil.ignore_patterns("__pycache__"))
-    target = tmp_path / "artcafe_proto" / mutant.path
+    shutil.copytree(ROOT / package(mutant), tmp_path / package(mutant).name, ignore=IGNORED)
+    target = tmp_path / Path(mutant.path).relative_to(package(mutant).parent)
     target.write_text(target.read_text().replace(mutant.old, mutant.new))
-    status, report = run(tmp_path, *SMOKE)
+    status, report = run(tmp_path, *SMOKE[Path(mutant.path).parts[0]])
     assert status == pytest.ExitCode.OK, report
     status, report = run(tmp_path, mutant.killer)
     assert status == pytest.ExitCode.TESTS_FAILED, report
     assert set(_FAILED.findall(report)) <= _BY_ASSERTION, report
+
+
+def package(mutant: Mutant) -> Path:
+    """The package that is changed, within the repository."""
+    first, second = Path(mutant.path).parts[:2]
+    return Path(first, second) if first == "adapters" else Path(first)
 
 
 def run(mutated: Path, *arguments: str) -> tuple[int, str]:

@@ -21,15 +21,12 @@ from hypothesis import strategies as st
 from artcafe_proto.errors import KeyRefusedError
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
-from artcafe_proto.policies.ssh_wire import pack_string, take_string
+from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_string
+from key_types import PUBLIC_TYPES
 
 MESSAGE = b"ac1.a-challenge"
 FIELD_PRIME = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493
-
-
-def mpint(number: int) -> bytes:
-    return pack_string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
 
 
 def line(algorithm: str, *fields: bytes, named: str | None = None) -> str:
@@ -37,11 +34,18 @@ def line(algorithm: str, *fields: bytes, named: str | None = None) -> str:
 
 
 def rsa_line(*, e: int = 65537, n: int = 2**2047 + 1) -> str:
-    return line("ssh-rsa", mpint(e), mpint(n))
+    return line("ssh-rsa", pack_mpint(e), pack_mpint(n))
 
 
 def ed25519_line(point: bytes) -> str:
     return line("ssh-ed25519", pack_string(point))
+
+
+P256_X = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")  # the generator's
+
+
+def ecdsa_line(point: bytes, curve: str = "nistp256") -> str:
+    return line("ecdsa-sha2-nistp256", pack_string(curve.encode()), pack_string(point))
 
 
 def blob(algorithm: str, signature: bytes) -> bytes:
@@ -70,7 +74,7 @@ def keys(key_dir: Path) -> Keys:
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "algorithm"), [("ed25519", "ssh-ed25519"), ("rsa", "ssh-rsa")])
+@pytest.mark.parametrize(("name", "algorithm"), PUBLIC_TYPES.items())
 def test_auth_5_a_line_of_ssh_keygen_is_read_with_its_fingerprint(key_dir: Path, name: str, algorithm: str) -> None:
     text = (key_dir / f"{name}.pub").read_text()
     key = PublicKey.parse(text)
@@ -84,7 +88,7 @@ def test_auth_5_a_line_of_ssh_keygen_is_read_with_its_fingerprint(key_dir: Path,
 def test_another_spelling_of_a_key_is_the_same_key() -> None:
     canonical = PublicKey.parse(rsa_line())
     number = (2**2047 + 1).to_bytes(300, "big")  # with zeros before it, which OpenSSH skips as well
-    respelled = PublicKey.parse(line("ssh-rsa", mpint(65537), pack_string(number)))
+    respelled = PublicKey.parse(line("ssh-rsa", pack_mpint(65537), pack_string(number)))
     assert (respelled.openssh, respelled.fingerprint) == (canonical.openssh, canonical.fingerprint)
 
 
@@ -93,7 +97,12 @@ REFUSED_LINES = {
     "one word": ("ssh-ed25519", "expected one line"),
     "unknown type": ("ssh-foo AAAA", "expected one line"),
     "dsa": ("ssh-dss AAAAB3NzaC1kc3MAAACBANftkFHkbXPN me@host", "DSA keys are too weak"),
-    "ecdsa": ("ecdsa-sha2-nistp256 AAAA me@host", "ECDSA keys are not accepted yet"),
+    "ecdsa without a point": ("ecdsa-sha2-nistp256 AAAA me@host", "damaged"),
+    "ecdsa of another curve": ("ecdsa-sha2-1.3.132.0.10 AAAA me@host", "none of P-256, P-384 and P-521"),
+    "ecdsa compressed": (ecdsa_line(b"\2" + P256_X), "damaged"),
+    "ecdsa off the curve": (ecdsa_line(b"\4" + P256_X + bytes(32)), "damaged"),
+    "ecdsa at infinity": (ecdsa_line(b"\0"), "damaged"),
+    "ecdsa named otherwise": (ecdsa_line(b"\4" + P256_X + bytes(32), "nistp384"), "damaged"),
     "sk": ("sk-ssh-ed25519@openssh.com AAAA me@host", "security token"),
     "certificate": ("ssh-ed25519-cert-v01@openssh.com AAAA me@host", "certificates are not accepted"),
     "sk certificate": ("sk-ssh-ed25519-cert-v01@openssh.com AAAA", "certificates are not accepted"),
@@ -165,7 +174,7 @@ def test_parsing_raises_key_refused_error_only(text: str) -> None:
 
 @given(
     st.sampled_from(["ssh-ed25519", "ssh-rsa"]),
-    st.lists(st.binary(max_size=40).map(pack_string) | st.integers(0, 2**2100).map(mpint), max_size=4),
+    st.lists(st.binary(max_size=40).map(pack_string) | st.integers(0, 2**2100).map(pack_mpint), max_size=4),
 )
 def test_parsing_well_framed_nonsense_gives_a_key_or_key_refused_error(algorithm: str, fields: list[bytes]) -> None:
     with suppress(KeyRefusedError):

@@ -46,12 +46,12 @@ PRIVATE: Final[list[tuple[bytes, str]]] = [
     (pem("PRIVATE KEY", "?"), f"the key file is damaged: restore it, or {MAKE}"),
     (
         pem("ENCRYPTED PRIVATE KEY"),
-        "the key is encrypted with a passphrase: remove it with ssh-keygen -p -f KEY, and protect the file instead",
+        f"the key file is damaged: restore it, or {MAKE}",
     ),
-    (pem("DSA PRIVATE KEY"), f"expected an Ed25519 or RSA key, found a DSA key: {MAKE}"),
-    (pem("EC PRIVATE KEY"), f"expected an Ed25519 or RSA key, found an elliptic curve key: {MAKE}"),
-    (pem("EC PARAMETERS"), f"expected an Ed25519 or RSA key, found an elliptic curve key: {MAKE}"),
-    (pem("PGP MESSAGE"), f"expected an Ed25519 or RSA key, found another kind of PEM file: {MAKE}"),
+    (pem("DSA PRIVATE KEY"), f"expected an Ed25519, ECDSA or RSA key, found a DSA key: {MAKE}"),
+    (pem("EC PRIVATE KEY"), f"the key file is damaged: restore it, or {MAKE}"),
+    (pem("EC PARAMETERS"), "a block EC PARAMETERS comes before the key: remove it from the file"),
+    (pem("PGP MESSAGE"), f"expected an Ed25519, ECDSA or RSA key, found another kind of PEM file: {MAKE}"),
     *(
         (file, "expected a private key, found a public one: give the file without .pub")
         for file in (
@@ -72,7 +72,7 @@ def test_auth_5_a_refused_private_key_says_what_it_is_and_what_to_do(data: bytes
     assert str(refused.value) == reason
 
 
-LINE: Final = "expected one line 'ssh-ed25519 AAAA… comment' or 'ssh-rsa AAAA… comment', as in a .pub file"
+LINE: Final = "expected one line 'ssh-ed25519 AAAA… comment', as in a .pub file"
 PUBLIC: Final[list[tuple[str, str]]] = [
     ("x" * 16385, "the public key line is longer than 16384 characters"),
     ("", LINE),
@@ -94,7 +94,8 @@ PUBLIC: Final[list[tuple[str, str]]] = [
         "certificates are not accepted: give the key they certify, the line of the .pub file",
     ),
     ("ssh-dss AAAA", f"DSA keys are too weak: {MAKE}"),
-    ("ecdsa-sha2-nistp256 AAAA", f"ECDSA keys are not accepted yet: {MAKE}"),
+    ("ecdsa-sha2-nistp192 AAAA", f"the curve is none of P-256, P-384 and P-521: {MAKE}"),
+    ("ecdsa-sha2-nistp256 AAAA", "the ecdsa-sha2-nistp256 key is damaged: copy it again"),
     ("ssh-ed25519 AAAA", "the ssh-ed25519 key is damaged: copy it again"),
     ("ssh-rsa !", "the ssh-rsa key is damaged: copy it again"),
 ]

@@ -1,0 +1,80 @@
+"""Who signs challenges: a key file, an ssh-agent, or a function of the author's (AUTH-6)."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from artcafe_anyio.keys import load_key, read_public_key
+from artcafe_proto import ConfigError, PublicKey, SigningRefusedError, SshAgentSigning
+
+if TYPE_CHECKING:
+    from artcafe_anyio.keys import Passphrase
+    from artcafe_anyio.threads import Threads
+    from artcafe_proto import SignatureFormat
+
+SignFunction = Callable[[bytes], bytes | Awaitable[bytes]]
+"""Makes the signature of a challenge, in the format that the platform expects; raises SigningRefusedError with a text
+for people, or anything else. An `async def` is awaited, anything else is called in a thread.
+"""
+Signer = Callable[[bytes], Awaitable[bytes]]
+
+_SOCKET = "SSH_AUTH_SOCK"
+_MOST_AT_ONCE = 65_536
+
+
+async def open_key(
+    path: str, passphrase: Passphrase | None, signature_format: SignatureFormat, threads: Threads
+) -> tuple[Signer, PublicKey]:
+    """The signer for the key in a file: the key itself, or for a public key (`.pub`) the ssh-agent that holds its other
+    half. Raises ConfigError for what cannot be used.
+    """
+    if not path.endswith(".pub"):
+        key = await to_thread.run_sync(load_key, path, passphrase)
+        return by_function(partial(key.sign, signature_format=signature_format), threads), key.public
+    public = await to_thread.run_sync(read_public_key, path)
+    socket = os.environ.get(_SOCKET)
+    if not socket:
+        raise ConfigError(
+            f"{path} is a public key, so an ssh-agent signs, and {_SOCKET} does not say where it is: "
+            "start one with eval $(ssh-agent), or give the private key",
+            setting="private_key_path",
+        )
+    return partial(_sign_by_ssh_agent, socket, public, signature_format), public
+
+
+def by_function(function: SignFunction, threads: Threads) -> Signer:
+    """`function` as a signer."""
+    if inspect.iscoroutinefunction(function):
+        return function
+    return partial(_call_in_thread, function, threads)
+
+
+async def _call_in_thread(function: SignFunction, threads: Threads, challenge: bytes) -> bytes:
+    signature = await threads.run(partial(function, challenge))
+    return signature if isinstance(signature, bytes) else await signature
+
+
+async def _sign_by_ssh_agent(
+    socket: str, public: PublicKey, signature_format: SignatureFormat, challenge: bytes
+) -> bytes:
+    signing = SshAgentSigning(public, challenge, signature_format)
+    try:
+        async with await anyio.connect_unix(socket) as stream:
+            to_send = signing.request
+            while signing.signature is None:
+                if to_send:
+                    await stream.send(to_send)
+                to_send = signing.receive_data(await stream.receive(_MOST_AT_ONCE))
+    except anyio.EndOfStream:
+        raise SigningRefusedError("the ssh-agent hung up") from None
+    except (OSError, anyio.BrokenResourceError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise SigningRefusedError(f"cannot reach the ssh-agent at {socket} ({_SOCKET}): {why}") from None
+    return signing.signature

@@ -1,0 +1,93 @@
+"""AUTH-3, AUTH-8: every key type in every format, from and to other people's tools."""
+
+from __future__ import annotations
+
+import subprocess
+from base64 import b64decode
+from pathlib import Path
+from typing import get_args
+
+import paramiko
+import pytest
+
+from artcafe_proto.policies.private_keys import SigningKey
+from artcafe_proto.policies.public_keys import PublicKey
+from artcafe_proto.policies.signatures import SignatureFormat
+from artcafe_proto.policies.ssh_wire import take_string
+from key_types import PUBLIC_TYPES
+
+MESSAGE = b"ac1.a-challenge"
+FORMATS: tuple[SignatureFormat, ...] = get_args(SignatureFormat)
+
+
+def load(key_dir: Path, name: str) -> SigningKey:
+    return SigningKey.load((key_dir / name).read_bytes())
+
+
+@pytest.mark.parametrize("signature_format", FORMATS)
+@pytest.mark.parametrize("name", PUBLIC_TYPES)
+def test_auth_3_what_a_key_signs_is_right_the_same_each_time_and_nobody_elses(
+    key_dir: Path, name: str, signature_format: SignatureFormat
+) -> None:
+    key = load(key_dir, name)
+    signature = key.sign(MESSAGE, signature_format)
+    assert signature == key.sign(MESSAGE, signature_format)
+    expected = PUBLIC_TYPES[name]
+    if name == "rsa":
+        expected = "rsa-sha2-256" if signature_format == "raw" else "rsa-sha2-512"
+    assert key.public.verify(signature, MESSAGE) == expected
+    assert key.public.verify(signature, MESSAGE + b"x") is None
+    for other in PUBLIC_TYPES:
+        if other != name:
+            assert load(key_dir, other).public.verify(signature, MESSAGE) is None
+
+
+@pytest.mark.parametrize("name", PUBLIC_TYPES)
+def test_auth_3_paramiko_takes_our_ssh_signatures_and_we_take_its(key_dir: Path, name: str) -> None:
+    key = load(key_dir, name)
+    theirs = paramiko.PKey.from_path(key_dir / name)
+    public = paramiko.PKey.from_type_string(key.public.algorithm, key.public.blob)
+    for message, is_right in ((MESSAGE, True), (MESSAGE + b"x", False)):
+        assert public.verify_ssh_sig(message, paramiko.Message(key.sign(MESSAGE, "ssh"))) is is_right
+    made = theirs.sign_ssh_data(MESSAGE, "rsa-sha2-512" if name == "rsa" else None).asbytes()
+    assert key.public.verify(made, MESSAGE) is not None
+
+
+@pytest.mark.parametrize("name", PUBLIC_TYPES)
+def test_auth_3_ssh_keygen_verifies_our_sshsig(key_dir: Path, tmp_path: Path, name: str) -> None:
+    key = load(key_dir, name)
+    (tmp_path / "signature").write_bytes(key.sign(MESSAGE, "sshsig"))
+    (tmp_path / "signers").write_text(f"agent-1 {key.public.openssh}\n")
+    command = ["ssh-keygen", "-Y", "verify", "-f", str(tmp_path / "signers"), "-I", "agent-1"]
+    command += ["-n", "artcafe-auth", "-s", str(tmp_path / "signature")]
+    for message, status in ((MESSAGE, 0), (MESSAGE + b"x", 255)):
+        done = subprocess.run(command, input=message, capture_output=True, check=False)
+        assert done.returncode == status, done.stderr
+
+
+@pytest.mark.parametrize("hash_name", ["sha256", "sha512"])
+@pytest.mark.parametrize("name", PUBLIC_TYPES)
+def test_auth_3_what_ssh_keygen_signs_is_right(key_dir: Path, name: str, hash_name: str) -> None:
+    public = PublicKey.parse((key_dir / f"{name}.pub").read_text())
+    signature = ssh_keygen_sign(key_dir / name, "artcafe-auth", "-O", f"hashalg={hash_name}")
+    assert public.verify(signature, MESSAGE) == ("rsa-sha2-512" if name == "rsa" else public.algorithm)
+    assert public.verify(signature.replace(b"\n", b"\r\n"), MESSAGE) is not None
+    assert public.verify(b64decode(b"".join(signature.split(b"\n")[1:-2])), MESSAGE) is not None, "without its armour"
+    assert public.verify(signature, MESSAGE + b"x") is None
+    assert public.verify(ssh_keygen_sign(key_dir / name, "file"), MESSAGE) is None, "for another namespace"
+
+
+def ssh_keygen_sign(key: Path, namespace: str, *options: str) -> bytes:
+    """What `ssh-keygen -Y sign` writes for MESSAGE."""
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", namespace, *options]
+    return subprocess.run(command, input=MESSAGE, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("name", ["ecdsa", "ecdsa384", "ecdsa521"])
+def test_auth_3_ecdsa_has_der_as_raw_and_two_numbers_in_a_blob(key_dir: Path, name: str) -> None:
+    key = load(key_dir, name)
+    assert key.sign(MESSAGE, "raw")[:1] == b"\x30"
+    algorithm, rest = take_string(key.sign(MESSAGE, "ssh"))
+    numbers, rest = take_string(rest)
+    assert (algorithm.decode(), rest) == (key.public.algorithm, b"")
+    assert take_string(take_string(numbers)[1])[1] == b""
