@@ -52,6 +52,11 @@ class LinkEnd:
         """Send a message now; for what may wait, ask `writable` first."""
         self._outputs.sends.append(SendText(self.conn, payload))
 
+    def send_all(self, payloads: list[bytes]) -> None:
+        """Send messages now, as `send`."""
+        conn = self.conn
+        self._outputs.sends.extend([SendText(conn, payload) for payload in payloads])
+
     def reply(self, payload: bytes, mono: float) -> None:
         """Send a message that no outbox keeps. If many wait because the peer does not read, it is not read either."""
         if self.writable:

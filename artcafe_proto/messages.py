@@ -133,6 +133,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_DIGITS_DRAWN: Final = 32 * 32
 _PREFIXES: Final = {"heartbeat": "hb", "command": "cmd", "status": "status", "message": "msg", "response": "resp"}
 _encoder = msgspec.json.Encoder()
 _envelope_decoder = msgspec.json.Decoder(Envelope)
@@ -145,9 +146,23 @@ _ENVELOPE_LEVELS: Final = 2  # an envelope and its data are around every result 
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def new_id(message_type: str, rng: Random) -> str:
-    """A fresh message id: a prefix for the type and 128 random bits (MSG-3)."""
-    return f"{_PREFIXES[message_type]}-{rng.getrandbits(128):032x}"
+class MessageIds:
+    """Fresh message ids: a prefix for the type and 128 random bits (MSG-3), drawn for many ids at a time."""
+
+    __slots__ = ("_digits", "_place", "_rng")
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._digits = ""
+        self._place = 0
+
+    def new(self, message_type: str) -> str:
+        """An id for a message of this type."""
+        place = self._place
+        if place == len(self._digits):
+            self._digits, place = f"{self._rng.getrandbits(4 * _DIGITS_DRAWN):0{_DIGITS_DRAWN}x}", 0
+        self._place = place + 32
+        return f"{_PREFIXES[message_type]}-{self._digits[place : place + 32]}"
 
 
 def encode(message_type: str, message_id: str, data: Data, wall: float) -> bytes:
@@ -192,7 +207,7 @@ def decode_envelope(payload: bytes) -> Envelope:
 
 def decode_sound_command(payload: bytes) -> CommandMessage | None:
     """A `command` with nothing to object to, in one step; None for anything else, which `decode_envelope` judges."""
-    if is_too_deep(payload):
+    if payload.count(b"{") + payload.count(b"[") > MAX_JSON_DEPTH and is_too_deep(payload):
         return None
     try:
         message = _command_message_decoder.decode(payload)
@@ -249,8 +264,8 @@ def is_object(raw: msgspec.Raw) -> bool:
 
 
 def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
-    """Whether JSON nests deeper than `levels` (MSG-6); linear in its size, and two byte counts where it is small."""
-    if payload.count(b"[") + payload.count(b"{") <= levels:
+    """Whether JSON nests deeper than `levels` (MSG-6); linear in its size, and two byte counts where there are few."""
+    if len(payload) <= 2 * levels or payload.count(b"[") + payload.count(b"{") <= levels:
         return False
     depth = 0
     for bracket in _STRING.sub(b"", payload).translate(None, _NOT_BRACKETS):

@@ -1,7 +1,8 @@
 """The agent's commands: which run, which wait, and what is answered (CMD-1 … CMD-9).
 
-A command passes through one place at a time: queued, running, or answered. The ledger remembers its id from acceptance
-on, the outbox holds its response until a link takes it.
+A command passes through one place at a time: queued, running, or answered. All that are accepted are queued; they start
+while outputs are drained, as soon as there is a slot, so that one which is answered at once makes room for the next.
+The ledger remembers its id from acceptance on, the outbox holds its response until a link takes it.
 """
 
 from __future__ import annotations
@@ -30,49 +31,47 @@ from artcafe_proto.messages import (
     SuccessData,
     decode_command,
     encode,
-    encode_json,
     encode_object,
-    new_id,
 )
 from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
 from artcafe_proto.policies.outbox import Item, Outbox
 
 if TYPE_CHECKING:
-    from random import Random
-
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
-    from artcafe_proto.messages import FinalCode
+    from artcafe_proto.messages import FinalCode, MessageIds
     from artcafe_proto.outputs import Outputs
     from artcafe_proto.policies.ledger import Entry
     from artcafe_proto.policies.liveness import Liveness
 
 
-class _Queued(msgspec.Struct, gc=False):
+class Accepted(msgspec.Struct, gc=False):
+    """A command that waits or runs."""
+
+    command_id: str
     command: CommandData
     deadline: float
-
-
-class _Running(msgspec.Struct, gc=False):
-    command: str
-    deadline: float
     answered: bool = False
+    """It has its final response, but its handler has not ended yet."""
+    has_progress: bool = False
+    """Progress of it was reported on some link (STAT-4)."""
 
 
 class CommandDesk:
     """Accepts, starts, times and answers commands; the machine sends what `receive` returns and `outbox` holds."""
 
-    def __init__(self, config: AgentConfig, outputs: Outputs, rng: Random) -> None:
+    def __init__(self, config: AgentConfig, outputs: Outputs, ids: MessageIds) -> None:
         self._config = config
         self._outputs = outputs
-        self._rng = rng
+        self._ids = ids
         self._ledger = Ledger()
-        self.queued: dict[str, _Queued] = {}
+        self.queued: dict[str, Accepted] = {}
         """The commands that wait for a slot, by id."""
-        self.running: dict[str, _Running] = {}
+        self.running: dict[str, Accepted] = {}
         """Those that have one."""
         self.outbox = Outbox()
         self._earliest = math.inf  # no deadline is earlier; it may name one that is over already
+        self._max_accepted = config.max_concurrent + config.max_queued
         self._draining = False
         self._refused_in_a_row = 0
 
@@ -126,28 +125,38 @@ class CommandDesk:
         return self.receive(command_id, command, now)
 
     def receive(self, command_id: str, command: CommandData, now: Instant) -> bytes | None:
-        """Take in a command: start it, queue it, or return the reply that is to go out at once."""
+        """Take in a command, or return the reply that is to go out at once."""
         entry = self._ledger.get(command_id)
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
         if self._draining:
             return self._refuse(command_id, command.command, "draining", _DRAINING, "CMD-8", now)
-        deadline = now.mono + (DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout)
-        if not self._has_place:
+        accepted = len(self.running) + len(self.queued)
+        if not self.outbox.has_place(accepted):
             return self._refuse(command_id, command.command, "overloaded", _NO_PLACE, "CMD-3", now)
-        if len(self.running) < self._config.max_concurrent:
-            self._refused_in_a_row = 0
-            self._ledger.open(command_id, fingerprint(command))
-            self._start(command_id, command, deadline)
-        elif len(self.queued) < self._config.max_queued:
-            self._ledger.open(command_id, fingerprint(command))
-            self.queued[command_id] = _Queued(command, deadline)
-            if deadline < self._earliest:
-                self._earliest = deadline
-        else:
+        if accepted >= self._max_accepted:
             reason = "as many commands as allowed run and wait"
             return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
+        self._ledger.open(command_id, fingerprint(command))
+        deadline = now.mono + (DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout)
+        self.queued[command_id] = Accepted(command_id, command, deadline)
+        if deadline < self._earliest:
+            self._earliest = deadline
         return None
+
+    def start_next(self, now: Instant) -> None:
+        """Start the command that has waited longest, if one waits and there is a slot (CMD-5)."""
+        while self.queued and not self.is_full:
+            command_id, accepted = next(iter(self.queued.items()))
+            if accepted.deadline <= now.mono:
+                self._time_out_queued(command_id, now)
+                continue
+            del self.queued[command_id]
+            self.running[command_id] = accepted
+            self._refused_in_a_row = 0
+            command = accepted.command
+            self._outputs.events.append(CommandReceived(command_id, command.command, command.args, accepted.deadline))
+            return
 
     def _repeat(self, command_id: str, entry: Entry, command: CommandData | None, now: Instant) -> bytes | None:
         if command is None or fingerprint(command) != entry.fingerprint:
@@ -170,25 +179,19 @@ class CommandDesk:
 
     # --- from the application -----------------------------------------------------------------------------------------
 
-    def encode_result(self, command_id: str, result: object) -> msgspec.Raw | None:
-        """A result for `respond`, None where none is wanted. Raises LocalProtocolError if it cannot be JSON."""
-        running = self.running.get(command_id)
-        return None if running is None or running.answered else encode_json(result, "result")
-
-    def respond(self, command_id: str, raw: msgspec.Raw | None, now: Instant) -> bool:
-        """Answer with success."""
-        if raw is None:
-            return self._release(command_id, None, now)
-        body = encode("response", new_id("response", self._rng), SuccessData(command_id, raw), now.wall)
+    def respond(self, running: Accepted, raw: msgspec.Raw, now: Instant) -> None:
+        """A command has ended with success."""
+        command_id = running.command_id
+        body = encode("response", self._ids.new("response"), SuccessData(command_id, raw), now.wall)
         if len(body) > self._config.max_message_size:
             reason = f"the encoded response has {len(body)} bytes, at most {self._config.max_message_size} are allowed"
             body = self._error(command_id, "result_too_large", reason, now)
             self._outputs.events.append(ResponseReplaced(command_id, "result_too_large", reason, "CMD-7"))
-        return self._release(command_id, body, now)
+        self._answer(command_id, body)
 
-    def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
-        """Answer with an error."""
-        return self._release(command_id, self._error(command_id, code, reason, now), now)
+    def fail(self, running: Accepted, code: FinalCode, reason: str, now: Instant) -> None:
+        """A command has ended with an error."""
+        self._answer(running.command_id, self._error(running.command_id, code, reason, now))
 
     def encode_message(self, data: object) -> msgspec.Raw:
         """Data for `message`. Raises LocalProtocolError if it is no JSON object, or there is no place for it."""
@@ -203,34 +206,20 @@ class CommandDesk:
 
     def message(self, raw: msgspec.Raw, now: Instant) -> str:
         """Queue an application message; returns its id."""
-        message_id = new_id("message", self._rng)
+        message_id = self._ids.new("message")
         self.outbox.put(Item(message_id, encode("message", message_id, raw, now.wall)))
         return message_id
-
-    def _release(self, command_id: str, body: bytes | None, now: Instant) -> bool:
-        running = self.running.pop(command_id, None)
-        if running is None:
-            return False
-        if not running.answered:
-            assert body is not None
-            self._answer(command_id, body)
-        if self.queued:
-            self._start_next(now)
-        return not running.answered
 
     # --- from the machine ---------------------------------------------------------------------------------------------
 
     def settle(self, items: list[Item], mono: float) -> None:
         """The platform has read these (CMD-3)."""
-        settled: list[str] = []
-        for item in items:
-            if item.command_id is None:
-                self._outputs.events.append(MessageSettled(item.message_id))
-            else:
-                self._ledger.settle(item.command_id, mono)
-                settled.append(item.command_id)
+        settled = tuple([item.command_id for item in items if item.command_id is not None])
+        if len(settled) < len(items):
+            self._outputs.events.extend(MessageSettled(item.message_id) for item in items if item.command_id is None)
         if settled:
-            self._outputs.events.append(ResponsesSettled(tuple(settled)))
+            self._ledger.settle(settled, mono)
+            self._outputs.events.append(ResponsesSettled(settled))
 
     def settle_without_pong(self, mono: float, liveness: Liveness) -> None:
         """A ping went unanswered on a link that lives, or the time that stands for its answer has passed (CMD-3)."""
@@ -248,7 +237,7 @@ class CommandDesk:
         if command_id is None or body is None:
             self._outputs.events.append(Undeliverable(item.message_id, command_id, "CMD-11"))
             if command_id is not None:
-                self._ledger.settle(command_id, now.mono)
+                self._ledger.settle([command_id], now.mono)
         else:
             reason = "the response cost every link"
             self._answer(command_id, self._error(command_id, "undeliverable", reason, now))
@@ -292,21 +281,6 @@ class CommandDesk:
         """Whether the response to one more command would have a place, as those to all accepted ones have (CMD-3)."""
         return self.outbox.has_place(len(self.running) + len(self.queued))
 
-    def _start(self, command_id: str, command: CommandData, deadline: float) -> None:
-        self.running[command_id] = _Running(command.command, deadline)
-        if deadline < self._earliest:
-            self._earliest = deadline
-        self._outputs.events.append(CommandReceived(command_id, command.command, command.args, deadline))
-
-    def _start_next(self, now: Instant) -> None:
-        while self.queued and not self.is_full:
-            command_id, queued = next(iter(self.queued.items()))
-            if queued.deadline <= now.mono:
-                self._time_out_queued(command_id, now)
-            else:
-                del self.queued[command_id]
-                self._start(command_id, queued.command, queued.deadline)
-
     def _time_out_queued(self, command_id: str, now: Instant) -> None:
         command = self.queued.pop(command_id).command.command
         reason = "it waited for a slot until its timeout"
@@ -331,7 +305,7 @@ class CommandDesk:
     def _cancel(
         self,
         command_id: str,
-        running: _Running,
+        running: Accepted,
         code: Literal["timeout", "cancelled"],
         clause: str,
         reason: str,
@@ -339,7 +313,7 @@ class CommandDesk:
     ) -> None:
         running.answered = True
         self._answer(command_id, self._error(command_id, code, reason, now))
-        self._outputs.events.append(CommandCancelled(command_id, code, clause, running.command))
+        self._outputs.events.append(CommandCancelled(command_id, code, clause, running.command.command))
 
     def _answer(self, command_id: str, body: bytes) -> None:
         self._ledger.answer(command_id, body)
@@ -349,7 +323,7 @@ class CommandDesk:
         most = min(_MAX_REASON_CHARS, self._config.max_message_size // 16)  # JSON may make six bytes of each
         text = reason[:most].encode("utf-8", "replace").decode()  # half a character, as names of files have (PEP 383)
         data = ErrorData(command_id, text, code)
-        return encode("response", new_id("response", self._rng), data, now.wall)
+        return encode("response", self._ids.new("response"), data, now.wall)
 
 
 _NO_PLACE: Final = "as many responses as allowed are not settled, or to come"

@@ -5,26 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artcafe_proto.links import LinkEnd
-from artcafe_proto.messages import HeartbeatData, StatusData, encode, new_id
+from artcafe_proto.messages import HeartbeatData, StatusData, encode
 from artcafe_proto.policies.heartbeats import next_heartbeat
 from artcafe_proto.policies.status import StatusReports
 
 if TYPE_CHECKING:
-    from random import Random
-
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
-    from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.messages import AgentStatus, MessageIds
     from artcafe_proto.outputs import Outputs
 
 
 class AgentLink(LinkEnd):
     """It begins with the first heartbeat (HB-1): construct it the moment the link is up."""
 
-    def __init__(self, conn: int, config: AgentConfig, outputs: Outputs, rng: Random, mono: float) -> None:
+    def __init__(self, conn: int, config: AgentConfig, outputs: Outputs, ids: MessageIds, mono: float) -> None:
         super().__init__(conn, config, outputs, mono)
         self._config = config
-        self._rng = rng
+        self._ids = ids
         self._reports = StatusReports()
         self._told: AgentStatus | None = None
         self.heartbeat_at = mono
@@ -68,4 +66,4 @@ class AgentLink(LinkEnd):
         self.close(1000, "the agent stops")
 
     def _send(self, message_type: str, data: HeartbeatData | StatusData, now: Instant) -> None:
-        self.send(encode(message_type, new_id(message_type, self._rng), data, now.wall))
+        self.send(encode(message_type, self._ids.new(message_type), data, now.wall))

@@ -21,11 +21,13 @@ from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import Draining, Online
+from artcafe_proto.messages import encode_json
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from artcafe_proto.agent.commands import Accepted
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
     from artcafe_proto.exchanges import Request, Response
@@ -179,7 +181,7 @@ class AgentMachine(AgentRules):
         now = self._enter(now)
         if conn == self._dialer.conn and self._dialer.upgraded(exchange):
             self._link_region.fire(LinkInput.UPGRADED)
-            self._link = AgentLink(self._dialer.release(), self.config, self._outputs, self._rng, now.mono)
+            self._link = AgentLink(self._dialer.release(), self.config, self._outputs, self._message_ids, now.mono)
             self._retried_at_once = False
             self._outputs.events.append(Online(conn))
             self._beat(self._link, now)
@@ -278,31 +280,44 @@ class AgentMachine(AgentRules):
 
         Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON.
         """
-        raw = self._desk.encode_result(command_id, result)
-        now = self._look_at_clocks(now)
-        accepted = self._desk.respond(command_id, raw, now)
-        self._command_over(command_id, now)
-        return accepted
+        running = self._desk.running.get(command_id)
+        raw = None if running is None or running.answered else encode_json(result, "result")
+        if running is None:
+            return False
+        now = self._release(running, now)
+        if raw is not None:
+            self._desk.respond(running, raw, now)
+        return raw is not None
 
     def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
         """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`."""
-        now = self._look_at_clocks(now)
-        accepted = self._desk.fail(command_id, code, reason, now)
-        self._command_over(command_id, now)
-        return accepted
+        running = self._desk.running.get(command_id)
+        if running is None:
+            return False
+        now = self._release(running, now)
+        if not running.answered:
+            self._desk.fail(running, code, reason, now)
+        return not running.answered
 
-    def _command_over(self, command_id: str, now: Instant) -> None:
-        if self._link is not None:
-            self._link.forget_progress(command_id)
+    def _release(self, running: Accepted, now: Instant) -> Instant:
+        """A command is over, and so is free its slot."""
+        if now is not self._now:
+            now = self._look_at_clocks(now)
         self._settle_at = now
+        del self._desk.running[running.command_id]
+        if running.has_progress and self._link is not None:
+            self._link.forget_progress(running.command_id)
+        return now
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
         if not 0 <= percent <= 100:
             raise LocalProtocolError(f"progress is a percentage from 0 to 100, not {percent}")
         now = self._enter(now)
-        if self._link is None or command_id not in self._desk.running:
+        running = self._desk.running.get(command_id)
+        if self._link is None or running is None:
             return False
+        running.has_progress = True
         self._link.offer_progress(command_id, percent, self.status)
         self._settle(now)
         return True
@@ -368,9 +383,8 @@ class AgentMachine(AgentRules):
 
     def next_output(self) -> MachineEffect | Event | None:
         """The next output; call until None after every input."""
-        if self._settle_at is not None and not self._outputs.events:
-            self._settle(self._settle_at)
-        return self._outputs.next()
+        event = self._next_event()
+        return self._outputs.next() if event is None else event
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""

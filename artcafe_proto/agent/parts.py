@@ -16,6 +16,7 @@ from artcafe_proto.agent.dialing import LINK_DIAL, LINK_TIMERS, AgentTimer, Dial
 from artcafe_proto.agent.login import Keys, Login
 from artcafe_proto.agent.renewal import Renewal
 from artcafe_proto.agent.states import LINK, AuthState, LinkInput, LinkState
+from artcafe_proto.messages import MessageIds
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.backoff import Backoff
 from artcafe_proto.policies.status import DeclaredStatus, outranking
@@ -55,7 +56,8 @@ class AgentParts:
         self._login = Login(config, self._outputs, self._timers, ids, self._dialer, AgentTimer.SIGN, keys)
         self._renewal = Renewal(config, self._outputs, self._timers, ids, rng, keys)
         self._calls = Calls(config, self._outputs, self._timers, ids)
-        self._desk = CommandDesk(config, self._outputs, rng)
+        self._message_ids = MessageIds(rng)
+        self._desk = CommandDesk(config, self._outputs, self._message_ids)
         self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
         self._link_region = Region(LINK)
         self._link: AgentLink | None = None

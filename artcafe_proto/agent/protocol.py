@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from artcafe_proto.wires.inputs import Input
 
 
+_conn_of = attrgetter("conn")
 _FRAMES: Final = (SendText, SendPing, SendPong, SendClose)  # a tuple is made once, a union each time
 _REQUESTS: Final = (SendRequest, SendUpgrade)
 _HEARD_ELSEWHERE: Final = (RequestReceived, TextReceived)
@@ -133,12 +136,8 @@ class AgentProtocol(AgentMachine):
     def next_output(self) -> MachineEffect | Event | None:
         """The next effect or event: events, then what is asked, then one `Write` a connection, then disconnects."""
         outputs = self._outputs
-        if outputs.events:
-            return outputs.events.pop(0)
-        if self._settle_at is not None:
-            self._settle(self._settle_at)
-            if outputs.events:
-                return outputs.events.pop(0)
+        if (event := self._next_event()) is not None:
+            return event
         if outputs.asks:
             ask = outputs.asks.pop(0)
             if isinstance(ask, Connect):
@@ -162,19 +161,22 @@ class AgentProtocol(AgentMachine):
         return ClientWire(authority=authority, rng=self._rng, max_message_size=self.config.max_message_size)
 
     def _encode(self, sends: list[Send]) -> None:
-        for send in sends:
-            channel = self._channels.get(send.conn)
+        for conn, group in groupby(sends, _conn_of):
+            channel = self._channels.get(conn)
             if channel is None:
                 continue  # the connection ended before this was drained
+            self._unwritten[conn] = channel
             websocket = channel.wire.websocket
             if websocket is None:
-                channel.chunks.append(self._encode_request(send, channel))
-            elif type(send) is SendText:  # most are
-                channel.chunks.append(websocket.writer.text(send.payload))
-            else:
-                assert isinstance(send, _FRAMES), "a link carries frames"
-                channel.chunks.append(websocket.writer.write(send))
-            self._unwritten[send.conn] = channel
+                channel.chunks.extend([self._encode_request(send, channel) for send in group])
+                continue
+            write, write_text = websocket.writer.write, websocket.writer.text
+            for send in group:
+                if type(send) is SendText:  # most are
+                    channel.chunks.append(write_text(send.payload))
+                else:
+                    assert isinstance(send, _FRAMES), "a link carries frames"
+                    channel.chunks.append(write(send))
 
     def _encode_request(self, send: Send, channel: _Channel) -> bytes:
         assert isinstance(send, _REQUESTS), "only requests go out before an upgrade"

@@ -34,6 +34,7 @@ from artcafe_proto.policies.liveness import Verdict
 if TYPE_CHECKING:
     from artcafe_proto.agent.dialing import Dialer
     from artcafe_proto.agent.link import AgentLink
+    from artcafe_proto.events import Event
     from artcafe_proto.exchanges import Response
 
 
@@ -106,31 +107,39 @@ class AgentRules(AgentParts):
         if self._life in (Life.NEW, Life.STOPPED):
             return False
         stopping = self._life is Life.STOPPING
-        link = self._link
-        match self._link_region.state:
-            case LinkState.DOWN | LinkState.OPENING if stopping and self._desk.is_settled:
+        state, link, outbox = self._link_region.state, self._link, self._desk.outbox
+        if link is None:
+            if stopping and self._desk.is_settled:
                 self._finish(now)
-            case LinkState.DOWN if self._login_is_at_rest and self._timers.get(AgentTimer.RETRY) is None:
+            elif state is LinkState.DOWN and self._login_is_at_rest and self._timers.get(AgentTimer.RETRY) is None:
                 self._attempt(now)
-            case LinkState.OPENING if self._login.token is None and self._dialer.is_waiting:
+            elif state is LinkState.OPENING and self._login.token is None and self._dialer.is_waiting:
                 self._let_go()  # it would carry a token that was refused meanwhile (TOK-3)
-            case LinkState.UP if stopping and link is not None:
-                self._link_region.fire(LinkInput.DRAIN)
-                self._renewal.abandon()
-            case LinkState.UP if self._is_renewal_due(now):
-                self._renewal.begin(self._login.token, now.mono)
-            case LinkState.UP | LinkState.DRAINING if (
-                link is not None and link.writable and (self._desk.outbox.waiting or self._desk.outbox.wants_ping)
-            ):
-                for item in self._desk.outbox.send_all(now.mono):
-                    link.send(item.payload)
-                if self._desk.outbox.wants_ping:
-                    self._desk.outbox.pinged(link.ping(now.mono), now.mono)
-            case LinkState.DRAINING if link is not None and self._desk.is_settled:
-                self._sign_off(link, now)
-            case _:
+            else:
                 return self._calls.send(self._login.token, now.mono)
+        elif state is LinkState.UP and stopping:
+            self._link_region.fire(LinkInput.DRAIN)
+            self._renewal.abandon()
+        elif state is LinkState.UP and self._is_renewal_due(now):
+            self._renewal.begin(self._login.token, now.mono)
+        elif state is not LinkState.CLOSING and link.writable and outbox.has_news:
+            link.send_all([item.payload for item in outbox.send_all(now.mono)])
+            if outbox.wants_ping:
+                outbox.pinged(link.ping(now.mono), now.mono)
+        elif state is LinkState.DRAINING and self._desk.is_settled:
+            self._sign_off(link, now)
+        else:
+            return self._calls.send(self._login.token, now.mono)
         return True
+
+    def _next_event(self) -> Event | None:
+        """The next event of a drain: those there are, then a command that starts, then what the joint rules tell."""
+        events = self._outputs.events
+        if not events and self._desk.queued and self._now is not None:
+            self._desk.start_next(self._now)
+        if not events and self._settle_at is not None:
+            self._settle(self._settle_at)
+        return events.pop(0) if events else None
 
     # --- what a message says ------------------------------------------------------------------------------------------
 

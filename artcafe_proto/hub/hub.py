@@ -30,13 +30,13 @@ from artcafe_proto.messages import (
     CommandData,
     Envelope,
     HeartbeatData,
+    MessageIds,
     StatusData,
     check_command,
     decode_data,
     encode,
     encode_object,
     heartbeat_decoder,
-    new_id,
     response_decoder,
     status_decoder,
 )
@@ -64,6 +64,7 @@ class PlatformHub:
         """`signing_seed` are the 32 bytes of the Ed25519 key that signs tokens (TOK-5): keep them across restarts."""
         self.config = config
         self.rng = rng
+        self._message_ids = MessageIds(rng)
         self._events: deque[HubEvent] = deque()
         self._attend: dict[int, None] = {}
         self.registry = Registry(rng)
@@ -207,7 +208,7 @@ class PlatformHub:
             Command(
                 tenant_id=tenant_id,
                 agent_id=agent.agent_id,
-                command_id=command_id or new_id("command", self.rng),
+                command_id=command_id or self._message_ids.new("command"),
                 data=data,
                 accepted_at=now.wall,
                 expires_at=now.mono + expires_in_s,
@@ -230,7 +231,7 @@ class PlatformHub:
         except LocalProtocolError as error:
             raise ApiError(422, "invalid_body", str(error)) from None
         self._check_size(raw_data)
-        message_id = new_id("message", self.rng)
+        message_id = self._message_ids.new("message")
         session.deliver(encode("message", message_id, raw_data, now.wall))
         return message_id
 

@@ -12,6 +12,8 @@ import msgspec
 from artcafe_proto.limits import MAX_SETTLED_COMMANDS, MAX_STORED_BODIES_BYTES, SETTLED_LIFE_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import CommandData
 
@@ -46,7 +48,7 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._settled: deque[str] = deque()
-        self._settled_bodies: deque[str] = deque()
+        self._bodiless = 0  # so many of the oldest settled entries have let go of their bodies, no others
         self.stored_bytes = 0
         """Bytes of all bodies held."""
 
@@ -86,40 +88,35 @@ class Ledger:
         entry.is_replacement = True
         return body
 
-    def settle(self, command_id: str, mono: float) -> None:
-        """The platform has read the final response; from now on the entry may be let go."""
-        entry = self._entries.get(command_id)
-        if entry is None or entry.state is not EntryState.ANSWERED:
-            return
-        entry.state = EntryState.SETTLED
-        entry.settled_at = mono
-        self._settled.append(command_id)
-        self._settled_bodies.append(command_id)
+    def settle(self, command_ids: Iterable[str], mono: float) -> None:
+        """The platform has read these final responses; from now on the entries may be let go."""
+        for command_id in command_ids:
+            entry = self._entries.get(command_id)
+            if entry is not None and entry.state is EntryState.ANSWERED:
+                entry.state = EntryState.SETTLED
+                entry.settled_at = mono
+                self._settled.append(command_id)
         if self.stored_bytes > MAX_STORED_BODIES_BYTES:
             self._shed_bodies()
-        if (
-            len(self._settled) > MAX_SETTLED_COMMANDS
-            or mono - self._entries[self._settled[0]].settled_at >= SETTLED_LIFE_S
-        ):
-            self._evict(mono)
+        while len(self._settled) > MAX_SETTLED_COMMANDS:
+            self._drop_oldest()
+        while self._settled and mono - self._entries[self._settled[0]].settled_at >= SETTLED_LIFE_S:
+            self._drop_oldest()
 
     def _shed_bodies(self) -> None:
-        while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._settled_bodies:
-            self._drop_body(self._settled_bodies.popleft())
+        while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._bodiless < len(self._settled):
+            entry = self._entries[self._settled[self._bodiless]]
+            assert entry.body is not None, "of what is settled, the oldest lose theirs first"
+            self.stored_bytes -= len(entry.body)
+            entry.body = None
+            self._bodiless += 1
 
-    def _evict(self, mono: float) -> None:
-        oldest = self._settled
-        while len(oldest) > MAX_SETTLED_COMMANDS or mono - self._entries[oldest[0]].settled_at >= SETTLED_LIFE_S:
-            command_id = oldest.popleft()
-            if self._settled_bodies and self._settled_bodies[0] == command_id:
-                self._drop_body(self._settled_bodies.popleft())
-            del self._entries[command_id]
-
-    def _drop_body(self, command_id: str) -> None:
-        entry = self._entries[command_id]
-        assert entry.body is not None, "what is settled has its body until that is dropped"
-        self.stored_bytes -= len(entry.body)
-        entry.body = None
+    def _drop_oldest(self) -> None:
+        entry = self._entries.pop(self._settled.popleft())
+        if entry.body is None:
+            self._bodiless -= 1
+        else:
+            self.stored_bytes -= len(entry.body)
 
 
 def fingerprint(command: CommandData) -> int:

@@ -89,6 +89,11 @@ class Outbox:
         """Whether a ping would settle something that no ping under way will."""
         return self.peer_pongs and self._ping is None and bool(self._sent)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to send: an item, or the ping that settles those before it."""
+        return bool(self._waiting) or self.wants_ping
+
     def deadline(self, ping_timeout_s: float) -> float | None:
         """When to call `expire` next."""
         if self._ping is not None:
@@ -159,19 +164,22 @@ class Outbox:
         if not blames_message and suspect.fruitless_links < MAX_FRUITLESS_LINKS:
             return None
         self._waiting.remove(suspect)
-        self._discount(suspect)
+        self._discount([suspect])
         return suspect
 
     def _settle(self, count: int) -> list[Item]:
         settled = [self._sent.popleft() for _ in range(count)]
-        for item in settled:
-            self._discount(item)
+        self._discount(settled)
         return settled
 
-    def _discount(self, item: Item) -> None:
-        if item.command_id is None:
-            self.messages -= 1
-            self.message_bytes -= len(item.payload)
-        else:
-            self._responses -= 1
-            self._response_bytes -= len(item.payload)
+    def _discount(self, items: list[Item]) -> None:
+        responses = response_bytes = 0
+        for item in items:
+            if item.command_id is None:
+                self.messages -= 1
+                self.message_bytes -= len(item.payload)
+            else:
+                responses += 1
+                response_bytes += len(item.payload)
+        self._responses -= responses
+        self._response_bytes -= response_bytes

@@ -37,13 +37,12 @@ class FrameWriter:
     Messages are never fragmented or compressed.
     """
 
-    __slots__ = ("_client", "_keys", "_place", "_rng")
+    __slots__ = ("_client", "_keys", "_rng")
 
     def __init__(self, *, client: bool, rng: Random) -> None:
         self._client = client
         self._rng = rng
-        self._keys = b""
-        self._place = 0
+        self._keys: list[int] = []
 
     def write(self, send: SendFrame) -> bytes:
         """The frame that a machine asks for."""
@@ -102,28 +101,33 @@ class FrameWriter:
             head = _LONG_HEAD.pack(first, mask_bit | 127, size)
         if not self._client:
             return head + payload
-        place = self._place
-        if place == len(self._keys):  # drawn for many frames at a time; none is used twice
-            self._keys, place = self._rng.getrandbits(8 * _KEYS_BYTES).to_bytes(_KEYS_BYTES), 0
-        self._place = place + 4
-        key = self._keys[place : place + 4]
-        return b"%b%b%b" % (head, key, mask(payload, key))
+        if not self._keys:  # drawn for many frames at a time; none is used twice
+            self._keys = list(_KEYS.unpack(self._rng.getrandbits(8 * _KEYS.size).to_bytes(_KEYS.size)))
+        key = self._keys.pop()
+        if size > _SMALL_BYTES:
+            key_bytes = key.to_bytes(4, "little")
+            return b"%b%b%b" % (head, key_bytes, mask(payload, key_bytes))
+        # One XOR writes the key into its place and masks what follows it.
+        frame = int.from_bytes(b"%b\0\0\0\0%b" % (head, payload), "little")
+        words = size + 7 >> 2
+        keys = key * _ONES[words] << 8 * len(head)
+        return (frame ^ keys).to_bytes(len(head) + 4 * words, "little")[: len(head) + 4 + size]
 
 
 def mask(payload: bytes | bytearray, key: bytes | bytearray) -> bytes:
     """`payload` masked, or unmasked, with the four bytes of `key` (RFC 6455 section 5.3)."""
     size = len(payload)
     if size <= _SMALL_BYTES:
-        keys = key * (size // 4 + 1)
-        masked = int.from_bytes(payload, "little") ^ int.from_bytes(keys, "little")
-        return masked.to_bytes(len(keys), "little")[:size]
+        words = size + 3 >> 2
+        keys = int.from_bytes(key, "little") * _ONES[words]
+        return (int.from_bytes(payload, "little") ^ keys).to_bytes(4 * words, "little")[:size]
     octets = bytearray(payload)
     for place, octet in enumerate(key):
         octets[place::4] = octets[place::4].translate(_XOR_TABLES[octet])
     return bytes(octets)
 
 
-_KEYS_BYTES: Final = 256
+_KEYS: Final = Struct("<64I")
 _FIN: Final = 0x80
 _TEXT: Final = int(Opcode.TEXT)
 _SHORT_HEAD: Final = Struct("!BB")
@@ -132,5 +136,7 @@ _LONG_HEAD: Final = Struct("!BBQ")
 _REPORTED_ONLY: Final = frozenset({1006, 1015})
 _SMALL_BYTES: Final = 1024
 """Measured on CPython 3.11: one XOR of whole integers wins up to here, four table look-ups above."""
+_ONES: Final = [int.from_bytes(b"\1\0\0\0" * words, "little") for words in range(_SMALL_BYTES // 4 + 2)]
+"""A key times the n-th of these is that key n times over."""
 _OCTETS: Final = int.from_bytes(range(256))
 _XOR_TABLES: Final = tuple((_OCTETS ^ int.from_bytes(bytes((octet,)) * 256)).to_bytes(256) for octet in range(256))

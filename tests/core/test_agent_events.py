@@ -478,6 +478,7 @@ def test_cmd_4_the_slot_of_a_cancelled_command_is_free_once_its_handler_ends() -
     script.wait(1)
     assert (script.machine.in_flight, script.machine.queued) == (("cmd-1",), ("cmd-2",))
     assert script.machine.respond("cmd-1", None, script.now) is False
+    script.drain()
     assert (script.machine.in_flight, script.machine.queued) == (("cmd-2",), ())
 
 
@@ -776,7 +777,8 @@ def test_cmd_3_a_place_is_reserved_when_a_command_is_accepted(monkeypatch: pytes
         script.command(conn, f"cmd-{number}")
     assert (script.machine.in_flight, script.machine.queued) == (("cmd-0",), ("cmd-1", "cmd-2"))
     for number in range(3):
-        script.machine.respond(f"cmd-{number}", None, script.now)
+        assert script.machine.respond(f"cmd-{number}", None, script.now)
+        script.drain()
     script.command(conn, "cmd-5")
     assert script.machine.outbox_size == 3
     assert [each["code"] for each in responses(script) if "code" in each] == ["overloaded"] * 3

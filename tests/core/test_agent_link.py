@@ -301,6 +301,7 @@ def test_cmd_4_a_running_command_is_cancelled_at_its_deadline_and_keeps_its_slot
     assert responses(script) == [("cmd-1", "timeout")]
     assert script.machine.in_flight == ("cmd-1",)
     assert script.machine.fail("cmd-1", "cancelled", "", script.now) is False
+    script.drain()
     assert script.machine.in_flight == ("cmd-2",)
     assert responses(script) == [("cmd-1", "timeout")]
 

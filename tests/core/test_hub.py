@@ -672,7 +672,7 @@ def test_pending_bytes_are_those_of_all_that_wait_and_no_others(monkeypatch: pyt
 def test_late_responses_are_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_BYTES", 1000)
     stage = Stage()
-    ids = [stage.command(expires_in_s=5) for _ in range(3)]
+    ids = sorted(stage.command(expires_in_s=5) for _ in range(3))  # which expire at once, in the order of their ids
     session = stage.online()
     stage.wait(5)
     for command_id in ids:

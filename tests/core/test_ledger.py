@@ -13,7 +13,7 @@ from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
 def settled(ledger: Ledger, command_id: str, body: bytes = b"{}", mono: float = 0.0) -> None:
     ledger.open(command_id, 1)
     ledger.answer(command_id, body)
-    ledger.settle(command_id, mono)
+    ledger.settle([command_id], mono)
 
 
 def test_an_entry_goes_from_open_to_answered_to_settled() -> None:
@@ -24,7 +24,7 @@ def test_an_entry_goes_from_open_to_answered_to_settled() -> None:
     assert entry.state is EntryState.OPEN
     ledger.answer("a", b"body")
     assert (entry.state, entry.body, ledger.stored_bytes) == (EntryState.ANSWERED, b"body", 4)
-    ledger.settle("a", 5.0)
+    ledger.settle(["a"], 5.0)
     assert (entry.state, entry.body) == (EntryState.SETTLED, b"body")
 
 
@@ -128,8 +128,7 @@ def test_settled_entries_go_in_order_by_number_and_bytes(monkeypatch: pytest.Mon
     kept = {name: entry.body for name in "bcd" if (entry := ledger.get(name)) is not None}
     assert kept == {"b": None, "c": b"12", "d": b"12"}
     assert ledger.stored_bytes == 4
-    ledger.settle("a", 0.0)
-    ledger.settle("open", 0.0)
+    ledger.settle(["a", "open"], 0.0)
     assert len(ledger) == 4
     ledger.forget("open")
     assert len(ledger) == 3

@@ -16,13 +16,13 @@ from artcafe_proto import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.instants import format_http_date, format_timestamp, parse_http_date, parse_timestamp
 from artcafe_proto.messages import (
     HeartbeatData,
+    MessageIds,
     command_timeout,
     decode_command,
     decode_envelope,
     encode,
     encode_json,
     is_too_deep,
-    new_id,
 )
 
 WALL = 1_777_638_896.789  # 2026-05-01T12:34:56.789Z
@@ -69,8 +69,8 @@ def test_http_dates_are_read_as_they_are_written() -> None:
 
 @pytest.mark.parametrize("kind", ["heartbeat", "command", "status", "message", "response"])
 def test_msg_3_written_ids_have_a_prefix_and_128_random_bits(kind: str) -> None:
-    rng = Random(1)
-    ids = {new_id(kind, rng) for _ in range(100)}
+    source = MessageIds(Random(1))
+    ids = {source.new(kind) for _ in range(100)}
     assert len(ids) == 100
     prefix, _, digits = ids.pop().partition("-")
     assert kind.startswith(prefix[0])

@@ -215,8 +215,8 @@ MUTANTS: Final = (
     Mutant(
         "bodies are kept without a limit",
         "artcafe_proto/policies/ledger.py",
-        "while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._settled_bodies:",
-        "while self.stored_bytes > 10**12 and self._settled_bodies:",
+        "while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._bodiless < len(self._settled):",
+        "while self.stored_bytes > 10**12 and self._bodiless < len(self._settled):",
         "tests/core/test_ledger.py::test_beyond_the_limit_settled_bodies_go_and_leave_the_id",
     ),
     Mutant(
@@ -229,14 +229,14 @@ MUTANTS: Final = (
     Mutant(
         "one command more than allowed waits",
         "artcafe_proto/agent/commands.py",
-        "elif len(self.queued) < self._config.max_queued:",
-        "elif len(self.queued) <= self._config.max_queued:",
+        "if accepted >= self._max_accepted:",
+        "if accepted > self._max_accepted:",
         "tests/core/test_agent_link.py::test_a_peer_that_sends_too_much_and_reads_nothing_is_not_read_either",
     ),
     Mutant(
         "a timeout is answered, the handler runs on",
         "artcafe_proto/agent/commands.py",
-        "        self._outputs.events.append(CommandCancelled(command_id, code, clause, running.command))",
+        "        self._outputs.events.append(CommandCancelled(command_id, code, clause, running.command.command))",
         "        pass",
         "tests/core/test_agent_link.py::test_cmd_4_a_running_command_is_cancelled_at_its_deadline_and_keeps_its_slot",
     ),
@@ -244,7 +244,7 @@ MUTANTS: Final = (
         "a drain starts what waits",
         "artcafe_proto/agent/commands.py",
         "        given_back, self.queued = self.queued, {}\n",
-        "        given_back: dict[str, _Queued] = {}\n",
+        "        given_back: dict[str, Accepted] = {}\n",
         "tests/core/test_agent_link.py::test_cmd_8_a_drain_gives_queued_commands_back_and_takes_no_more",
     ),
     Mutant(

@@ -100,15 +100,15 @@ class LedgerModel(RuleBasedStateMachine):
                 assert body == known.body
                 self.known[command_id] = Known(EntryState.OPEN, replaced=True)
 
-    @rule(command_id=IDS)
-    def settle(self, command_id: str) -> None:
-        """Of any id: a response may settle after its command was let go, or replaced."""
-        self.ledger.settle(command_id, self.mono)
-        known = self.known.get(command_id)
-        if known is None or known.state is not EntryState.ANSWERED:
-            return
-        self.known[command_id] = known._replace(state=EntryState.SETTLED, settled_at=self.mono)
-        self.settled.append(command_id)
+    @rule(command_ids=st.lists(IDS, max_size=3))
+    def settle(self, command_ids: list[str]) -> None:
+        """Of any ids: a response may settle after its command was let go, or replaced."""
+        self.ledger.settle(command_ids, self.mono)
+        for command_id in command_ids:
+            known = self.known.get(command_id)
+            if known is not None and known.state is EntryState.ANSWERED:
+                self.known[command_id] = known._replace(state=EntryState.SETTLED, settled_at=self.mono)
+                self.settled.append(command_id)
         self.shed_bodies()
         for old in list(self.settled):
             if self.settled.index(old) < len(self.settled) - KEPT or self.mono - self.known[old].settled_at >= LIFE_S:
