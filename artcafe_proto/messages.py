@@ -133,7 +133,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_DIGITS_DRAWN: Final = 32 * 32
+_DRAWN_BYTES: Final = 32 * 16
 _PREFIXES: Final = {"heartbeat": "hb", "command": "cmd", "status": "status", "message": "msg", "response": "resp"}
 _encoder = msgspec.json.Encoder()
 _envelope_decoder = msgspec.json.Decoder(Envelope)
@@ -160,7 +160,7 @@ class MessageIds:
         """An id for a message of this type."""
         place = self._place
         if place == len(self._digits):
-            self._digits, place = f"{self._rng.getrandbits(4 * _DIGITS_DRAWN):0{_DIGITS_DRAWN}x}", 0
+            self._digits, place = self._rng.getrandbits(8 * _DRAWN_BYTES).to_bytes(_DRAWN_BYTES).hex(), 0
         self._place = place + 32
         return f"{_PREFIXES[message_type]}-{self._digits[place : place + 32]}"
 

@@ -28,7 +28,8 @@ class Timers(Generic[Reason]):
         if deadline is None:
             self._deadlines.pop(reason, None)
         else:
-            self.set(reason, deadline)
+            self._deadlines[reason] = deadline
+            self.has_changed = True
 
     def cancel(self, *reasons: Reason) -> None:
         """Stop waiting; harmless if nothing was waited for."""

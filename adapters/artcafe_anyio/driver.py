@@ -193,7 +193,8 @@ class Driver:
             while True:
                 while (output := self.protocol.next_output()) is not None:
                     if type(output) is CommandReceived:  # most are
-                        self._tell(output, now)
+                        if self._callbacks or self.log.is_verbose:
+                            self._tell(output, now)
                         self._commands.start(output, now)
                     else:
                         self._carry_out(output, now)

@@ -57,13 +57,18 @@ class AgentLog:
     def __init__(self, agent_id: str) -> None:
         self._agent_id = agent_id
 
+    @property
+    def is_verbose(self) -> bool:
+        """Whether a line is written for what every command brings with it."""
+        return logger.isEnabledFor(logging.DEBUG)
+
     def line(self, level: int, text: str, error: BaseException | None = None) -> None:
         """Log one line, and the traceback of `error` if there is one."""
         logger.log(level, "%s: %s", self._agent_id, _one_line(text), exc_info=error, stacklevel=2)
 
     def event(self, event: AgentEvent, mono: float) -> None:
         """Log an event; `mono` is the monotonic time of it."""
-        if type(event) in _OF_EVERY_COMMAND and not logger.isEnabledFor(logging.DEBUG):
+        if type(event) in _OF_EVERY_COMMAND and not self.is_verbose:
             return
         level, text = describe(event, mono)
         logger.log(level, "%s: %s", self._agent_id, text)

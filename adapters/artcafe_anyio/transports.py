@@ -106,8 +106,12 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
-        self._unsent += data
-        self._flush()
+        transport = self._transport
+        if transport is None or self._unsent or self._piece_waits or len(data) > SEND_BYTES or transport.is_closing():
+            self._unsent += data
+            self._flush()
+        else:
+            self._send(transport, data)
 
     def is_newly_congested(self) -> bool:
         """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
@@ -190,15 +194,18 @@ class TransportConnection(asyncio.BufferedProtocol):
         while self._unsent and not self._piece_waits:
             piece = bytes(self._unsent[:SEND_BYTES])
             del self._unsent[:SEND_BYTES]
-            self._piece_bytes = len(piece)
-            transport.write(piece)  # which calls `pause_writing` if it cannot send it all
-            if not self._piece_waits:
-                self._sent()
+            self._send(transport, piece)
         if self._closing and not self._unsent:
             if self._asked.tls or self._peer_ended:
                 transport.close()
             else:
                 transport.write_eof()
+
+    def _send(self, transport: asyncio.Transport, piece: bytes) -> None:
+        self._piece_bytes = len(piece)
+        transport.write(piece)  # which calls `pause_writing` if it cannot send it all
+        if not self._piece_waits:
+            self._sent()
 
     def pause_writing(self) -> None:
         """The transport could not send all that it was given."""

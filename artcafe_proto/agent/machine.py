@@ -63,7 +63,7 @@ class AgentMachine(AgentRules):
     @property
     def deadline_reason(self) -> AgentTimer | None:
         """What `deadline` is for; where it is the heartbeat, call `set_metrics` before `handle_timer` (HB-2)."""
-        earliest = self._timers.next()
+        earliest = self._armed_timers().next()
         return None if earliest is None else earliest[1]
 
     @property
@@ -244,7 +244,7 @@ class AgentMachine(AgentRules):
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
         now = self._enter(now)
-        while (due := self._timers.pop_due(now.mono)) is not None:
+        while (due := self._armed_timers().pop_due(now.mono)) is not None:
             self._timer_due(due[0], now)
             self._settle(now)
 
@@ -388,5 +388,5 @@ class AgentMachine(AgentRules):
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
-        earliest = self._timers.next()
+        earliest = self._armed_timers().next()
         return None if earliest is None else earliest[0]

@@ -68,6 +68,8 @@ class AgentParts:
         """When the joint rules were left to the drain, once the events are out, or to the next input: what a batch of
         commands and the answers to them lead to is found out once.
         """
+        self._is_armed = False
+        """Whether the timers say what is waited for since the joint rules ran last."""
         self._is_reading = False
         """Whether this input is a part of what came in at once: a peer's inputs must not raise for their number."""
         self._declared: DeclaredStatus = "online"
@@ -89,7 +91,7 @@ class AgentParts:
         return self._renewal.deadline(self._login.token, now.mono)
 
     def _is_renewal_due(self, now: Instant) -> bool:
-        deadline = self._renewal_deadline(now)
+        deadline = self._renewal.deadline(self._login.token, now.mono)
         return deadline is not None and deadline <= now.mono
 
     def _dialer_of(self, conn: int) -> Dialer | None:

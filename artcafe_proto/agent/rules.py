@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from artcafe_proto.agent.link import AgentLink
     from artcafe_proto.events import Event
     from artcafe_proto.exchanges import Response
+    from artcafe_proto.timers import Timers
 
 
 class AgentRules(AgentParts):
@@ -76,17 +77,23 @@ class AgentRules(AgentParts):
             self._timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
 
     def _settle(self, now: Instant) -> None:
-        """Run the joint rules to their fixed point, then wait for what is left to wait for."""
+        """Run the joint rules to their fixed point. What is waited for then is found out when somebody asks."""
         self._settle_at = None
+        self._is_armed = False
         while self._step(now):
             pass
-        if self._life is Life.STOPPED:
-            return  # nothing is waited for any more
-        link, timers = self._link, self._timers
         if self.config.give_up_after is not None:
             self._watch_give_up(self.config.give_up_after, now)
+        if self._link is not None and self._link_region.state is not LinkState.CLOSING:
+            self._link.report(self._status(), now)
+
+    def _armed_timers(self) -> Timers[AgentTimer]:
+        """The timers, after what the last input has changed about what is waited for."""
+        link, timers, now = self._link, self._timers, self._now
+        if self._is_armed or self._life is Life.STOPPED or now is None:
+            return timers
+        self._is_armed = True
         if link is not None and self._link_region.state is not LinkState.CLOSING:
-            link.report(self._status(), now)
             if timers.get(AgentTimer.PING) is None:
                 timers.arm(AgentTimer.PING, link.liveness.deadline)
             timers.arm(AgentTimer.STALL, link.stall_deadline)
@@ -95,6 +102,7 @@ class AgentRules(AgentParts):
         timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
         timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
         timers.arm(AgentTimer.CALL, self._calls.deadline)
+        return timers
 
     def _watch_give_up(self, give_up_after: float, now: Instant) -> None:
         if self._link is not None or self._life is not Life.RUNNING:

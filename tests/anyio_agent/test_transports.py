@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -37,11 +38,11 @@ async def test_what_is_answered_in_one_turn_of_the_loop_is_written_at_once(
     agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path)
     written: list[bytes] = []
     started, let_go = [0], anyio.Event()
-    flush = TransportConnection._flush  # pyright: ignore[reportPrivateUsage]
+    send = TransportConnection._send  # pyright: ignore[reportPrivateUsage]
 
-    def noted(connection: TransportConnection) -> None:
-        written.append(bytes(connection._unsent))  # pyright: ignore[reportPrivateUsage]
-        flush(connection)
+    def noted(connection: TransportConnection, transport: asyncio.Transport, piece: bytes) -> None:
+        written.append(piece)
+        send(connection, transport, piece)
 
     @agent.command("inline", inline=True)
     def inline() -> None: ...  # pyright: ignore[reportUnusedFunction]
@@ -56,7 +57,7 @@ async def test_what_is_answered_in_one_turn_of_the_loop_is_written_at_once(
     async with platform.listening() as url:
         async with agent.configured(api_endpoint=url):
             link = await platform.link()
-            monkeypatch.setattr(TransportConnection, "_flush", noted)
+            monkeypatch.setattr(TransportConnection, "_send", noted)
             await link.stream.send(frames(command))
             for number in range(COUNT):
                 await link.wait_for("response", command_id=f"{command}-{number}")

@@ -121,7 +121,7 @@ def wire_names(world: World) -> dict[int, str]:
 def timers(world: World) -> dict[str, float]:
     """All timers that are set and mean something, by name: when they are due."""
     agent, delivery = world.agent, world.hub._delivery
-    found = {f"agent {reason.name}": due for reason, due in agent._timers._deadlines.items()}
+    found = {f"agent {reason.name}": due for reason, due in agent._armed_timers()._deadlines.items()}
     for conn, name in wire_names(world).items():
         session = world.wires[conn].session
         if session is not None:
