@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
@@ -260,5 +260,4 @@ class _Waiting(asyncio.Protocol):
     """Of a connection that may still lose the race."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.ReadTransport)
-        transport.pause_reading()
+        cast("asyncio.ReadTransport", transport).pause_reading()  # of uvloop it is none by its class

@@ -1,4 +1,4 @@
-"""Every asynchronous test runs on asyncio, by its transports and by anyio's streams, and on trio."""
+"""Every asynchronous test runs on asyncio and uvloop, on asyncio also by anyio's streams, and on trio."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
-@pytest.fixture(params=["asyncio", "asyncio streams", "trio"])
-def anyio_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["asyncio", "uvloop", "asyncio streams", "trio"])
+def anyio_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | tuple[str, dict[str, bool]]:
+    if request.param == "uvloop":
+        return "asyncio", {"use_uvloop": True}
     backend, _, streams = request.param.partition(" ")
     if streams:
         monkeypatch.setattr("artcafe_anyio.agent.runs_on_asyncio", lambda: False)

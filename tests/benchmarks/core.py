@@ -31,9 +31,9 @@ def command(number: int) -> bytes:
     return b"\x81\x7e" + len(text).to_bytes(2) + text.encode()
 
 
-def batches(first: int) -> list[bytes]:
+def batches(first: int, commands: int = COMMANDS) -> list[bytes]:
     """What the reads bring; `first` is the number of the first command."""
-    starts = range(first, first + COMMANDS, BATCH)
+    starts = range(first, first + commands, BATCH)
     return [b"".join(map(command, range(start, start + BATCH))) for start in starts]
 
 

@@ -25,7 +25,8 @@ from artcafe_platform.sockets import SocketConnection
 from artcafe_proto import Instant, PlatformConfig, PlatformHub, PlatformProtocol
 from platform_server.harness import PATIENCE_S, TENANTS, bare_connection, read_to_end
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+_LOOPS = ["asyncio", ("asyncio", {"use_uvloop": True})]
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", _LOOPS, ids=["asyncio", "uvloop"])]
 
 REQUEST = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"
 
