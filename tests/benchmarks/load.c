@@ -3,8 +3,8 @@
    load PHASES: prints its port, reads the pid of the agent from standard input, serves the connections of that
    agent one after another. It answers every challenge and verify, upgrades, and then runs the phases of its command
    line, `WINDOW SECONDS` each: it keeps WINDOW commands unanswered on the link for SECONDS, then waits for the rest. For
-   each phase it prints one JSON object. Any response that is no success, names no command or names one twice, ends the
-   run with status 1.
+   each phase it prints one JSON object. Any response that is no success, names no command, names one twice or bears the
+   time of its command, ends the run with status 1.
 
    Times are CLOCK_MONOTONIC; the agent's CPU is read from its own CPU clock (clock_getcpuclockid). */
 
@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define COMMAND_TIME "2026-05-01T12:34:56.789Z"
 enum { MAX_WINDOW = 1024, MAX_COMMANDS = 1 << 23, BUFFER_BYTES = 1 << 20, COMMAND_BYTES = 165, FRAME_BYTES = 4 + COMMAND_BYTES };
 
 static unsigned char seen[MAX_COMMANDS];          /* by number of a command: 1 sent, 2 answered */
@@ -138,7 +139,7 @@ static void add_command(void) {
     frame[0] = 0x81, frame[1] = 126, frame[2] = 0, frame[3] = COMMAND_BYTES;
     int size = snprintf((char *)frame + 4, COMMAND_BYTES + 1,
                         "{\"type\":\"command\",\"id\":\"cmd-%032x\",\"data\":{\"command\":\"echo\",\"args\":{\"text\":\"abcdef\"},"
-                        "\"timeout\":30},\"timestamp\":\"2026-05-01T12:34:56.789Z\"}", next_number);
+                        "\"timeout\":30},\"timestamp\":\"" COMMAND_TIME "\"}", next_number);
     if (size > COMMAND_BYTES) fail("the command is longer than it should be");
     memset(frame + 4 + size, ' ', COMMAND_BYTES - size);
     seen[next_number++] = 1;
@@ -160,6 +161,7 @@ static void hear_text(const char *text, size_t size, double now) {
     if (!id) return;                              /* a heartbeat or a status */
     id = memmem(id, text + size - id, "cmd-", 4);
     if (!id || !memmem(text, size, "success", 7) || !memmem(text, size, "abcdef", 6)) fail("a response is no success");
+    if (memmem(text, size, COMMAND_TIME, sizeof COMMAND_TIME - 1)) fail("a response bears the time of its command");
     char digits[33] = {0};
     memcpy(digits, id + 4, 32);
     unsigned number = strtoul(digits, NULL, 16);
