@@ -34,6 +34,7 @@ from artcafe_proto import (
     Offline,
     PauseReading,
     RemoteProtocolError,
+    ResponsesSettled,
     ResumeReading,
     Sign,
     SigningRefusedError,
@@ -189,14 +190,15 @@ class Driver:
         if self._is_over:
             return  # everything is being let go of, and there is nobody to carry out more
         self._is_settling = True
+        is_told = bool(self._callbacks) or self.log.is_verbose  # also of what every command brings with it
         try:
             while True:
                 while (output := self.protocol.next_output()) is not None:
                     if type(output) is CommandReceived:  # most are
-                        if self._callbacks or self.log.is_verbose:
+                        if is_told:
                             self._tell(output, now)
                         self._commands.start(output, now)
-                    else:
+                    elif type(output) is not ResponsesSettled or is_told:
                         self._carry_out(output, now)
                 congested = [each for each in self._connections.values() if each.is_newly_congested()]
                 if not congested:

@@ -134,6 +134,7 @@ class AgentRules(AgentParts):
             link.send_all([item.payload for item in outbox.send_all(now.mono)])
             if outbox.wants_ping:
                 outbox.pinged(link.ping(now.mono), now.mono)
+            return self._calls.send(self._login.token, now.mono)  # all that can follow: what was sent is not settled
         elif state is LinkState.DRAINING and self._desk.is_settled:
             self._sign_off(link, now)
         else:
