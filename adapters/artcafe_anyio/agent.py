@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 import anyio
 from anyio import TASK_STATUS_IGNORED, to_thread
 
-from artcafe_anyio.connecting import make_ssl_context, open_tcp_stream
+from artcafe_anyio.connecting import open_tcp_stream
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.driver import Driver
 from artcafe_anyio.errors import GaveUpError
@@ -28,6 +28,7 @@ from artcafe_anyio.parameters import (
 )
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_anyio.signers import by_function, open_key
+from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
 from artcafe_proto import ArtCafeError, LocalProtocolError
 
@@ -331,7 +332,12 @@ class Agent:
 def _ssl_context(config: AgentConfig, machine: MachineSettings) -> ssl.SSLContext | None:
     """How to verify the platform; None where there is nothing to verify."""
     if machine.ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
-        return make_ssl_context(machine.ca_file)
+        return make_ssl_context(
+            machine.ca_file,
+            client_cert_file=machine.client_cert_file,
+            client_key_file=machine.client_key_file,
+            passphrase=_passphrase(machine),
+        )
     return machine.ssl_context
 
 

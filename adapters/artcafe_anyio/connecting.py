@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import stat
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -21,7 +20,7 @@ from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.clocks import monotonic
-from artcafe_proto import ConfigError
+from artcafe_anyio.tls import explain
 
 if TYPE_CHECKING:
     from artcafe_anyio.threads import Threads
@@ -48,28 +47,6 @@ class ConnectError(Exception):
         super().__init__(detail)
         self.cause: ConnectFailure = cause
         self.detail = detail
-
-
-def make_ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    """A context that verifies the platform, by the authorities in `ca_file` or the system's. Raises ConfigError."""
-    try:
-        if ca_file is not None:
-            _check_regular(ca_file)
-        context = ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        problem = f"{ca_file} is no PEM file of certificates: {error.strerror or error}"
-        raise ConfigError(problem, setting="ca_file") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.hostname_checks_common_name = False
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # else a cut-off response could pass for a whole one
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _check_regular(path: str) -> None:
-    """Raise OSError for what is no file: OpenSSL would wait for a FIFO to be written."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError("it is no regular file")
 
 
 class Opener(Protocol[Raw, Ready]):
@@ -132,26 +109,13 @@ async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> 
         return await opener.start_tls(connection, host)
     except ssl.SSLError as error:
         await opener.abandon(connection)
-        raise ConnectError("tls", _tls_detail(error)) from None
+        raise ConnectError("tls", explain(error, host)) from None
     except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
         await opener.abandon(connection)
         raise ConnectError("tls", f"the connection ended during the TLS handshake{_because(error)}") from None
     except BaseException:
         await opener.abandon(connection)
         raise
-
-
-def _tls_detail(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = error.verify_message.rstrip(".")
-        trust = "; ca_file can name an authority to trust" if error.verify_code in _UNKNOWN_AUTHORITY else ""
-        return f"the platform's certificate is not accepted: {why}{trust}"
-    question = ": does that port speak TLS?" if error.reason in _NOT_TLS else ""
-    return f"the TLS handshake failed: {error.reason or error}{question}"
-
-
-_UNKNOWN_AUTHORITY: Final = (18, 19, 20, 21)  # OpenSSL's X509_V_ERR_*: self-signed, alone or in a chain; no issuer
-_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
 def _because(error: Exception) -> str:

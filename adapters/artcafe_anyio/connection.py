@@ -5,6 +5,7 @@ Both feed the protocol directly. A turn of the driver (`turn`) takes no await fr
 
 from __future__ import annotations
 
+import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ import anyio
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.connecting import ConnectError
+from artcafe_anyio.tls import explain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,7 +144,7 @@ class Connection:
                 except anyio.EndOfStream:
                     break
                 except TRANSPORT_ERRORS as error:
-                    self._lost(_reason(error))
+                    self._lost(reason_of(error, self._asked.host))
                     return
                 if not self._closing:
                     with self._turn() as now:
@@ -167,7 +169,7 @@ class Connection:
             else:
                 await stream.send_eof()
         except TRANSPORT_ERRORS as error:
-            self._lost(_reason(error))
+            self._lost(reason_of(error, self._asked.host))
 
     async def _send(self, stream: ByteStream) -> None:
         data = bytes(self._unsent[:SEND_BYTES])
@@ -190,7 +192,9 @@ class Connection:
         self._scope.cancel()
 
 
-def _reason(error: Exception) -> str:
-    """For people: what the system said, where anyio wraps it."""
+def reason_of(error: BaseException, host: str) -> str:
+    """For people: why a connection with `host` has ended; what the system said, where anyio wraps it."""
     cause = error.__cause__ or error
+    if isinstance(cause, ssl.SSLError):
+        return explain(cause, host)
     return str(cause) or type(cause).__name__

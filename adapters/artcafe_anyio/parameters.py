@@ -57,7 +57,13 @@ class AgentParameters(TypedDict, total=False):
     signature_format: SignatureFormat
     """`ssh`; `raw` for platforms that verify bare signatures, `sshsig` for those with `ssh-keygen -Y` (AUTH-3)."""
     ca_file: str | os.PathLike[str] | None
-    """PEM file of the authorities to trust instead of the system's."""
+    """PEM file of the authorities to trust instead of the system's, which SSL_CERT_FILE and SSL_CERT_DIR can name."""
+    client_cert_file: str | os.PathLike[str] | None
+    """PEM file of the agent's own certificate, and those between it and its authority, for platforms that ask for one
+    in TLS."""
+    client_key_file: str | os.PathLike[str] | None
+    """PEM file of its key, if that is not in `client_cert_file`; only its owner may have access to it. An encrypted one
+    has its passphrase from where the agent's key has it."""
     ssl_context: ssl.SSLContext | None
     """Used as it is, instead of the context made by default; it must verify the platform."""
     anyio_streams: bool
@@ -98,6 +104,8 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
     passphrase: Passphrase | None = None
     signature_format: SignatureFormat = "ssh"
     ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
     ssl_context: ssl.SSLContext | None = None
     anyio_streams: bool = False
 
@@ -113,8 +121,11 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 "has no effect beside a passphrase callback: give one of them", setting="key_passphrase_file"
             )
-        if self.ssl_context is not None and self.ca_file is not None:
-            raise ConfigError("has no effect on an ssl_context of your own: load it there", setting="ca_file")
+        if self.client_key_file is not None and self.client_cert_file is None:
+            raise ConfigError("has no effect without client_cert_file, its certificate", setting="client_key_file")
+        for name in ("ca_file", "client_cert_file"):
+            if self.ssl_context is not None and getattr(self, name) is not None:
+                raise ConfigError("has no effect on an ssl_context of your own: load it there", setting=name)
 
 
 REQUIRED: Final = ("agent_id", "tenant_id")
@@ -125,10 +136,13 @@ VARIABLES: Final = (
     "private_key_path",
     "key_passphrase_file",
     "key_id",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
     "log_level",
     "heartbeat_interval",
 )
-"""Parameters that an environment variable can set: the guide's, and what a machine has to say of its key."""
+"""Parameters that an environment variable can set: the guide's, and what a machine has to say of its keys."""
 
 
 def check_parameters(parameters: AgentParameters) -> None:

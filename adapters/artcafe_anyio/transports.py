@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 
 from artcafe_anyio.connecting import ConnectError, open_tcp
-from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYTES
+from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYTES, reason_of
 
 if TYPE_CHECKING:
     import ssl
@@ -174,7 +174,7 @@ class TransportConnection(asyncio.BufferedProtocol):
         """The socket is closed."""
         self._over.set()
         if self._transport is not None:
-            self._lost("the peer closed it" if exc is None else str(exc) or type(exc).__name__)
+            self._lost("the peer closed it" if exc is None else reason_of(exc, self._asked.host))
 
     def _lost(self, reason: str) -> None:
         if not self._closing:

@@ -162,6 +162,9 @@ def agent(
     tenant_id: str | None = None,
     private_key_path: Path | None = None,
     key_id: str | None = None,
+    ca_file: Path | None = None,
+    client_cert_file: Path | None = None,
+    client_key_file: Path | None = None,
     log_level: str | None = None,
     heartbeat_interval: float | None = None,
     give_up_after: float | None = None,
@@ -171,9 +174,9 @@ def agent(
     It tells on standard error what it does and why, one line each. Exit status 1 if it gives up.
 
     What is not given as a flag is taken from ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID, ARTCAFE_TENANT_ID,
-    ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL, and then from the
-    program itself. The passphrase of an encrypted key is the first line of the file ARTCAFE_KEY_PASSPHRASE_FILE; it is
-    asked for on a terminal.
+    ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_CA_FILE, ARTCAFE_CLIENT_CERT_FILE, ARTCAFE_CLIENT_KEY_FILE,
+    ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL, and then from the program itself. The passphrase of an encrypted
+    key is the first line of the file ARTCAFE_KEY_PASSPHRASE_FILE; it is asked for on a terminal.
 
     Parameters
     ----------
@@ -189,6 +192,12 @@ def agent(
         The agent's private key file.
     key_id
         Id of the key, as registered.
+    ca_file
+        PEM file of the authorities to trust instead of the system's.
+    client_cert_file
+        PEM file of the agent's own certificate, for a platform that asks for one in TLS.
+    client_key_file
+        PEM file of its key, if that is not in the same file.
     log_level
         DEBUG, INFO, WARNING or ERROR.
     heartbeat_interval
@@ -204,6 +213,9 @@ def agent(
         "tenant_id": tenant_id,
         "private_key_path": private_key_path,
         "key_id": key_id,
+        "ca_file": ca_file,
+        "client_cert_file": client_cert_file,
+        "client_key_file": client_key_file,
         "log_level": log_level,
         "heartbeat_interval": heartbeat_interval,
         "give_up_after": give_up_after,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ssl import SSLError
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from artcafe_anyio.tls import explain, make_ssl_context
 from artcafe_proto import ArtCafeError, ConfigError
 from artcafe_proto.config import API_PREFIX, Endpoint
 
@@ -154,8 +156,11 @@ class Operator:
 
     def _call(self, expected: type[T], method: str, path: str, body: object = None) -> T:
         origin = self._endpoint.origin
-        connection_class = HTTPSConnection if origin.tls else HTTPConnection
-        connection = connection_class(origin.host, origin.port, timeout=30 + _MARGIN_S)
+        timeout_s = 30 + _MARGIN_S
+        if origin.tls:
+            connection = HTTPSConnection(origin.host, origin.port, timeout=timeout_s, context=make_ssl_context())
+        else:
+            connection = HTTPConnection(origin.host, origin.port, timeout=timeout_s)
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -165,7 +170,8 @@ class Operator:
             response = connection.getresponse()
             answer = response.read()
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a name that cannot be one of a host
-            raise RequestFailedError(f"cannot reach the platform at {origin.authority}: {error}") from None
+            why = explain(error, origin.host) if isinstance(error, SSLError) else error
+            raise RequestFailedError(f"cannot reach the platform at {origin.authority}: {why}") from None
         finally:
             connection.close()
         return self._read_answer(expected, response.status, answer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
 import ssl
 import threading
@@ -14,17 +13,16 @@ from typing import Any
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
 from artcafe_anyio import Agent
 from artcafe_anyio.clocks import monotonic
-from artcafe_anyio.connecting import ConnectError, Stream, StreamOpener, make_ssl_context, open_tcp_stream
+from artcafe_anyio.connecting import ConnectError, Stream, StreamOpener, open_tcp_stream
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.transports import TransportOpener
-from artcafe_proto import AgentEvent, ConfigError, Connect, Offline
+from artcafe_proto import AgentEvent, Connect, Offline
 
 pytestmark = pytest.mark.anyio
 
@@ -154,139 +152,6 @@ async def test_two_that_answer_at_once_leave_one(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(anyio.ClosedResourceError):
             await lost.send(b"x")
         await stream.aclose()
-
-
-# --- TLS --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
-
-
-def server_context(authority: trustme.CA, *names: str, common_name: str | None = None) -> ssl.SSLContext:
-    """A platform with a certificate for these names."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(*names, common_name=common_name).configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
-    return context
-
-
-async def handshake_failure(server: ssl.SSLContext, ca_file: Path | None) -> tuple[str, str]:
-    """How connecting to `localhost` with TLS fails."""
-    platform = FakePlatform(Ed25519PrivateKey.generate().public_key())
-    async with platform.listening(server) as url:
-        port = int(url.rpartition(":")[2])
-        return await failure_of("localhost", port, make_ssl_context(None if ca_file is None else str(ca_file)))
-
-
-async def test_an_agent_over_tls(authority: trustme.CA, ca_file: Path, key: Ed25519PrivateKey, key_path: Path) -> None:
-    platform = FakePlatform(key.public_key())
-    agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, ca_file=ca_file)
-    agent.command("echo", inline=True)(lambda text: text)  # pyright: ignore
-    async with platform.listening(server_context(authority, "localhost")) as url:
-        async with agent.configured(api_endpoint=url):
-            link = await platform.link()
-            assert (await link.call("echo", {"text": "x" * 200_000}))["result"] == "x" * 200_000
-        assert await link.wait_closed() == 1000
-    assert platform.connections == 1
-
-
-async def test_the_certificate_of_another_host(authority: trustme.CA, ca_file: Path) -> None:
-    cause, detail = await handshake_failure(server_context(authority, "other.example"), ca_file)
-    assert cause == "tls"
-    assert "Hostname mismatch, certificate is not valid for 'localhost'" in detail
-
-
-async def test_a_common_name_is_no_name(authority: trustme.CA, ca_file: Path) -> None:
-    server = server_context(authority, "other.example", common_name="localhost")
-    cause, detail = await handshake_failure(server, ca_file)
-    assert cause == "tls"
-    assert "Hostname mismatch" in detail
-
-
-async def test_an_authority_that_is_not_trusted(authority: trustme.CA) -> None:
-    cause, detail = await handshake_failure(server_context(authority, "localhost"), None)
-    assert cause == "tls"
-    assert "the platform's certificate is not accepted: " in detail
-
-
-def test_what_is_asked_of_tls(ca_file: Path) -> None:
-    context = make_ssl_context(str(ca_file))
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    assert context.check_hostname
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert not context.hostname_checks_common_name
-    assert len(context.get_ca_certs()) == 1
-
-
-async def test_a_server_that_does_not_speak_tls(ca_file: Path) -> None:
-    async def refuse(stream: SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, refuse)
-        port = listener.extra(SocketAttribute.local_port)
-        cause, detail = await failure_of("127.0.0.1", port, make_ssl_context(str(ca_file)))
-        assert (cause, detail) == ("tls", "the TLS handshake failed: WRONG_VERSION_NUMBER: does that port speak TLS?")
-        tasks.cancel_scope.cancel()
-
-
-async def test_a_server_that_hangs_up_during_the_handshake(ca_file: Path) -> None:
-    async def hang_up(stream: SocketStream) -> None:
-        await stream.receive()
-        await stream.aclose()
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, hang_up)
-        port = listener.extra(SocketAttribute.local_port)
-        cause, detail = await failure_of("127.0.0.1", port, make_ssl_context(str(ca_file)))
-        assert (cause, detail) == ("tls", "the connection ended during the TLS handshake")
-        tasks.cancel_scope.cancel()
-
-
-async def test_stopping_during_a_handshake(ca_file: Path, key_path: Path) -> None:
-    begun, ended = anyio.Event(), anyio.Event()
-
-    async def wait(stream: SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            begun.set()
-            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-                await stream.receive()
-            ended.set()
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, wait)
-        endpoint = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=endpoint, ca_file=ca_file)
-        with anyio.fail_after(PATIENCE_S):
-            async with agent:
-                await begun.wait()
-            await ended.wait()
-        tasks.cancel_scope.cancel()
-
-
-def test_a_file_that_holds_no_certificates(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^ca_file .*missing.pem is no PEM file of certificates: No such file"):
-        make_ssl_context(str(tmp_path / "missing.pem"))
-    (tmp_path / "empty.pem").touch()
-    with pytest.raises(ConfigError, match=r"^ca_file .*empty.pem is no PEM file of certificates"):
-        make_ssl_context(str(tmp_path / "empty.pem"))
-    os.mkfifo(tmp_path / "fifo.pem")
-    with pytest.raises(ConfigError, match=r"fifo.pem is no PEM file of certificates: it is no regular file"):
-        make_ssl_context(str(tmp_path / "fifo.pem"))
 
 
 # --- in the agent -----------------------------------------------------------------------------------------------------

@@ -108,6 +108,7 @@ VALUES: list[tuple[str, str, str]] = [
         "-----BEGIN OPENSSH PRIVATE KEY-----secret",
         "must be the path of a file, not what the file holds",
     ),
+    ("client_key_file", "key.pem", "has no effect without client_cert_file, its certificate"),
     ("private_key_path", "secret\nsecret", "must be the path of a file, not what the file holds"),
 ]
 
