@@ -223,6 +223,13 @@ class PlatformConfig(LinkSettings, frozen=True, kw_only=True):
     """PLAT-8: from the headers of a request to the end of its body."""
     idle_timeout: float = 75.0
     """How long a connection may stay open between requests; longer than an agent may take to sign (AUTH-6)."""
+    auth_rate_by_address: float = 500.0
+    auth_burst_by_address: int = 20_000
+    """PLAT-8: challenge and verify requests a second from one address, and at once: the 10,000 agents of a fleet behind
+    one come back together, and 500 a second use up no more challenges than can be remembered (AUTH-8)."""
+    auth_rate_by_agent: float = 1.0
+    auth_burst_by_agent: int = 100
+    """PLAT-8: the same from one address in the name of one agent, which needs two every few minutes."""
     allow_sha1: bool = False
     """AUTH-8: take `ssh-rsa` signatures with SHA-1, for agents that cannot do better."""
     allowed_origins: tuple[str, ...] = ()
@@ -238,6 +245,10 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "max_concurrent": (1, _MANY),
     "max_queued": (0, _MANY),
     "window": (1, _MANY),
+    "auth_rate_by_address": (0.001, _MANY),
+    "auth_burst_by_address": (1, _MANY),
+    "auth_rate_by_agent": (0.001, _MANY),
+    "auth_burst_by_agent": (1, _MANY),
     "jitter": (0, 1),
     "fixed_wait_growth": (1, 10),
 }

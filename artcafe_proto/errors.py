@@ -48,13 +48,17 @@ class RemoteProtocolError(ArtCafeError):
 
 
 class ApiError(RemoteProtocolError):
-    """An HTTP request the platform refuses (PLAT-7): `status` and the `error.code` and `error.message` of its body."""
+    """An HTTP request the platform refuses (PLAT-7): `status` and the `error.code` and `error.message` of its body.
 
-    def __init__(self, status: int, error: str, message: str) -> None:
+    With `retry_after_s`, in how many whole seconds another try makes sense.
+    """
+
+    def __init__(self, status: int, error: str, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(status, message, "PLAT-7")
         self.status = status
         self.error = error
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 class KeyRefusedError(ArtCafeError):

@@ -56,6 +56,8 @@ MAX_SCRYPT_PARALLELIZATION: Final = 16
 """AUTH-5: seconds as well, and no more memory than a small machine has; OpenSSL's default takes 16 MiB once."""
 BUSY_RETRY_AFTER_S: Final = 60
 """What a platform that can remember no further challenge asks for."""
+MAX_RATE_LIMITED: Final = 100_000
+"""PLAT-8: addresses, and pairs of address and agent, whose attempts to sign in are counted; some 10 MiB of each."""
 MAX_SSH_AGENT_MESSAGE_BYTES: Final = 256 * 1024
 """AUTH-6: OpenSSH's own limit."""
 MIN_RSA_BITS: Final = 2048

@@ -80,13 +80,15 @@ class Stage:
                 self.events.append(output)
         return [event for event in self.events if isinstance(event, kind)]
 
-    def session(self) -> PlatformSession:
+    def session(self, address: str | None = None) -> PlatformSession:
         """A new connection."""
-        return PlatformSession(self.hub, next(self._conns))
+        return PlatformSession(self.hub, next(self._conns), address=address)
 
-    def ask(self, path: str, body: object = None, method: str = "POST", **fields: str) -> Response:
+    def ask(
+        self, path: str, body: object = None, method: str = "POST", address: str | None = None, **fields: str
+    ) -> Response:
         """One request on a connection of its own."""
-        session = self.session()
+        session = self.session(address)
         headers = (*JSON, *((name.replace("_", "-"), value) for name, value in fields.items()))
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         session.request_received(

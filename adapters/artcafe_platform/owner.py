@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
+from anyio.abc import SocketAttribute
 
 from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
@@ -183,15 +185,23 @@ class Owner:
     def add(self, stream: SocketStream | TLSStream) -> Connection:
         """A connection was accepted; the caller then runs it, and calls `remove` when it is over."""
         timeout_s = self.hub.config.close_timeout
-        return self._admit(lambda protocol: Connection(stream, protocol, self.turn, close_timeout_s=timeout_s))
+        address = ""
+        with suppress(OSError):  # it has ended already
+            peer = stream.extra(SocketAttribute.remote_address)  # noqa: S610 of anyio, not of Django
+            address = peer if isinstance(peer, str) else peer[0]
+        return self._admit(address, lambda protocol: Connection(stream, protocol, self.turn, close_timeout_s=timeout_s))
 
     def add_socket(self, sock: socket.socket, on_over: Callable[[SocketConnection], None]) -> SocketConnection:
         """The same on a socket that asyncio watches, which runs by itself; `on_over` then calls `remove`."""
-        return self._admit(lambda protocol: SocketConnection(sock, protocol, self, on_over))
+        address = ""
+        with suppress(OSError):  # it has ended already
+            address = sock.getpeername()[0]
+        return self._admit(address, lambda protocol: SocketConnection(sock, protocol, self, on_over))
 
-    def _admit(self, make: Callable[[PlatformProtocol], C]) -> C:
+    def _admit(self, address: str, make: Callable[[PlatformProtocol], C]) -> C:
         with self.turn() as now:
-            connection = make(PlatformProtocol(self.hub, conn=next(self._numbers), now=now))
+            protocol = PlatformProtocol(self.hub, conn=next(self._numbers), now=now, address=address)
+            connection = make(protocol)
             self.connections[connection.conn] = self._touched[connection.conn] = connection
         return connection
 

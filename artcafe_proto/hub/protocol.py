@@ -57,9 +57,11 @@ class PlatformProtocol(PlatformSession):
       `Attend` of the hub; and `deadline`.
     """
 
-    def __init__(self, hub: PlatformHub, *, conn: int, now: Instant) -> None:
-        """`conn` is the owner's number for the connection, unique on the platform."""
-        super().__init__(hub, conn)
+    def __init__(self, hub: PlatformHub, *, conn: int, now: Instant, address: str | None = None) -> None:
+        """`conn` is the owner's number for the connection, unique on the platform. `address`: the peer's IP address, by
+        which attempts to sign in are limited (PLAT-8); None: they are not.
+        """
+        super().__init__(hub, conn, address=address)
         self._wire = ServerWire(rng=hub.rng, max_message_size=hub.config.max_message_size)
         self._exchange = 0
         self._now = now

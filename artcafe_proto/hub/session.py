@@ -16,11 +16,12 @@ from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
-from artcafe_proto.limits import BUSY_RETRY_AFTER_S, CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
+from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import decode_envelope, decode_sound_heartbeat
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
+from artcafe_proto.policies.rate_limits import network_of
 from artcafe_proto.regions import Region
 from artcafe_proto.timers import Timers
 
@@ -51,8 +52,10 @@ _LINK = f"{API_PREFIX}/ws/agent/"
 class PlatformSession:
     """One accepted connection; `conn` is its owner's number for it, unique on the platform."""
 
-    def __init__(self, hub: PlatformHub, conn: int) -> None:
+    def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:
+        """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not."""
         self.conn = conn
+        self._address = None if address is None else network_of(address)
         self._hub = hub
         self._outputs = Outputs()
         self._timers: Timers[SessionTimer] = Timers()
@@ -93,7 +96,7 @@ class PlatformSession:
                     raise ApiError(405, "method_not_allowed", "expected POST")
                 authenticator = self._hub.authenticator
                 answer = authenticator.challenge if path == _CHALLENGE else authenticator.verify
-                self._answer(exchange, answer(request, now))
+                self._answer(exchange, answer(request, self._address, now))
             else:
                 self._awaited = exchange
                 self._outputs.events.append(RequestArrived(exchange, request))
@@ -136,6 +139,7 @@ class PlatformSession:
             raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)
+        self._address = None
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
         self._clock_offset_s = now.wall - now.mono
         if self._reading_paused:  # a link is read while it cannot be written
@@ -367,7 +371,5 @@ def _extra_headers(error: ApiError, allowed: str) -> Headers:
             return (("allow", allowed),)
         case 426:
             return (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
-        case 503:
-            return (("retry-after", f"{BUSY_RETRY_AFTER_S}"),)
         case _:
-            return ()
+            return () if error.retry_after_s is None else (("retry-after", f"{error.retry_after_s}"),)

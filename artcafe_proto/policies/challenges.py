@@ -12,6 +12,7 @@ from typing import Final
 
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.limits import (
+    BUSY_RETRY_AFTER_S,
     CHALLENGE_LIFE_S,
     MAX_CHALLENGE_CHARS,
     MAX_CONSUMED_CHALLENGES,
@@ -126,7 +127,8 @@ class ChallengeBook:
         while self._expiries and self._expiries[0][0] <= mono * 1000:
             self._consumed.discard(heappop(self._expiries)[1])
         if len(self._consumed) >= MAX_CONSUMED_CHALLENGES:
-            raise ApiError(503, "busy", "too many agents are signing in at this moment: try again in a few minutes")
+            message = "too many agents are signing in at this moment: try again in a few minutes"
+            raise ApiError(503, "busy", message, retry_after_s=BUSY_RETRY_AFTER_S)
 
     def _mac(self, *parts: str) -> str:
         """Each part behind its length, so that no two lists of parts are one text."""

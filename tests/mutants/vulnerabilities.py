@@ -137,8 +137,8 @@ VULNERABILITIES: Final = (
     Mutant(
         "a signature uses its challenge up only if it is right",
         "artcafe_proto/hub/authenticator.py",
-        "if not self._book.consume(body.challenge",
-        "if False and not self._book.consume(body.challenge",
+        "is_ours = self._book.consume(body.challenge",
+        "is_ours = True or self._book.consume(body.challenge",
         "tests/core/test_hub.py::test_auth_8_a_challenge_is_used_up_by_the_first_attempt_right_or_wrong",
     ),
     Mutant(
@@ -199,10 +199,31 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "a certificate may name its host by CN",
-        "adapters/artcafe_anyio/connecting.py",
+        "adapters/artcafe_anyio/tls.py",
         "context.hostname_checks_common_name = False",
         "context.hostname_checks_common_name = True",
-        "tests/anyio_agent/test_connecting.py::test_what_is_asked_of_tls",
+        "tests/anyio_agent/test_tls.py::test_tok_4_what_is_wrong_with_a_certificate_is_said_and_nothing_is_sent",
+    ),
+    Mutant(
+        "attempts to sign in are not limited",
+        "artcafe_proto/hub/authenticator.py",
+        "if wait_s > 0:",
+        "if False:",
+        "tests/core/test_rate_limits.py::test_plat_8_one_address_is_limited_and_another_is_not",
+    ),
+    Mutant(
+        "an agent can be locked out from anywhere",
+        "artcafe_proto/hub/authenticator.py",
+        "self._limit(self._by_agent, address, (address, body.agent_id[:MAX_ID_CHARS]), now)",
+        "self._limit(self._by_agent, address, body.agent_id[:MAX_ID_CHARS], now)",
+        "tests/core/test_rate_limits.py::test_plat_8_nobody_can_lock_out_an_agent_from_another_address",
+    ),
+    Mutant(
+        "a missing agent costs less work",
+        "artcafe_proto/hub/authenticator.py",
+        "            _NOBODY.verify(signature, signed, allow_sha1=self._allow_sha1)\n",
+        "            pass\n",
+        "tests/core/test_rate_limits.py::test_auth_8_the_work_and_the_answer_do_not_tell_who_is_registered",
     ),
     Mutant(
         "the platform reads what a handler raised",

@@ -11,6 +11,7 @@ from artcafe_platform import Platform, routes, streams
 from artcafe_proto import PlatformConfig
 from artcafe_proto.hub import delivery, registry
 from artcafe_proto.policies import challenges
+from artcafe_proto.policies.rate_limits import RateLimit
 from platform_server.foreign_agent import ForeignAgent
 from platform_server.foreign_stage import AGENT, ed25519_key
 from platform_server.harness import TENANT, TENANTS, TOKEN, register, tenant_client
@@ -61,7 +62,9 @@ FAULTS = [
     Fault("addKey", 409, "too_many_keys", patch=(registry, "MAX_KEYS_PER_AGENT", 1)),
     Fault("addKey", 422, "invalid_key", known={"public_key": "ssh-ed25519 AAAA"}),
     Fault("challenge", 422, "invalid_agent_id", body={"agent_id": ""}),
+    Fault("challenge", 429, "too_many_attempts", patch=(RateLimit, "wait_s", lambda *_: 2.0)),
     Fault("verify", 401, "authentication_failed"),
+    Fault("verify", 429, "too_many_attempts", patch=(RateLimit, "wait_s", lambda *_: 2.0)),
     Fault("verify", 503, "busy", patch=(challenges, "MAX_CONSUMED_CHALLENGES", 0)),
     Fault("openLink", 400, "bad_request", headers={"Sec-WebSocket-Key": "short"}),
     Fault("openLink", 403, "forbidden", "tenant"),

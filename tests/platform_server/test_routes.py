@@ -95,7 +95,7 @@ class Api:
         headers = (("content-type", JSON),)
         request = Request(method="POST", target="/", headers=headers, body=msgspec.json.encode(body))
         authenticator = self.hub.authenticator
-        return (authenticator.challenge if step == "challenge" else authenticator.verify)(request, NOW)
+        return (authenticator.challenge if step == "challenge" else authenticator.verify)(request, None, NOW)
 
     def events(self, kind: type[Any]) -> list[Any]:
         """Drain the hub; what came of one kind."""

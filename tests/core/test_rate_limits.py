@@ -1,0 +1,173 @@
+"""PLAT-8, AUTH-8: how often somebody may try to sign in, and what the attempts do not tell."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from base64 import b64encode
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from artcafe_proto import PublicKey, Response
+from artcafe_proto.policies import rate_limits
+from artcafe_proto.policies.rate_limits import RateLimit, network_of
+from platform_stage import AGENT, TENANT, Stage
+
+HERE, THERE = "192.0.2.1", "198.51.100.7"
+
+
+def ask(stage: Stage, step: str, address: str | None, agent_id: str = AGENT, **changes: Any) -> Response:
+    """One attempt; a verify is of a signature that nobody made."""
+    body = {"agent_id": agent_id}
+    if step == "verify":
+        body |= {"tenant_id": TENANT, "challenge": "x" * 40, "response": "eHh4"}
+    return stage.ask(f"/api/v1/auth/{step}", body | changes, address=address)
+
+
+# --- buckets ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_burst_is_let_through_and_then_what_comes_back() -> None:
+    limit = RateLimit(per_second=2, burst=3)
+    for _ in range(3):
+        assert limit.wait_s("a", 10.0) == 0
+        limit.take("a", 10.0)
+    assert limit.wait_s("a", 10.0) == 0.5
+    assert limit.wait_s("a", 10.25) == 0.25
+    assert limit.wait_s("b", 10.0) == 0
+    limit.take("a", 10.5)
+    assert limit.wait_s("a", 10.5) == 0.5
+    for _ in range(3):  # long after, the bucket is full, and no fuller
+        assert limit.wait_s("a", 100.0) == 0
+        limit.take("a", 100.0)
+    assert limit.wait_s("a", 100.0) == 0.5
+
+
+def test_what_is_counted_is_bounded_and_who_was_seen_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "MAX_RATE_LIMITED", 2)
+    limit = RateLimit(per_second=1, burst=1)
+    for key in ("a", "b", "a", "c"):
+        limit.take(key, 0.0)
+    assert len(limit) == 2
+    assert [limit.wait_s(key, 0.0) for key in "abc"] == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::2", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("", "", True),
+        ("/run/socket", "/run/socket", True),
+    ],
+)
+def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
+    assert (network_of(one) == network_of(other)) is same
+
+
+# --- attempts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["challenge", "verify"])
+def test_plat_8_one_address_is_limited_and_another_is_not(step: str) -> None:
+    stage = Stage(auth_rate_by_address=0.5, auth_burst_by_address=3)
+    statuses = [ask(stage, step, HERE, agent_id=f"agent-{number}").status for number in range(4)]
+    assert statuses.count(429) == 1
+    assert statuses[-1] == 429
+    refused = ask(stage, step, HERE)
+    assert refused.header("retry-after") == "2"
+    assert json.loads(refused.body) == {
+        "error": {"code": "too_many_attempts", "message": "too many attempts to sign in: try again in 2 s"}
+    }
+    assert ask(stage, step, THERE).status != 429
+    assert ask(stage, step, None).status != 429, "an owner that names no address limits by itself"
+    stage.wait(2)
+    assert ask(stage, step, HERE).status != 429
+
+
+@pytest.mark.parametrize("step", ["challenge", "verify"])
+def test_plat_8_nobody_can_lock_out_an_agent_from_another_address(step: str) -> None:
+    stage = Stage(auth_rate_by_agent=0.5, auth_burst_by_agent=3)
+    assert [ask(stage, step, THERE).status == 429 for _ in range(5)] == [False] * 3 + [True] * 2
+    assert ask(stage, step, THERE, agent_id="agent-2").status != 429
+    assert ask(stage, step, HERE).status != 429
+
+
+def test_plat_8_both_steps_count_together_and_a_login_is_two_of_them() -> None:
+    stage = Stage(auth_burst_by_agent=2)
+    assert [ask(stage, step, HERE).status for step in ("challenge", "verify", "challenge")] == [200, 401, 429]
+
+
+def test_plat_8_a_fleet_behind_one_address_comes_back_at_once() -> None:
+    stage = Stage()
+    statuses = Counter(ask(stage, "challenge", HERE, agent_id=f"a-{n}").status for n in range(20_000))
+    assert statuses == {200: 20_000}
+    assert ask(stage, "challenge", HERE).status == 429
+
+
+def test_auth_8_one_address_uses_up_fewer_challenges_than_can_be_remembered() -> None:
+    config = Stage().hub.config
+    verifies = (config.auth_burst_by_address + 300 * config.auth_rate_by_address) / 2  # a challenge is half an attempt
+    assert verifies < 100_000
+
+
+# --- what they do not tell --------------------------------------------------------------------------------------------
+
+
+def shape(response: Response) -> tuple[Any, ...]:
+    """What there is to see of an answer but for what is random."""
+    body = {name: len(value) if isinstance(value, str) else value for name, value in json.loads(response.body).items()}
+    return response.status, [name for name, _ in response.headers], body
+
+
+@pytest.mark.parametrize("key_id", [None, "a-key"])
+def test_auth_8_the_work_and_the_answer_do_not_tell_who_is_registered(
+    key_id: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage()
+    stage.register("agent-2")  # without a key
+    stage.hub.registry.add_tenant("tenant-2", "another-tenant-token")
+    done: list[str] = []
+    digest, verify = hmac.digest, PublicKey.verify
+
+    def counted_digest(*args: Any) -> bytes:
+        done.append("MAC")
+        return digest(*args)
+
+    def counted_verify(*args: Any, **options: Any) -> str | None:
+        done.append("signature")
+        return verify(*args, **options)
+
+    monkeypatch.setattr(hmac, "digest", counted_digest)
+    monkeypatch.setattr(PublicKey, "verify", counted_verify)
+
+    def attempt(agent_id: str, tenant_id: str, *, wrong_challenge: bool = False) -> list[Any]:
+        """All that is done for a login that fails, and what is seen of it."""
+        done.clear()
+        issued = stage.ask("/api/v1/auth/challenge", {"agent_id": agent_id})
+        challenge = json.loads(issued.body)["challenge"][:: -1 if wrong_challenge else 1]
+        proof = {"challenge": challenge, "response": b64encode(bytes(83)).decode(), "key_id": key_id}
+        body = {"agent_id": agent_id, "tenant_id": tenant_id} | proof
+        return [shape(issued), shape(stage.ask("/api/v1/auth/verify", body)), *done]
+
+    known = attempt(AGENT, TENANT)
+    assert known[2:] == ["MAC", "MAC", "signature"]
+    others = [(AGENT, "tenant-2"), (AGENT, ""), ("nobody", TENANT), ("nobody", ""), ("agent-2", TENANT)]
+    for agent_id, tenant_id in others:
+        assert attempt(agent_id, tenant_id) == known, (agent_id, tenant_id)
+    for agent_id in (AGENT, "nobody"):
+        assert attempt(agent_id, TENANT, wrong_challenge=True) == known
+
+
+def test_auth_8_challenges_of_agents_that_do_not_exist_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.challenges.MAX_CONSUMED_CHALLENGES", 1)
+    stage = Stage()
+    for _ in range(3):
+        assert stage.verify(stage.challenge("nobody"), agent_id="nobody", tenant_id="").status == 401
+    assert stage.verify(stage.challenge()).status == 200
