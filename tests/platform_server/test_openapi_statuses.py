@@ -23,6 +23,11 @@ SIGN_IN = ("challenge", "verify", "openLink")
 """Answered by the session itself, which has no 500: a bug in there costs the connection."""
 
 
+def too_often(limit: RateLimit, key: object, mono: float) -> float:
+    """Seconds to wait."""
+    return 2.0
+
+
 class Fault(NamedTuple):
     """A request that an operation refuses, told by what is not as in the example."""
 
@@ -62,9 +67,9 @@ FAULTS = [
     Fault("addKey", 409, "too_many_keys", patch=(registry, "MAX_KEYS_PER_AGENT", 1)),
     Fault("addKey", 422, "invalid_key", known={"public_key": "ssh-ed25519 AAAA"}),
     Fault("challenge", 422, "invalid_agent_id", body={"agent_id": ""}),
-    Fault("challenge", 429, "too_many_attempts", patch=(RateLimit, "wait_s", lambda *_: 2.0)),
+    Fault("challenge", 429, "too_many_attempts", patch=(RateLimit, "wait_s", too_often)),
     Fault("verify", 401, "authentication_failed"),
-    Fault("verify", 429, "too_many_attempts", patch=(RateLimit, "wait_s", lambda *_: 2.0)),
+    Fault("verify", 429, "too_many_attempts", patch=(RateLimit, "wait_s", too_often)),
     Fault("verify", 503, "busy", patch=(challenges, "MAX_CONSUMED_CHALLENGES", 0)),
     Fault("openLink", 400, "bad_request", headers={"Sec-WebSocket-Key": "short"}),
     Fault("openLink", 403, "forbidden", "tenant"),
