@@ -80,7 +80,7 @@ async def run_agent(cases: list[str]) -> list[Any]:
         (count,) = (await connect("/getCaseCount")).messages
         await asyncio.gather(*(connect(f"/runCase?case={number}&agent=ours") for number in range(1, int(count) + 1)))
         await connect("/updateReports?agent=ours")
-        results = await server.get_result()
+        results.extend(await server.get_result())
     return results
 
 
