@@ -20,6 +20,7 @@ from artcafe_proto.effects import (
 )
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.inputs import (
+    BinaryReceived,
     CloseReceived,
     Ended,
     Failed,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _conn_of = attrgetter("conn")
 _FRAMES: Final = (SendText, SendPing, SendPong, SendClose)  # a tuple is made once, a union each time
 _REQUESTS: Final = (SendRequest, SendUpgrade)
-_HEARD_ELSEWHERE: Final = (RequestReceived, TextReceived)
+_HEARD_ELSEWHERE: Final = (RequestReceived, TextReceived, BinaryReceived)  # our wires refuse binary (MSG-7)
 
 
 class _Channel:

@@ -23,6 +23,7 @@ from artcafe_proto.hub.states import SessionState
 from artcafe_proto.instants import format_http_date
 from artcafe_proto.wires.http_server import Phase, ServerWire, check_answer
 from artcafe_proto.wires.inputs import (
+    BinaryReceived,
     CloseReceived,
     Ended,
     Failed,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 _RUSHED: Final = frozenset({Phase.HEAD, Phase.BODY})
 _AN_AGENTS: Final = (SendRequest, SendUpgrade)  # a tuple is made once, a union each time
-_HEARD_BY_AGENTS: Final = (ResponseReceived, Upgraded)
+_HEARD_BY_AGENTS: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wires refuse binary (MSG-7)
 
 
 class PlatformProtocol(PlatformSession):

@@ -135,7 +135,7 @@ class PlatformSession:
             raise ApiError(405, "method_not_allowed", "expected GET")
         if not upgrade:
             raise ApiError(426, "upgrade_required", "expected a WebSocket opening handshake (RFC 6455)")
-        if request.header("origin") not in (None, *self._hub.config.allowed_origins):
+        if any(name == "origin" and value not in self._hub.config.allowed_origins for name, value in request.headers):
             raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)

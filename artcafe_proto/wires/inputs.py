@@ -41,6 +41,15 @@ class TextReceived(_Input, frozen=True, gc=False):
         return f"TextReceived({len(self.payload)} bytes)"
 
 
+class BinaryReceived(_Input, frozen=True, gc=False):
+    """One whole binary message, of a wire that was told to accept them; others refuse it (MSG-7)."""
+
+    payload: bytes
+
+    def __repr__(self) -> str:
+        return f"BinaryReceived({len(self.payload)} bytes)"
+
+
 class PingReceived(_Input, frozen=True, gc=False):
     """A ping (RFC 6455 section 5.5.2)."""
 
@@ -75,6 +84,7 @@ Input = (
     | ResponseReceived
     | Upgraded
     | TextReceived
+    | BinaryReceived
     | PingReceived
     | PongReceived
     | CloseReceived

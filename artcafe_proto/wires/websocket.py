@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.wires.frames import FrameWriter, Opcode
 from artcafe_proto.wires.inputs import (
+    BinaryReceived,
     CloseReceived,
     Ended,
     Failed,
@@ -36,10 +37,12 @@ class WebSocketWire:
     """One end of a WebSocket after its opening handshake.
 
     `writer` writes this end's frames. A message of more than `max_message_size` bytes, its earlier fragments counted,
-    fails at the header that makes it so (MSG-6), a binary one at its first header (MSG-7).
+    fails at the header that makes it so (MSG-6), a binary one at its first header (MSG-7). `accept_binary` is for those
+    who speak another protocol over it: neither façade does.
     """
 
     __slots__ = (
+        "_accept_binary",
         "_announced",
         "_buffer",
         "_connection",
@@ -53,9 +56,10 @@ class WebSocketWire:
         "writer",
     )
 
-    def __init__(self, *, client: bool, rng: Random, max_message_size: int) -> None:
+    def __init__(self, *, client: bool, rng: Random, max_message_size: int, accept_binary: bool = False) -> None:
         self.writer = FrameWriter(client=client, rng=rng)
         self._max_message_size = max_message_size
+        self._accept_binary = accept_binary
         self._connection: Connection | None = None  # wsproto's, while something is its to judge
         self._buffer = bytearray()
         self._needed = _SHORTEST_HEADER_BYTES  # bytes until the buffer holds the next piece: a header or a payload
@@ -139,7 +143,7 @@ class WebSocketWire:
         """Let wsproto have a whole header or payload. Raises RemoteProtocolError for what it refuses."""
         # Here, not above: most processes never need it, and it takes longer to import than all of this package.
         from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
-        from wsproto.events import CloseConnection, Ping, Pong, TextMessage
+        from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
         if self._connection is None:
             self._connection = Connection(SERVER if self._masked else CLIENT)
@@ -149,9 +153,7 @@ class WebSocketWire:
                 case TextMessage():
                     self._message += event.data.encode()
                     if event.message_finished:
-                        message = bytes(self._message)
-                        self._message.clear()
-                        yield TextReceived(message)
+                        yield TextReceived(self._take_message())
                 case Ping():
                     yield PingReceived(bytes(event.payload))
                 case Pong():
@@ -162,22 +164,30 @@ class WebSocketWire:
                 case CloseConnection():
                     clause = "MSG-6" if event.code == 1007 else "RFC 6455 section 5"
                     raise RemoteProtocolError(int(event.code), event.reason or "", clause)
-                case _:  # a binary message without payload: `_judge` refuses it next
-                    pass
+                case _:  # one without payload comes here before `_judge` has refused its header
+                    assert isinstance(event, BytesMessage), "wsproto makes nothing else of frames"
+                    self._message += event.data
+                    if event.message_finished:
+                        yield BinaryReceived(self._take_message())
+
+    def _take_message(self) -> bytes:
+        message = bytes(self._message)
+        self._message.clear()
+        return message
 
     def _judge(self, header: bytes) -> int:
         """The payload length of a sound header. Raises RemoteProtocolError if its message is not acceptable."""
         opcode = header[0] & 0x0F
         length = _payload_length(header)
         match opcode:
-            case Opcode.TEXT:
+            case Opcode.BINARY if not self._accept_binary:
+                raise RemoteProtocolError(1003, "messages are TEXT, a binary one came", "MSG-7")
+            case Opcode.TEXT | Opcode.BINARY:
                 self._announced = length
                 self._in_message = header[0] < _FIN
             case Opcode.CONTINUATION:
                 self._announced += length
                 self._in_message = header[0] < _FIN
-            case Opcode.BINARY:
-                raise RemoteProtocolError(1003, "messages are TEXT, a binary one came", "MSG-7")
             case _:  # a control frame: wsproto has held it to 125 bytes, and it may come amid a message
                 return length
         if self._announced > self._max_message_size:
