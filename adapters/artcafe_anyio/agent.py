@@ -80,8 +80,9 @@ class Agent:
     @classmethod
     def from_env(cls, **parameters: Unpack[AgentParameters]) -> Self:
         """An agent with these parameters and, for those not given, what ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID,
-        ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_PASSPHRASE_FILE, ARTCAFE_KEY_ID, ARTCAFE_LOG_LEVEL and
-        ARTCAFE_HEARTBEAT_INTERVAL say. Raises ConfigError naming the variable that is bad.
+        ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_PASSPHRASE_FILE, ARTCAFE_KEY_ID, ARTCAFE_CA_FILE,
+        ARTCAFE_CLIENT_CERT_FILE, ARTCAFE_CLIENT_KEY_FILE, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL say. Raises
+        ConfigError naming the variable that is bad.
         """
         return cls()._with(parameters)
 
@@ -180,7 +181,7 @@ class Agent:
         `open_stream` opens connections some other way than by TCP and TLS, through a proxy for example, and answers for
         their being encrypted; it raises ConnectError. Both are what `artcafe_anyio.testing` is made of.
 
-        Raises ConfigError for parameters that are missing or bad, the key's file included; then nothing has happened.
+        Raises ConfigError for parameters that are missing or bad, files included; then nothing has happened.
         Raises GaveUpError when there was no link for `give_up_after` (LINK-6).
         """
         if self._driver is not None:
@@ -190,12 +191,12 @@ class Agent:
         driver = self._driver = Driver(config, self._application, by_asyncio=by_asyncio)
         try:
             with spelled(self._spelling):
-                signers = await _signers(machine, driver) if sign is None else [by_function(sign, driver.threads)]
                 if open_stream is not None:
                     connect = partial(Connection, open_stream=open_stream)
                 else:
                     ssl_context = await to_thread.run_sync(_ssl_context, config, machine)
                     connect = _connector(ssl_context, driver, by_asyncio=by_asyncio)
+                signers = await _signers(machine, driver) if sign is None else [by_function(sign, driver.threads)]
             await driver.run(signers, connect, task_status)
         finally:
             self._driver = None

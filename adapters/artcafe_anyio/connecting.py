@@ -13,16 +13,19 @@ from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import anyio
 from anyio.abc import SocketStream
-from anyio.streams.tls import TLSStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_anyio.clocks import monotonic
-from artcafe_anyio.tls import explain
+from artcafe_anyio.tls import has_names
+from artcafe_anyio.tls_failures import explain, nameless
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from artcafe_anyio.threads import Threads
     from artcafe_proto import Connect, ConnectFailure
 
@@ -60,6 +63,10 @@ class Opener(Protocol[Raw, Ready]):
         """The same with TLS, verified. Raises OSError, which ssl.SSLError is, or anyio's errors for a lost stream."""
         ...
 
+    def certificate(self, secured: Any) -> Mapping[str, Any]:
+        """The peer's, as `ssl.SSLSocket.getpeercert` gives it."""
+        ...
+
     async def abandon(self, connection: Raw) -> None:
         """Close it at once."""
         ...
@@ -78,6 +85,10 @@ class StreamOpener:
     async def start_tls(self, connection: SocketStream, host: str) -> TLSStream:
         """The same with TLS, verified."""
         return await TLSStream.wrap(connection, server_side=False, hostname=host, ssl_context=self._ssl_context)
+
+    def certificate(self, secured: TLSStream) -> Mapping[str, Any]:
+        """The peer's."""
+        return secured.extra(TLSAttribute.peer_certificate) or {}  # noqa: S610 this is not Django's
 
     async def abandon(self, connection: SocketStream) -> None:
         """Close it at once."""
@@ -106,7 +117,10 @@ async def open_tcp(asked: Connect, opener: Opener[Raw, Ready], threads: Threads)
 
 async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> Ready:
     try:
-        return await opener.start_tls(connection, host)
+        secured = await opener.start_tls(connection, host)
+        if not has_names(opener.certificate(secured)):
+            raise ConnectError("tls", nameless(host))
+        return secured
     except ssl.SSLError as error:
         await opener.abandon(connection)
         raise ConnectError("tls", explain(error, host)) from None

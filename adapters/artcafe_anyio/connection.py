@@ -13,7 +13,7 @@ import anyio
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.connecting import ConnectError
-from artcafe_anyio.tls import explain
+from artcafe_anyio.tls_failures import explain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -192,9 +192,11 @@ class Connection:
         self._scope.cancel()
 
 
-def reason_of(error: BaseException, host: str) -> str:
+def reason_of(error: BaseException | None, host: str) -> str:
     """For people: why a connection with `host` has ended; what the system said, where anyio wraps it."""
+    if error is None:
+        return "the peer closed it"
     cause = error.__cause__ or error
-    if isinstance(cause, ssl.SSLError):
+    if isinstance(cause, ssl.SSLError):  # TLS 1.3 tells only after the handshake what is wrong with a client's side
         return explain(cause, host)
     return str(cause) or type(cause).__name__

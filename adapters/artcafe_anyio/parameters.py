@@ -65,7 +65,8 @@ class AgentParameters(TypedDict, total=False):
     """PEM file of its key, if that is not in `client_cert_file`; only its owner may have access to it. An encrypted one
     has its passphrase from where the agent's key has it."""
     ssl_context: ssl.SSLContext | None
-    """Used as it is, instead of the context made by default; it must verify the platform."""
+    """Used as it is, instead of the context made by default; it must verify the platform and its name, by TLS 1.2 or
+    later."""
     anyio_streams: bool
     """Use anyio's streams and tasks, as on trio, also on asyncio, where the loop's own are faster; False."""
 
@@ -115,16 +116,25 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.log_level.upper() not in LOG_LEVELS:
             levels = ", ".join(LOG_LEVELS)
             raise ConfigError(f"must be one of {levels}, not {self.log_level!r}", setting="log_level")
-        if self.ssl_context is not None and self.ssl_context.verify_mode is ssl.CERT_NONE:
-            raise ConfigError("must verify the platform, and verifies nobody", setting="ssl_context")
+        if self.ssl_context is not None:
+            self._check_context(self.ssl_context)
         if self.passphrase is not None and self.key_passphrase_file is not None:
             raise ConfigError(
                 "has no effect beside a passphrase callback: give one of them", setting="key_passphrase_file"
             )
         if self.client_key_file is not None and self.client_cert_file is None:
             raise ConfigError("has no effect without client_cert_file, its certificate", setting="client_key_file")
+
+    def _check_context(self, context: ssl.SSLContext) -> None:
+        if context.verify_mode is ssl.CERT_NONE:
+            raise ConfigError("must verify the platform, and verifies nobody", setting="ssl_context")
+        if not context.check_hostname:
+            raise ConfigError("must verify the platform's name: set its check_hostname", setting="ssl_context")
+        if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+            todo = "set its minimum_version to ssl.TLSVersion.TLSv1_2"
+            raise ConfigError(f"must not take TLS before 1.2: {todo}", setting="ssl_context")
         for name in ("ca_file", "client_cert_file"):
-            if self.ssl_context is not None and getattr(self, name) is not None:
+            if getattr(self, name) is not None:
                 raise ConfigError("has no effect on an ssl_context of your own: load it there", setting=name)
 
 

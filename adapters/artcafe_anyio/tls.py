@@ -1,21 +1,25 @@
-"""TLS of the agent: whom it trusts, how it shows itself, and what to do where that fails (TOK-4).
-
-By default it trusts whom the system trusts: the files that SSL_CERT_FILE and SSL_CERT_DIR name, else the system's own
-store by `truststore` where that is installed, else what OpenSSL was built with, which on most Linux is the same.
-"""
+"""Whom an agent trusts to be the platform, and who it says it is: the context of its TLS connections."""
 
 from __future__ import annotations
 
 import os
 import ssl
 import stat
-from typing import TYPE_CHECKING, Final
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_anyio.keys import read_secret_file
+from artcafe_anyio.tls_failures import UntrustedError
 from artcafe_proto import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from artcafe_anyio.keys import Passphrase
+
+OLDEST: Final = ssl.TLSVersion.TLSv1_2
+"""RFC 8996 has done with what was before."""
 
 
 def make_ssl_context(
@@ -25,53 +29,86 @@ def make_ssl_context(
     client_key_file: str | None = None,
     passphrase: Passphrase | None = None,
 ) -> ssl.SSLContext:
-    """A context that verifies the platform, by the authorities in `ca_file` or the system's; TLS 1.2 or later.
+    """A context that verifies the platform, by the authorities in `ca_file` or else by the system's.
 
-    It shows the certificate in `client_cert_file`, if given, with the key there or in `client_key_file`; `passphrase`
-    is asked if that is encrypted. Raises ConfigError. Blocks.
+    The system's are what OpenSSL finds, SSL_CERT_FILE and SSL_CERT_DIR observed. On macOS and Windows, where it does
+    not find what the system trusts, `truststore` asks the system where that is installed and neither variable is set.
+
+    The client certificate is for platforms that ask for one; without `client_key_file` its file holds the key too.
+    `passphrase` is asked if the key is encrypted. Raises ConfigError. Blocks.
     """
-    context = _system_context() if ca_file is None else _context(ca_file, setting="ca_file")
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = _trusting_system() if ca_file is None else _trusting(os.path.expanduser(ca_file))
+    context.minimum_version = OLDEST  # whatever the configuration of OpenSSL says
     context.hostname_checks_common_name = False
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # else a cut-off response could pass for a whole one
     context.set_alpn_protocols(["http/1.1"])
+    context.sslobject_class = _ChainKeeping
     if client_cert_file is not None:
         _load_client_certificate(context, client_cert_file, client_key_file, passphrase)
     return context
 
 
-def explain(error: ssl.SSLError, host: str) -> str:
-    """What a failure of TLS with `host` means, and what to do about it."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = _OF_CERTIFICATES.get(error.verify_code, error.verify_message.rstrip("."))
-        return f"the platform's certificate is not accepted: {why.format(host=host)}"
-    reason = error.reason or str(error)
-    advice = next((text for words, text in _OF_HANDSHAKES.items() if any(word in reason for word in words)), "")
-    return f"TLS failed: {reason}{advice}"
+def has_names(certificate: Mapping[str, Any]) -> bool:
+    """Whether a verified certificate, as `getpeercert` gives it, names a host by its subject alternative names.
+
+    A context of somebody else's may have taken a common name for one, and so may Windows.
+    """
+    names: Sequence[tuple[str, str]] = certificate.get("subjectAltName", ())
+    return any(kind in ("DNS", "IP Address") for kind, _ in names)
 
 
-# --- whom it trusts ---------------------------------------------------------------------------------------------------
+class _ChainKeeping(ssl.SSLObject):
+    """Keeps what the peer sent if it is refused, so that the refusal can be explained."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            raise UntrustedError(error.verify_code, error.verify_message, self._sent()) from None
+
+    def _sent(self) -> list[bytes]:
+        """The peer's certificates, DER. Public from Python 3.13 on; before, what is underneath has it."""
+        public = getattr(self, "get_unverified_chain", None)
+        if public is not None:
+            return list(public())
+        return [ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in self._sslobj.get_unverified_chain() or ()]
+
+    _sslobj: Any
+    """ssl.SSLObject's own."""
 
 
-def _system_context() -> ssl.SSLContext:
-    if ca_file := os.environ.get("SSL_CERT_FILE"):
-        return _context(ca_file, setting="SSL_CERT_FILE")
-    try:
-        from truststore import SSLContext
-    except ImportError:
-        return ssl.create_default_context()
-    if os.environ.get("SSL_CERT_DIR"):
-        return ssl.create_default_context()
-    return SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+# --- authorities ------------------------------------------------------------------------------------------------------
 
 
-def _context(ca_file: str, *, setting: str) -> ssl.SSLContext:
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """By what is in this file alone."""
     try:
         _check_regular(ca_file)
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
-        problem = f"{ca_file} is no PEM file of certificates: {error.strerror or error}"
-        raise ConfigError(problem, setting=setting) from None
+        raise ConfigError(_no_certificates(ca_file, error), setting="ca_file") from None
+
+
+def _trusting_system() -> ssl.SSLContext:
+    file, directories = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not directories and sys.platform in ("darwin", "win32"):
+        with suppress(ImportError):
+            import truststore
+
+            return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # OpenSSL passes over what it cannot read, and then nobody is trusted.
+    if directories and not any(map(os.path.isdir, directories.split(os.pathsep))):
+        raise ConfigError(f"names no directory: {directories}", setting="SSL_CERT_DIR")
+    if not file:
+        return ssl.create_default_context()
+    try:
+        _check_regular(file)
+        context = ssl.create_default_context()
+        if not context.cert_store_stats()["x509"]:
+            context.load_verify_locations(file)  # which says why
+    except OSError as error:
+        raise ConfigError(_no_certificates(file, error), setting="SSL_CERT_FILE") from None
+    return context
 
 
 def _check_regular(path: str) -> None:
@@ -80,58 +117,50 @@ def _check_regular(path: str) -> None:
         raise OSError("it is no regular file")
 
 
-# --- how it shows itself ----------------------------------------------------------------------------------------------
+def _no_certificates(path: str, error: OSError) -> str:
+    return f"{path} is no PEM file of certificates: {error.strerror or error}"
+
+
+# --- the agent's own certificate --------------------------------------------------------------------------------------
+
+
+_MAX_PASSPHRASE_BYTES: Final = 1024
+"""`load_cert_chain` takes no longer one."""
+
+
+class _LockedError(Exception):
+    """The key is encrypted, and nothing says its passphrase."""
 
 
 def _load_client_certificate(
     context: ssl.SSLContext, cert_file: str, key_file: str | None, passphrase: Passphrase | None
 ) -> None:
-    holder, setting = (cert_file, "client_cert_file") if key_file is None else (key_file, "client_key_file")
-    read_secret_file(holder, setting=setting)  # raises if others may read it
+    """Have `context` show this certificate where it is asked for one. The key is kept as safe as the other (AUTH-5)."""
+    cert_path = os.path.expanduser(cert_file)
+    key_path = cert_path if key_file is None else os.path.expanduser(key_file)
+    key_setting = "client_cert_file" if key_file is None else "client_key_file"
 
-    def ask() -> str | bytes:
+    def ask() -> bytes:  # without it OpenSSL would ask on the terminal by itself
         if passphrase is None:
-            needed = "is encrypted: give passphrase or key_passphrase_file, or decrypt it with openssl pkey"
-            raise ConfigError(f"{holder} {needed}", setting=setting)
-        return passphrase(holder)
+            raise _LockedError
+        said = passphrase(key_path)
+        secret = said.encode() if isinstance(said, str) else said
+        return secret if len(secret) <= _MAX_PASSPHRASE_BYTES else b""  # which is as wrong
 
+    read_secret_file(key_path, setting=key_setting)
     try:
-        _check_regular(cert_file)
-        context.load_cert_chain(cert_file, key_file, ask)
-    except ssl.SSLError as error:
-        problem = "holds no certificate with its key in PEM, or the passphrase is wrong"
-        if error.reason == "KEY_VALUES_MISMATCH":
-            problem = f"is not the certificate of the key in {holder}"
-        raise ConfigError(f"{cert_file} {problem}", setting="client_cert_file") from None
+        _check_regular(cert_path)
+        ssl.create_default_context(cafile=cert_path)
     except OSError as error:
-        problem = f"{cert_file} cannot be read: {error.strerror or error}"
-        raise ConfigError(problem, setting="client_cert_file") from None
-
-
-# --- what fails -------------------------------------------------------------------------------------------------------
-
-_UNKNOWN_ISSUER: Final = (
-    "no certificate of its issuer is known here: ca_file or SSL_CERT_FILE can name the authority; if it is a public "
-    "one, the platform leaves out an intermediate certificate, which its operator has to add"
-)
-_OF_CERTIFICATES: Final = {  # by OpenSSL's X509_V_ERR_* codes
-    9: "it is not valid yet; is this machine's clock right?",
-    10: "it has expired; its operator has to renew it, or this machine's clock is wrong",
-    18: "it is self-signed, so nobody vouches for it; ca_file or SSL_CERT_FILE can name it as one to trust",
-    19: "its authority is not trusted here; ca_file or SSL_CERT_FILE can name it as one to trust",
-    20: _UNKNOWN_ISSUER,
-    21: _UNKNOWN_ISSUER,
-    62: "it is not for {host}; is the host of api_endpoint the one that its operator names?",
-    64: "it is not for the address {host}; is there a host name in it to use in api_endpoint?",
-}
-_OF_HANDSHAKES: Final = {  # by OpenSSL's reasons; the first whose word is in one
-    ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"): ": does that port speak TLS?",
-    ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION"): ": the platform speaks no TLS of version 1.2 or later",
-    ("CERTIFICATE_REQUIRED",): ": the platform asks for a certificate of this agent, client_cert_file names it",
-    ("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE", "ALERT_UNSUPPORTED_CERTIFICATE"): (
-        ": the platform does not accept the certificate in client_cert_file"
-    ),
-    ("HANDSHAKE_FAILURE",): (
-        ": both ends have no cipher in common, or the platform asks for a certificate, which client_cert_file names"
-    ),
-}
+        raise ConfigError(_no_certificates(cert_path, error), setting="client_cert_file") from None
+    try:
+        context.load_cert_chain(cert_path, key_path, ask)
+    except _LockedError:
+        problem = f"{key_path} is encrypted: say its passphrase, by passphrase or key_passphrase_file"
+        raise ConfigError(problem, setting=key_setting) from None
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            problem = f"{key_path} is not the key of the certificate {cert_path}"
+        else:
+            problem = f"{key_path} holds no PEM private key, or its passphrase is another: {error.reason or error}"
+        raise ConfigError(problem, setting=key_setting) from None

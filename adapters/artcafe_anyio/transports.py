@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
@@ -18,7 +18,7 @@ from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYT
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from artcafe_anyio.threads import Threads
@@ -68,6 +68,7 @@ class TransportConnection(asyncio.BufferedProtocol):
         self._piece_waits = False  # the transport could not send it all yet
         self._congested = False
         self._over = anyio.Event()
+        self._ended_by: Exception | None = None
         self._scope = anyio.CancelScope()
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -100,7 +101,7 @@ class TransportConnection(asyncio.BufferedProtocol):
         with self._turn() as now:
             self._protocol.connected(self.conn, now)
         if self._over.is_set():  # between the handshake and now
-            self._lost("the peer closed it")
+            self._lost(reason_of(self._ended_by, self._asked.host))
 
     # --- from the driver, while it carries out effects ----------------------------------------------------------------
 
@@ -173,8 +174,9 @@ class TransportConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._over.set()
+        self._ended_by = exc
         if self._transport is not None:
-            self._lost("the peer closed it" if exc is None else reason_of(exc, self._asked.host))
+            self._lost(reason_of(exc, self._asked.host))
 
     def _lost(self, reason: str) -> None:
         if not self._closing:
@@ -250,6 +252,10 @@ class TransportOpener:
         if transport is None:
             raise ConnectionResetError
         return transport
+
+    def certificate(self, secured: asyncio.Transport) -> Mapping[str, Any]:
+        """The peer's."""
+        return secured.get_extra_info("peercert") or {}
 
     async def abandon(self, connection: asyncio.Transport) -> None:
         """Close it at once."""

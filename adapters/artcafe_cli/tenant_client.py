@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from artcafe_anyio.tls import explain, make_ssl_context
+from artcafe_anyio.tls import make_ssl_context
+from artcafe_anyio.tls_failures import explain
 from artcafe_proto import ArtCafeError, ConfigError
 from artcafe_proto.config import API_PREFIX, Endpoint
 

@@ -1,4 +1,4 @@
-"""Opening connections: what fails is named, TLS is verified, nothing hangs."""
+"""Opening connections: what fails is named, nothing hangs. TLS is in `test_tls.py`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ import pytest
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from anyio_agent.attempts import first_offline
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
 from artcafe_anyio import Agent
 from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connecting import ConnectError, Stream, StreamOpener, open_tcp_stream
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.transports import TransportOpener
-from artcafe_proto import AgentEvent, Connect, Offline
+from artcafe_proto import AgentEvent, Connect
 
 pytestmark = pytest.mark.anyio
 
@@ -155,21 +156,6 @@ async def test_two_that_answer_at_once_leave_one(monkeypatch: pytest.MonkeyPatch
 
 
 # --- in the agent -----------------------------------------------------------------------------------------------------
-
-
-async def first_offline(agent: Agent) -> Offline:
-    """Run `agent` until its first attempt has failed."""
-    failures: list[Offline] = []
-
-    @agent.on_event
-    def note(event: AgentEvent) -> None:  # pyright: ignore[reportUnusedFunction]
-        if isinstance(event, Offline):
-            failures.append(event)
-            agent.stop()
-
-    with anyio.fail_after(PATIENCE_S):
-        await agent.serve()
-    return failures[0]
 
 
 async def test_a_failed_attempt_says_why(key_path: Path) -> None:

@@ -108,11 +108,21 @@ def test_what_is_possible_is_taken() -> None:
     Agent(api_endpoint="http://10.0.0.1", allow_cleartext=True, ssl_context=ssl.create_default_context())
 
 
-def test_a_context_of_ones_own_verifies_and_needs_no_ca_file() -> None:
+def test_a_context_of_ones_own_verifies_and_takes_no_files() -> None:
     with pytest.raises(ConfigError, match=r"^ssl_context must verify the platform, and verifies nobody$"):
         Agent(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-    with pytest.raises(ConfigError, match=r"^ca_file has no effect on an ssl_context of your own"):
-        Agent(ca_file="ca.pem", ssl_context=ssl.create_default_context())
+    nameless = ssl.create_default_context()
+    nameless.check_hostname = False
+    with pytest.raises(ConfigError, match=r"^ssl_context must verify the platform's name: set its check_hostname$"):
+        Agent(ssl_context=nameless)
+    lax = ssl.create_default_context()
+    lax.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.raises(ConfigError, match=r"^ssl_context must not take TLS before 1\.2: set its minimum_version"):
+        Agent(ssl_context=lax)
+    for name in ("ca_file", "client_cert_file"):
+        files: Any = {name: "file.pem"}
+        with pytest.raises(ConfigError, match=rf"^{name} has no effect on an ssl_context of your own"):
+            Agent(**files, ssl_context=ssl.create_default_context())
 
 
 def test_a_variable_may_need_what_the_program_allows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,269 +1,279 @@
-"""TLS: who is trusted, who is not and what is said then, and that nothing is sent before that is certain (TOK-4)."""
+"""TLS of an agent: what is not verified hears nothing, and what is wrong is told so that somebody can mend it."""
 
 from __future__ import annotations
 
-import os
-import socket
+import asyncio
+import re
 import ssl
-import sys
-import threading
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import SocketAttribute, SocketStream
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from anyio_agent.attempts import first_offline
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
+from anyio_agent.tls_server import LAX, TlsServer, server_context
 from artcafe_anyio import Agent
 from artcafe_anyio.tls import make_ssl_context
-from artcafe_proto import AgentEvent, ConfigError, Offline
+from artcafe_anyio.tls_failures import UntrustedError, explain
+from artcafe_anyio.transports import TransportOpener
+from certificates import DAY, TOMORROW, YESTERDAY, Issued, issue
 
 pytestmark = pytest.mark.anyio
 
-NOW = datetime.now(UTC)
-YEAR = timedelta(days=365)
+TLS_1_1, TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+AUTHORITY = issue(common_name="The Authority", is_authority=True)
+INTERMEDIATE = issue(common_name="Half Way", is_authority=True, by=AUTHORITY)
+OLD_INTERMEDIATE = issue(
+    common_name="Half Way", is_authority=True, by=AUTHORITY, begins=YESTERDAY - DAY, ends=YESTERDAY
+)
+STRANGER = issue(common_name="A Stranger", is_authority=True)
+GOOD = issue("localhost", by=AUTHORITY)
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
+def ca_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trust") / "ca.pem"
+    path.write_bytes(AUTHORITY.pem)
     return path
 
 
-def server_context(cert: trustme.LeafCert) -> ssl.SSLContext:
-    """A platform that shows this certificate."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    cert.configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
-    return context
+@pytest.fixture
+def make_agent(key_path: Path, ca_file: Path) -> Callable[..., Agent]:
+    """An agent of a platform at this address, which trusts the authority unless it is told otherwise."""
+
+    def make(url: str, **more: Any) -> Agent:
+        parameters: dict[str, Any] = {"ca_file": ca_file} | more
+        return Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=url, **parameters)
+
+    return make
 
 
-async def first_offline(agent: Agent) -> Offline:
-    """Run `agent` until its first attempt has failed."""
-    failures: list[Offline] = []
-
-    @agent.on_event
-    def note(event: AgentEvent) -> None:  # pyright: ignore[reportUnusedFunction]
-        if isinstance(event, Offline):
-            failures.append(event)
-            agent.stop()
-
-    with anyio.fail_after(PATIENCE_S):
-        await agent.serve()
-    return failures[0]
+# --- certificates that are refused ------------------------------------------------------------------------------------
 
 
-class Overheard:
-    """A platform that says nothing inside of TLS, and what came to it there. In a thread of its own, for OpenSSL itself
-    sends its alerts only where it has the socket.
-    """
+class Bad(NamedTuple):
+    """A certificate, and what is said of it, as a regular expression."""
 
-    def __init__(self) -> None:
-        self.data = b""
-        self.url = ""
-
-    @contextmanager
-    def listening(self, context: ssl.SSLContext) -> Generator[None]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.url = f"https://localhost:{listener.getsockname()[1]}"
-            thread = threading.Thread(target=self._attend, args=(listener, context))
-            thread.start()
-            try:
-                yield
-            finally:
-                listener.shutdown(socket.SHUT_RDWR)
-                thread.join()
-
-    def _attend(self, listener: socket.socket, context: ssl.SSLContext) -> None:
-        with suppress(OSError):  # until nobody listens
-            while True:
-                sock = listener.accept()[0]
-                with sock, suppress(OSError):  # ssl.SSLError is one
-                    sock.settimeout(PATIENCE_S)
-                    try:
-                        secured = context.wrap_socket(sock.dup(), server_side=True)
-                        with secured:
-                            self.data += secured.recv(1000)
-                    finally:
-                        sock.shutdown(socket.SHUT_WR)
-                        while sock.recv(1000):  # else an alert would be lost by a reset
-                            pass
+    issued: Issued
+    said: str
 
 
-# --- certificates that are not accepted -------------------------------------------------------------------------------
-
-
-class Made(NamedTuple):
-    """A certificate made by hand, for what no authority would issue."""
-
-    cert: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-    def write(self, path: Path) -> Path:
-        """To a PEM file, with its key."""
-        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        key = self.key.private_bytes(encoding, form, serialization.NoEncryption())
-        path.write_bytes(self.cert.public_bytes(encoding) + key)
-        return path
-
-
-def made(*, common_name: str, issuer: Made | None = None, is_authority: bool = False, name: str | None = None) -> Made:
-    """A certificate by `issuer`, or self-signed; for the host `name`, if given."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-    builder = x509.CertificateBuilder().subject_name(subject).public_key(key.public_key()).serial_number(7)
-    builder = builder.issuer_name(subject if issuer is None else issuer.cert.subject)
-    builder = builder.not_valid_before(NOW - YEAR).not_valid_after(NOW + YEAR)
-    builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
-    if name is not None:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    return Made(builder.sign(key if issuer is None else issuer.key, hashes.SHA256()), key)
-
-
-def by_hand(folder: Path, shown: Made, trusted: Made) -> tuple[ssl.SSLContext, Path]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(shown.write(folder / "shown.pem"))
-    path = folder / "trusted.pem"
-    path.write_bytes(trusted.cert.public_bytes(serialization.Encoding.PEM))
-    return context, path
-
-
-def showing(cert: trustme.LeafCert, *others: trustme.Blob) -> ssl.SSLContext:
-    """A platform that shows the certificate and these, whatever its chain is."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    chain = trustme.Blob(b"".join(each.bytes() for each in (cert.cert_chain_pems[0], *others)))
-    with chain.tempfile() as shown, cert.private_key_pem.tempfile() as key:
-        context.load_cert_chain(shown, key)
-    return context
-
-
-def refused(case: str, authority: trustme.CA, ca_file: Path) -> tuple[ssl.SSLContext, Path]:
-    """A platform of the kind, and the authority that its agent trusts."""
-    match case:
-        case "expired":
-            return server_context(authority.issue_cert("localhost", not_after=NOW - timedelta(days=1))), ca_file
-        case "not valid yet":
-            return server_context(authority.issue_cert("localhost", not_before=NOW + timedelta(days=1))), ca_file
-        case "self-signed":
-            return by_hand(ca_file.parent, made(common_name="localhost", name="localhost"), made(common_name="other"))
-        case "another authority":
-            stranger = trustme.CA()
-            return showing(stranger.issue_cert("localhost"), stranger.cert_pem), ca_file
-        case "an incomplete chain":
-            return showing(authority.create_child_ca().issue_cert("localhost")), ca_file
-        case "another host":
-            return server_context(authority.issue_cert("other.example")), ca_file
-        case "another address":
-            return server_context(authority.issue_cert("localhost")), ca_file
-        case "a common name":
-            root = made(common_name="root", is_authority=True)
-            return by_hand(ca_file.parent, made(common_name="localhost", issuer=root), root)
-        case _:
-            raise AssertionError(case)
-
-
-REFUSALS = {
-    "expired": "it has expired; its operator has to renew it, or this machine's clock is wrong",
-    "not valid yet": "it is not valid yet; is this machine's clock right?",
-    "self-signed": "it is self-signed, so nobody vouches for it; ca_file or SSL_CERT_FILE can name it as one to trust",
-    "another authority": "its authority is not trusted here; ca_file or SSL_CERT_FILE can name it as one to trust",
-    "an incomplete chain": (
-        "no certificate of its issuer is known here: ca_file or SSL_CERT_FILE can name the authority; if it is a "
-        "public one, the platform leaves out an intermediate certificate, which its operator has to add"
+CLOCK = r"this machine's clock \(20..-..-.. ..:.. UTC\)"
+CA_FILE = r"ca_file \(--ca-file, ARTCAFE_CA_FILE\)"
+OWN = f"an authority of your own is trusted by {CA_FILE}"
+NO_ISSUER = (
+    "which is neither trusted here nor sent along: if that is an intermediate authority, the platform must send its "
+    f"whole chain; if not, {OWN}"
+)
+BAD: dict[str, Bad] = {
+    "expired": Bad(
+        issue("localhost", by=AUTHORITY, begins=YESTERDAY - DAY, ends=YESTERDAY),
+        f"the certificate of localhost has expired on {YESTERDAY:%Y-%m-%d %H:%M} UTC: the platform must renew it, or "
+        f"{CLOCK} is wrong",
     ),
-    "another host": "it is not for localhost; is the host of api_endpoint the one that its operator names?",
-    "another address": "it is not for the address 127.0.0.1; is there a host name in it to use in api_endpoint?",
-    "a common name": "it is not for localhost; is the host of api_endpoint the one that its operator names?",
+    "not yet valid": Bad(
+        issue("localhost", by=AUTHORITY, begins=TOMORROW, ends=TOMORROW + DAY),
+        f"the certificate of localhost is not valid before {TOMORROW:%Y-%m-%d %H:%M} UTC: {CLOCK} is wrong, or the "
+        "platform's was",
+    ),
+    "of an authority that has expired": Bad(
+        issue("localhost", by=OLD_INTERMEDIATE, chain=(OLD_INTERMEDIATE,)),
+        f"the certificate of localhost's authority 'Half Way' has expired on {YESTERDAY:%Y-%m-%d %H:%M} UTC: .*",
+    ),
+    "self-signed": Bad(
+        issue("localhost"),
+        "the certificate of localhost is self-signed, so nobody vouches for it: the platform needs one of an "
+        f"authority; if you are sure that it is the platform's own, give a copy of it as {CA_FILE}",
+    ),
+    "of an unknown authority": Bad(
+        issue("localhost", by=STRANGER, chain=(STRANGER,)),
+        f"the certificate of localhost was issued by 'A Stranger', which is not trusted here: {OWN}",
+    ),
+    "of an unknown authority, not sent": Bad(
+        issue("localhost", by=STRANGER), f"the certificate of localhost was issued by 'A Stranger', {NO_ISSUER}"
+    ),
+    "without its chain": Bad(
+        issue("localhost", by=INTERMEDIATE), f"the certificate of localhost was issued by 'Half Way', {NO_ISSUER}"
+    ),
+    "with half its chain": Bad(
+        issue("localhost", by=(half := issue(is_authority=True, by=INTERMEDIATE)), chain=(half,)),
+        f"the chain of localhost ends with one issued by 'Half Way', {NO_ISSUER}",
+    ),
+    "of other hosts": Bad(
+        issue(*(f"{number}.example" for number in range(6)), common_name="localhost", by=AUTHORITY),
+        "the certificate of localhost is not for that name, but for '0.example', '1.example', '2.example', "
+        "'3.example' and 2 more: is the endpoint's host right\\?",
+    ),
+    "of a common name": Bad(
+        issue(common_name="localhost", by=AUTHORITY),
+        "the certificate of localhost names no host: a common name does not count, the platform needs a certificate "
+        "with localhost among its subject alternative names",
+    ),
+    "of somebody who is no authority": Bad(
+        issue("localhost", by=(nobody := issue(by=AUTHORITY)), chain=(nobody,)),
+        r"the certificate of localhost is not accepted: invalid CA certificate \(X509_V_ERR 79\)",
+    ),
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
-async def test_tok_4_what_is_wrong_with_a_certificate_is_said_and_nothing_is_sent(
-    case: str, authority: trustme.CA, ca_file: Path, key_path: Path
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=lambda version: version.name)
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+async def test_tok_4_a_certificate_that_is_refused_is_explained_and_hears_nothing(
+    bad: Bad, version: ssl.TLSVersion, make_agent: Callable[..., Agent], tmp_path: Path
 ) -> None:
-    context, trusted = refused(case, authority, ca_file)
-    platform = Overheard()
-    with platform.listening(context):
-        url = platform.url.replace("localhost", "127.0.0.1") if case == "another address" else platform.url
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=url, ca_file=trusted)
-        offline = await first_offline(agent)
-    assert offline.reason == f"cannot connect (tls): the platform's certificate is not accepted: {REFUSALS[case]}"
-    assert platform.data == b""
+    server = TlsServer(server_context(tmp_path, bad.issued, version=version))
+    with server.listening() as url:
+        offline = await first_offline(make_agent(url))
+    assert re.fullmatch(rf"cannot connect \(tls\): {bad.said}", offline.reason)
+    assert offline.clause == "LINK-3"
+    assert (server.connections, server.received) == (1, b"")
 
 
-async def test_what_comes_to_a_platform_that_is_accepted_would_have_been_seen(
-    authority: trustme.CA, ca_file: Path, key_path: Path
+async def test_a_name_is_no_address(make_agent: Callable[..., Agent], tmp_path: Path) -> None:
+    server = TlsServer(server_context(tmp_path, GOOD))
+    with server.listening() as url:
+        offline = await first_offline(make_agent(url.replace("localhost", "127.0.0.1")))
+    assert offline.reason == (
+        "cannot connect (tls): the certificate of 127.0.0.1 is not for that name, but for 'localhost': is the "
+        "endpoint's host right?"
+    )
+    assert (server.connections, server.received) == (1, b"")
+
+
+async def test_what_is_trusted_hears_the_agent(make_agent: Callable[..., Agent], tmp_path: Path) -> None:
+    """The server of these tests would have kept what it must not get."""
+    server = TlsServer(server_context(tmp_path, GOOD))
+    with server.listening() as url:
+        await first_offline(make_agent(url))
+    assert server.received.startswith(b"POST /api/v1/auth/challenge HTTP/1.1\r\n")
+
+
+async def test_a_self_signed_certificate_can_be_trusted(
+    make_agent: Callable[..., Agent], key: Ed25519PrivateKey, tmp_path: Path
 ) -> None:
-    platform = Overheard()
-    with platform.listening(server_context(authority.issue_cert("localhost"))):
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, ca_file=ca_file)
-        assert "cannot connect" not in (await first_offline(agent.configured(api_endpoint=platform.url))).reason
-    assert platform.data.startswith(b"POST /api/v1/auth/challenge HTTP/1.1\r\n")
+    own = issue("localhost", common_name="localhost")
+    platform = FakePlatform(key.public_key())
+    async with (
+        platform.listening(server_context(tmp_path, own)) as url,
+        make_agent(url, ca_file=tmp_path / "server.pem"),
+    ):
+        await platform.link()
 
 
-async def test_a_platform_that_speaks_an_older_tls_only(authority: trustme.CA, ca_file: Path, key_path: Path) -> None:
-    context = server_context(authority.issue_cert("localhost"))
-    context.set_ciphers("DEFAULT@SECLEVEL=0")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that is the point
-        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
-    platform = Overheard()
-    with platform.listening(context):
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, ca_file=ca_file)
-        offline = await first_offline(agent.configured(api_endpoint=platform.url))
-    assert "cannot connect (tls): TLS failed: " in offline.reason
-    assert offline.reason.endswith(": the platform speaks no TLS of version 1.2 or later")
-    assert platform.data == b""
+async def test_a_context_of_ones_own_takes_no_common_name_either(
+    make_agent: Callable[..., Agent], ca_file: Path, tmp_path: Path
+) -> None:
+    own = ssl.create_default_context(cafile=ca_file)
+    assert own.hostname_checks_common_name
+    server = TlsServer(server_context(tmp_path, issue(common_name="localhost", by=AUTHORITY)))
+    with server.listening() as url:
+        offline = await first_offline(make_agent(url, ca_file=None, ssl_context=own))
+    assert "the certificate of localhost names no host: a common name does not count" in offline.reason
+    assert (server.connections, server.received) == (1, b"")
 
 
-async def test_a_server_that_does_not_speak_tls(ca_file: Path, key_path: Path) -> None:
+async def test_a_context_of_ones_own_says_less(make_agent: Callable[..., Agent], ca_file: Path, tmp_path: Path) -> None:
+    for bad, said in {
+        "expired": "the certificate of localhost has expired: the platform must renew it, or ",
+        "not yet valid": "the certificate of localhost is not valid yet: ",
+        "without its chain": "the certificate of localhost was issued by its issuer, which is neither trusted here nor",
+        "of an unknown authority": "the certificate of localhost was issued by its own authority, which is not trusted",
+        "of other hosts": "the certificate of localhost is not for that name: is the endpoint's host right?",
+    }.items():
+        server = TlsServer(server_context(tmp_path, BAD[bad].issued))
+        own = ssl.create_default_context(cafile=ca_file)
+        with server.listening() as url:
+            offline = await first_offline(make_agent(url, ca_file=None, ssl_context=own))
+        assert offline.reason.startswith(f"cannot connect (tls): {said}")
+        assert server.received == b""
+
+
+def test_what_certificates_say_is_shown_clipped_and_escaped() -> None:
+    strange = issue(f"{'x' * 200}.example", common_name="\x1b[2Jevil\n")
+    message = explain(UntrustedError(20, "", [strange.certificate.public_bytes(Encoding.DER)]), "localhost")
+    assert r"issued by '\x1b[2Jevil\n', which" in message
+    message = explain(UntrustedError(62, "", [strange.certificate.public_bytes(Encoding.DER)]), "localhost")
+    assert f"but for '{'x' * 80}...':" in message
+
+
+def test_a_certificate_that_cannot_be_read_is_explained_without_it() -> None:
+    said = explain(UntrustedError(10, "certificate has expired", [b"\x30\x00"]), "localhost")
+    assert said.startswith("the certificate of localhost has expired: the platform must renew it")
+
+
+def test_a_refusal_without_a_text_of_ours_is_told_by_openssls() -> None:
+    said = explain(UntrustedError(23, "certificate revoked", []), "localhost")
+    assert said == "the certificate of localhost is not accepted: certificate revoked (X509_V_ERR 23)"
+
+
+# --- servers that speak something else --------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+@pytest.mark.parametrize("lax", [False, True])
+async def test_tls_before_1_2(
+    lax: bool, make_agent: Callable[..., Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the machine's OpenSSL is told: here, by a stand-in for its configuration, to take everything."""
+    usual = ssl.create_default_context
+
+    def laxer(*arguments: Any, **more: Any) -> ssl.SSLContext:
+        context = usual(*arguments, **more)
+        context.set_ciphers(LAX)
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        return context
+
+    if lax:
+        monkeypatch.setattr(ssl, "create_default_context", laxer)
+    server = TlsServer(server_context(tmp_path, GOOD, version=TLS_1_1))
+    with server.listening() as url:
+        offline = await first_offline(make_agent(url))
+    assert offline.reason == (
+        "cannot connect (tls): localhost does not speak TLS 1.2 or later (TLSV1_ALERT_PROTOCOL_VERSION): the platform "
+        "must be updated"
+    )
+    assert (server.refusals, server.received) == (["UNSUPPORTED_PROTOCOL"], b"")
+
+
+async def serve_one(handle: Callable[[SocketStream], Any], agent_of: Callable[[str], Agent]) -> str:
+    """What the agent says of a server that has this to say."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, handle)
+        offline = await first_offline(agent_of(f"https://localhost:{listener.extra(SocketAttribute.local_port)}"))
+        tasks.cancel_scope.cancel()
+        return offline.reason
+    raise AssertionError
+
+
+async def test_a_server_that_does_not_speak_tls(make_agent: Callable[..., Agent]) -> None:
     async def refuse(stream: SocketStream) -> None:
         async with stream:
             await stream.receive()
             await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, refuse)
-        endpoint = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=endpoint, ca_file=ca_file)
-        offline = await first_offline(agent)
-        assert offline.reason == "cannot connect (tls): TLS failed: WRONG_VERSION_NUMBER: does that port speak TLS?"
-        tasks.cancel_scope.cancel()
+    assert await serve_one(refuse, make_agent) == (
+        "cannot connect (tls): what answers at localhost does not speak TLS (WRONG_VERSION_NUMBER): is the port of the "
+        "endpoint right?"
+    )
 
 
-async def test_a_server_that_hangs_up_during_the_handshake(ca_file: Path, key_path: Path) -> None:
+async def test_a_server_that_hangs_up_during_the_handshake(make_agent: Callable[..., Agent]) -> None:
     async def hang_up(stream: SocketStream) -> None:
         await stream.receive()
         await stream.aclose()
 
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, hang_up)
-        endpoint = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=endpoint, ca_file=ca_file)
-        offline = await first_offline(agent)
-        assert offline.reason == "cannot connect (tls): the connection ended during the TLS handshake"
-        tasks.cancel_scope.cancel()
+    said = await serve_one(hang_up, make_agent)
+    assert said == "cannot connect (tls): the connection ended during the TLS handshake"
 
 
-async def test_stopping_during_a_handshake(ca_file: Path, key_path: Path) -> None:
+async def test_stopping_during_a_handshake(make_agent: Callable[..., Agent]) -> None:
     begun, ended = anyio.Event(), anyio.Event()
 
     async def wait(stream: SocketStream) -> None:
@@ -277,232 +287,137 @@ async def test_stopping_during_a_handshake(ca_file: Path, key_path: Path) -> Non
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, wait)
-        endpoint = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=endpoint, ca_file=ca_file)
         with anyio.fail_after(PATIENCE_S):
-            async with agent:
+            async with make_agent(f"https://localhost:{listener.extra(SocketAttribute.local_port)}"):
                 await begun.wait()
             await ended.wait()
         tasks.cancel_scope.cancel()
 
 
-# --- whom it trusts ---------------------------------------------------------------------------------------------------
+# --- client certificates ----------------------------------------------------------------------------------------------
+
+CLIENTS = issue(common_name="Of Clients", is_authority=True)
+CLIENT_CERT_FILE = "client_cert_file (--client-cert-file, ARTCAFE_CLIENT_CERT_FILE)"
 
 
-async def test_an_agent_over_tls(authority: trustme.CA, ca_file: Path, key: Ed25519PrivateKey, key_path: Path) -> None:
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=lambda version: version.name)
+async def test_a_client_certificate_that_is_required(
+    version: ssl.TLSVersion, make_agent: Callable[..., Agent], key: Ed25519PrivateKey, tmp_path: Path
+) -> None:
     platform = FakePlatform(key.public_key())
-    agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, ca_file=ca_file)
-    agent.command("echo", inline=True)(lambda text: text)  # pyright: ignore
-    async with platform.listening(server_context(authority.issue_cert("localhost"))) as url:
-        async with agent.configured(api_endpoint=url):
+    context = server_context(tmp_path, GOOD, version=version, client_authority=CLIENTS)
+    cert_file, key_file = issue(by=CLIENTS).write(tmp_path, "client", b"a passphrase")
+    passphrase_file = tmp_path / "passphrase"
+    passphrase_file.touch(mode=0o600)
+    passphrase_file.write_text("a passphrase\n")
+    client = {"client_cert_file": cert_file, "client_key_file": key_file, "key_passphrase_file": passphrase_file}
+    async with platform.listening(context) as url, make_agent(url, **client):
+        await platform.link()
+    assert platform.connections == 1
+
+
+MISSING = {
+    TLS_1_2: "cannot connect (tls): localhost ended the TLS handshake (SSLV3_ALERT_HANDSHAKE_FAILURE): either it "
+    f"requires a client certificate, which is given as {CLIENT_CERT_FILE}, or it has no cipher in common with this "
+    "machine",
+    TLS_1_3: f"localhost requires a client certificate: give the agent's as {CLIENT_CERT_FILE}",
+}
+
+
+@pytest.mark.parametrize("version", MISSING, ids=lambda version: version.name)
+async def test_a_client_certificate_that_is_required_and_missing(
+    version: ssl.TLSVersion, make_agent: Callable[..., Agent], tmp_path: Path
+) -> None:
+    """With TLS 1.3 the client's side of the handshake is over when it is told (RFC 8446 section 4.4.2.4)."""
+    server = TlsServer(server_context(tmp_path, GOOD, version=version, client_authority=CLIENTS))
+    with server.listening() as url:
+        offline = await first_offline(make_agent(url))
+    assert offline.reason.endswith(MISSING[version])
+    assert server.refusals[0] == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+
+
+async def test_what_is_told_before_the_agent_has_begun_to_listen(
+    make_agent: Callable[..., Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shake_hands = TransportOpener.start_tls
+
+    async def slowly(opener: TransportOpener, connection: asyncio.Transport, host: str) -> asyncio.Transport:
+        secured = await shake_hands(opener, connection, host)
+        await opener._connection._over.wait()  # pyright: ignore[reportPrivateUsage]
+        return secured
+
+    monkeypatch.setattr(TransportOpener, "start_tls", slowly)
+    server = TlsServer(server_context(tmp_path, GOOD, version=TLS_1_3, client_authority=CLIENTS))
+    with server.listening() as url:
+        offline = await first_offline(make_agent(url))
+    assert offline.reason.endswith(MISSING[TLS_1_3])
+
+
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=lambda version: version.name)
+@pytest.mark.parametrize(
+    ("issued", "alert"),
+    [
+        (issue(by=STRANGER), "TLSV1_ALERT_UNKNOWN_CA"),
+        (issue(by=CLIENTS, begins=YESTERDAY - DAY, ends=YESTERDAY), "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+    ],
+    ids=["of a stranger", "expired"],
+)
+async def test_a_client_certificate_that_the_platform_refuses(
+    version: ssl.TLSVersion, issued: Issued, alert: str, make_agent: Callable[..., Agent], tmp_path: Path
+) -> None:
+    server = TlsServer(server_context(tmp_path, GOOD, version=version, client_authority=CLIENTS))
+    cert_file, key_file = issued.write(tmp_path, "client")
+    with server.listening() as url:
+        offline = await first_offline(make_agent(url, client_cert_file=cert_file, client_key_file=key_file))
+    assert offline.reason.endswith(
+        f"localhost does not accept this agent's client certificate ({alert}): is {CLIENT_CERT_FILE} the one that its "
+        "operator knows, and still valid?"
+    )
+
+
+# --- the system's authorities -----------------------------------------------------------------------------------------
+
+
+async def test_the_systems_authorities_are_those_of_ssl_cert_file(
+    make_agent: Callable[..., Agent],
+    key: Ed25519PrivateKey,
+    ca_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    platform = FakePlatform(key.public_key())
+    async with platform.listening(server_context(tmp_path, GOOD)) as url, make_agent(url, ca_file=None):
+        await platform.link()
+
+
+async def test_truststore_is_asked_where_openssl_does_not_see_what_the_system_trusts(
+    make_agent: Callable[..., Agent], key: Ed25519PrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the system says then is truststore's matter; here, where it asks OpenSSL, it serves every event loop."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("sys.platform", "darwin")
+        for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            elsewhere.delenv(variable, raising=False)
+        context = make_ssl_context()
+    assert type(context).__module__.startswith("truststore")
+    assert (context.minimum_version, context.verify_mode) == (TLS_1_2, ssl.CERT_REQUIRED)
+    context.load_verify_locations(cadata=AUTHORITY.pem.decode())
+    platform = FakePlatform(key.public_key())
+    own = {"ca_file": None, "ssl_context": context}
+    async with platform.listening(server_context(tmp_path, GOOD)) as url, make_agent(url, **own):
+        await platform.link()
+
+
+async def test_a_large_command_over_tls(
+    make_agent: Callable[..., Agent], key: Ed25519PrivateKey, tmp_path: Path
+) -> None:
+    platform = FakePlatform(key.public_key())
+    async with platform.listening(server_context(tmp_path, GOOD)) as url:
+        agent = make_agent(url)
+        agent.command("echo", inline=True)(lambda text: text)  # pyright: ignore
+        async with agent:
             link = await platform.link()
             assert (await link.call("echo", {"text": "x" * 200_000}))["result"] == "x" * 200_000
         assert await link.wait_closed() == 1000
     assert platform.connections == 1
-
-
-@pytest.mark.parametrize("store", ["truststore", "OpenSSL"])
-@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-async def test_the_variables_of_openssl_name_whom_to_trust(
-    authority: trustme.CA,
-    ca_file: Path,
-    key: Ed25519PrivateKey,
-    key_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    variable: str,
-    store: str,
-) -> None:
-    if store == "OpenSSL":
-        monkeypatch.setitem(sys.modules, "truststore", None)
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    if variable == "SSL_CERT_DIR":  # OpenSSL finds a certificate in it by the hash of its subject
-        folder = ca_file.parent / "certs"
-        folder.mkdir()
-        subject_hash = await anyio.run_process(["openssl", "x509", "-noout", "-subject_hash", "-in", str(ca_file)])
-        authority.cert_pem.write_to_path(str(folder / f"{subject_hash.stdout.decode().strip()}.0"))
-        monkeypatch.setenv(variable, str(folder))
-    else:
-        monkeypatch.setenv(variable, str(ca_file))
-    platform = FakePlatform(key.public_key())
-    agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path)
-    context = server_context(authority.issue_cert("localhost"))
-    async with platform.listening(context) as url, agent.configured(api_endpoint=url):
-        await platform.link()
-
-
-def test_the_system_s_store_is_asked_where_there_is_a_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
-    asked: list[int] = []
-
-    class Context(ssl.SSLContext):
-        def __new__(cls, protocol: int) -> Context:
-            asked.append(protocol)
-            return super().__new__(cls, protocol)
-
-    stand_in = ModuleType("truststore")
-    stand_in.SSLContext = Context  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "truststore", stand_in)
-    assert isinstance(make_ssl_context(), Context)
-    assert asked == [ssl.PROTOCOL_TLS_CLIENT]
-    monkeypatch.setitem(sys.modules, "truststore", None)
-    assert not isinstance(make_ssl_context(), Context)
-
-
-@pytest.mark.parametrize("store", ["truststore", "OpenSSL", "ca_file"])
-def test_what_is_asked_of_tls(ca_file: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    if store == "OpenSSL":
-        monkeypatch.setitem(sys.modules, "truststore", None)
-    context = make_ssl_context(str(ca_file) if store == "ca_file" else None)
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    assert context.check_hostname
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert not context.hostname_checks_common_name
-    assert store != "ca_file" or len(context.get_ca_certs()) == 1
-
-
-def test_a_file_that_holds_no_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"^ca_file .*missing.pem is no PEM file of certificates: No such file"):
-        make_ssl_context(str(tmp_path / "missing.pem"))
-    (tmp_path / "empty.pem").touch()
-    with pytest.raises(ConfigError, match=r"^ca_file .*empty.pem is no PEM file of certificates"):
-        make_ssl_context(str(tmp_path / "empty.pem"))
-    os.mkfifo(tmp_path / "fifo.pem")
-    with pytest.raises(ConfigError, match=r"fifo.pem is no PEM file of certificates: it is no regular file"):
-        make_ssl_context(str(tmp_path / "fifo.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
-    with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE .*missing.pem is no PEM file of certificates: No such file"):
-        make_ssl_context()
-
-
-# --- how it shows itself ----------------------------------------------------------------------------------------------
-
-
-class ClientFiles(NamedTuple):
-    """An agent's own certificate, as files: with its key, without, the key alone, and that encrypted."""
-
-    both: Path
-    cert: Path
-    key: Path
-    locked_key: Path
-
-
-@pytest.fixture
-def client(authority: trustme.CA, tmp_path: Path) -> ClientFiles:
-    cert = authority.issue_cert("agent.example")
-    names = ("client.pem", "client.crt", "client.key", "locked.key")
-    files = ClientFiles(*(tmp_path / name for name in names))
-    for path in files:
-        path.touch(mode=0o600)
-    pem = b"".join(each.bytes() for each in cert.cert_chain_pems)
-    files.both.write_bytes(pem + cert.private_key_pem.bytes())
-    files.cert.write_bytes(pem)
-    files.key.write_bytes(cert.private_key_pem.bytes())
-    loaded = serialization.load_pem_private_key(cert.private_key_pem.bytes(), None)
-    form, encryption = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
-    files.locked_key.write_bytes(loaded.private_bytes(serialization.Encoding.PEM, form, encryption))
-    return files
-
-
-def asking_context(authority: trustme.CA) -> ssl.SSLContext:
-    """A platform that takes nobody without a certificate."""
-    context = server_context(authority.issue_cert("localhost"))
-    context.verify_mode = ssl.CERT_REQUIRED
-    authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
-    return context
-
-
-@pytest.mark.parametrize("files", ["one", "two", "encrypted"])
-async def test_a_client_certificate_is_shown_to_whom_asks_for_one(
-    authority: trustme.CA, ca_file: Path, client: ClientFiles, key: Ed25519PrivateKey, key_path: Path, files: str
-) -> None:
-    agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, ca_file=ca_file)
-    match files:
-        case "one":
-            agent = agent.configured(client_cert_file=client.both)
-        case "two":
-            agent = agent.configured(client_cert_file=client.cert, client_key_file=client.key)
-        case _:
-            agent = agent.configured(
-                client_cert_file=client.cert, client_key_file=client.locked_key, passphrase=lambda _path: "secret"
-            )
-    platform = FakePlatform(key.public_key())
-    async with platform.listening(asking_context(authority)) as url, agent.configured(api_endpoint=url):
-        await platform.link()
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-async def test_without_one_it_says_what_is_missing(
-    authority: trustme.CA, ca_file: Path, key_path: Path, version: ssl.TLSVersion
-) -> None:
-    context = asking_context(authority)
-    context.maximum_version = version
-    platform = Overheard()
-    with platform.listening(context):
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, ca_file=ca_file)
-        offline = await first_offline(agent.configured(api_endpoint=platform.url))
-    assert "client_cert_file names" in offline.reason
-    assert platform.data == b""
-
-
-async def test_one_that_the_platform_does_not_trust_is_said_so(
-    authority: trustme.CA, ca_file: Path, key_path: Path, tmp_path: Path
-) -> None:
-    stranger = trustme.CA().issue_cert("agent.example")
-    file = tmp_path / "stranger.pem"
-    file.touch(mode=0o600)
-    file.write_bytes(stranger.private_key_and_cert_chain_pem.bytes())
-    platform = Overheard()
-    with platform.listening(asking_context(authority)):
-        agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, ca_file=ca_file, client_cert_file=file)
-        offline = await first_offline(agent.configured(api_endpoint=platform.url))
-    assert offline.reason.endswith(": the platform does not accept the certificate in client_cert_file")
-    assert platform.data == b""
-
-
-def test_a_client_certificate_that_is_of_no_use_is_refused(
-    authority: trustme.CA, client: ClientFiles, tmp_path: Path
-) -> None:
-    def problem(cert: Path, key: Path | None = None, passphrase: str | None = None) -> str:
-        with pytest.raises(ConfigError) as refused:
-            make_ssl_context(
-                client_cert_file=str(cert),
-                client_key_file=None if key is None else str(key),
-                passphrase=None if passphrase is None else lambda _path: passphrase,
-            )
-        return str(refused.value).replace(str(tmp_path), "")
-
-    other = tmp_path / "other.crt"
-    authority.issue_cert("other.example").cert_chain_pems[0].write_to_path(str(other))
-    unusable = "holds no certificate with its key in PEM, or the passphrase is wrong"
-    assert problem(client.cert) == f"client_cert_file /client.crt {unusable}"
-    assert problem(client.cert, client.locked_key, "wrong") == f"client_cert_file /client.crt {unusable}"
-    assert problem(client.cert, client.locked_key) == (
-        "client_key_file /locked.key is encrypted: give passphrase or key_passphrase_file, or decrypt it with "
-        "openssl pkey"
-    )
-    assert problem(other, client.key) == "client_cert_file /other.crt is not the certificate of the key in /client.key"
-    assert problem(client.cert, tmp_path / "none") == "client_key_file /none is not there"
-    missing = "client_cert_file /none cannot be read: No such file or directory"
-    assert problem(tmp_path / "none", client.key) == missing
-    client.key.chmod(0o640)
-    assert problem(client.cert, client.key).startswith("client_key_file /client.key is open to others (mode 0640)")
-    client.both.chmod(0o644)
-    assert problem(client.both).startswith("client_cert_file /client.pem is open to others (mode 0644)")
-
-
-@pytest.mark.parametrize(
-    ("parameters", "problem"),
-    [
-        ({"client_key_file": "key.pem"}, "client_key_file has no effect without client_cert_file, its certificate"),
-        (
-            {"client_cert_file": "cert.pem", "ssl_context": ssl.create_default_context()},
-            "client_cert_file has no effect on an ssl_context of your own: load it there",
-        ),
-    ],
-)
-def test_what_has_no_effect_is_refused(parameters: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        Agent(agent_id="a", tenant_id="t", **parameters)
-    assert str(refused.value) == problem

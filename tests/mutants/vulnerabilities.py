@@ -202,7 +202,14 @@ VULNERABILITIES: Final = (
         "adapters/artcafe_anyio/tls.py",
         "context.hostname_checks_common_name = False",
         "context.hostname_checks_common_name = True",
-        "tests/anyio_agent/test_tls.py::test_tok_4_what_is_wrong_with_a_certificate_is_said_and_nothing_is_sent",
+        "tests/anyio_agent/test_trust.py::test_what_is_asked_of_tls",
+    ),
+    Mutant(
+        "a context of the caller's may take a common name",
+        "adapters/artcafe_anyio/connecting.py",
+        "        if not has_names(opener.certificate(secured)):",
+        "        if False:",
+        "tests/anyio_agent/test_tls.py::test_a_context_of_ones_own_takes_no_common_name_either",
     ),
     Mutant(
         "attempts to sign in are not limited",

@@ -1,0 +1,203 @@
+"""What it means when TLS fails, and what to do about it: by OpenSSL's codes and TLS's alerts, not by anybody's wording.
+
+What the platform's certificates say of themselves is told only to people, clipped and escaped: nobody vouches for it.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography.x509 import Certificate, Name
+
+_NOT_YET_VALID: Final = 9  # OpenSSL's X509_V_ERR_*, here and below
+_EXPIRED: Final = 10
+_SELF_SIGNED: Final = 18
+_SELF_SIGNED_AUTHORITY: Final = 19
+_NO_ISSUER: Final = (2, 20, 21)
+_OTHER_HOST: Final = (62, 64)
+_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+_TOO_OLD: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION")
+_OF_THE_CLIENTS_CERTIFICATE: Final = (  # RFC 8446 section 6.2
+    "BAD_CERTIFICATE",
+    "UNSUPPORTED_CERTIFICATE",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_UNKNOWN",
+    "UNKNOWN_CA",
+    "ACCESS_DENIED",
+    "DECRYPT_ERROR",
+)
+_MAX_SHOWN: Final = 80
+"""Characters of a name that a certificate says."""
+_MAX_NAMES: Final = 4
+
+
+class UntrustedError(ssl.SSLCertVerificationError):
+    """A certificate was refused, and these are those that the peer sent: DER, its own first, nothing of it certain."""
+
+    def __init__(self, code: int, message: str, chain: Sequence[bytes]) -> None:
+        super().__init__(message)
+        self.verify_code = code
+        self.verify_message = message
+        self.chain = chain
+
+
+def explain(error: ssl.SSLError, host: str) -> str:
+    """Why there is no TLS with the platform at `host`, and what its operator or the agent's can do."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        chain = error.chain if isinstance(error, UntrustedError) else ()
+        return _refused(error.verify_code, error.verify_message.rstrip("."), host, _read_all(chain))
+    reason = error.reason or str(error)
+    alert = reason.partition("_ALERT_")[2]
+    if reason in _NOT_TLS:
+        return f"what answers at {host} does not speak TLS ({reason}): is the port of the endpoint right?"
+    if reason in _TOO_OLD:
+        return f"{host} does not speak TLS 1.2 or later ({reason}): the platform must be updated"
+    if alert == "CERTIFICATE_REQUIRED":
+        return f"{host} requires a client certificate: give the agent's as {_setting('client_cert_file')}"
+    if alert == "HANDSHAKE_FAILURE":
+        return (
+            f"{host} ended the TLS handshake ({reason}): either it requires a client certificate, which is given as "
+            f"{_setting('client_cert_file')}, or it has no cipher in common with this machine"
+        )
+    if alert in _OF_THE_CLIENTS_CERTIFICATE:
+        return (
+            f"{host} does not accept this agent's client certificate ({reason}): is {_setting('client_cert_file')} "
+            "the one that its operator knows, and still valid?"
+        )
+    return f"TLS with {host} failed: {reason}"
+
+
+def nameless(host: str) -> str:
+    """Why a certificate that names no host is refused, though a common name may look like one (RFC 9525 section 2)."""
+    return (
+        f"the certificate of {host} names no host: a common name does not count, the platform needs a certificate "
+        f"with {host} among its subject alternative names"
+    )
+
+
+def _refused(code: int, message: str, host: str, chain: list[_Facts]) -> str:
+    now = datetime.now(UTC)
+    if code == _EXPIRED:
+        late = next((each for each in chain if each.ends < now), None)
+        when = f" on {_date(late.ends)}" if late else ""
+        whose = _whose(late, host, chain)
+        return f"{whose} has expired{when}: the platform must renew it, or this machine's clock ({_date(now)}) is wrong"
+    if code == _NOT_YET_VALID:
+        early = next((each for each in chain if each.begins > now), None)
+        when = f" before {_date(early.begins)}" if early else " yet"
+        whose = _whose(early, host, chain)
+        return f"{whose} is not valid{when}: this machine's clock ({_date(now)}) is wrong, or the platform's was"
+    if code == _SELF_SIGNED:
+        return (
+            f"the certificate of {host} is self-signed, so nobody vouches for it: the platform needs one of an "
+            f"authority; if you are sure that it is the platform's own, give a copy of it as {_setting('ca_file')}"
+        )
+    if code == _SELF_SIGNED_AUTHORITY:
+        who = chain[-1].issuer if chain else "its own authority"
+        return f"the certificate of {host} was issued by {who}, which is not trusted here: {_trust()}"
+    if code in _NO_ISSUER:
+        return _no_issuer(host, chain)
+    if code in _OTHER_HOST and chain and not chain[0].names:
+        return nameless(host)
+    if code in _OTHER_HOST:
+        names = f", but for {_listed(chain[0].names)}" if chain else ""
+        return f"the certificate of {host} is not for that name{names}: is the endpoint's host right?"
+    return f"the certificate of {host} is not accepted: {message} (X509_V_ERR {code})"
+
+
+def _no_issuer(host: str, chain: list[_Facts]) -> str:
+    """An authority that is not known and an intermediate one that was not sent look the same from here."""
+    who = chain[-1].issuer if chain else "its issuer"
+    last = f"the certificate of {host} was issued" if len(chain) < 2 else f"the chain of {host} ends with one issued"
+    return (
+        f"{last} by {who}, which is neither trusted here nor sent along: if that is an intermediate authority, the "
+        f"platform must send its whole chain; if not, {_trust()}"
+    )
+
+
+def _trust() -> str:
+    """How an authority becomes a trusted one; on some systems ssl does not see those that the system trusts."""
+    store = ""
+    if sys.platform in ("darwin", "win32") and find_spec("truststore") is None:
+        store = ", and `pip install 'artcafe-proto[tls]'` has this system's own trust store used"
+    return f"an authority of your own is trusted by {_setting('ca_file')}{store}"
+
+
+def _setting(name: str) -> str:
+    return f"{name} (--{name.replace('_', '-')}, ARTCAFE_{name.upper()})"
+
+
+def _whose(which: _Facts | None, host: str, chain: list[_Facts]) -> str:
+    of_host = f"the certificate of {host}"
+    if which is None:
+        return f"a certificate that vouches for {host}" if chain else of_host
+    return of_host if which is chain[0] else f"{of_host}'s authority {which.subject}"
+
+
+def _date(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = "" if len(names) <= _MAX_NAMES else f" and {len(names) - _MAX_NAMES} more"
+    return ", ".join(map(_shown, names[:_MAX_NAMES])) + more
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
+
+
+# --- what certificates say --------------------------------------------------------------------------------------------
+
+
+class _Facts(NamedTuple):
+    """What a certificate says of itself; `issuer` and `subject` are fit to be shown."""
+
+    names: list[str]
+    issuer: str
+    subject: str
+    begins: datetime
+    ends: datetime
+
+
+def _read_all(chain: Sequence[bytes]) -> list[_Facts]:
+    """None at all if one of them cannot be read: then the explanation does without."""
+    from cryptography.x509 import load_der_x509_certificate  # here, not above: most agents never need it
+
+    try:
+        return [_read(load_der_x509_certificate(each)) for each in chain]
+    except Exception:  # a stranger's bytes: more than ValueError comes of them
+        return []
+
+
+def _read(certificate: Certificate) -> _Facts:
+    from cryptography.x509 import DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
+
+    names: list[str] = []
+    try:
+        said = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+        names = [str(each.value) for each in said if isinstance(each, (DNSName, IPAddress))]
+    except ExtensionNotFound:
+        pass
+    return _Facts(
+        names,
+        _name(certificate.issuer),
+        _name(certificate.subject),
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+    )
+
+
+def _name(name: Name) -> str:
+    from cryptography.x509 import NameOID
+
+    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return _shown(str(common[0].value) if common else name.rfc4514_string())
