@@ -11,6 +11,7 @@ import msgspec
 
 from artcafe_proto import ArtCafeError, ConfigError
 from artcafe_proto.config import API_PREFIX, Endpoint
+from artcafe_proto.secrecy import Secretive
 
 TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
 
@@ -89,7 +90,7 @@ def checked_token(token: str) -> str:
     return token
 
 
-class Operator:
+class Operator(Secretive):
     """One tenant's access to one platform. A connection a request; call from any thread."""
 
     def __init__(self, platform: str, token: str) -> None:

@@ -11,9 +11,12 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from artcafe_proto import ConfigError
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +28,7 @@ SEED_BYTES = 32
 """An Ed25519 private key (TOK-5)."""
 
 
-class Secrets(NamedTuple):
+class Secrets(Secretive, msgspec.Struct, frozen=True):
     """What a data directory holds."""
 
     tenant_token: str

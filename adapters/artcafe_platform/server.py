@@ -17,6 +17,7 @@ from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.config import Origin
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +33,7 @@ DEFAULT_TENANT: Final = "tenant-1"
 """The tenant of a platform that is given none."""
 
 
-class Platform:
+class Platform(Secretive):
     """A platform that listens while its `async with` block runs.
 
         async with Platform(tenants={"tenant-1": token}) as platform:

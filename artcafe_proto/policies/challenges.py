@@ -18,6 +18,7 @@ from artcafe_proto.limits import (
     MIN_CHALLENGE_CHARS,
 )
 from artcafe_proto.policies.ssh_wire import pack_string
+from artcafe_proto.secrecy import Secretive
 
 # --- the agent's side -------------------------------------------------------------------------------------------------
 
@@ -76,7 +77,7 @@ def _begins_with_object(text: str) -> bool:
 # --- the platform's side ----------------------------------------------------------------------------------------------
 
 
-class ChallengeBook:
+class ChallengeBook(Secretive):
     """Challenges that need no memory until they are used (AUTH-8).
 
     A challenge reads `ac1.NONCE.EXPIRY.MAC`. The MAC binds nonce, expiry, agent and tenant; the latter two do not show,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64encode
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
@@ -39,6 +39,7 @@ from artcafe_proto.policies.public_keys import (
 )
 from artcafe_proto.policies.signatures import data_to_sign, ecdsa_blob_signature, shape
 from artcafe_proto.policies.ssh_wire import pack_string, take_string
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _AnyKey = Ed25519PrivateKey | RSAPrivateKey | EllipticCurvePrivateKey
 
 
-class SigningKey:
+class SigningKey(Secretive):
     """An agent's private key. Shows only its public half, and can be neither copied nor pickled."""
 
     __slots__ = ("_key", "public")
@@ -104,9 +105,6 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey({self.public.algorithm}, {self.public.fingerprint})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a SigningKey is not for copying or pickling: load it where it is needed")
 
 
 _LOAD_ERRORS = (*CRYPTOGRAPHY_ERRORS, InvalidTag, TypeError, ArithmeticError)
