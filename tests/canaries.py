@@ -6,6 +6,7 @@ import gc
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from traceback import TracebackException
 from types import FrameType, ModuleType
 from typing import Any, Final
@@ -13,6 +14,7 @@ from urllib.parse import quote, quote_from_bytes
 
 FRAGMENT_CHARS: Final = 16
 """So much of a text secret is found on its own: a repr that is cut off shows the beginning, and that is too much."""
+_TESTS: Final = str(Path(__file__).parent)
 _LINE_ENDS: Final = re.compile(r"\\r|\\n|\s")
 
 
@@ -68,13 +70,18 @@ def _lower(quoted: str) -> str:
     return re.sub("%..", lambda match: match[0].lower(), quoted)
 
 
-def traceback_text(error: BaseException) -> str:
-    """What a tool shows that reports errors with the local variables of every frame, causes and contexts included."""
+def traceback_text(error: BaseException, *, everything: bool = False) -> str:
+    """What a tool shows that reports errors with the local variables of every frame, causes and contexts included.
+
+    Frames of tests are left out, unless `everything` is wanted: what a caller holds is the caller's.
+    """
     parts: list[str] = []
     captured: TracebackException | None = TracebackException.from_exception(error, capture_locals=True)
     queue = [captured]
     while queue:
         captured = queue.pop()
+        if not everything:
+            captured.stack[:] = [frame for frame in captured.stack if not frame.filename.startswith(_TESTS)]
         parts.append("".join(captured.format(chain=False)))
         queue += [each for each in (captured.__cause__, captured.__context__) if each is not None]
         queue += captured.exceptions or []

@@ -10,10 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from artcafe_proto import ConfigError, PublicKey
+from artcafe_proto.secrecy import forgetful
 
 KeyType = Literal["ed25519", "rsa"]
 
 
+@forgetful
 def make_key_pair(path: Path, kind: KeyType, comment: str) -> PublicKey:
     """Write a private key to `path` (mode 0600) and its public key beside it (`.pub`), as ssh-keygen does.
 

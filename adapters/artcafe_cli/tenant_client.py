@@ -11,7 +11,7 @@ import msgspec
 
 from artcafe_proto import ArtCafeError, ConfigError
 from artcafe_proto.config import API_PREFIX, Endpoint
-from artcafe_proto.secrecy import Secretive
+from artcafe_proto.secrecy import Secretive, forgetful
 
 TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
 
@@ -93,6 +93,7 @@ def checked_token(token: str) -> str:
 class Operator(Secretive):
     """One tenant's access to one platform. A connection a request; call from any thread."""
 
+    @forgetful
     def __init__(self, platform: str, token: str) -> None:
         """Raises ConfigError for an unusable address or token, and for one that would go unencrypted (TOK-4)."""
         if not _PLATFORM.match(platform):
@@ -153,6 +154,7 @@ class Operator(Secretive):
             if sent.state in ("succeeded", "failed", "expired"):
                 return sent
 
+    @forgetful
     def _call(self, expected: type[T], method: str, path: str, body: object = None) -> T:
         origin = self._endpoint.origin
         connection_class = HTTPSConnection if origin.tls else HTTPConnection

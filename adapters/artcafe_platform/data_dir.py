@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from artcafe_proto import ConfigError
-from artcafe_proto.secrecy import Secretive
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,7 @@ class Secrets(Secretive, msgspec.Struct, frozen=True):
         return "Secrets(…)"
 
 
+@forgetful
 def load_secrets(directory: Path) -> Secrets:
     """The secrets in `directory`; what is missing is made, the directory itself included. Raises ConfigError."""
     open_directory(directory)
@@ -64,6 +65,7 @@ def open_directory(directory: Path) -> None:
         raise ConfigError(f"the data directory {directory} must belong to this user and be writable by nobody else")
 
 
+@forgetful
 def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
     """The secret in the file `path`, made by `make` and kept there (mode 0600) if there is none yet.
 

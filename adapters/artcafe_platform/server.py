@@ -17,7 +17,7 @@ from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.config import Origin
-from artcafe_proto.secrecy import Secretive
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     import os
@@ -43,6 +43,7 @@ class Platform(Secretive):
     Everything happens in the event loop it was entered in; nothing here is thread-safe.
     """
 
+    @forgetful
     def __init__(
         self,
         *,
@@ -149,8 +150,8 @@ class Platform(Secretive):
         if not self.tenants:
             self.tenants[DEFAULT_TENANT] = kept.tenant_token
         hub = PlatformHub(self.config, rng=rng, signing_seed=kept.signing_seed)
-        for tenant_id, token in self.tenants.items():
-            hub.registry.add_tenant(tenant_id, token)
+        for tenant_id in self.tenants:
+            hub.registry.add_tenant(tenant_id, self.tenants[tenant_id])
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
         self._owner = Owner(hub, self._callbacks)

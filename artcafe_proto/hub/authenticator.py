@@ -15,6 +15,7 @@ from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import CHALLENGE_LIFE_S, MAX_ID_CHARS
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.token_issuer import TokenIssuer
+from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,7 @@ class Authenticator:
         self._emit(ChallengeIssued(agent_id))
         return json_answer(200, {"challenge": challenge, "expires_at": format_timestamp(now.wall + CHALLENGE_LIFE_S)})
 
+    @forgetful
     def verify(self, request: Request, now: Instant) -> Response:
         """AUTH-3, AUTH-7: a token for a right signature, and the same failure for everything else."""
         body = read_json(request, _verify_decoder)
@@ -115,6 +117,7 @@ class Authenticator:
                     return key, algorithm
         return "no active key of the agent made this signature"
 
+    @forgetful
     def principal(self, request: Request, now: Instant) -> Principal:
         """Who makes a request (PLAT-1). Raises ApiError 401."""
         scheme, _, token = (request.header("authorization") or "").partition(" ")

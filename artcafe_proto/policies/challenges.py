@@ -18,7 +18,7 @@ from artcafe_proto.limits import (
     MIN_CHALLENGE_CHARS,
 )
 from artcafe_proto.policies.ssh_wire import pack_string
-from artcafe_proto.secrecy import Secretive
+from artcafe_proto.secrecy import Secretive, forgetful
 
 # --- the agent's side -------------------------------------------------------------------------------------------------
 
@@ -85,6 +85,7 @@ class ChallengeBook(Secretive):
     monotonic clock: a book, and the secret it is given, live no longer than their process.
     """
 
+    @forgetful
     def __init__(self, secret: bytes) -> None:
         """`secret`: at least 32 random bytes, else LocalProtocolError."""
         if len(secret) < 32:

@@ -39,7 +39,7 @@ from artcafe_proto.policies.public_keys import (
 )
 from artcafe_proto.policies.signatures import data_to_sign, ecdsa_blob_signature, shape
 from artcafe_proto.policies.ssh_wire import pack_string, take_string
-from artcafe_proto.secrecy import Secretive
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,7 @@ class SigningKey(Secretive):
 
     __slots__ = ("_key", "public")
 
+    @forgetful
     def __init__(self, key: _AnyKey) -> None:
         """Keep a key that `cryptography` has loaded and validated. Raises KeyRefusedError (AUTH-5)."""
         self._key: Final = key
@@ -61,6 +62,7 @@ class SigningKey(Secretive):
         """Its public half, to be registered with the platform."""
 
     @classmethod
+    @forgetful
     def load(cls, data: bytes, passphrase: bytes | None = None) -> SigningKey:
         """Read a key file: OpenSSH, PKCS#1 (SEC 1 for ECDSA) or PKCS#8 PEM; `passphrase` is not looked at if the key is
         not encrypted. Raises PassphraseNeededError, and else KeyRefusedError only (AUTH-5).
@@ -85,6 +87,7 @@ class SigningKey(Secretive):
             return cls(_load_der(_body(block)))
         raise KeyRefusedError(_label_refusal(label))
 
+    @forgetful
     def sign(self, message: bytes, signature_format: SignatureFormat) -> bytes:
         """The signature of `message` (AUTH-3), the same each time. An RSA key makes `rsa-sha2-512` (RFC 8332), as `raw`
         with SHA-256.

@@ -11,7 +11,7 @@ import msgspec
 
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.limits import MAX_TOKEN_BYTES, MAX_TOKEN_LIFE_S, RENEW_LEAD_FRACTION, RENEW_LEAD_S
-from artcafe_proto.secrecy import Secretive
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
@@ -50,6 +50,7 @@ class Token(Secretive):
         return f"Token({life}, {'used' if self.used else 'unused'})"
 
 
+@forgetful
 def read_token(value: str, date: float | None, now: Instant) -> Token:
     """The token in a response whose Date was `date`, POSIX seconds (TOK-1).
 

@@ -76,13 +76,15 @@ def test_the_locals_of_an_error_are_searched_those_of_its_context_included() -> 
 
     with pytest.raises(ValueError, match=r"^93$") as plain:
         careless(TOKEN)
-    assert CANARIES.found_in(traceback_text(plain.value))
+    assert CANARIES.found_in(traceback_text(plain.value, everything=True))
     with pytest.raises(KeyError) as chained:
         careful(TOKEN)
-    assert CANARIES.found_in(traceback_text(chained.value)), "the context is suppressed, and there all the same"
+    assert CANARIES.found_in(traceback_text(chained.value, everything=True)), (
+        "the context is suppressed, and there all the same"
+    )
     with pytest.raises(ExceptionGroup) as grouped:
         raise ExceptionGroup("all", [plain.value])
-    assert CANARIES.found_in(traceback_text(grouped.value))
+    assert CANARIES.found_in(traceback_text(grouped.value, everything=True))
 
 
 class _Holder:
