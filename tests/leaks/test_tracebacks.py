@@ -29,7 +29,7 @@ from artcafe_anyio.keys import is_locked, load_key, passphrase_in
 from artcafe_anyio.parameters import read_environment
 from artcafe_anyio.signers import SignFunction
 from artcafe_cli import serve
-from artcafe_cli.key_files import make_key_pair
+from artcafe_cli.key_files import make_key_pair, read_public_key_line
 from artcafe_cli.tenant_client import Operator, RequestFailedError
 from artcafe_platform import Platform
 from artcafe_platform.data_dir import load_or_create_secret, load_secrets
@@ -300,6 +300,12 @@ def test_tok_4_a_key_that_cannot_be_written_is_forgotten(tmp_path: Path, monkeyp
     with pytest.raises(ConfigError) as failed:
         make_key_pair(tmp_path / "key", "ed25519", "comment")
     assert shown_by(failed.value) == []
+
+
+def test_tok_4_a_private_key_that_is_to_be_registered_is_forgotten(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="that is a private key") as refused:
+        read_public_key_line(Path(write(tmp_path / "key", PLAIN)))
+    assert shown_by(refused.value) == []
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
