@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
-from artcafe_cli.key_files import KeyType, make_key_pair
+from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 
@@ -96,10 +96,7 @@ def register(*, agent_id: str, public_key: Path, platform: PlatformUrl = DEFAULT
     public_key
         The agent's public key file (PATH.pub of keygen or ssh-keygen).
     """
-    try:
-        line = public_key.expanduser().read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the public key {public_key}: {error}") from None
+    line = read_public_key_line(public_key.expanduser())
     _print_json(_operator(platform).register(agent_id, line))
 
 
