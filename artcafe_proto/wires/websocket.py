@@ -182,6 +182,12 @@ class WebSocketWire:
         match opcode:
             case Opcode.BINARY if not self._accept_binary:
                 raise RemoteProtocolError(1003, "messages are TEXT, a binary one came", "MSG-7")
+            case Opcode.TEXT | Opcode.BINARY if self._in_message:
+                raise RemoteProtocolError(1002, "a message begins amid another one", "RFC 6455 section 5.4")
+            case Opcode.CONTINUATION if not self._in_message:
+                raise RemoteProtocolError(
+                    1002, "a frame goes on with a message that has not begun", "RFC 6455 section 5.4"
+                )
             case Opcode.TEXT | Opcode.BINARY:
                 self._announced = length
                 self._in_message = header[0] < _FIN

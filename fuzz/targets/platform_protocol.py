@@ -18,6 +18,7 @@ from artcafe_proto import (
     ApiError,
     Attend,
     Disconnect,
+    Instant,
     LocalProtocolError,
     PlatformConfig,
     PlatformHub,
@@ -28,7 +29,8 @@ from artcafe_proto import (
     SigningKey,
     Write,
 )
-from artcafe_proto.policies.liveness import Liveness
+from artcafe_proto.hub.delivery import Delivery
+from artcafe_proto.messages import ResponseData
 from artcafe_proto.testing import ManualClock
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.http_client import ClientWire
@@ -214,6 +216,11 @@ def check(data: bytes) -> None:
 
 
 def plant() -> None:
-    """A pong is trusted to carry a number."""
-    pong = Liveness.pong
-    patch.object(Liveness, "pong", lambda self, payload, mono: pong(self, b"%d" % int(payload), mono)).start()  # pyright: ignore
+    """A response is trusted to answer a command that there is."""
+    answer = Delivery.answer
+
+    def trusting(delivery: Delivery, tenant_id: str, agent_id: str, response: ResponseData, now: Instant) -> None:
+        delivery.command(tenant_id, response.command_id, agent_id)
+        answer(delivery, tenant_id, agent_id, response, now)
+
+    patch.object(Delivery, "answer", trusting).start()

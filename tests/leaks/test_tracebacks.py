@@ -257,7 +257,7 @@ def test_tok_4_a_verify_that_is_put_off_shows_no_signature(monkeypatch: pytest.M
     signature = b64encode(KEY.sign(CHALLENGE.encode(), "raw")).decode()
     body = {"tenant_id": "t", "agent_id": "a", "challenge": CHALLENGE, "response": signature}
     with pytest.raises(ApiError) as busy:
-        HUB.authenticator.verify(request(json.dumps(body).encode(), ("content-type", "application/json")), NOW)
+        HUB.authenticator.verify(request(json.dumps(body).encode(), ("content-type", "application/json")), None, NOW)
     assert busy.value.status == 503
     assert shown_by(busy.value) == []
 

@@ -159,6 +159,15 @@ def test_section_5_4_fragments_are_in_their_place_or_fail(client: bool, opcode: 
     assert failed.error.code == 1002
 
 
+@ROLES
+def test_section_5_4_what_continues_nothing_fails_at_its_header_whatever_its_size(client: bool) -> None:
+    whole = frame(0x81, b"{}", client=client)
+    large = frame(0x00, bytes(MAX_BYTES + 1), client=client)[:14]
+    *_, failed = read(whole + large, client=client)
+    assert isinstance(failed, Failed)
+    assert (failed.error.code, failed.error.clause) == (1002, "RFC 6455 section 5.4")
+
+
 # --- section 5.5: control frames --------------------------------------------------------------------------------------
 
 

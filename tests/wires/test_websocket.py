@@ -210,7 +210,7 @@ def test_a_close_reason_that_is_not_utf8_is_a_failure_and_no_close() -> None:
     ],
 )
 def test_fragments_out_of_place_fail(data: bytes) -> None:
-    assert failure(wire().receive(data)) == (1002, "RFC 6455 section 5")
+    assert failure(wire().receive(data)) == (1002, "RFC 6455 section 5.4")
 
 
 # --- however it comes -------------------------------------------------------------------------------------------------
