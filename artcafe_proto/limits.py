@@ -33,7 +33,8 @@ MAX_CHALLENGE_CHARS: Final = 1024
 CHALLENGE_LIFE_S: Final = 300.0
 """AUTH-8: time for a person to touch a hardware key."""
 MAX_CONSUMED_CHALLENGES: Final = 100_000
-"""AUTH-8: consumed challenges remembered until they expire; beyond it verify answers 503 rather than forget one."""
+"""AUTH-8: consumed challenges remembered until they expire; beyond it verify answers 503 rather than forget one. Of
+these an address may use as many as are left free then: alone half of them, beside another such one a third."""
 MAX_TOKEN_BYTES: Final = 16 * 1024
 """TOK-1, TOK-5: capped before anything is decoded."""
 MAX_TOKEN_LIFE_S: Final = 10 * 365.25 * 86400.0

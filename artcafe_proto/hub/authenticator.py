@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 from math import ceil
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -15,13 +15,13 @@ from artcafe_proto.hub.answers import BEARER_CHALLENGE, json_answer, read_json
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import CHALLENGE_LIFE_S, MAX_ID_CHARS
 from artcafe_proto.policies.challenges import ChallengeBook
-from artcafe_proto.policies.public_keys import PublicKey
+from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.rate_limits import RateLimit
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
     from random import Random
 
     from artcafe_proto.config import PlatformConfig
@@ -77,9 +77,8 @@ class Authenticator:
 
         Raises ApiError 429 if `address`, as `network_of` has it, or that in the name of this agent, tries too often.
         """
-        self._limit(self._by_address, address, address, now)
         agent_id = read_json(request, _challenge_decoder).agent_id
-        self._limit(self._by_agent, address, (address, agent_id[:MAX_ID_CHARS]), now)
+        self._limit(address, agent_id, now)
         if not 1 <= len(agent_id) <= MAX_ID_CHARS:
             raise ApiError(422, "invalid_agent_id", f"expected an agent_id of 1 to {MAX_ID_CHARS} characters")
         agent = self._registry.find(agent_id)
@@ -94,10 +93,9 @@ class Authenticator:
 
         Raises ApiError 429 as `challenge`.
         """
-        self._limit(self._by_address, address, address, now)
         body = read_json(request, _verify_decoder)
-        self._limit(self._by_agent, address, (address, body.agent_id[:MAX_ID_CHARS]), now)
-        found = self._verified_key(body, now)
+        self._limit(address, body.agent_id, now)
+        found = self._verified_key(body, address, now)
         if isinstance(found, str):
             self._emit(AuthenticationRefused(body.agent_id[:MAX_ID_CHARS], found, "AUTH-8"))
             error = {"code": "authentication_failed", "message": "the signature was not accepted"}
@@ -113,42 +111,54 @@ class Authenticator:
         self._emit(AgentAuthenticated(body.agent_id, key.key_id, algorithm))
         return json_answer(200, {"valid": True, "token": token})
 
-    def _limit(self, limit: RateLimit, address: str | None, key: Hashable, now: Instant) -> None:
-        """Raise ApiError 429 if `key` has to wait (PLAT-8), whether or not there is such an agent (AUTH-8)."""
+    def _limit(self, address: str | None, agent_id: str, now: Instant) -> None:
+        """Raise ApiError 429 for too many attempts (PLAT-8), whether or not there is such an agent (AUTH-8).
+
+        One that is refused does not count: an agent that tries too often takes nothing from those behind its address.
+        """
         if address is None:
             return
-        wait_s = limit.wait_s(key, now.mono)
+        pair = (address, agent_id[:MAX_ID_CHARS])
+        wait_s = max(self._by_address.wait_s(address, now.mono), self._by_agent.wait_s(pair, now.mono))
         if wait_s > 0:
             message = f"too many attempts to sign in: try again in {ceil(wait_s)} s"
             raise ApiError(429, "too_many_attempts", message, retry_after_s=ceil(wait_s))
-        limit.take(key, now.mono)
+        self._by_address.take(address, now.mono)
+        self._by_agent.take(pair, now.mono)
 
-    def _verified_key(self, body: _VerifyBody, now: Instant) -> tuple[Key, str] | str:
+    def _verified_key(self, body: _VerifyBody, address: str | None, now: Instant) -> tuple[Key, str] | str:
         """The key that made the signature and its algorithm, or the operator's reason why there is none.
 
         What is not there is looked for all the same, lest the time it takes tell who is registered (AUTH-8).
         """
-        self._book.check_room(now.mono)
+        self._book.check_room(now.mono, address)
         agent = self._registry.find(body.agent_id)
         if agent is not None and agent.tenant_id != body.tenant_id:
             agent = None
         tenant_id = body.tenant_id if agent is not None else f"\0{body.tenant_id}"  # to which no challenge is bound
-        is_ours = self._book.consume(body.challenge, body.agent_id, tenant_id, now.mono)
+        is_ours = self._book.consume(body.challenge, body.agent_id, tenant_id, now.mono, address)
         try:
             signature = b64decode(body.response, validate=True)
         except (binascii.Error, ValueError):
             return "the response is not base64"
         keys = [] if agent is None else [key for key in agent.keys.values() if body.key_id in (None, key.key_id)]
-        signed = body.challenge.encode("utf-8", "surrogatepass")
-        if not keys:
-            _NOBODY.verify(signature, signed, allow_sha1=self._allow_sha1)
-        tried = ((key, key.public_key.verify(signature, signed, allow_sha1=self._allow_sha1)) for key in keys)
-        made_by = next(((key, algorithm) for key, algorithm in tried if algorithm is not None), None)
+        made_by = self._made_by(keys, signature, body.challenge.encode("utf-8", "surrogatepass"))
         if agent is None:
             return "no such agent"
         if not is_ours:
             return "the challenge is not one of ours, has expired, or was used before"
         return made_by or "no active key of the agent made this signature"
+
+    def _made_by(self, keys: list[Key], signature: bytes, signed: bytes) -> tuple[Key, str] | None:
+        """Which key made a signature, by which algorithm. What none of them could have made takes no less time."""
+        keys = [key for key in keys if key.public_key.could_have_made(signature, allow_sha1=self._allow_sha1)]
+        if not keys:
+            decoy_for(signature).verify(signature, signed, allow_sha1=self._allow_sha1)
+        for key in keys:
+            algorithm = key.public_key.verify(signature, signed, allow_sha1=self._allow_sha1)
+            if algorithm is not None:
+                return key, algorithm
+        return None
 
     @forgetful
     def principal(self, request: Request, now: Instant) -> Principal:
@@ -183,7 +193,5 @@ class Authenticator:
         return agent, principal.key_id
 
 
-_NOBODY: Final = PublicKey.parse("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILCSULROcG/4VtAir8dQgVcfSpJEO/yArVbfIBxjJZqe")
-"""A key of nobody's, to verify with where there is none."""
 _challenge_decoder = msgspec.json.Decoder(_ChallengeBody)
 _verify_decoder = msgspec.json.Decoder(_VerifyBody)

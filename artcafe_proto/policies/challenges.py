@@ -93,8 +93,10 @@ class ChallengeBook(Secretive):
             raise LocalProtocolError(f"expected a secret of at least 32 bytes, got {len(secret)}: draw them at random")
         self._secret = secret
         self._consumed: set[str] = set()
-        self._expiries: list[tuple[int, str]] = []
-        """A heap of the consumed: what expires next comes first."""
+        self._expiries: list[tuple[int, str, str | None]] = []
+        """A heap of the consumed with their addresses: what expires next comes first."""
+        self._used_by: dict[str | None, int] = {}
+        """How many of the consumed came from each address."""
 
     def issue(self, agent_id: str, tenant_id: str, nonce: bytes, mono: float) -> str:
         """A new challenge around `nonce`: 32 random bytes, else LocalProtocolError."""
@@ -104,7 +106,7 @@ class ChallengeBook(Secretive):
         head = f"ac1.{_base64url(nonce)}.{expiry_ms}"
         return f"{head}.{self._mac(head, agent_id, tenant_id)}"
 
-    def consume(self, challenge: str, agent_id: str, tenant_id: str, mono: float) -> bool:
+    def consume(self, challenge: str, agent_id: str, tenant_id: str, mono: float, address: str | None = None) -> bool:
         """True exactly once for a challenge of this book, for this agent and tenant, that has not expired.
 
         Whoever gets True has used the challenge up, whatever the signature turns out to be. Raises as `check_room`.
@@ -119,18 +121,32 @@ class ChallengeBook(Secretive):
         expiry_ms, now_ms = int(head.rpartition(".")[2]), mono * 1000
         if expiry_ms <= now_ms or head in self._consumed:
             return False
-        self.check_room(mono)
+        self.check_room(mono, address)
         self._consumed.add(head)
-        heappush(self._expiries, (expiry_ms, head))
+        heappush(self._expiries, (expiry_ms, head, address))
+        self._used_by[address] = self._used_by.get(address, 0) + 1
         return True
 
-    def check_room(self, mono: float) -> None:
-        """Raise ApiError 503 while more are in use than can be remembered: to forget one would let it be used twice."""
+    def check_room(self, mono: float, address: str | None = None) -> None:
+        """Raise ApiError where no more can be remembered: to forget one would let it be used twice.
+
+        With 503 if that holds for everybody; with 429 for an address that has used as many as are still free. So of `n`
+        addresses that take all they can each gets one part in `n` + 1, and the last part is left to all others (dynamic
+        thresholds, by which switches share their memory among ports).
+        """
         while self._expiries and self._expiries[0][0] <= mono * 1000:
-            self._consumed.discard(heappop(self._expiries)[1])
-        if len(self._consumed) >= MAX_CONSUMED_CHALLENGES:
+            _, expired, by = heappop(self._expiries)
+            self._consumed.discard(expired)
+            self._used_by[by] -= 1
+            if not self._used_by[by]:
+                del self._used_by[by]
+        free = MAX_CONSUMED_CHALLENGES - len(self._consumed)
+        if free <= 0:
             message = "too many agents are signing in at this moment: try again in a few minutes"
             raise ApiError(503, "busy", message, retry_after_s=BUSY_RETRY_AFTER_S)
+        if address is not None and self._used_by.get(address, 0) >= free:
+            message = "too many sign in from this address: try again in a few minutes"
+            raise ApiError(429, "too_many_attempts", message, retry_after_s=BUSY_RETRY_AFTER_S)
 
     def _mac(self, *parts: str) -> str:
         """Each part behind its length, so that no two lists of parts are one text."""

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from artcafe_proto.errors import KeyRefusedError
 from artcafe_proto.limits import MAX_PUBLIC_KEY_BYTES, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MIN_RSA_BITS
-from artcafe_proto.policies.signatures import open_signature
+from artcafe_proto.policies.signatures import SignedBlob, open_signature
 from artcafe_proto.secrecy import forgetful
 
 MAKE_A_KEY: Final = "make a key with: ssh-keygen -t ed25519"
@@ -90,22 +90,37 @@ class PublicKey:
 
         `ssh`, `raw` and `sshsig` responses are told apart by shape (AUTH-8). `allow_sha1` lets SHA-1's `ssh-rsa` pass.
         """
+        opened = self._open(signature, message, allow_sha1=allow_sha1)
+        if opened is None:
+            return None
+        algorithm, body, signed = opened
         try:
-            algorithm, body, signed = open_signature(signature, message, self.blob, self._raw_bytes)
-            if algorithm == "ssh-rsa" and not allow_sha1:
-                return None
             match self._key:
-                case RSAPublicKey() if algorithm in _RSA_HASHES and len(body) == self._raw_bytes:
+                case RSAPublicKey():
                     self._key.verify(body, signed, PKCS1v15(), _RSA_HASHES[algorithm])
-                case Ed25519PublicKey() if algorithm == self.algorithm:
+                case Ed25519PublicKey():
                     self._key.verify(body, signed)
-                case EllipticCurvePublicKey() if algorithm == self.algorithm:
-                    self._key.verify(body, signed, ECDSA(ECDSA_HASHES[self._key.curve.name]))
                 case _:
-                    return None
+                    self._key.verify(body, signed, ECDSA(ECDSA_HASHES[self._key.curve.name]))
         except (InvalidSignature, *CRYPTOGRAPHY_ERRORS):
             return None
         return algorithm
+
+    def could_have_made(self, signature: bytes, *, allow_sha1: bool = False) -> bool:
+        """Whether `signature` has the shape of this key's: only then does verifying it take any time. Never raises."""
+        return self._open(signature, b"", allow_sha1=allow_sha1) is not None
+
+    def _open(self, signature: bytes, message: bytes, *, allow_sha1: bool) -> SignedBlob | None:
+        try:
+            opened = open_signature(signature, message, self.blob, self._raw_bytes)
+        except CRYPTOGRAPHY_ERRORS:
+            return None
+        if self.algorithm != "ssh-rsa":
+            return opened if opened.algorithm == self.algorithm else None
+        if opened.algorithm == "ssh-rsa" and not allow_sha1:
+            return None
+        fits = opened.algorithm in _RSA_HASHES and len(opened.signature) == self._raw_bytes
+        return opened if fits else None
 
     def __repr__(self) -> str:
         return f"PublicKey({self.algorithm}, {self.fingerprint})"

@@ -17,29 +17,38 @@ if TYPE_CHECKING:
 class RateLimit:
     """A token bucket for each key: it holds `burst` tokens, and `per_second` come back.
 
-    Of a key only the moment is kept at which its bucket is full again; with that passed it is as one never seen. Beyond
-    `MAX_RATE_LIMITED` keys those that were seen longest ago are forgotten: who has that many addresses is not held up
-    by limits on each.
+    A key that was never seen has a full bucket. Beyond `MAX_RATE_LIMITED` keys those that were seen longest ago are
+    forgotten: who has that many addresses is not held up by limits on each.
     """
 
     def __init__(self, per_second: float, burst: int) -> None:
-        self._interval_s: Final = 1 / per_second
-        self._slack_s: Final = (burst - 1) / per_second
-        self._full_at: dict[Hashable, float] = {}
+        self._per_second: Final = per_second
+        self._burst: Final = burst
+        self._missing: dict[Hashable, tuple[float, float]] = {}  # when, and how many tokens were missing then
 
     def __len__(self) -> int:
-        return len(self._full_at)
+        return len(self._missing)
 
     def wait_s(self, key: Hashable, mono: float) -> float:
         """Seconds until there is a token for `key`; 0 if there is one."""
-        return max(self._full_at.get(key, mono) - self._slack_s - mono, 0.0)
+        excess = self._missing_at(key, mono) + 1 - self._burst
+        return 0.0 if excess < _ROUNDING else excess / self._per_second
 
     def take(self, key: Hashable, mono: float) -> None:
         """Take a token, for which `wait_s` was 0."""
-        full_at = max(self._full_at.pop(key, mono), mono) + self._interval_s
-        self._full_at[key] = full_at  # behind all that were seen earlier
-        if len(self._full_at) > MAX_RATE_LIMITED:
-            del self._full_at[next(iter(self._full_at))]
+        missing = self._missing_at(key, mono) + 1
+        self._missing.pop(key, None)
+        self._missing[key] = (mono, missing)  # behind all that were seen earlier
+        if len(self._missing) > MAX_RATE_LIMITED:
+            del self._missing[next(iter(self._missing))]
+
+    def _missing_at(self, key: Hashable, mono: float) -> float:
+        when, missing = self._missing.get(key, (mono, 0.0))
+        return max(missing - max(mono - when, 0.0) * self._per_second, 0.0)
+
+
+_ROUNDING: Final = 1e-6
+"""Of a token: the last digit of a clock does not make anybody wait."""
 
 
 def network_of(address: str) -> str:

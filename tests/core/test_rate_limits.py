@@ -9,6 +9,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from artcafe_proto import PublicKey, Response
 from artcafe_proto.policies import rate_limits
@@ -71,6 +73,38 @@ def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
     assert (network_of(one) == network_of(other)) is same
 
 
+@pytest.mark.parametrize("mono", [50.0, 1234.567, 86_400.3, 1e6 + 0.1])
+@pytest.mark.parametrize(("per_second", "burst"), [(50.0, 3), (7.0, 10), (100.0, 100), (500.0, 20_000)])
+def test_a_burst_is_whole_however_its_numbers_round(per_second: float, burst: int, mono: float) -> None:
+    limit = RateLimit(per_second, burst)
+    for _ in range(burst):
+        assert limit.wait_s("a", mono) == 0
+        limit.take("a", mono)
+    assert limit.wait_s("a", mono) == pytest.approx(1 / per_second)
+
+
+@given(
+    burst=st.integers(1, 5),
+    per_second=st.sampled_from([0.1, 1.0, 7.0]),
+    pauses=st.lists(st.sampled_from([0.0, 0.01, 0.2, 1.0, 30.0]), max_size=40),
+)
+def test_plat_8_in_no_stretch_of_time_is_more_let_through_than_burst_and_rate_allow(
+    burst: int, per_second: float, pauses: list[float]
+) -> None:
+    limit, mono, taken = RateLimit(per_second, burst), 1000.25, list[float]()
+    for pause in pauses:
+        mono += pause
+        wait_s = limit.wait_s("a", mono)
+        if wait_s == 0:
+            limit.take("a", mono)
+            taken.append(mono)
+        else:
+            assert limit.wait_s("a", mono + wait_s) == 0, "whoever waits as told is let through"
+    for first, since in enumerate(taken):
+        for last, until in enumerate(taken[first:], first):
+            assert last - first + 1 <= burst + (until - since) * per_second + 1e-4
+
+
 # --- attempts ---------------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +123,20 @@ def test_plat_8_one_address_is_limited_and_another_is_not(step: str) -> None:
     assert ask(stage, step, None).status != 429, "an owner that names no address limits by itself"
     stage.wait(2)
     assert ask(stage, step, HERE).status != 429
+
+
+def test_plat_8_an_agent_that_tries_too_often_takes_nothing_from_those_behind_its_address() -> None:
+    stage = Stage(auth_burst_by_address=10, auth_burst_by_agent=2)
+    assert Counter(ask(stage, "challenge", HERE).status for _ in range(100)) == {200: 2, 429: 98}
+    assert [ask(stage, "challenge", HERE, agent_id=f"a-{n}").status for n in range(9)] == [200] * 8 + [429]
+    limits = stage.hub.authenticator
+    assert len(limits._by_agent) == 9, "what is refused is not kept"  # pyright: ignore[reportPrivateUsage]
+
+
+def test_plat_8_ids_longer_than_any_agents_take_no_memory_of_their_length() -> None:
+    stage = Stage(auth_burst_by_agent=1)
+    answers = [ask(stage, "verify", HERE, agent_id="x" * size).status for size in (60_000, 60_001)]
+    assert answers == [401, 429]
 
 
 @pytest.mark.parametrize("step", ["challenge", "verify"])
@@ -115,6 +163,21 @@ def test_auth_8_one_address_uses_up_fewer_challenges_than_can_be_remembered() ->
     config = Stage().hub.config
     verifies = (config.auth_burst_by_address + 300 * config.auth_rate_by_address) / 2  # a challenge is half an attempt
     assert verifies < 100_000
+
+
+def test_auth_8_who_uses_up_all_challenges_it_can_is_held_back_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.challenges.MAX_CONSUMED_CHALLENGES", 10)
+    stage = Stage()
+
+    def verify(address: str) -> Response:
+        return ask(stage, "verify", address, challenge=stage.challenge())
+
+    assert [verify(HERE).status for _ in range(7)] == [401] * 5 + [429] * 2
+    assert verify(HERE).header("retry-after") == "60"
+    assert ask(stage, "verify", HERE, agent_id="nobody").status == 429, "which does not tell who is registered"
+    assert verify(THERE).status == 401
+    stage.wait(301)
+    assert verify(HERE).status == 401
 
 
 # --- what they do not tell --------------------------------------------------------------------------------------------

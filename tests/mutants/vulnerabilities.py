@@ -59,7 +59,7 @@ VULNERABILITIES: Final = (
     Mutant(
         "SHA-1 signatures are taken",
         "artcafe_proto/policies/public_keys.py",
-        'if algorithm == "ssh-rsa" and not allow_sha1:',
+        'if opened.algorithm == "ssh-rsa" and not allow_sha1:',
         "if False:",
         "tests/policies/test_public_keys.py::test_auth_8_sha1_is_refused_unless_the_operator_allows_it",
     ),
@@ -221,14 +221,14 @@ VULNERABILITIES: Final = (
     Mutant(
         "an agent can be locked out from anywhere",
         "artcafe_proto/hub/authenticator.py",
-        "self._limit(self._by_agent, address, (address, body.agent_id[:MAX_ID_CHARS]), now)",
-        "self._limit(self._by_agent, address, body.agent_id[:MAX_ID_CHARS], now)",
+        "pair = (address, agent_id[:MAX_ID_CHARS])",
+        "pair = agent_id[:MAX_ID_CHARS]",
         "tests/core/test_rate_limits.py::test_plat_8_nobody_can_lock_out_an_agent_from_another_address",
     ),
     Mutant(
         "a missing agent costs less work",
         "artcafe_proto/hub/authenticator.py",
-        "            _NOBODY.verify(signature, signed, allow_sha1=self._allow_sha1)\n",
+        "            decoy_for(signature).verify(signature, signed, allow_sha1=self._allow_sha1)\n",
         "            pass\n",
         "tests/core/test_rate_limits.py::test_auth_8_the_work_and_the_answer_do_not_tell_who_is_registered",
     ),

@@ -283,16 +283,50 @@ def test_auth_8_a_full_book_forgets_nothing_and_says_busy(monkeypatch: pytest.Mo
     monkeypatch.setattr(challenges, "MAX_CONSUMED_CHALLENGES", 3)
     book = new_book()
     issued = [book.issue("agent", "tenant", nonce(number), NOW + number) for number in range(5)]
-    for challenge in (issued[2], issued[0], issued[1]):
-        assert book.consume(challenge, "agent", "tenant", NOW + 5)
+    for source, challenge in zip("abc", (issued[2], issued[0], issued[1]), strict=True):
+        assert book.consume(challenge, "agent", "tenant", NOW + 5, source)
     with pytest.raises(ApiError) as refusal:
-        book.consume(issued[3], "agent", "tenant", NOW + 5)
+        book.consume(issued[3], "agent", "tenant", NOW + 5, "d")
     assert (refusal.value.status, refusal.value.error) == (503, "busy")
     assert not book.consume(issued[0], "agent", "tenant", NOW + 5), "a repeat is a repeat, however full the book"
     assert book.consume(issued[3], "agent", "tenant", NOW + CHALLENGE_LIFE_S + 0.5), "one expired and made room"
     with pytest.raises(ApiError):
         book.consume(issued[4], "agent", "tenant", NOW + CHALLENGE_LIFE_S + 0.5)
-    assert book.consume(issued[4], "agent", "tenant", NOW + CHALLENGE_LIFE_S + 1.5)
+    assert book.consume(issued[4], "agent", "tenant", NOW + CHALLENGE_LIFE_S + 1.5, "e")
+
+
+@pytest.mark.parametrize("hogs", [1, 2, 9])
+def test_plat_8_whoever_takes_all_the_memory_there_is_leaves_room_for_others(
+    hogs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(challenges, "MAX_CONSUMED_CHALLENGES", 60)
+    book, numbers = new_book(), iter(range(1000))
+
+    def taken(source: str, mono: float = NOW) -> bool:
+        challenge = book.issue("agent", "tenant", nonce(next(numbers)), mono)
+        try:
+            return book.consume(challenge, "agent", "tenant", mono, source)
+        except ApiError as error:
+            refusal = error
+        assert (refusal.status, refusal.error) == (429, "too_many_attempts")
+        return False
+
+    held = [0] * hogs
+    for turn in range(60 * hogs):
+        held[turn % hogs] += taken(f"hog {turn % hogs}")
+    assert 60 - sum(held) >= 60 // (hogs + 1)
+    assert max(held) - min(held) <= 1
+    assert taken("somebody else")
+    assert sum(taken(f"hog {number}", NOW + CHALLENGE_LIFE_S + 1) for number in range(hogs)) == hogs
+
+
+def test_plat_8_the_book_keeps_nothing_of_what_has_expired() -> None:
+    book = new_book()
+    for number in range(5):
+        challenge = book.issue("agent", "tenant", nonce(number), NOW)
+        assert book.consume(challenge, "agent", "tenant", NOW, f"source {number % 2}")
+    book.check_room(NOW + CHALLENGE_LIFE_S)
+    assert not any((book._consumed, book._expiries, book._used_by))  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_short_secret_or_nonce_is_misuse() -> None:

@@ -1,0 +1,122 @@
+"""AUTH-8: what a stranger learns from challenge and verify, by all the work that is counted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from artcafe_proto import Response, SigningKey
+from artcafe_proto.policies.decoys import decoy_for
+from platform_stage import AGENT, TENANT, Stage
+
+WORK = ("hmac", "digest", "verify", "base64", "sha")
+"""What takes time and could be left out: parts of the names of every hash, MAC, comparison, decoding, and operation
+with a public key. All are written in C or Rust."""
+MAC, VERIFY = "hmac_digest", "Ed25519PublicKey.verify"
+
+
+def work(action: Callable[[], object]) -> Counter[str]:
+    """How often each function of WORK is called."""
+    calls: Counter[str] = Counter()
+
+    def count(_: FrameType, event: str, function: Any) -> None:
+        if event == "c_call" and any(part in function.__qualname__ for part in WORK):
+            calls[function.__qualname__] += 1
+
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def shape(response: Response) -> tuple[object, ...]:
+    """All of a response but the values that differ between any two."""
+    body = json.loads(response.body)
+    lengths = {name: len(value) if isinstance(value, str) else value for name, value in body.items()}
+    return response.status, response.headers, lengths, len(response.body)
+
+
+def wrong_signature(stage: Stage, shaped: str) -> str:
+    """A signature by nobody's key, of some shape."""
+    made = stage.key.sign(b"something else", "ssh")
+    signature = {"ssh": made, "raw": bytes(64), "none": b"x"}[shaped]
+    return b64encode(signature).decode()
+
+
+def test_auth_8_a_challenge_takes_the_same_work_and_looks_the_same_for_agents_that_do_not_exist() -> None:
+    stage, asked = Stage(), dict[str, Response]()
+
+    def ask(agent_id: str) -> None:
+        asked[agent_id] = stage.ask("/api/v1/auth/challenge", {"agent_id": agent_id})
+
+    ask("warm-up")
+    known, unknown = work(lambda: ask(AGENT)), work(lambda: ask("agent-0"))
+    assert known == unknown
+    assert known[MAC] == 1
+    assert shape(asked[AGENT]) == shape(asked["agent-0"])
+
+
+@pytest.mark.parametrize("shaped", ["ssh", "raw", "none"])
+@pytest.mark.parametrize("challenge_is", ["new", "used", "made up"])
+def test_auth_8_a_refused_signature_takes_the_same_work_and_looks_the_same_whoever_it_is_of(
+    challenge_is: str, shaped: str
+) -> None:
+    stage, answers = Stage(), dict[tuple[str, str], Response]()
+    response = wrong_signature(stage, shaped)
+
+    def refusal(agent_id: str, tenant_id: str) -> Counter[str]:
+        challenge = "ac1.made.up.challenge" if challenge_is == "made up" else stage.challenge(agent_id)
+        body = {"agent_id": agent_id, "tenant_id": tenant_id, "challenge": challenge, "response": response}
+
+        def verify() -> None:
+            answers[agent_id, tenant_id] = stage.ask("/api/v1/auth/verify", body)
+
+        if challenge_is == "used":
+            verify()
+        return work(verify)
+
+    refusal("warm-up", TENANT)
+    known = refusal(AGENT, TENANT)
+    assert (known[MAC], known[VERIFY]) == (1, 0 if shaped == "none" else 1)
+    for stranger in ((AGENT, "tenant-2"), (AGENT, ""), ("agent-0", TENANT), ("agent-0", ""), ("agent-0", "tenant-2")):
+        assert refusal(*stranger) == known, stranger
+        assert shape(answers[stranger]) == shape(answers[AGENT, TENANT])
+    assert {answer.status for answer in answers.values()} == {401}
+
+
+def test_auth_8_a_key_that_is_not_there_costs_what_one_that_is_there_does() -> None:
+    stage = Stage()
+    response = wrong_signature(stage, "ssh")
+
+    def refusal(**changes: str) -> Counter[str]:
+        challenge = stage.challenge()
+        return work(lambda: stage.verify(challenge, response=response, **changes))
+
+    refusal()
+    assert refusal(key_id=stage.key_id) == refusal(key_id="key-0") == refusal()
+    assert refusal()[VERIFY] == 1
+
+
+def test_auth_8_who_can_sign_for_a_decoy_gets_nothing() -> None:
+    stage = Stage()
+    key = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    challenge = stage.challenge("agent-0")
+    signature = key.sign(challenge.encode(), "ssh")
+    assert decoy_for(signature).verify(signature, challenge.encode()) == "ssh-ed25519", "it is a right signature"
+    response = b64encode(signature).decode()
+    assert stage.verify(challenge, agent_id="agent-0", response=response).status == 401
+    stage.register("agent-2")
+    challenge = stage.challenge("agent-2")
+    response = b64encode(key.sign(challenge.encode(), "ssh")).decode()
+    assert stage.verify(challenge, agent_id="agent-2", response=response).status == 401
+    assert stage.verify(stage.challenge(), response=response).status == 401
