@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -184,6 +184,14 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
         _check_value("user_agent", "it", self.user_agent)
         for field, value in self.extra_headers:
             _check_header(field, value)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What `repr` and rich show: of `extra_headers` the names, as a value may be a secret (TOK-4)."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return list((fields | {"extra_headers": tuple((name, "…") for name, _ in self.extra_headers)}).items())
+
+    def __repr__(self) -> str:
+        return f"AgentConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     @property
     def api(self) -> Endpoint:

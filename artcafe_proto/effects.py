@@ -4,7 +4,8 @@ The first group is the contract of the façades `AgentProtocol` and `PlatformPro
 these and nothing else. The second group is the contract of the machines below the façades: a transport that frames
 messages by itself carries out these instead of `Write`.
 
-No `repr` shows a payload: tokens, challenges and signatures travel in them (TOK-4).
+No `repr` shows a payload, and what holds one is not for pickling: tokens, challenges and signatures travel in them
+(TOK-4).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from artcafe_proto.exchanges import Request, Response
+from artcafe_proto.secrecy import Secretive
 
 
 class _Effect(msgspec.Struct, frozen=True, gc=False):
@@ -34,7 +36,7 @@ class Connect(_Effect, frozen=True, gc=False):
     deadline: float
 
 
-class Write(_Effect, frozen=True, gc=False):
+class Write(Secretive, _Effect, frozen=True, gc=False):
     """Send `data` on `conn`, after everything written before."""
 
     conn: int
@@ -66,7 +68,7 @@ class ResumeReading(_Effect, frozen=True, gc=False):
     conn: int
 
 
-class Sign(_Effect, frozen=True, gc=False):
+class Sign(Secretive, _Effect, frozen=True, gc=False):
     """Sign the UTF-8 bytes of `challenge` with the agent's key, by `deadline` (AUTH-4, AUTH-6).
 
     `key` is 0, or 1 for the second key of an agent with `next_key`.
@@ -125,7 +127,7 @@ class SendResponse(_Effect, frozen=True, gc=False):
     more: bool = False
 
 
-class SendBody(_Effect, frozen=True, gc=False):
+class SendBody(Secretive, _Effect, frozen=True, gc=False):
     """Send `data` as the next piece of the body of an answer; without `more` it is the last. It may be empty."""
 
     conn: int

@@ -6,6 +6,7 @@ import msgspec
 
 from artcafe_proto.instants import parse_http_date
 from artcafe_proto.limits import MAX_RETRY_AFTER_S
+from artcafe_proto.secrecy import Secretive
 
 Headers = tuple[tuple[str, str], ...]
 """Header fields in order; names in lower case."""
@@ -13,7 +14,7 @@ Headers = tuple[tuple[str, str], ...]
 JSON_HEADERS: Headers = (("content-type", "application/json"),)
 
 
-class _Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class _Message(Secretive, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     headers: Headers = ()
     body: bytes = b""
 

@@ -20,6 +20,9 @@ MAX_HTTP_BODY_BYTES: Final = 64 * 1024
 """AUTH-7, PLAT-8: no body of this API comes near; a larger one is an error or an attack."""
 MAX_INFORMATIONAL_RESPONSES: Final = 8
 """1xx responses tolerated before the final one, so that a peer cannot keep an exchange busy for nothing."""
+TURNED_AWAY_RETRY_AFTER_S: Final = 10
+"""PLAT-8: what a platform asks for that has as many connections as it may. No more than an agent waits after a 503 by
+itself, so that those who are turned away together keep the jitter of that wait (LINK-4) and do not return together."""
 MAX_RETRY_AFTER_S: Final = 3600.0
 """LINK-3: a platform may ask for at most an hour."""
 

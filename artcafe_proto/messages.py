@@ -6,8 +6,9 @@ types a role understands. So unknown fields and types cost nothing, and a bad `d
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -238,6 +239,23 @@ def decode_data(data: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
         raise RemoteProtocolError(1008, f"expected other data: {error}", "MSG-5") from None
 
 
+def decode_object(raw: msgspec.Raw) -> dict[str, Any]:
+    """A well-formed raw object as plain Python values. Never raises: a number beyond all that Python reads is infinite,
+    as it is in JavaScript.
+    """
+    try:
+        return _object_decoder.decode(raw)
+    except msgspec.ValidationError:
+        return json.loads(bytes(raw), parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python turns into an int, which would take it long
+        return float(digits)
+
+
 def decode_command(data: msgspec.Raw) -> CommandData:
     """The data of a `command`. Raises RemoteProtocolError if it cannot be run (CMD-4, MSG-5)."""
     return check_command(decode_data(data, _command_decoder))
@@ -276,6 +294,7 @@ def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
 
 
 _command_decoder = msgspec.json.Decoder(CommandData)
+_object_decoder = msgspec.json.Decoder(dict[str, Any])
 heartbeat_decoder = msgspec.json.Decoder(HeartbeatData)
 status_decoder = msgspec.json.Decoder(StatusData)
 response_decoder = msgspec.json.Decoder(ResponseData)

@@ -31,6 +31,7 @@ from artcafe_anyio.signers import by_function, open_key
 from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
 from artcafe_proto import ArtCafeError, LocalProtocolError
+from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
     import ssl
@@ -65,6 +66,7 @@ class Agent:
     Call its methods from the event loop that runs it or from other threads, such as those that run its handlers.
     """
 
+    @forgetful
     def __init__(self, **parameters: Unpack[AgentParameters]) -> None:
         """Parameters are explained in `AgentParameters`. `agent_id` and `tenant_id` may still be missing here, to be
         given by `configured`. Raises ConfigError for a bad value.
@@ -78,6 +80,7 @@ class Agent:
         self._background: AbstractAsyncContextManager[None] | None = None
 
     @classmethod
+    @forgetful
     def from_env(cls, **parameters: Unpack[AgentParameters]) -> Self:
         """An agent with these parameters and, for those not given, what ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID,
         ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_PASSPHRASE_FILE, ARTCAFE_KEY_ID, ARTCAFE_CA_FILE,
@@ -86,6 +89,7 @@ class Agent:
         """
         return cls()._with(parameters)
 
+    @forgetful
     def configured(self, **parameters: Unpack[AgentParameters]) -> Self:
         """A copy of this agent, handlers included, for somebody else's machine: a parameter is what is given here, else
         what the environment says, else this agent's own. Raises ConfigError for a bad value.

@@ -42,6 +42,7 @@ from artcafe_proto import (
     Write,
 )
 from artcafe_proto.events.shared import AnyEvent
+from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -284,6 +285,7 @@ class Driver:
                 with self.turn() as now:
                     self.protocol.sign_failed(asked.request, str(error), now)
             except Exception as error:
+                forget_locals(error)
                 self.log.line(logging.ERROR, "signing the challenge failed", error)
                 with self.turn() as now:
                     self.protocol.sign_failed(asked.request, type(error).__name__, now)

@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 from artcafe_proto import ConfigError, KeyRefusedError, PassphraseNeededError, PublicKey, SigningKey
 from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES, MAX_PUBLIC_KEY_BYTES
+from artcafe_proto.secrecy import forgetful
 
 Passphrase = Callable[[str], str | bytes]
 """Called with the path of an encrypted key, in a thread, for what decrypts it."""
 
 
+@forgetful
 def load_key(path: str, passphrase: Passphrase | None = None) -> SigningKey:
     """The key in the file `path`, where `~` is the home directory; `passphrase` is asked if the key is encrypted.
 

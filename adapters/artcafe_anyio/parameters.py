@@ -15,6 +15,7 @@ import msgspec
 
 from artcafe_anyio.keys import Passphrase
 from artcafe_proto import AgentConfig, ConfigError, SignatureFormat
+from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -162,6 +163,7 @@ def check_parameters(parameters: AgentParameters) -> None:
     settings(AgentParameters(agent_id="-", tenant_id="-") | parameters)
 
 
+@forgetful
 def settings(parameters: AgentParameters) -> tuple[AgentConfig, MachineSettings]:
     """The parameters in their two parts. Raises ConfigError for a bad or missing one."""
     for name in REQUIRED:
@@ -173,6 +175,7 @@ def settings(parameters: AgentParameters) -> tuple[AgentConfig, MachineSettings]
     return _struct(AgentConfig, cast("AgentParameters", parameters | has_next)), machine
 
 
+@forgetful
 def read_environment(environ: Mapping[str, str] = os.environ) -> AgentParameters:
     """The parameters that environment variables set, empty ones not counted. Raises ConfigError for what is no number;
     everything else is judged with the parameters from elsewhere.

@@ -9,11 +9,13 @@ from typing import Literal
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from artcafe_proto import ConfigError, PublicKey
+from artcafe_proto import ConfigError, KeyRefusedError, PublicKey
+from artcafe_proto.secrecy import forgetful
 
 KeyType = Literal["ed25519", "rsa"]
 
 
+@forgetful
 def make_key_pair(path: Path, kind: KeyType, comment: str) -> PublicKey:
     """Write a private key to `path` (mode 0600) and its public key beside it (`.pub`), as ssh-keygen does.
 
@@ -31,6 +33,19 @@ def make_key_pair(path: Path, kind: KeyType, comment: str) -> PublicKey:
         path.unlink()
         raise
     return PublicKey.parse(line)
+
+
+@forgetful
+def read_public_key_line(path: Path) -> str:
+    """The line in a public key's file. Raises ConfigError for all else: a private key must not leave the machine."""
+    try:
+        line = path.read_text("utf-8").strip()
+        PublicKey.parse(line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the public key {path}: {error}") from None
+    except KeyRefusedError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return line
 
 
 def _write_new(path: Path, data: bytes, *, mode: int) -> None:

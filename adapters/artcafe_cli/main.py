@@ -13,7 +13,7 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from artcafe_anyio.parameters import spelled
-from artcafe_cli.key_files import KeyType, make_key_pair
+from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 
@@ -118,10 +118,7 @@ def register(
     public_key
         The agent's public key file (PATH.pub of keygen or ssh-keygen).
     """
-    try:
-        line = public_key.expanduser().read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the public key {public_key}: {error}") from None
+    line = read_public_key_line(public_key.expanduser())
     _print_json(_operator(platform, ca_file).register(agent_id, line))
 
 

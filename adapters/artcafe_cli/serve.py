@@ -20,13 +20,21 @@ from artcafe_platform import Platform, make_server_context
 from artcafe_platform.server import DEFAULT_TENANT
 from artcafe_proto import ConfigError
 from artcafe_proto.config import Origin
+from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+@forgetful
 def serve_platform(
-    host: str, port: int, data_dir: Path | None, token: str | None, *, cert_file: Path | None, key_file: Path | None
+    host: str,
+    port: int,
+    data_dir: Path | None,
+    token: str | None,
+    *,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
 ) -> int:
     """Serve until SIGINT or SIGTERM; prints one line of JSON when ready. Returns the exit status."""
     if not 0 <= port <= 65_535:

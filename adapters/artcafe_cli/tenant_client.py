@@ -14,6 +14,7 @@ from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.tls_failures import explain
 from artcafe_proto import ArtCafeError, ConfigError
 from artcafe_proto.config import API_PREFIX, Endpoint
+from artcafe_proto.secrecy import Secretive, forgetful
 
 TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
 
@@ -92,9 +93,10 @@ def checked_token(token: str) -> str:
     return token
 
 
-class Operator:
+class Operator(Secretive):
     """One tenant's access to one platform. A connection a request; call from any thread."""
 
+    @forgetful
     def __init__(self, platform: str, token: str, ca_file: str | None = None) -> None:
         """`ca_file` is the agent's. Raises ConfigError for an unusable address, token or file, and for a token that
         would go unencrypted (TOK-4).
@@ -158,6 +160,7 @@ class Operator:
             if sent.state in ("succeeded", "failed", "expired"):
                 return sent
 
+    @forgetful
     def _call(self, expected: type[T], method: str, path: str, body: object = None) -> T:
         origin = self._endpoint.origin
         timeout_s = 30 + _MARGIN_S

@@ -11,9 +11,12 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from artcafe_proto import ConfigError
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +28,7 @@ SEED_BYTES = 32
 """An Ed25519 private key (TOK-5)."""
 
 
-class Secrets(NamedTuple):
+class Secrets(Secretive, msgspec.Struct, frozen=True):
     """What a data directory holds."""
 
     tenant_token: str
@@ -35,6 +38,7 @@ class Secrets(NamedTuple):
         return "Secrets(…)"
 
 
+@forgetful
 def load_secrets(directory: Path) -> Secrets:
     """The secrets in `directory`; what is missing is made, the directory itself included. Raises ConfigError."""
     open_directory(directory)
@@ -61,6 +65,7 @@ def open_directory(directory: Path) -> None:
         raise ConfigError(f"the data directory {directory} must belong to this user and be writable by nobody else")
 
 
+@forgetful
 def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
     """The secret in the file `path`, made by `make` and kept there (mode 0600) if there is none yet.
 

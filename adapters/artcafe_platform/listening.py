@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
+from collections import Counter
 from contextlib import suppress
+from enum import Enum
+from functools import partial
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +17,11 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from artcafe_platform.clocks import monotonic
 from artcafe_platform.tls import OLD_VERSIONS
+
+if sys.platform != "win32":
+    import resource
 
 if TYPE_CHECKING:
     import socket
@@ -28,13 +36,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger("artcafe_platform")
 
 MAX_CONNECTIONS: Final = 20_000
-"""PLAT-8: accepted connections held at once; a further one is closed at once."""
+"""PLAT-8: connections served at once, if the process may have so many file descriptors."""
+MAX_TURNED_AWAY: Final = 50
+"""PLAT-8: further ones at once that are answered 503, for as long as a goodbye takes. Others are closed unanswered."""
+SPARE_DESCRIPTORS: Final = 50
+"""What the process has for all but connections: listeners, files, name look-ups."""
+COMPLAINT_INTERVAL_S: Final = 60.0
+"""Between two lines of the log about connections that were not served: there may be thousands."""
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """LINK-8: for TLS, as for a connect."""
 ACCEPT_RETRY_S: Final = 0.1
 """After a failed accept, which commonly means that file descriptors have run out."""
 ACCEPTS_AT_ONCE: Final = 100
 """However many connections wait to be accepted, those that are open have their turn."""
+
+
+class Place(Enum):
+    """What an accepted connection gets (PLAT-8)."""
+
+    SERVED = "served"
+    TURNED_AWAY = "turned away"
+    NONE = "none"
 
 
 class Listening:
@@ -54,11 +76,12 @@ class Listening:
         self._ssl_context = ssl_context
         self._by_sockets = not anyio_streams and ssl_context is None and runs_on_asyncio()
         self._watched: list[socket.socket] = []
-        self._on_over = self._is_over  # one object, not one a connection
+        self._places = Places(max_connections())
+        # One object each, not one a connection:
+        self._on_over = {place: partial(self._is_over, place) for place in (Place.SERVED, Place.TURNED_AWAY)}
         self._scope = anyio.CancelScope(shield=True)
         self._is_empty = anyio.Event()
         self._is_stopping = False
-        self._accepted = 0
 
     async def serve(self) -> None:
         """Run everything until `stop`. Shielded, so that also what is cancelled from outside says goodbye."""
@@ -104,23 +127,26 @@ class Listening:
                 loop.remove_reader(listener)
                 loop.call_later(ACCEPT_RETRY_S, self._watch, listener)
                 return
-            if self._accepted < MAX_CONNECTIONS:
-                self._begin(sock)
-            else:
-                sock.close()
+            self._begin(sock)
 
     def _begin(self, sock: socket.socket) -> None:
+        place = self._places.take()
         try:
             sock.setblocking(False)
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         except OSError:  # it has ended already, which some systems say here
+            self._places.give_back(place)
+            place = Place.NONE
+        if place is Place.NONE:
             sock.close()
             return
-        self._accepted += 1
-        self._owner.add_socket(sock, self._on_over).start()
+        connection = self._owner.add_socket(sock, self._on_over[place])
+        connection.start()
+        if place is Place.TURNED_AWAY:
+            self._owner.turn_away(connection)
 
-    def _is_over(self, connection: SocketConnection) -> None:
-        self._accepted -= 1
+    def _is_over(self, place: Place, connection: SocketConnection) -> None:
+        self._places.give_back(place)
         self._remove(connection)
 
     # --- by streams of anyio ------------------------------------------------------------------------------------------
@@ -137,21 +163,23 @@ class Listening:
 
     async def _attend(self, stream: SocketStream) -> None:
         """One accepted connection, from its first byte to its last. What fails here ends it and nothing else."""
-        self._accepted += 1
+        place = self._places.take()
         try:
-            if self._accepted <= MAX_CONNECTIONS:
-                await self._run(stream)
+            if place is not Place.NONE:
+                await self._run(stream, place)
         except Exception:
             logger.exception("a connection failed and was closed")
         finally:
-            self._accepted -= 1
+            self._places.give_back(place)
             await anyio.aclose_forcefully(stream)
 
-    async def _run(self, stream: SocketStream) -> None:
+    async def _run(self, stream: SocketStream, place: Place) -> None:
         secured = stream if self._ssl_context is None else await _shake_hands(stream, self._ssl_context)
         if secured is None or self._is_stopping:  # what is added after `stop` dropped all is never dropped
             return
         connection = self._owner.add(secured)
+        if place is Place.TURNED_AWAY:
+            self._owner.turn_away(connection)
         try:
             await connection.run()
         finally:
@@ -161,6 +189,51 @@ class Listening:
         self._owner.remove(connection)
         if not self._owner.connections:
             self._is_empty.set()
+
+
+class Places:
+    """Who is served and who is not, and the line in the log that says so."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = Counter[Place]()
+        self._not_served = 0
+        self._complains_at = -math.inf
+
+    def take(self) -> Place:
+        """The place of a connection that was accepted."""
+        place = Place.SERVED
+        if self._taken[Place.SERVED] >= self._most:
+            place = Place.TURNED_AWAY if self._taken[Place.TURNED_AWAY] < MAX_TURNED_AWAY else Place.NONE
+            self._complain()
+        self._taken[place] += 1  # of NONE it is never looked at
+        return place
+
+    def give_back(self, place: Place) -> None:
+        """That connection is over."""
+        self._taken[place] -= 1
+
+    def _complain(self) -> None:
+        self._not_served += 1
+        mono = monotonic()
+        if mono >= self._complains_at:
+            logger.warning(
+                "as many connections are open as may be, %d: since the last such line %d were answered 503 or closed",
+                self._most,
+                self._not_served,
+            )
+            self._not_served = 0
+            self._complains_at = mono + COMPLAINT_INTERVAL_S
+
+
+def max_connections() -> int:
+    """How many may be served: with every descriptor in use none could be told so, and nothing else could be opened."""
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(min(MAX_CONNECTIONS, soft - MAX_TURNED_AWAY - SPARE_DESCRIPTORS), 1)
 
 
 def runs_on_asyncio() -> bool:

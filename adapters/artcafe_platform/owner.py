@@ -205,6 +205,11 @@ class Owner:
             self.connections[connection.conn] = self._touched[connection.conn] = connection
         return connection
 
+    def turn_away(self, connection: AnyConnection) -> None:
+        """Tell a connection that was just added that there are too many (PLAT-8), and end it."""
+        with self.turn(connection) as now:
+            connection.protocol.turn_away(now)
+
     def remove(self, connection: AnyConnection) -> None:
         """A connection has been run to its end."""
         del self.connections[connection.conn]

@@ -17,6 +17,7 @@ from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.config import Origin
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +33,7 @@ DEFAULT_TENANT: Final = "tenant-1"
 """The tenant of a platform that is given none."""
 
 
-class Platform:
+class Platform(Secretive):
     """A platform that listens while its `async with` block runs.
 
         async with Platform(tenants={"tenant-1": token}) as platform:
@@ -42,6 +43,7 @@ class Platform:
     Everything happens in the event loop it was entered in; nothing here is thread-safe.
     """
 
+    @forgetful
     def __init__(
         self,
         *,
@@ -151,8 +153,8 @@ class Platform:
         if not self.tenants:
             self.tenants[DEFAULT_TENANT] = kept.tenant_token
         hub = PlatformHub(self.config, rng=rng, signing_seed=kept.signing_seed)
-        for tenant_id, token in self.tenants.items():
-            hub.registry.add_tenant(tenant_id, token)
+        for tenant_id in self.tenants:
+            hub.registry.add_tenant(tenant_id, self.tenants[tenant_id])
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
         self._owner = Owner(hub, self._callbacks)

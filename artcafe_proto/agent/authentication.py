@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
     from artcafe_proto.policies.tokens import Token
+
+
+T = TypeVar("T")
 
 
 class _ChallengeAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -76,7 +79,7 @@ def read_challenge(response: Response) -> str | Failure:
     if failure is not None:
         return failure
     try:
-        challenge = _challenge_decoder.decode(response.body).challenge
+        challenge = _read(response, _challenge_decoder).challenge
     except (msgspec.MsgspecError, ValueError) as error:
         return Failure(FailureKind.OTHER, f"the challenge response was not understood: {error}", "AUTH-7")
     try:
@@ -92,7 +95,7 @@ def read_verdict(response: Response, now: Instant) -> Token | Failure:
     if failure is not None:
         return failure
     try:
-        answer = _verify_decoder.decode(response.body)
+        answer = _read(response, _verify_decoder)
     except (msgspec.MsgspecError, ValueError) as error:
         return Failure(FailureKind.OTHER, f"the verify response was not understood: {error}", "AUTH-7")
     if not answer.valid:
@@ -112,15 +115,20 @@ def read_details(response: Response) -> dict[str, Any]:
     if response.status != 200:
         raise RemoteProtocolError(response.status, f"the platform answered with status {response.status}", "STAT-2")
     try:
-        if is_too_deep(response.body):
-            raise ValueError("it nests too deeply")
-        return _details_decoder.decode(response.body)
+        return _read(response, _details_decoder)
     except (msgspec.MsgspecError, ValueError) as error:
         raise RemoteProtocolError(400, f"expected an agent as a JSON object: {error}", "STAT-2") from None
 
 
 _KNOWN: Final = "is api_endpoint right, and this agent_id registered there?"
 _REGISTERED: Final = "is this key registered there, for this agent_id, tenant_id and key_id?"
+
+
+def _read(response: Response, decoder: msgspec.json.Decoder[T]) -> T:
+    """The body. Raises MsgspecError or ValueError: a decoder left alone with any depth raises RecursionError."""
+    if is_too_deep(response.body):
+        raise ValueError("it nests too deeply")
+    return decoder.decode(response.body)
 
 
 def _refusal(response: Response, what: str, question: str) -> Failure | None:

@@ -11,6 +11,7 @@ from artcafe_proto.effects import CancelSign, Sign
 from artcafe_proto.events import KeyChanged
 from artcafe_proto.policies.backoff import Failure, FailureKind
 from artcafe_proto.regions import Region
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ class Keys:
             self._outputs.events.append(KeyChanged(self.current, key_id, failure.reason, "AUTH-6"))
 
 
-class Login:
+class Login(Secretive):
     """Authentication on one dialer. `token` is there exactly while the state is READY."""
 
     def __init__(

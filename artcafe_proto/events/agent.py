@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from artcafe_proto.events.shared import AnyEvent, MessageReceived, PeerViolation, UnknownReceived
+from artcafe_proto.messages import decode_object
 
 
 class TokenReceived(AnyEvent, frozen=True, gc=False):
@@ -127,8 +128,8 @@ class CommandReceived(AnyEvent, frozen=True, gc=False):
 
     @property
     def args(self) -> dict[str, Any]:
-        """The arguments as plain Python values."""
-        return msgspec.json.decode(self.raw_args, type=dict[str, Any])
+        """The arguments as plain Python values. Never raises: a number that Python cannot read is infinite."""
+        return decode_object(self.raw_args)
 
 
 class CommandCancelled(AnyEvent, frozen=True, gc=False):

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from artcafe_proto.messages import decode_object
+
 
 class AnyEvent(msgspec.Struct, frozen=True, gc=False):
     """Base of every event."""
@@ -20,8 +22,8 @@ class MessageReceived(AnyEvent, frozen=True, gc=False):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The data as plain Python values."""
-        return msgspec.json.decode(self.raw_data, type=dict[str, Any])
+        """The data as plain Python values. Never raises: a number that Python cannot read is infinite."""
+        return decode_object(self.raw_data)
 
 
 class UnknownReceived(AnyEvent, frozen=True, gc=False):

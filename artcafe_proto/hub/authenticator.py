@@ -18,6 +18,7 @@ from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.rate_limits import RateLimit
 from artcafe_proto.policies.token_issuer import TokenIssuer
+from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -87,6 +88,7 @@ class Authenticator:
         self._emit(ChallengeIssued(agent_id))
         return json_answer(200, {"challenge": challenge, "expires_at": format_timestamp(now.wall + CHALLENGE_LIFE_S)})
 
+    @forgetful
     def verify(self, request: Request, address: str | None, now: Instant) -> Response:
         """AUTH-3, AUTH-7: a token for a right signature, and the same failure for everything else.
 
@@ -148,6 +150,7 @@ class Authenticator:
             return "the challenge is not one of ours, has expired, or was used before"
         return made_by or "no active key of the agent made this signature"
 
+    @forgetful
     def principal(self, request: Request, now: Instant) -> Principal:
         """Who makes a request (PLAT-1). Raises ApiError 401."""
         scheme, _, token = (request.header("authorization") or "").partition(" ")

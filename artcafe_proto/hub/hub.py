@@ -40,6 +40,7 @@ from artcafe_proto.messages import (
     response_decoder,
     status_decoder,
 )
+from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
     from random import Random
@@ -60,6 +61,7 @@ _ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data 
 class PlatformHub:
     """One platform. Not thread-safe; not for use across a fork."""
 
+    @forgetful
     def __init__(self, config: PlatformConfig, *, rng: Random, signing_seed: bytes) -> None:
         """`signing_seed` are the 32 bytes of the Ed25519 key that signs tokens (TOK-5): keep them across restarts."""
         self.config = config

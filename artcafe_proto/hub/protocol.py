@@ -53,7 +53,7 @@ class PlatformProtocol(PlatformSession):
     - World → core: `data_received`, `eof_received`, `disconnected`, `writing_paused`, `writing_resumed`,
       `handle_timer`. They never raise on anything a peer or a network can cause. (The other inputs of
       `PlatformSession` are for transports that frame messages by themselves.)
-    - Owner → core: `respond` to a `RequestArrived`, and `send_body`; `drop`.
+    - Owner → core: `respond` to a `RequestArrived`, and `send_body`; `turn_away`; `drop`.
     - Core → world: `next_output`, to be called until None after every call of this object, of its hub, and for every
       `Attend` of the hub; and `deadline`.
     """
@@ -117,6 +117,14 @@ class PlatformProtocol(PlatformSession):
         self._encode_sends()
         self._read_on(now)
         return True
+
+    def turn_away(self, now: Instant) -> None:
+        """Answer 503 whatever will be asked, and end the connection: for an owner that has as many as it may (PLAT-8).
+
+        Whoever is told at once costs its place for no longer than a goodbye takes.
+        """
+        self._refuse(RemoteProtocolError(503, "as many connections as allowed are open: try again later", "PLAT-8"))
+        self.drop("there are too many connections", now)
 
     def writing_resumed(self, now: Instant) -> None:
         """The transport's buffer takes more."""

@@ -13,6 +13,7 @@ from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import MAX_AGENTS, MAX_KEYS_PER_AGENT
 from artcafe_proto.policies.public_keys import PublicKey
+from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
     from random import Random
@@ -88,6 +89,7 @@ class Registry:
 
     # --- tenants ------------------------------------------------------------------------------------------------------
 
+    @forgetful
     def add_tenant(self, tenant_id: str, token: str) -> None:
         """Let `token` speak for a tenant (PLAT-1); only its hash is kept."""
         check_id("tenant_id", tenant_id)

@@ -19,6 +19,7 @@ from artcafe_proto.limits import (
     MIN_CHALLENGE_CHARS,
 )
 from artcafe_proto.policies.ssh_wire import pack_string
+from artcafe_proto.secrecy import Secretive, forgetful
 
 # --- the agent's side -------------------------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ def _begins_with_object(text: str) -> bool:
 # --- the platform's side ----------------------------------------------------------------------------------------------
 
 
-class ChallengeBook:
+class ChallengeBook(Secretive):
     """Challenges that need no memory until they are used (AUTH-8).
 
     A challenge reads `ac1.NONCE.EXPIRY.MAC`. The MAC binds nonce, expiry, agent and tenant; the latter two do not show,
@@ -85,6 +86,7 @@ class ChallengeBook:
     monotonic clock: a book, and the secret it is given, live no longer than their process.
     """
 
+    @forgetful
     def __init__(self, secret: bytes) -> None:
         """`secret`: at least 32 random bytes, else LocalProtocolError."""
         if len(secret) < 32:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64encode
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
@@ -39,6 +39,7 @@ from artcafe_proto.policies.public_keys import (
 )
 from artcafe_proto.policies.signatures import data_to_sign, ecdsa_blob_signature, shape
 from artcafe_proto.policies.ssh_wire import pack_string, take_string
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +49,12 @@ if TYPE_CHECKING:
 _AnyKey = Ed25519PrivateKey | RSAPrivateKey | EllipticCurvePrivateKey
 
 
-class SigningKey:
+class SigningKey(Secretive):
     """An agent's private key. Shows only its public half, and can be neither copied nor pickled."""
 
     __slots__ = ("_key", "public")
 
+    @forgetful
     def __init__(self, key: _AnyKey) -> None:
         """Keep a key that `cryptography` has loaded and validated. Raises KeyRefusedError (AUTH-5)."""
         self._key: Final = key
@@ -60,6 +62,7 @@ class SigningKey:
         """Its public half, to be registered with the platform."""
 
     @classmethod
+    @forgetful
     def load(cls, data: bytes, passphrase: bytes | None = None) -> SigningKey:
         """Read a key file: OpenSSH, PKCS#1 (SEC 1 for ECDSA) or PKCS#8 PEM; `passphrase` is not looked at if the key is
         not encrypted. Raises PassphraseNeededError, and else KeyRefusedError only (AUTH-5).
@@ -84,6 +87,7 @@ class SigningKey:
             return cls(_load_der(_body(block)))
         raise KeyRefusedError(_label_refusal(label))
 
+    @forgetful
     def sign(self, message: bytes, signature_format: SignatureFormat) -> bytes:
         """The signature of `message` (AUTH-3), the same each time. An RSA key makes `rsa-sha2-512` (RFC 8332), as `raw`
         with SHA-256.
@@ -104,9 +108,6 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey({self.public.algorithm}, {self.public.fingerprint})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a SigningKey is not for copying or pickling: load it where it is needed")
 
 
 _LOAD_ERRORS = (*CRYPTOGRAPHY_ERRORS, InvalidTag, TypeError, ArithmeticError)

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from artcafe_proto.errors import KeyRefusedError
 from artcafe_proto.limits import MAX_PUBLIC_KEY_BYTES, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MIN_RSA_BITS
 from artcafe_proto.policies.signatures import open_signature
+from artcafe_proto.secrecy import forgetful
 
 MAKE_A_KEY: Final = "make a key with: ssh-keygen -t ed25519"
 """What to do about a key that cannot be mended."""
@@ -45,6 +46,7 @@ class PublicKey:
 
     __slots__ = ("_key", "_raw_bytes", "algorithm", "blob", "fingerprint", "openssh")
 
+    @forgetful
     def __init__(self, key: Ed25519PublicKey | RSAPublicKey | EllipticCurvePublicKey) -> None:
         """Keep a key that `cryptography` has parsed. Raises KeyRefusedError (AUTH-5)."""
         match key:

@@ -17,13 +17,14 @@ from artcafe_proto.errors import RemoteProtocolError, SigningRefusedError
 from artcafe_proto.limits import MAX_SSH_AGENT_MESSAGE_BYTES
 from artcafe_proto.policies.signatures import data_to_sign, shape
 from artcafe_proto.policies.ssh_wire import pack_string, take_string
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from artcafe_proto.policies.public_keys import PublicKey
     from artcafe_proto.policies.signatures import SignatureFormat
 
 
-class SshAgentSigning:
+class SshAgentSigning(Secretive):
     """A signature of `message` by the private half of `public`, which an ssh-agent holds."""
 
     def __init__(self, public: PublicKey, message: bytes, signature_format: SignatureFormat) -> None:
@@ -42,6 +43,7 @@ class SshAgentSigning:
         flags = _RSA_SHA2_256 if self._format == "raw" else _RSA_SHA2_512  # which other keys ignore
         return _frame(_SIGN_REQUEST, fields + flags.to_bytes(4, "big"))
 
+    @forgetful
     def receive_data(self, data: bytes) -> bytes:
         """Take bytes of the agent's; returns what to send now, which may be nothing.
 

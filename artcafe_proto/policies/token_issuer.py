@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.limits import CLOCK_DRIFT_S, MAX_TOKEN_BYTES
+from artcafe_proto.secrecy import forgetful
 
 
 class Claims(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +28,7 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
 class TokenIssuer:
     """Makes agents' tokens, and tells its own from all others."""
 
+    @forgetful
     def __init__(self, seed: bytes, *, issuer: str, life_s: float) -> None:
         """`seed`: the 32 secret bytes of an Ed25519 key (RFC 8032 section 5.1.5), else LocalProtocolError."""
         if len(seed) != 32:
@@ -53,6 +55,7 @@ class TokenIssuer:
         }
         return jwt.encode(claims, self._private_key, algorithm=_ALGORITHM)
 
+    @forgetful
     def check(self, token: str, wall: float) -> Claims:
         """The claims of a token that this issuer made and that has not expired.
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.limits import MAX_TOKEN_BYTES, MAX_TOKEN_LIFE_S, RENEW_LEAD_FRACTION, RENEW_LEAD_S
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
 
 
-class Token:
+class Token(Secretive):
     """A bearer token, placed on the monotonic clock. Never shows its value, and can be neither copied nor pickled."""
 
     __slots__ = ("expires_at", "life_s", "renew_at", "used", "value")
@@ -48,10 +49,8 @@ class Token:
         life = "of unknown life" if self.life_s is None else f"for {self.life_s:g} s"
         return f"Token({life}, {'used' if self.used else 'unused'})"
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Token is not for copying or pickling (TOK-4)")
 
-
+@forgetful
 def read_token(value: str, date: float | None, now: Instant) -> Token:
     """The token in a response whose Date was `date`, POSIX seconds (TOK-1).
 

@@ -20,6 +20,7 @@ import h11
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from artcafe_proto.exchanges import Headers
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Head = h11.Request | h11.InformationalResponse | h11.Response
 
 
-class HttpConnection:
+class HttpConnection(Secretive):
     """One end of an HTTP/1.1 connection: whole heads and whole bodies, in turn, then `start_next_cycle`.
 
     `buffer` holds received bytes in front of h11. `head` is the last head that h11 took in this cycle, also when the

@@ -15,7 +15,7 @@ import msgspec
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response
-from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
+from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES, TURNED_AWAY_RETRY_AFTER_S
 from artcafe_proto.wires.handshake import VERSION, accept_headers, check_request, wants_websocket
 from artcafe_proto.wires.http_connection import BODYLESS_STATUSES, HttpConnection, byte_headers
 from artcafe_proto.wires.inputs import Ended, Failed, Input, RequestReceived
@@ -147,7 +147,8 @@ class ServerWire:
         return data
 
     def refuse(self, error: RemoteProtocolError) -> bytes:
-        """The bytes of a last answer (PLAT-7): to a `Failed` before any upgrade, or to a deadline that passed (408).
+        """The bytes of a last answer (PLAT-7): to a `Failed` before any upgrade, to a deadline that passed (408), or to
+        whoever is turned away (503).
 
         Raises LocalProtocolError where none can be written: after an upgrade, or after another last answer.
         """
@@ -158,6 +159,8 @@ class ServerWire:
         headers: Headers = (("connection", "close"),)
         if error.code == 426:  # RFC 9110 section 15.5.22, RFC 6455 section 4.4
             headers = (("connection", "close, upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", VERSION))
+        elif error.code == 503:
+            headers = (*headers, ("retry-after", f"{TURNED_AWAY_RETRY_AFTER_S}"))
         self.phase = Phase.CLOSED
         return self._write(Response(status=error.code, headers=JSON_HEADERS, body=body), headers)
 
@@ -239,6 +242,7 @@ _ERROR_CODES: Final = {
     426: "upgrade_required",
     431: "headers_too_large",
     501: "not_implemented",
+    503: "too_many_connections",
     505: "version_not_supported",
 }
 

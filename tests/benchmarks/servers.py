@@ -14,11 +14,12 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 HERE = Path(__file__).parent
 PLATFORM, PLATFORM_ANYIO = "artcafe_platform", "artcafe_platform, anyio streams"
 WEBSOCKETS, WEBSOCKETS_PLAIN = "websockets, as it comes", "websockets, no compression"
+TENANT_TOKEN = "tenant-token-0123456789"
 FLEETS = {PLATFORM: "agents", WEBSOCKETS: "deflate", WEBSOCKETS_PLAIN: "plain"}
 """What `fleet.py` connects to each server."""
 
@@ -33,7 +34,7 @@ async def run_platform(agents: int, *, streams: bool) -> None:
     from artcafe_platform import Platform
     from benchmarks.fleet import private_key
 
-    async with Platform(tenants={"tenant-1": "tenant-token-0123456789"}) as platform:
+    async with Platform(tenants={"tenant-1": TENANT_TOKEN}, anyio_streams=streams) as platform:
         before = resident_bytes(os.getpid())
         registry = platform.hub.registry
         for number in range(agents):
@@ -85,26 +86,47 @@ def main() -> None:
 # --- in the process that measures -------------------------------------------------------------------------------------
 
 
+class Server:
+    """One server, until the end of a `with` block."""
+
+    def __init__(self, name: str, agents: int = 0) -> None:
+        self._process = _start("servers.py", name, str(agents))
+        try:
+            said = _hear(self._process)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.port: int = said["port"]
+        self.registered_bytes: int = said["registered_bytes"]
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
 class Round:
     """One server and its fleet, for one round."""
 
     def __init__(self, name: str, agents: int) -> None:
-        self._server = _start("servers.py", name, str(agents))
+        self._server = Server(name, agents)
+        self.registered_bytes = self._server.registered_bytes
         try:
-            said = _hear(self._server)
-            self.registered_bytes: int = said["registered_bytes"]
-            self._fleet = _start("fleet.py", str(said["port"]), FLEETS[name])
+            self._fleet = _start("fleet.py", str(self._server.port), FLEETS[name])
         except BaseException:
-            self._server.kill()
+            self._server.__exit__()
             raise
 
-    def __enter__(self) -> Round:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for process in (self._fleet, self._server):
-            process.kill()
-            process.communicate()
+        self._fleet.kill()
+        self._fleet.communicate()
+        self._server.__exit__()
 
     def do(self, *step: object) -> dict[str, Any]:
         """Have the fleet do something, and wait for its end."""

@@ -252,6 +252,29 @@ def test_keygen_makes_keys_that_ssh_keygen_reads_and_never_overwrites(tmp_path: 
     assert path.read_bytes() == before
 
 
+def test_auth_5_a_private_key_is_not_sent_to_be_registered(tmp_path: Path) -> None:
+    requests: list[str] = []
+
+    class Ear(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            requests.append(self.rfile.read(int(self.headers["content-length"])).decode())
+            self.send_error(500)
+
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 its name there
+
+    run("keygen", "key", cwd=tmp_path)
+    with HTTPServer(("127.0.0.1", 0), Ear) as ear:
+        threading.Thread(target=ear.serve_forever, daemon=True).start()
+        platform = {"ARTCAFE_PLATFORM": f"http://127.0.0.1:{ear.server_port}", "ARTCAFE_TENANT_TOKEN": TOKEN}
+        refused = run("register", "--agent-id", "a", "--public-key", "key", cwd=tmp_path, **platform)
+        taken = run("register", "--agent-id", "a", "--public-key", "key.pub", cwd=tmp_path, **platform)
+        ear.shutdown()
+    assert refused.returncode == 2
+    assert "key: that is a private key: keep it where it is" in refused.stderr
+    assert taken.returncode == 1
+    assert requests == ['{"agent_id":"a"}'], "of the second, which has a public key"
+
+
 def test_keygen_leaves_both_files_or_none(tmp_path: Path) -> None:
     (tmp_path / "half.pub").write_text("not to be lost")
     refused = run("keygen", "half", cwd=tmp_path)

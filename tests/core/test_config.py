@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from artcafe_proto import AgentConfig, ConfigError, PlatformConfig, Request, Response, SendText
 from artcafe_proto.config import Endpoint, Origin
@@ -114,6 +115,14 @@ def test_tok_4_reprs_show_no_headers_and_no_bodies() -> None:
     assert "s3cret" not in repr(request) + repr(response) + str(request) + str(response)
     assert repr(SendText(7, b"s3cret")) == "SendText(conn=7, 6 bytes)"
     assert repr(TextReceived(b"s3cret")) == "TextReceived(6 bytes)"
+
+
+def test_tok_4_values_of_extra_headers_are_not_shown() -> None:
+    settings = config(extra_headers=(("x-proxy-key", "s3cret"),))
+    for shown in (repr(settings), str(settings), pretty_repr(settings)):
+        assert "s3cret" not in shown
+        assert "x-proxy-key" in shown
+        assert "agent_id='a'" in shown
 
 
 @pytest.mark.parametrize(

@@ -363,3 +363,20 @@ def test_tok_4_no_secret_shows_in_any_output() -> None:
     for secret in (authorization, challenge, signature):
         assert len(secret) > 50
         assert secret not in text
+
+
+def test_plat_8_an_agent_that_is_turned_away_waits_as_after_any_503_and_then_comes_in() -> None:
+    """The 503 and its first request cross on the way."""
+    pair = Pair(agent={"jitter": 1})
+    pair.start()
+    for expected_s in (10.0, 20.0):
+        pair.run_until(lambda: bool(pair.sessions))
+        (session,) = pair.sessions.values()
+        session.turn_away(pair.now)
+        before = len(pair.connects)
+        pair.run_until(lambda before=before: len(pair.connects) > before)
+        waited_s = pair.connects[-1] - pair.connects[-2]
+        assert expected_s < waited_s < 1.2 * expected_s + 1.0
+    offline = pair.seen(Offline)
+    assert ["status 503; it asks to wait 10 s" in event.reason for event in offline] == [True, True]
+    pair.run_until(lambda: bool(pair.seen(Online)))

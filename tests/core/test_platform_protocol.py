@@ -23,7 +23,9 @@ from platform_stage import AGENT, Stage
 from snapshots import snapshot
 
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: h\r\n"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+LINK_HEAD = b"GET /api/v1/ws/agent/a HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
 class Wire:
@@ -133,6 +135,81 @@ def test_plat_8_a_slow_head_and_a_slow_body_are_cut_at_their_deadlines() -> None
         answer = wire.read()
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert answer.endswith(b"<closed>")
+
+
+@pytest.mark.parametrize(
+    ("begun", "drip", "allowed_s"),
+    [
+        pytest.param(b"", b"GET /" + b"x" * 100, 10, id="start line"),
+        pytest.param(b"GET / HTTP/1.1\r\n", b"x: y\r\n" * 20, 10, id="fields"),
+        pytest.param(LINK_HEAD, b"x: y\r\n" * 20, 10, id="opening handshake"),
+        pytest.param(POST + b"Content-Length: 65536\r\n\r\n", b"x" * 100, 15, id="body"),
+        pytest.param(POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 20, 15, id="chunks"),
+        pytest.param(POST + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 100, 15, id="a chunk's size"),
+        pytest.param(GET + b"GET / HT", b"TP/1.1\r\nx: y" + b"z" * 100, 10, id="behind another request"),
+    ],
+)
+def test_plat_8_who_sends_a_byte_a_second_is_cut_at_the_deadline_all_the_same(
+    begun: bytes, drip: bytes, allowed_s: int
+) -> None:
+    wire = Wire()
+    answer = wire.send(begun + drip[:1]).removeprefix(b"HTTP/1.1 200")
+    begun_at = wire.stage.mono
+    for place in range(1, allowed_s):
+        assert b"HTTP/1.1" not in answer
+        wire.stage.wait(1, wire.protocol)
+        answer = wire.send(drip[place : place + 1])
+    assert answer == b""
+    assert wire.protocol.deadline() == begun_at + allowed_s
+    wire.stage.mono += 1
+    assert wire.read().startswith(b"HTTP/1.1 408 ")
+    assert wire.protocol.is_closed
+    assert wire.send(drip) == b""
+    assert wire.protocol.deadline() is None, "and nothing is kept of it"
+
+
+def test_hb_3_a_link_on_which_nothing_ever_comes_is_pinged_closed_and_cut() -> None:
+    """LINK-7, LINK-8: whoever completes the handshake and then says nothing has 45 s."""
+    wire = Wire()
+    wire.upgrade()
+    assert not wire.stage.hub.registry.agent("tenant-1", AGENT).presence.online
+    opened_at = wire.stage.mono
+    seen: list[tuple[float, bytes]] = []
+    for _ in range(3):
+        due = wire.protocol.deadline()
+        assert due is not None
+        wire.stage.mono = due
+        seen.append((due - opened_at, wire.read()))
+    assert wire.protocol.deadline() is None
+    (ping_s, ping), (close_s, close), (cut_s, cut) = seen
+    assert (ping_s, close_s, cut_s) == (20, 40, 45)
+    assert ping == b"\x89\x011"
+    assert close_code(close) == 4408
+    assert cut == b"<closed>"
+
+
+def test_plat_8_whoever_is_turned_away_is_told_and_may_come_back_later() -> None:
+    wire = Wire()
+    wire.protocol.turn_away(wire.stage.now)
+    head, _, body = wire.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 10" in head.lower()
+    assert json.loads(body.removesuffix(b"<closed>"))["error"]["code"] == "too_many_connections"
+    assert body.endswith(b"<closed>")
+    assert wire.protocol.deadline() is None
+    assert wire.send(GET) == b""
+    wire.protocol.turn_away(wire.stage.now)
+    assert wire.read() == b""
+
+
+def test_plat_8_turning_away_amid_an_answer_or_a_link_ends_it_as_it_is() -> None:
+    stream = Stream()
+    stream.protocol.turn_away(stream.now)
+    assert stream.wire.read() == b"<closed>", "in the middle of a body nothing else can be said"
+    wire = Wire()
+    wire.upgrade()
+    wire.protocol.turn_away(wire.stage.now)
+    assert close_code(wire.read()) == 1001
 
 
 def test_an_idle_connection_is_closed_after_longer_than_a_signature_may_take() -> None:

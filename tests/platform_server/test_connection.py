@@ -242,17 +242,6 @@ async def test_a_bug_costs_one_connection(monkeypatch: pytest.MonkeyPatch, caplo
     assert "a bug of the test" in caplog.text
 
 
-async def test_connections_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "MAX_CONNECTIONS", 1)
-    async with Platform(tenants=TENANTS) as platform, bare_connection(platform) as first:
-        await first.send(REQUEST)
-        assert (await first.receive()).startswith(b"HTTP/1.1 404")
-        async with bare_connection(platform) as second:
-            assert await read_to_end(second) == b""
-        await first.send(REQUEST)
-        assert (await first.receive()).startswith(b"HTTP/1.1 404")
-
-
 async def test_a_failed_accept_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -310,9 +310,9 @@ async def test_a_socket_that_ended_before_it_was_attended_costs_nothing(monkeypa
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
     owner = Owner(hub, [])
+    monkeypatch.setattr(listening, "MAX_CONNECTIONS", 1)
     accepting = Listening(owner, [cast(Any, ShortOfDescriptors(sock, 0))], None)
     ended, other = socket.socketpair()
-    monkeypatch.setattr(listening, "MAX_CONNECTIONS", 1)
     with other, ended:
         accepting._begin(cast(Any, BrokenSocket(ended, "setsockopt")))  # pyright: ignore[reportPrivateUsage]
         assert ended.fileno() == -1

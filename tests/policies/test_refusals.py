@@ -180,8 +180,8 @@ def test_secrets_of_another_size_are_misuse() -> None:
 def test_tok_4_secrets_show_nothing_of_themselves_and_say_so() -> None:
     token = read_token("opaque", None, NOW)
     for secret, text in (
-        (KEY, "a SigningKey is not for copying or pickling: load it where it is needed"),
-        (token, "a Token is not for copying or pickling (TOK-4)"),
+        (KEY, "a SigningKey is not for copying or pickling: it holds what is secret (TOK-4)"),
+        (token, "a Token is not for copying or pickling: it holds what is secret (TOK-4)"),
     ):
         with pytest.raises(TypeError) as refused:
             copy.copy(secret)

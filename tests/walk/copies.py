@@ -12,11 +12,14 @@ from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from artcafe_proto import AgentConfig, PlatformConfig, SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.token_issuer import TokenIssuer
-from artcafe_proto.policies.tokens import Token
 from artcafe_proto.regions import Table
+from artcafe_proto.secrecy import Secretive
 from walk.scenarios import Scenario
 
 if TYPE_CHECKING:
@@ -52,8 +55,10 @@ class _Freezer(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if _is_shared(obj):
             return _kept, (_keep(obj),)
-        if isinstance(obj, Token):  # which lets itself be copied by nobody else (TOK-4)
-            return _token, (obj.value, obj.life_s, obj.expires_at, obj.renew_at, obj.used)
+        if isinstance(obj, Secretive):  # which lets itself be copied by nobody else (TOK-4)
+            if isinstance(obj, Struct):
+                return _struct, (type(obj), asdict(obj))
+            return type(obj).__new__, (type(obj),), _attributes(obj), None, None, _restore
         if isinstance(obj, count):
             return count, (int(repr(obj)[len("count(") : -1]),)  # pyright: ignore[reportUnknownArgumentType]
         return NotImplemented
@@ -75,7 +80,16 @@ def _kept(number: int) -> Any:
     return _shared[number]
 
 
-def _token(value: str, life_s: float | None, expires_at: float | None, renew_at: float | None, used: bool) -> Token:
-    token = Token(value, life_s=life_s, mono=0.0)
-    token.expires_at, token.renew_at, token.used = expires_at, renew_at, used
-    return token
+def _struct(kind: type[Any], fields: dict[str, Any]) -> Any:
+    return kind(**fields)
+
+
+def _attributes(obj: object) -> dict[str, Any]:
+    """What an object holds, in slots or without."""
+    slots = [name for each in type(obj).__mro__ for name in getattr(each, "__slots__", ())]
+    return {name: getattr(obj, name) for name in (*slots, *getattr(obj, "__dict__", ()))}
+
+
+def _restore(obj: object, attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        setattr(obj, name, value)

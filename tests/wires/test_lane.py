@@ -14,13 +14,7 @@ from artcafe_proto.wires.frames import mask
 from artcafe_proto.wires.inputs import Input, PingReceived, PongReceived, TextReceived
 from artcafe_proto.wires.lane import read_texts
 from artcafe_proto.wires.websocket import WebSocketWire
-
-LIMIT = 70_000
-LANE = "artcafe_proto.wires.websocket.read_texts"
-
-
-def no_lane(buffer: bytes, **_: object) -> int:
-    return 0
+from lane_oracle import LANE, LIMIT, read, shown, without_lane
 
 
 def frame(
@@ -60,25 +54,11 @@ def streams(draw: st.DrawFn) -> tuple[bool, bytes]:
     return client, b"".join(pieces)
 
 
-def read(client: bool, data: bytes, cuts: list[int]) -> list[str]:
-    wire = WebSocketWire(client=client, rng=Random(1), max_message_size=LIMIT)
-    inputs: list[Input] = []
-    start = 0
-    for cut in [*sorted(cuts), len(data)]:
-        inputs += wire.receive(data[start:cut])
-        start = cut
-    return [*map(shown, inputs), *map(shown, wire.receive_eof())]
-
-
-def shown(received: Input) -> str:
-    return f"text {received.payload!r}" if isinstance(received, TextReceived) else repr(received)
-
-
 @given(stream=streams(), data=st.data())
 def test_the_lane_changes_nothing(stream: tuple[bool, bytes], data: st.DataObject) -> None:
     client, written = stream
     cuts = data.draw(st.lists(st.integers(0, len(written)), max_size=6))
-    with patch(LANE, no_lane):
+    with without_lane():
         expected = read(client, written, [])
         assert read(client, written, cuts) == expected
     assert read(client, written, cuts) == expected
@@ -87,7 +67,7 @@ def test_the_lane_changes_nothing(stream: tuple[bool, bytes], data: st.DataObjec
 @given(client=st.booleans(), data=st.binary(max_size=40), cuts=st.lists(st.integers(0, 40), max_size=4))
 @example(client=True, data=b"\x81\x7e\x00\x7d" + b"x" * 30, cuts=[3])
 def test_the_lane_changes_nothing_for_any_bytes(client: bool, data: bytes, cuts: list[int]) -> None:
-    with patch(LANE, no_lane):
+    with without_lane():
         expected = read(client, data, cuts)
     assert read(client, data, cuts) == expected
 

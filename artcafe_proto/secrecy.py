@@ -1,0 +1,56 @@
+"""What holds a secret keeps it to itself, and what was given one forgets it when it fails (TOK-4)."""
+
+from __future__ import annotations
+
+from functools import wraps
+from traceback import clear_frames
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Secretive:
+    """Base of what holds a key, a token, a challenge or a signature: no copy of it leaves the process.
+
+    What holds such an object refuses with it. Its `repr` shows nothing of the secret: that is each class's own affair.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} is not for copying or pickling: it holds what is secret (TOK-4)")
+
+    def __rich_repr__(self) -> None:
+        """Have rich show the `repr`: a struct's own answer would be all its fields."""
+
+
+def forgetful(function: Callable[P, R]) -> Callable[P, R]:
+    """A `function` whose errors do not remember what it was given.
+
+    A traceback keeps the local variables of its frames, and what reports errors for developers likes to show them.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            del args, kwargs
+            forget_locals(error)
+            raise
+
+    return call
+
+
+def forget_locals(error: BaseException) -> None:
+    """Clear the local variables of the frames that `error` has come through, and of those of what led to it."""
+    forgetting: BaseException | None = error
+    seen: list[BaseException] = []  # chains have been seen that lead back to their beginning
+    while forgetting is not None and forgetting not in seen:
+        seen.append(forgetting)
+        clear_frames(forgetting.__traceback__)
+        forgetting = forgetting.__cause__ or forgetting.__context__
