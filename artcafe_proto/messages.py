@@ -7,7 +7,6 @@ types a role understands. So unknown fields and types cost nothing, and a bad `d
 from __future__ import annotations
 
 import json
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -286,8 +285,12 @@ def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
     if len(payload) <= 2 * levels or payload.count(b"[") + payload.count(b"{") <= levels:
         return False
     outside = payload.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]  # every other piece is a string
-    steps = memoryview(b"".join(outside).translate(_STEPS, _NOT_BRACKETS)).cast("b")
-    return any(map(levels.__lt__, accumulate(steps)))
+    depth = 0
+    for step in memoryview(b"".join(outside).translate(_STEPS, _NOT_BRACKETS)).cast("b"):
+        depth += step
+        if depth > levels:
+            return True
+    return False
 
 
 _command_decoder = msgspec.json.Decoder(CommandData)
