@@ -14,6 +14,7 @@ from artcafe_anyio import Agent
 from artcafe_anyio.keys import load_key
 from artcafe_platform import Platform
 from artcafe_proto import ConfigError, KeyChanged, Offline, Online, SigningRefusedError
+from openssh import need
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 60.0
@@ -22,6 +23,7 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def ssh_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An ssh-agent of OpenSSH's, at SSH_AUTH_SOCK."""
+    need("ssh-keygen", "ssh-agent", "ssh-add")
     socket = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))

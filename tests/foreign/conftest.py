@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from foreign_node import install_ws
+from openssh import need
 
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with `ed25519` and `rsa`, and their public keys beside them."""
+    need("ssh-keygen")
     folder = tmp_path_factory.mktemp("keys")
     for kind, *size in (("ed25519",), ("rsa", "-b", "2048")):
         subprocess.run(["ssh-keygen", "-q", "-t", kind, *size, "-N", "", "-f", str(folder / kind)], check=True)

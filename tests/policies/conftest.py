@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from key_types import PASSPHRASE, PUBLIC_TYPES
+from openssh import need
 
 
 def _ssh_keygen(*arguments: str) -> str:
@@ -20,6 +21,7 @@ def key_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keys `ed25519`, `rsa`, `ecdsa`, `ecdsa384`, `ecdsa521`; `*.pem` are PKCS#1 or SEC 1, `*.pk8` PKCS#8; `*.enc` are
     encrypted with PASSPHRASE.
     """
+    need("ssh-keygen")
     folder = tmp_path_factory.mktemp("keys")
     _ssh_keygen("-q", "-t", "ed25519", "-N", "", "-C", "jürgen@host one two", "-f", str(folder / "ed25519"))
     _ssh_keygen("-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", str(folder / "rsa"))

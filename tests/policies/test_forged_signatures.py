@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA224, SHA256, SHA384, SHA512, Hash, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
-from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string
+from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_string
 from key_types import PUBLIC_TYPES
 
 MESSAGE = b"ac1.a-challenge"
@@ -297,3 +298,143 @@ def test_auth_3_an_sshsig_with_ssh_rsa_is_none_even_if_sha1_is_allowed(key_dir: 
     signature = blob("ssh-rsa", private.sign(signed, PKCS1v15(), SHA1()))
     key = load(key_dir, "rsa")
     assert key.public.verify(sshsig(key, signature=signature), MESSAGE, allow_sha1=True) is None
+
+
+# --- RSA with the exponent 3 ------------------------------------------------------------------------------------------
+
+
+def cube_root(number: int) -> int:
+    """The largest integer whose cube is at most `number`."""
+    low, high = 0, 1 << (number.bit_length() // 3 + 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if middle**3 <= number else (low, middle - 1)
+    return low
+
+
+def cube_root_modulo_power_of_2(number: int, bits: int) -> int:
+    """The odd number below 2**bits whose cube ends with the bits of an odd `number`."""
+    root = 1
+    for bit in range(1, bits):
+        if (root**3 ^ number) >> bit & 1:
+            root |= 1 << bit
+    return root
+
+
+def test_auth_3_rsa_forgeries_for_the_exponent_3_are_refused() -> None:
+    """Bleichenbacher 2006 and its kin: numbers whose cube looks like a padded digest, made without the private key."""
+    private = generate_private_key(3, 2048)
+    public = PublicKey(private.public_key())
+    assert public.verify(private.sign(MESSAGE, PKCS1v15(), SHA256()), MESSAGE) == "rsa-sha2-256"
+    message = next(each for number in range(99) if sha256(each := MESSAGE + b"%d" % number).digest()[-1] & 1)
+    digest_info = bytes.fromhex(DIGEST_INFO["SHA-256"][1]) + sha256(message).digest()
+    size = 256
+
+    def garbage_behind(beginning: bytes) -> int:
+        root = cube_root(int.from_bytes(beginning + b"\xff" * (size - len(beginning)), "big"))
+        assert (root**3).to_bytes(size, "big").startswith(beginning)
+        return root
+
+    def garbage_between(beginning: bytes, end: bytes) -> int:
+        bits = 8 * len(end)
+        low = cube_root_modulo_power_of_2(int.from_bytes(end, "big"), bits)
+        high = cube_root(int.from_bytes(beginning + b"\x80" * (size - len(beginning)), "big"))
+        root = high >> bits << bits | low
+        cube = (root**3).to_bytes(size, "big")
+        assert cube.startswith(beginning)
+        assert cube.endswith(end)
+        return root
+
+    object_identifier = bytes.fromhex("0609608648016503040201")
+    gap = size - 11 - 4 - 4 - len(object_identifier) - 4 - 34
+    sequences = b"\x30\x82" + struct.pack(">H", size - 11 - 4) + b"\x30\x82" + struct.pack(">H", 11 + 4 + gap)
+    parameters = sequences + object_identifier + b"\x05\x82" + struct.pack(">H", gap)
+    forged = {
+        "garbage behind a short padding": garbage_behind(b"\0\1\xff\xff\xff\xff\xff\xff\xff\xff\0" + digest_info),
+        "garbage behind no padding": garbage_behind(b"\0\1\0" + digest_info),
+        "garbage in the padding's place": garbage_between(b"\0\1\xff", b"\0" + digest_info),
+        "garbage in the parameters": garbage_between(
+            b"\0\1" + b"\xff" * 8 + b"\0" + parameters, b"\x04\x20" + sha256(message).digest()
+        ),
+        "a cube of nothing": 0,
+        "a cube of one": 1,
+    }
+    for name, root in forged.items():
+        for signature in (root.to_bytes(size, "big"), blob("rsa-sha2-256", root.to_bytes(size, "big"))):
+            assert public.verify(signature, message) is None, name
+
+
+# --- Ed25519 ----------------------------------------------------------------------------------------------------------
+
+ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
+ED25519_PRIME = 2**255 - 19
+
+
+def test_auth_3_ed25519_forgeries_are_refused_bare_in_a_blob_and_in_an_sshsig(key_dir: Path) -> None:
+    key = load(key_dir, "ed25519")
+    private = load_ssh_private_key((key_dir / "ed25519").read_bytes(), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    secret = bytearray(sha512(private.private_bytes_raw()).digest()[:32])
+    secret[0] &= 248
+    secret[31] = secret[31] & 127 | 64
+    point = private.public_key().public_bytes_raw()
+
+    def with_r(encoded_r: bytes, message: bytes) -> bytes:
+        """What the equation holds for, with R the neutral element in whatever spelling: only the key's holder can."""
+        k = int.from_bytes(sha512(encoded_r + point + message).digest(), "little")
+        scalar = k * int.from_bytes(secret, "little") % ED25519_ORDER
+        return encoded_r + scalar.to_bytes(32, "little")
+
+    def number(value: int) -> bytes:
+        return value.to_bytes(32, "little")
+
+    def forgeries(message: bytes) -> dict[str, bytes]:
+        right = private.sign(message)
+        r, s = right[:32], int.from_bytes(right[32:], "little")
+        return {
+            "S + L": r + number(s + ED25519_ORDER),
+            "S + 2 L": r + number(s + 2 * ED25519_ORDER),
+            "S with its top bit": r + number(s | 1 << 255),
+            "S = 0": r + number(0),
+            "S = L": r + number(ED25519_ORDER),
+            "L - S": r + number(ED25519_ORDER - s),
+            "R = 0 and S = 0": bytes(64),
+            "R of small order and S = 0": number(1) + number(0),
+            "all ones": b"\xff" * 64,
+            "-R": r[:31] + bytes([r[31] ^ 0x80]) + right[32:],
+            "R and S swapped": right[32:] + r,
+            "R the neutral element, as 1 + p": with_r(number(1 + ED25519_PRIME), message),
+            "R the neutral element, with a sign": with_r(number(1 | 1 << 255), message),
+            "R = p": with_r(number(ED25519_PRIME), message),
+            "S of 31 bytes": right[:63],
+            "S of 33 bytes": right + b"\0",
+            "R alone": r,
+            "the key for R": point + right[32:],
+            "prehashed": private.sign(sha512(message).digest()),
+        }
+
+    assert key.public.verify(with_r(number(1), MESSAGE), MESSAGE) is not None, "the one spelling of it"
+    signed = sshsig_data(MESSAGE)
+    bare = forgeries(MESSAGE)
+    in_blobs = {f"{name}, in a blob": blob("ssh-ed25519", each) for name, each in bare.items()}
+    in_sshsigs = {
+        f"{name}, in an sshsig": sshsig(key, signature=blob("ssh-ed25519", each))
+        for name, each in forgeries(signed).items()
+    }
+    assert key.public.verify(sshsig(key, signature=blob("ssh-ed25519", private.sign(signed))), MESSAGE) is not None
+    names = ("ssh-ed448", "ssh-rsa", "sk-ssh-ed25519@openssh.com", "")
+    others = {f"as {name}": blob(name, private.sign(MESSAGE)) for name in names}
+    assert accepted(key.public, bare | in_blobs | in_sshsigs | others) == []
+
+
+def sshsig_data(message: bytes) -> bytes:
+    """What is signed for `message` (PROTOCOL.sshsig)."""
+    return b"SSHSIG" + b"".join(map(pack_string, (b"artcafe-auth", b"", b"sha512", sha512(message).digest())))
+
+
+@pytest.mark.parametrize("name", PUBLIC_TYPES)
+def test_auth_3_a_right_signature_under_the_name_of_another_type_is_refused(key_dir: Path, name: str) -> None:
+    key = load(key_dir, name)
+    algorithm, rest = take_string(key.sign(MESSAGE, "ssh"))
+    names = {*PUBLIC_TYPES.values(), "rsa-sha2-256", "rsa-sha2-512", "ssh-dss"} - {algorithm.decode()}
+    assert accepted(key.public, {each: pack_string(each.encode()) + rest for each in names}) == []
