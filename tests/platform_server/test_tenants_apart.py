@@ -1,4 +1,4 @@
-"""PLAT-1, PLAT-4, TOK-5: tenants and agents whose ids resemble each other, and the ways to spell an id in an address."""
+"""PLAT-1, PLAT-4, TOK-5: tenants and agents whose ids resemble each other, and the spellings of ids in an address."""
 
 from __future__ import annotations
 
