@@ -20,12 +20,9 @@ from anyio.abc import SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_anyio.clocks import monotonic
-from artcafe_anyio.tls import has_names
-from artcafe_anyio.tls_failures import explain, nameless
+from artcafe_anyio.tls_failures import explain, shortcoming
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from artcafe_anyio.threads import Threads
     from artcafe_proto import Connect, ConnectFailure
 
@@ -63,8 +60,8 @@ class Opener(Protocol[Raw, Ready]):
         """The same with TLS, verified. Raises OSError, which ssl.SSLError is, or anyio's errors for a lost stream."""
         ...
 
-    def certificate(self, secured: Any) -> Mapping[str, Any]:
-        """The peer's, as `ssl.SSLSocket.getpeercert` gives it."""
+    def ssl_object(self, secured: Any) -> ssl.SSLObject:
+        """What TLS has come to."""
         ...
 
     async def abandon(self, connection: Raw) -> None:
@@ -86,9 +83,9 @@ class StreamOpener:
         """The same with TLS, verified."""
         return await TLSStream.wrap(connection, server_side=False, hostname=host, ssl_context=self._ssl_context)
 
-    def certificate(self, secured: TLSStream) -> Mapping[str, Any]:
-        """The peer's."""
-        return secured.extra(TLSAttribute.peer_certificate) or {}  # noqa: S610 this is not Django's
+    def ssl_object(self, secured: TLSStream) -> ssl.SSLObject:
+        """What TLS has come to."""
+        return secured.extra(TLSAttribute.ssl_object)  # noqa: S610 this is not Django's
 
     async def abandon(self, connection: SocketStream) -> None:
         """Close it at once."""
@@ -118,8 +115,9 @@ async def open_tcp(asked: Connect, opener: Opener[Raw, Ready], threads: Threads)
 async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> Ready:
     try:
         secured = await opener.start_tls(connection, host)
-        if not has_names(opener.certificate(secured)):
-            raise ConnectError("tls", nameless(host))
+        problem = shortcoming(opener.ssl_object(secured), host)
+        if problem is not None:
+            raise ConnectError("tls", problem)
         return secured
     except ssl.SSLError as error:
         await opener.abandon(connection)

@@ -66,8 +66,7 @@ class AgentParameters(TypedDict, total=False):
     """PEM file of its key, if that is not in `client_cert_file`; only its owner may have access to it. An encrypted one
     has its passphrase from where the agent's key has it."""
     ssl_context: ssl.SSLContext | None
-    """Used as it is, instead of the context made by default; it must verify the platform and its name, by TLS 1.2 or
-    later."""
+    """Used as it is, instead of the context made by default; it must verify the platform and its name."""
     anyio_streams: bool
     """Use anyio's streams and tasks, as on trio, also on asyncio, where the loop's own are faster; False."""
 
@@ -131,9 +130,6 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("must verify the platform, and verifies nobody", setting="ssl_context")
         if not context.check_hostname:
             raise ConfigError("must verify the platform's name: set its check_hostname", setting="ssl_context")
-        if context.minimum_version < ssl.TLSVersion.TLSv1_2:
-            todo = "set its minimum_version to ssl.TLSVersion.TLSv1_2"
-            raise ConfigError(f"must not take TLS before 1.2: {todo}", setting="ssl_context")
         for name in ("ca_file", "client_cert_file"):
             if getattr(self, name) is not None:
                 raise ConfigError("has no effect on an ssl_context of your own: load it there", setting=name)

@@ -14,12 +14,7 @@ from artcafe_anyio.tls_failures import UntrustedError
 from artcafe_proto import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from artcafe_anyio.keys import Passphrase
-
-OLDEST: Final = ssl.TLSVersion.TLSv1_2
-"""RFC 8996 has done with what was before."""
 
 
 def make_ssl_context(
@@ -38,23 +33,14 @@ def make_ssl_context(
     `passphrase` is asked if the key is encrypted. Raises ConfigError. Blocks.
     """
     context = _trusting_system() if ca_file is None else _trusting(os.path.expanduser(ca_file))
-    context.minimum_version = OLDEST  # whatever the configuration of OpenSSL says
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever the configuration of OpenSSL says
     context.hostname_checks_common_name = False
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # else a cut-off response could pass for a whole one
     context.set_alpn_protocols(["http/1.1"])
-    context.sslobject_class = _ChainKeeping
+    context.sslobject_class = _ChainKeeping  # of no effect where truststore explains by itself
     if client_cert_file is not None:
         _load_client_certificate(context, client_cert_file, client_key_file, passphrase)
     return context
-
-
-def has_names(certificate: Mapping[str, Any]) -> bool:
-    """Whether a verified certificate, as `getpeercert` gives it, names a host by its subject alternative names.
-
-    A context of somebody else's may have taken a common name for one, and so may Windows.
-    """
-    names: Sequence[tuple[str, str]] = certificate.get("subjectAltName", ())
-    return any(kind in ("DNS", "IP Address") for kind, _ in names)
 
 
 class _ChainKeeping(ssl.SSLObject):

@@ -9,10 +9,10 @@ import ssl
 import sys
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cryptography.x509 import Certificate, Name
 
@@ -24,6 +24,8 @@ _NO_ISSUER: Final = (2, 20, 21)
 _OTHER_HOST: Final = (62, 64)
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 _TOO_OLD: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION")
+OLD_VERSIONS: Final = ("SSLv3", "TLSv1", "TLSv1.1")
+"""As `ssl.SSLObject.version` calls them; RFC 8996 has done with them."""
 _OF_THE_CLIENTS_CERTIFICATE: Final = (  # RFC 8446 section 6.2
     "BAD_CERTIFICATE",
     "UNSUPPORTED_CERTIFICATE",
@@ -59,7 +61,7 @@ def explain(error: ssl.SSLError, host: str) -> str:
     if reason in _NOT_TLS:
         return f"what answers at {host} does not speak TLS ({reason}): is the port of the endpoint right?"
     if reason in _TOO_OLD:
-        return f"{host} does not speak TLS 1.2 or later ({reason}): the platform must be updated"
+        return _too_old(host, reason)
     if alert == "CERTIFICATE_REQUIRED":
         return f"{host} requires a client certificate: give the agent's as {_setting('client_cert_file')}"
     if alert == "HANDSHAKE_FAILURE":
@@ -75,8 +77,26 @@ def explain(error: ssl.SSLError, host: str) -> str:
     return f"TLS with {host} failed: {reason}"
 
 
-def nameless(host: str) -> str:
-    """Why a certificate that names no host is refused, though a common name may look like one (RFC 9525 section 2)."""
+def shortcoming(secured: ssl.SSLObject, host: str) -> str | None:
+    """What is missing after a handshake that succeeded: names, or a version of now; None if all is well.
+
+    A context of somebody else's may have let it pass, and Windows takes a common name for a name (RFC 9525 section 2).
+    """
+    try:
+        certificate: Mapping[str, Any] = secured.getpeercert() or {}
+    except ValueError:  # an alert has ended it meanwhile: nothing can be sent, and why is told with its end
+        return None
+    if not any(kind in ("DNS", "IP Address") for kind, _ in certificate.get("subjectAltName", ())):
+        return _nameless(host)
+    version = secured.version()
+    return _too_old(host, version) if version in OLD_VERSIONS else None
+
+
+def _too_old(host: str, why: str) -> str:
+    return f"{host} does not speak TLS 1.2 or later ({why}): the platform must be updated"
+
+
+def _nameless(host: str) -> str:
     return (
         f"the certificate of {host} names no host: a common name does not count, the platform needs a certificate "
         f"with {host} among its subject alternative names"
@@ -101,12 +121,12 @@ def _refused(code: int, message: str, host: str, chain: list[_Facts]) -> str:
             f"authority; if you are sure that it is the platform's own, give a copy of it as {_setting('ca_file')}"
         )
     if code == _SELF_SIGNED_AUTHORITY:
-        who = chain[-1].issuer if chain else "its own authority"
+        who = chain[-1].issuer if chain else "an authority"
         return f"the certificate of {host} was issued by {who}, which is not trusted here: {_trust()}"
     if code in _NO_ISSUER:
         return _no_issuer(host, chain)
     if code in _OTHER_HOST and chain and not chain[0].names:
-        return nameless(host)
+        return _nameless(host)
     if code in _OTHER_HOST:
         names = f", but for {_listed(chain[0].names)}" if chain else ""
         return f"the certificate of {host} is not for that name{names}: is the endpoint's host right?"
@@ -115,7 +135,7 @@ def _refused(code: int, message: str, host: str, chain: list[_Facts]) -> str:
 
 def _no_issuer(host: str, chain: list[_Facts]) -> str:
     """An authority that is not known and an intermediate one that was not sent look the same from here."""
-    who = chain[-1].issuer if chain else "its issuer"
+    who = chain[-1].issuer if chain else "an authority"
     last = f"the certificate of {host} was issued" if len(chain) < 2 else f"the chain of {host} ends with one issued"
     return (
         f"{last} by {who}, which is neither trusted here nor sent along: if that is an intermediate authority, the "

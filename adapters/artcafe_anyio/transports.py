@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
@@ -18,7 +18,7 @@ from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYT
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from artcafe_anyio.threads import Threads
@@ -253,9 +253,9 @@ class TransportOpener:
             raise ConnectionResetError
         return transport
 
-    def certificate(self, secured: asyncio.Transport) -> Mapping[str, Any]:
-        """The peer's."""
-        return secured.get_extra_info("peercert") or {}
+    def ssl_object(self, secured: asyncio.Transport) -> ssl.SSLObject:
+        """What TLS has come to."""
+        return secured.get_extra_info("ssl_object")
 
     async def abandon(self, connection: asyncio.Transport) -> None:
         """Close it at once."""

@@ -12,12 +12,21 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
+from artcafe_anyio.parameters import spelled
 from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 
 PlatformUrl = Annotated[
     str, Parameter(name="--platform", env_var="ARTCAFE_PLATFORM", help="Base URL of the platform's HTTP interface.")
+]
+CaFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--ca-file",
+        env_var="ARTCAFE_CA_FILE",
+        help="PEM file of the authorities to trust instead of the system's, for a platform at https://.",
+    ),
 ]
 DEFAULT_PLATFORM = "http://127.0.0.1:8420"
 
@@ -49,7 +58,14 @@ def demo(*, agents: int = 2, seconds: float = 6.0, json: Annotated[bool, Paramet
 
 
 @app.command
-def platform(*, host: str = "127.0.0.1", port: int = 8420, data: Path | None = None) -> int:
+def platform(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8420,
+    data: Path | None = None,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+) -> int:
     """Serve a platform until interrupted; prints one line of JSON when it is ready.
 
     The tenant's token is taken from ARTCAFE_TENANT_TOKEN; else it is made, and kept in the data directory; without one
@@ -58,15 +74,19 @@ def platform(*, host: str = "127.0.0.1", port: int = 8420, data: Path | None = N
     Parameters
     ----------
     host
-        Address to listen on, of this machine alone: 127.0.0.1, ::1 or localhost.
+        Address to listen on; without TLS one of this machine alone: 127.0.0.1, ::1 or localhost.
     port
         Port to listen on, 0 for a free one.
     data
         Directory for the tenant's token and the key that signs tokens. Without one they last as long as the process.
+    cert_file
+        PEM file of the certificate to show, and those that lead to its authority: with it TLS is spoken.
+    key_file
+        PEM file of its key, if that is not in the same file.
     """
     from artcafe_cli.serve import serve_platform
 
-    return serve_platform(host, port, data, os.environ.get(TENANT_TOKEN))
+    return serve_platform(host, port, data, os.environ.get(TENANT_TOKEN), cert_file=cert_file, key_file=key_file)
 
 
 @app.command
@@ -86,7 +106,9 @@ def keygen(path: Path, *, kind: Annotated[KeyType, Parameter(name="--type")] = "
 
 
 @app.command
-def register(*, agent_id: str, public_key: Path, platform: PlatformUrl = DEFAULT_PLATFORM) -> None:
+def register(
+    *, agent_id: str, public_key: Path, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None
+) -> None:
     """Register an agent and its public key with a platform; prints the agent_id and the key_id as JSON.
 
     Parameters
@@ -97,13 +119,13 @@ def register(*, agent_id: str, public_key: Path, platform: PlatformUrl = DEFAULT
         The agent's public key file (PATH.pub of keygen or ssh-keygen).
     """
     line = read_public_key_line(public_key.expanduser())
-    _print_json(_operator(platform).register(agent_id, line))
+    _print_json(_operator(platform, ca_file).register(agent_id, line))
 
 
 @app.command
-def agents(*, platform: PlatformUrl = DEFAULT_PLATFORM) -> None:
+def agents(*, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None) -> None:
     """List the tenant's agents: a table on a terminal, else one line of JSON an agent."""
-    listed = _operator(platform).agents()
+    listed = _operator(platform, ca_file).agents()
     if sys.stdout.isatty():
         from artcafe_cli.tables import print_agents
 
@@ -121,6 +143,7 @@ def send(
     args: str = "{}",
     timeout: float | None = None,
     platform: PlatformUrl = DEFAULT_PLATFORM,
+    ca_file: CaFile = None,
 ) -> int:
     """Send a command to an agent, wait for its response and print it as JSON; exit status 1 on an error response.
 
@@ -141,7 +164,7 @@ def send(
         arguments = msgspec.json.decode(args, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"--args must be a JSON object: {error}") from None
-    operator = _operator(platform)
+    operator = _operator(platform, ca_file)
     command_id = operator.send(agent, command, arguments, timeout)
     if operator.is_offline(agent):
         print(f"artcafe: {agent} is offline: waiting until it is back and answers; Ctrl-C ends this", file=sys.stderr)
@@ -239,11 +262,12 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _operator(platform: str) -> Operator:
+def _operator(platform: str, ca_file: Path | None) -> Operator:
     token = os.environ.get(TENANT_TOKEN, "")
     if not token:
         raise ConfigError(f"set {TENANT_TOKEN} to the tenant's token (the platform's data directory holds it)")
-    return Operator(platform, token)
+    with spelled({"ca_file": "--ca-file"}):
+        return Operator(platform, token, None if ca_file is None else str(ca_file))
 
 
 def _print_json(value: object) -> None:

@@ -16,7 +16,7 @@ from artcafe_anyio import Agent
 from artcafe_anyio.parameters import spelled
 from artcafe_cli.log_lines import set_up_logging
 from artcafe_cli.tenant_client import TENANT_TOKEN, checked_token
-from artcafe_platform import Platform
+from artcafe_platform import Platform, make_server_context
 from artcafe_platform.server import DEFAULT_TENANT
 from artcafe_proto import ConfigError
 from artcafe_proto.config import Origin
@@ -27,18 +27,32 @@ if TYPE_CHECKING:
 
 
 @forgetful
-def serve_platform(host: str, port: int, data_dir: Path | None, token: str | None) -> int:
+def serve_platform(
+    host: str,
+    port: int,
+    data_dir: Path | None,
+    token: str | None,
+    *,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+) -> int:
     """Serve until SIGINT or SIGTERM; prints one line of JSON when ready. Returns the exit status."""
     if not 0 <= port <= 65_535:
         raise ConfigError(f"--port must be 0 to 65535, not {port}")
-    if not Origin(False, host, port).is_loopback:
+    ssl_context = None
+    if cert_file is not None:
+        with spelled({"cert_file": "--cert-file", "key_file": "--key-file"}):
+            ssl_context = make_server_context(str(cert_file), None if key_file is None else str(key_file))
+    elif key_file is not None:
+        raise ConfigError("--key-file has no effect without --cert-file, its certificate")
+    elif not Origin(False, host, port).is_loopback:
         raise ConfigError(
-            f"--host {host} is not this machine alone, and this command speaks no TLS: listen on 127.0.0.1, ::1 or "
-            "localhost, behind a proxy that does, or serve artcafe_platform.Platform with an ssl_context"
+            f"--host {host} is not this machine alone, and tokens would come unencrypted: give --cert-file and "
+            "--key-file, or listen on 127.0.0.1, ::1 or localhost, behind a proxy that speaks TLS"
         )
     tenants = {DEFAULT_TENANT: checked_token(token)} if token else None
     show_token = tenants is None and data_dir is None
-    platform = Platform(tenants=tenants, host=host, port=port, data_dir=data_dir)
+    platform = Platform(tenants=tenants, host=host, port=port, data_dir=data_dir, ssl_context=ssl_context)
     anyio.run(_serve_platform, platform, show_token)
     return 0
 

@@ -97,14 +97,17 @@ class Operator(Secretive):
     """One tenant's access to one platform. A connection a request; call from any thread."""
 
     @forgetful
-    def __init__(self, platform: str, token: str) -> None:
-        """Raises ConfigError for an unusable address or token, and for one that would go unencrypted (TOK-4)."""
+    def __init__(self, platform: str, token: str, ca_file: str | None = None) -> None:
+        """`ca_file` is the agent's. Raises ConfigError for an unusable address, token or file, and for a token that
+        would go unencrypted (TOK-4).
+        """
         if not _PLATFORM.match(platform):
             raise ConfigError("--platform must be a URL with http:// or https:// and a host, as http://127.0.0.1:8420")
         self._endpoint = Endpoint.parse("--platform", platform)
         if not (self._endpoint.origin.tls or self._endpoint.origin.is_loopback):
             raise ConfigError(f"--platform would send the tenant token unencrypted: use https:// for {platform}")
         self._token = checked_token(token)
+        self._ssl_context = make_ssl_context(ca_file) if self._endpoint.origin.tls else None
 
     def register(self, agent_id: str, public_key: str) -> dict[str, Any]:
         """Register an agent, unless it is registered, and a public key of it; returns both ids."""
@@ -162,7 +165,7 @@ class Operator(Secretive):
         origin = self._endpoint.origin
         timeout_s = 30 + _MARGIN_S
         if origin.tls:
-            connection = HTTPSConnection(origin.host, origin.port, timeout=timeout_s, context=make_ssl_context())
+            connection = HTTPSConnection(origin.host, origin.port, timeout=timeout_s, context=self._ssl_context)
         else:
             connection = HTTPConnection(origin.host, origin.port, timeout=timeout_s)
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}

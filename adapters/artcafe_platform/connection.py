@@ -14,6 +14,8 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from artcafe_platform.clocks import monotonic
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -29,6 +31,8 @@ HIGH_WATER_BYTES: Final = 64 * 1024
 """Unsent bytes above which the protocol holds back what can wait."""
 LOW_WATER_BYTES: Final = 16 * 1024
 """Unsent bytes from which it goes on."""
+LONG_UNSENT_S: Final = 1.0
+"""Any bytes that have waited for longer are as good as many: the peer's window is full (LINK-8)."""
 MAX_UNSENT_BYTES: Final = 96 * 1024 * 1024
 """Of a peer that does not read: above a full window of the largest messages; the connection is aborted."""
 TRANSPORT_ERRORS: Final = (
@@ -56,6 +60,7 @@ class Connection:
         self._close_timeout_s = close_timeout_s
         self._unsent = bytearray()
         self._in_flight_bytes = 0
+        self._waits_since = 0.0
         self._congested = False
         self._closing = False
         self._lingers = not isinstance(stream, TLSStream)  # TLS has no half-close
@@ -92,12 +97,19 @@ class Connection:
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
+        if not self.unsent_bytes:
+            self._waits_since = monotonic()
         self._unsent += data
         self._something_to_do.set()
 
-    def is_newly_congested(self) -> bool:
-        """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
-        if self._congested or self._closing or self.unsent_bytes <= HIGH_WATER_BYTES:
+    def is_newly_congested(self, mono: float) -> bool:
+        """Whether much waits for the peer at `mono` (seconds), or anything for long, and did not at the last call.
+
+        `writing_resumed` follows by itself.
+        """
+        if self._congested or self._closing or not self.unsent_bytes:
+            return False
+        if self.unsent_bytes <= HIGH_WATER_BYTES and mono - self._waits_since < LONG_UNSENT_S:
             return False
         self._congested = True
         return True
@@ -180,6 +192,7 @@ class Connection:
         self._in_flight_bytes = len(data)
         await self._stream.send(data)
         self._in_flight_bytes = 0
+        self._waits_since = monotonic()
         if self._congested and not self._closing:
             with self._turn(self) as now:
                 self.protocol.writing_resumed(now)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.abc import SocketAttribute
-from anyio.streams.tls import TLSStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_platform.clocks import monotonic
+from artcafe_platform.tls import OLD_VERSIONS
 
 if sys.platform != "win32":
     import resource
@@ -246,10 +247,15 @@ def runs_on_asyncio() -> bool:
 
 
 async def _shake_hands(stream: SocketStream, ssl_context: ssl.SSLContext) -> TLSStream | None:
-    """TLS over `stream`, None if the peer does not manage it."""
+    """TLS over `stream`, 1.2 or later; None if the peer does not manage it."""
     try:
         with anyio.fail_after(HANDSHAKE_TIMEOUT_S):
-            return await TLSStream.wrap(stream, server_side=True, ssl_context=ssl_context)
+            secured = await TLSStream.wrap(stream, server_side=True, ssl_context=ssl_context)
     except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:  # TimeoutError is an OSError
         logger.debug("no TLS handshake: %s", error)
         return None
+    version = secured.extra(TLSAttribute.tls_version)  # noqa: S610 this is not Django's
+    if version in OLD_VERSIONS:  # which a context of somebody else's may take
+        logger.debug("no TLS of now: %s", version)
+        return None
+    return secured

@@ -161,7 +161,7 @@ class Owner:
         if connection.is_overrun():
             protocol.disconnected("too much waits to be read by it", now)
             connection.close(abort=True)
-        elif connection.is_newly_congested():
+        elif connection.is_newly_congested(now.mono):
             protocol.writing_paused(now)
             self._touched[connection.conn] = connection
 

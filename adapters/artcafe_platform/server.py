@@ -62,6 +62,9 @@ class Platform(Secretive):
         `port` 0 takes a free one. Raises ConfigError if tokens would be taken unencrypted from other machines (TOK-4):
         listening beyond loopback needs `ssl_context`, or `allow_cleartext` on a network that encrypts by itself.
 
+        `ssl_context` is what `make_server_context` returns, or one of your own, as to have clients show certificates.
+        Whatever it says, clients that speak nothing later than TLS 1.1 are hung up on.
+
         `anyio_streams` has connections on asyncio run by anyio's streams, as they are on trio: slower, for comparison.
         """
         if not (Origin(False, host, port).is_loopback or ssl_context is not None or allow_cleartext):

@@ -15,7 +15,15 @@ from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Final
 
-from artcafe_platform.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, MAX_UNSENT_BYTES, READ_BYTES, SEND_BYTES
+from artcafe_platform.clocks import monotonic
+from artcafe_platform.connection import (
+    HIGH_WATER_BYTES,
+    LONG_UNSENT_S,
+    LOW_WATER_BYTES,
+    MAX_UNSENT_BYTES,
+    READ_BYTES,
+    SEND_BYTES,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -48,6 +56,7 @@ class SocketConnection:
         "_shut",
         "_sock",
         "_unsent",
+        "_waits_since",
         "conn",
         "protocol",
     )
@@ -67,6 +76,7 @@ class SocketConnection:
         self._on_over = on_over
         self._loop = asyncio.get_running_loop()
         self._unsent: bytearray | None = None
+        self._waits_since = 0.0
         self._congested = False
         self._reading = False
         self._closing = False
@@ -96,11 +106,17 @@ class SocketConnection:
         sent = self._send(data)
         if sent < len(data) and not self._shut:
             self._unsent = bytearray(memoryview(data)[sent:])
+            self._waits_since = monotonic()
             self._loop.add_writer(self._sock, self._write_on)
 
-    def is_newly_congested(self) -> bool:
-        """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
-        if self._unsent is None or self._congested or self._closing or len(self._unsent) <= HIGH_WATER_BYTES:
+    def is_newly_congested(self, mono: float) -> bool:
+        """Whether much waits for the peer at `mono` (seconds), or anything for long, and did not at the last call.
+
+        `writing_resumed` follows by itself.
+        """
+        if self._unsent is None or self._congested or self._closing:
+            return False
+        if len(self._unsent) <= HIGH_WATER_BYTES and mono - self._waits_since < LONG_UNSENT_S:
             return False
         self._congested = True
         return True
@@ -181,9 +197,10 @@ class SocketConnection:
         """The socket takes more."""
         assert self._unsent is not None
         sent = self._send(memoryview(self._unsent)[:SEND_BYTES])
-        if self._shut:
+        if self._shut or not sent:
             return
         del self._unsent[:sent]
+        self._waits_since = monotonic()
         if not self._unsent:
             self._unsent = None
             self._loop.remove_writer(self._sock)

@@ -220,7 +220,10 @@ def plant() -> None:
     answer = Delivery.answer
 
     def trusting(delivery: Delivery, tenant_id: str, agent_id: str, response: ResponseData, now: Instant) -> None:
-        delivery.command(tenant_id, response.command_id, agent_id)
+        try:
+            delivery.command(tenant_id, response.command_id, agent_id)
+        except ApiError as error:
+            raise KeyError(response.command_id) from error
         answer(delivery, tenant_id, agent_id, response, now)
 
     patch.object(Delivery, "answer", trusting).start()

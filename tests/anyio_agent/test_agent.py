@@ -7,7 +7,7 @@ import base64
 import logging
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
 from artcafe_anyio import Agent, CommandContext, CommandError
+from artcafe_anyio.connection import HIGH_WATER_BYTES, Connection
 from artcafe_anyio.keys import Passphrase, load_key
+from artcafe_anyio.transports import TransportConnection
 from artcafe_proto import (
     AgentEvent,
     CommandReceived,
@@ -34,6 +36,7 @@ from artcafe_proto import (
     Stopped,
     TokenReceived,
 )
+from artcafe_proto.limits import MAX_UNSETTLED_RESPONSE_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -418,6 +421,43 @@ async def test_a_platform_that_does_not_read_is_not_read_from(stage: Stage) -> N
             "overloaded"
         }
         let_go.set()
+
+
+async def test_link_8_a_platform_that_sends_commands_and_never_reads_is_left(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CMD-3: until then its responses wait, as many as may; CMD-5: what is more is not read from it."""
+    most_bytes = 0
+    for kind in (Connection, TransportConnection):
+        original: Any = kind.write
+
+        def write(each: Any, data: bytes, original: Any = original) -> None:
+            nonlocal most_bytes
+            original(each, data)
+            most_bytes = max(most_bytes, len(each._unsent))
+
+        monkeypatch.setattr(kind, "write", write)
+
+    @stage.agent.command("large", inline=True)
+    def large() -> str:  # pyright: ignore[reportUnusedFunction]
+        return "x" * 1_000_000
+
+    async def flood(link: Link) -> None:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            while True:
+                await link.command("large")
+
+    async with stage.online(write_stall_timeout=0.05, ping_interval=1000.0, drain_timeout=0.01) as link:
+        link.may_read = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(flood, link)
+            await stage.seen(Offline)
+            tasks.cancel_scope.cancel()
+        offline = next(event for event in stage.events if isinstance(event, Offline))
+        assert (offline.reason, offline.clause) == ("writing stalled", "LINK-8")
+        assert HIGH_WATER_BYTES < most_bytes <= MAX_UNSETTLED_RESPONSE_BYTES + 1_001_000
+        commands = sum(isinstance(event, CommandReceived) for event in stage.events)
+        assert commands <= 1 + MAX_UNSETTLED_RESPONSE_BYTES // 1_000_000
 
 
 # --- messages, status, events -----------------------------------------------------------------------------------------

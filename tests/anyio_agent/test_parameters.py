@@ -115,10 +115,6 @@ def test_a_context_of_ones_own_verifies_and_takes_no_files() -> None:
     nameless.check_hostname = False
     with pytest.raises(ConfigError, match=r"^ssl_context must verify the platform's name: set its check_hostname$"):
         Agent(ssl_context=nameless)
-    lax = ssl.create_default_context()
-    lax.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    with pytest.raises(ConfigError, match=r"^ssl_context must not take TLS before 1\.2: set its minimum_version"):
-        Agent(ssl_context=lax)
     for name in ("ca_file", "client_cert_file"):
         files: Any = {name: "file.pem"}
         with pytest.raises(ConfigError, match=rf"^{name} has no effect on an ssl_context of your own"):

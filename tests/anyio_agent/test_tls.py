@@ -178,12 +178,28 @@ async def test_a_context_of_ones_own_takes_no_common_name_either(
     assert (server.connections, server.received) == (1, b"")
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+async def test_a_context_of_ones_own_speaks_nothing_older_either(
+    make_agent: Callable[..., Agent], ca_file: Path, tmp_path: Path
+) -> None:
+    own = ssl.create_default_context(cafile=ca_file)
+    own.set_ciphers(LAX)
+    own.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    server = TlsServer(server_context(tmp_path, GOOD, version=TLS_1_1))
+    with server.listening() as url:
+        offline = await first_offline(make_agent(url, ca_file=None, ssl_context=own))
+    assert offline.reason == (
+        "cannot connect (tls): localhost does not speak TLS 1.2 or later (TLSv1.1): the platform must be updated"
+    )
+    assert (server.connections, server.received) == (1, b"")
+
+
 async def test_a_context_of_ones_own_says_less(make_agent: Callable[..., Agent], ca_file: Path, tmp_path: Path) -> None:
     for bad, said in {
         "expired": "the certificate of localhost has expired: the platform must renew it, or ",
         "not yet valid": "the certificate of localhost is not valid yet: ",
-        "without its chain": "the certificate of localhost was issued by its issuer, which is neither trusted here nor",
-        "of an unknown authority": "the certificate of localhost was issued by its own authority, which is not trusted",
+        "without its chain": "the certificate of localhost was issued by an authority, which is neither trusted here ",
+        "of an unknown authority": "the certificate of localhost was issued by an authority, which is not trusted",
         "of other hosts": "the certificate of localhost is not for that name: is the endpoint's host right?",
     }.items():
         server = TlsServer(server_context(tmp_path, BAD[bad].issued))

@@ -27,14 +27,14 @@ FLEETS = {PLATFORM: "agents", WEBSOCKETS: "deflate", WEBSOCKETS_PLAIN: "plain"}
 # --- in the server's process ------------------------------------------------------------------------------------------
 
 
-async def run_platform(agents: int, *, streams: bool) -> None:
-    """Ours, with so many agents registered."""
+async def run_platform(agents: int, port: int, *, streams: bool) -> None:
+    """Ours, with so many agents registered; `port` 0 is a free one."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     from artcafe_platform import Platform
     from benchmarks.fleet import private_key
 
-    async with Platform(tenants={"tenant-1": TENANT_TOKEN}, anyio_streams=streams) as platform:
+    async with Platform(tenants={"tenant-1": TENANT_TOKEN}, port=port, anyio_streams=streams) as platform:
         before = resident_bytes(os.getpid())
         registry = platform.hub.registry
         for number in range(agents):
@@ -74,11 +74,11 @@ def say(port: int, registered_bytes: int) -> None:
 
 
 def main() -> None:
-    """`python servers.py NAME AGENTS`."""
+    """`python servers.py NAME AGENTS PORT`."""
     sys.path.insert(0, str(HERE.parent))
-    name, agents = sys.argv[1], int(sys.argv[2])
+    name, agents, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if name in (PLATFORM, PLATFORM_ANYIO):
-        asyncio.run(run_platform(agents, streams=name == PLATFORM_ANYIO))
+        asyncio.run(run_platform(agents, port, streams=name == PLATFORM_ANYIO))
     else:
         asyncio.run(run_websockets(compression="deflate" if name == WEBSOCKETS else None))
 
@@ -89,8 +89,8 @@ def main() -> None:
 class Server:
     """One server, until the end of a `with` block."""
 
-    def __init__(self, name: str, agents: int = 0) -> None:
-        self._process = _start("servers.py", name, str(agents))
+    def __init__(self, name: str, agents: int = 0, port: int = 0) -> None:
+        self._process = _start("servers.py", name, str(agents), str(port))
         try:
             said = _hear(self._process)
         except BaseException:

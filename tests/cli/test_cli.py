@@ -23,7 +23,9 @@ from anyio import from_thread
 from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.tenant_client import Operator, RequestFailedError
 from artcafe_platform import Platform
+from certificates import issue
 
+AUTHORITY = issue(common_name="The Authority", is_authority=True)
 TOKEN = "a-long-random-password"
 ARTCAFE = str(Path(sys.executable).with_name("artcafe"))
 AGENT_SOURCE = """
@@ -149,6 +151,47 @@ def test_from_keygen_to_an_answered_command(tmp_path: Path, platform: dict[str, 
     assert "draining" in log
     assert "Traceback" not in log
     assert json.loads(run("agents", **platform).stdout)["status"] == "offline"
+
+
+def test_everybody_talks_tls_to_a_platform_with_a_certificate(tmp_path: Path) -> None:
+    (tmp_path / "my_agent.py").write_text(AGENT_SOURCE)
+    (tmp_path / "ca.pem").write_bytes(AUTHORITY.pem)
+    issue("localhost", by=AUTHORITY).write(tmp_path, "server")
+    shown = ["--host", "localhost", "--cert-file", "server.pem", "--key-file", "server-key.pem"]
+    run("keygen", "key", cwd=tmp_path)
+    with serving(*shown, cwd=tmp_path, ARTCAFE_TENANT_TOKEN=TOKEN) as ready:
+        assert ready["url"].startswith("https://localhost:")
+        trusting = {"ARTCAFE_CA_FILE": str(tmp_path / "ca.pem")}
+        operator = {"ARTCAFE_TENANT_TOKEN": TOKEN, "ARTCAFE_PLATFORM": ready["url"]}
+        registered = run("register", "--agent-id", "a", "--public-key", "key.pub", cwd=tmp_path, **operator, **trusting)
+        assert registered.returncode == 0, registered.stderr
+        flags = ["--api-endpoint", ready["url"], "--agent-id", "a", "--tenant-id", "tenant-1"]
+        agent = subprocess.Popen(
+            [ARTCAFE, "agent", "my_agent:agent", *flags, "--private-key-path", "key", "--ca-file", "ca.pem"],
+            env=environment(),
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            sent = run("send", "a", "whoami", "--ca-file", "ca.pem", cwd=tmp_path, **operator)
+            assert (sent.returncode, json.loads(sent.stdout)["status"]) == (0, "success"), sent.stderr
+        finally:
+            agent.send_signal(signal.SIGTERM)
+            _, log = agent.communicate(timeout=30)
+        assert (agent.returncode, "Traceback" in log) == (0, False), log
+        stranger = run("agents", **operator)
+        assert stranger.returncode == 1
+        assert stranger.stderr == (
+            f"artcafe: cannot reach the platform at {ready['url'].removeprefix('https://')}: the certificate of "
+            "localhost was issued by an authority, which is neither trusted here nor sent along: if that is an "
+            "intermediate authority, the platform must send its whole chain; if not, an authority of your own is "
+            "trusted by ca_file (--ca-file, ARTCAFE_CA_FILE)\n"
+        )
+        missing = run("agents", "--ca-file", "missing.pem", **operator)
+        assert missing.stderr == (
+            "artcafe: --ca-file missing.pem is no PEM file of certificates: No such file or directory\n"
+        )
 
 
 @pytest.mark.parametrize("source", ["file", "terminal"])
@@ -286,6 +329,8 @@ def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path
         (["send", "a", "b", "--args", '{"a":' + "[" * 50_000], "--args"),
         (["platform", "--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is not this machine alone"),
         (["platform", "--host", "0.0.0.0"], "listen on 127.0.0.1"),
+        (["platform", "--cert-file", "/nowhere"], "--cert-file /nowhere cannot be read: No such file or directory"),
+        (["platform", "--key-file", "/nowhere"], "--key-file has no effect without --cert-file, its certificate"),
         (["platform", "--port", "99999"], "--port"),
         (["platform", "--port", "-1"], "--port"),
         (["send", "a", "b", "--timeout", "nan"], "--timeout"),

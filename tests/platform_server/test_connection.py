@@ -111,6 +111,27 @@ async def test_a_reader_that_is_slow_but_steady_has_not_stalled(monkeypatch: pyt
         assert setting.stream.answers == 1
 
 
+async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of a megabyte, after what the kernel took: the peer's window is full all the same."""
+    async with stage() as setting:
+        await wait_all_tasks_blocked()
+        setting.stream.stick()
+        idle_at = setting.protocol.deadline()
+        with setting.owner.turn(setting.connection):
+            setting.connection.write(b"x")
+        await wait_all_tasks_blocked()
+        assert setting.protocol.deadline() == idle_at, "it has just begun"
+        monkeypatch.setattr(connection, "LONG_UNSENT_S", 0.0)
+        with setting.owner.turn(setting.connection) as now:
+            pass
+        assert setting.protocol.deadline() == now.mono + 30
+        setting.stream.unstick()
+        await wait_all_tasks_blocked()
+        deadline = setting.protocol.deadline()
+        assert deadline is not None
+        assert deadline >= now.mono + 75, "it reads again"
+
+
 async def test_a_peer_for_whom_too_much_waits_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "MAX_UNSENT_BYTES", 1000)
     async with stage() as setting:

@@ -18,6 +18,7 @@ import anyio
 import pytest
 
 from artcafe_platform import Platform, listening, sockets
+from artcafe_platform.clocks import monotonic
 from artcafe_platform.connection import HIGH_WATER_BYTES
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
@@ -101,7 +102,7 @@ async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order() -> No
             for place in range(0, len(data), HIGH_WATER_BYTES):
                 setting.connection.write(data[place : place + HIGH_WATER_BYTES])
         assert setting.connection.unsent_bytes > HIGH_WATER_BYTES
-        assert not setting.connection.is_newly_congested()  # the protocol was told
+        assert not setting.connection.is_newly_congested(monotonic())  # the protocol was told
         await setting.send(REQUEST)
         received = b""
         while len(received) < len(data):
@@ -111,6 +112,28 @@ async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order() -> No
             received += await setting.receive(65_536)
         assert received[len(data) :].startswith(b"HTTP/1.1 404")
         assert heard
+
+
+async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of a megabyte, after what the kernel took: the peer's window is full all the same."""
+    async with stage() as setting:
+        while not setting.connection.unsent_bytes:
+            with setting.owner.turn(setting.connection):
+                setting.connection.write(bytes(1000))
+        assert setting.connection.unsent_bytes <= 1000
+        idle_at = setting.protocol.deadline()
+        with setting.owner.turn(setting.connection):
+            pass
+        assert setting.protocol.deadline() == idle_at, "it has just begun"
+        monkeypatch.setattr(sockets, "LONG_UNSENT_S", 0.0)
+        with setting.owner.turn(setting.connection) as now:
+            pass
+        assert setting.protocol.deadline() == now.mono + 30
+        while setting.connection.unsent_bytes:
+            await setting.receive(65_536)
+        deadline = setting.protocol.deadline()
+        assert deadline is not None
+        assert deadline >= now.mono + 75, "it reads again"
 
 
 async def test_a_peer_for_whom_too_much_waits_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +278,7 @@ async def test_a_bug_met_while_writing_on_costs_one_connection(
     async with stage() as setting:
         with setting.owner.turn(setting.connection):
             setting.connection.write(bytes(4 * HIGH_WATER_BYTES))
-            assert setting.connection.is_newly_congested()
+            assert setting.connection.is_newly_congested(monotonic())
         await setting.receive_to_end()
         await setting.over.wait()
     assert "a bug of the test" in caplog.text
