@@ -16,6 +16,9 @@ MAX_JSON_DEPTH: Final = 64
 # --- HTTP (AUTH-7, PLAT-8) --------------------------------------------------------------------------------------------
 MAX_HTTP_HEAD_BYTES: Final = 64 * 1024
 """Start line and headers of one request or response; four times the largest common server default."""
+MAX_HTTP_FIELDS: Final = 128
+"""Header fields of one request or response, as each costs microseconds: some 16,000 fit in the bytes of a head. People
+with proxies in front have twenty or thirty."""
 MAX_HTTP_BODY_BYTES: Final = 64 * 1024
 """AUTH-7, PLAT-8: no body of this API comes near; a larger one is an error or an attack."""
 MAX_INFORMATIONAL_RESPONSES: Final = 8

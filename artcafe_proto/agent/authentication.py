@@ -120,12 +120,21 @@ def read_details(response: Response) -> dict[str, Any]:
         raise RemoteProtocolError(400, f"expected an agent as a JSON object: {error}", "STAT-2") from None
 
 
+_COMPRESSED: Final = (
+    "it is compressed, which was not asked for: if a proxy does that, ask it not to, by Accept-Encoding: identity in "
+    "extra_headers"
+)
 _KNOWN: Final = "is api_endpoint right, and this agent_id registered there?"
 _REGISTERED: Final = "is this key registered there, for this agent_id, tenant_id and key_id?"
 
 
 def _read(response: Response, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body. Raises MsgspecError or ValueError: a decoder left alone with any depth raises RecursionError."""
+    """The body. Raises MsgspecError or ValueError: a decoder left alone with any depth raises RecursionError.
+
+    What is compressed is not inflated, since a few bytes could become any number (RFC 9110 section 8.4).
+    """
+    if response.header("content-encoding") not in (None, "identity"):
+        raise ValueError(_COMPRESSED)
     if is_too_deep(response.body):
         raise ValueError("it nests too deeply")
     return decoder.decode(response.body)

@@ -2,8 +2,8 @@
 
 h11 parses and keeps the state of the connection; this module decides which bytes it sees, and when:
 
-- A head (start line and fields) is held back until it is complete, so that its limit holds and its lines can be checked
-  however it was cut: h11 takes any head that is complete, whatever its size, and bare LF line ends.
+- A head (start line and fields) is held back until it is complete, so that its limits hold and its lines can be checked
+  however it was cut: h11 takes any head that is complete, whatever its size, bare LF line ends and control characters.
 - Of a body it gets as many bytes as Content-Length says, so that what was pipelined behind stays here, or as many as a
   body within the limits can need.
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
+from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_FIELDS, MAX_HTTP_HEAD_BYTES
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class HttpConnection(Secretive):
         if size == 0:
             return None
         raw = self._take(size)
-        if self._is_server and (b"\r\n " in raw or b"\r\n\t" in raw):
-            raise RemoteProtocolError(400, "a header field is folded over lines", "RFC 9112 section 5.2")
+        self._check_lines(raw)
         self._h11.receive_data(raw)
         event = self._next_event()
         assert isinstance(event, Head)
@@ -155,6 +154,18 @@ class HttpConnection(Secretive):
         self._searched = len(buffer)
         return 0
 
+    def _check_lines(self, head: bytes) -> None:
+        """Refuse in a whole head what h11 would take, or read as something else than others do."""
+        if head.count(b"\r\n") - _LINES_AROUND_FIELDS > MAX_HTTP_FIELDS:
+            raise RemoteProtocolError(431, f"a head has at most {MAX_HTTP_FIELDS} fields", "RFC 6585 section 5")
+        if _CONTROL.search(head):
+            raise RemoteProtocolError(400, "a control character is in the head", "RFC 9110 section 5.5")
+        if self._is_server and (b"\r\n " in head or b"\r\n\t" in head):
+            raise RemoteProtocolError(400, "a header field is folded over lines", "RFC 9112 section 5.2")
+        lengths = _LENGTHS.findall(head)
+        if self._is_server and (len(lengths) > 1 or b"," in b"".join(lengths)):  # h11 makes one of several that agree
+            raise RemoteProtocolError(400, "there are several Content-Lengths", "RFC 9112 section 6.3")
+
     def _expect_body(self, head: Head) -> None:
         """Judge the framing of a head's message before any of its body is read (RFC 9112 section 6)."""
         if not head.http_version.startswith(b"1."):
@@ -200,6 +211,11 @@ def byte_headers(headers: Headers, *, length: int | None = None) -> list[tuple[b
 
 BODYLESS_STATUSES: Final = frozenset({204, 304})
 """RFC 9112 section 6.3."""
+_LINES_AROUND_FIELDS: Final = 2
+"""The start line, and the empty line at the end."""
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""All but tab, CR and LF, of which there are rules of their own."""
+_LENGTHS: Final = re.compile(rb"(?i:\r\ncontent-length:)([^\r]*)")
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"([!-~\x80-\xff]+([ \t]+[!-~\x80-\xff]+)*)?")
 _FRAMING_FIELDS: Final = frozenset({"content-length", "transfer-encoding"})

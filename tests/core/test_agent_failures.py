@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +18,11 @@ from artcafe_proto import (
     LinkState,
     Offline,
     RemoteProtocolError,
+    Response,
     SendClose,
     SendRequest,
     SendUpgrade,
+    Sign,
     Stopped,
 )
 from scripted import CHALLENGE, Scripted, answer, token
@@ -43,6 +47,54 @@ def test_link_3_a_refused_challenge_and_a_refused_verify_wait_by_their_status(st
         script.none_of(Connect)
         script.wait(0.001)
         script.expect(Connect)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("step", [Scripted.connect, Scripted.sign, Scripted.verify])
+@pytest.mark.parametrize("location", ["http://elsewhere.example/api/v1/auth/verify", "//elsewhere.example/", "/other"])
+def test_auth_7_a_redirect_is_followed_nowhere(
+    status: int, step: Callable[[Scripted], SendRequest | SendUpgrade], location: str
+) -> None:
+    script = Scripted()
+    for _ in range(3):
+        script.answer(step(script), answer(status, {}, location=location))
+    assert {(said.host, said.port) for said in script.said if isinstance(said, Connect)} == {("localhost", 80)}
+    requests = [said.request for said in script.said if isinstance(said, SendRequest | SendUpgrade)]
+    own = {"/api/v1/auth/challenge", "/api/v1/auth/verify", "/api/v1/ws/agent/agent-1"}
+    assert len(requests) >= 3
+    assert {request.target for request in requests} <= own
+
+
+def test_link_1_no_request_asks_for_compression() -> None:
+    script = Scripted()
+    script.up()
+    requests = [said.request for said in script.said if isinstance(said, SendRequest | SendUpgrade)]
+    assert len(requests) == 3
+    asking = {"accept-encoding", "te", "sec-websocket-extensions"}
+    assert not [name for request in requests for name, _ in request.headers if name in asking]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "GZIP", "identity, gzip", "x", ""])
+@pytest.mark.parametrize("step", [Scripted.connect, Scripted.sign])
+def test_auth_7_what_is_compressed_is_not_inflated_and_said_to_be(
+    coding: str, step: Callable[[Scripted], SendRequest]
+) -> None:
+    script = Scripted()
+    body = gzip.compress(json.dumps({"challenge": CHALLENGE, "valid": True, "token": token()}).encode())
+    response = Response(status=200, headers=(("content-encoding", coding),), body=body)
+    script.answer(step(script), response)
+    offline = script.expect(Offline)
+    assert "was not understood: it is compressed, which was not asked for" in offline.reason
+    assert offline.clause == "AUTH-7"
+    assert offline.retry_at == script.mono + OTHER
+
+
+def test_auth_7_a_refusal_is_one_whatever_its_body_is_encoded_in() -> None:
+    script = Scripted()
+    script.answer(script.sign(), answer(401, {}, content_encoding="gzip"))
+    assert script.wait_after_failure()[0] == AUTH
+    script.answer(script.connect(), answer(200, {"challenge": CHALLENGE}, content_encoding="identity"))
+    script.expect(Sign)
 
 
 UNUSABLE_CHALLENGES: list[object] = [

@@ -260,10 +260,13 @@ def test_a_head_may_have_the_limit_and_not_one_byte_more_however_it_comes() -> N
         pytest.param(b"HTTP/2.0 200 OK\r\n\r\n", id="version"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", id="two lengths"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", id="negative length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\na: \x01\r\nContent-Length: 0\r\n\r\n", id="control character"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 129 + b"\r\n", id="129 fields"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", id="length and chunks"
         ),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", id="encoding"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", id="two encodings"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", id="chunk"),
         pytest.param(SWITCH, id="101 to a plain request"),
     ],

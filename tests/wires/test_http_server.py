@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import JSON_HEADERS, Request, Response
-from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES
+from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_FIELDS, MAX_HTTP_HEAD_BYTES
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.handshake import accept_key
 from artcafe_proto.wires.http_client import ClientWire
@@ -370,14 +370,39 @@ def head(*lines: bytes, start: bytes = b"POST /p HTTP/1.1", host: bytes = b"Host
         pytest.param(head(b" a: 1", host=b""), 400, id="space before the first field"),
         pytest.param(head(b"a : 1"), 400, id="space before the colon"),
         pytest.param(head(b"a: \x00"), 400, id="NUL"),
+        pytest.param(head(b"a: x\x01y"), 400, id="control character in a value"),
+        pytest.param(head(b"a: x\x7f"), 400, id="DEL in a value"),
+        pytest.param(head(b"a\x1f: x"), 400, id="control character in a name"),
+        pytest.param(head(b"a: x\x0by"), 400, id="vertical tab"),
+        pytest.param(head(b"Transfer-Encoding:\x0bchunked"), 400, id="vertical tab before chunked"),
+        pytest.param(head(b"a: 1", b"\t2"), 400, id="field folded with a tab"),
+        pytest.param(head(b"a"), 400, id="no colon"),
+        pytest.param(head(b": 1"), 400, id="no name"),
+        pytest.param(head(b"a(b): 1"), 400, id="name that is no token"),
+        pytest.param(head(b"Transfer-Encoding : chunked"), 400, id="space before the colon of a framing"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: h\r\r\n\r\n", 400, id="CR CR LF"),
+        pytest.param(b"GET / HTTP/1.1\n\rHost: h\r\n\r\n", 400, id="LF CR"),
         pytest.param(head(host=b""), 400, id="no Host"),
         pytest.param(head(b"Host: h"), 400, id="two Hosts"),
+        pytest.param(head(b"hOST: x"), 400, id="two Hosts that differ"),
+        pytest.param(head(host=b"Host: a, b"), 400, id="list of Hosts"),
+        pytest.param(head(host=b"Host: a b"), 400, id="space in Host"),
+        pytest.param(head(host=b"Host: \xff"), 400, id="non-ASCII Host"),
         pytest.param(head(host=b"Host: u@h"), 400, id="user in Host"),
         pytest.param(head(host=b"Host: h/p"), 400, id="path in Host"),
         pytest.param(head(b"Content-Length: 5", b"Transfer-Encoding: chunked"), 400, id="length and chunks"),
         pytest.param(head(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.0"), 400, id="chunks in HTTP/1.0"),
         pytest.param(head(b"Content-Length: 5", b"Content-Length: 6"), 400, id="two lengths"),
         pytest.param(head(b"Content-Length: 5, 6"), 400, id="a list of lengths"),
+        pytest.param(head(b"Content-Length: 5", b"content-length: 5"), 400, id="one length twice"),
+        pytest.param(head(b"Content-Length: 5, 5"), 400, id="a list of one length"),
+        pytest.param(head(b"Content-Length: 5,"), 400, id="a list that goes on"),
+        pytest.param(head(b"Content-Length: 1 0"), 400, id="space in a length"),
+        pytest.param(head(b"Content-Length: -1"), 400, id="negative length"),
+        pytest.param(head(b"Content-Length: 1_0"), 400, id="underscore in a length"),
+        pytest.param(head(b"Content-Length: \xd9\xa1"), 400, id="length in Arabic digits"),
+        pytest.param(head(b"Content-Length: 0", b"Transfer-Encoding: chunked"), 400, id="no length and chunks"),
+        pytest.param(head(b"Content-Length: 5", b"Transfer-Encoding: identity"), 501, id="length and identity"),
         pytest.param(head(b"Content-Length: +5"), 400, id="signed length"),
         pytest.param(head(b"Content-Length: 0x5"), 400, id="hexadecimal length"),
         pytest.param(head(b"Content-Length:"), 400, id="empty length"),
@@ -385,12 +410,29 @@ def head(*lines: bytes, start: bytes = b"POST /p HTTP/1.1", host: bytes = b"Host
         pytest.param(head(b"Content-Length: " + b"9" * 20), 413, id="enormous length"),
         pytest.param(head(b"Transfer-Encoding: gzip, chunked"), 501, id="gzip"),
         pytest.param(head(b"Transfer-Encoding: xchunked"), 501, id="unknown encoding"),
+        pytest.param(head(b"Transfer-Encoding: identity"), 501, id="identity"),
+        pytest.param(head(b"Transfer-Encoding:"), 501, id="no encoding"),
+        pytest.param(head(b"Transfer-Encoding: chunked,"), 501, id="a list of encodings that goes on"),
+        pytest.param(head(b'Transfer-Encoding: "chunked"'), 501, id="quoted encoding"),
+        pytest.param(head(b"Transfer-Encoding: chunked;q=1"), 501, id="encoding with a parameter"),
         pytest.param(head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 501, id="chunked twice"),
         pytest.param(head(b"Expect: 100-continue", b"Content-Length: 5"), 417, id="Expect"),
         pytest.param(head(start=b"GET http://h/ HTTP/1.1"), 400, id="absolute-form"),
         pytest.param(head(start=b"CONNECT h:443 HTTP/1.1"), 400, id="authority-form"),
         pytest.param(head(start=b"OPTIONS * HTTP/1.1"), 400, id="asterisk-form"),
         pytest.param(head(start=b"GET /# HTTP/1.1"), 400, id="fragment"),
+        pytest.param(head(start=b"GET https://h/ HTTP/1.1"), 400, id="absolute-form with TLS"),
+        pytest.param(head(start=b"GET x HTTP/1.1"), 400, id="relative target"),
+        pytest.param(head(start=b"GET \\x HTTP/1.1"), 400, id="backslash"),
+        pytest.param(head(start=b"GET HTTP/1.1"), 400, id="no target"),
+        pytest.param(head(start=b"GET /\x00 HTTP/1.1"), 400, id="NUL in the target"),
+        pytest.param(head(start=b"GET /\x7f HTTP/1.1"), 400, id="DEL in the target"),
+        pytest.param(head(start=b"G\x01T / HTTP/1.1"), 400, id="control character in the method"),
+        pytest.param(head(start=b"GET\t/\tHTTP/1.1"), 400, id="tabs in the start line"),
+        pytest.param(head(start=b"GET / HTTP/1.1 "), 400, id="space behind the version"),
+        pytest.param(head(start=b"GET / http/1.1"), 400, id="version in lower case"),
+        pytest.param(head(start=b"GET / HTTP/1.10"), 400, id="HTTP/1.10"),
+        pytest.param(head(start=b"GET /"), 400, id="no version"),
         pytest.param(head(start=b"GET  / HTTP/1.1"), 400, id="two spaces"),
         pytest.param(head(start=b"GET /\xff HTTP/1.1"), 400, id="non-ASCII target"),
         pytest.param(head(start=b"CONNECT /h HTTP/1.1"), 501, id="CONNECT"),
@@ -399,6 +441,16 @@ def head(*lines: bytes, start: bytes = b"POST /p HTTP/1.1", host: bytes = b"Host
         pytest.param(head(start=b"PRI * HTTP/2.0"), 505, id="HTTP/2 preface"),
         pytest.param(UPGRADE.replace(b"13", b"12"), 426, id="version of WebSocket"),
         pytest.param(UPGRADE.replace(b"GET", b"PUT"), 400, id="method of an upgrade"),
+        pytest.param(UPGRADE[:-2] + b"Content-Length: 3\r\n\r\nabc", 400, id="upgrade with a body"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b"-1\r\n", 400, id="negative chunk"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b"+1\r\nx\r\n", 400, id="signed chunk"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b"0x1\r\nx\r\n", 400, id="hexadecimal prefix of a chunk"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b" 1\r\nx\r\n", 400, id="space before a chunk"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b"1_0\r\nx\r\n", 400, id="underscore in a chunk"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b"\r\nx\r\n", 400, id="chunk without a size"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b"0" * 21 + b"\r\n", 400, id="size of 21 digits"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b"1\r\nxy\r\n", 400, id="chunk longer than its size"),
+        pytest.param(head(b"Transfer-Encoding: chunked") + b"1;a\nb\r\nx\r\n", 400, id="bare LF in an extension"),
         pytest.param(UPGRADE.replace(KEY.encode(), b"short"), 400, id="key of an upgrade"),
     ],
 )
@@ -494,6 +546,37 @@ def test_endless_chunk_framing_fails() -> None:
     server = wire()
     assert server.receive(head(b"Transfer-Encoding: chunked") + b"1;" + b"e" * (MAX_HTTP_HEAD_BYTES - 2)) == []
     assert failure(server.receive(b"e" * MAX_HTTP_BODY_BYTES)).code == 413
+
+
+@pytest.mark.parametrize("size", [b"10001", b"FFFFFFFF", b"FFFFFFFFFFFFFFFF", b"10000000000000001"])
+def test_a_chunk_larger_than_any_body_is_not_waited_for_longer_than_a_body(size: bytes) -> None:
+    server = wire()
+    assert server.receive(head(b"Transfer-Encoding: chunked") + size + b"\r\n") == []
+    inputs, sent = [], 0
+    while not inputs:
+        assert sent <= MAX_HTTP_BODY_BYTES
+        inputs = server.receive(b"x" * 1024)
+        sent += 1024
+    assert failure(inputs).code == 413
+
+
+@pytest.mark.parametrize(
+    "end", [b"0\r\n\r\n", b"0;a\rb\x00\r\n\r\n", b"0\r\na: b\n\n", b"0\r\nContent-Length: 5\r\nHost: x\r\n\r\n"]
+)
+def test_whatever_ends_a_chunked_body_nothing_behind_it_is_a_request(end: bytes) -> None:
+    server = wire()
+    received = request(server.receive(head(b"Transfer-Encoding: chunked") + b"1\r\nx\r\n" + end + GET))
+    assert (received.body, dict(received.headers)["host"]) == (b"x", "h")
+    assert b"connection: close" in server.respond(OK).lower()
+    assert server.phase is Phase.CLOSED
+    assert server.receive(b"") + server.receive(GET) == []
+
+
+def test_a_head_may_have_so_many_fields_and_not_one_more() -> None:
+    fields = [b"a:"] * (MAX_HTTP_FIELDS - 1)  # and Host
+    assert len(request(wire().receive(head(*fields))).headers) == MAX_HTTP_FIELDS
+    error = failure(wire().receive(head(*fields, b"a:")))
+    assert (error.code, error.reason) == (431, "a head has at most 128 fields")
 
 
 def test_a_head_may_have_the_limit_and_not_one_byte_more_however_it_comes() -> None:
