@@ -11,6 +11,7 @@ from artcafe_proto.policies.backoff import Backoff, Failure
 from artcafe_proto.policies.ledger import Entry, Ledger
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
 from artcafe_proto.testing.agents import AgentProcess
+from artcafe_proto.testing.circuits import Circuit
 from artcafe_proto.testing.platforms import TENANT
 
 
@@ -199,3 +200,19 @@ def test_what_breaks_an_invariant_is_shrunk_to_what_it_takes(monkeypatch: pytest
     assert len(kept) == 1 < len(drawn.injected)
     with pytest.raises(ValueError, match="expected a run that breaks an invariant"):
         shrink(lambda faults: None, kept)
+
+
+def test_a_process_that_dies_while_it_connects_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = Simulation(5, seconds=30.0, faults=[Fault(0.1, FaultKind.AGENT_RESTART, 0, 5.0)])
+    assert sim.network.latency_s == 0.2
+    opened: list[float] = []
+    opens = AgentProcess.opened
+
+    def noted(process: AgentProcess, conn: int, circuit: Circuit) -> None:
+        opened.append(sim.time)
+        opens(process, conn, circuit)
+
+    monkeypatch.setattr(AgentProcess, "opened", noted)
+    sim.run()
+    assert opened
+    assert opened[0] > 5.0
