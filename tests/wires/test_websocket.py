@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from random import Random
 
 import pytest
@@ -22,6 +21,7 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
 )
 from artcafe_proto.wires.websocket import WebSocketWire
+from wire_readings import pieces, plain
 
 MIB = 1024 * 1024
 
@@ -44,25 +44,12 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, 
     return bytes((0x80 * fin | rsv << 4 | opcode,)) + length + body
 
 
-def plain(inputs: list[Input]) -> list[object]:
-    """Inputs as comparable values: exceptions compare by identity."""
-    return [
-        (entry.error.code, entry.error.reason, entry.error.clause) if isinstance(entry, Failed) else entry
-        for entry in inputs
-    ]
-
-
 def failure(inputs: list[Input]) -> tuple[int, str]:
     """Code and clause of the failure that is all that came."""
     assert len(inputs) == 1, inputs
     (failed,) = inputs
     assert isinstance(failed, Failed)
     return failed.error.code, failed.error.clause
-
-
-def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in pairwise(places)]
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
