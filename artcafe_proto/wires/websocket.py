@@ -182,6 +182,10 @@ class WebSocketWire:
         match opcode:
             case Opcode.BINARY if not self._accept_binary:
                 raise RemoteProtocolError(1003, "messages are TEXT, a binary one came", "MSG-7")
+            case Opcode.TEXT | Opcode.BINARY if self._in_message:
+                raise RemoteProtocolError(1002, "a message began within another", "RFC 6455 section 5")
+            case Opcode.CONTINUATION if not self._in_message:
+                raise RemoteProtocolError(1002, "a fragment came that continues no message", "RFC 6455 section 5")
             case Opcode.TEXT | Opcode.BINARY:
                 self._announced = length
                 self._in_message = header[0] < _FIN

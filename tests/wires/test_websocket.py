@@ -200,6 +200,22 @@ def test_fragments_out_of_place_fail(data: bytes) -> None:
     assert failure(wire().receive(data)) == (1002, "RFC 6455 section 5")
 
 
+def test_a_fragment_out_of_place_fails_at_its_header_whatever_came_before() -> None:
+    stray = frame(Opcode.CONTINUATION, b"y" * 60)[:2]
+    assert failure(wire(limit=100).receive(stray)) == (1002, "RFC 6455 section 5")
+    before = frame(Opcode.TEXT, b"x" * 50)
+    reader = wire(limit=100)
+    assert reader.receive(before[:1]) + reader.receive(before[1:]) == [TextReceived(b"x" * 50)]
+    assert failure(reader.receive(stray)) == (1002, "RFC 6455 section 5"), "the message before it does not count"
+    reader = wire(limit=100)
+    fragments = frame(Opcode.TEXT, b"x", fin=False) + frame(Opcode.CONTINUATION, b"x" * 50)
+    assert reader.receive(fragments) == [TextReceived(b"x" * 51)]
+    assert failure(reader.receive(stray)) == (1002, "RFC 6455 section 5")
+    reader = wire(limit=100)
+    assert reader.receive(frame(Opcode.TEXT, b"x", fin=False)) == []
+    assert failure(reader.receive(frame(Opcode.TEXT, b"y" * 60)[:2])) == (1002, "RFC 6455 section 5")
+
+
 # --- however it comes -------------------------------------------------------------------------------------------------
 
 
