@@ -146,6 +146,8 @@ class AgentRules(AgentParts):
         events = self._outputs.events
         if not events and self._desk.queued and self._now is not None:
             self._desk.start_next(self._now)
+            if events:
+                self._settle_at = self._now  # what starts may take the last slot, which is told (STAT-2)
         if not events and self._settle_at is not None:
             self._settle(self._settle_at)
         return events.pop(0) if events else None

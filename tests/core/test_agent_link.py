@@ -167,6 +167,12 @@ def test_link_8_a_write_that_stalls_for_30_s_ends_the_link() -> None:
     assert script.expect(Disconnect) == Disconnect(conn, abort=True)
 
 
+def test_stat_2_the_command_that_takes_the_last_slot_makes_the_agent_say_that_it_is_busy() -> None:
+    script = Scripted(max_concurrent=1)
+    script.command(script.up())
+    assert [message["data"]["status"] for message in script.texts("status")] == ["busy"]
+
+
 def test_stat_1_error_outranks_busy_and_busy_outranks_online() -> None:
     script = Scripted(max_concurrent=1)
     conn = script.up()
