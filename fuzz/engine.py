@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import tempfile
 from contextlib import redirect_stderr
-from functools import partial
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -52,7 +51,11 @@ def _fuzz(name: str, seconds: str, seed: str, artifacts: str) -> None:
             words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.DICTIONARY))
             options.append(f"-dict={words}")
         if hasattr(target, "mutate"):
-            mutators["custom_mutator"] = partial(target.mutate, mutate_bytes=atheris.Mutate)
+
+            def mutate(data: bytes, max_size: int, draw: int) -> bytes:
+                return target.mutate(data, max_size, draw, atheris.Mutate)  # which is another one once it fuzzes
+
+            mutators["custom_mutator"] = mutate
         atheris.Setup([sys.argv[0], *options, str(found), str(_CORPUS / name)], target.check, **mutators)
         atheris.Fuzz()
 

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=int, default=30, help="how long to fuzz (30)")
     parser.add_argument("--seed", type=int, help="of the fuzzer; drawn if not given")
     parser.add_argument("--planted", action="store_true", help="with the target's planted bug, which must be found")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)  # the file may come last
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(HERE), str(ROOT / "tests")]
         if given.planted:
