@@ -31,6 +31,7 @@ from artcafe_proto.wires.inputs import (
 )
 from artcafe_proto.wires.websocket import WebSocketWire
 from snapshots import snapshot
+from wire_readings import plain
 
 Wire = TypeVar("Wire", ClientWire, ServerWire, WebSocketWire)
 
@@ -85,14 +86,6 @@ def frames(*, client: bool) -> st.SearchStrategy[bytes]:
     ]
     wrong = [bytes((0x82, mask)) + key, bytes((0x81, mask ^ 0x80)), bytes((0xC1, mask)), bytes((0x89, mask | 126))]
     return st.sampled_from(good + good + parts) | st.sampled_from(ending + wrong) | st.binary(max_size=4)
-
-
-def plain(inputs: list[Input]) -> list[object]:
-    """Inputs as values that can be compared: exceptions compare by identity."""
-    return [
-        (entry.error.code, entry.error.reason, entry.error.clause) if isinstance(entry, Failed) else entry
-        for entry in inputs
-    ]
 
 
 class WireLife(RuleBasedStateMachine, Generic[Wire]):

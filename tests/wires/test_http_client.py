@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from random import Random
 
 import pytest
@@ -25,6 +24,7 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
     Upgraded,
 )
+from wire_readings import answered, pieces
 
 GET = Request(method="GET", target="/api/v1/agents/a")
 POST = Request(method="POST", target="/api/v1/auth/challenge", headers=JSON_HEADERS, body=b'{"agent_id":"a"}')
@@ -63,19 +63,6 @@ def failure(inputs: list[Input]) -> tuple[int, str]:
     (failed,) = inputs
     assert isinstance(failed, Failed)
     return failed.error.code, failed.error.reason
-
-
-def plain(inputs: list[Input]) -> list[object]:
-    """Inputs as comparable values: exceptions compare by identity."""
-    return [
-        (entry.error.code, entry.error.reason, entry.error.clause) if isinstance(entry, Failed) else entry
-        for entry in inputs
-    ]
-
-
-def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in pairwise(places)]
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -407,13 +394,7 @@ def test_any_cutting_of_an_answer_gives_the_same_inputs(
     upgrade: bool, data: bytes, cuts: list[int], ends: bool
 ) -> None:
     def run(chunks: list[bytes]) -> list[object]:
-        client = upgrading() if upgrade else waiting()
-        inputs = [entry for chunk in chunks for entry in client.receive(chunk)]
-        inputs += client.receive_eof() if ends else []
-        # Only a response tells how many of the bytes behind it had come with it: they make it the last or a failure.
-        if inputs and isinstance(inputs[0], ResponseReceived):
-            return [inputs[0].response.status, inputs[0].response.body]
-        return plain(inputs)
+        return answered(upgrading() if upgrade else waiting(), chunks, ends=ends)
 
     whole = run([data])
     assert run(pieces(data, cuts)) == whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from random import Random
 
 import h11
@@ -28,6 +27,7 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
     Upgraded,
 )
+from wire_readings import OK, pieces, serve
 
 GET = b"GET /api/v1/agents?page=2 HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
@@ -37,7 +37,6 @@ UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: " + KEY.encode() + b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-OK = Response(status=200, headers=JSON_HEADERS, body=b"{}")
 
 
 def wire() -> ServerWire:
@@ -54,19 +53,6 @@ def failure(inputs: list[Input]) -> RemoteProtocolError:
     (failed,) = inputs
     assert isinstance(failed, Failed)
     return failed.error
-
-
-def plain(inputs: list[Input]) -> list[object]:
-    """Inputs as comparable values: exceptions compare by identity."""
-    return [
-        (entry.error.code, entry.error.reason, entry.error.clause) if isinstance(entry, Failed) else entry
-        for entry in inputs
-    ]
-
-
-def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in pairwise(places)]
 
 
 # --- requests and answers ---------------------------------------------------------------------------------------------
@@ -703,39 +689,16 @@ streams = st.lists(
 ).map(b"".join)
 
 
-def serve(chunks: list[bytes]) -> tuple[list[object], bytes]:
-    """All inputs, and all bytes written by an owner that answers everything at once and takes every upgrade."""
-    server = wire()
-    seen: list[object] = []
-    written = b""
-    for chunk in chunks:
-        inputs = server.receive(chunk)
-        while inputs:
-            seen += plain(inputs)
-            match inputs[-1]:
-                case RequestReceived(upgrade=True):
-                    written += server.accept_upgrade()
-                case RequestReceived():
-                    written += server.respond(OK)
-                case Failed(error) if server.websocket is None:
-                    written += server.refuse(error)
-                case _:
-                    break
-            inputs = server.receive(b"")
-    seen += plain(server.receive_eof())
-    return seen, written
-
-
 @given(streams, st.lists(st.integers(0, 1000), max_size=10))
 def test_any_cutting_gives_the_same_inputs_and_the_same_answers(data: bytes, cuts: list[int]) -> None:
-    whole = serve([data])
-    assert serve(pieces(data, cuts)) == whole
-    assert serve([bytes((octet,)) for octet in data]) == whole
+    whole = serve(wire(), [data])
+    assert serve(wire(), pieces(data, cuts)) == whole
+    assert serve(wire(), [bytes((octet,)) for octet in data]) == whole
 
 
 @given(st.lists(streams | st.binary(), max_size=5))
 def test_no_bytes_raise_and_nothing_follows_a_failure(chunks: list[bytes]) -> None:
-    seen, _ = serve(chunks)
+    seen, _ = serve(wire(), chunks)
     assert all(not isinstance(entry, tuple) for entry in seen[:-1])
 
 

@@ -14,7 +14,7 @@ from artcafe_proto.wires.frames import mask
 from artcafe_proto.wires.inputs import Input, PingReceived, PongReceived, TextReceived
 from artcafe_proto.wires.lane import read_texts
 from artcafe_proto.wires.websocket import WebSocketWire
-from lane_oracle import LANE, LIMIT, read, shown, without_lane
+from wire_readings import LANE, LANE_LIMIT, pieces, read_frames, read_frames_without_lane, shown
 
 
 def frame(
@@ -33,7 +33,7 @@ TEXTS = st.one_of(
     st.binary(max_size=12),
     st.text(max_size=8).map(str.encode),
     st.sampled_from([b"", b"{}", b"x" * 125, b"x" * 126, b"\xc3\xa9" * 70, b"\xed\xa0\x80", b"\xc3", b"x" * 65_536]),
-    st.sampled_from([b"x" * 65_535, b"x" * LIMIT, b"x" * (LIMIT + 1), b"\x03\xe8bye", b"\x03\xe8", b"\xff"]),
+    st.sampled_from([b"x" * 65_535, b"x" * LANE_LIMIT, b"x" * (LANE_LIMIT + 1), b"\x03\xe8bye", b"\x03\xe8", b"\xff"]),
 )
 FIRSTS = st.sampled_from([0x81, 0x81, 0x81, 0x81, 0x01, 0x80, 0x00, 0x82, 0x88, 0x89, 0x8A, 0xC1, 0x91, 0x83])
 
@@ -58,25 +58,23 @@ def streams(draw: st.DrawFn) -> tuple[bool, bytes]:
 def test_the_lane_changes_nothing(stream: tuple[bool, bytes], data: st.DataObject) -> None:
     client, written = stream
     cuts = data.draw(st.lists(st.integers(0, len(written)), max_size=6))
-    with without_lane():
-        expected = read(client, written, [])
-        assert read(client, written, cuts) == expected
-    assert read(client, written, cuts) == expected
+    expected = read_frames_without_lane(client, [written])
+    assert read_frames_without_lane(client, pieces(written, cuts)) == expected
+    assert read_frames(client, pieces(written, cuts)) == expected
 
 
 @given(client=st.booleans(), data=st.binary(max_size=40), cuts=st.lists(st.integers(0, 40), max_size=4))
 @example(client=True, data=b"\x81\x7e\x00\x7d" + b"x" * 30, cuts=[3])
 def test_the_lane_changes_nothing_for_any_bytes(client: bool, data: bytes, cuts: list[int]) -> None:
-    with without_lane():
-        expected = read(client, data, cuts)
-    assert read(client, data, cuts) == expected
+    expected = read_frames_without_lane(client, pieces(data, cuts))
+    assert read_frames(client, pieces(data, cuts)) == expected
 
 
 @pytest.mark.parametrize("client", [True, False])
 def test_what_waits_for_a_longer_header_does_not_hold_up_a_shorter_one(client: bool) -> None:
     masked = not client
     written = frame(b"x" * 200, masked=masked)
-    wire = WebSocketWire(client=client, rng=Random(1), max_message_size=LIMIT)
+    wire = WebSocketWire(client=client, rng=Random(1), max_message_size=LANE_LIMIT)
     assert wire.receive(written[:2]) == []
     (text, ping) = wire.receive(written[2:] + frame(b"", first=0x89, masked=masked))
     assert isinstance(text, TextReceived)
@@ -88,9 +86,9 @@ def test_the_lane_takes_whole_texts_and_pings_in_single_bytes_as_well_as_at_once
     written = b"".join(frame(payload, masked=not client) for payload in (b"{}", "é".encode() * 100, b"x" * 66_000))
     written += b"".join(frame(b"1", first=first, masked=not client) for first in (0x89, 0x8A))
     inputs: list[Input] = []
-    assert read_texts(written, masked=not client, max_size=LIMIT, inputs=inputs) == len(written)
+    assert read_texts(written, masked=not client, max_size=LANE_LIMIT, inputs=inputs) == len(written)
     assert inputs[3:] == [PingReceived(b"1"), PongReceived(b"1")]
-    assert read(client, written, list(range(400))) == [*map(shown, inputs), "Ended()"]
+    assert read_frames(client, pieces(written, list(range(400)))) == [*map(shown, inputs), "Ended()"]
 
 
 def planted(bug: Callable[[bytes], bytes]) -> Callable[..., int]:
@@ -129,6 +127,6 @@ def no_utf_8(data: bytes) -> bytes:
     ids=["RSV", "FIN", "mask bit", "UTF-8"],
 )
 def test_a_bug_in_the_lane_is_seen(bug: Callable[[bytes], bytes], stream: bytes) -> None:
-    expected = read(False, stream, [])
+    expected = read_frames(False, [stream])
     with patch(LANE, planted(bug)):
-        assert read(False, stream, []) != expected
+        assert read_frames(False, [stream]) != expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from random import Random
 
 import pytest
@@ -22,6 +21,7 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
 )
 from artcafe_proto.wires.websocket import WebSocketWire
+from wire_readings import pieces, plain
 
 MIB = 1024 * 1024
 
@@ -44,25 +44,12 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, 
     return bytes((0x80 * fin | rsv << 4 | opcode,)) + length + body
 
 
-def plain(inputs: list[Input]) -> list[object]:
-    """Inputs as comparable values: exceptions compare by identity."""
-    return [
-        (entry.error.code, entry.error.reason, entry.error.clause) if isinstance(entry, Failed) else entry
-        for entry in inputs
-    ]
-
-
 def failure(inputs: list[Input]) -> tuple[int, str]:
     """Code and clause of the failure that is all that came."""
     assert len(inputs) == 1, inputs
     (failed,) = inputs
     assert isinstance(failed, Failed)
     return failed.error.code, failed.error.clause
-
-
-def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in pairwise(places)]
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -211,6 +198,22 @@ def test_a_close_reason_that_is_not_utf8_is_a_failure_and_no_close() -> None:
 )
 def test_fragments_out_of_place_fail(data: bytes) -> None:
     assert failure(wire().receive(data)) == (1002, "RFC 6455 section 5.4")
+
+
+def test_a_fragment_out_of_place_fails_at_its_header_whatever_came_before() -> None:
+    stray = frame(Opcode.CONTINUATION, b"y" * 60)[:2]
+    assert failure(wire(limit=100).receive(stray)) == (1002, "RFC 6455 section 5")
+    before = frame(Opcode.TEXT, b"x" * 50)
+    reader = wire(limit=100)
+    assert reader.receive(before[:1]) + reader.receive(before[1:]) == [TextReceived(b"x" * 50)]
+    assert failure(reader.receive(stray)) == (1002, "RFC 6455 section 5"), "the message before it does not count"
+    reader = wire(limit=100)
+    fragments = frame(Opcode.TEXT, b"x", fin=False) + frame(Opcode.CONTINUATION, b"x" * 50)
+    assert reader.receive(fragments) == [TextReceived(b"x" * 51)]
+    assert failure(reader.receive(stray)) == (1002, "RFC 6455 section 5")
+    reader = wire(limit=100)
+    assert reader.receive(frame(Opcode.TEXT, b"x", fin=False)) == []
+    assert failure(reader.receive(frame(Opcode.TEXT, b"y" * 60)[:2])) == (1002, "RFC 6455 section 5")
 
 
 # --- however it comes -------------------------------------------------------------------------------------------------
