@@ -163,13 +163,6 @@ VULNERABILITIES: Final = (
         "tests/wires/test_http_server.py::test_a_doubtful_request_is_refused_once_and_for_all",
     ),
     Mutant(
-        "one length may be given twice",
-        "artcafe_proto/wires/http_connection.py",
-        "len(lengths) > 1 or",
-        "",
-        "tests/wires/test_http_server.py::test_a_doubtful_request_is_refused_once_and_for_all",
-    ),
-    Mutant(
         "a field may be folded",
         "artcafe_proto/wires/http_connection.py",
         'if self._is_server and (b"\\r\\n " in head or b"\\r\\n\\t" in head):',
