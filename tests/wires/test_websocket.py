@@ -141,7 +141,7 @@ def test_a_bad_header_fails_before_any_payload(header: bytes, code: int) -> None
 
 
 def test_a_server_refuses_an_unmasked_frame_at_its_header() -> None:
-    assert failure(wire(client=False).receive(b"\x81\x7f" + HUGE)) == (1002, "RFC 6455 section 5")
+    assert failure(wire(client=False).receive(b"\x81\x7f" + HUGE)) == (1002, "RFC 6455 section 5.4")
 
 
 def test_a_message_may_have_the_limit_and_not_one_byte_more() -> None:
@@ -182,7 +182,7 @@ def test_text_that_is_not_utf8_across_fragments_fails_with_the_fragment_that_sho
     [b"\x03", b"\x00\x00", b"\x03\xe7", b"\x03\xec", b"\x03\xed", b"\x03\xee", b"\x03\xf7", b"\x07\xd0", b"\x13\x88"],
 )
 def test_a_close_frame_with_an_impossible_code_is_a_failure_and_no_close(payload: bytes) -> None:
-    assert failure(wire().receive(frame(Opcode.CLOSE, payload))) == (1002, "RFC 6455 section 5")
+    assert failure(wire().receive(frame(Opcode.CLOSE, payload))) == (1002, "RFC 6455 section 5.4")
 
 
 def test_a_close_reason_that_is_not_utf8_is_a_failure_and_no_close() -> None:
@@ -202,18 +202,18 @@ def test_fragments_out_of_place_fail(data: bytes) -> None:
 
 def test_a_fragment_out_of_place_fails_at_its_header_whatever_came_before() -> None:
     stray = frame(Opcode.CONTINUATION, b"y" * 60)[:2]
-    assert failure(wire(limit=100).receive(stray)) == (1002, "RFC 6455 section 5")
+    assert failure(wire(limit=100).receive(stray)) == (1002, "RFC 6455 section 5.4")
     before = frame(Opcode.TEXT, b"x" * 50)
     reader = wire(limit=100)
     assert reader.receive(before[:1]) + reader.receive(before[1:]) == [TextReceived(b"x" * 50)]
-    assert failure(reader.receive(stray)) == (1002, "RFC 6455 section 5"), "the message before it does not count"
+    assert failure(reader.receive(stray)) == (1002, "RFC 6455 section 5.4"), "the message before it does not count"
     reader = wire(limit=100)
     fragments = frame(Opcode.TEXT, b"x", fin=False) + frame(Opcode.CONTINUATION, b"x" * 50)
     assert reader.receive(fragments) == [TextReceived(b"x" * 51)]
-    assert failure(reader.receive(stray)) == (1002, "RFC 6455 section 5")
+    assert failure(reader.receive(stray)) == (1002, "RFC 6455 section 5.4")
     reader = wire(limit=100)
     assert reader.receive(frame(Opcode.TEXT, b"x", fin=False)) == []
-    assert failure(reader.receive(frame(Opcode.TEXT, b"y" * 60)[:2])) == (1002, "RFC 6455 section 5")
+    assert failure(reader.receive(frame(Opcode.TEXT, b"y" * 60)[:2])) == (1002, "RFC 6455 section 5.4")
 
 
 # --- however it comes -------------------------------------------------------------------------------------------------
