@@ -124,8 +124,8 @@ def _open_sshsig(signature: bytes, message: bytes, public_blob: bytes) -> Signed
     """What `ssh-keygen -Y sign` writes, or what is within its armour."""
     if signature.startswith(_BEGIN):
         lines = signature.split()
-        if lines[-3:] != _END.split():
-            raise ValueError("the armour is not closed")
+        if lines[:3] != _BEGIN.split() or lines[-3:] != _END.split():
+            raise ValueError("the armour is not whole")
         signature = binascii.a2b_base64(b"".join(lines[3:-3]), strict_mode=True)
     header = _MAGIC + _VERSION + pack_string(public_blob) + pack_string(SSHSIG_NAMESPACE) + pack_string(b"")
     if not signature.startswith(header):

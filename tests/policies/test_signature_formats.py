@@ -91,3 +91,12 @@ def test_auth_3_ecdsa_has_der_as_raw_and_two_numbers_in_a_blob(key_dir: Path, na
     numbers, rest = take_string(rest)
     assert (algorithm.decode(), rest) == (key.public.algorithm, b"")
     assert take_string(take_string(numbers)[1])[1] == b""
+
+
+@pytest.mark.parametrize("place", [b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE"])
+def test_auth_3_nothing_but_line_ends_is_free_in_an_armour(key_dir: Path, place: bytes) -> None:
+    key = SigningKey.load((key_dir / "ed25519").read_bytes())
+    armoured = key.sign(MESSAGE, "sshsig")
+    assert key.public.verify(armoured.replace(b"\n", b"\r\n"), MESSAGE) == "ssh-ed25519"
+    for junk in (b"\x01", b".", b"A"):
+        assert key.public.verify(armoured.replace(place, place + junk), MESSAGE) is None
