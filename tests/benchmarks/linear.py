@@ -5,7 +5,7 @@
 Each shape of a message is read in three sizes, each four times the one before, by a process of its own under
 `valgrind --tool=callgrind`. Of the three counts the differences are compared, which leaves out what a process costs
 anyhow: the second is 4 times the first, and would be 16 times as much if every piece cost a copy of, or a look at, all
-that came before it. Ends with status 1 if one is more than `MOST` times the other: this holds the line in CI.
+that came before it. Ends with status 1 if one is more than `MOST` times the other. It takes minutes: run it by hand.
 """
 
 from __future__ import annotations
