@@ -91,6 +91,8 @@ class AgentProtocol(AgentMachine):
                     self._hear(conn, received.payload, now)
                     self._settle_at = now  # others may follow
                 else:
+                    if self._settle_at is not None:  # what was heard before is answered before, however it was cut
+                        self._settle(self._settle_at)
                     self._take(conn, channel, received, now)
             self._is_reading = False
 
