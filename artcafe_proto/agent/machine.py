@@ -281,9 +281,9 @@ class AgentMachine(AgentRules):
         Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON.
         """
         running = self._desk.running.get(command_id)
-        raw = None if running is None or running.answered else encode_json(result, "result")
         if running is None:
             return False
+        raw = None if running.answered else encode_json(result, "result")
         now = self._release(running, now)
         if raw is not None:
             self._desk.respond(running, raw, now)

@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from random import Random
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.counting import instructions
 
 OURS, WSPROTO, COMMAND = "artcafe_proto", "wsproto", "command"
 MOST = {"agent": 0.12, "platform": 0.2}
@@ -66,18 +64,10 @@ def answer(commands: int) -> None:
     assert loop.answered == commands, "every command was answered"
 
 
-def instructions(subject: str, side: str, size: int, messages: int) -> int:
+def cost_of(subject: str, side: str, size: int, messages: int) -> int:
     """Of a whole process."""
-    with tempfile.TemporaryDirectory() as folder:
-        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        options = ["--size", str(size), "--messages", str(messages), "--subject", subject, "--side", side]
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        said = subprocess.run(
-            [*tool, sys.executable, __file__, *options], env=environment, capture_output=True, text=True, check=True
-        ).stderr
-    found = re.search(r"Collected : (\d+)", said)
-    assert found is not None, said
-    return int(found[1])
+    options = {"--size": size, "--messages": messages, "--subject": subject, "--side": side}
+    return instructions(__file__, *(str(each) for option in options.items() for each in option))
 
 
 def main() -> int:
@@ -98,7 +88,7 @@ def main() -> int:
     few = many // 4 // BATCH * BATCH
 
     def cost(side: str, subject: str) -> float:
-        more = instructions(subject, side, size, many) - instructions(subject, side, size, few)
+        more = cost_of(subject, side, size, many) - cost_of(subject, side, size, few)
         return more / (many - few)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
+from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.counting import instructions
 
 MOST: Final = 7
 """Exactly 4 is not to be had: buffers grow in steps."""
@@ -91,18 +93,9 @@ def receive(shape: Shape, role: str, times: int) -> None:
     assert message == b"x" * size, "the message was received"
 
 
-def instructions(name: str, role: str, times: int) -> int:
+def cost_of(name: str, role: str, times: int) -> int:
     """Of a whole process."""
-    with tempfile.TemporaryDirectory() as folder:
-        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        options = ["--shape", name, "--role", role, "--times", str(times)]
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "GLIBC_TUNABLES": COPYING}
-        said = subprocess.run(
-            [*tool, sys.executable, __file__, *options], env=environment, capture_output=True, text=True, check=True
-        ).stderr
-    found = re.search(r"Collected : (\d+)", said)
-    assert found is not None, said
-    return int(found[1])
+    return instructions(__file__, "--shape", name, "--role", role, "--times", str(times), GLIBC_TUNABLES=COPYING)
 
 
 def main() -> int:
@@ -119,7 +112,7 @@ def main() -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         names = SHAPES if arguments.shape is None else [arguments.shape]
         counts = {
-            (name, role): [pool.submit(instructions, name, role, times) for times in TIMES]
+            (name, role): [pool.submit(cost_of, name, role, times) for times in TIMES]
             for name, role in product(names, ROLES)
         }
         for (name, role), futures in counts.items():
