@@ -282,6 +282,7 @@ class AgentMachine(AgentRules):
         """
         running = self._desk.running.get(command_id)
         if running is None:
+            self._look_at_clocks(now)
             return False
         raw = None if running.answered else encode_json(result, "result")
         now = self._release(running, now)
@@ -293,6 +294,7 @@ class AgentMachine(AgentRules):
         """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`."""
         running = self._desk.running.get(command_id)
         if running is None:
+            self._look_at_clocks(now)
             return False
         now = self._release(running, now)
         if not running.answered:

@@ -12,6 +12,7 @@ from artcafe_proto import (
     CommandReceived,
     Connect,
     Disconnect,
+    Instant,
     LinkState,
     LocalProtocolError,
     MessageReceived,
@@ -165,6 +166,20 @@ def test_link_8_a_write_that_stalls_for_30_s_ends_the_link() -> None:
         script.wait(10)
     assert script.expect(Offline).clause == "LINK-8"
     assert script.expect(Disconnect) == Disconnect(conn, abort=True)
+
+
+@pytest.mark.parametrize("answer", ["respond", "fail"])
+def test_an_answer_to_nothing_tells_the_time_all_the_same(answer: str) -> None:
+    script = Scripted()
+    script.up()
+    later = Instant(script.now.mono + 10, script.now.wall + 10)
+    if answer == "respond":
+        assert script.machine.respond("cmd-1", None, later) is False
+    else:
+        assert script.machine.fail("cmd-1", "handler_error", "", later) is False
+    script.machine.get_details(script.now)  # which is told an earlier time
+    script.drain()
+    assert script.expect(Connect).deadline == later.mono + script.machine.config.connect_timeout
 
 
 def test_stat_2_the_command_that_takes_the_last_slot_makes_the_agent_say_that_it_is_busy() -> None:
