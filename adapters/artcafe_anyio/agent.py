@@ -14,10 +14,11 @@ from anyio import TASK_STATUS_IGNORED, to_thread
 from artcafe_anyio.connecting import open_tcp_stream
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.driver import Driver
-from artcafe_anyio.errors import GaveUpError
+from artcafe_anyio.errors import sole
 from artcafe_anyio.handlers import Function, Handler
 from artcafe_anyio.keys import is_locked, passphrase_in
 from artcafe_anyio.logs import AgentLog
+from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_anyio.parameters import (
     AgentParameters,
     check_parameters,
@@ -29,8 +30,8 @@ from artcafe_anyio.parameters import (
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_anyio.signers import by_function, open_key
 from artcafe_anyio.tls import make_ssl_context
-from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
-from artcafe_proto import ArtCafeError, LocalProtocolError
+from artcafe_anyio.transports import TransportConnection
+from artcafe_proto import LocalProtocolError
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Agent:
         their being encrypted; it raises ConnectError. Both are what `artcafe_anyio.testing` is made of.
 
         Raises ConfigError for parameters that are missing or bad, files included; then nothing has happened.
-        Raises GaveUpError when there was no link for `give_up_after` (LINK-6).
+        Raises GaveUpError when there was no link for `give_up_after` (LINK-6). An internal error is raised as it is.
         """
         if self._driver is not None:
             raise LocalProtocolError("this agent runs already")
@@ -229,21 +230,23 @@ class Agent:
         open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
     ) -> AsyncGenerator[None]:
         """What `async with agent` does, with the parameters of `serve`."""
-        failure: Exception | None = None
+        failure: Exception | None = None  # of the block or of the start, to come out as it is, not in a group
+        end: Exception | None = None  # of `serve`, likewise
         try:
             async with anyio.create_task_group() as tasks:
                 try:
                     await tasks.start(partial(self.serve, sign=sign, open_stream=open_stream))
                     yield
-                except Exception as error:  # of the block or of the start, to come out as it is, not in a group
+                    self.stop()
+                except Exception as error:
                     failure = error
                     tasks.cancel_scope.cancel()
-                else:
-                    self.stop()
         except ExceptionGroup as group:
-            if len(group.exceptions) == 1 and isinstance(group.exceptions[0], GaveUpError):
-                raise group.exceptions[0] from failure
-            raise
+            end = sole(group)
+        if end is not None and failure is not None and failure is not end:
+            raise end from failure
+        if end is not None:
+            raise end
         if failure is not None:
             raise failure
 
@@ -255,14 +258,14 @@ class Agent:
                 driver.threads.call(partial(_stop, driver, drain=drain))
 
     async def _run(self, sign: SignFunction | None) -> None:
-        failure: ArtCafeError | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._obey_signals)
-            try:
+        failure: Exception | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._obey_signals)
                 await self.serve(sign=sign)
-            except ArtCafeError as error:  # likewise
-                failure = error
-            tasks.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            failure = sole(group)  # likewise
         if failure is not None:
             raise failure
 
@@ -376,15 +379,15 @@ def _connector(ssl_context: ssl.SSLContext | None, driver: Driver, *, by_asyncio
 
 
 def _stop(driver: Driver, *, drain: bool) -> None:
-    with driver.turn() as now:
+    with driver.callers_turn() as now:
         driver.protocol.stop(now, drain=drain)
 
 
 def _send_message(driver: Driver, data: dict[str, Any]) -> str:
-    with driver.turn() as now:
+    with driver.callers_turn() as now:
         return driver.protocol.send_message(data, now)
 
 
 def _set_status(driver: Driver, status: Literal["online", "busy", "error"]) -> None:
-    with driver.turn() as now:
+    with driver.callers_turn() as now:
         driver.protocol.set_status(status, now)

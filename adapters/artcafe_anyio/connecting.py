@@ -6,6 +6,7 @@ hangs. So the addresses are raced here too (RFC 8305).
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -20,6 +21,7 @@ from anyio.abc import SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.tls_failures import explain, shortcoming
 
 if TYPE_CHECKING:
@@ -47,6 +49,14 @@ class ConnectError(Exception):
         super().__init__(detail)
         self.cause: ConnectFailure = cause
         self.detail = detail
+
+
+def attempt_error(error: Exception, agent_id: str) -> ConnectError:
+    """What an attempt has come to. An error that is no ConnectError costs the attempt, too, and is logged."""
+    if isinstance(error, ConnectError):
+        return error
+    AgentLog(agent_id).line(logging.ERROR, f"connecting failed with {type(error).__name__}", error)
+    return ConnectError("other", type(error).__name__)
 
 
 class Opener(Protocol[Raw, Ready]):
@@ -132,7 +142,7 @@ async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> 
 
 def _because(error: Exception) -> str:
     cause = error.__cause__ or error
-    told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and _text(cause)
+    told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and text_of(cause)
     return f": {told}" if told else ""
 
 
@@ -195,7 +205,7 @@ def _innermost(error: OSError) -> OSError:
 
 
 def _failure(failures: dict[str, OSError], port: int) -> ConnectError:
-    said = [f"{address} port {port}: {_text(error)}" for address, error in failures.items()]
+    said = [f"{address} port {port}: {text_of(error)}" for address, error in failures.items()]
     detail = "; ".join(said)
     if any(isinstance(error, ConnectionRefusedError) for error in failures.values()):
         return ConnectError("refused", detail)
@@ -204,5 +214,6 @@ def _failure(failures: dict[str, OSError], port: int) -> ConnectError:
     return ConnectError("other", detail)
 
 
-def _text(error: OSError) -> str:
+def text_of(error: OSError) -> str:
+    """For people: what the system said."""
     return os.strerror(error.errno) if error.errno else str(error)

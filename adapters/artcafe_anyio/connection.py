@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.streams.tls import TLSStream
 
-from artcafe_anyio.connecting import ConnectError
+from artcafe_anyio.connecting import attempt_error
+from artcafe_anyio.loops import Flag, Scope
 from artcafe_anyio.tls_failures import explain
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ class Connection:
         self._unsent = bytearray()
         self._unsent_bytes = 0  # what is being sent included
         self._congested = False
-        self._something_to_do = anyio.Event()
-        self._may_read = anyio.Event()
+        self._something_to_do = Flag()
+        self._may_read = Flag()
         self._may_read.set()
-        self._scope = anyio.CancelScope()
-        self._reading = anyio.CancelScope()
+        self._scope = Scope()
+        self._reading = Scope()
 
     async def run(self) -> None:
         """Open, read and write until the connection is over; its socket is closed then."""
@@ -96,8 +97,8 @@ class Connection:
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
-        if self._may_read.is_set() and not self._closing:
-            self._may_read = anyio.Event()
+        if not self._closing:
+            self._may_read.clear()
 
     def resume_reading(self) -> None:
         """Read again."""
@@ -109,7 +110,7 @@ class Connection:
         if abort or not self._is_open:
             self._scope.cancel()
         else:
-            self._scope.deadline = anyio.current_time() + timeout_s
+            self._scope.cancel_after(timeout_s)
             self._something_to_do.set()
             self._may_read.set()
 
@@ -118,11 +119,12 @@ class Connection:
     async def _open(self) -> ByteStream | None:
         try:
             stream = await self._open_stream(self._asked)
-        except ConnectError as error:
+        except Exception as error:
+            failure = attempt_error(error, self._protocol.config.agent_id)
             if not self._closing:
                 self._closing = True
                 with self._turn() as now:
-                    self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
+                    self._protocol.connect_failed(self.conn, failure.cause, failure.detail, now)
             return None
         self._is_open = True
         with self._turn() as now:
@@ -162,7 +164,7 @@ class Connection:
                 if self._unsent:
                     await self._send(stream)
                 else:
-                    self._something_to_do = anyio.Event()
+                    self._something_to_do.clear()
                     await self._something_to_do.wait()
             if isinstance(stream, TLSStream):  # which has no half-close
                 self._reading.cancel()

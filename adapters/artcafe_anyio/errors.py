@@ -1,6 +1,11 @@
-"""What a running agent's methods raise when something does not come about, though nobody misused them."""
+"""What a running agent's methods raise when something does not come about, though nobody misused them.
+
+And how an error leaves the task groups that it has gone through.
+"""
 
 from __future__ import annotations
+
+from typing import cast
 
 from artcafe_proto import ArtCafeError
 
@@ -33,3 +38,14 @@ class NotSettledError(ArtCafeError):
         self.message_id = message_id
         self.reason = reason
         self.clause = clause
+
+
+def sole(error: Exception) -> Exception:
+    """The one error that `error` holds, however deep its groups are nested; the group itself if it holds several."""
+    found = error
+    while isinstance(found, ExceptionGroup):
+        inner = cast("tuple[Exception, ...]", found.exceptions)
+        if any(each is not inner[0] for each in inner):
+            return error
+        found = inner[0]
+    return found

@@ -15,10 +15,11 @@ from artcafe_anyio.handlers import CommandContext, CommandError, InvalidArgument
 from artcafe_proto import AgentEvent, LocalProtocolError, MessageReceived
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
+    from contextlib import AbstractContextManager
 
     from artcafe_anyio.handlers import Handler
     from artcafe_anyio.logs import AgentLog
+    from artcafe_anyio.loops import Starter
     from artcafe_anyio.tasks import CommandTasks
     from artcafe_anyio.threads import Threads
     from artcafe_proto import AgentProtocol, CommandReceived, FinalCode, Instant
@@ -73,14 +74,16 @@ class CommandRunner:
         commands: dict[str, Handler],
         protocol: AgentProtocol,
         settle: Callable[[Instant], None],
+        turn: Callable[[], AbstractContextManager[Instant, None]],
         threads: Threads,
         tasks: CommandTasks,
         log: AgentLog,
     ) -> None:
-        """`settle` carries out what follows from an answer, now or soon."""
+        """`settle` carries out what follows from an answer, now or soon; `turn` is for what a handler calls."""
         self._commands = commands
         self._protocol = protocol
         self._settle = settle
+        self._turn = turn
         self._threads = threads
         self._tasks = tasks
         self._log = log
@@ -189,9 +192,8 @@ class CommandRunner:
         self._threads.call(partial(self._progress, command_id, percent))
 
     def _progress(self, command_id: str, percent: float) -> None:
-        now = read_clocks()
-        self._protocol.progress(command_id, percent, now)
-        self._settle(now)
+        with self._turn() as now:
+            self._protocol.progress(command_id, percent, now)
 
 
 _CANCELLED: Final = "the command was cancelled before it was done"
@@ -204,7 +206,7 @@ def _named(event: CommandReceived) -> str:
 class MessageRunner:
     """Runs handlers of messages, a task a call."""
 
-    def __init__(self, handlers: list[MessageHandler], tasks: TaskGroup, log: AgentLog) -> None:
+    def __init__(self, handlers: list[MessageHandler], tasks: Starter, log: AgentLog) -> None:
         self._handlers = handlers
         self._tasks = tasks
         self._log = log
