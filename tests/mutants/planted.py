@@ -208,8 +208,8 @@ MUTANTS: Final = (
     Mutant(
         "a command runs again when it comes again",
         "artcafe_proto/agent/commands.py",
-        "        entry = self._ledger.get(command_id)\n        if entry",
-        "        entry = None\n        if entry",
+        "return self._repeat(command_id, entry, command, now)\n        if self._draining",
+        "pass\n        if self._draining",
         "tests/core/test_agent_link.py::test_cmd_2_repeats_of_running_commands_are_ignored_of_finished_ones_answered_again",
     ),
     Mutant(
@@ -365,5 +365,26 @@ MUTANTS: Final = (
         "if self._announced > self._max_message_size:",
         "if length > 10 * self._max_message_size:",
         "tests/wires/test_websocket.py::test_a_message_may_have_the_limit_and_not_one_byte_more",
+    ),
+    Mutant(
+        "NaN in a result becomes null",
+        "artcafe_proto/messages.py",
+        'if value is not None and b"null" in raw:',
+        'if value is not None and b"NaN" in raw:',
+        "tests/core/test_messages.py::test_cmd_7_a_number_that_json_does_not_have_is_refused_wherever_it_stands",
+    ),
+    Mutant(
+        "a damaged command is dropped",
+        "artcafe_proto/agent/rules.py",
+        "            if command_id is None:\n                self._bad_message",
+        "            if command_id is None or command_id:\n                self._bad_message",
+        "tests/core/test_agent_events.py::test_msg_5_a_command_whose_data_is_damaged_is_answered_once",
+    ),
+    Mutant(
+        "progress is written as what it was given as",
+        "artcafe_proto/agent/machine.py",
+        "offer_progress(command_id, percentage, self.status)",
+        "offer_progress(command_id, percent, self.status)",
+        "tests/core/test_agent_events.py::test_stat_4_progress_is_0_to_100_both_included_and_carries_the_status",
     ),
 )
