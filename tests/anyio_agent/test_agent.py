@@ -340,7 +340,7 @@ async def test_a_handler_that_is_cancelled_by_others_is_answered_and_harms_nobod
 
     async with stage.online(heartbeat_interval=0.02) as link:
         answer = await link.call("odd")
-        assert (answer["code"], answer["reason"]) == ("cancelled", "the command was cancelled before it was done")
+        assert (answer["code"], answer["reason"]) == ("handler_error", "CancelledError")
         await link.send("message", "msg-1", {})
         await stage.seen(MessageReceived)
         assert (await link.call("other"))["result"] == "well"
