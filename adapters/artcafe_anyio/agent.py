@@ -127,14 +127,16 @@ class Agent:
     def command(self, name: str, *, inline: bool = False) -> Callable[[AnyFunction], AnyFunction]:
         """Decorate the handler of the command `name`; the function itself stays as it is.
 
-        Arguments come by name and are validated by the annotations (msgspec's rules); what is missing, unknown or of
-        another type is answered `invalid_arguments`. A parameter annotated `CommandContext` receives that. The result
-        must be something that msgspec can write as JSON. What is raised becomes `handler_error` (see `CommandError`).
+        Arguments come by name and are validated by the annotations (msgspec's rules, or pydantic's where its types are
+        in them); what is missing, unknown or of another type is answered `invalid_arguments`. A parameter annotated
+        `CommandContext` receives that. The result must be something that msgspec can write as JSON, a path or a model
+        of pydantic's, without NaN. What is raised, whatever it is, becomes `handler_error` (see `CommandError`).
 
         `async def` runs as a task, and is cancelled when the command's time is over: once on asyncio, as its tasks are,
         so that one which goes on all the same keeps its slot, and `stop` waits for it. A plain function runs in a
-        thread, or with `inline` on the event loop, where nothing else happens until it returns. Raises
-        LocalProtocolError for a function that cannot be a handler, and for a name that has one.
+        thread, or with `inline` on the event loop, where nothing else happens until it returns; what it returns is
+        awaited in a task if it can be. Each call sees a copy of the context variables of where the agent was started.
+        Raises LocalProtocolError for a function that cannot be a handler, and for a name that has one.
         """
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LocalProtocolError('a command has a name: @agent.command("name")')
@@ -146,12 +148,16 @@ class Agent:
         return register
 
     def on_message(self, handler: AnyMessageHandler) -> AnyMessageHandler:
-        """Decorate an `async def` to be called with every `MessageReceived`, as a task; what it raises is logged."""
+        """Decorate a function to be called with every `MessageReceived`, an `async def` as a task, others in a thread.
+        What it raises is logged. Raises LocalProtocolError for a function that cannot be called so.
+        """
         self._application.add_message_handler(handler)
         return handler
 
     def on_event(self, callback: AnyCallback) -> AnyCallback:
-        """Call `callback` with every event of the core, at once and in order; what it raises is logged."""
+        """Call `callback`, a plain function, with every event of the core, at once and in order; what it raises is
+        logged. Raises LocalProtocolError for an `async def`, which nobody would await.
+        """
         self._application.add_callback(callback)
         return callback
 

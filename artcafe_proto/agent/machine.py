@@ -9,7 +9,6 @@ drives `AgentProtocol`, which puts bytes in the place of requests and messages.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -340,7 +339,7 @@ class AgentMachine(AgentRules):
     def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
         """What the next heartbeats say: percent of all cores, and resident MiB (HB-2)."""
         cpu, memory = finite(cpu_usage), finite(memory_usage)
-        if not (0 <= cpu <= 100 and 0 <= memory < math.inf):
+        if not (0 <= cpu <= 100 and 0 <= memory < float("inf")):
             raise LocalProtocolError(f"expected cpu 0 to 100 and memory in MiB, not {cpu_usage} and {memory_usage}")
         self._metrics = (cpu, memory)
 

@@ -25,13 +25,14 @@ import pytest
 import trio
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connecting import open_tcp_stream
 from artcafe_anyio.testing import Answer, SimulatedPlatform
 from artcafe_anyio.threads import Threads
-from artcafe_proto import Connect, LocalProtocolError, MessageReceived, Offline
+from artcafe_proto import ConfigError, Connect, LocalProtocolError, MessageReceived, Offline
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 PATIENCE_S = 60.0
@@ -165,6 +166,9 @@ def test_cmd_7_what_others_raise_ends_nothing(
     agent = Agent(**parameters)
     heard: list[str] = []
 
+    def raised() -> int:
+        return sum("its handler raised" in record.getMessage() for record in caplog.records)
+
     for make, _ in RAISED.values():
 
         @agent.on_message
@@ -188,6 +192,8 @@ def test_cmd_7_what_others_raise_ends_nothing(
     async def hear_too(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
         heard.append("awaited")
 
+    agent.on_event(traced(later_event))
+
     @agent.command("progress")
     async def progress(ctx: CommandContext) -> int:  # pyright: ignore[reportUnusedFunction]
         odd: list[Any] = [None, "50", float("nan"), 101, [], object()]
@@ -200,14 +206,20 @@ def test_cmd_7_what_others_raise_ends_nothing(
         async with SimulatedPlatform(agent) as platform:
             platform.send_message({})
             assert await platform.command("progress") == Answer("success", 1)
-            while len(heard) < 2:  # noqa: ASYNC110 a thread tells nobody
+            while len(heard) < 2 or raised() < 2 * len(RAISED):  # noqa: ASYNC110 a thread tells nobody
                 await anyio.sleep(0.001)
 
     with warnings.catch_warnings(), caplog.at_level(logging.ERROR):
         warnings.simplefilter("error")
         run(main)
     assert sorted(heard) == ["artcafe worker", "awaited"]
-    assert sum("its handler raised" in record.getMessage() for record in caplog.records) == 2 * len(RAISED)
+    assert any(
+        "CoroutineType" in text or "coroutine" in text for text in map(logging.LogRecord.getMessage, caplog.records)
+    )
+    assert raised() == 2 * len(RAISED)
+
+
+async def later_event(_: object) -> None: ...
 
 
 # --- what they return -------------------------------------------------------------------------------------------------
@@ -503,5 +515,39 @@ def test_an_internal_error_ends_it_with_that_one_error(
         with pytest.raises(ZeroDivisionError):
             async with agent.running(sign=no_signature):
                 await anyio.sleep_forever()
+
+    run(main)
+
+
+def test_hb_2_no_descriptor_to_measure_with_costs_a_figure(
+    run: Callable[[Main], None], parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptors() -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("artcafe_anyio.process_metrics.resident_bytes", no_descriptors)
+    agent = Agent(**parameters, heartbeat_interval=0.01)
+    agent.command("wait")(functools.partial(later, ignore, None))
+
+    async def main() -> None:
+        async with SimulatedPlatform(agent) as platform:
+            await anyio.sleep(0.05)
+            assert await platform.command("wait") == Answer("success", None)
+
+    run(main)
+
+
+@pytest.mark.parametrize("passphrase", [traced(later_event), later_event, len])
+def test_auth_5_a_passphrase_that_is_none_is_a_bad_setting(
+    run: Callable[[Main], None], parameters: dict[str, Any], tmp_path: Path, passphrase: Any
+) -> None:
+    path = tmp_path / "key"
+    path.touch(mode=0o600)
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")))
+
+    async def main() -> None:
+        with pytest.raises(ConfigError, match="passphrase"):
+            await Agent(**parameters, private_key_path=path, passphrase=passphrase).serve()
 
     run(main)
