@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal, SupportsFloat, SupportsIndex, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsFloat, SupportsIndex, TypeVar, cast, get_args
 
 import msgspec
 
@@ -183,7 +183,7 @@ def encode_json(value: object, what: str) -> msgspec.Raw:
     try:
         raw = _value_encoder.encode(value)
         if value is not None and b"null" in raw:  # so msgspec writes them
-            json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=_plain), allow_nan=False)
+            json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=_finite), allow_nan=False)
     except Exception as error:  # types of the application's raise what they like
         raise LocalProtocolError(f"{what} cannot be written as JSON: {error}") from None
     if is_too_deep(raw, MAX_JSON_DEPTH - _ENVELOPE_LEVELS):
@@ -195,11 +195,22 @@ def _plain(value: Any) -> object:
     """What to write of a value that msgspec does not know; none of these types needs an import for it."""
     if isinstance(value, msgspec.Raw):
         return msgspec.json.decode(value)
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+    if hasattr(value, "model_dump_json"):
+        return msgspec.json.decode(value.model_dump_json())
     if hasattr(value, "__fspath__"):
         return value.__fspath__()
     raise TypeError(f"no JSON is known for {type(value).__name__}")
+
+
+def _finite(value: Any) -> object:
+    """The same, for a look at the numbers: pydantic writes NaN as null, too, unless it is told to write a text."""
+    if hasattr(value, "model_dump_json") and value.model_config.get("ser_json_inf_nan") != "strings":
+        json.dumps(value.model_dump(), allow_nan=False, skipkeys=True, default=_items)
+    return _plain(value)
+
+
+def _items(value: object) -> object:
+    return [*cast("set[object]", value)] if isinstance(value, set | frozenset) else None
 
 
 def finite(value: object) -> float:

@@ -6,6 +6,7 @@ from outside is not: a cancellation of the task that waits for it, an interrupt 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import threading
@@ -70,6 +71,8 @@ async def awaited(result: object, checkpoint: Callable[[], Awaitable[None]] = ch
     while is_awaitable(result):
         try:
             result = await cast("Awaitable[object]", result)
+            if _is_cancelled_by_itself():  # and has not noticed: the end of this task would cancel its group
+                await asyncio.sleep(0)
         except BaseException as error:
             raise_interrupt(error)
             if not isinstance(error, Exception | GeneratorExit):
@@ -81,6 +84,14 @@ async def awaited(result: object, checkpoint: Callable[[], Awaitable[None]] = ch
 async def call_anywhere(call: Callable[[], object], threads: Threads, *, in_thread: bool) -> object:
     """What comes of `call`, here or in a thread, and of awaiting it. Raises CallFailed."""
     return await awaited(await call_in_thread(call, threads) if in_thread else call_here(call))
+
+
+def _is_cancelled_by_itself() -> bool:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # this is not asyncio
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def is_awaitable(value: object) -> bool:

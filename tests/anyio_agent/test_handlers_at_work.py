@@ -255,6 +255,17 @@ class Row:
     path: Path
 
 
+class AsText(pydantic.BaseModel, ser_json_inf_nan="strings"):
+    """Has a JSON for NaN."""
+
+    number: float
+    other: None = None
+
+
+class Box(pydantic.BaseModel):
+    content: Any
+
+
 class Loop(msgspec.Struct):
     inner: Any = None
 
@@ -276,6 +287,8 @@ RETURNED: list[tuple[str, Callable[[], object], Answer]] = [
     ("a set", lambda: {1}, Answer("success", [1])),
     ("numbers as keys", lambda: {1: None}, Answer("success", {"1": None})),
     ("NaN", lambda: {"a": [float("nan")]}, UNWRITABLE),
+    ("NaN in a model", lambda: Box(content=[float("nan")]), UNWRITABLE),
+    ("NaN as a text", lambda: AsText(number=float("nan")), Answer("success", {"number": "NaN", "other": None})),
     ("infinity", lambda: float("inf"), UNWRITABLE),
     ("recursion", recursive, UNWRITABLE),
     ("an object", lambda: object(), UNWRITABLE),
@@ -369,6 +382,45 @@ def test_each_call_has_a_copy_of_the_context_in_which_the_agent_was_started(
 
     run(main)
     assert set(seen) == {"where it was started"}
+
+
+@pytest.mark.parametrize("run", ["asyncio", "uvloop", "asyncio's streams"], indirect=True)
+def test_cmd_7_a_handler_that_cancels_itself_ends_nothing_else(
+    run: Callable[[Main], None], parameters: dict[str, Any]
+) -> None:
+    agent = Agent(**parameters)
+    heard: list[object] = []
+
+    def cancel_this() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    @agent.command("notices")
+    async def notices() -> None:  # pyright: ignore[reportUnusedFunction]
+        cancel_this()
+        await asyncio.sleep(0)
+
+    @agent.command("does not")
+    async def does_not() -> int:  # pyright: ignore[reportUnusedFunction]
+        cancel_this()
+        return 1
+
+    @agent.on_message
+    async def hear(message: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        heard.append(message)
+        cancel_this()
+
+    async def main() -> None:
+        async with SimulatedPlatform(agent) as platform:
+            platform.send_message({})
+            for name in ("notices", "does not"):
+                for _ in range(MAX_CONCURRENT + 1):
+                    answer = await platform.command(name)
+                    assert (answer.code, answer.reason) == ("handler_error", "CancelledError")
+            assert heard
+
+    run(main)
 
 
 async def looks_later() -> str:

@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -218,7 +219,7 @@ def test_msg_5_a_command_that_cannot_be_run_is_a_remote_error(data: dict[str, ob
 class Endless:
     """Writes itself as itself."""
 
-    def model_dump(self, **_: object) -> object:
+    def model_dump_json(self) -> object:
         return self
 
 
@@ -243,11 +244,32 @@ def test_what_cannot_be_json_is_refused_by_name(value: object) -> None:
 class Model:
     """Written as pydantic's models are."""
 
+    model_config: ClassVar[dict[str, str]] = {}
+
     def __init__(self, value: object) -> None:
         self._value = value
 
-    def model_dump(self, *, mode: str) -> object:
-        return {"value": self._value, "mode": mode}
+    def model_dump(self) -> object:
+        return {"value": self._value, "when": datetime(2026, 1, 1, tzinfo=UTC), (1, 2): 3}
+
+    def model_dump_json(self) -> str:
+        return json.dumps({"value": None if isinstance(self._value, float | set) else self._value})
+
+
+class Literally(Model):
+    """One that is told to write NaN as it is."""
+
+    def model_dump_json(self) -> str:
+        return '{"value":NaN}'
+
+
+class Told(Model):
+    """One that is told to write a text."""
+
+    model_config: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}
+
+    def model_dump_json(self) -> str:
+        return '{"value":"NaN","other":null}'
 
 
 class Point(Struct):
@@ -268,12 +290,16 @@ def inside(number: float) -> object:
     return [None, {"a": (number,)}]
 
 
+def in_a_set(number: float) -> object:
+    return Model({number})
+
+
 def far_inside(number: float) -> object:
-    return [Model([Pair(Point(number))])]
+    return [None, Pair([Point(number)])]
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("around", [bare, inside, Point, Pair, Model, far_inside])
+@pytest.mark.parametrize("around", [bare, inside, Point, Pair, Model, Literally, in_a_set, far_inside])
 def test_cmd_7_a_number_that_json_does_not_have_is_refused_wherever_it_stands(
     number: float, around: Callable[[float], object]
 ) -> None:
@@ -282,11 +308,23 @@ def test_cmd_7_a_number_that_json_does_not_have_is_refused_wherever_it_stands(
 
 
 def test_what_has_a_json_of_its_own_is_written_so() -> None:
-    value = [None, "NaN null", Model({Path("a/b")}), Raw(b'{"a":null}'), {1: 2**70}, {UUID(int=1): {"x"}}, Pair(b"x")]
+    value = [
+        None,
+        "NaN null",
+        Model("x"),
+        Told(float("nan")),
+        {Path("a/b")},
+        Raw(b'{"a":null}'),
+        {1: 2**70},
+        {UUID(int=1): {"x"}},
+        Pair(b"x"),
+    ]
     assert json.loads(bytes(encode_json(value, "result"))) == [
         None,
         "NaN null",
-        {"value": ["a/b"], "mode": "json"},
+        {"value": "x"},
+        {"value": "NaN", "other": None},
+        ["a/b"],
         {"a": None},
         {"1": 2**70},
         {str(UUID(int=1)): ["x"]},
