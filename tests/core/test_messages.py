@@ -396,3 +396,12 @@ def test_results_nested_too_deeply_are_refused() -> None:
         encode_json(value, "result")
     while isinstance(value, list):  # taken apart by hand: letting go of it at once would recurse
         value = value.pop()  # type: ignore[reportUnknownMemberType]
+
+
+def test_msg_6_what_is_written_has_62_levels_within_its_message() -> None:
+    value: object = None
+    for _ in range(62):
+        value = [value]
+    encode_json(value, "result")
+    with pytest.raises(LocalProtocolError, match=r"^result nests deeper than 62 levels \(MSG-6\)$"):
+        encode_json([value], "result")
