@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 import anyio
 from anyio import TASK_STATUS_IGNORED, to_thread
 
-from artcafe_anyio.connecting import open_tcp_stream
+from artcafe_anyio.calling import Function
+from artcafe_anyio.connecting import open_by, open_tcp_stream
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.driver import Driver
-from artcafe_anyio.errors import GaveUpError
-from artcafe_anyio.handlers import Function, Handler
+from artcafe_anyio.errors import first_error
 from artcafe_anyio.keys import is_locked, passphrase_in
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.parameters import (
@@ -30,7 +30,7 @@ from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_anyio.signers import by_function, open_key
 from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
-from artcafe_proto import ArtCafeError, LocalProtocolError
+from artcafe_proto import LocalProtocolError
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
@@ -127,34 +127,38 @@ class Agent:
     def command(self, name: str, *, inline: bool = False) -> Callable[[AnyFunction], AnyFunction]:
         """Decorate the handler of the command `name`; the function itself stays as it is.
 
-        Arguments come by name and are validated by the annotations (msgspec's rules); what is missing, unknown or of
-        another type is answered `invalid_arguments`. A parameter annotated `CommandContext` receives that. The result
-        must be something that msgspec can write as JSON. What is raised becomes `handler_error` (see `CommandError`).
+        Arguments come by name and are validated by the annotations (msgspec's rules, or pydantic's where its types are
+        in them); what is missing, unknown or of another type is answered `invalid_arguments`. A parameter annotated
+        `CommandContext` receives that. The result must be something that msgspec can write as JSON, a path or a model
+        of pydantic's, without NaN. What is raised, whatever it is, becomes `handler_error` (see `CommandError`).
 
         `async def` runs as a task, and is cancelled when the command's time is over: once on asyncio, as its tasks are,
         so that one which goes on all the same keeps its slot, and `stop` waits for it. A plain function runs in a
-        thread, or with `inline` on the event loop, where nothing else happens until it returns. Raises
-        LocalProtocolError for a function that cannot be a handler, and for a name that has one.
+        thread, or with `inline` on the event loop, where nothing else happens until it returns; what it returns is
+        awaited in a task if it can be. Each call sees a copy of the context variables of where the agent was started.
+        Raises LocalProtocolError for a function that cannot be a handler, and for a name that has one.
         """
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LocalProtocolError('a command has a name: @agent.command("name")')
 
         def register(function: AnyFunction) -> AnyFunction:
-            if name in self._application.commands:
-                raise LocalProtocolError(f"the command {name!r} has a handler already")
-            self._application.commands[name] = Handler(function, inline=inline)
+            self._application.add_command(name, function, inline=inline)
             return function
 
         return register
 
     def on_message(self, handler: AnyMessageHandler) -> AnyMessageHandler:
-        """Decorate an `async def` to be called with every `MessageReceived`, as a task; what it raises is logged."""
-        self._application.message_handlers.append(handler)
+        """Decorate a function to be called with every `MessageReceived`, an `async def` as a task, others in a thread.
+        What it raises is logged. Raises LocalProtocolError for a function that cannot be called so.
+        """
+        self._application.add_message_handler(handler)
         return handler
 
     def on_event(self, callback: AnyCallback) -> AnyCallback:
-        """Call `callback` with every event of the core, at once and in order; what it raises is logged."""
-        self._application.callbacks.append(callback)
+        """Call `callback`, a plain function, with every event of the core, at once and in order; what it raises is
+        logged. Raises LocalProtocolError for an `async def`, which nobody would await.
+        """
+        self._application.add_callback(callback)
         return callback
 
     # --- running ------------------------------------------------------------------------------------------------------
@@ -196,12 +200,15 @@ class Agent:
         try:
             with spelled(self._spelling):
                 if open_stream is not None:
-                    connect = partial(Connection, open_stream=open_stream)
+                    connect = partial(Connection, open_stream=partial(open_by, open_stream, driver.log))
                 else:
                     ssl_context = await to_thread.run_sync(_ssl_context, config, machine)
                     connect = _connector(ssl_context, driver, by_asyncio=by_asyncio)
                 signers = await _signers(machine, driver) if sign is None else [by_function(sign, driver.threads)]
             await driver.run(signers, connect, task_status)
+        except ExceptionGroup as group:
+            error = first_error(group)
+            raise error from error.__cause__
         finally:
             self._driver = None
             driver.end()
@@ -241,9 +248,7 @@ class Agent:
                 else:
                     self.stop()
         except ExceptionGroup as group:
-            if len(group.exceptions) == 1 and isinstance(group.exceptions[0], GaveUpError):
-                raise group.exceptions[0] from failure
-            raise
+            raise first_error(group) from failure
         if failure is not None:
             raise failure
 
@@ -255,12 +260,12 @@ class Agent:
                 driver.threads.call(partial(_stop, driver, drain=drain))
 
     async def _run(self, sign: SignFunction | None) -> None:
-        failure: ArtCafeError | None = None
+        failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._obey_signals)
             try:
                 await self.serve(sign=sign)
-            except ArtCafeError as error:  # likewise
+            except Exception as error:  # likewise
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:

@@ -29,8 +29,8 @@ _IMPOSSIBLE: Final = "what cannot happen says nothing, whatever its text or its 
 EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     Equivalent(
         "artcafe_proto.agent.machine.AgentMachine.set_metrics",
-        'if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("inf")):',
-        'if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("INF")):',
+        'if not (0 <= cpu <= 100 and 0 <= memory < float("inf")):',
+        'if not (0 <= cpu <= 100 and 0 <= memory < float("INF")):',
         _CASE,
     ),
     Equivalent(

@@ -249,7 +249,7 @@ VULNERABILITIES: Final = (
     Mutant(
         "the platform reads what a handler raised",
         "adapters/artcafe_anyio/running.py",
-        'self._fail(event, "handler_error", type(error).__name__)',
+        'self._fail(event, "handler_error", name)',
         'self._fail(event, "handler_error", repr(error))',
         "tests/anyio_agent/test_agent.py::test_what_goes_wrong_is_told_without_anything_internal",
     ),
