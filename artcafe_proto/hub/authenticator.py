@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +16,7 @@ from artcafe_proto.limits import CHALLENGE_LIFE_S, MAX_ID_CHARS
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.rate_limits import RateLimit
+from artcafe_proto.policies.signatures import without_armour
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.secrecy import forgetful
 
@@ -138,8 +138,8 @@ class Authenticator:
         tenant_id = body.tenant_id if agent is not None else f"\0{body.tenant_id}"  # to which no challenge is bound
         is_ours = self._book.consume(body.challenge, body.agent_id, tenant_id, now.mono, address)
         try:
-            signature = b64decode(body.response, validate=True)
-        except (binascii.Error, ValueError):
+            signature = without_armour(b64decode(body.response, validate=True))
+        except ValueError:
             return "the response is not base64"
         keys = [] if agent is None else [key for key in agent.keys.values() if body.key_id in (None, key.key_id)]
         made_by = self._made_by(keys, signature, body.challenge.encode("utf-8", "surrogatepass"))
@@ -150,12 +150,16 @@ class Authenticator:
         return made_by or "no active key of the agent made this signature"
 
     def _made_by(self, keys: list[Key], signature: bytes, signed: bytes) -> tuple[Key, str] | None:
-        """Which key made a signature, by which algorithm. What none of them could have made takes no less time."""
-        keys = [key for key in keys if key.public_key.could_have_made(signature, allow_sha1=self._allow_sha1)]
-        if not keys:
-            decoy_for(signature).verify(signature, signed, allow_sha1=self._allow_sha1)
-        for key in keys:
-            algorithm = key.public_key.verify(signature, signed, allow_sha1=self._allow_sha1)
+        """Which key made a signature, by which algorithm. What none of them could have made takes no less time.
+
+        No key is tried whose signatures have another shape: anyone may ask for this work.
+        """
+        decoy, sha1 = decoy_for(signature), self._allow_sha1
+        fitting = [key for key in keys if key.public_key.could_have_made(signature, allow_sha1=sha1)]
+        if not fitting:
+            decoy.verify(signature, signed, allow_sha1=sha1)
+        for key in fitting:
+            algorithm = key.public_key.verify(signature, signed, allow_sha1=sha1)
             if algorithm is not None:
                 return key, algorithm
         return None

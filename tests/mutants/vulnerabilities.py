@@ -242,9 +242,23 @@ VULNERABILITIES: Final = (
     Mutant(
         "a missing agent costs less work",
         "artcafe_proto/hub/authenticator.py",
-        "            decoy_for(signature).verify(signature, signed, allow_sha1=self._allow_sha1)\n",
+        "            decoy.verify(signature, signed, allow_sha1=sha1)\n",
         "            pass\n",
         "tests/core/test_rate_limits.py::test_auth_8_the_work_and_the_answer_do_not_tell_who_is_registered",
+    ),
+    Mutant(
+        "every ECDSA key is tried, whatever fits its curve",
+        "artcafe_proto/policies/public_keys.py",
+        "return max(decode_dss_signature(signature)).bit_length() <= self._key.key_size",
+        "return True",
+        "tests/policies/test_decoys.py::test_auth_5_no_ecdsa_key_is_tried_for_numbers_that_are_larger_than_its_order",
+    ),
+    Mutant(
+        "costly exponents are taken",
+        "artcafe_proto/limits.py",
+        "MAX_RSA_EXPONENT_BITS: Final = 32",
+        "MAX_RSA_EXPONENT_BITS: Final = 64",
+        "tests/policies/test_public_keys.py::test_auth_5_other_lines_are_refused_with_a_reason_that_quotes_nothing",
     ),
     Mutant(
         "the platform reads what a handler raised",
