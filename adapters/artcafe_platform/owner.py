@@ -30,6 +30,7 @@ from artcafe_proto import (
     ResumeReading,
     Write,
 )
+from artcafe_proto.readable import readable_record
 
 if TYPE_CHECKING:
     import socket
@@ -44,6 +45,7 @@ AnyConnection = Connection | SocketConnection
 C = TypeVar("C", Connection, SocketConnection)
 
 logger = logging.getLogger("artcafe_platform")
+logger.addFilter(readable_record)
 
 _ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
 LONG_WAIT_S: Final = 5.0

@@ -261,6 +261,27 @@ VULNERABILITIES: Final = (
         "tests/policies/test_public_keys.py::test_auth_5_other_lines_are_refused_with_a_reason_that_quotes_nothing",
     ),
     Mutant(
+        "what an agent is called is read as markup",
+        "adapters/artcafe_cli/tables.py",
+        "Text(one_line(cell))",
+        "one_line(cell)",
+        "tests/cli/test_hostile_text.py::test_a_table_shows_data_as_it_is[gpu]",
+    ),
+    Mutant(
+        "a platform's words reach the terminal",
+        "artcafe_proto/errors.py",
+        "return one_line(super().__str__())",
+        "return super().__str__()",
+        "tests/core/test_readable.py::test_an_error_of_ours_can_be_shown",
+    ),
+    Mutant(
+        "what went wrong in a handler is logged as it is",
+        "artcafe_proto/readable.py",
+        "record.exc_text = traceback_of(error)",
+        "pass",
+        "tests/core/test_readable.py::test_records_are_readable_whatever_a_handler_does_with_them",
+    ),
+    Mutant(
         "the platform reads what a handler raised",
         "adapters/artcafe_anyio/running.py",
         'self._fail(event, "handler_error", type(error).__name__)',
