@@ -249,7 +249,7 @@ class Owner:
 
     def _answer(self, connection: AnyConnection, arrived: RequestArrived, now: Instant) -> None:
         try:
-            answer = routes.answer(self.hub, arrived.request, now)
+            answer = routes.answer(self.hub, arrived.request, now, connection.protocol.address)
         except Exception:
             logger.exception("a %s request failed", arrived.request.method)  # its target may name what is secret
             answer = routes.INTERNAL_ERROR

@@ -14,7 +14,7 @@ import msgspec
 from artcafe_platform.streams import MAX_STREAMS_PER_TENANT
 from artcafe_proto import AgentStatus, ApiError, Response
 from artcafe_proto.config import API_PREFIX
-from artcafe_proto.hub.answers import error_answer, json_answer, read_json
+from artcafe_proto.hub.answers import error_answer, extra_headers, json_answer, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +55,8 @@ class EventWatch(NamedTuple):
 Answer = Response | CommandWatch | EventWatch
 
 
-def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
-    """Answer one request. Whatever is wrong with it becomes an error response."""
+def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None = None) -> Answer:
+    """Answer one request, which came over a session with this `address`. What is wrong becomes an error response."""
     path, _, query = request.target.partition("?")
     try:
         handlers, ids = _find(path)
@@ -64,12 +64,12 @@ def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
         return error_answer(error)
     handler = handlers.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
-        return error_answer(_NOT_ALLOWED, (("allow", _allow(handlers)),))
+        return error_answer(_NOT_ALLOWED, extra_headers(_NOT_ALLOWED, _allow(handlers)))
     try:
         fields = parse_qsl(query, keep_blank_values=True)
-        return handler(Call(hub, request, hub.principal(request, now), ids, fields, now))
+        return handler(Call(hub, request, hub.principal(request, now, address), ids, fields, now))
     except ApiError as error:
-        return error_answer(error, (("www-authenticate", "Bearer"),) if error.status == 401 else ())
+        return error_answer(error, extra_headers(error))
 
 
 def command_answer(command: Command) -> Response:

@@ -132,6 +132,8 @@ class PlatformProtocol(PlatformSession):
         self._read_on(now)
 
     def _read(self, inputs: list[Input], now: Instant) -> None:
+        if interim := self._wire.take_interim():
+            self._chunks.append(interim)
         before = self._exchange
         for received in inputs:
             self._take(received, now)

@@ -23,6 +23,12 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
     issued_at: int = msgspec.field(name="iat")
     expires_at: int = msgspec.field(name="exp")
     jti: str
+    not_before: float = msgspec.field(name="nbf", default=float("-inf"))
+
+
+def has_form_of_token(text: str) -> bool:
+    """Whether `text` looks like an agent's token, of whichever platform: no tenant's credential may."""
+    return text.startswith(_BEGINNING) and _COMPACT_JWS.fullmatch(text) is not None
 
 
 class TokenIssuer:
@@ -68,6 +74,8 @@ class TokenIssuer:
         claims = self._signed_claims(token)
         if claims.expires_at <= wall:
             raise _refused("the token has expired")
+        if not claims.not_before <= wall:
+            raise _refused("the token is not valid yet")
         if claims.issued_at > wall + CLOCK_DRIFT_S:  # else what a wrong clock made in the future would live until then
             raise _refused("the token is from the future: the platform's clock was set back")
         return claims
@@ -107,6 +115,8 @@ _REMEMBERED_TOKENS: Final = 1024
 """Agents that come back, or make calls, do so with the token of before: verifying it costs more than all the rest."""
 _COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """RFC 7515 section 7.1."""
+_BEGINNING: Final = "eyJ"
+"""Of every token of ours: base64url of `{"`."""
 
 
 def _refused(reason: str) -> RemoteProtocolError:
