@@ -40,8 +40,9 @@ class Request(_Message, frozen=True, kw_only=True, gc=False):
     method: str
     target: str
 
-    def __repr__(self) -> str:  # headers and body may hold a token, a challenge or a signature (TOK-4)
-        return f"Request({self.method} {self.target}, {len(self.headers)} headers, {len(self.body)} bytes)"
+    def __repr__(self) -> str:  # headers, body and query may hold a token, a challenge or a signature (TOK-4)
+        path, mark, _ = self.target.partition("?")
+        return f"Request({self.method} {path}{mark and '?…'}, {len(self.headers)} headers, {len(self.body)} bytes)"
 
 
 class Response(_Message, frozen=True, kw_only=True, gc=False):

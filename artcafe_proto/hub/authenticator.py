@@ -19,7 +19,7 @@ from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.rate_limits import RateLimit
 from artcafe_proto.policies.signatures import without_armour
 from artcafe_proto.policies.token_issuer import TokenIssuer, has_form_of_token
-from artcafe_proto.secrecy import forgetful
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class _VerifyBody(msgspec.Struct, frozen=True, gc=False):
     key_id: str | None = None
 
 
-class Authenticator:
+class Authenticator(Secretive):
     """Answers challenge and verify requests, and tells who sent a request."""
 
     def __init__(

@@ -40,7 +40,7 @@ from artcafe_proto.messages import (
     response_decoder,
     status_decoder,
 )
-from artcafe_proto.secrecy import forgetful
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from random import Random
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 _ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes
 
 
-class PlatformHub:
+class PlatformHub(Secretive):
     """One platform. Not thread-safe; not for use across a fork."""
 
     @forgetful

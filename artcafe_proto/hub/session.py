@@ -23,6 +23,7 @@ from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.rate_limits import network_of
 from artcafe_proto.regions import Region
+from artcafe_proto.secrecy import Secretive
 from artcafe_proto.timers import Timers
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _VERIFY = f"{API_PREFIX}/auth/verify"
 _LINK = f"{API_PREFIX}/ws/agent/"
 
 
-class PlatformSession:
+class PlatformSession(Secretive):
     """One accepted connection; `conn` is its owner's number for it, unique on the platform."""
 
     def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:

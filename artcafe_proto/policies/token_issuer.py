@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.limits import CLOCK_DRIFT_S, MAX_TOKEN_BYTES
-from artcafe_proto.secrecy import forgetful
+from artcafe_proto.secrecy import Secretive, forgetful
 
 
 class Claims(msgspec.Struct, frozen=True, gc=False):
@@ -31,8 +31,10 @@ def has_form_of_token(text: str) -> bool:
     return text.startswith(_BEGINNING) and _COMPACT_JWS.fullmatch(text) is not None
 
 
-class TokenIssuer:
+class TokenIssuer(Secretive):
     """Makes agents' tokens, and tells its own from all others."""
+
+    __slots__ = ("_issuer", "_life_s", "_private_key", "_public_key", "_signed_claims")
 
     @forgetful
     def __init__(self, seed: bytes, *, issuer: str, life_s: float) -> None:

@@ -35,6 +35,19 @@ class HttpConnection(Secretive):
     rules of this module then refused it, and `fields` are its fields.
     """
 
+    __slots__ = (
+        "_allowance",
+        "_body",
+        "_chunk_left",
+        "_h11",
+        "_is_server",
+        "_searched",
+        "_sends_body",
+        "buffer",
+        "fields",
+        "head",
+    )
+
     def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
         # Whatever h11 holds incomplete is part of a body, and bounded by what it is given of it.
         self._h11 = h11.Connection(role, max_incomplete_event_size=_MAX_FRAMED_BODY_BYTES)

@@ -366,4 +366,18 @@ MUTANTS: Final = (
         "if length > 10 * self._max_message_size:",
         "tests/wires/test_websocket.py::test_a_message_may_have_the_limit_and_not_one_byte_more",
     ),
+    Mutant(
+        "python -O lets a state become nothing",
+        "artcafe_proto/regions.py",
+        "if following is None:",
+        "if __debug__ and following is None:",
+        "tests/core/test_optimized.py::test_a_state_is_moved_by_its_table_alone",
+    ),
+    Mutant(
+        "a simulated platform forgets a status that was put",
+        "adapters/artcafe_anyio/testing.py",
+        "answer = routes.answer(self._hub, output.request, now)",
+        'answer = Response(status=200, body=b\'{"status":"online"}\')',
+        "tests/anyio_agent/test_simulated_platform.py::test_what_is_asked_over_http_is_answered_as_a_platform_does",
+    ),
 )

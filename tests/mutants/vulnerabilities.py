@@ -94,8 +94,8 @@ VULNERABILITIES: Final = (
     Mutant(
         "a request shows its fields",
         "artcafe_proto/exchanges.py",
-        'f"Request({self.method} {self.target}, {len(self.headers)} headers',
-        'f"Request({self.method} {self.target}, {self.headers}',
+        "{mark and '?…'}, {len(self.headers)} headers",
+        "{mark and '?…'}, {self.headers}",
         "tests/core/test_config.py::test_tok_4_reprs_show_no_headers_and_no_bodies",
     ),
     Mutant(
@@ -329,6 +329,27 @@ VULNERABILITIES: Final = (
         'if head.http_version == b"1.0":',
         "if False:",
         "tests/wires/test_http_client.py::test_http_1_0_has_no_101",
+    ),
+    Mutant(
+        "a request shows its query",
+        "artcafe_proto/exchanges.py",
+        "{path}{mark and '?…'}",
+        "{self.target}",
+        "tests/core/test_config.py::test_tok_4_reprs_show_no_headers_and_no_bodies",
+    ),
+    Mutant(
+        "a struct that holds a secret copies itself",
+        "artcafe_proto/secrecy.py",
+        "    def __copy__(self)",
+        "    def _copy(self)",
+        "tests/leaks/test_objects.py::test_tok_4_what_holds_a_secret_for_its_owner_keeps_it_too",
+    ),
+    Mutant(
+        "an agent shows its parameters",
+        "adapters/artcafe_anyio/agent.py",
+        "self._parameters = Secret(parameters)",
+        "self._parameters = Secret(parameters)\n        self._given = parameters",
+        "tests/leaks/test_objects.py::test_tok_4_whole_machines_and_agents_are_not_copied",
     ),
     Mutant(
         "the platform reads what a handler raised",
