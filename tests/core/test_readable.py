@@ -9,6 +9,8 @@ import pytest
 
 from artcafe_proto import ArtCafeError, RemoteProtocolError
 from artcafe_proto.readable import json_line, lines, one_line, readable_record, traceback_of
+from artcafe_proto.secrecy import Secret
+from artcafe_proto.testing.wiretap import Request
 from hostile_text import HOSTILE, check_readable
 
 
@@ -81,3 +83,13 @@ def test_records_are_readable_whatever_a_handler_does_with_them(caplog: pytest.L
         check_readable(line)
     assert [record.getMessage() for record in caplog.records[1:]] == ["plain", "failed", "named a"]
     assert caplog.records[0].msg == "%s in %d of %s"
+
+
+def test_a_secret_among_other_things_is_not_shown() -> None:
+    secret = Secret(["s3cret"])
+    assert (repr(secret), secret.value) == ("Secret(…)", ["s3cret"])
+
+
+def test_a_wiretap_says_what_it_heard_instead_of_a_request() -> None:
+    with pytest.raises(AssertionError, match="expected a request, got 8 bytes of something else"):
+        Request(b"nonsense")

@@ -69,8 +69,9 @@ class Shown:
         for found in own_objects(*roots):
             kind = type(found).__qualname__
             self.texts[kind] |= {repr(found), str(found)}
-            if hasattr(found, "__dict__"):
-                self.texts[f"vars({kind})"].add(repr(dict[str, object](vars(found))))
+            fields: Any = getattr(found, "__dict__", None)
+            if fields is not None:
+                self.texts[f"vars({kind})"].add(repr(fields))
             if hasattr(found, "__rich_repr__"):
                 self.texts[kind].add(pretty_repr(found))
             try:
