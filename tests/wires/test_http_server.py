@@ -50,6 +50,7 @@ def request(inputs: list[Input]) -> Request:
 
 
 def failure(inputs: list[Input]) -> RemoteProtocolError:
+    assert len(inputs) == 1
     (failed,) = inputs
     assert isinstance(failed, Failed)
     return failed.error
