@@ -31,7 +31,7 @@ from artcafe_anyio.signers import by_function, open_key
 from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
 from artcafe_proto import LocalProtocolError
-from artcafe_proto.secrecy import forgetful
+from artcafe_proto.secrecy import Secret, Secretive, forgetful
 
 if TYPE_CHECKING:
     import ssl
@@ -53,7 +53,7 @@ AnyMessageHandler = TypeVar("AnyMessageHandler", bound=MessageHandler)
 AnyCallback = TypeVar("AnyCallback", bound=EventCallback)
 
 
-class Agent:
+class Agent(Secretive):
     """An agent: handlers, and the parameters to run them with.
 
         agent = Agent(agent_id="agent-1", tenant_id="tenant-1", api_endpoint="http://127.0.0.1:8420")
@@ -72,7 +72,7 @@ class Agent:
         given by `configured`. Raises ConfigError for a bad value.
         """
         check_parameters(parameters)
-        self._parameters = parameters
+        self._parameters = Secret(parameters)
         self._spelling: dict[str, str] = {}
         """Parameters that were given by variables, and those variables' names."""
         self._application = Application()
@@ -103,21 +103,21 @@ class Agent:
         environment = read_environment()
         spelling = {name: variable(name) for name in environment if name not in parameters}
         with spelled(spelling):
-            agent = type(self)(**(self._parameters | environment | parameters))
+            agent = type(self)(**(self._parameters.value | environment | parameters))
         agent._spelling = spelling
         return agent
 
     @property
     def config(self) -> AgentConfig:
         """What the core is told. Raises ConfigError while `agent_id` or `tenant_id` is missing."""
-        return settings(self._parameters)[0]
+        return settings(self._parameters.value)[0]
 
     def locked_key(self) -> str | None:
         """The path of the key if it is encrypted and nothing says its passphrase: whoever runs the agent may ask for it
         and give it to `configured`. Blocks. Raises ConfigError for a key file that `serve` would not take.
         """
         with spelled(self._spelling):
-            machine = settings(self._parameters)[1]
+            machine = settings(self._parameters.value)[1]
             if _passphrase(machine) is None and is_locked(machine.private_key_path):
                 return machine.private_key_path
         return None
@@ -170,7 +170,7 @@ class Agent:
         of its own. `sign` is `serve`'s, and it raises as that does.
         """
         with spelled(self._spelling):
-            _, machine = settings(self._parameters)
+            _, machine = settings(self._parameters.value)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger("artcafe").setLevel(machine.log_level.upper())
         anyio.run(self._run, sign, backend=backend)
@@ -194,7 +194,7 @@ class Agent:
         """
         if self._driver is not None:
             raise LocalProtocolError("this agent runs already")
-        config, machine = settings(self._parameters)
+        config, machine = settings(self._parameters.value)
         by_asyncio = runs_on_asyncio() and not machine.anyio_streams
         driver = self._driver = Driver(config, self._application, by_asyncio=by_asyncio)
         try:
@@ -273,7 +273,7 @@ class Agent:
 
     async def _obey_signals(self) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            log = AgentLog(self._parameters.get("agent_id", ""))
+            log = AgentLog(self._parameters.value.get("agent_id", ""))
             drain = True
             async for received in signals:
                 what = "draining, a second signal stops at once" if drain else "stopping at once"

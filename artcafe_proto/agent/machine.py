@@ -23,6 +23,7 @@ from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import Draining, Online
 from artcafe_proto.messages import FINAL_CODES, encode_json, finite
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
 """Causes of `connect_failed`."""
 
 
-class AgentMachine(AgentRules):
+class AgentMachine(Secretive, AgentRules):
     """One agent, for one life from `start` to `Stopped`. Not thread-safe; not for use across a fork."""
 
     # --- A: look ------------------------------------------------------------------------------------------------------

@@ -444,4 +444,18 @@ MUTANTS: Final = (
         'in ("pydantic_core",):',
         "tests/anyio_agent/test_handlers.py::test_what_does_not_fit_an_annotation_is_told_without_what_came",
     ),
+    Mutant(
+        "python -O lets a state become nothing",
+        "artcafe_proto/regions.py",
+        "if following is None:",
+        "if __debug__ and following is None:",
+        "tests/core/test_optimized.py::test_a_state_is_moved_by_its_table_alone",
+    ),
+    Mutant(
+        "a simulated platform forgets a status that was put",
+        "adapters/artcafe_anyio/testing.py",
+        "answer = routes.answer(self._hub, output.request, now)",
+        'answer = Response(status=200, body=b\'{"status":"online"}\')',
+        "tests/anyio_agent/test_simulated_platform.py::test_what_is_asked_over_http_is_answered_as_a_platform_does",
+    ),
 )
