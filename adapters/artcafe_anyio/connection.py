@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.streams.tls import TLSStream
 
-from artcafe_anyio.connecting import attempt_error
+from artcafe_anyio.connecting import ConnectError
 from artcafe_anyio.loops import Flag, Scope
 from artcafe_anyio.tls_failures import explain
 
@@ -119,12 +119,11 @@ class Connection:
     async def _open(self) -> ByteStream | None:
         try:
             stream = await self._open_stream(self._asked)
-        except Exception as error:
-            failure = attempt_error(error, self._protocol.config.agent_id)
+        except ConnectError as error:
             if not self._closing:
                 self._closing = True
                 with self._turn() as now:
-                    self._protocol.connect_failed(self.conn, failure.cause, failure.detail, now)
+                    self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
             return None
         self._is_open = True
         with self._turn() as now:

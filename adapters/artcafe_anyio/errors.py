@@ -40,12 +40,8 @@ class NotSettledError(ArtCafeError):
         self.clause = clause
 
 
-def sole(error: Exception) -> Exception:
-    """The one error that `error` holds, however deep its groups are nested; the group itself if it holds several."""
-    found = error
-    while isinstance(found, ExceptionGroup):
-        inner = cast("tuple[Exception, ...]", found.exceptions)
-        if any(each is not inner[0] for each in inner):
-            return error
-        found = inner[0]
-    return found
+def first_error(error: Exception) -> Exception:
+    """The error that ended a task group, however deep it lies in groups of groups."""
+    if isinstance(error, ExceptionGroup):
+        return first_error(cast("ExceptionGroup[Exception]", error).exceptions[0])
+    return error

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
-from artcafe_anyio.connecting import ConnectError, attempt_error, open_tcp, text_of
+from artcafe_anyio.connecting import ConnectError, open_tcp, text_of
 from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYTES, reason_of
 from artcafe_anyio.loops import Scope
 
@@ -83,13 +83,12 @@ class TransportConnection(asyncio.BufferedProtocol):
                 await opener.start(opened)
             else:
                 self._begin(opened)
-        except Exception as error:
-            failure = attempt_error(error, self._protocol.config.agent_id)
+        except ConnectError as error:
             self._over.set()
             if not self._closing:
                 self._closing = True
                 with self._turn() as now:
-                    self._protocol.connect_failed(self.conn, failure.cause, failure.detail, now)
+                    self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
 
     def _begin(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -274,7 +273,7 @@ class TransportOpener:
         """Have a transport on it: the connection is told of it. Raises ConnectError."""
         try:
             await self._loop.create_connection(lambda: self._connection, sock=connection)
-        except OSError as error:
+        except Exception as error:
             connection.close()
             raise ConnectError("other", text_of(error)) from None
 

@@ -31,6 +31,7 @@ from artcafe_proto import (
     ResumeReading,
     Write,
 )
+from artcafe_proto.readable import readable_record
 from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ AnyConnection = Connection | SocketConnection
 C = TypeVar("C", Connection, SocketConnection)
 
 logger = logging.getLogger("artcafe_platform")
+logger.addFilter(readable_record)
 
 _ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
 LONG_WAIT_S: Final = 5.0
@@ -268,7 +270,7 @@ class Owner:
 
     def _answer(self, connection: AnyConnection, arrived: RequestArrived, now: Instant) -> None:
         try:
-            answer = routes.answer(self.hub, arrived.request, now)
+            answer = routes.answer(self.hub, arrived.request, now, connection.protocol.address)
         except Exception:
             logger.exception("a %s request failed", arrived.request.method)  # its target may name what is secret
             answer = routes.INTERNAL_ERROR
