@@ -13,6 +13,11 @@ MAX_ID_CHARS: Final = 128
 MAX_JSON_DEPTH: Final = 64
 """MSG-6: deeper nesting is a decode error long before any recursive decoder is in danger."""
 
+MAX_SMALL_PIECES: Final = 1024
+PIECE_BYTES: Final = 16
+"""MSG-6, PLAT-8: fragments that a message may have, or chunks a body, and one more for every so many bytes of it. Each
+costs microseconds, and nobody who sends in pieces makes thousands of them smaller than their headers."""
+
 # --- HTTP (AUTH-7, PLAT-8) --------------------------------------------------------------------------------------------
 MAX_HTTP_HEAD_BYTES: Final = 64 * 1024
 """Start line and headers of one request or response; four times the largest common server default."""

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_FIELDS, MAX_HTTP_HEAD_BYTES
+from artcafe_proto.limits import (
+    MAX_HTTP_BODY_BYTES,
+    MAX_HTTP_FIELDS,
+    MAX_HTTP_HEAD_BYTES,
+    MAX_SMALL_PIECES,
+    PIECE_BYTES,
+)
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
@@ -39,8 +45,10 @@ class HttpConnection(Secretive):
         # Whatever h11 holds incomplete is part of a body, and bounded by what it is given of it.
         self._h11 = h11.Connection(role, max_incomplete_event_size=_MAX_FRAMED_BODY_BYTES)
         self._is_server = role is h11.SERVER
+        self._clause = "PLAT-7" if self._is_server else "AUTH-7"  # of a body
         self._searched = 0
         self._body = bytearray()
+        self._chunks = 0
         self._sends_body = True
         self._allowance = 0  # further bytes that h11 may be given of this body
         self.buffer = bytearray()
@@ -68,13 +76,17 @@ class HttpConnection(Secretive):
         """The body after the head, None while it is incomplete. Raises RemoteProtocolError."""
         while True:
             match self._next_event():
-                case h11.Data(data=data):
+                case h11.Data(data=data, chunk_end=ends_chunk):
                     self._body += data
+                    self._chunks += ends_chunk
                     if len(self._body) > MAX_HTTP_BODY_BYTES:
                         raise self._too_large()
+                    if self._chunks > MAX_SMALL_PIECES + len(self._body) // PIECE_BYTES:
+                        raise RemoteProtocolError(413, "a body came in too many small chunks", self._clause)
                 case h11.EndOfMessage():
                     body = bytes(self._body)
                     self._body.clear()
+                    self._chunks = 0
                     return body
                 case _:
                     piece = self._take(self._allowance)
@@ -87,8 +99,7 @@ class HttpConnection(Secretive):
                         raise self._too_large()
 
     def _too_large(self) -> RemoteProtocolError:
-        clause = "PLAT-7" if self._is_server else "AUTH-7"
-        return RemoteProtocolError(413, f"a body has at most {MAX_HTTP_BODY_BYTES} bytes", clause)
+        return RemoteProtocolError(413, f"a body has at most {MAX_HTTP_BODY_BYTES} bytes", self._clause)
 
     def receive_eof(self) -> None:
         """The peer's side ended: a body that lasts until then is complete, any other reading fails."""
