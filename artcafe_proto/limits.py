@@ -118,8 +118,13 @@ MAX_UNSETTLED_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """CMD-3: application messages that are not settled, beside the places reserved for responses."""
 SETTLE_WITHOUT_PONG_S: Final = 30.0
 """CMD-3: how long after its write a response settles on a live link to a peer that answers no pings."""
+SUDDEN_END_S: Final = 5.0
+"""CMD-11: a link that ends so soon after a response went out may have ended of it: what cannot be read is found out
+about when it is read."""
 MAX_FRUITLESS_LINKS: Final = 3
-"""CMD-11: links that a response may cost before it is taken for the cause."""
+"""CMD-11: links in a row that end so before one has to do without the response."""
+MAX_CAUTIOUS_ITEMS: Final = 1024
+"""CMD-11: beginning with one, and doubled each time, so many go out together before caution is over."""
 STATUS_INTERVAL_S: Final = 1.0
 """STAT-2, STAT-4: at most one status message a second, the latest wins."""
 

@@ -137,6 +137,7 @@ class AgentMachine(AgentRules):
             link.liveness.received(now.mono)
             if now.mono - link.up_at >= self.config.stable_after:
                 self._backoff.reset()
+                self._desk.outbox.release()
         elif (dialer := self._dialer_of(conn)) is not None:
             dialer.heard()
 

@@ -128,6 +128,7 @@ class AgentRules(AgentParts):
         elif state is LinkState.UP and stopping:
             self._link_region.fire(LinkInput.DRAIN)
             self._renewal.abandon()
+            outbox.release(last=True)
         elif state is LinkState.UP and self._is_renewal_due(now):
             self._renewal.begin(self._login.token, now.mono)
         elif state is not LinkState.CLOSING and link.writable and outbox.has_news:
@@ -211,11 +212,10 @@ class AgentRules(AgentParts):
         up_for_s = 0.0 if self._link is None else now.mono - self._link.up_at
         if failure.kind is not FailureKind.REPLACED and up_for_s >= REPLACED_RESET_S:
             self._backoff.reset_replaced()
-        blames_message = failure.close_code in (1007, 1009)
         self._last_failure = failure.reason
+        had_link = self._link is not None
         self._let_go()
-        poison = self._desk.outbox.link_lost(blames_message=blames_message)
-        if poison is not None:
+        if had_link and (poison := self._desk.outbox.link_lost(now.mono, close_code=failure.close_code)) is not None:
             self._desk.replace_poison(poison, now)
         unsettled = len(self._desk.outbox)
         if self._life is Life.STOPPING and self._desk.is_idle:

@@ -21,6 +21,7 @@ from artcafe_proto import (
     OutboxFullError,
     PauseReading,
     PeerViolation,
+    ResponseReplaced,
     ResponsesSettled,
     ResumeReading,
     SendClose,
@@ -574,7 +575,32 @@ def test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once(c
     assert responses(script)[-1] == ("cmd-0", "undeliverable"), "CMD-2"
 
 
-def test_cmd_11_a_response_first_on_three_lost_links_is_replaced_and_then_dropped() -> None:
+def test_cmd_11_short_links_blame_no_response() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    for _ in range(49):
+        script.machine.disconnected(conn, "reset", script.now)
+        script.machine.connect_failed(script.start().conn, "refused", "", script.now)
+        script.none_of(ResponseReplaced, Undeliverable)
+        conn = script.up()
+        script.none_of(ResponseReplaced, Undeliverable)
+    assert len(responses(script)) == 38, "every fourth link is without it"
+    script.machine.disconnected(conn, "reset", script.now)
+    conn = script.up()
+    script.pong(conn)
+    assert script.machine.outbox_size == 0
+
+
+def live_on(script: Scripted, conn: int, seconds: int = 30) -> None:
+    """The platform answers every ping of so many seconds, but for those of the last moment."""
+    for _ in range(seconds):
+        script.wait(1)
+        script.pong(conn)
+
+
+def test_cmd_11_a_response_is_blamed_if_links_without_it_live_and_links_with_it_do_not() -> None:
     script = Scripted()
     conn = script.up()
     script.command(conn)
@@ -582,15 +608,40 @@ def test_cmd_11_a_response_first_on_three_lost_links_is_replaced_and_then_droppe
     for _ in range(3):
         script.machine.disconnected(conn, "reset", script.now)
         conn = script.up()
-    assert [outcome for _, outcome in responses(script)] == ["success"] * 3 + ["undeliverable"]
-    for _ in range(2):
+    for outcome in ("success", "undeliverable"):
+        before = len(responses(script))
+        script.command(conn, f"other-{outcome}")
+        script.machine.respond(f"other-{outcome}", None, script.now)
+        script.command(conn, "cmd-1")
+        live_on(script, conn)
+        assert responses(script)[before:] == [(f"other-{outcome}", "success"), ("cmd-1", outcome)]
+        script.machine.disconnected(conn, "reset", script.now)
+        if outcome == "success":
+            assert script.expect(ResponseReplaced).command_id == "cmd-1"
+            for _ in range(3):
+                conn = script.up()
+                script.none_of(Undeliverable)
+                script.machine.disconnected(conn, "reset", script.now)
+            conn = script.up()
+    assert script.expect(Undeliverable).command_id == "cmd-1"
+    script.up()
+    assert script.machine.outbox_size == 0
+
+
+def test_cmd_11_a_drain_sends_what_was_held_back() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    for _ in range(3):
         script.machine.disconnected(conn, "reset", script.now)
         conn = script.up()
-    script.none_of(Undeliverable)
-    script.machine.disconnected(conn, "reset", script.now)
-    assert script.expect(Undeliverable).command_id == "cmd-1"
-    conn = script.up()
-    assert script.machine.outbox_size == 0
+    before = len(responses(script))
+    script.machine.stop(script.now)
+    script.drain()
+    assert responses(script)[before:] == [("cmd-1", "success")]
+    script.pong(conn)
+    assert script.expect(SendClose).code == 1000
 
 
 def test_stat_3_nothing_follows_the_close_frame_of_a_drain() -> None:
