@@ -96,7 +96,13 @@ CLOCK_DRIFT_S: Final = 30.0
 MAX_UNDRAINED_OUTPUTS: Final = 65_536
 """Outputs a caller may leave undrained before the next input is refused as misuse."""
 MAX_WAITING_REPLIES: Final = 256
-"""Replies outside the outbox (`overloaded`, `draining`) held while writing is paused, before reading pauses too."""
+MAX_WAITING_REPLY_BYTES: Final = 1024 * 1024
+"""Replies outside the outbox (`overloaded`, `draining`, stored responses) that wait to be written, before reading
+pauses too."""
+MAX_BURST_BYTES: Final = 1024 * 1024
+BURST_S: Final = 0.001
+"""PLAT-8: of what can wait no more goes to a transport at a time, nor sooner after, so that it can say that it is full:
+else all there is would be in its buffer at once."""
 
 # --- commands (CMD) ---------------------------------------------------------------------------------------------------
 MAX_COMMAND_TIMEOUT_S: Final = 86_400.0
@@ -136,6 +142,8 @@ OVERLOADED_RETRY_S: Final = 1.0
 MAX_COMMAND_NAME_CHARS: Final = 256
 MAX_COMMAND_EXPIRES_IN_S: Final = 30 * 86_400.0
 """CMD-10: nobody waits longer for an agent to come back."""
+MAX_MESSAGE_BURST_BYTES: Final = 4 * MAX_BURST_BYTES
+"""PLAT-4: messages sent to an agent at a time. They are not kept until it takes more, so there is room for some."""
 MAX_PENDING_COMMANDS: Final = 10_000
 MAX_PENDING_COMMAND_BYTES: Final = 64 * 1024 * 1024
 """Unanswered commands kept for one agent, and their arguments; more are refused with 429."""
