@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from artcafe_proto import AgentProtocol, CommandReceived, FinalCode, Instant
 
 MAX_MESSAGE_TASKS: Final = 1024
-"""Calls of message handlers that run at once; nobody waits for them, so the messages beyond are dropped."""
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+"""Calls of message handlers that run at once, and the data that they were given, one call always; nobody waits for
+them, so the messages beyond are dropped."""
 _SAME_MOMENT_S: Final = 0.001
 """A handler that was quicker than this answers at the moment that its command came."""
 
@@ -209,18 +211,21 @@ class MessageRunner:
         self._tasks = tasks
         self._log = log
         self._count = 0
+        self._bytes = 0
 
     def start(self, event: MessageReceived) -> None:
         """Give every handler the message."""
+        size = len(bytes(event.raw_data))
         for handler in self._handlers:
-            if self._count == MAX_MESSAGE_TASKS:
-                text = f"message {event.message_id!r} dropped: {self._count} handlers are busy already"
-                self._log.line(logging.WARNING, text)
+            if self._count == MAX_MESSAGE_TASKS or (self._count and self._bytes + size > MAX_MESSAGE_BYTES):
+                busy = f"{self._count} handlers are busy already, with {self._bytes} bytes"
+                self._log.line(logging.WARNING, f"message {event.message_id!r} dropped: {busy}")
                 return
             self._count += 1
-            self._tasks.start_soon(self._run, handler, event)
+            self._bytes += size
+            self._tasks.start_soon(self._run, handler, event, size)
 
-    async def _run(self, handler: MessageHandler, event: MessageReceived) -> None:
+    async def _run(self, handler: MessageHandler, event: MessageReceived, size: int) -> None:
         try:
             await handler(event)
         except Exception as error:
@@ -230,3 +235,4 @@ class MessageRunner:
             await checkpoint_if_cancelled()  # likewise
         finally:
             self._count -= 1
+            self._bytes -= size

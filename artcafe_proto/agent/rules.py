@@ -166,7 +166,7 @@ class AgentRules(AgentParts):
             self._hear_other(link, payload, now)
         else:
             link.bad_in_a_row = 0
-            reply = self._desk.receive(message.id, message.data, now)
+            reply = self._desk.receive(message.id, message.data, len(payload), now)
             if reply is not None:
                 link.reply(reply, now.mono)
 
@@ -179,11 +179,11 @@ class AgentRules(AgentParts):
             return
         link.bad_in_a_row = 0
         if envelope.type == "command":
-            reply = self._desk.receive_raw(envelope.id, envelope.data, now)
+            reply = self._desk.receive_raw(envelope.id, envelope.data, len(payload), now)
             if reply is not None:
                 link.reply(reply, now.mono)
         elif envelope.type == "message":
-            self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
+            self._outputs.events.append(MessageReceived(envelope.id, envelope.data.copy()))  # not all of the message
         else:
             self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
 

@@ -120,7 +120,7 @@ class PlatformHub:
             case "status":
                 self._status(agent, decode_data(envelope.data, status_decoder))
             case "message":
-                self._events.append(MessageReceived(envelope.id, envelope.data, agent.agent_id))
+                self._events.append(MessageReceived(envelope.id, envelope.data.copy(), agent.agent_id))
             case _:
                 self._events.append(UnknownReceived(envelope.type, envelope.id, envelope.data, agent.agent_id))
 

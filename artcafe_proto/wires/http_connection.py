@@ -49,11 +49,17 @@ class HttpConnection(Secretive):
         self._searched = 0
         self._body = bytearray()
         self._chunks = 0
+        self._head_bytes = 0
         self._sends_body = True
         self._allowance = 0  # further bytes that h11 may be given of this body
         self.buffer = bytearray()
         self.head: Head | None = None
         self.fields: Headers = ()
+
+    @property
+    def held_bytes(self) -> int:
+        """What has come of a message that is not whole, and of what is behind it; and twice its head, as it is kept."""
+        return len(self.buffer) + len(self._body) + self._head_bytes
 
     def read_head(self) -> Head | None:
         """The next head from `buffer`, None while it is incomplete. Raises RemoteProtocolError."""
@@ -66,6 +72,7 @@ class HttpConnection(Secretive):
         event = self._next_event()
         assert isinstance(event, Head)
         self.head = event
+        self._head_bytes = 2 * size
         # Names in lower case, both as text, byte for character (RFC 9110 section 5.5).
         items = event.headers.raw_items()
         self.fields = tuple((name.decode().lower(), value.decode("latin-1")) for name, value in items)
@@ -146,6 +153,8 @@ class HttpConnection(Secretive):
             return False
         self._h11.start_next_cycle()
         self.head = None
+        self.fields = ()
+        self._head_bytes = 0
         return True
 
     def _find_head_end(self) -> int:

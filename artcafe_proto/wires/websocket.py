@@ -94,6 +94,11 @@ class WebSocketWire:
             self._finish()
         return inputs
 
+    @property
+    def held_bytes(self) -> int:
+        """What has come of a message or frame that is not whole."""
+        return len(self._buffer) + len(self._message)
+
     def receive_eof(self) -> list[Input]:
         """The peer's side of the connection ended: `Ended`, unless a close frame or a failure came before."""
         if self._over:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from sys import getrefcount
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from artcafe_proto import (
     CommandCancelled,
     CommandReceived,
+    CommandRefused,
     Connect,
     Disconnect,
     Instant,
@@ -34,6 +36,7 @@ from artcafe_proto import (
 )
 from artcafe_proto.limits import (
     MAX_BURST_BYTES,
+    MAX_QUEUED_COMMAND_BYTES,
     MAX_UNDRAINED_OUTPUTS,
     MAX_UNSETTLED_MESSAGES,
     MAX_UNSETTLED_RESPONSE_BYTES,
@@ -762,6 +765,43 @@ def test_a_peer_that_sends_too_much_and_reads_nothing_is_not_read_either() -> No
     script.machine.writing_resumed(conn, script.now)
     script.expect(ResumeReading)
     assert responses(script) == [(f"more-{number}", "overloaded") for number in range(MAX_WAITING_REPLIES)]
+
+
+def test_cmd_5_commands_that_wait_are_bounded_in_bytes() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    padding = "x" * (1 << 20)
+    for number in range(18):  # one runs
+        script.receive(conn, "command", {"command": "work", "more": padding}, f"cmd-{number}")
+    refused = script.expect(CommandRefused)
+    assert (refused.command_id, refused.code, refused.clause) == ("cmd-16", "overloaded", "CMD-5")
+    assert refused.reason == f"the commands that wait have as many bytes as allowed, {MAX_QUEUED_COMMAND_BYTES}"
+    assert script.expect(CommandRefused).command_id == "cmd-17"
+    script.command(conn, "small")
+    assert script.machine.queued[-1] == "small"
+    script.machine.respond("cmd-0", None, script.now)
+    script.drain()
+    script.receive(conn, "command", {"command": "work", "more": padding}, "cmd-17")
+    assert script.machine.queued[-1] == "cmd-17"
+    script.none_of(CommandRefused)
+    script.wait(301)
+    assert script.machine.queued == ()
+    conn = script.up()
+    for number in range(20, 38):
+        script.receive(conn, "command", {"command": "work", "more": padding}, f"cmd-{number}")
+    assert len(script.machine.queued) == 15
+    script.machine.stop(script.now)
+    assert script.machine.queued == ()
+
+
+def test_a_message_of_the_application_does_not_keep_what_it_came_in() -> None:
+    script = Scripted()
+    conn = script.up()
+    payload = json.dumps({"type": "message", "id": "m-1", "data": {"n": 1}, "more": "x" * 1000}).encode()
+    before = getrefcount(payload)
+    script.machine.text_received(conn, payload, script.now)
+    assert script.expect(MessageReceived).data == {"n": 1}
+    assert getrefcount(payload) == before
 
 
 def bytes_said(script: Scripted, conn: int) -> int:
