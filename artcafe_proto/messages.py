@@ -343,6 +343,11 @@ def command_timeout(command: CommandData) -> float:
     return DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout
 
 
+def text_bytes(text: str) -> int:
+    """At most so many bytes a text takes in memory: one character that is not ASCII may make four of each."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
 def is_object(raw: msgspec.Raw) -> bool:
     """Whether well-formed raw JSON is an object."""
     return bytes(raw)[:1] == b"{"

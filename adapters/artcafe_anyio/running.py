@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from artcafe_proto import AgentProtocol, CommandReceived, FinalCode, Instant
 
 MAX_MESSAGE_TASKS: Final = 1024
-"""Calls of message handlers that run at once; nobody waits for them, so the messages beyond are dropped."""
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+"""Calls of message handlers that run at once, and the data that they were given, one call always; nobody waits for
+them, so the messages beyond are dropped."""
 _SAME_MOMENT_S: Final = 0.001
 """A handler that was quicker than this answers at the moment that its command came."""
 
@@ -275,19 +277,22 @@ class MessageRunner:
         self._log = log
         self._context = context
         self._count = 0
+        self._bytes = 0
         self._free_threads = anyio.Semaphore(MAX_MESSAGE_THREADS)
 
     def start(self, event: MessageReceived) -> None:
         """Give every handler the message."""
+        size = len(bytes(event.raw_data))
         for handler in self._handlers:
-            if self._count == MAX_MESSAGE_TASKS:
-                text = f"message {event.message_id!r} dropped: {self._count} handlers are busy already"
-                self._log.line(logging.WARNING, text)
+            if self._count == MAX_MESSAGE_TASKS or (self._count and self._bytes + size > MAX_MESSAGE_BYTES):
+                busy = f"{self._count} handlers are busy already, with {self._bytes} bytes"
+                self._log.line(logging.WARNING, f"message {event.message_id!r} dropped: {busy}")
                 return
             self._count += 1
-            self._context.copy().run(self._tasks.start_soon, self._run, handler, event)
+            self._bytes += size
+            self._context.copy().run(self._tasks.start_soon, self._run, handler, event, size)
 
-    async def _run(self, handler: MessageHandler, event: MessageReceived) -> None:
+    async def _run(self, handler: MessageHandler, event: MessageReceived, size: int) -> None:
         call = partial(handler, event)
         try:
             if is_async(handler):
@@ -300,6 +305,7 @@ class MessageRunner:
             self._log.line(logging.ERROR, text, failed.error)
         finally:
             self._count -= 1
+            self._bytes -= size
 
 
 def call_back(callbacks: list[EventCallback], event: AgentEvent, log: AgentLog, context: Context) -> None:

@@ -34,8 +34,11 @@ LOW_WATER_BYTES: Final = 16 * 1024
 """Unsent bytes from which it goes on."""
 LONG_UNSENT_S: Final = 1.0
 """Any bytes that have waited for longer are as good as many: the peer's window is full (LINK-8)."""
-MAX_UNSENT_BYTES: Final = 96 * 1024 * 1024
-"""Of a peer that does not read: above a full window of the largest messages; the connection is aborted."""
+MAX_UNSENT_BYTES: Final = 6 * 1024 * 1024
+"""Of a peer that does not read, and to which its protocol gives no more than bursts: the connection is aborted."""
+MAX_HELD_BYTES: Final = 512 * 1024 * 1024
+"""Of all peers together: what they do not read, and what has come of requests and messages that are not whole. The
+connections that hold most are aborted."""
 TRANSPORT_ERRORS: Final = (
     OSError,  # ssl.SSLError is one
     anyio.BrokenResourceError,
@@ -104,6 +107,11 @@ class Connection:
         finally:
             with self._turn(self) as now:
                 self.protocol.disconnected("closed", now)  # it knows already, unless this task failed
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits for the peer, and what has come of what is not whole; 0 once it is aborted."""
+        return 0 if self._scope.cancel_called else self.unsent_bytes + self.protocol.held_bytes
 
     # --- from the owner, while it carries out effects -----------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import anyio
 from artcafe_anyio.loops import Flag
 from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
-from artcafe_platform.connection import Connection, peer_address
+from artcafe_platform.connection import MAX_HELD_BYTES, Connection, peer_address
 from artcafe_platform.sockets import SocketConnection
 from artcafe_platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
 from artcafe_platform.timetable import Timetable
@@ -68,6 +68,8 @@ class Owner:
         self._callbacks = callbacks
         self._numbers = count(1)
         self._touched: dict[int, AnyConnection] = {}
+        self._held: dict[int, int] = {}  # bytes, by connection, when it was looked at last
+        self._held_bytes = 0
         self._waiting = Waiting()
         self._streams = Streams(f"{hub.rng.getrandbits(64):016x}")
         self._timetable = Timetable()
@@ -149,8 +151,30 @@ class Owner:
                 self._carry_out_one(connection, output, now)
                 output = protocol.next_output()
             self._look_after(connection, now)
+        self._count_held(connection, now)
         if protocol.is_rescheduled():
             self._set_time(connection, now)
+
+    def _count_held(self, connection: AnyConnection, now: Instant) -> None:
+        """Keep count of what waits for peers, and of them; of too much, cut off those that hold most (PLAT-8)."""
+        held, known = connection.held_bytes, self._held.pop(connection.conn, 0)
+        if held:
+            self._held[connection.conn] = held
+        self._held_bytes += held - known
+        if self._held_bytes <= MAX_HELD_BYTES:
+            return
+        alive = [conn for conn in self._held if conn in self.connections]
+        self._held = {conn: self.connections[conn].held_bytes for conn in alive}  # some have been read since
+        self._held_bytes = sum(self._held.values())
+        while self._held_bytes > MAX_HELD_BYTES:
+            conn = max(self._held, key=self._held.__getitem__)
+            self._held_bytes -= self._held.pop(conn)
+            self._overrun(self.connections[conn], "too much waits for all connections together, and most for it", now)
+
+    def _overrun(self, connection: AnyConnection, reason: str, now: Instant) -> None:
+        connection.protocol.disconnected(reason, now)
+        connection.close(abort=True)
+        self._touched[connection.conn] = connection
 
     def _carry_out_one(self, connection: AnyConnection, output: MachineEffect | Event, now: Instant) -> None:
         match output:
@@ -172,8 +196,7 @@ class Owner:
         if protocol.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
             self._hurry(connection.conn, now)
         if connection.is_overrun():
-            protocol.disconnected("too much waits to be read by it", now)
-            connection.close(abort=True)
+            self._overrun(connection, "too much waits to be read by it", now)
         elif connection.is_newly_congested(now.mono):
             protocol.writing_paused(now)
             self._touched[connection.conn] = connection
@@ -229,6 +252,7 @@ class Owner:
     def remove(self, connection: AnyConnection) -> None:
         """A connection has been run to its end."""
         del self.connections[connection.conn]
+        self._held_bytes -= self._held.pop(connection.conn, 0)
         self._forget(connection.conn)
 
     def drop_all(self, reason: str) -> None:

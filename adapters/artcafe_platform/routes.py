@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artcafe_proto import Command, Instant, PlatformHub, Principal, Request
+    from artcafe_proto.hub.registry import Agent
 
 MAX_PAGE_AGENTS: Final = 100
-"""Agents of one page: with the largest metadata a page still is a few MiB."""
+MAX_PAGE_BYTES: Final = 1024 * 1024
+"""Agents of one page, and what is kept of them, one always: `next` leads on from wherever it ends."""
 DEFAULT_PAGE_AGENTS: Final = 50
 MAX_WAIT_S: Final = 60.0
 """Of a long poll: less than proxies commonly allow a response."""
@@ -148,7 +150,13 @@ def _list_agents(call: Call) -> Response:
         if earlier is None or earlier.tenant_id != call.tenant_id:
             raise ApiError(400, "invalid_query", "expected after to be the next of an earlier page")
         start = earlier.place + 1
-    page = agents[start : start + limit]
+    page: list[Agent] = []
+    size = 0
+    for agent in agents[start : start + limit]:
+        size += agent.size
+        if page and size > MAX_PAGE_BYTES:
+            break
+        page.append(agent)
     following = page[-1].agent_id if start + len(page) < len(agents) else None
     return json_answer(200, {"agents": [agent.public() for agent in page], "next": following})
 

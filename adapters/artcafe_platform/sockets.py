@@ -91,6 +91,11 @@ class SocketConnection:
         """What was written and waits for the peer."""
         return 0 if self._unsent is None else len(self._unsent)
 
+    @property
+    def held_bytes(self) -> int:
+        """What waits for the peer, and what has come of what is not whole; 0 once it is aborted."""
+        return 0 if self._shut else self.unsent_bytes + self.protocol.held_bytes
+
     # --- from the owner, while it carries out effects -----------------------------------------------------------------
 
     def write(self, data: bytes) -> None:

@@ -138,6 +138,7 @@ class AgentMachine(Secretive, AgentRules):
             link.liveness.received(now.mono)
             if now.mono - link.up_at >= self.config.stable_after:
                 self._backoff.reset()
+                self._desk.outbox.release()
         elif (dialer := self._dialer_of(conn)) is not None:
             dialer.heard()
 
@@ -228,6 +229,7 @@ class AgentMachine(Secretive, AgentRules):
         if link is not None:
             link.liveness.pong(payload, now.mono)
             self._desk.settle(self._desk.outbox.ponged(link.liveness.answered), now.mono)
+            link.forget_burst()
         self._settle_at = now
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:

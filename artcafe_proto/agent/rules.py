@@ -99,6 +99,7 @@ class AgentRules(AgentParts):
                 timers.arm(AgentTimer.PING, link.liveness.deadline)
             timers.arm(AgentTimer.STALL, link.stall_deadline)
             timers.arm(AgentTimer.STATUS, link.status_deadline)
+            timers.arm(AgentTimer.ROOM, link.room_at if link.has_replies or self._desk.outbox.has_news else None)
             timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
         timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
         timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
@@ -129,10 +130,11 @@ class AgentRules(AgentParts):
         elif state is LinkState.UP and stopping:
             self._link_region.fire(LinkInput.DRAIN)
             self._renewal.abandon()
+            outbox.release(last=True)
         elif state is LinkState.UP and self._is_renewal_due(now):
             self._renewal.begin(self._login.token, now.mono)
-        elif state is not LinkState.CLOSING and link.writable and outbox.has_news:
-            link.send_all([item.payload for item in outbox.send_all(now.mono)])
+        elif state is not LinkState.CLOSING and outbox.has_news and link.has_room(now.mono):
+            link.send_all([item.payload for item in outbox.send_all(now.mono)], now.mono)
             if outbox.wants_ping:
                 outbox.pinged(link.ping(now.mono), now.mono)
             return self._calls.send(self._login.token, now.mono)  # all that can follow: what was sent is not settled
@@ -165,7 +167,7 @@ class AgentRules(AgentParts):
             self._hear_other(link, payload, now)
         else:
             link.bad_in_a_row = 0
-            reply = self._desk.receive(message.id, message.data, now)
+            reply = self._desk.receive(message.id, message.data, len(payload), now)
             if reply is not None:
                 link.reply(reply, now.mono)
 
@@ -182,16 +184,16 @@ class AgentRules(AgentParts):
             reply = self._desk.receive_damaged(command_id, error, now)
         else:
             link.bad_in_a_row = 0
-            reply = self._take_in(envelope, now)
+            reply = self._take_in(envelope, len(payload), now)
         if reply is not None:
             link.reply(reply, now.mono)
 
-    def _take_in(self, envelope: Envelope, now: Instant) -> bytes | None:
-        """A message whose envelope is sound; gives what is to be said to it at once."""
+    def _take_in(self, envelope: Envelope, size: int, now: Instant) -> bytes | None:
+        """A message of `size` bytes whose envelope is sound; gives what is to be said to it at once."""
         if envelope.type == "command":
-            return self._desk.receive_raw(envelope.id, envelope.data, now)
+            return self._desk.receive_raw(envelope.id, envelope.data, size, now)
         if envelope.type == "message":
-            self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
+            self._outputs.events.append(MessageReceived(envelope.id, envelope.data.copy()))  # not all of the message
         else:
             self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
         return None
@@ -222,11 +224,10 @@ class AgentRules(AgentParts):
         up_for_s = 0.0 if self._link is None else now.mono - self._link.up_at
         if failure.kind is not FailureKind.REPLACED and up_for_s >= REPLACED_RESET_S:
             self._backoff.reset_replaced()
-        blames_message = failure.close_code in (1007, 1009)
         self._last_failure = failure.reason
+        had_link = self._link is not None
         self._let_go()
-        poison = self._desk.outbox.link_lost(blames_message=blames_message)
-        if poison is not None:
+        if had_link and (poison := self._desk.outbox.link_lost(now.mono, close_code=failure.close_code)) is not None:
             self._desk.replace_poison(poison, now)
         unsettled = len(self._desk.outbox)
         if self._life is Life.STOPPING and self._desk.is_idle:
@@ -329,6 +330,8 @@ class AgentRules(AgentParts):
             case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
                 self._abort_link(link, Failure(FailureKind.OTHER, what, "LINK-8"), now)
+            case AgentTimer.ROOM if link is not None:
+                link.flush(now.mono)  # the joint rules send what else waits
             case AgentTimer.SETTLE if link is not None:
                 self._desk.settle_without_pong(now.mono, link.liveness)
             case AgentTimer.COMMANDS:

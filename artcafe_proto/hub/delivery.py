@@ -19,13 +19,16 @@ from artcafe_proto.events import (
 from artcafe_proto.hub.states import COMMAND, CommandInput, CommandState
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import (
+    COMMAND_OVERHEAD_BYTES,
+    MAX_ALL_PENDING_COMMAND_BYTES,
+    MAX_CODE_CHARS,
     MAX_FINISHED_BYTES,
     MAX_FINISHED_COMMANDS,
     MAX_PENDING_COMMAND_BYTES,
     MAX_PENDING_COMMANDS,
     OVERLOADED_RETRY_S,
 )
-from artcafe_proto.messages import CommandData, ResponseData, encode
+from artcafe_proto.messages import CommandData, ResponseData, encode, text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +57,9 @@ class Command(msgspec.Struct):
     def size(self) -> int:
         """Bytes of its arguments and of its response."""
         response = self.response
-        answered = 0 if response is None else len(bytes(response.result)) + len(response.reason)
+        answered = 0
+        if response is not None:
+            answered = len(bytes(response.result)) + text_bytes(response.reason)
         return len(bytes(self.data.args)) + answered
 
     @property
@@ -86,6 +91,10 @@ class Command(msgspec.Struct):
         }
 
 
+def _never(now: Instant) -> bool:
+    return False
+
+
 class _Line(msgspec.Struct):
     """One agent's commands. All but `pending` is of the link of now; `links` rises when one begins or ends."""
 
@@ -93,7 +102,9 @@ class _Line(msgspec.Struct):
     pending_bytes: int = 0
     to_send: list[str] = []
     unanswered: dict[str, None] = {}  # a set, which would take four times as much while it is empty
-    send: Callable[[bytes], None] | None = None
+    send: Callable[[bytes, Instant], None] | None = None
+    has_room: Callable[[Instant], bool] = _never
+    """Of what `send` sends on; if it has none, `resume` is called when it has."""
     links: int = 0
 
 
@@ -108,6 +119,7 @@ class Delivery:
         self._finished: deque[Command] = deque()
         self._finished_bytes = 0
         self._pending_count = 0
+        self._pending_bytes = 0
         self._expiries: list[tuple[float, str, str, str]] = []
         self._deferred: deque[tuple[float, str, int, str]] = deque()
 
@@ -149,9 +161,13 @@ class Delivery:
         line = self._lines.setdefault(command.agent_id, _Line())
         if len(line.pending) >= MAX_PENDING_COMMANDS or line.pending_bytes >= MAX_PENDING_COMMAND_BYTES:
             raise ApiError(429, "too_many_commands", "as many commands as allowed wait for this agent")
+        all_bytes = self._pending_bytes + self._pending_count * COMMAND_OVERHEAD_BYTES
+        if all_bytes >= MAX_ALL_PENDING_COMMAND_BYTES:
+            raise ApiError(429, "too_many_commands", "as many commands as allowed wait for all agents together")
         self._commands.setdefault((command.tenant_id, command.command_id), {})[command.agent_id] = command
         line.pending[command.command_id] = command
         line.pending_bytes += command.size
+        self._pending_bytes += command.size
         self._pending_count += 1
         self._watch_expiry(command)
         if line.send is not None:
@@ -161,19 +177,31 @@ class Delivery:
 
     # --- from links ---------------------------------------------------------------------------------------------------
 
-    def begin(self, agent_id: str, send: Callable[[bytes], None], now: Instant) -> None:
+    def begin(
+        self,
+        agent_id: str,
+        send: Callable[[bytes, Instant], None],
+        has_room: Callable[[Instant], bool],
+        now: Instant,
+    ) -> None:
         """The agent came online: everything unanswered goes out once on this link (CMD-10)."""
         self.end(agent_id)
         line = self._lines.setdefault(agent_id, _Line())
-        line.send = send
+        line.send, line.has_room = send, has_room
         line.to_send.extend(line.pending)
         self._pump(line, now)
+
+    def resume(self, agent_id: str, now: Instant) -> None:
+        """The link takes more."""
+        line = self._lines.get(agent_id)
+        if line is not None:
+            self._pump(line, now)
 
     def end(self, agent_id: str) -> None:
         """The link has ended: what it left unanswered is for the next one."""
         line = self._lines.get(agent_id)
         if line is not None:
-            line.send = None
+            line.send, line.has_room = None, _never
             line.links += 1
             line.to_send.clear()
             line.unanswered.clear()
@@ -212,12 +240,14 @@ class Delivery:
         del line.pending[command.command_id]
         line.unanswered.pop(command.command_id, None)
         line.pending_bytes -= command.size
+        self._pending_bytes -= command.size
         self._pending_count -= 1
 
     def _finish(self, command: Command, response: ResponseData, now: Instant) -> None:
         size = command.size
         # A raw result is a view of its whole message, which may be larger and must not be kept.
-        command.response = response = msgspec.structs.replace(response, result=msgspec.Raw(bytes(response.result)))
+        kept = {"result": msgspec.Raw(bytes(response.result)), "code": response.code[:MAX_CODE_CHARS]}
+        command.response = response = msgspec.structs.replace(response, **kept)
         command.answered_at = now.wall
         command.late = command.is_over
         command.move(CommandInput.SUCCEED if response.status == "success" else CommandInput.FAIL)
@@ -279,13 +309,15 @@ class Delivery:
     def _pump(self, line: _Line, now: Instant) -> None:
         """Send what the window allows, in order; what is over meanwhile, or about to expire, is passed over."""
         while line.send is not None and line.to_send and len(line.unanswered) < self._window:
+            if not line.has_room(now):
+                return
             command = line.pending.get(line.to_send.pop(0))
             if command is None or command.expires_at <= now.mono:
                 continue
             line.unanswered[command.command_id] = None
             command.move(CommandInput.SEND)
             command.attempts += 1
-            line.send(encode("command", command.command_id, command.data, now.wall))
+            line.send(encode("command", command.command_id, command.data, now.wall), now)
             self._emit(CommandSent(command.agent_id, command.command_id, command.data.command, command.attempts))
 
 

@@ -133,6 +133,11 @@ class PlatformProtocol(PlatformSession):
         super().writing_resumed(now)
         self._read_on(now)
 
+    @property
+    def held_bytes(self) -> int:
+        """What has come of a request or message that is not whole, or waits for its turn."""
+        return self._wire.held_bytes
+
     def _read(self, inputs: list[Input], now: Instant) -> None:
         if interim := self._wire.take_interim():
             self._chunks.append(interim)

@@ -3,6 +3,10 @@
 The wire knows no acknowledgement, but an endpoint reads its messages in order: what was sent before a ping has been
 read when the pong comes. So an item waits, is sent, and is settled by the next such pong; until then a lost link makes
 it unsent again. One ping is under way at a time, and everything sent before it shares it.
+
+An item may be what a link ends of, and nothing says so. When links in a row have ended right after items went out, the
+next begins with one of them, and twice as many each time that all are settled: so a poisoned one comes to be the first
+that is sent. If three links have ended with it, the next does without it. Should that live, it is tried once more.
 """
 
 from __future__ import annotations
@@ -13,12 +17,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from artcafe_proto.limits import (
+    MAX_BURST_BYTES,
+    MAX_CAUTIOUS_ITEMS,
     MAX_FRUITLESS_LINKS,
     MAX_UNSETTLED_MESSAGE_BYTES,
     MAX_UNSETTLED_MESSAGES,
     MAX_UNSETTLED_RESPONSE_BYTES,
     MAX_UNSETTLED_RESPONSES,
     SETTLE_WITHOUT_PONG_S,
+    SUDDEN_END_S,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ class Item(msgspec.Struct, gc=False):
     command_id: str | None = None
     sent_at: float = 0.0
     fruitless_links: int = 0
-    """Links in a row that it was the first to be sent on, and that ended before it settled (CMD-11)."""
+    """Links in a row that it was the first to be sent on, and that ended right after (CMD-11)."""
 
 
 class Outbox:
@@ -45,6 +52,9 @@ class Outbox:
         self._ping: int | None = None
         self._ping_sent_at = 0.0
         self._covered = 0
+        self._group = 0  # how many go out at a time, the next when they are settled; 0: any number
+        self._held: Item | None = None  # does not go out on this link
+        self._tried: Item | None = None  # was held, and goes out as the link lives
         self.peer_pongs = True
         """Whether the peer is taken as one that answers pings."""
         self._responses = 0
@@ -56,12 +66,12 @@ class Outbox:
     # --- look ---------------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._sent)
+        return len(self._waiting) + len(self._sent) + (self._held is not None)
 
     @property
     def waiting(self) -> int:
         """How many items wait to be sent."""
-        return len(self._waiting)
+        return len(self._waiting) + (self._held is not None)
 
     def has_place(self, reserved: int) -> bool:
         """Whether one more command may be accepted, and so answered, beside `reserved` that still are to be."""
@@ -77,12 +87,15 @@ class Outbox:
     @property
     def unsettled_commands(self) -> list[str]:
         """Ids of the commands whose responses are not settled."""
-        return [item.command_id for items in (self._sent, self._waiting) for item in items if item.command_id]
+        return [item.command_id for item in self._items() if item.command_id]
 
     @property
     def unsettled_messages(self) -> list[str]:
         """Ids of the application messages that are not settled."""
-        return [item.message_id for items in (self._sent, self._waiting) for item in items if not item.command_id]
+        return [item.message_id for item in self._items() if not item.command_id]
+
+    def _items(self) -> tuple[Item, ...]:
+        return (*(() if self._held is None else (self._held,)), *self._sent, *self._waiting)
 
     @property
     def wants_ping(self) -> bool:
@@ -92,7 +105,7 @@ class Outbox:
     @property
     def has_news(self) -> bool:
         """Whether there is something to send: an item, or the ping that settles those before it."""
-        return bool(self._waiting) or self.wants_ping
+        return (bool(self._waiting) and not (self._group and self._sent)) or self.wants_ping
 
     def deadline(self, ping_timeout_s: float) -> float | None:
         """When to call `expire` next."""
@@ -115,13 +128,39 @@ class Outbox:
             self._response_bytes += len(item.payload)
 
     def send_all(self, mono: float) -> list[Item]:
-        """Everything that waits, now taken as sent."""
-        items = list(self._waiting)
+        """What waits and may go out at a time, now taken as sent."""
+        if self._group and self._sent:
+            return []
+        if self._group or self._response_bytes + self.message_bytes > MAX_BURST_BYTES:
+            items = self._take_some(self._group or len(self._waiting))
+        else:
+            items = list(self._waiting)
+            self._waiting.clear()
         for item in items:
             item.sent_at = mono
         self._sent.extend(items)
-        self._waiting.clear()
         return items
+
+    def _take_some(self, count: int) -> list[Item]:
+        """The first that wait: at most so many, and as many as make up a burst."""
+        items: list[Item] = []
+        size_bytes = 0
+        while self._waiting and len(items) < count and size_bytes < MAX_BURST_BYTES:
+            items.append(self._waiting.popleft())
+            size_bytes += len(items[-1].payload)
+        return items
+
+    def release(self, *, last: bool = False) -> None:
+        """The link lives, so what was held goes out next and alone; with `last` it does behind all others."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if last:
+            self._waiting.append(held)
+        else:
+            self._waiting.appendleft(held)
+            self._tried = held
+            self._group = 1
 
     def pinged(self, number: int, mono: float) -> None:
         """The ping `number` went out behind everything sent so far."""
@@ -142,34 +181,49 @@ class Outbox:
             if liveness.heard_since(self._ping_sent_at):
                 self._ping = None
                 self.peer_pongs = False
+                self._group = 0  # what is out has been out for long
             else:  # this process was held up: whether the link lives is still to be found out (LINK-7)
                 self._ping_sent_at = mono
         if self.peer_pongs:
             return []
         return self._settle(sum(item.sent_at + SETTLE_WITHOUT_PONG_S <= mono for item in self._sent))
 
-    def link_lost(self, *, blames_message: bool) -> Item | None:
-        """What was sent waits again, in order. Returns the item that seems to cost every link, and takes it out.
+    def link_lost(self, mono: float, *, close_code: int = 0) -> Item | None:
+        """What was sent waits again, in order. Returns the item that the link has ended of, and takes it out (CMD-11).
 
-        `blames_message`: the platform's end closed with 1007 or 1009, which names the message it read last (CMD-11).
+        `close_code`: of the platform's close frame. Of 1009 the largest item is the cause, of 1007 the first.
         """
-        suspect = self._sent[0] if self._sent else None
+        held, tried = self._held, self._tried
+        self._held = self._tried = self._ping = None
+        self.peer_pongs = True
+        suspect = None
+        if self._sent:
+            suspect = max(self._sent, key=_size_of) if close_code == 1009 else self._sent[0]
         self._waiting.extendleft(reversed(self._sent))
         self._sent.clear()
-        self._ping = None
-        self.peer_pongs = True
+        if held is not None:  # without it the link did not live either
+            held.fruitless_links = 0
+            self._waiting.appendleft(held)
         if suspect is None:
             return None
-        suspect.fruitless_links += 1
-        if not blames_message and suspect.fruitless_links < MAX_FRUITLESS_LINKS:
-            return None
-        self._waiting.remove(suspect)
-        self._discount([suspect])
-        return suspect
+        is_sudden = mono - suspect.sent_at <= SUDDEN_END_S
+        if close_code in (1007, 1009) or (suspect is tried and is_sudden):
+            self._waiting.remove(suspect)
+            self._discount([suspect])
+            return suspect
+        suspect.fruitless_links = suspect.fruitless_links + 1 if is_sudden else 0
+        self._group = int(is_sudden and (self._group > 0 or suspect.fruitless_links > 1))
+        if suspect.fruitless_links == MAX_FRUITLESS_LINKS:
+            self._waiting.remove(suspect)
+            self._held = suspect
+        return None
 
     def _settle(self, count: int) -> list[Item]:
         settled = [self._sent.popleft() for _ in range(count)]
         self._discount(settled)
+        if self._group and not self._sent and self._tried in (None, *settled):
+            self._tried = None
+            self._group = 2 * self._group if self._group < MAX_CAUTIOUS_ITEMS and self.peer_pongs else 0
         return settled
 
     def _discount(self, items: list[Item]) -> None:
@@ -183,3 +237,7 @@ class Outbox:
                 response_bytes += len(item.payload)
         self._responses -= responses
         self._response_bytes -= response_bytes
+
+
+def _size_of(item: Item) -> int:
+    return len(item.payload)

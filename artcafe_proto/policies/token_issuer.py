@@ -10,7 +10,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.limits import CLOCK_DRIFT_S, MAX_TOKEN_BYTES
+from artcafe_proto.limits import CLOCK_DRIFT_S, MAX_REMEMBERED_TOKENS, MAX_TOKEN_BYTES
 from artcafe_proto.secrecy import Secretive, forgetful
 
 
@@ -45,7 +45,7 @@ class TokenIssuer(Secretive):
         self._public_key = self._private_key.public_key()
         self._issuer = issuer
         self._life_s = life_s
-        self._signed_claims = lru_cache(_REMEMBERED_TOKENS)(self._read_signed_claims)
+        self._signed_claims = lru_cache(MAX_REMEMBERED_TOKENS)(self._read_signed_claims)
 
     def issue(self, *, agent_id: str, tenant_id: str, key_id: str, jti: str, wall: float) -> str:
         """A token for an agent that proved to hold a key; `jti` is its own unique id."""
@@ -113,8 +113,6 @@ class TokenIssuer(Secretive):
 
 _ALGORITHM: Final = "EdDSA"
 _AUDIENCE: Final = "artcafe-agent"
-_REMEMBERED_TOKENS: Final = 1024
-"""Agents that come back, or make calls, do so with the token of before: verifying it costs more than all the rest."""
 _COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """RFC 7515 section 7.1."""
 _BEGINNING: Final = "eyJ"

@@ -135,11 +135,11 @@ class ClientWire:
 
     def _finish(self, head: h11.Response, body: bytes) -> Input:
         # Bytes behind the response answer nothing that was asked; they must not become the next answer.
+        fields = self._http.fields
         reusable = not self._http.buffer and self._http.start_next_cycle()
         self._over = not reusable
         self._waiting = self._answering = False
         self._key, self._informational, self._response = None, 0, None
-        fields = self._http.fields
         return ResponseReceived(Response(status=head.status_code, headers=fields, body=body, reusable=reusable))
 
     def _fail(self, error: RemoteProtocolError) -> list[Input]:

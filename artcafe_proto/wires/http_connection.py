@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_FIELDS, MAX_HTTP_HEAD_BYTES
+from artcafe_proto.limits import (
+    MAX_HTTP_BODY_BYTES,
+    MAX_HTTP_FIELDS,
+    MAX_HTTP_HEAD_BYTES,
+    MAX_SMALL_PIECES,
+    PIECE_BYTES,
+)
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
@@ -52,14 +58,22 @@ class HttpConnection(Secretive):
         # Whatever h11 holds incomplete is part of a body, and bounded by what it is given of it.
         self._h11 = h11.Connection(role, max_incomplete_event_size=_MAX_FRAMED_BODY_BYTES)
         self._is_server = role is h11.SERVER
+        self._clause = "PLAT-7" if self._is_server else "AUTH-7"  # of a body
         self._searched = 0
         self._body = bytearray()
+        self._chunks = 0
+        self._head_bytes = 0
         self._sends_body = True
         self._allowance = 0  # further bytes that h11 may be given of this body
         self._chunk_left: int | None = None  # of them up to the next size line; None where none is to come
         self.buffer = bytearray()
         self.head: Head | None = None
         self.fields: Headers = ()
+
+    @property
+    def held_bytes(self) -> int:
+        """What has come of a message that is not whole, and of what is behind it; and twice its head, as it is kept."""
+        return len(self.buffer) + len(self._body) + self._head_bytes
 
     def read_head(self) -> Head | None:
         """The next head from `buffer`, None while it is incomplete. Raises RemoteProtocolError."""
@@ -72,6 +86,7 @@ class HttpConnection(Secretive):
         event = self._next_event()
         assert isinstance(event, Head)
         self.head = event
+        self._head_bytes = 2 * size
         # Names in lower case, both as text, byte for character (RFC 9110 section 5.5).
         items = event.headers.raw_items()
         self.fields = tuple((name.decode().lower(), value.decode("latin-1")) for name, value in items)
@@ -82,13 +97,17 @@ class HttpConnection(Secretive):
         """The body after the head, None while it is incomplete. Raises RemoteProtocolError."""
         while True:
             match self._next_event():
-                case h11.Data(data=data):
+                case h11.Data(data=data, chunk_end=ends_chunk):
                     self._body += data
+                    self._chunks += ends_chunk
                     if len(self._body) > MAX_HTTP_BODY_BYTES:
                         raise self._too_large()
+                    if self._chunks > MAX_SMALL_PIECES + len(self._body) // PIECE_BYTES:
+                        raise RemoteProtocolError(413, "a body came in too many small chunks", self._clause)
                 case h11.EndOfMessage():
                     body = bytes(self._body)
                     self._body.clear()
+                    self._chunks = 0
                     return body
                 case _:
                     piece = self._take(self._next_piece())
@@ -117,8 +136,7 @@ class HttpConnection(Secretive):
         return piece
 
     def _too_large(self) -> RemoteProtocolError:
-        clause = "PLAT-7" if self._is_server else "AUTH-7"
-        return RemoteProtocolError(413, f"a body has at most {MAX_HTTP_BODY_BYTES} bytes", clause)
+        return RemoteProtocolError(413, f"a body has at most {MAX_HTTP_BODY_BYTES} bytes", self._clause)
 
     def receive_eof(self) -> None:
         """The peer's side ended: a body that lasts until then is complete, any other reading fails."""
@@ -170,6 +188,8 @@ class HttpConnection(Secretive):
             return False
         self._h11.start_next_cycle()
         self.head = None
+        self.fields = ()
+        self._head_bytes = 0
         return True
 
     def _find_head_end(self) -> int:

@@ -72,6 +72,11 @@ class ServerWire:
         """Whether something came behind the last request that `receive(b"")` would read."""
         return bool(self._http.buffer if self.websocket is None else self._behind)
 
+    @property
+    def held_bytes(self) -> int:
+        """What has come and was not yet handed on whole."""
+        return self._http.held_bytes if self.websocket is None else len(self._behind) + self.websocket.held_bytes
+
     def receive(self, data: bytes) -> list[Input]:
         """What `data`, behind what waits inside, completes. Never raises; after `Failed` all bytes are ignored."""
         if self.websocket is not None:

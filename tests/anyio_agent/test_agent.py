@@ -543,6 +543,30 @@ async def test_more_messages_than_their_handlers_can_take_are_dropped(
     assert "message 'msg-3' dropped: 2 handlers are busy already" in caplog.text
 
 
+async def test_messages_beyond_the_bytes_that_their_handlers_may_hold_are_dropped(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artcafe_anyio.running.MAX_MESSAGE_BYTES", 300)
+    heard: list[str] = []
+    let_go = anyio.Event()
+
+    @stage.agent.on_message
+    async def hear(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
+        await let_go.wait()
+        heard.append(message.message_id)
+
+    async with stage.online() as link:
+        for number, size in enumerate((400, 1, 1)):  # one alone may have any size
+            await link.send("message", f"msg-{number}", {"x": "x" * size})
+        await stage.seen(MessageReceived, 3)
+        let_go.set()
+        await link.call("and one more answer")
+        await link.send("message", "msg-3", {"x": "x" * 100})
+        await link.call("another answer")
+    assert heard == ["msg-0", "msg-3"]
+    assert "message 'msg-1' dropped: 1 handlers are busy already, with 409 bytes" in caplog.text
+
+
 async def test_messages_and_status_from_a_thread(stage: Stage) -> None:
     @stage.agent.command("thread")
     def thread() -> str:  # pyright: ignore[reportUnusedFunction]

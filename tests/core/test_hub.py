@@ -329,7 +329,50 @@ def test_plat_4_messages_reach_an_agent_that_is_online_only() -> None:
     assert sent(session) == []
 
 
+def test_plat_4_messages_to_an_agent_that_does_not_keep_up_are_refused() -> None:
+    stage = Stage()
+    session = stage.online()
+    sent(session)
+    data = {"x": "x" * 600_000}
+    for _ in range(7):
+        stage.hub.send_message(TENANT, AGENT, data, stage.now)
+    with pytest.raises(ApiError) as refused:
+        stage.hub.send_message(TENANT, AGENT, data, stage.now)
+    assert (refused.value.status, refused.value.error) == (409, "agent_slow")
+    assert len(sent(session)) == 7
+    session.writing_paused(stage.now)
+    stage.wait(1, session)
+    with pytest.raises(ApiError, match="more slowly"):
+        stage.hub.send_message(TENANT, AGENT, {}, stage.now)
+    session.writing_resumed(stage.now)
+    stage.hub.send_message(TENANT, AGENT, data, stage.now)
+
+
 # --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_plat_8_commands_go_out_as_the_link_takes_them() -> None:
+    stage = Stage()
+    ids = [stage.command(args={"x": "x" * 300_000}) for _ in range(16)]
+    session = stage.online()
+    assert command_ids(session) == ids[:4], "a burst"
+    session.writing_paused(stage.now)
+    stage.wait(1, session)
+    late = stage.command()
+    assert sent(session) == []
+    session.writing_resumed(stage.now)
+    assert command_ids(session) == ids[4:8]
+    stage.seen(CommandAnswered)
+    stage.attended.clear()
+    answer(stage, session, ids[0])
+    stage.seen(CommandAnswered)
+    assert stage.attended == [session.conn], "its deadline is another now"
+    stage.wait(0.0011, session)
+    assert command_ids(session) == ids[8:12]
+    session.disconnected("reset", stage.now)
+    session = stage.online()
+    stage.wait(0.1, session)
+    assert command_ids(session) == [*ids[1:], late]
 
 
 def test_cmd_10_commands_wait_for_the_agent_and_go_out_in_order() -> None:
@@ -645,6 +688,30 @@ def test_finished_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ApiError):
             stage.hub.command(TENANT, command_id)
     assert stage.hub.command(TENANT, ids[4]).state == "succeeded"
+
+
+def test_a_stored_code_and_reason_are_bounded_and_counted() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command()
+    answer(stage, session, command_id, status="error", code="x" * 100_000, reason="\U0001f600" * 100)
+    kept = stage.hub.command(TENANT, command_id)
+    assert kept.response is not None
+    assert (len(kept.response.code), kept.size) == (64, 2 + 4 + 400)
+
+
+def test_pending_commands_of_all_agents_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_ALL_PENDING_COMMAND_BYTES", 10_000)
+    stage = Stage()
+    stage.register("agent-2")
+    session = stage.online()
+    ids = [stage.command(args={"x": "x" * 3000}) for _ in range(2)]  # 2,048 more each
+    for agent_id in (AGENT, "agent-2"):
+        with pytest.raises(ApiError, match="for all agents together") as refused:
+            stage.hub.send_command(TENANT, agent_id, "work", now=stage.now)
+        assert (refused.value.status, refused.value.error) == (429, "too_many_commands")
+    answer(stage, session, ids[0])
+    stage.hub.send_command(TENANT, "agent-2", "work", now=stage.now)
 
 
 def test_cmd_9_giving_back_what_is_not_under_way_is_told_as_a_repeat() -> None:

@@ -194,15 +194,22 @@ MUTANTS: Final = (
     Mutant(
         "poison is sent for ever",
         "artcafe_proto/policies/outbox.py",
-        "if not blames_message and suspect.fruitless_links < MAX_FRUITLESS_LINKS:",
-        "if suspect.fruitless_links < 1_000_000:",
+        "if close_code in (1007, 1009) or (suspect is tried and is_sudden):",
+        "if suspect.fruitless_links > 1_000_000:",
         "tests/core/test_agent_link.py::test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once",
     ),
     Mutant(
+        "three short links are evidence",
+        "artcafe_proto/policies/outbox.py",
+        "(suspect is tried and is_sudden)",
+        "(is_sudden and suspect.fruitless_links == 2)",
+        "tests/core/test_agent_link.py::test_cmd_11_short_links_blame_no_response",
+    ),
+    Mutant(
         "1009 is not taken as a verdict",
-        "artcafe_proto/agent/rules.py",
-        "blames_message = failure.close_code in (1007, 1009)",
-        "blames_message = failure.close_code == 1007",
+        "artcafe_proto/policies/outbox.py",
+        "if close_code in (1007, 1009) or",
+        "if close_code == 1007 or",
         "tests/core/test_agent_link.py::test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once",
     ),
     Mutant(

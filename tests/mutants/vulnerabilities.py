@@ -191,6 +191,20 @@ VULNERABILITIES: Final = (
         "tests/wires/test_websocket.py::test_the_limit_counts_earlier_fragments_and_no_other_message",
     ),
     Mutant(
+        "a message has any number of fragments",
+        "artcafe_proto/wires/websocket.py",
+        "if self._fragments > most:",
+        "if False:",
+        "tests/wires/test_websocket.py::test_msg_6_a_message_has_1024_fragments_and_one_more_for_every_16_bytes",
+    ),
+    Mutant(
+        "a body has any number of chunks",
+        "artcafe_proto/wires/http_connection.py",
+        "self._chunks += ends_chunk",
+        "self._chunks = ends_chunk",
+        "tests/wires/test_http_server.py::test_plat_8_a_body_in_too_many_small_chunks_is_refused",
+    ),
+    Mutant(
         "masked frames of a platform are taken",
         "artcafe_proto/wires/lane.py",
         "if masked else buffer[place + 1]",

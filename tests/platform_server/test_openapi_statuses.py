@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -52,6 +53,12 @@ def broken(*_: object) -> None:
     raise RuntimeError("a bug")
 
 
+def slow_agent(*_: object) -> Any:
+    """One that is online and reads nothing."""
+    session = SimpleNamespace(has_room=lambda *_: False)  # pyright: ignore[reportUnknownLambdaType]
+    return SimpleNamespace(presence=SimpleNamespace(online=True, session=session))
+
+
 OWN_KEY = "the agent's"
 ELSEWHERE: dict[str, str] = {"agent_id": "nobody"}
 FAULTS = [
@@ -93,6 +100,7 @@ FAULTS = [
     Fault("sendMessage", 403, "forbidden", "agent"),
     Fault("sendMessage", 404, "agent_not_found", known=ELSEWHERE),
     Fault("sendMessage", 409, "agent_offline"),
+    Fault("sendMessage", 409, "agent_slow", patch=(registry.Registry, "agent", slow_agent)),
     Fault("watchEvents", 400, "invalid_query", query={"agent_id": "agent-1&agent_id=agent-1"}),
     Fault("watchEvents", 403, "forbidden", "agent"),
     Fault("watchEvents", 404, "agent_not_found", query=ELSEWHERE),

@@ -143,6 +143,7 @@ def test_cmd_2_a_fingerprint_is_of_the_name_and_the_arguments(one: CommandData, 
 # --- outbox -----------------------------------------------------------------------------------------------------------
 
 PING_TIMEOUT_S, SETTLE_S, FRUITLESS = 4.0, 6.0, 3
+CAUTIOUS, SUDDEN_S = 4, 1.0
 MAX_RESPONSES, MAX_RESPONSE_BYTES, MAX_MESSAGES, MAX_MESSAGE_BYTES = 4, 60, 3, 40
 
 
@@ -163,6 +164,8 @@ class OutboxModel(RuleBasedStateMachine):
         for name, value in (
             ("SETTLE_WITHOUT_PONG_S", SETTLE_S),
             ("MAX_FRUITLESS_LINKS", FRUITLESS),
+            ("MAX_CAUTIOUS_ITEMS", CAUTIOUS),
+            ("SUDDEN_END_S", SUDDEN_S),
             ("MAX_UNSETTLED_RESPONSES", MAX_RESPONSES),
             ("MAX_UNSETTLED_RESPONSE_BYTES", MAX_RESPONSE_BYTES),
             ("MAX_UNSETTLED_MESSAGES", MAX_MESSAGES),
@@ -176,6 +179,9 @@ class OutboxModel(RuleBasedStateMachine):
         self.waiting: list[Letter] = []
         self.sent: list[tuple[Letter, float]] = []
         self.fruitless: dict[str, int] = {}
+        self.group = 0
+        self.held: Letter | None = None
+        self.tried: Letter | None = None
         self.ping: tuple[int, float, list[Letter]] | None = None
         """Number and time of the ping under way, and what it covers."""
         self.peer_pongs = True
@@ -190,6 +196,9 @@ class OutboxModel(RuleBasedStateMachine):
         """Take out of the model what is settled; always what was sent first."""
         assert [letter for letter, _ in self.sent[: len(letters)]] == letters
         del self.sent[: len(letters)]
+        if letters and not self.sent and self.group and (self.tried is None or self.tried in letters):
+            self.tried = None
+            self.group = 2 * self.group if self.group < CAUTIOUS and self.peer_pongs else 0
         return [letter.name for letter in letters]
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 2.0, 4.0, 6.0]))
@@ -205,9 +214,23 @@ class OutboxModel(RuleBasedStateMachine):
 
     @rule()
     def send_all(self) -> None:
-        assert self.names(self.outbox.send_all(self.mono)) == [letter.name for letter in self.waiting]
-        self.sent += [(letter, self.mono) for letter in self.waiting]
-        self.waiting.clear()
+        most = len(self.waiting) if not self.group else 0 if self.sent else self.group
+        assert self.outbox.has_news == bool(self.waiting[:most] or self.outbox.wants_ping)
+        going, self.waiting = self.waiting[:most], self.waiting[most:]
+        assert self.names(self.outbox.send_all(self.mono)) == [letter.name for letter in going]
+        self.sent += [(letter, self.mono) for letter in going]
+
+    @rule(last=st.booleans())
+    def release(self, last: bool) -> None:
+        self.outbox.release(last=last)
+        if self.held is None:
+            return
+        if last:
+            self.waiting.append(self.held)
+        else:
+            self.waiting.insert(0, self.held)
+            self.tried, self.group = self.held, 1
+        self.held = None
 
     @rule()
     def ping_if_wanted(self) -> None:
@@ -230,7 +253,7 @@ class OutboxModel(RuleBasedStateMachine):
     def expire(self) -> None:
         settled = self.names(self.outbox.expire(self.mono, PING_TIMEOUT_S, LIVING))
         if self.ping is not None and self.ping[1] + PING_TIMEOUT_S <= self.mono:
-            self.ping, self.peer_pongs = None, False
+            self.ping, self.peer_pongs, self.group = None, False, 0
         old = [letter for letter, at in self.sent if at + SETTLE_S <= self.mono]
         assert settled == ([] if self.peer_pongs else self.settle(old))
 
@@ -244,26 +267,37 @@ class OutboxModel(RuleBasedStateMachine):
         after = self.outbox.deadline(PING_TIMEOUT_S)
         assert after is None or after > self.mono or not self.peer_pongs
 
-    @rule(blames_message=st.booleans())
-    def lose_link(self, blames_message: bool) -> None:
-        poison = self.outbox.link_lost(blames_message=blames_message)
+    @rule(close_code=st.sampled_from([0, 0, 0, 1001, 1007, 1009]))
+    def lose_link(self, close_code: int) -> None:
+        poison = self.outbox.link_lost(self.mono, close_code=close_code)
         back = [letter for letter, _ in self.sent]
         expected = None
+        held, tried, self.held, self.tried = self.held, self.tried, None, None
+        if held is not None:
+            self.fruitless[held.name] = 0
         if back:
-            first = back[0].name
-            self.fruitless[first] = self.fruitless.get(first, 0) + 1
-            if blames_message or self.fruitless[first] == FRUITLESS:
-                expected = back.pop(0).name
+            suspect = max(back, key=lambda letter: letter.size) if close_code == 1009 else back[0]
+            sudden = self.mono - dict(self.sent)[suspect] <= SUDDEN_S
+            count = self.fruitless[suspect.name] = sudden * (self.fruitless.get(suspect.name, 0) + 1)
+            if close_code in (1007, 1009) or (sudden and suspect is tried):
+                expected = suspect.name
+                back.remove(suspect)
+            else:
+                self.group = 1 if sudden and (self.group or count >= 2) else 0
+                if count == FRUITLESS:
+                    self.held = suspect
+                    back.remove(suspect)
         assert (None if poison is None else poison.message_id) == expected
-        self.waiting = back + self.waiting
+        self.waiting = [*([] if held is None else [held]), *back, *self.waiting]
         self.sent, self.ping, self.peer_pongs = [], None, True
 
     @invariant()
     def agrees(self) -> None:
-        letters = [letter for letter, _ in self.sent] + self.waiting
+        held = [] if self.held is None else [self.held]
+        letters = held + [letter for letter, _ in self.sent] + self.waiting
         responses = [letter for letter in letters if letter.is_response]
         messages = [letter for letter in letters if not letter.is_response]
-        assert (len(self.outbox), self.outbox.waiting) == (len(letters), len(self.waiting))
+        assert (len(self.outbox), self.outbox.waiting) == (len(letters), len(held + self.waiting))
         assert self.outbox.unsettled_commands == [f"cmd-{letter.name}" for letter in responses]
         assert self.outbox.unsettled_messages == [letter.name for letter in messages]
         assert self.outbox.peer_pongs == self.peer_pongs

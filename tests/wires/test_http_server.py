@@ -102,6 +102,27 @@ def test_the_last_answer_says_that_it_is_the_last(data: bytes) -> None:
     assert server.receive_eof() == []
 
 
+def test_plat_8_a_body_in_too_many_small_chunks_is_refused() -> None:
+    begun, byte, most = CHUNKED[: CHUNKED.index(b"3\r\nhel")], b"1\r\nx\r\n", 1092  # 1024 + 1092 // 16
+    whole = begun + byte * most + b"0\r\n\r\n"
+    assert request(wire().receive(whole)).body == b"x" * most
+    server = wire()
+    assert [each for octet in whole[:-1] for each in server.receive(bytes((octet,)))] == []
+    assert request(server.receive(whole[-1:])).body == b"x" * most
+    assert failure(wire().receive(begun + byte * (most + 1))).code == 413
+    sixteen = b"10\r\n" + b"x" * 16 + b"\r\n"
+    assert request(wire().receive(begun + sixteen * 4096 + b"0\r\n\r\n")).body == b"x" * MAX_HTTP_BODY_BYTES
+
+
+def test_the_chunks_of_another_request_do_not_count() -> None:
+    client = ClientWire(authority="h", rng=Random(1), max_message_size=1000)
+    for _ in range(3):
+        client.request(Request(method="GET", target="/"))
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        (received,) = client.receive(head + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n")
+        assert isinstance(received, ResponseReceived)
+
+
 def test_a_chunked_body_is_joined() -> None:
     assert request(wire().receive(CHUNKED)).body == b"hello"
 
