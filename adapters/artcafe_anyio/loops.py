@@ -60,11 +60,12 @@ class Scope:
     def __init__(self) -> None:
         self._clock = asyncio.get_running_loop().time if runs_on_asyncio() else sys.modules["trio"].current_time
         self._scope: anyio.CancelScope | None = None
-        self._is_cancelled = False
+        self.is_cancelled = False
+        """Whether `cancel` was called."""
 
     def __enter__(self) -> Self:
         self._scope = anyio.CancelScope()
-        if self._is_cancelled:
+        if self.is_cancelled:
             self._scope.cancel()
         self._scope.__enter__()
         return self
@@ -77,7 +78,7 @@ class Scope:
 
     def cancel(self) -> None:
         """Cancel the block: now, or when it begins."""
-        self._is_cancelled = True
+        self.is_cancelled = True
         if self._scope is not None:
             self._scope.cancel()
 

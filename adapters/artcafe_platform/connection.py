@@ -111,7 +111,7 @@ class Connection:
     @property
     def held_bytes(self) -> int:
         """What waits for the peer, and what has come of what is not whole; 0 once it is aborted."""
-        return 0 if self._scope.cancel_called else self.unsent_bytes + self.protocol.held_bytes
+        return 0 if self._scope.is_cancelled else self.unsent_bytes + self.protocol.held_bytes
 
     # --- from the owner, while it carries out effects -----------------------------------------------------------------
 
