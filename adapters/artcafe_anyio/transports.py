@@ -10,6 +10,8 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
+import anyio
+
 from artcafe_anyio.connecting import ConnectError, open_tcp, text_of
 from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYTES, reason_of
 from artcafe_anyio.loops import Scope
@@ -48,8 +50,6 @@ class TransportConnection(asyncio.BufferedProtocol):
         self._ssl_context = ssl_context
         self._threads = threads
         self._loop = asyncio.get_running_loop()
-        self.made: asyncio.Transport | None = None
-        """The transport, from the moment that there is one."""
         self._transport: asyncio.Transport | None = None
         self._early = bytearray()  # what came before the transport was looked at
         self._closing = False
@@ -149,10 +149,13 @@ class TransportConnection(asyncio.BufferedProtocol):
     # --- from the loop: reading ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is there, and with TLS the handshake done: what that has come to is looked at first."""
-        self.made = cast("asyncio.Transport", transport)  # of uvloop it is none by its class
-        if not self._asked.tls:
-            self._begin(self.made)
+        """The transport is there. With TLS this is not called: what that has come to is looked at first."""
+        self._begin(cast("asyncio.Transport", transport))  # of uvloop it is none by its class
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the socket is closed."""
+        return self._over.is_set()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into."""
@@ -257,6 +260,7 @@ class TransportOpener:
         self._connection = connection
         self._ssl_context = ssl_context
         self._loop = asyncio.get_running_loop()
+        self._under_tls: asyncio.Transport | None = None
 
     async def connect(self, address: str, port: int) -> socket.socket:
         """A TCP connection, without a transport: that would read while the race goes on. Raises OSError."""
@@ -272,7 +276,7 @@ class TransportOpener:
     async def start(self, connection: socket.socket) -> None:
         """Have a transport on it: the connection is told of it. Raises ConnectError."""
         try:
-            await self._loop.create_connection(lambda: self._connection, sock=connection)
+            await self._make_transport(self._connection, connection)
         except Exception as error:
             connection.close()
             raise ConnectError("other", text_of(error)) from None
@@ -280,14 +284,25 @@ class TransportOpener:
     async def start_tls(self, connection: socket.socket, host: str) -> asyncio.Transport:
         """The same with TLS, verified, as a transport."""
         assert self._ssl_context is not None
-        transport, _ = await self._loop.create_connection(
-            lambda: self._connection,
-            sock=connection,
-            ssl=self._ssl_context,
-            server_hostname=host,
-            ssl_handshake_timeout=_NEVER_S,
+        self._under_tls = await self._make_transport(_UnderTls(), connection)
+        if self._under_tls.is_closing():  # nobody would tell the handshake of it
+            raise ConnectionResetError
+        transport = await self._loop.start_tls(
+            self._under_tls, self._connection, self._ssl_context, server_hostname=host, ssl_handshake_timeout=_NEVER_S
         )
+        if transport is None:
+            raise ConnectionResetError
         return transport
+
+    async def _make_transport(
+        self, protocol: TransportConnection | _UnderTls, sock: socket.socket
+    ) -> asyncio.Transport:
+        with anyio.CancelScope(shield=True):  # the peer is not waited for; cancelled, uvloop loses track of the socket
+            transport, _ = await self._loop.create_connection(lambda: protocol, sock=sock)
+            if protocol.is_over:
+                sock.detach()  # uvloop has closed the descriptor but not `sock`, and its number may be another's by now
+            return transport
+        raise AssertionError("a shielded scope is not cancelled")
 
     def ssl_object(self, secured: asyncio.Transport) -> ssl.SSLObject:
         """What TLS has come to."""
@@ -295,8 +310,16 @@ class TransportOpener:
 
     async def abandon(self, connection: socket.socket) -> None:
         """Close it at once."""
-        made = self._connection.made
-        if made is None:
+        if self._under_tls is None:
             connection.close()
         else:
-            made.abort()  # it has the socket, and takes it from the loop before closing it
+            self._under_tls.abort()  # it has the socket, and takes it from the loop before closing it
+
+
+class _UnderTls(asyncio.Protocol):
+    """Of a transport on which TLS has not begun."""
+
+    is_over = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_over = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import struct
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -29,6 +31,7 @@ from artcafe_proto import AgentEvent, Offline
 pytestmark = pytest.mark.anyio
 
 COUNT = 5
+LOOPS: list[Any] = ["asyncio", ("asyncio", {"use_uvloop": True})]
 
 
 def frames(command: str) -> bytes:
@@ -128,6 +131,7 @@ async def test_link_6_a_connection_that_is_over_before_anybody_looked_at_it_cost
     turning_away.join()
     listener.close()
     assert len(attempts) == 2
+    gc.collect()  # a socket that nobody has closed is a warning, and so an error
 
 
 async def test_link_3_a_close_and_the_end_of_tcp_together_are_followed_by_the_next_attempt_in_time(
@@ -165,3 +169,22 @@ async def ended(agent: Agent) -> Exception | None:
     except Exception as error:
         return error
     return None
+
+
+@pytest.mark.parametrize("anyio_backend", LOOPS, ids=["asyncio", "uvloop"])
+async def test_a_socket_whose_transport_is_gone_holds_no_number_that_may_be_anothers() -> None:
+    class Aborting(asyncio.Protocol):
+        is_over = False
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            cast(asyncio.Transport, transport).abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.is_over = True
+
+    opener = TransportOpener(cast(Any, None), None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = await opener.connect(*listener.getsockname())
+        transport = await opener._make_transport(cast(Any, Aborting()), connection)  # pyright: ignore[reportPrivateUsage]
+        assert transport.is_closing()
+        assert connection.fileno() == -1
