@@ -279,7 +279,7 @@ class PlatformSession(Secretive):
         link = self._live
         if link is not None:
             link.resume_writing(now.mono)
-            self._link_has_room(now)
+            self._timers.set(SessionTimer.ROOM, now.mono)  # by when it may be paused again, having sent but a little
             self._settle(now)
 
     # --- time and outputs ---------------------------------------------------------------------------------------------

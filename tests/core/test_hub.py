@@ -361,6 +361,11 @@ def test_plat_8_commands_go_out_as_the_link_takes_them() -> None:
     late = stage.command()
     assert sent(session) == []
     session.writing_resumed(stage.now)
+    session.writing_paused(stage.now)
+    stage.wait(1, session)
+    assert sent(session) == [], "it has sent but a little"
+    session.writing_resumed(stage.now)
+    stage.wait(0, session)
     assert command_ids(session) == ids[4:8]
     stage.seen(CommandAnswered)
     stage.attended.clear()
