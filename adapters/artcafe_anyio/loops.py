@@ -8,6 +8,7 @@ read in a turn: what these classes need of it they make in a task.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections import deque
 from contextlib import suppress
@@ -60,11 +61,12 @@ class Scope:
     def __init__(self) -> None:
         self._clock = asyncio.get_running_loop().time if runs_on_asyncio() else sys.modules["trio"].current_time
         self._scope: anyio.CancelScope | None = None
+        self._deadline = math.inf
         self.is_cancelled = False
         """Whether `cancel` was called."""
 
     def __enter__(self) -> Self:
-        self._scope = anyio.CancelScope()
+        self._scope = anyio.CancelScope(deadline=self._deadline)
         if self.is_cancelled:
             self._scope.cancel()
         self._scope.__enter__()
@@ -83,9 +85,10 @@ class Scope:
             self._scope.cancel()
 
     def cancel_after(self, seconds: float) -> None:
-        """Cancel the block, which has begun, when that time is over."""
-        assert self._scope is not None
-        self._scope.deadline = self._clock() + seconds
+        """Cancel the block when that time is over, whether or not it has begun."""
+        self._deadline = self._clock() + seconds
+        if self._scope is not None:
+            self._scope.deadline = self._deadline
 
 
 class Starter:
