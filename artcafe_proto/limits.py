@@ -100,13 +100,7 @@ CLOCK_DRIFT_S: Final = 30.0
 MAX_UNDRAINED_OUTPUTS: Final = 65_536
 """Outputs a caller may leave undrained before the next input is refused as misuse."""
 MAX_WAITING_REPLIES: Final = 256
-MAX_WAITING_REPLY_BYTES: Final = 1024 * 1024
-"""Replies outside the outbox (`overloaded`, `draining`, stored responses) that wait to be written, before reading
-pauses too."""
-MAX_BURST_BYTES: Final = 1024 * 1024
-BURST_S: Final = 0.001
-"""PLAT-8: of what can wait no more goes to a transport at a time, nor sooner after, so that it can say that it is full:
-else all there is would be in its buffer at once."""
+"""Replies outside the outbox (`overloaded`, `draining`) held while writing is paused, before reading pauses too."""
 
 # --- commands (CMD) ---------------------------------------------------------------------------------------------------
 MAX_COMMAND_TIMEOUT_S: Final = 86_400.0
@@ -148,8 +142,6 @@ OVERLOADED_RETRY_S: Final = 1.0
 MAX_COMMAND_NAME_CHARS: Final = 256
 MAX_COMMAND_EXPIRES_IN_S: Final = 30 * 86_400.0
 """CMD-10: nobody waits longer for an agent to come back."""
-MAX_MESSAGE_BURST_BYTES: Final = 4 * MAX_BURST_BYTES
-"""PLAT-4: messages sent to an agent at a time. They are not kept until it takes more, so there is room for some."""
 MAX_CODE_CHARS: Final = 64
 """CMD-9: kept of the code of a response; its own are shorter."""
 MAX_PENDING_COMMANDS: Final = 10_000

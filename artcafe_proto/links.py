@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artcafe_proto.effects import PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
-from artcafe_proto.limits import BURST_S, MAX_BURST_BYTES, MAX_WAITING_REPLIES, MAX_WAITING_REPLY_BYTES
+from artcafe_proto.limits import MAX_WAITING_REPLIES
 from artcafe_proto.policies.liveness import Liveness
 
 if TYPE_CHECKING:
@@ -17,13 +17,9 @@ class LinkEnd:
     """Sending with backpressure, pings and pongs, and the count of bad messages. It lives as long as its link."""
 
     __slots__ = (
-        "_burst_bytes",
-        "_burst_until",
-        "_holds_reading",
         "_outputs",
         "_owed_pong",
         "_replies",
-        "_reply_bytes",
         "_settings",
         "bad_in_a_row",
         "conn",
@@ -46,69 +42,30 @@ class LinkEnd:
         """Messages that were not understood, since one was."""
         self._owed_pong: bytes | None = None
         self._replies: list[bytes] = []
-        self._reply_bytes = 0
-        self._holds_reading = False
-        self._burst_bytes = 0
-        self._burst_until = mono
 
     @property
     def stall_deadline(self) -> float | None:
         """When a paused write has stalled for too long (LINK-8)."""
         return None if self.stalled_at is None else self.stalled_at + self._settings.write_stall_timeout
 
-    def has_room(self, mono: float, most_bytes: int = MAX_BURST_BYTES) -> bool:
-        """Whether what can wait may be sent: the transport takes more, and was not given so much in this moment."""
-        return self.writable and (self._burst_bytes < most_bytes or mono >= self._burst_until)
-
-    @property
-    def room_at(self) -> float | None:
-        """When `has_room` will be true because the moment is over."""
-        return self._burst_until if self.writable and self._burst_bytes >= MAX_BURST_BYTES else None
-
     def send(self, payload: bytes) -> None:
-        """Send a message now that is small and cannot wait."""
+        """Send a message now; for what may wait, ask `writable` first."""
         self._outputs.sends.append(SendText(self.conn, payload))
 
-    def send_all(self, payloads: list[bytes], mono: float) -> None:
-        """Send messages now that could wait: ask `has_room` first."""
+    def send_all(self, payloads: list[bytes]) -> None:
+        """Send messages now, as `send`."""
         conn = self.conn
         self._outputs.sends.extend([SendText(conn, payload) for payload in payloads])
-        if mono >= self._burst_until:
-            self._burst_until = mono + BURST_S
-            self._burst_bytes = 0
-        self._burst_bytes += sum(map(len, payloads))
-
-    def forget_burst(self) -> None:
-        """The peer has read what was sent."""
-        self._burst_bytes = 0
 
     def reply(self, payload: bytes, mono: float) -> None:
         """Send a message that no outbox keeps. If many wait because the peer does not read, it is not read either."""
-        self._replies.append(payload)
-        self._reply_bytes += len(payload)
-        self.flush(mono)
-
-    @property
-    def has_replies(self) -> bool:
-        """Whether some wait."""
-        return bool(self._replies)
-
-    def flush(self, mono: float) -> None:
-        """Send the replies that wait and for which there is room."""
-        while self._replies and self.has_room(mono):
-            reply = self._replies.pop(0)
-            self._reply_bytes -= len(reply)
-            self.send_all([reply], mono)
-        is_full = len(self._replies) >= MAX_WAITING_REPLIES or self._reply_bytes >= MAX_WAITING_REPLY_BYTES
-        if is_full is self._holds_reading:
+        if self.writable:
+            self.send(payload)
             return
-        self._holds_reading = is_full
-        if is_full:
+        self._replies.append(payload)
+        if len(self._replies) == MAX_WAITING_REPLIES:
             self.liveness.pause(mono)
             self._outputs.asks.append(PauseReading(self.conn))
-        else:
-            self.liveness.resume(mono)
-            self._outputs.asks.append(ResumeReading(self.conn))
 
     def ping(self, mono: float) -> int:
         """Send the next ping; returns its number (LINK-7)."""
@@ -130,7 +87,6 @@ class LinkEnd:
         self._owed_pong = None
         self._replies.clear()
         self._outputs.sends.append(SendClose(self.conn, code, reason))
-        self._reply_bytes = 0
 
     def pause_writing(self, mono: float) -> None:
         """The transport is at its high-water mark; told again, it still is but has sent some, so it has not stalled."""
@@ -146,7 +102,12 @@ class LinkEnd:
         if self._owed_pong is not None:
             self.pong(self._owed_pong)
             self._owed_pong = None
-        self.flush(mono)
+        if len(self._replies) >= MAX_WAITING_REPLIES:
+            self.liveness.resume(mono)
+            self._outputs.asks.append(ResumeReading(self.conn))
+        replies, self._replies = self._replies, []
+        for reply in replies:
+            self.send(reply)
 
     def bad_message(self) -> bool:
         """A message was not understood; False once too many of them came in a row (MSG-5)."""

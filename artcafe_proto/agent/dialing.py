@@ -46,7 +46,6 @@ class AgentTimer(IntEnum):
     CALL_CONNECT = 18
     CALL_EXCHANGE = 19
     GIVE_UP = 20
-    ROOM = 21
 
 
 LINK_TIMERS: Final = (
@@ -57,7 +56,6 @@ LINK_TIMERS: Final = (
     AgentTimer.SETTLE,
     AgentTimer.CLOSE,
     AgentTimer.RENEW,
-    AgentTimer.ROOM,
 )
 """Those that end with the link."""
 

@@ -229,7 +229,6 @@ class AgentMachine(Secretive, AgentRules):
         if link is not None:
             link.liveness.pong(payload, now.mono)
             self._desk.settle(self._desk.outbox.ponged(link.liveness.answered), now.mono)
-            link.forget_burst()
         self._settle_at = now
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:

@@ -99,7 +99,6 @@ class AgentRules(AgentParts):
                 timers.arm(AgentTimer.PING, link.liveness.deadline)
             timers.arm(AgentTimer.STALL, link.stall_deadline)
             timers.arm(AgentTimer.STATUS, link.status_deadline)
-            timers.arm(AgentTimer.ROOM, link.room_at if link.has_replies or self._desk.outbox.has_news else None)
             timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
         timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
         timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
@@ -133,8 +132,8 @@ class AgentRules(AgentParts):
             outbox.release(last=True)
         elif state is LinkState.UP and self._is_renewal_due(now):
             self._renewal.begin(self._login.token, now.mono)
-        elif state is not LinkState.CLOSING and outbox.has_news and link.has_room(now.mono):
-            link.send_all([item.payload for item in outbox.send_all(now.mono)], now.mono)
+        elif state is not LinkState.CLOSING and link.writable and outbox.has_news:
+            link.send_all([item.payload for item in outbox.send_all(now.mono)])
             if outbox.wants_ping:
                 outbox.pinged(link.ping(now.mono), now.mono)
             return self._calls.send(self._login.token, now.mono)  # all that can follow: what was sent is not settled
@@ -330,8 +329,6 @@ class AgentRules(AgentParts):
             case AgentTimer.STALL | AgentTimer.CLOSE if link is not None:
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
                 self._abort_link(link, Failure(FailureKind.OTHER, what, "LINK-8"), now)
-            case AgentTimer.ROOM if link is not None:
-                link.flush(now.mono)  # the joint rules send what else waits
             case AgentTimer.SETTLE if link is not None:
                 self._desk.settle_without_pong(now.mono, link.liveness)
             case AgentTimer.COMMANDS:

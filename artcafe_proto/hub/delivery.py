@@ -91,10 +91,6 @@ class Command(msgspec.Struct):
         }
 
 
-def _never(now: Instant) -> bool:
-    return False
-
-
 class _Line(msgspec.Struct):
     """One agent's commands. All but `pending` is of the link of now; `links` rises when one begins or ends."""
 
@@ -102,9 +98,7 @@ class _Line(msgspec.Struct):
     pending_bytes: int = 0
     to_send: list[str] = []
     unanswered: dict[str, None] = {}  # a set, which would take four times as much while it is empty
-    send: Callable[[bytes, Instant], None] | None = None
-    has_room: Callable[[Instant], bool] = _never
-    """Of what `send` sends on; if it has none, `resume` is called when it has."""
+    send: Callable[[bytes], None] | None = None
     links: int = 0
 
 
@@ -177,31 +171,19 @@ class Delivery:
 
     # --- from links ---------------------------------------------------------------------------------------------------
 
-    def begin(
-        self,
-        agent_id: str,
-        send: Callable[[bytes, Instant], None],
-        has_room: Callable[[Instant], bool],
-        now: Instant,
-    ) -> None:
+    def begin(self, agent_id: str, send: Callable[[bytes], None], now: Instant) -> None:
         """The agent came online: everything unanswered goes out once on this link (CMD-10)."""
         self.end(agent_id)
         line = self._lines.setdefault(agent_id, _Line())
-        line.send, line.has_room = send, has_room
+        line.send = send
         line.to_send.extend(line.pending)
         self._pump(line, now)
-
-    def resume(self, agent_id: str, now: Instant) -> None:
-        """The link takes more."""
-        line = self._lines.get(agent_id)
-        if line is not None:
-            self._pump(line, now)
 
     def end(self, agent_id: str) -> None:
         """The link has ended: what it left unanswered is for the next one."""
         line = self._lines.get(agent_id)
         if line is not None:
-            line.send, line.has_room = None, _never
+            line.send = None
             line.links += 1
             line.to_send.clear()
             line.unanswered.clear()
@@ -309,15 +291,13 @@ class Delivery:
     def _pump(self, line: _Line, now: Instant) -> None:
         """Send what the window allows, in order; what is over meanwhile, or about to expire, is passed over."""
         while line.send is not None and line.to_send and len(line.unanswered) < self._window:
-            if not line.has_room(now):
-                return
             command = line.pending.get(line.to_send.pop(0))
             if command is None or command.expires_at <= now.mono:
                 continue
             line.unanswered[command.command_id] = None
             command.move(CommandInput.SEND)
             command.attempts += 1
-            line.send(encode("command", command.command_id, command.data, now.wall), now)
+            line.send(encode("command", command.command_id, command.data, now.wall))
             self._emit(CommandSent(command.agent_id, command.command_id, command.data.command, command.attempts))
 
 

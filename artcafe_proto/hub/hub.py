@@ -25,7 +25,7 @@ from artcafe_proto.events import (
 from artcafe_proto.hub.authenticator import Authenticator, Principal
 from artcafe_proto.hub.delivery import Command, Delivery
 from artcafe_proto.hub.registry import Agent, Registry
-from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS, MAX_MESSAGE_BURST_BYTES
+from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS
 from artcafe_proto.messages import (
     CommandData,
     Envelope,
@@ -96,10 +96,6 @@ class PlatformHub(Secretive):
             agent.presence.session = None
             self._offline(agent, epoch, reason)
 
-    def link_has_room(self, agent: Agent, now: Instant) -> None:
-        """The link of an agent takes more: commands may wait for that."""
-        self._delivery.resume(agent.agent_id, now)
-
     def _offline(self, agent: Agent, epoch: int, reason: str) -> None:
         if agent.presence.online:
             agent.presence.status = "offline"
@@ -141,7 +137,7 @@ class PlatformHub(Secretive):
             self._events.append(AgentOnline(agent.agent_id, session.epoch))
         self._events.append(HeartbeatReceived(agent.agent_id, data))
         if came_online:
-            self._delivery.begin(agent.agent_id, session.deliver, session.has_room, now)
+            self._delivery.begin(agent.agent_id, session.deliver, now)
 
     def _status(self, agent: Agent, data: StatusData) -> None:
         agent.presence.status = data.status
@@ -230,10 +226,7 @@ class PlatformHub(Secretive):
         return self._delivery.command(tenant_id, command_id, agent_id)
 
     def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any], now: Instant) -> str:
-        """Send an application message to an agent that is online.
-
-        Raises ApiError 404, 413, 422, or 409 if it is not online, or reads more slowly than messages come.
-        """
+        """Send an application message to an agent that is online. Raises ApiError 404, 409 if it is not, 413 or 422."""
         agent = self.registry.agent(tenant_id, agent_id)
         session = agent.presence.session
         if session is None or not agent.presence.online:
@@ -243,10 +236,8 @@ class PlatformHub(Secretive):
         except LocalProtocolError as error:
             raise ApiError(422, "invalid_body", str(error)) from None
         self._check_size(raw_data)
-        if not session.has_room(now, MAX_MESSAGE_BURST_BYTES):
-            raise ApiError(409, "agent_slow", "the agent reads more slowly than messages come; they are not kept")
         message_id = self._message_ids.new("message")
-        session.deliver(encode("message", message_id, raw_data, now.wall), now)
+        session.deliver(encode("message", message_id, raw_data, now.wall))
         return message_id
 
     def _check_size(self, raw: Raw) -> None:

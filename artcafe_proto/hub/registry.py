@@ -155,10 +155,9 @@ class Registry:
             raise ApiError(422, "invalid_agent_id", str(error)) from None
         if agent_id in self._agents:
             raise ApiError(409, "agent_exists", "this agent_id is already registered")
-        if len(self._agents) >= MAX_AGENTS:
-            raise ApiError(507, "too_many_agents", f"the platform holds at most {MAX_AGENTS} agents")
-        if self._bytes >= MAX_AGENT_BYTES:
-            raise ApiError(507, "too_many_agents", f"the platform holds at most {MAX_AGENT_BYTES} bytes of agents")
+        if len(self._agents) >= MAX_AGENTS or self._bytes >= MAX_AGENT_BYTES:
+            limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes of them"
+            raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
         others = self._agents_of.setdefault(tenant_id, [])
         described = msgspec.Raw(msgspec.json.encode(_Described(capabilities, metadata)))
         agent = Agent(tenant_id, agent_id, name or agent_id, described, wall, place=len(others))

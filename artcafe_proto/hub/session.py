@@ -16,7 +16,7 @@ from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import error_answer, extra_headers
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
-from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, MAX_BURST_BYTES, OFFLINE_AFTER_S
+from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import decode_envelope, decode_sound_heartbeat
 from artcafe_proto.outputs import Outputs
@@ -43,7 +43,6 @@ class SessionTimer(IntEnum):
     CLOSE = 3
     REQUEST = 4
     NEXT_REQUEST = 5
-    ROOM = 6
 
 
 _CHALLENGE = f"{API_PREFIX}/auth/challenge"
@@ -200,21 +199,11 @@ class PlatformSession(Secretive):
         self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
         self._end(f"the agent closed the link with {code}")
 
-    def deliver(self, payload: bytes, now: Instant) -> None:
+    def deliver(self, payload: bytes) -> None:
         """From the hub: send a message over the live link, and have the connection drained."""
         assert self._live is not None, "the hub lets go of a session when its link ends"
-        self._live.send_all([payload], now.mono)
+        self._live.send(payload)
         self._hub.attend(self.conn)
-
-    def has_room(self, now: Instant, most_bytes: int = MAX_BURST_BYTES) -> bool:
-        """From the hub: whether `deliver` may be called. If not, it is told when the link has room."""
-        assert self._live is not None, "the hub lets go of a session when its link ends"
-        if self._live.has_room(now.mono, most_bytes):
-            return True
-        if self._live.room_at is not None:
-            self._timers.set(SessionTimer.ROOM, self._live.room_at)
-            self._hub.attend(self.conn)
-        return False
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """Begin the closing handshake; from now on the agent is offline."""
@@ -279,7 +268,6 @@ class PlatformSession(Secretive):
         link = self._live
         if link is not None:
             link.resume_writing(now.mono)
-            self._timers.set(SessionTimer.ROOM, now.mono)  # by when it may be paused again, having sent but a little
             self._settle(now)
 
     # --- time and outputs ---------------------------------------------------------------------------------------------
@@ -300,15 +288,9 @@ class PlatformSession(Secretive):
                     self._request_timed_out(now)
                 case SessionTimer.NEXT_REQUEST:
                     self._read_next_request(now)
-                case SessionTimer.ROOM:
-                    self._link_has_room(now)
                 case _:
                     assert_never(reason)
             self._settle(now)
-
-    def _link_has_room(self, now: Instant) -> None:
-        assert self.agent is not None, "a link is some agent's"
-        self._hub.link_has_room(self.agent, now)
 
     def _abort(self, reason: str) -> None:
         self._outputs.disconnects.append(Disconnect(self.conn, abort=True))

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from artcafe_proto.limits import (
-    MAX_BURST_BYTES,
     MAX_CAUTIOUS_ITEMS,
     MAX_FRUITLESS_LINKS,
     MAX_UNSETTLED_MESSAGE_BYTES,
@@ -128,26 +127,16 @@ class Outbox:
             self._response_bytes += len(item.payload)
 
     def send_all(self, mono: float) -> list[Item]:
-        """What waits and may go out at a time, now taken as sent."""
-        if self._group and self._sent:
-            return []
-        if self._group or self._response_bytes + self.message_bytes > MAX_BURST_BYTES:
-            items = self._take_some(self._group or len(self._waiting))
+        """Everything that waits and may go out, now taken as sent."""
+        if self._group:
+            count = 0 if self._sent else min(self._group, len(self._waiting))
+            items = [self._waiting.popleft() for _ in range(count)]
         else:
             items = list(self._waiting)
             self._waiting.clear()
         for item in items:
             item.sent_at = mono
         self._sent.extend(items)
-        return items
-
-    def _take_some(self, count: int) -> list[Item]:
-        """The first that wait: at most so many, and as many as make up a burst."""
-        items: list[Item] = []
-        size_bytes = 0
-        while self._waiting and len(items) < count and size_bytes < MAX_BURST_BYTES:
-            items.append(self._waiting.popleft())
-            size_bytes += len(items[-1].payload)
         return items
 
     def release(self, *, last: bool = False) -> None:

@@ -35,7 +35,6 @@ from artcafe_proto import (
     UnknownReceived,
 )
 from artcafe_proto.limits import (
-    MAX_BURST_BYTES,
     MAX_QUEUED_COMMAND_BYTES,
     MAX_UNDRAINED_OUTPUTS,
     MAX_UNSETTLED_MESSAGES,
@@ -802,69 +801,6 @@ def test_a_message_of_the_application_does_not_keep_what_it_came_in() -> None:
     script.machine.text_received(conn, payload, script.now)
     assert script.expect(MessageReceived).data == {"n": 1}
     assert getrefcount(payload) == before
-
-
-def bytes_said(script: Scripted, conn: int) -> int:
-    """Bytes of all messages on a link so far."""
-    script.drain()
-    return sum(len(output.payload) for output in script.said if isinstance(output, SendText) and output.conn == conn)
-
-
-def test_plat_8_no_more_than_a_burst_is_given_to_a_transport_before_it_can_say_that_it_is_full() -> None:
-    script = Scripted(max_concurrent=1)
-    conn = script.up()
-    for number in range(12):
-        script.command(conn, f"cmd-{number}")
-        script.machine.respond(f"cmd-{number}", "x" * 600_000, script.now)
-    assert bytes_said(script, conn) < MAX_BURST_BYTES + 600_000 + 1000
-    script.machine.disconnected(conn, "reset", script.now)
-    conn = script.up()
-    assert len(responses(script)) == 4, "two on either link"
-    script.machine.writing_paused(conn, script.now)
-    script.wait(1)
-    assert len(responses(script)) == 4
-    script.machine.writing_resumed(conn, script.now)
-    assert len(responses(script)) == 6
-    script.wait(0.1)
-    assert [command_id for command_id, _ in responses(script)[2:]] == [f"cmd-{number}" for number in range(12)]
-    assert script.machine.deadline() != script.mono
-    script.pong(conn)
-    script.pong(conn)
-    assert script.machine.outbox_size == 0
-
-
-def test_plat_8_stored_responses_that_are_asked_for_again_are_bounded_in_bytes() -> None:
-    script = Scripted(max_concurrent=1)
-    conn = script.up()
-    for number in range(20):
-        script.command(conn, f"cmd-{number}")
-        script.machine.respond(f"cmd-{number}", "x" * 300_000, script.now)
-        script.pong(conn)
-    script.none_of(PauseReading)
-    script.wait(1)
-    before = bytes_said(script, conn)
-    for number in range(8):
-        script.command(conn, f"cmd-{number}")
-    assert bytes_said(script, conn) - before < MAX_BURST_BYTES + 301_000
-    script.expect(PauseReading)
-    script.wait(0.01)
-    script.expect(ResumeReading)
-    assert bytes_said(script, conn) - before > 8 * 300_000
-    script.machine.writing_paused(conn, script.now)
-    for number in range(20):
-        script.command(conn, f"cmd-{number}")
-    script.expect(PauseReading)
-    before = bytes_said(script, conn)
-    script.machine.writing_resumed(conn, script.now)
-    assert bytes_said(script, conn) - before < MAX_BURST_BYTES + 301_000
-    script.none_of(PauseReading, ResumeReading)
-    script.machine.writing_paused(conn, script.now)
-    script.wait(1)
-    script.none_of(ResumeReading)
-    script.machine.writing_resumed(conn, script.now)
-    script.wait(1)
-    script.expect(ResumeReading)
-    assert bytes_said(script, conn) - before > 20 * 300_000
 
 
 # --- misuse -----------------------------------------------------------------------------------------------------------

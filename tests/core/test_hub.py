@@ -329,55 +329,7 @@ def test_plat_4_messages_reach_an_agent_that_is_online_only() -> None:
     assert sent(session) == []
 
 
-def test_plat_4_messages_to_an_agent_that_does_not_keep_up_are_refused() -> None:
-    stage = Stage()
-    session = stage.online()
-    sent(session)
-    data = {"x": "x" * 600_000}
-    for _ in range(7):
-        stage.hub.send_message(TENANT, AGENT, data, stage.now)
-    with pytest.raises(ApiError) as refused:
-        stage.hub.send_message(TENANT, AGENT, data, stage.now)
-    assert (refused.value.status, refused.value.error) == (409, "agent_slow")
-    assert len(sent(session)) == 7
-    session.writing_paused(stage.now)
-    stage.wait(1, session)
-    with pytest.raises(ApiError, match="more slowly"):
-        stage.hub.send_message(TENANT, AGENT, {}, stage.now)
-    session.writing_resumed(stage.now)
-    stage.hub.send_message(TENANT, AGENT, data, stage.now)
-
-
 # --- commands ---------------------------------------------------------------------------------------------------------
-
-
-def test_plat_8_commands_go_out_as_the_link_takes_them() -> None:
-    stage = Stage()
-    ids = [stage.command(args={"x": "x" * 300_000}) for _ in range(16)]
-    session = stage.online()
-    assert command_ids(session) == ids[:4], "a burst"
-    session.writing_paused(stage.now)
-    stage.wait(1, session)
-    late = stage.command()
-    assert sent(session) == []
-    session.writing_resumed(stage.now)
-    session.writing_paused(stage.now)
-    stage.wait(1, session)
-    assert sent(session) == [], "it has sent but a little"
-    session.writing_resumed(stage.now)
-    stage.wait(0, session)
-    assert command_ids(session) == ids[4:8]
-    stage.seen(CommandAnswered)
-    stage.attended.clear()
-    answer(stage, session, ids[0])
-    stage.seen(CommandAnswered)
-    assert stage.attended == [session.conn], "its deadline is another now"
-    stage.wait(0.0011, session)
-    assert command_ids(session) == ids[8:12]
-    session.disconnected("reset", stage.now)
-    session = stage.online()
-    stage.wait(0.1, session)
-    assert command_ids(session) == [*ids[1:], late]
 
 
 def test_cmd_10_commands_wait_for_the_agent_and_go_out_in_order() -> None:

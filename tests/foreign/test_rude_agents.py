@@ -150,7 +150,7 @@ async def pause(scene: Scene) -> None:
     scene.proxy.stall("client", "server")
     for _ in range(8):
         scene.send("work", BIG)
-    await until(lambda: len(scene.events.of(CommandSent)) > 8)  # as many as the connection takes (PLAT-8)
+    await until(lambda: len(scene.events.of(CommandSent)) == len(scene.sent))
     scene.proxy.resume()
 
 
