@@ -111,9 +111,9 @@ class LinkEnd:
         self._replies.clear()
         self._outputs.sends.append(SendClose(self.conn, code, reason))
 
-    def unsent(self, nbytes: int, mono: float) -> None:
-        """So many bytes have not left. Raises LocalProtocolError as `Outflow.report` does, and changes nothing then."""
-        if self.outflow.report(nbytes, mono):
+    def unsent(self, nbytes: int, mono: float, undrained_bytes: int = 0) -> None:
+        """So many bytes have not left, as `Outflow.report` takes it."""
+        if self.outflow.report(nbytes, mono, undrained_bytes):
             self.liveness.sent(mono)
         self._send_what_waits(mono)
 

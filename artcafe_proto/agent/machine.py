@@ -21,7 +21,7 @@ from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import Draining, Online
 from artcafe_proto.messages import encode_json
-from artcafe_proto.misuse import check_failure, check_signature, checked_metrics, checked_percentage
+from artcafe_proto.misuse import check_failure, check_signature, check_unsent, checked_metrics, checked_percentage
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 
 if TYPE_CHECKING:
@@ -145,10 +145,11 @@ class AgentMachine(AgentRules):
 
         A transport that frames messages counts their payloads, or more. Raises LocalProtocolError below 0.
         """
+        check_unsent(nbytes)
         now = self._enter(now)
         link = self._link
         if link is not None and conn == link.conn:
-            link.unsent(nbytes, now.mono)
+            link.unsent(nbytes, now.mono, self._undrained_bytes(conn))
             self._desk.outbox.watch(link, now.mono)
         self._settle(now)
 

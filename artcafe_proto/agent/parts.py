@@ -109,6 +109,10 @@ class AgentParts:
         has_ponged = self._desk.outbox.has_ponged
         return AgentLink(conn, self.config, self._outputs, self._message_ids, now.mono, answers_pings=has_ponged)
 
+    def _undrained_bytes(self, conn: int) -> int:
+        """What nobody can have written yet."""
+        return self._outputs.undrained_bytes(conn)
+
     def _live_link(self, conn: int) -> AgentLink | None:
         """The link on `conn`, while it takes messages."""
         if self._link is None or conn != self._link.conn or self._link_region.state is LinkState.CLOSING:

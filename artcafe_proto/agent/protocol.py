@@ -110,11 +110,15 @@ class AgentProtocol(AgentMachine):
 
         It is what the transport holds plus what the system has not had acknowledged (SIOCOUTQ on Linux; elsewhere a
         send buffer of at most 64 KiB keeps that small). Without a report everything counts as having left: so tell it
-        after a large write, and while it is above 0 before each `handle_timer` and now and then; and always once the
-        outputs are drained. It decides how much is written ahead and when writing stalls (LINK-8), and whether a line
-        is slow or dead (LINK-7, CMD-3). Raises LocalProtocolError unless `nbytes` is 0 or more.
+        after a large write, and while it is above 0 before each `handle_timer` and now and then. It decides how much is
+        written ahead and when writing stalls (LINK-8), and whether a line is slow or dead (LINK-7, CMD-3). Raises
+        LocalProtocolError unless `nbytes` is 0 or more.
         """
         super().unsent(conn, nbytes, now)
+
+    def _undrained_bytes(self, conn: int) -> int:
+        channel = self._channels.get(conn)
+        return super()._undrained_bytes(conn) + (0 if channel is None else sum(map(len, channel.chunks)))
 
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""

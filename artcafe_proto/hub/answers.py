@@ -43,7 +43,7 @@ def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         raise ApiError(400, "invalid_json", f"expected a body of JSON: {error}") from None
 
 
-def extra_headers(error: ApiError, allowed: str) -> Headers:
+def extra_headers(error: ApiError, allowed: str = "") -> Headers:
     """What RFC 9110 wants beside some statuses."""
     match error.status:
         case 401:

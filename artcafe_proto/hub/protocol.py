@@ -137,13 +137,15 @@ class PlatformProtocol(PlatformSession):
 
         It is what the transport holds plus what the system has not had acknowledged (SIOCOUTQ on Linux; elsewhere a
         send buffer of at most 64 KiB keeps that small). Without a report everything counts as having left: so tell it
-        after a large write, and while it is above 0 before each `handle_timer` and now and then; and always once the
-        outputs are drained. What the hub has for the agent waits while too much has not left (LINK-8). Raises
-        LocalProtocolError unless `nbytes` is 0 or more.
+        after a large write, and while it is above 0 before each `handle_timer` and now and then. What the hub has for
+        the agent waits while too much has not left (LINK-8). Raises LocalProtocolError unless `nbytes` is 0 or more.
         """
         super().unsent(nbytes, now)
         if self.state is SessionState.HTTP:
             self._read_on(self._hub.look_at_clock(now))
+
+    def _undrained_bytes(self) -> int:
+        return super()._undrained_bytes() + sum(map(len, self._chunks))
 
     def _read(self, inputs: list[Input], now: Instant) -> None:
         before = self._exchange

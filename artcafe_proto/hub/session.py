@@ -19,7 +19,7 @@ from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import decode_envelope, decode_sound_heartbeat
-from artcafe_proto.misuse import check_close_code
+from artcafe_proto.misuse import check_close_code, check_unsent
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
@@ -183,15 +183,13 @@ class PlatformSession:
 
     def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
-        link = self._live
-        if link is not None:
+        if (link := self._live) is not None:
             link.pong(payload)
             self._await_report(self._hub.look_at_clock(now))
 
     def pong_received(self, payload: bytes, now: Instant) -> None:
         """A pong."""
-        link = self._live
-        if link is not None:
+        if (link := self._live) is not None:
             link.liveness.pong(payload, self._hub.look_at_clock(now).mono)
 
     def close_received(self, code: int, reason: str, now: Instant) -> None:
@@ -260,20 +258,21 @@ class PlatformSession:
             self._end(reason)
 
     def unsent(self, nbytes: int, now: Instant) -> None:
-        """So many bytes of what was written have not left: a level, told as often as the driver likes (LINK-8).
+        """So many bytes of what was written have not left (LINK-8). When to tell it, `PlatformProtocol.unsent` says.
 
-        It counts what the transport holds and what the system has not had acknowledged. See `PlatformProtocol.unsent`
-        for when to tell it. A transport that frames messages counts their payloads, or more. Raises LocalProtocolError
-        unless `nbytes` is 0 or more.
+        A transport that frames messages counts their payloads, or more. Raises LocalProtocolError below 0.
         """
+        check_unsent(nbytes)
         now = self._hub.look_at_clock(now)
         if self._live is not None:
-            self._live.unsent(nbytes, now.mono)
+            self._live.unsent(nbytes, now.mono, self._undrained_bytes())
             self._send_on(now)
-        else:
-            self._outflow.report(nbytes, now.mono)
-            if self.state is SessionState.HTTP:
-                self._look_at_level()
+        elif self.state is SessionState.HTTP:
+            self._outflow.report(nbytes, now.mono, self._undrained_bytes())
+            self._look_at_level()
+
+    def _undrained_bytes(self) -> int:
+        return self._outputs.undrained_bytes(self.conn)
 
     def _look_at_level(self) -> None:
         """Before a link, no further request is read while much of the answers has not left (PLAT-8)."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
-from artcafe_proto.misuse import check_unsent
 
 
 class Outflow:
@@ -51,13 +50,13 @@ class Outflow:
         """No report came: what was written since the last one counts no more."""
         self._ceiling = self.written - self.unsent + WRITE_AHEAD_BYTES
 
-    def report(self, nbytes: int, mono: float) -> bool:
-        """So many bytes of those written have not left. Returns whether any have since the last report.
+    def report(self, nbytes: int, mono: float, undrained_bytes: int = 0) -> bool:
+        """So many bytes have not left. Returns whether any have since the last report.
 
-        Raises LocalProtocolError unless it is a whole number from 0.
+        The report cannot know of `undrained_bytes`, which are written here and were handed to nobody yet.
         """
-        check_unsent(nbytes)
-        left = self.written - nbytes
+        self._reported = self.written - undrained_bytes
+        left = self._reported - nbytes
         has_moved = left > self._left
         if has_moved or not self.unsent:
             self._left = left
@@ -65,7 +64,6 @@ class Outflow:
         if not nbytes:
             self._stalled_since = None
         self.unsent = nbytes
-        self._reported = self.written
         self._ceiling = left + WRITE_AHEAD_BYTES
         return has_moved
 

@@ -334,8 +334,8 @@ MUTANTS: Final = (
     Mutant(
         "the second response counts",
         "artcafe_proto/hub/delivery.py",
-        "or command.response is not None:",
-        "or False:",
+        "response.is_final and command.response is None:",
+        "response.is_final:",
         "tests/core/test_hub.py::test_cmd_10_at_most_the_window_is_unanswered_on_a_connection",
     ),
     Mutant(
