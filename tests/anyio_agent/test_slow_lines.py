@@ -135,9 +135,13 @@ async def stage(key_path: Path, *, platform: Any = None, **agent: Any) -> AsyncG
             registry.create_agent("tenant-1", agent_id="agent-1", name="", capabilities=(), metadata={}, wall=now.wall)
             registry.add_key("tenant-1", "agent-1", load_key(str(key_path)).public.openssh, "")
         with relay_to(int(running.url.rpartition(":")[2])) as relay:
-            own: Any = {"agent_id": "agent-1", "tenant_id": "tenant-1", "private_key_path": key_path, "jitter": 0}
-            url = f"http://127.0.0.1:{relay.port}"
-            setting = Stage(running, Agent(**(own | {"api_endpoint": url} | agent)), relay)
+            parameters: dict[str, Any] = {"private_key_path": key_path, "jitter": 0, **agent}
+            parameters |= {
+                "agent_id": "agent-1",
+                "tenant_id": "tenant-1",
+                "api_endpoint": f"http://127.0.0.1:{relay.port}",
+            }
+            setting = Stage(running, Agent(**parameters), relay)
 
             @setting.agent.command("take")
             async def take(x: str) -> int:  # pyright: ignore[reportUnusedFunction]
@@ -177,6 +181,7 @@ async def test_cmd_3_nothing_settles_on_a_line_that_swallows_what_the_agent_says
     async with stage(key_path, ping_interval=0.2, ping_timeout=0.2) as setting:
         await setting.agent.deliver_message({})
         setting.relay.swallows = True
+        message_id, received = "", [""]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_talk, setting.platform)
             with anyio.fail_after(PATIENCE_S):

@@ -19,6 +19,7 @@ import pytest
 
 from artcafe_anyio.levels import ENOUGH_BYTES
 from artcafe_platform import Platform, listening, sockets
+from artcafe_platform.clocks import read_clocks
 from artcafe_platform.connection import SEND_BYTES
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
@@ -118,8 +119,9 @@ async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well() -> None:
     """The rest of a megabyte, after what the kernel took: the peer's window is full all the same."""
     async with stage() as setting:
         while not setting.connection.unsent_bytes:
-            with setting.owner.turn(setting.connection) as now:
+            with setting.owner.turn(setting.connection):
                 setting.connection.write(bytes(ENOUGH_BYTES))
+        now = read_clocks()
         assert setting.connection.unsent_bytes <= ENOUGH_BYTES
         deadline = setting.protocol.deadline()
         assert deadline is not None
