@@ -126,10 +126,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(key_path: Path, *, platform: Any = None, **agent: Any) -> AsyncGenerator[Stage]:
+async def stage(key_path: Path, *, platform: dict[str, Any] | None = None, **agent: Any) -> AsyncGenerator[Stage]:
     """An agent that is online behind a relay; both ends on what the backend is there for."""
     streams = not agent_module.runs_on_asyncio()
-    async with Platform(config=PlatformConfig(**(platform or {})), anyio_streams=streams) as running:
+    config = PlatformConfig(**({} if platform is None else platform))
+    async with Platform(config=config, anyio_streams=streams) as running:
         with running.turn() as now:
             registry = running.hub.registry
             registry.create_agent("tenant-1", agent_id="agent-1", name="", capabilities=(), metadata={}, wall=now.wall)
