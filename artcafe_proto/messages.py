@@ -7,9 +7,8 @@ types a role understands. So unknown fields and types cost nothing, and a bad `d
 from __future__ import annotations
 
 import json
-import math
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal, SupportsFloat, SupportsIndex, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
 import msgspec
 
@@ -211,14 +210,6 @@ def _finite(value: Any) -> object:
 
 def _items(value: object) -> object:
     return [*cast("set[object]", value)] if isinstance(value, set | frozenset) else None
-
-
-def finite(value: object) -> float:
-    """A number as JSON can write it; NaN, which no range holds, for anything else."""
-    try:
-        return float(value) if isinstance(value, SupportsFloat | SupportsIndex) else math.nan
-    except Exception:  # what a type of the application's raises
-        return math.nan
 
 
 def encode_object(value: object, what: str) -> msgspec.Raw:

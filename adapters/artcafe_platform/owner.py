@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -13,10 +12,11 @@ import anyio
 from artcafe_anyio.loops import Flag
 from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
-from artcafe_platform.connection import MAX_HELD_BYTES, Connection, peer_address
-from artcafe_platform.sockets import SocketConnection
+from artcafe_platform.connection import Connection, peer_address
+from artcafe_platform.holdings import Holdings
+from artcafe_platform.sockets import SocketConnection, address_of
 from artcafe_platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
-from artcafe_platform.timetable import Timetable
+from artcafe_platform.timetable import Timetable, shared_moment
 from artcafe_platform.turns import OwnTurn, Turn
 from artcafe_platform.waiting import Poll, Waiting
 from artcafe_proto import (
@@ -50,9 +50,6 @@ logger = logging.getLogger("artcafe_platform")
 logger.addFilter(readable_record)
 
 _ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
-LONG_WAIT_S: Final = 5.0
-"""From here on a wait may last up to `GRID_S` longer, so that thousands of connections share the moments of waking."""
-GRID_S: Final = 0.25
 
 
 class Owner:
@@ -68,8 +65,7 @@ class Owner:
         self._callbacks = callbacks
         self._numbers = count(1)
         self._touched: dict[int, AnyConnection] = {}
-        self._held: dict[int, int] = {}  # bytes, by connection, when it was looked at last
-        self._held_bytes = 0
+        self._holdings = Holdings(self.connections)
         self._waiting = Waiting()
         self._streams = Streams(f"{hub.rng.getrandbits(64):016x}")
         self._timetable = Timetable()
@@ -146,30 +142,15 @@ class Owner:
     def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
         output = protocol.next_output()
-        if output is not None or protocol.has_peer_ended or connection.unsent_bytes:
+        if output is not None or protocol.has_peer_ended or connection.look_at <= now.mono:
             while output is not None:
                 self._carry_out_one(connection, output, now)
                 output = protocol.next_output()
             self._look_after(connection, now)
-        self._count_held(connection, now)
+        for each in self._holdings.look_at(connection):
+            self._overrun(each, "too much waits for all connections together, and most for it", now)
         if protocol.is_rescheduled():
             self._set_time(connection, now)
-
-    def _count_held(self, connection: AnyConnection, now: Instant) -> None:
-        """Keep count of what waits for peers, and of them; of too much, cut off those that hold most (PLAT-8)."""
-        held, known = connection.held_bytes, self._held.pop(connection.conn, 0)
-        if held:
-            self._held[connection.conn] = held
-        self._held_bytes += held - known
-        if self._held_bytes <= MAX_HELD_BYTES:
-            return
-        alive = [conn for conn in self._held if conn in self.connections]
-        self._held = {conn: self.connections[conn].held_bytes for conn in alive}  # some have been read since
-        self._held_bytes = sum(self._held.values())
-        while self._held_bytes > MAX_HELD_BYTES:
-            conn = max(self._held, key=self._held.__getitem__)
-            self._held_bytes -= self._held.pop(conn)
-            self._overrun(self.connections[conn], "too much waits for all connections together, and most for it", now)
 
     def _overrun(self, connection: AnyConnection, reason: str, now: Instant) -> None:
         connection.protocol.disconnected(reason, now)
@@ -197,9 +178,11 @@ class Owner:
             self._hurry(connection.conn, now)
         if connection.is_overrun():
             self._overrun(connection, "too much waits to be read by it", now)
-        elif connection.is_newly_congested(now.mono):
-            protocol.writing_paused(now)
+        elif (level := connection.due_level(now.mono)) is not None:
+            protocol.unsent(level, now)
             self._touched[connection.conn] = connection
+            if level:
+                self._look_at(connection.conn, connection.look_at)
 
     def _publish(self, event: HubEvent, now: Instant) -> None:
         if isinstance(event, _ENDS_OF_COMMANDS):
@@ -228,10 +211,7 @@ class Owner:
 
     def add_socket(self, sock: socket.socket, on_over: Callable[[SocketConnection], None]) -> SocketConnection:
         """The same on a socket that asyncio watches, which runs by itself; `on_over` then calls `remove`."""
-        address = ""
-        with suppress(OSError):  # it has ended already
-            address = sock.getpeername()[0]
-        return self._admit(address, lambda protocol: SocketConnection(sock, protocol, self, on_over))
+        return self._admit(address_of(sock), lambda protocol: SocketConnection(sock, protocol, self, on_over))
 
     def _admit(self, address: str, make: Callable[[PlatformProtocol], C]) -> C:
         try:
@@ -252,7 +232,7 @@ class Owner:
     def remove(self, connection: AnyConnection) -> None:
         """A connection has been run to its end."""
         del self.connections[connection.conn]
-        self._held_bytes -= self._held.pop(connection.conn, 0)
+        self._holdings.forget(connection.conn)
         self._forget(connection.conn)
 
     def drop_all(self, reason: str) -> None:
@@ -380,6 +360,7 @@ class Owner:
             self.hub.handle_timer(now)
             for conn in self._timetable.take_due(now.mono):
                 connection = self.connections[conn]
+                connection.protocol.unsent(connection.level(now.mono), now)
                 connection.protocol.handle_timer(now)
                 self._touched[conn] = connection
                 self._set_time(connection, now)
@@ -402,13 +383,13 @@ class Owner:
 
     def _set_time(self, connection: AnyConnection, now: Instant) -> None:
         deadline = connection.protocol.deadline()
+        if connection.look_at < math.inf:
+            self._look_at(connection.conn, connection.look_at)
         if deadline is None:
             if connection.protocol.is_closed:
                 self._forget(connection.conn)
             return
-        if deadline - now.mono > LONG_WAIT_S:
-            deadline = math.ceil(deadline / GRID_S) * GRID_S
-        self._look_at(connection.conn, deadline)
+        self._look_at(connection.conn, shared_moment(deadline, now.mono))
 
     def _look_at(self, conn: int, deadline: float) -> None:
         self._timetable.set(conn, deadline)

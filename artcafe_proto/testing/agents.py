@@ -17,6 +17,7 @@ from artcafe_proto.effects import (
 )
 from artcafe_proto.events import CommandCancelled, CommandReceived, Offline, Stopped
 from artcafe_proto.instants import Instant
+from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.testing.circuits import Circuit
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _NEVER_ENDS = 0.03
 """Share of handlers that end only when they are cancelled."""
 
 _ROUNDING_S = 1e-6
+REPORT_INTERVAL_S = 1.0
+"""How long after a report that much has not left the next one follows."""
 
 
 class Node:
@@ -96,6 +99,7 @@ class AgentProcess(Node):
         self._asleep_until = -math.inf
         self._mono_at_sleep = 0.0
         self._postponed: list[Callable[[Instant], object]] = []
+        self._reports_at = -math.inf
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -165,15 +169,26 @@ class AgentProcess(Node):
             self.wake()
 
     def congest(self, seconds: float) -> None:
-        """Its transport is at the high-water mark for a while."""
-        for conn in list(self.circuits):
-            self.turn(lambda now, conn=conn: self.protocol.writing_paused(conn, now))
-            self.sim.after(seconds, lambda conn=conn: self.turn(lambda now: self.protocol.writing_resumed(conn, now)))
+        """Its transports are full for a while."""
+        for circuit in self.circuits.values():
+            circuit.up.full_until = self.sim.time + seconds
+        self.turn(self._report)
+        self.sim.after(seconds, lambda: self.turn(self._report))
+
+    def _report(self, now: Instant) -> None:
+        """Say how much has not left; soon again if that is much."""
+        for conn, circuit in self.circuits.items():
+            unsent_bytes = circuit.up.unsent_bytes
+            self.protocol.unsent(conn, unsent_bytes, now)
+            if unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at <= self.sim.time:
+                self._reports_at = self.sim.time + REPORT_INTERVAL_S
+                self.sim.after(REPORT_INTERVAL_S, lambda: self.turn(self._report))
 
     def handle_timer(self) -> None:
         """Its timer is due."""
         assert self._deadline is not None
         now = self._due(self._deadline)
+        self._report(now)
         self.protocol.handle_timer(now)
         self.sim.invariants.timer_handled(self.protocol.deadline(), now)
         self._drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from enum import Enum
 from itertools import pairwise
@@ -38,6 +39,7 @@ class Chunking(Enum):
     MERGED = "merged"
 
 
+_FULL_BYTES: Final = 1 << 20
 MERGE_S = 0.25
 """How long a merging direction collects what it carries."""
 
@@ -70,17 +72,38 @@ class Direction:
         self.held_until = 0.0
         self.chunking = Chunking.WHOLE
         self.carried_bytes = 0
+        self.bytes_per_s = math.inf
+        """How much passes; more waits at the sender."""
+        self.full_until = 0.0
+        """Until when the sender's transport is full of something else."""
+        self._arrived_bytes = 0
         self._last_arrival = 0.0
         self._items: deque[_Item] = deque()
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What the sender's system has not had acknowledged, as its driver reports it (LINK-8)."""
+        is_full = self.circuit.schedule.time < self.full_until
+        return self.carried_bytes - self._arrived_bytes + (_FULL_BYTES if is_full else 0)
+
     def send(self, data: bytes, *, reset: str = "") -> None:
         """Carry `data` to the receiver; no data is the end of the direction, in an orderly way or by a reset."""
-        if self.is_silent or self.is_closed:
+        if self.is_closed:
             return
         self.carried_bytes += len(data)
+        if self.is_silent:
+            return
+        if self.bytes_per_s < math.inf and len(data) > (most := max(int(self.bytes_per_s), 1)):
+            for start in range(0, len(data), most):
+                self._send(data[start : start + most], reset)
+        else:
+            self._send(data, reset)
+
+    def _send(self, data: bytes, reset: str) -> None:
         now = self.circuit.schedule.time
         merging_s = MERGE_S if self.chunking is Chunking.MERGED else 0.0
-        arrives_at = max(now + self.latency_s + merging_s, self.held_until, self._last_arrival)
+        begins_at = max(now + self.latency_s + merging_s, self.held_until, self._last_arrival)
+        arrives_at = begins_at + len(data) / self.bytes_per_s
         self._last_arrival = arrives_at
         self._items.append(_Item(arrives_at, data, reset))
         self.circuit.schedule.at(arrives_at, self._arrive)
@@ -101,13 +124,15 @@ class Direction:
             if self.is_paused:
                 return
             self._items.popleft()
+            self._arrived_bytes += len(item.data)
             if not item.data:
                 if not self.is_closed:
                     self.receiver.eof_arrived(self.circuit)
                 return
             if self.chunking is Chunking.MERGED:
                 while self._items and self._items[0].arrives_at <= self.circuit.schedule.time and self._items[0].data:
-                    item.data += self._items.popleft().data
+                    item.data += self._items[0].data
+                    self._arrived_bytes += len(self._items.popleft().data)
             for piece in self._pieces(item.data):
                 if self.is_closed:
                     return

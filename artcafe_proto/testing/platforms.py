@@ -10,7 +10,8 @@ from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import error_answer, json_answer
 from artcafe_proto.hub.hub import PlatformHub
 from artcafe_proto.hub.protocol import PlatformProtocol
-from artcafe_proto.testing.agents import Node
+from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.testing.agents import REPORT_INTERVAL_S, Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ class PlatformProcess(Node):
         self._attended: list[int] = []
         """Connections that something happened to."""
         self._deadlines: dict[int, float | None] = {}
+        self._reports_at: dict[int, float] = {}
         self.hub = self._new_hub()
 
     def _new_hub(self) -> PlatformHub:
@@ -84,6 +86,7 @@ class PlatformProcess(Node):
         self.drain()
         self.sessions.clear()
         self._deadlines.clear()
+        self._reports_at.clear()
         if not keeps_memory:
             self.hub = self._new_hub()
         self.drain()
@@ -96,10 +99,22 @@ class PlatformProcess(Node):
             self.turn(lambda now: session.close(code, "by the simulation", now))
 
     def congest(self, circuits: list[Circuit], seconds: float) -> None:
-        """Its transports of some connections are at the high-water mark for a while."""
+        """Its transports of some connections are full for a while."""
         for circuit in circuits:
-            self._turn_of(circuit, lambda session, now: session.writing_paused(now))
-            self.sim.after(seconds, lambda each=circuit: self._turn_of(each, PlatformProtocol.writing_resumed))
+            circuit.down.full_until = self.sim.time + seconds
+            self._report(circuit)
+            self.sim.after(seconds, lambda each=circuit: self._report(each))
+
+    def _report(self, circuit: Circuit) -> None:
+        """Say how much has not left on a connection."""
+        self._turn_of(circuit, lambda session, now: self._report_to(session, circuit, now))
+
+    def _report_to(self, session: PlatformProtocol, circuit: Circuit, now: Instant) -> None:
+        """The same in an input of its session; soon again if it is much."""
+        session.unsent(circuit.down.unsent_bytes, now)
+        if circuit.down.unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at.get(session.conn, 0.0) <= self.sim.time:
+            self._reports_at[session.conn] = self.sim.time + REPORT_INTERVAL_S
+            self.sim.after(REPORT_INTERVAL_S, lambda: self._report(circuit))
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -129,6 +144,8 @@ class PlatformProcess(Node):
         deadline = machine.deadline()
         if deadline is not None and self._is_due(deadline):
             now = self._due(deadline)
+            if isinstance(machine, PlatformProtocol):
+                self._report_to(machine, self.sessions[machine.conn][1], now)
             machine.handle_timer(now)
             self.sim.invariants.timer_handled(machine.deadline(), now)
 
@@ -185,6 +202,7 @@ class PlatformProcess(Node):
     def _leave(self, conn: int) -> None:
         self.sessions.pop(conn, None)
         self._deadlines.pop(conn, None)
+        self._reports_at.pop(conn, None)
 
     def _carry_out(self, output: MachineEffect | Event, session: PlatformProtocol, circuit: Circuit) -> None:
         match output:

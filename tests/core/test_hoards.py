@@ -34,7 +34,6 @@ from virtual import signing_key
 MIB: Final = 1 << 20
 MOST_BYTES: Final = 8 * MIB
 READ_BYTES: Final = 64 * 1024
-HIGH_WATER_BYTES: Final = 64 * 1024
 MANY: Final = 100
 SENT_BYTES: Final = 10 * MIB
 """What the peer sends, if it is read for so long."""
@@ -49,14 +48,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.unsent = bytearray()
-        self.is_paused = False
         self.is_read = True
-
-    def wrote(self, data: bytes) -> bool:
-        """Keep it; whether that is news to the protocol."""
-        self.unsent += data
-        was_paused, self.is_paused = self.is_paused, len(self.unsent) > HIGH_WATER_BYTES
-        return self.is_paused and not was_paused
 
 
 class Agent(Loop, Peer):
@@ -77,16 +69,16 @@ class Agent(Loop, Peer):
         self._take(moment)
 
     def _take(self, moment: Instant) -> None:
-        is_news = False
+        before = len(self.unsent)
         while (output := self.agent.next_output()) is not None:
             if isinstance(output, Write):
-                is_news |= self.wrote(output.data)
+                self.unsent += output.data
             elif isinstance(output, PauseReading):
                 self.is_read = False
             else:
                 assert not isinstance(output, CommandReceived) or output.command == "work"
-        if is_news:
-            self.agent.writing_paused(self._conn, moment)
+        if len(self.unsent) > before:
+            self.agent.unsent(self._conn, len(self.unsent), moment)
             self._take(moment)
 
 
@@ -122,16 +114,16 @@ class Platform(Peer):
         self.take(now)
 
     def take(self, now: Instant) -> None:
-        is_news = False
+        before = len(self.unsent)
         while (output := self.protocol.next_output()) is not None:
             if isinstance(output, Write):
-                is_news |= self.wrote(output.data)
+                self.unsent += output.data
             elif isinstance(output, PauseReading):
                 self.is_read = False
         while self.hub.next_output() is not None:
             pass
-        if is_news:
-            self.protocol.writing_paused(now)
+        if len(self.unsent) > before:
+            self.protocol.unsent(len(self.unsent), now)
             self.take(now)
 
 

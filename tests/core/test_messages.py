@@ -30,10 +30,10 @@ from artcafe_proto.messages import (
     decode_envelope,
     encode,
     encode_json,
-    finite,
     is_too_deep,
     read_command_id,
 )
+from artcafe_proto.misuse import plain_number
 
 WALL = 1_777_638_896.789  # 2026-05-01T12:34:56.789Z
 
@@ -334,12 +334,12 @@ def test_what_has_a_json_of_its_own_is_written_so() -> None:
 
 @pytest.mark.parametrize(("value", "number"), [(True, 1.0), (Decimal("0.5"), 0.5), (Fraction(1, 4), 0.25), (2, 2.0)])
 def test_a_number_of_any_kind_is_finite(value: object, number: float) -> None:
-    assert finite(value) == number
+    assert plain_number(value) == number
 
 
 @pytest.mark.parametrize("value", [None, "1", b"1", [], Amount(), 10**400, float("nan"), 1j])
 def test_what_is_no_number_is_in_no_range(value: object) -> None:
-    assert math.isnan(finite(value))
+    assert math.isnan(plain_number(value))
 
 
 _COMMAND = '{"type":"command","id":"cmd-1","data":{"command":"x","args":%s}}'

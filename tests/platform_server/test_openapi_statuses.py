@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 
 from artcafe_platform import Platform, routes, streams
-from artcafe_proto import PlatformConfig
+from artcafe_proto import ApiError, PlatformConfig, PlatformHub
 from artcafe_proto.hub import delivery, registry
 from artcafe_proto.policies import challenges
 from artcafe_proto.policies.rate_limits import RateLimit
@@ -53,10 +52,8 @@ def broken(*_: object) -> None:
     raise RuntimeError("a bug")
 
 
-def slow_agent(*_: object) -> Any:
-    """One that is online and reads nothing."""
-    session = SimpleNamespace(has_room=lambda *_: False)  # pyright: ignore[reportUnknownLambdaType]
-    return SimpleNamespace(presence=SimpleNamespace(online=True, session=session))
+def congested(*_: object) -> None:
+    raise ApiError(503, "agent_congested", "it does not read", retry_after_s=1)
 
 
 OWN_KEY = "the agent's"
@@ -100,7 +97,7 @@ FAULTS = [
     Fault("sendMessage", 403, "forbidden", "agent"),
     Fault("sendMessage", 404, "agent_not_found", known=ELSEWHERE),
     Fault("sendMessage", 409, "agent_offline"),
-    Fault("sendMessage", 409, "agent_slow", patch=(registry.Registry, "agent", slow_agent)),
+    Fault("sendMessage", 503, "agent_congested", patch=(PlatformHub, "send_message", congested)),
     Fault("watchEvents", 400, "invalid_query", query={"agent_id": "agent-1&agent_id=agent-1"}),
     Fault("watchEvents", 403, "forbidden", "agent"),
     Fault("watchEvents", 404, "agent_not_found", query=ELSEWHERE),
