@@ -322,9 +322,9 @@ class PlatformSession(Secretive):
                 case SessionTimer.NEXT_REQUEST:
                     self._read_next_request(now)
                 case SessionTimer.GRANT:
-                    if self._live is not None:
-                        self._live.grant(now.mono)
-                        self._send_on(now)
+                    assert self._live is not None, "only a live link waits for a report"
+                    self._live.grant(now.mono)
+                    self._send_on(now)
                 case _:
                     assert_never(reason)
             self._settle(now)

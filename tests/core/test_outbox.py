@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from artcafe_proto import MessageSettled
 from artcafe_proto.config import LinkSettings
 from artcafe_proto.limits import SUDDEN_END_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.outbox import Item, Outbox
+from scripted import Scripted
 
 
 def response(number: int, size: int = 2) -> Item:
@@ -292,3 +294,24 @@ def test_cmd_3_places_of_responses_are_counted_one_by_one(monkeypatch: pytest.Mo
     assert not outbox.has_place(0)
     outbox = sending(response(1, 15), response(2, 15))
     assert not outbox.has_place(0), "by their bytes"
+
+
+def test_cmd_3_a_report_amid_a_drain_knows_nothing_of_what_is_still_to_be_written() -> None:
+    """Else a ping could seem to have left that nobody has written yet."""
+    script = Scripted(write_stall_timeout=1000.0)
+    conn = script.up()
+    script.machine.send_message({}, script.now)
+    script.drain()
+    script.machine.unsent(conn, 1, script.now)  # of the ping
+    script.machine.send_message({"x": "x" * 100}, script.now)
+    script.machine.unsent(conn, 1, script.now)
+    script.drain()
+    for _ in range(4):
+        script.wait(10.0)
+        script.machine.bytes_received(conn, script.now)
+    script.none_of(MessageSettled)
+    script.machine.unsent(conn, 0, script.now)
+    for _ in range(4):
+        script.wait(10.0)
+        script.machine.bytes_received(conn, script.now)
+    assert script.expect(MessageSettled).assumed
