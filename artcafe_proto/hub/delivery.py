@@ -91,10 +91,6 @@ class Command(msgspec.Struct):
         }
 
 
-def _never(now: Instant) -> bool:
-    return False
-
-
 class _Line(msgspec.Struct):
     """One agent's commands. All but `pending` is of the link of now; `links` rises when one begins or ends."""
 
@@ -103,8 +99,8 @@ class _Line(msgspec.Struct):
     to_send: list[str] = []
     unanswered: dict[str, None] = {}  # a set, which would take four times as much while it is empty
     send: Callable[[bytes, Instant], None] | None = None
-    has_room: Callable[[Instant], bool] = _never
-    """Of what `send` sends on; if it has none, `resume` is called when it has."""
+    has_room: Callable[[Instant], bool] | None = None
+    """Of what `send` sends on, where there is that; if it has none, `resume` is called when it has."""
     links: int = 0
 
 
@@ -201,7 +197,7 @@ class Delivery:
         """The link has ended: what it left unanswered is for the next one."""
         line = self._lines.get(agent_id)
         if line is not None:
-            line.send, line.has_room = None, _never
+            line.send = line.has_room = None
             line.links += 1
             line.to_send.clear()
             line.unanswered.clear()
@@ -309,6 +305,7 @@ class Delivery:
     def _pump(self, line: _Line, now: Instant) -> None:
         """Send what the window allows, in order; what is over meanwhile, or about to expire, is passed over."""
         while line.send is not None and line.to_send and len(line.unanswered) < self._window:
+            assert line.has_room is not None, "it comes and goes with `send`, or later"
             if not line.has_room(now):
                 return
             command = line.pending.get(line.to_send.pop(0))

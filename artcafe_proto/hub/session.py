@@ -67,6 +67,7 @@ class PlatformSession:
         self._begun: int | None = None  # the exchange whose answer is to be continued
         self._reading_paused = False
         self._clock_offset_s = 0.0
+        self._commands_wait = False  # for room on the link
         # What the hub knows this link by, once it has one (PLAT-6):
         self.agent: Agent | None = None
         self.key_id = ""
@@ -209,6 +210,7 @@ class PlatformSession:
         assert self._live is not None, "the hub lets go of a session when its link ends"
         if self._live.has_room(now.mono, most_bytes):
             return True
+        self._commands_wait = True
         if self._live.room_at is not None:
             self._timers.set(SessionTimer.ROOM, self._live.room_at)
             self._hub.attend(self.conn)
@@ -277,7 +279,8 @@ class PlatformSession:
         link = self._live
         if link is not None:
             link.resume_writing(now.mono)
-            self._timers.set(SessionTimer.ROOM, now.mono)  # by when it may be paused again, having sent but a little
+            if self._commands_wait:  # until then it may be paused again, having sent but a little
+                self._timers.set(SessionTimer.ROOM, now.mono)
             self._settle(now)
 
     # --- time and outputs ---------------------------------------------------------------------------------------------
@@ -305,6 +308,7 @@ class PlatformSession:
             self._settle(now)
 
     def _link_has_room(self, now: Instant) -> None:
+        self._commands_wait = False
         assert self.agent is not None, "a link is some agent's"
         self._hub.link_has_room(self.agent, now)
 
