@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from enum import Enum
 from itertools import pairwise
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
 class End(Protocol):
     """Who sits at an end of a circuit."""
+
+    @property
+    def wakes_at(self) -> float:
+        """When its timer is due, in the schedule's time."""
+        ...
+
+    def sent_some(self, circuit: Circuit, unsent: int) -> None:
+        """A slow line holds so many bytes of what it was to send."""
+        ...
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """Bytes came in."""
@@ -36,10 +46,27 @@ class Chunking(Enum):
     BYTES = "single bytes"
     SPLIT = "split at random"
     MERGED = "merged"
+    HALVED = "half at once, half after the receiver's next timer"
 
 
 MERGE_S = 0.25
 """How long a merging direction collects what it carries."""
+
+
+LONGEST_HALF_S: Final = 25.0
+"""How long a halving direction holds back the second half at most; longer than any ping goes unanswered."""
+
+
+HALVED_SHARE: Final = 0.25
+"""How much of it a halving direction halves, so that something gets through."""
+
+
+AFTER_TIMER_S: Final = 0.001
+"""How long after the receiver's timer the second half comes."""
+
+
+SLICE_BYTES: Final = 4096
+"""What a slow line carries at once."""
 
 
 _SINGLES: Final = 8
@@ -58,8 +85,9 @@ class _Item:
 class Direction:
     """One way. What is sent arrives in order, after `latency_s`, and not before `held_until`."""
 
-    def __init__(self, circuit: Circuit, receiver: End, latency_s: float) -> None:
+    def __init__(self, circuit: Circuit, sender: End, receiver: End, latency_s: float) -> None:
         self.circuit = circuit
+        self.sender = sender
         self.receiver = receiver
         self.latency_s = latency_s
         self.is_silent = False
@@ -69,7 +97,12 @@ class Direction:
         self.is_paused = False
         self.held_until = 0.0
         self.chunking = Chunking.WHOLE
+        self.bytes_per_s = math.inf
+        """What the line carries; infinity if it is not slow."""
+        self.unsent = 0
+        """Bytes that wait for a slow line."""
         self.carried_bytes = 0
+        self._free_at = 0.0
         self._last_arrival = 0.0
         self._items: deque[_Item] = deque()
 
@@ -78,12 +111,37 @@ class Direction:
         if self.is_silent or self.is_closed:
             return
         self.carried_bytes += len(data)
-        now = self.circuit.schedule.time
+        if data and (self.unsent or self.bytes_per_s < math.inf):
+            self._queue(data)
+        else:
+            self._put(data, reset, max(self.circuit.schedule.time, self._free_at))
+
+    def _put(self, data: bytes, reset: str, leaves_at: float) -> None:
         merging_s = MERGE_S if self.chunking is Chunking.MERGED else 0.0
-        arrives_at = max(now + self.latency_s + merging_s, self.held_until, self._last_arrival)
+        arrives_at = max(leaves_at + self.latency_s + merging_s, self.held_until, self._last_arrival)
         self._last_arrival = arrives_at
         self._items.append(_Item(arrives_at, data, reset))
         self.circuit.schedule.at(arrives_at, self._arrive)
+
+    def _queue(self, data: bytes) -> None:
+        """Wait for a slow line, which carries a slice after the other."""
+        self.unsent += len(data)
+        free_at = max(self._free_at, self.circuit.schedule.time)
+        for place in range(0, len(data), SLICE_BYTES):
+            piece = data[place : place + SLICE_BYTES]
+            free_at += len(piece) / self.bytes_per_s
+            self._put(piece, "", free_at)
+            self.circuit.schedule.at(free_at, lambda piece=piece: self._left(len(piece)))
+        self._free_at = free_at
+        self.sender.sent_some(self.circuit, self.unsent)
+
+    def _left(self, size: int) -> None:
+        self.unsent -= size
+        self.sender.sent_some(self.circuit, self.unsent)
+
+    def be_fast(self) -> None:
+        """What is sent from now on goes at once, behind what waits."""
+        self.bytes_per_s = math.inf
 
     def resume(self) -> None:
         """The receiver reads again."""
@@ -108,10 +166,22 @@ class Direction:
             if self.chunking is Chunking.MERGED:
                 while self._items and self._items[0].arrives_at <= self.circuit.schedule.time and self._items[0].data:
                     item.data += self._items.popleft().data
+            elif self.chunking is Chunking.HALVED and self.circuit.rng.random() < HALVED_SHARE and len(item.data) > 1:
+                self._hold_back_half(item)
             for piece in self._pieces(item.data):
                 if self.is_closed:
                     return
                 self.receiver.data_arrived(self.circuit, piece)
+
+    def _hold_back_half(self, item: _Item) -> None:
+        """The receiver's timer finds half of it: the rest comes right after that."""
+        now = self.circuit.schedule.time
+        half = len(item.data) // 2
+        arrives_at = min(max(self.receiver.wakes_at, now), now + LONGEST_HALF_S) + AFTER_TIMER_S
+        self._items.appendleft(_Item(arrives_at, item.data[half:]))
+        item.data = item.data[:half]
+        self._last_arrival = max(self._last_arrival, arrives_at)
+        self.circuit.schedule.at(arrives_at, self._arrive)
 
     def _pieces(self, data: bytes) -> list[bytes]:
         if self.chunking is Chunking.BYTES:
@@ -142,9 +212,9 @@ class Circuit:
         """Its number at the client."""
         self.server_conn = 0
         """Its number at the server."""
-        self.up = Direction(self, server, latency_s)
+        self.up = Direction(self, client, server, latency_s)
         """From client to server."""
-        self.down = Direction(self, client, latency_s)
+        self.down = Direction(self, server, client, latency_s)
         """From server to client."""
 
     def leave(self, mine: Direction, other: Direction, *, abort: bool) -> None:

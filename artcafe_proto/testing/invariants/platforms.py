@@ -1,0 +1,200 @@
+"""What must hold of a platform: its answers, its links, and the commands on the wire (AUTH-8, CMD-10, PLAT-6)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from artcafe_proto.events import (
+    AgentAuthenticated,
+    AgentOffline,
+    AgentOnline,
+    ChallengeIssued,
+    CommandAnswered,
+    CommandDeferred,
+    CommandExpired,
+    CommandRepeated,
+    MessageReceived,
+)
+from artcafe_proto.testing.invariants.links import read_message
+from artcafe_proto.testing.invariants.table import EPSILON_S
+from artcafe_proto.testing.wiretap import CLOSE, PING, TEXT, read_frames
+
+if TYPE_CHECKING:
+    from artcafe_proto.events import Event
+    from artcafe_proto.testing.invariants.table import Checks
+    from artcafe_proto.testing.invariants.watched import Watched
+    from artcafe_proto.testing.platforms import PlatformProcess
+    from artcafe_proto.testing.simulation import Simulation
+
+_OVERLOADED_RETRY_S: Final = 1.0
+_ACCEPTED_AT_ONCE: Final = 8
+"""More commands than an agent of a simulation runs and holds. So many that were accepted later, and those on their way,
+may be answered while one waits that was given back as `overloaded`."""
+
+
+class _Wire:
+    """One link, as the platform writes on it. Times are the platform's monotonic ones."""
+
+    def __init__(self, watched: Watched, mono: float) -> None:
+        self.watched = watched
+        self.heard_at = mono
+        self.pinged_at = -math.inf
+        self.is_closed = False
+        self.unanswered: set[str] = set()
+        self.again_at: dict[str, float] = {}
+        """When each command that was sent may be sent again; never, but after `overloaded`."""
+        self.last_number = 0
+        """Of the commands that went out first."""
+
+
+class PlatformInvariants:
+    """The platform, whatever process of it runs."""
+
+    def __init__(self, checks: Checks, sim: Simulation) -> None:
+        self._check = checks.check
+        self._sim = sim
+        self._challenges = 0
+        self._tokens = 0
+        self._wires: dict[int, _Wire] = {}
+        self._hearing: _Wire | None = None
+        self._epochs: dict[str, int] = {}
+        self._online: set[str] = set()
+        self._overtaken: dict[str, int] = {}
+        """Commands that were given back and not started since: how many later ones were answered meanwhile."""
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    def linked(self, conn: int, watched: Watched) -> None:
+        """A link is open."""
+        self._wires[conn] = _Wire(watched, self._sim.platform.now.mono)
+
+    def left(self, conn: int) -> None:
+        """A connection has ended."""
+        self._wires.pop(conn, None)
+
+    def restarts(self, *, keeps_memory: bool) -> None:
+        """All connections have ended, and perhaps everything is forgotten."""
+        self._wires.clear()
+        if not keeps_memory:
+            self._epochs.clear()
+            self._overtaken.clear()
+
+    def was_sent(self, conn: int) -> None:
+        """Bytes reached it."""
+        wire = self._wires.get(conn)
+        if wire is not None:
+            wire.heard_at = self._sim.platform.now.mono
+
+    def hears(self, conn: int) -> None:
+        """What its events tell next is of this connection."""
+        self._hearing = self._wires.get(conn)
+
+    def wrote(self, conn: int, data: bytes) -> None:
+        """It writes on a link."""
+        wire = self._wires[conn]
+        for frame in read_frames(data)[0]:
+            if frame.opcode == TEXT:
+                message = read_message(frame.payload)
+                if message.type == "command":
+                    self._sends_command(wire, message.id)
+            elif frame.opcode == PING:
+                wire.pinged_at = self._sim.platform.now.mono
+            elif frame.opcode == CLOSE:
+                wire.is_closed = True
+
+    def _sends_command(self, wire: _Wire, command_id: str) -> None:
+        mono = self._sim.platform.now.mono
+        window = self._sim.platform.config.window
+        wire.unanswered.add(command_id)
+        unanswered = len(wire.unanswered)
+        self._check("no more than the window is unanswered", unanswered <= window, unanswered, "of", window)
+        number = self._sim.tenant.accounts[command_id].number
+        again_at = wire.again_at.get(command_id)
+        if again_at is None:
+            is_next = number > wire.last_number
+            self._check("commands first go out in the order of acceptance", is_next, number, "after", wire.last_number)
+            wire.last_number = number
+        else:
+            is_allowed = mono >= again_at - EPSILON_S
+            self._check("a command goes out once on a connection", is_allowed, command_id, "again at", again_at)
+        wire.again_at[command_id] = math.inf
+
+    def handled_timers(self, platform: PlatformProcess) -> None:
+        """All its timers that were due were handled."""
+        mono, interval_s = platform.now.mono, platform.config.ping_interval
+        for conn, wire in self._wires.items():
+            if not wire.is_closed and wire.pinged_at < wire.heard_at:
+                due = max(wire.heard_at + interval_s, platform.held_up_until)
+                self._check("silence is answered with a ping", mono <= due + EPSILON_S, "connection", conn)
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def said(self, event: Event) -> None:
+        """The hub reports something."""
+        match event:
+            case ChallengeIssued():
+                self._challenges += 1
+            case AgentAuthenticated():
+                self._tokens += 1
+                self._check("a challenge yields at most one token", self._tokens <= self._challenges, event.agent_id)
+            case AgentOnline() | AgentOffline():
+                self._presence(event)
+            case CommandAnswered():
+                self._answered(event)
+                self._received(event.command_id)
+            case CommandRepeated():
+                self._received(event.command_id)
+            case MessageReceived():
+                self._received(event.message_id)
+            case CommandDeferred():
+                self._deferred(event)
+            case CommandExpired():
+                self._overtaken.pop(event.command_id, None)
+                self._sim.tenant.expired(event.command_id)
+            case _:
+                pass
+
+    def _presence(self, event: AgentOnline | AgentOffline) -> None:
+        agent_id, last = event.agent_id, self._epochs.get(event.agent_id, 0)
+        if isinstance(event, AgentOnline):
+            holds = agent_id not in self._online and event.epoch > last
+            self._online.add(agent_id)
+        else:
+            holds = agent_id in self._online and event.epoch == last
+            self._online.discard(agent_id)
+        self._check("AgentOnline and AgentOffline alternate, and epochs rise", holds, event, "after", last)
+        self._epochs[agent_id] = event.epoch
+
+    def _answered(self, event: CommandAnswered) -> None:
+        account = self._sim.tenant.accounts[event.command_id]
+        is_late = account.has_expired
+        self._check("an answer after the expiry is late", event.late == is_late, event.command_id, event.late)
+        times = self._sim.tenant.answered(event.command_id)
+        self._check("one final response for each command", times <= 1, event.command_id, times)
+        self._overtaken.pop(event.command_id, None)
+        for command_id, overtaking in self._overtaken.items():
+            other = self._sim.tenant.accounts[command_id]
+            if other.agent_id == account.agent_id and other.number < account.number:
+                self._overtaken[command_id] = overtaking + 1
+                is_bounded = overtaking < self._sim.platform.config.window + _ACCEPTED_AT_ONCE
+                self._check("no command waits while later ones are served", is_bounded, command_id, overtaking)
+
+    def _received(self, key: str) -> None:
+        """A response to this command, or this message, has come in."""
+        wire = self._hearing
+        assert wire is not None, "it came over a link"
+        wire.unanswered.discard(key)
+        wire.watched.received.add(key)
+
+    def _deferred(self, event: CommandDeferred) -> None:
+        wire = self._hearing
+        assert wire is not None, "it came over a link"
+        wire.unanswered.discard(event.command_id)
+        if event.code == "overloaded":
+            wire.again_at[event.command_id] = self._sim.platform.now.mono + _OVERLOADED_RETRY_S
+            self._overtaken.setdefault(event.command_id, 0)
+
+    def started(self, command_id: str) -> None:
+        """An agent executes a command."""
+        self._overtaken.pop(command_id, None)
