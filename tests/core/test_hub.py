@@ -702,6 +702,17 @@ def test_what_is_forgotten_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(stage.hub._delivery._commands) == 2  # type: ignore[reportPrivateUsage]
 
 
+def test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", 0)
+    stage = Stage()
+    session = stage.online()
+    stage.command(command_id="c-1", expires_in_s=5.0)
+    answer(stage, session, "c-1")  # and so it is forgotten
+    stage.command(command_id="c-1", expires_in_s=60.0)
+    stage.wait(59.0)
+    assert stage.hub.command(TENANT, "c-1").state == "sent"
+
+
 def test_pending_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_PENDING_COMMAND_BYTES", 1000)
     stage = Stage()
