@@ -7,14 +7,44 @@ from email.utils import format_datetime, parsedate_to_datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from artcafe_proto.errors import LocalProtocolError
+
 
 class Instant(NamedTuple):
-    """A moment on both clocks, in seconds. The core never reads a clock: every input brings its `Instant`."""
+    """A moment on both clocks, in seconds. The core never reads a clock: every input brings its `Instant`.
+
+    No reading of a clock is an error. One whose monotonic time is earlier than the last, or not finite, counts as the
+    last one, and wall time before 1970 or after the year 9999 as the nearest moment within. Anything but two numbers is
+    a LocalProtocolError, and changes nothing.
+    """
 
     mono: float
     """Monotonic time, counting suspended time where the system has such a clock (CLOCK_BOOTTIME)."""
     wall: float
     """POSIX time: for timestamps on the wire, and for the life of a token that names neither Date nor iat (TOK-1)."""
+
+
+def sound_instant(now: Instant, last: Instant | None) -> Instant:
+    """The moment that a reading stands for, after `last`; `last` itself where it counts as that.
+
+    Raises LocalProtocolError for what is no `Instant` of two numbers.
+    """
+    if last is None:
+        last = _BEFORE_ALL
+    try:
+        if last.mono <= now.mono - 0.0 < _NEVER:
+            if 0.0 <= now.wall - 0.0 <= _LATEST_WALL:
+                return now
+            return Instant(now.mono, min(max(0.0, now.wall), _LATEST_WALL))
+    except (AttributeError, TypeError, OverflowError):
+        raise LocalProtocolError(f"expected an Instant of two numbers, not {now!r}") from None
+    return last if last is not _BEFORE_ALL else Instant(0.0, 0.0)
+
+
+_NEVER: Final = float("inf")
+_LATEST_WALL: Final = 253_402_300_799.0
+"""The last second that a timestamp can name (RFC 3339 section 1)."""
+_BEFORE_ALL: Final = Instant(-1e300, 0.0)
 
 
 @lru_cache(maxsize=1)  # what is written in one go bears one moment

@@ -65,6 +65,8 @@ BUSY_RETRY_AFTER_S: Final = 60
 """What a platform that can remember no further challenge asks for."""
 MAX_RATE_LIMITED: Final = 100_000
 """PLAT-8: addresses, and pairs of address and agent, whose attempts to sign in are counted; some 10 MiB of each."""
+MAX_SIGNATURE_BYTES: Final = 16 * 1024
+"""AUTH-3: an RSA key of 16384 bits signs in 2 KiB, 4 KiB as an SSHSIG with the key in it."""
 MAX_SSH_AGENT_MESSAGE_BYTES: Final = 256 * 1024
 """AUTH-6: OpenSSH's own limit."""
 MIN_RSA_BITS: Final = 2048
@@ -88,10 +90,16 @@ LATE_TIMER_S: Final = 1.0
 """LINK-7: a later timer says that this process was held up, so it proves nothing about the peer."""
 CLOCK_DRIFT_S: Final = 30.0
 """LINK-7: wall and monotonic clock drifting further apart between two inputs means suspend or a clock change."""
+UNANSWERED_PING_S: Final = 120.0
+"""LINK-7: a ping that is unanswered for so long costs the link, whatever moves meanwhile. The largest message passes
+within it at 9 kB/s; and what comes in does not prove that what goes out is read."""
+WRITE_AHEAD_BYTES: Final = 256 * 1024
+"""LINK-8: unsent bytes from which what can wait is held back: 2.5 MB/s at a round trip of 100 ms, and 13 s for a
+heartbeat behind them at 20 kB/s."""
 MAX_UNDRAINED_OUTPUTS: Final = 65_536
 """Outputs a caller may leave undrained before the next input is refused as misuse."""
 MAX_WAITING_REPLIES: Final = 256
-"""Replies outside the outbox (`overloaded`, `draining`) held while writing is paused, before reading pauses too."""
+"""Replies outside the outbox (`overloaded`, `draining`) held while too much is unsent, before reading pauses too."""
 
 # --- commands (CMD) ---------------------------------------------------------------------------------------------------
 MAX_COMMAND_TIMEOUT_S: Final = 86_400.0
@@ -112,7 +120,7 @@ MAX_UNSETTLED_MESSAGES: Final = 1024
 MAX_UNSETTLED_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """CMD-3: application messages that are not settled, beside the places reserved for responses."""
 SETTLE_WITHOUT_PONG_S: Final = 30.0
-"""CMD-3: how long after its write a response settles on a live link to a peer that answers no pings."""
+"""CMD-3: how long after it has left a response settles on a live link to a peer that has never answered a ping."""
 MAX_FRUITLESS_LINKS: Final = 3
 """CMD-11: links that a response may cost before it is taken for the cause."""
 STATUS_INTERVAL_S: Final = 1.0
@@ -122,7 +130,9 @@ STATUS_INTERVAL_S: Final = 1.0
 OFFLINE_AFTER_S: Final = 90.0
 """HB-3: three missed heartbeats."""
 OVERLOADED_RETRY_S: Final = 1.0
-"""CMD-10: a command refused as `overloaded` goes out again no sooner."""
+"""CMD-10: how long a line waits after `overloaded` unless an answer comes."""
+RETRY_MESSAGE_AFTER_S: Final = 1
+"""PLAT-4: what a tenant is told whose message finds too much unsent on the agent's link."""
 MAX_COMMAND_NAME_CHARS: Final = 256
 MAX_COMMAND_EXPIRES_IN_S: Final = 30 * 86_400.0
 """CMD-10: nobody waits longer for an agent to come back."""

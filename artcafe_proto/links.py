@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from artcafe_proto.effects import PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
 from artcafe_proto.limits import MAX_WAITING_REPLIES
 from artcafe_proto.policies.liveness import Liveness
+from artcafe_proto.policies.outflow import GRANT_S, Outflow
 
 if TYPE_CHECKING:
     from artcafe_proto.config import LinkSettings
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LinkEnd:
-    """Sending with backpressure, pings and pongs, and the count of bad messages. It lives as long as its link."""
+    """Sending with back-pressure, pings and pongs, and the count of bad messages. It lives as long as its link."""
 
     __slots__ = (
         "_outputs",
@@ -24,18 +25,30 @@ class LinkEnd:
         "bad_in_a_row",
         "conn",
         "liveness",
-        "stalled_at",
+        "outflow",
         "up_at",
-        "writable",
     )
 
-    def __init__(self, conn: int, settings: LinkSettings, outputs: Outputs, mono: float) -> None:
+    def __init__(
+        self,
+        conn: int,
+        settings: LinkSettings,
+        outputs: Outputs,
+        mono: float,
+        outflow: Outflow | None = None,
+        *,
+        answers_pings: bool = False,
+    ) -> None:
+        """`outflow`: the connection's, if it has carried something before. `answers_pings`: as for `Liveness`."""
         self.conn = conn
         self.up_at = mono
-        self.writable = True
-        self.stalled_at: float | None = None
-        """When writing was paused (LINK-8)."""
-        self.liveness = Liveness(mono, interval_s=settings.ping_interval, timeout_s=settings.ping_timeout)
+        self.outflow = Outflow() if outflow is None else outflow
+        self.liveness = Liveness(
+            mono,
+            interval_s=settings.ping_interval,
+            timeout_s=settings.ping_timeout,
+            answers_pings=answers_pings,
+        )
         self._settings = settings
         self._outputs = outputs
         self.bad_in_a_row = 0
@@ -45,21 +58,27 @@ class LinkEnd:
 
     @property
     def stall_deadline(self) -> float | None:
-        """When a paused write has stalled for too long (LINK-8)."""
-        return None if self.stalled_at is None else self.stalled_at + self._settings.write_stall_timeout
+        """When nothing will have left for too long (LINK-8)."""
+        return self.outflow.stall_deadline(self._settings.write_stall_timeout)
+
+    def grant_deadline(self, mono: float) -> float | None:
+        """When to call `grant`, found out at `mono`: a driver that has something to report has done so by then."""
+        return mono + GRANT_S if self.outflow.awaits_report else None
 
     def send(self, payload: bytes) -> None:
-        """Send a message now; for what may wait, ask `writable` first."""
+        """Send a message now; for what may wait, ask `outflow.has_room` first."""
+        self.outflow.written += len(payload)
         self._outputs.sends.append(SendText(self.conn, payload))
 
     def send_all(self, payloads: list[bytes]) -> None:
         """Send messages now, as `send`."""
         conn = self.conn
+        self.outflow.written += sum(map(len, payloads))
         self._outputs.sends.extend([SendText(conn, payload) for payload in payloads])
 
     def reply(self, payload: bytes, mono: float) -> None:
         """Send a message that no outbox keeps. If many wait because the peer does not read, it is not read either."""
-        if self.writable:
+        if self.outflow.has_room and not self._replies:
             self.send(payload)
             return
         self._replies.append(payload)
@@ -69,15 +88,19 @@ class LinkEnd:
 
     def ping(self, mono: float) -> int:
         """Send the next ping; returns its number (LINK-7)."""
-        self._outputs.sends.append(SendPing(self.conn, self.liveness.ping(mono)))
+        payload = self.liveness.ping(mono)
+        self.outflow.written += len(payload)
+        self._outputs.sends.append(SendPing(self.conn, payload))
         return self.liveness.pings
 
     def pong(self, payload: bytes) -> None:
-        """Answer a ping. Of those in a row, or while writing is paused, only the latest is (RFC 6455 section 5.5.3)."""
+        """Answer a ping. Of those in a row, or while there is no room, only the latest is (RFC 6455 section 5.5.3)."""
         sends = self._outputs.sends
-        if self.writable:
-            if sends and type(sends[-1]) is SendPong and sends[-1].conn == self.conn:
+        if self.outflow.has_room:
+            if sends and type(last := sends[-1]) is SendPong and last.conn == self.conn:
+                self.outflow.written -= len(last.payload)
                 sends.pop()
+            self.outflow.written += len(payload)
             sends.append(SendPong(self.conn, payload))
         else:
             self._owed_pong = payload
@@ -88,26 +111,30 @@ class LinkEnd:
         self._replies.clear()
         self._outputs.sends.append(SendClose(self.conn, code, reason))
 
-    def pause_writing(self, mono: float) -> None:
-        """The transport is at its high-water mark; told again, it still is but has sent some, so it has not stalled."""
-        self.writable = False
-        self.stalled_at = mono
+    def unsent(self, nbytes: int, mono: float, undrained_bytes: int = 0) -> None:
+        """So many bytes have not left, as `Outflow.report` takes it."""
+        if self.outflow.report(nbytes, mono, undrained_bytes):
+            self.liveness.sent(mono)
+        self._send_what_waits(mono)
 
-    def resume_writing(self, mono: float) -> None:
-        """The transport takes more: what was owed goes out first."""
-        if self.writable:
-            return
-        self.writable = True
-        self.stalled_at = None
-        if self._owed_pong is not None:
+    def grant(self, mono: float) -> None:
+        """Nothing was reported of what was written last: it counts as having left."""
+        self.outflow.grant()
+        self._send_what_waits(mono)
+
+    def _send_what_waits(self, mono: float) -> None:
+        """What was owed goes out first, as far as there is room."""
+        if self._owed_pong is not None and self.outflow.has_room:
             self.pong(self._owed_pong)
             self._owed_pong = None
-        if len(self._replies) >= MAX_WAITING_REPLIES:
+        if not self._replies or not self.outflow.has_room:
+            return
+        was_paused = len(self._replies) >= MAX_WAITING_REPLIES
+        while self._replies and self.outflow.has_room:
+            self.send(self._replies.pop(0))
+        if was_paused and len(self._replies) < MAX_WAITING_REPLIES:
             self.liveness.resume(mono)
             self._outputs.asks.append(ResumeReading(self.conn))
-        replies, self._replies = self._replies, []
-        for reply in replies:
-            self.send(reply)
 
     def bad_message(self) -> bool:
         """A message was not understood; False once too many of them came in a row (MSG-5)."""

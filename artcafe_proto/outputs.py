@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from artcafe_proto.effects import Ask, Connect, Disconnect, MachineEffect, Send
+from artcafe_proto.effects import (
+    Ask,
+    Connect,
+    Disconnect,
+    MachineEffect,
+    Send,
+    SendBody,
+    SendPing,
+    SendPong,
+    SendResponse,
+    SendText,
+)
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import Event
 from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
@@ -30,6 +41,10 @@ class Outputs:
                 return queue.pop(0)
         return None
 
+    def undrained_bytes(self, conn: int) -> int:
+        """Payloads to be sent on `conn` that nobody has been told of."""
+        return sum(_size(send) for send in self.sends if send.conn == conn)
+
     def take_back_connect(self, conn: int) -> bool:
         """Ask no more for a connection; False if that has gone out already."""
         for place, ask in enumerate(self.asks):
@@ -43,3 +58,15 @@ class Outputs:
         waiting = len(self.events) + len(self.asks) + len(self.sends) + len(self.disconnects)
         if waiting > MAX_UNDRAINED_OUTPUTS:
             raise LocalProtocolError(f"{waiting} outputs are undrained: call next_output until None after every input")
+
+
+def _size(send: Send) -> int:
+    match send:
+        case SendText() | SendPing() | SendPong():
+            return len(send.payload)
+        case SendResponse():
+            return len(send.response.body)
+        case SendBody():
+            return len(send.data)
+        case _:
+            return 0  # what is not counted as it is written

@@ -53,7 +53,7 @@ class Told:
     def __init__(self) -> None:
         self.received: list[bytes] = []
         self.ends = 0
-        self.is_congested = False
+        self.unsent_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         self.received.append(data)
@@ -61,11 +61,8 @@ class Told:
     def disconnected(self, reason: str) -> None:
         self.ends += 1
 
-    def writing_paused(self) -> None:
-        self.is_congested = True
-
-    def writing_resumed(self) -> None:
-        self.is_congested = False
+    def unsent(self, nbytes: int) -> None:
+        self.unsent_bytes = nbytes
 
 
 # --- in memory --------------------------------------------------------------------------------------------------------
@@ -133,7 +130,7 @@ class SocketChannel:
     def __init__(self, make: Connector, server: socket.socket) -> None:
         self.received: list[bytes] = []
         self.ends = 0
-        self.is_congested = False
+        self.unsent_bytes = 0
         self.far_received: list[bytes] = []
         self.far_has_ended = False
         self._far: socket.socket
@@ -163,16 +160,14 @@ class SocketChannel:
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
         self.ends += 1
 
-    def writing_paused(self, conn: int, now: Instant) -> None:
-        self.is_congested = True
-
-    def writing_resumed(self, conn: int, now: Instant) -> None:
-        self.is_congested = False
-
     def write(self, data: bytes) -> None:
         self.connection.write(data)
-        if self.connection.is_newly_congested():
-            self.is_congested = True
+        self._look()
+
+    def _look(self) -> None:
+        """What a driver does at the end of each turn, and when it is time."""
+        level = self.connection.due_level(anyio.current_time())
+        self.unsent_bytes = self.unsent_bytes if level is None else level
 
     def close(self, *, abort: bool) -> None:
         self.connection.close(abort=abort, timeout_s=CLOSE_S)
@@ -215,6 +210,7 @@ class SocketChannel:
             self.far_has_ended = not data
             self.far_received.append(data)
         await anyio.sleep(0.001)
+        self._look()
 
 
 @contextmanager
@@ -273,8 +269,8 @@ class WebSocketChannel(Told):
                 self.received.append(arguments[0])
             case "disconnected" | "close_received":
                 self.ends += 1
-            case "writing_paused" | "writing_resumed":
-                self.is_congested = happened == "writing_paused"
+            case "unsent":
+                self.unsent_bytes = arguments[0]
             case _:
                 assert happened == "bytes_received"
 
@@ -308,6 +304,7 @@ class WebSocketChannel(Told):
 
     async def settle(self) -> None:
         await asyncio.sleep(0.001)
+        self.transport.report()
 
     async def serve(self, far: websockets.asyncio.server.ServerConnection) -> None:
         """The far end."""

@@ -10,9 +10,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
+from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connecting import ConnectError
+from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
 from artcafe_anyio.tls_failures import explain
 
 if TYPE_CHECKING:
@@ -21,15 +24,12 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
+    from artcafe_anyio.levels import AnySocket
     from artcafe_proto import AgentProtocol, Connect, Instant
 
 READ_BYTES: Final = 65_536
 SEND_BYTES: Final = 64 * 1024
-"""Sent at once at most: a peer that takes this much within `write_stall_timeout` is slow, not stalled (LINK-8)."""
-HIGH_WATER_BYTES: Final = 64 * 1024
-"""Unsent bytes above which the protocol holds back what can wait; how long is its matter (LINK-8)."""
-LOW_WATER_BYTES: Final = 16 * 1024
-"""Unsent bytes from which it goes on."""
+"""Sent at once at most, so that its progress is seen (LINK-8)."""
 TRANSPORT_ERRORS: Final = (
     OSError,  # ssl.SSLError is one
     anyio.BrokenResourceError,
@@ -38,7 +38,7 @@ TRANSPORT_ERRORS: Final = (
 )
 
 
-class Connection:
+class Connection(Level):
     """One connection. After `close` it tells the protocol nothing more."""
 
     def __init__(
@@ -48,6 +48,7 @@ class Connection:
         turn: Callable[[], AbstractContextManager[Instant]],
         open_stream: Callable[[Connect], Awaitable[ByteStream]],
     ) -> None:
+        super().__init__()
         self.conn: Final = asked.conn
         self._asked = asked
         self._protocol = protocol
@@ -57,7 +58,7 @@ class Connection:
         self._closing = False
         self._unsent = bytearray()
         self._unsent_bytes = 0  # what is being sent included
-        self._congested = False
+        self._sock: AnySocket | None = None
         self._something_to_do = anyio.Event()
         self._may_read = anyio.Event()
         self._may_read.set()
@@ -83,16 +84,14 @@ class Connection:
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
+        self.wrote(len(data))
         self._unsent += data
         self._unsent_bytes += len(data)
         self._something_to_do.set()
 
-    def is_newly_congested(self) -> bool:
-        """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
-        if self._congested or self._closing or self._unsent_bytes <= HIGH_WATER_BYTES:
-            return False
-        self._congested = True
-        return True
+    def measure(self) -> int:
+        """What has not left: here and in the system."""
+        return 0 if self._closing else self._unsent_bytes + unacknowledged_bytes(self._sock)
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
@@ -125,6 +124,8 @@ class Connection:
                     self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
             return None
         self._is_open = True
+        self._sock = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 of anyio, not of Django
+        bound_send_buffer(self._sock)
         with self._turn() as now:
             self._protocol.connected(self.conn, now)
         return stream
@@ -176,13 +177,12 @@ class Connection:
         del self._unsent[:SEND_BYTES]
         await stream.send(data)
         self._unsent_bytes -= len(data)
-        if self._congested and not self._closing:
-            self._congested = self._unsent_bytes > LOW_WATER_BYTES
-            with self._turn() as now:
-                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
-                    self._protocol.writing_paused(self.conn, now)
-                else:
-                    self._protocol.writing_resumed(self.conn, now)
+        if not self._closing:
+            if not self._unsent:
+                self.has_drained()
+            if self.look_at <= monotonic():
+                with self._turn():
+                    pass  # the level is looked at
 
     def _lost(self, reason: str) -> None:
         if not self._closing:

@@ -30,6 +30,7 @@ from artcafe_proto import (
     CommandReceived,
     Connect,
     Disconnect,
+    LocalProtocolError,
     MessageReceived,
     Offline,
     PauseReading,
@@ -201,15 +202,17 @@ class Driver:
                         self._commands.start(output, now)
                     elif type(output) is not ResponsesSettled or is_told:
                         self._carry_out(output, now)
-                congested = [each for each in self._connections.values() if each.is_newly_congested()]
-                if not congested:
+                levels = [(each.conn, each.due_level(now.mono)) for each in self._connections.values()]
+                for conn, level in levels:
+                    if level is not None:
+                        self.protocol.unsent(conn, level, now)
+                if all(level is None for _, level in levels):
                     break
-                for connection in congested:
-                    self.protocol.writing_paused(connection.conn, now)
         finally:
             self._is_settling = False
         deadline = self.protocol.deadline()
-        if deadline is not None and deadline < self._wakes_at:
+        looks = min((each.look_at for each in self._connections.values()), default=math.inf)
+        if looks < self._wakes_at or (deadline is not None and deadline < self._wakes_at):
             self._earlier.set()
 
     def _carry_out(self, output: MachineEffect | Event, now: Instant) -> None:
@@ -291,8 +294,14 @@ class Driver:
                     self.protocol.sign_failed(asked.request, type(error).__name__, now)
             else:
                 with self.turn() as now:
-                    self.protocol.signed(asked.request, signature, now)
+                    self._signed(asked.request, signature, now)
         del self._signing[asked.request]
+
+    def _signed(self, request: int, signature: bytes, now: Instant) -> None:
+        try:
+            self.protocol.signed(request, signature, now)
+        except LocalProtocolError as error:  # whoever wrote the signer is told, and the agent goes on
+            self.protocol.sign_failed(request, str(error), now)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -300,13 +309,16 @@ class Driver:
         """Call `handle_timer` when it is due; a deadline that moves away costs nothing until then."""
         while True:
             deadline = self.protocol.deadline()
-            latest = monotonic() + MAX_SLEEP_S
+            latest = min([monotonic() + MAX_SLEEP_S, *(each.look_at for each in self._connections.values())])
             self._wakes_at = latest if deadline is None else min(deadline, latest)
             self._earlier = anyio.Event()
             with anyio.move_on_after(max(self._wakes_at - monotonic(), 0)):
                 await self._earlier.wait()
             with self.turn() as now:
                 due = self.protocol.deadline()
-                if due is not None and due <= now.mono and self.protocol.deadline_reason is AgentTimer.HEARTBEAT:
-                    self.protocol.set_metrics(*self._metrics.read())
+                if due is not None and due <= now.mono:
+                    if self.protocol.deadline_reason is AgentTimer.HEARTBEAT:
+                        self.protocol.set_metrics(*self._metrics.read())
+                    for connection in self._connections.values():
+                        self.protocol.unsent(connection.conn, connection.level(now.mono), now)
                 self.protocol.handle_timer(now)

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 
 from artcafe_anyio.connecting import ConnectError, open_tcp
-from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYTES, reason_of
+from artcafe_anyio.connection import SEND_BYTES, reason_of
+from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from artcafe_anyio.levels import AnySocket
     from artcafe_anyio.threads import Threads
     from artcafe_proto import AgentProtocol, Connect, Instant
 
@@ -41,7 +43,7 @@ def runs_on_asyncio() -> bool:
     return True
 
 
-class TransportConnection(asyncio.BufferedProtocol):
+class TransportConnection(asyncio.BufferedProtocol, Level):
     """One connection. After `close` it tells the protocol nothing more."""
 
     def __init__(
@@ -53,6 +55,7 @@ class TransportConnection(asyncio.BufferedProtocol):
         ssl_context: ssl.SSLContext | None,
         threads: Threads,
     ) -> None:
+        super().__init__()
         self.conn: Final = asked.conn
         self._asked = asked
         self._protocol = protocol
@@ -61,12 +64,11 @@ class TransportConnection(asyncio.BufferedProtocol):
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._sock: AnySocket | None = None
         self._closing = False
         self._peer_ended = False
         self._unsent = bytearray()
-        self._piece_bytes = 0  # given to the transport last
         self._piece_waits = False  # the transport could not send it all yet
-        self._congested = False
         self._over = anyio.Event()
         self._ended_by: Exception | None = None
         self._scope = anyio.CancelScope()
@@ -94,6 +96,8 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     def _begin(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._sock = transport.get_extra_info("socket")
+        bound_send_buffer(self._sock)
         if not self._asked.tls:
             transport.set_protocol(self)
         transport.set_write_buffer_limits(high=1, low=0)  # so that it tells when it has sent everything
@@ -107,6 +111,7 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
+        self.wrote(len(data))
         transport = self._transport
         if transport is None or self._unsent or self._piece_waits or len(data) > SEND_BYTES or transport.is_closing():
             self._unsent += data
@@ -114,13 +119,12 @@ class TransportConnection(asyncio.BufferedProtocol):
         else:
             self._send(transport, data)
 
-    def is_newly_congested(self) -> bool:
-        """Whether the high-water mark was crossed since the last call; `writing_resumed` follows by itself."""
-        waiting_bytes = len(self._unsent) + (self._piece_bytes if self._piece_waits else 0)
-        if self._congested or self._closing or waiting_bytes <= HIGH_WATER_BYTES:
-            return False
-        self._congested = True
-        return True
+    def measure(self) -> int:
+        """What has not left: here, in the transport, and in the system. Of TLS, some more may be on its way between."""
+        transport = self._transport
+        if transport is None or self._closing or transport.is_closing():
+            return 0
+        return len(self._unsent) + transport.get_write_buffer_size() + unacknowledged_bytes(self._sock)
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
@@ -204,10 +208,7 @@ class TransportConnection(asyncio.BufferedProtocol):
                 transport.write_eof()
 
     def _send(self, transport: asyncio.Transport, piece: bytes) -> None:
-        self._piece_bytes = len(piece)
         transport.write(piece)  # which calls `pause_writing` if it cannot send it all
-        if not self._piece_waits:
-            self._sent()
 
     def pause_writing(self) -> None:
         """The transport could not send all that it was given."""
@@ -216,18 +217,12 @@ class TransportConnection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """It has sent all of it."""
         self._piece_waits = False
-        self._sent()
         self._flush()
-
-    def _sent(self) -> None:
-        """A piece is sent."""
-        if self._congested and not self._closing:
-            self._congested = len(self._unsent) > LOW_WATER_BYTES
-            with self._turn() as now:
-                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
-                    self._protocol.writing_paused(self.conn, now)
-                else:
-                    self._protocol.writing_resumed(self.conn, now)
+        if not self._closing:
+            if not self._unsent:
+                self.has_drained()
+            with self._turn():
+                pass  # the level is looked at
 
 
 class TransportOpener:

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
 from artcafe_platform.clocks import monotonic
 
 if TYPE_CHECKING:
@@ -22,19 +23,15 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream
 
+    from artcafe_anyio.levels import AnySocket
     from artcafe_proto import Instant, PlatformProtocol
 
 READ_BYTES: Final = 65_536
 SEND_BYTES: Final = 64 * 1024
-"""Sent at once at most: a peer that takes this much within `write_stall_timeout` is slow, not stalled (LINK-8)."""
-HIGH_WATER_BYTES: Final = 64 * 1024
-"""Unsent bytes above which the protocol holds back what can wait."""
-LOW_WATER_BYTES: Final = 16 * 1024
-"""Unsent bytes from which it goes on."""
-LONG_UNSENT_S: Final = 1.0
-"""Any bytes that have waited for longer are as good as many: the peer's window is full (LINK-8)."""
-MAX_UNSENT_BYTES: Final = 96 * 1024 * 1024
-"""Of a peer that does not read: above a full window of the largest messages; the connection is aborted."""
+"""Sent at once at most, so that its progress is seen (LINK-8)."""
+MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024
+"""Of a peer that does not read: above all that the protocol writes ahead (LINK-8) and a stream may keep waiting
+(PLAT-4); the connection is aborted."""
 TRANSPORT_ERRORS: Final = (
     OSError,  # ssl.SSLError is one
     anyio.BrokenResourceError,
@@ -43,7 +40,7 @@ TRANSPORT_ERRORS: Final = (
 )
 
 
-class Connection:
+class Connection(Level):
     """One connection, from the end of its TLS handshake until its socket is closed."""
 
     def __init__(
@@ -54,14 +51,15 @@ class Connection:
         *,
         close_timeout_s: float,
     ) -> None:
+        super().__init__()
         self.protocol = protocol
         self._stream = stream
+        self._sock: AnySocket | None = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 of anyio
+        bound_send_buffer(self._sock)
         self._turn = turn
         self._close_timeout_s = close_timeout_s
         self._unsent = bytearray()
         self._in_flight_bytes = 0
-        self._waits_since = 0.0
-        self._congested = False
         self._closing = False
         self._lingers = not isinstance(stream, TLSStream)  # TLS has no half-close
         self._something_to_do = anyio.Event()
@@ -97,22 +95,13 @@ class Connection:
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
-        if not self.unsent_bytes:
-            self._waits_since = monotonic()
+        self.wrote(len(data))
         self._unsent += data
         self._something_to_do.set()
 
-    def is_newly_congested(self, mono: float) -> bool:
-        """Whether much waits for the peer at `mono` (seconds), or anything for long, and did not at the last call.
-
-        `writing_resumed` follows by itself.
-        """
-        if self._congested or self._closing or not self.unsent_bytes:
-            return False
-        if self.unsent_bytes <= HIGH_WATER_BYTES and mono - self._waits_since < LONG_UNSENT_S:
-            return False
-        self._congested = True
-        return True
+    def measure(self) -> int:
+        """What has not left: here and in the system."""
+        return 0 if self._closing else self.unsent_bytes + unacknowledged_bytes(self._sock)
 
     def is_overrun(self) -> bool:
         """Whether more waits for this peer than may."""
@@ -192,13 +181,12 @@ class Connection:
         self._in_flight_bytes = len(data)
         await self._stream.send(data)
         self._in_flight_bytes = 0
-        self._waits_since = monotonic()
-        if self._congested and not self._closing:
-            with self._turn(self) as now:
-                self.protocol.writing_resumed(now)
-                self._congested = len(self._unsent) > LOW_WATER_BYTES
-                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
-                    self.protocol.writing_paused(now)
+        if not self._closing:
+            if not self._unsent:
+                self.has_drained()
+            if self.look_at <= monotonic():
+                with self._turn(self):
+                    pass  # the level is looked at
 
     def _lost(self, error: Exception) -> None:
         if not self._closing:

@@ -131,7 +131,7 @@ class Owner:
     def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
         output = protocol.next_output()
-        if output is not None or protocol.has_peer_ended or connection.unsent_bytes:
+        if output is not None or protocol.has_peer_ended or connection.look_at <= now.mono:
             while output is not None:
                 self._carry_out_one(connection, output, now)
                 output = protocol.next_output()
@@ -161,9 +161,11 @@ class Owner:
         if connection.is_overrun():
             protocol.disconnected("too much waits to be read by it", now)
             connection.close(abort=True)
-        elif connection.is_newly_congested(now.mono):
-            protocol.writing_paused(now)
+        elif (level := connection.due_level(now.mono)) is not None:
+            protocol.unsent(level, now)
             self._touched[connection.conn] = connection
+            if level:
+                self._look_at(connection.conn, connection.look_at)
 
     def _publish(self, event: HubEvent, now: Instant) -> None:
         if isinstance(event, _ENDS_OF_COMMANDS):
@@ -332,6 +334,7 @@ class Owner:
             self.hub.handle_timer(now)
             for conn in self._timetable.take_due(now.mono):
                 connection = self.connections[conn]
+                connection.protocol.unsent(connection.level(now.mono), now)
                 connection.protocol.handle_timer(now)
                 self._touched[conn] = connection
                 self._set_time(connection, now)
@@ -354,6 +357,8 @@ class Owner:
 
     def _set_time(self, connection: AnyConnection, now: Instant) -> None:
         deadline = connection.protocol.deadline()
+        if connection.look_at < math.inf:
+            self._look_at(connection.conn, connection.look_at)
         if deadline is None:
             if connection.protocol.is_closed:
                 self._forget(connection.conn)

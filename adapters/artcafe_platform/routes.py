@@ -14,7 +14,7 @@ import msgspec
 from artcafe_platform.streams import MAX_STREAMS_PER_TENANT
 from artcafe_proto import AgentStatus, ApiError, Response
 from artcafe_proto.config import API_PREFIX
-from artcafe_proto.hub.answers import error_answer, json_answer, read_json
+from artcafe_proto.hub.answers import error_answer, extra_headers, json_answer, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
         fields = parse_qsl(query, keep_blank_values=True)
         return handler(Call(hub, request, hub.principal(request, now), ids, fields, now))
     except ApiError as error:
-        return error_answer(error, (("www-authenticate", "Bearer"),) if error.status == 401 else ())
+        return error_answer(error, extra_headers(error))
 
 
 def command_answer(command: Command) -> Response:

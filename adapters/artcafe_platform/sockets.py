@@ -15,15 +15,8 @@ from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Final
 
-from artcafe_platform.clocks import monotonic
-from artcafe_platform.connection import (
-    HIGH_WATER_BYTES,
-    LONG_UNSENT_S,
-    LOW_WATER_BYTES,
-    MAX_UNSENT_BYTES,
-    READ_BYTES,
-    SEND_BYTES,
-)
+from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
+from artcafe_platform.connection import MAX_UNSENT_BYTES, READ_BYTES, SEND_BYTES
 
 if TYPE_CHECKING:
     import socket
@@ -40,12 +33,11 @@ _view: Final = memoryview(_buffer)
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
-class SocketConnection:
+class SocketConnection(Level):
     """One connection, until its socket is closed: then it calls `on_over`, once."""
 
     __slots__ = (
         "_closing",
-        "_congested",
         "_deadline",
         "_lingers",
         "_loop",
@@ -56,7 +48,6 @@ class SocketConnection:
         "_shut",
         "_sock",
         "_unsent",
-        "_waits_since",
         "conn",
         "protocol",
     )
@@ -69,6 +60,7 @@ class SocketConnection:
         on_over: Callable[[SocketConnection], None],
     ) -> None:
         """`sock` does not block, and is handed over. Nothing happens before `start`."""
+        super().__init__()
         self.conn: Final = protocol.conn
         self.protocol = protocol
         self._sock = sock
@@ -76,8 +68,6 @@ class SocketConnection:
         self._on_over = on_over
         self._loop = asyncio.get_running_loop()
         self._unsent: bytearray | None = None
-        self._waits_since = 0.0
-        self._congested = False
         self._reading = False
         self._closing = False
         self._peer_ended = False
@@ -87,6 +77,7 @@ class SocketConnection:
 
     def start(self) -> None:
         """Read from now on."""
+        bound_send_buffer(self._sock)
         self.resume_reading()
 
     @property
@@ -100,26 +91,18 @@ class SocketConnection:
         """Send `data` after everything before it."""
         if self._shut:
             return
+        self.wrote(len(data))
         if self._unsent is not None:
             self._unsent += data
             return
         sent = self._send(data)
         if sent < len(data) and not self._shut:
             self._unsent = bytearray(memoryview(data)[sent:])
-            self._waits_since = monotonic()
             self._loop.add_writer(self._sock, self._write_on)
 
-    def is_newly_congested(self, mono: float) -> bool:
-        """Whether much waits for the peer at `mono` (seconds), or anything for long, and did not at the last call.
-
-        `writing_resumed` follows by itself.
-        """
-        if self._unsent is None or self._congested or self._closing:
-            return False
-        if len(self._unsent) <= HIGH_WATER_BYTES and mono - self._waits_since < LONG_UNSENT_S:
-            return False
-        self._congested = True
-        return True
+    def measure(self) -> int:
+        """What has not left: here and in the system."""
+        return 0 if self._closing else self.unsent_bytes + unacknowledged_bytes(self._sock)
 
     def is_overrun(self) -> bool:
         """Whether more waits for this peer than may."""
@@ -200,24 +183,18 @@ class SocketConnection:
         if self._shut or not sent:
             return
         del self._unsent[:sent]
-        self._waits_since = monotonic()
         if not self._unsent:
             self._unsent = None
             self._loop.remove_writer(self._sock)
+            self.has_drained()
             if self._closing:
                 self._end_this_side()
-        if self._congested and not self._closing:
+        if not self._closing:
             try:
-                self._resume_writing()
+                with self._owner.turn(self):
+                    pass  # the level is looked at, if it is time
             except Exception:
                 self._fail()
-
-    def _resume_writing(self) -> None:
-        with self._owner.turn(self) as now:
-            self.protocol.writing_resumed(now)
-            self._congested = self.unsent_bytes > LOW_WATER_BYTES
-            if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
-                self.protocol.writing_paused(now)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

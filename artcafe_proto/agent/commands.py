@@ -39,10 +39,10 @@ from artcafe_proto.policies.outbox import Item, Outbox
 if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
+    from artcafe_proto.links import LinkEnd
     from artcafe_proto.messages import FinalCode, MessageIds
     from artcafe_proto.outputs import Outputs
     from artcafe_proto.policies.ledger import Entry
-    from artcafe_proto.policies.liveness import Liveness
 
 
 class Accepted(msgspec.Struct, gc=False):
@@ -212,23 +212,26 @@ class CommandDesk:
 
     # --- from the machine ---------------------------------------------------------------------------------------------
 
-    def settle(self, items: list[Item], mono: float) -> None:
-        """The platform has read these (CMD-3)."""
+    def settle(self, items: list[Item], mono: float, *, assumed: bool = False) -> None:
+        """The platform has read these (CMD-3), or is taken to have if that is `assumed`."""
         settled = tuple([item.command_id for item in items if item.command_id is not None])
         if len(settled) < len(items):
-            self._outputs.events.extend(MessageSettled(item.message_id) for item in items if item.command_id is None)
+            messages = [item.message_id for item in items if item.command_id is None]
+            self._outputs.events.extend(MessageSettled(message_id, assumed) for message_id in messages)
         if settled:
             self._ledger.settle(settled, mono)
-            self._outputs.events.append(ResponsesSettled(settled))
+            self._outputs.events.append(ResponsesSettled(settled, assumed))
 
-    def settle_without_pong(self, mono: float, liveness: Liveness) -> None:
-        """A ping went unanswered on a link that lives, or the time that stands for its answer has passed (CMD-3)."""
-        had_pongs = self.outbox.peer_pongs
-        self.settle(self.outbox.expire(mono, self._config.ping_timeout, liveness), mono)
-        if had_pongs and not self.outbox.peer_pongs:
-            reason = f"no pong came for {self._config.ping_timeout:g} s after a ping, though other bytes did"
-            what = f"what is sent counts as read after {SETTLE_WITHOUT_PONG_S:g} s"
+    def settle_without_pong(self, link: LinkEnd, mono: float) -> None:
+        """The time that stands for a pong has passed, if the peer has never sent one (CMD-3)."""
+        was_assuming = self.outbox.is_assuming
+        items = self.outbox.assume(link, mono, self._config.ping_timeout)
+        if self.outbox.is_assuming and not was_assuming:
+            wait_s = max(SETTLE_WITHOUT_PONG_S, self._config.ping_timeout)
+            reason = f"no pong came for {wait_s:g} s after a ping had left, nor ever before, though other bytes did"
+            what = f"what left {wait_s:g} s ago counts as read"
             self._outputs.events.append(PeerViolation(f"{reason}: {what}", "CMD-3"))
+        self.settle(items, mono, assumed=True)
 
     def replace_poison(self, item: Item, now: Instant) -> None:
         """An item cost every link it was sent on: a response is replaced, once; else it is dropped (CMD-11)."""

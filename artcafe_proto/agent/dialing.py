@@ -46,6 +46,7 @@ class AgentTimer(IntEnum):
     CALL_CONNECT = 18
     CALL_EXCHANGE = 19
     GIVE_UP = 20
+    GRANT = 21
 
 
 LINK_TIMERS: Final = (
@@ -56,6 +57,7 @@ LINK_TIMERS: Final = (
     AgentTimer.SETTLE,
     AgentTimer.CLOSE,
     AgentTimer.RENEW,
+    AgentTimer.GRANT,
 )
 """Those that end with the link."""
 

@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 class AgentLink(LinkEnd):
     """It begins with the first heartbeat (HB-1): construct it the moment the link is up."""
 
-    def __init__(self, conn: int, config: AgentConfig, outputs: Outputs, ids: MessageIds, mono: float) -> None:
-        super().__init__(conn, config, outputs, mono)
+    def __init__(
+        self,
+        conn: int,
+        config: AgentConfig,
+        outputs: Outputs,
+        ids: MessageIds,
+        mono: float,
+        *,
+        answers_pings: bool,
+    ) -> None:
+        """`answers_pings`: the platform has answered a ping on an earlier link."""
+        super().__init__(conn, config, outputs, mono, answers_pings=answers_pings)
         self._config = config
         self._ids = ids
         self._reports = StatusReports()
@@ -29,7 +39,7 @@ class AgentLink(LinkEnd):
         """When the next heartbeat is due."""
 
     def beat(self, status: AgentStatus, cpu_usage: float, memory_usage: float, now: Instant) -> None:
-        """Send a heartbeat, whether or not writing is paused (HB-2), and find the next point of the grid."""
+        """Send a heartbeat, however much is unsent (HB-2), and find the next point of the grid."""
         data = HeartbeatData(self._config.agent_id, status, cpu_usage, memory_usage)
         self._send("heartbeat", data, now)
         self._told = status
@@ -46,7 +56,7 @@ class AgentLink(LinkEnd):
     @property
     def status_deadline(self) -> float | None:
         """When `report` has something to send."""
-        return self._reports.deadline if self.writable and self._reports else None
+        return self._reports.deadline if self._reports and self.outflow.has_room else None
 
     def report(self, status: AgentStatus, now: Instant) -> None:
         """The agent's status is this: send what may go out now, of what the platform was not told (STAT-2)."""
@@ -54,7 +64,7 @@ class AgentLink(LinkEnd):
             self._reports.offer(None, StatusData(status))
         elif self._reports:
             self._reports.withdraw(None)
-        if not self.writable or not self._reports:
+        if not self._reports or not self.outflow.has_room:
             return
         for report in self._reports.take_due(now.mono):  # progress may have waited while the status became another
             self._send("status", StatusData(status, report.current_task, report.progress), now)

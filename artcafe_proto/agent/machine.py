@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 from artcafe_proto.agent.authentication import details_request, status_request
 from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind
-from artcafe_proto.agent.link import AgentLink
 from artcafe_proto.agent.parts import Life
 from artcafe_proto.agent.rules import AgentRules
 from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
@@ -22,6 +21,7 @@ from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import Draining, Online
 from artcafe_proto.messages import encode_json
+from artcafe_proto.misuse import check_failure, check_signature, check_unsent, checked_metrics, checked_percentage
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 
 if TYPE_CHECKING:
@@ -140,21 +140,17 @@ class AgentMachine(AgentRules):
         elif (dialer := self._dialer_of(conn)) is not None:
             dialer.heard()
 
-    def writing_paused(self, conn: int, now: Instant) -> None:
-        """The transport's buffer is at its high-water mark: only heartbeats, pings and the close go out (HB-2).
+    def unsent(self, conn: int, nbytes: int, now: Instant) -> None:
+        """So many bytes of what was written on `conn` have not left. When to tell it, `AgentProtocol.unsent` says.
 
-        Told again after it sent some, the time after which it counts as stalled begins anew (LINK-8).
+        A transport that frames messages counts their payloads, or more. Raises LocalProtocolError below 0.
         """
+        check_unsent(nbytes)
         now = self._enter(now)
-        if self._link is not None and conn == self._link.conn:
-            self._link.pause_writing(now.mono)
-        self._settle(now)
-
-    def writing_resumed(self, conn: int, now: Instant) -> None:
-        """The transport's buffer takes more."""
-        now = self._enter(now)
-        if self._link is not None and conn == self._link.conn:
-            self._link.resume_writing(now.mono)
+        link = self._link
+        if link is not None and conn == link.conn:
+            link.unsent(nbytes, now.mono, self._undrained_bytes(conn))
+            self._desk.outbox.watch(link, now.mono)
         self._settle(now)
 
     # --- B: world → core: exchanges and signatures --------------------------------------------------------------------
@@ -181,14 +177,18 @@ class AgentMachine(AgentRules):
         now = self._enter(now)
         if conn == self._dialer.conn and self._dialer.upgraded(exchange):
             self._link_region.fire(LinkInput.UPGRADED)
-            self._link = AgentLink(self._dialer.release(), self.config, self._outputs, self._message_ids, now.mono)
+            self._link = self._new_link(self._dialer.release(), now)
             self._retried_at_once = False
             self._outputs.events.append(Online(conn))
             self._beat(self._link, now)
         self._settle(now)
 
     def signed(self, request: int, signature: bytes, now: Instant) -> None:
-        """Answer to `Sign`: the signature, in the configured format (AUTH-3)."""
+        """Answer to `Sign`: the signature, in the configured format (AUTH-3). Where there is none, call `sign_failed`.
+
+        Raises LocalProtocolError, and changes nothing, for anything but bytes, at most 16 KiB.
+        """
+        check_signature(signature)
         now = self._enter(now)
         self._login.signed(request, signature, now.mono)
         self._renewal.signed(request, signature, now.mono)
@@ -213,10 +213,12 @@ class AgentMachine(AgentRules):
 
     def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A ping."""
-        self._look_at_clocks(now)
+        now = self._look_at_clocks(now)
         link = self._live_link(conn)
         if link is not None:
             link.pong(payload)
+            if not link.outflow.has_room:
+                self._settle_at = now  # a report is waited for, if only for a moment
 
     def pong_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A pong."""
@@ -291,7 +293,11 @@ class AgentMachine(AgentRules):
         return raw is not None
 
     def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
-        """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`."""
+        """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`.
+
+        Raises LocalProtocolError, and changes nothing, for a code that is not final and for a reason that is no text.
+        """
+        check_failure(code, reason)
         running = self._desk.running.get(command_id)
         if running is None:
             self._look_at_clocks(now)
@@ -313,14 +319,13 @@ class AgentMachine(AgentRules):
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
-        if not 0 <= percent <= 100:
-            raise LocalProtocolError(f"progress is a percentage from 0 to 100, not {percent}")
+        number = checked_percentage(percent)
         now = self._enter(now)
         running = self._desk.running.get(command_id)
         if self._link is None or running is None:
             return False
         running.has_progress = True
-        self._link.offer_progress(command_id, percent, self.status)
+        self._link.offer_progress(command_id, number, self.status)
         self._settle(now)
         return True
 
@@ -334,9 +339,7 @@ class AgentMachine(AgentRules):
 
     def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
         """What the next heartbeats say: percent of all cores, and resident MiB (HB-2)."""
-        if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("inf")):
-            raise LocalProtocolError(f"expected cpu 0 to 100 and memory in MiB, not {cpu_usage} and {memory_usage}")
-        self._metrics = (cpu_usage, memory_usage)
+        self._metrics = checked_metrics(cpu_usage, memory_usage)
 
     def send_message(self, data: dict[str, object], now: Instant) -> str:
         """Queue an application message and return its id; `MessageSettled` tells when the platform has read it (CMD-3).

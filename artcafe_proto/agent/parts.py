@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from artcafe_proto.agent.calls import Calls
 from artcafe_proto.agent.commands import CommandDesk
 from artcafe_proto.agent.dialing import LINK_DIAL, LINK_TIMERS, AgentTimer, Dialer
+from artcafe_proto.agent.link import AgentLink
 from artcafe_proto.agent.login import Keys, Login
 from artcafe_proto.agent.renewal import Renewal
 from artcafe_proto.agent.states import LINK, AuthState, LinkInput, LinkState
@@ -26,7 +27,6 @@ from artcafe_proto.timers import Timers
 if TYPE_CHECKING:
     from random import Random
 
-    from artcafe_proto.agent.link import AgentLink
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
@@ -104,6 +104,14 @@ class AgentParts:
     def _beat(self, link: AgentLink, now: Instant) -> None:
         link.beat(self._status(), *self._metrics, now)
         self._timers.set(AgentTimer.HEARTBEAT, link.heartbeat_at)
+
+    def _new_link(self, conn: int, now: Instant) -> AgentLink:
+        has_ponged = self._desk.outbox.has_ponged
+        return AgentLink(conn, self.config, self._outputs, self._message_ids, now.mono, answers_pings=has_ponged)
+
+    def _undrained_bytes(self, conn: int) -> int:
+        """What nobody can have written yet."""
+        return self._outputs.undrained_bytes(conn)
 
     def _live_link(self, conn: int) -> AgentLink | None:
         """The link on `conn`, while it takes messages."""

@@ -18,6 +18,7 @@ from artcafe_proto.effects import (
     SendUpgrade,
     Write,
 )
+from artcafe_proto.misuse import check_bytes
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.inputs import (
     BinaryReceived,
@@ -61,10 +62,10 @@ class AgentProtocol(AgentMachine):
     """One agent over byte streams.
 
     - Look: `state`, `deadline_reason`, `in_flight`, `queued`, `outbox_size`, `rtt_s`, `status`, `is_stopped`.
-    - World → core: `connected`, `connect_failed`, `data_received`, `eof_received`, `disconnected`, `writing_paused`,
-      `writing_resumed`, `signed`, `sign_failed`, `handle_timer`. They never raise on anything a peer or a network can
-      cause; late and repeated calls are harmless. (The other inputs of `AgentMachine` are for transports that frame
-      messages by themselves.)
+    - World → core: `connected`, `connect_failed`, `data_received`, `eof_received`, `disconnected`, `unsent`, `signed`,
+      `sign_failed`, `handle_timer`. They never raise on anything that a peer, a network or a clock can cause; late and
+      repeated calls are harmless. (The other inputs of `AgentMachine` are for transports that frame messages by
+      themselves.)
     - Application → core: `start`, `stop`, `respond`, `fail`, `progress`, `set_status`, `set_metrics`, `send_message`,
       `get_details`, `put_status`, `cancel_call`. Misuse raises LocalProtocolError and changes nothing; races return
       False.
@@ -80,7 +81,8 @@ class AgentProtocol(AgentMachine):
     # --- world → core -------------------------------------------------------------------------------------------------
 
     def data_received(self, conn: int, data: bytes, now: Instant) -> None:
-        """Bytes came in on `conn`."""
+        """Bytes came in on `conn`. Raises LocalProtocolError, and changes nothing, for anything but bytes."""
+        check_bytes(data)
         channel = self._channels.get(conn)
         if channel is not None and data:
             now = self._enter(now)
@@ -102,6 +104,21 @@ class AgentProtocol(AgentMachine):
         if channel is not None:
             for received in channel.wire.receive_eof():
                 self._take(conn, channel, received, now)
+
+    def unsent(self, conn: int, nbytes: int, now: Instant) -> None:
+        """So many bytes of what was written on `conn` have not left: a level, told as often as the driver likes.
+
+        It is what the transport holds plus what the system has not had acknowledged (SIOCOUTQ on Linux; elsewhere a
+        send buffer of at most 64 KiB keeps that small). Without a report everything counts as having left: so tell it
+        after a large write, and while it is above 0 before each `handle_timer` and now and then. It decides how much is
+        written ahead and when writing stalls (LINK-8), and whether a line is slow or dead (LINK-7, CMD-3). Raises
+        LocalProtocolError unless `nbytes` is 0 or more.
+        """
+        super().unsent(conn, nbytes, now)
+
+    def _undrained_bytes(self, conn: int) -> int:
+        channel = self._channels.get(conn)
+        return super()._undrained_bytes(conn) + (0 if channel is None else sum(map(len, channel.chunks)))
 
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""

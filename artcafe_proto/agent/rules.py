@@ -25,7 +25,7 @@ from artcafe_proto.events import (
     TokenReceived,
     UnknownReceived,
 )
-from artcafe_proto.instants import Instant
+from artcafe_proto.instants import sound_instant
 from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
 from artcafe_proto.messages import decode_envelope, decode_sound_command
 from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from artcafe_proto.agent.link import AgentLink
     from artcafe_proto.events import Event
     from artcafe_proto.exchanges import Response
+    from artcafe_proto.instants import Instant
     from artcafe_proto.timers import Timers
 
 
@@ -55,11 +56,10 @@ class AgentRules(AgentParts):
     def _look_at_clocks(self, now: Instant) -> Instant:
         """Time as it is seen here: never earlier than before, and with a look at both clocks (LINK-7)."""
         last = self._now
-        if last is not None:
-            if now is last:
-                return now
-            if now.mono < last.mono:
-                now = Instant(last.mono, now.wall)
+        if now is last:
+            return now
+        now = sound_instant(now, last)
+        if last is not None and now is not last:
             drift_s = (now.wall - now.mono) - (last.wall - last.mono)
             if abs(drift_s) > CLOCK_DRIFT_S and self._life is not Life.STOPPED:
                 self._clocks_parted(drift_s, now)
@@ -99,6 +99,7 @@ class AgentRules(AgentParts):
             timers.arm(AgentTimer.STALL, link.stall_deadline)
             timers.arm(AgentTimer.STATUS, link.status_deadline)
             timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
+            timers.arm(AgentTimer.GRANT, link.grant_deadline(now.mono))
         timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
         timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
         timers.arm(AgentTimer.CALL, self._calls.deadline)
@@ -130,10 +131,10 @@ class AgentRules(AgentParts):
             self._renewal.abandon()
         elif state is LinkState.UP and self._is_renewal_due(now):
             self._renewal.begin(self._login.token, now.mono)
-        elif state is not LinkState.CLOSING and link.writable and outbox.has_news:
-            link.send_all([item.payload for item in outbox.send_all(now.mono)])
-            if outbox.wants_ping:
-                outbox.pinged(link.ping(now.mono), now.mono)
+        elif state is not LinkState.CLOSING and link.outflow.has_room and outbox.has_news:
+            link.send_all([item.payload for item in outbox.send(link.outflow.room)])
+            if outbox.is_uncovered:
+                outbox.cover(link, now.mono)
             return self._calls.send(self._login.token, now.mono)  # all that can follow: what was sent is not settled
         elif state is LinkState.DRAINING and self._desk.is_settled:
             self._sign_off(link, now)
@@ -305,8 +306,7 @@ class AgentRules(AgentParts):
         if verdict is Verdict.PING:
             link.ping(now.mono)
         elif verdict is Verdict.LOST:
-            reason = f"nothing came for {self.config.ping_timeout:g} s after a ping"
-            self._abort_link(link, Failure(FailureKind.OTHER, reason, "LINK-7"), now)
+            self._abort_link(link, Failure(FailureKind.OTHER, link.liveness.explain(now.mono), "LINK-7"), now)
 
     def _timer_due(self, reason: AgentTimer, now: Instant) -> None:
         link = self._link
@@ -319,7 +319,9 @@ class AgentRules(AgentParts):
                 what = "writing stalled" if reason is AgentTimer.STALL else "the closing handshake was not answered"
                 self._abort_link(link, Failure(FailureKind.OTHER, what, "LINK-8"), now)
             case AgentTimer.SETTLE if link is not None:
-                self._desk.settle_without_pong(now.mono, link.liveness)
+                self._desk.settle_without_pong(link, now.mono)
+            case AgentTimer.GRANT if link is not None:
+                link.grant(now.mono)
             case AgentTimer.COMMANDS:
                 self._desk.expire(now)
             case AgentTimer.DRAIN:
@@ -357,7 +359,7 @@ class AgentRules(AgentParts):
         link = self._link
         if self._desk.cancel_running("the agent stopped before the command was done", now) and link is not None:
             self._timers.set(AgentTimer.DRAIN, now.mono + self.config.close_timeout)
-        elif self._link_region.state is LinkState.DRAINING and link is not None and link.writable:
+        elif self._link_region.state is LinkState.DRAINING and link is not None and link.outflow.has_room:
             self._sign_off(link, now)
         elif self._link_region.state is not LinkState.CLOSING:
             self._finish(now)

@@ -178,9 +178,13 @@ class ResponseReplaced(AnyEvent, frozen=True, gc=False):
 
 
 class ResponsesSettled(AnyEvent, frozen=True, gc=False):
-    """The platform has read the final responses to these commands (CMD-3)."""
+    """The platform has read the final responses to these commands (CMD-3).
+
+    `assumed`: it has never answered a ping, so it cannot tell; they left long enough ago for the link to have ended.
+    """
 
     command_ids: tuple[str, ...]
+    assumed: bool = False
 
 
 class Draining(AnyEvent, frozen=True, gc=False):
@@ -217,9 +221,10 @@ class Stopped(AnyEvent, frozen=True, gc=False):
 
 
 class MessageSettled(AnyEvent, frozen=True, gc=False):
-    """The platform has read an application message (CMD-3)."""
+    """The platform has read an application message (CMD-3); `assumed` as of `ResponsesSettled`."""
 
     message_id: str
+    assumed: bool = False
 
 
 class Undeliverable(AnyEvent, frozen=True, gc=False):

@@ -41,3 +41,16 @@ def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         raise ApiError(422, "invalid_body", f"expected another body: {error}") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise ApiError(400, "invalid_json", f"expected a body of JSON: {error}") from None
+
+
+def extra_headers(error: ApiError, allowed: str = "") -> Headers:
+    """What RFC 9110 wants beside some statuses."""
+    match error.status:
+        case 401:
+            return BEARER_CHALLENGE
+        case 405:
+            return (("allow", allowed),)
+        case 426:
+            return (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
+        case _:
+            return () if error.retry_after_s is None else (("retry-after", f"{error.retry_after_s}"),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -49,6 +49,8 @@ class Command(msgspec.Struct):
     response: ResponseData | None = None
     answered_at: float | None = None
     late: bool = False
+    number: int = 0
+    """In the order of acceptance."""
 
     @property
     def size(self) -> int:
@@ -86,15 +88,30 @@ class Command(msgspec.Struct):
         }
 
 
+class Carrier(Protocol):
+    """An agent's live link."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether something may go out on it now; `Delivery.send_on` is called once it may again (LINK-8)."""
+        ...
+
+    def deliver(self, payload: bytes, now: Instant) -> None:
+        """Send a message."""
+        ...
+
+
 class _Line(msgspec.Struct):
-    """One agent's commands. All but `pending` is of the link of now; `links` rises when one begins or ends."""
+    """One agent's commands. All but `pending` is of the current link; `links` rises when one begins or ends."""
 
     pending: dict[str, Command] = {}
     pending_bytes: int = 0
-    to_send: list[str] = []
+    to_send: list[tuple[int, str]] = []  # a heap, by acceptance
     unanswered: dict[str, None] = {}  # a set, which would take four times as much while it is empty
-    send: Callable[[bytes], None] | None = None
+    carrier: Carrier | None = None
     links: int = 0
+    limit: int = 0  # of unanswered commands: the window, or fewer since the agent was overloaded
+    opens_at: float = 0.0  # when it may be more again
 
 
 class Delivery:
@@ -108,8 +125,9 @@ class Delivery:
         self._finished: deque[Command] = deque()
         self._finished_bytes = 0
         self._pending_count = 0
+        self._accepted = 0
         self._expiries: list[tuple[float, str, str, str]] = []
-        self._deferred: deque[tuple[float, str, int, str]] = deque()
+        self._held: list[tuple[float, str, int]] = []  # a heap: when a line opens further after `overloaded`
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -129,10 +147,10 @@ class Delivery:
     @property
     def deadline(self) -> float | None:
         """When to call `handle_timer` next, monotonic seconds."""
-        if not self._deferred:
+        if not self._held:
             return self._expiries[0][0] if self._expiries else None
-        deferred = self._deferred[0][0]
-        return min(deferred, self._expiries[0][0]) if self._expiries else deferred
+        held = self._held[0][0]
+        return min(held, self._expiries[0][0]) if self._expiries else held
 
     # --- from tenants -------------------------------------------------------------------------------------------------
 
@@ -149,31 +167,38 @@ class Delivery:
         line = self._lines.setdefault(command.agent_id, _Line())
         if len(line.pending) >= MAX_PENDING_COMMANDS or line.pending_bytes >= MAX_PENDING_COMMAND_BYTES:
             raise ApiError(429, "too_many_commands", "as many commands as allowed wait for this agent")
+        self._accepted += 1
+        command.number = self._accepted
         self._commands.setdefault((command.tenant_id, command.command_id), {})[command.agent_id] = command
         line.pending[command.command_id] = command
         line.pending_bytes += command.size
         self._pending_count += 1
         self._watch_expiry(command)
-        if line.send is not None:
-            line.to_send.append(command.command_id)
+        if line.carrier is not None:
+            heapq.heappush(line.to_send, (command.number, command.command_id))
             self._pump(line, now)
         return command
 
     # --- from links ---------------------------------------------------------------------------------------------------
 
-    def begin(self, agent_id: str, send: Callable[[bytes], None], now: Instant) -> None:
+    def begin(self, agent_id: str, carrier: Carrier, now: Instant) -> None:
         """The agent came online: everything unanswered goes out once on this link (CMD-10)."""
         self.end(agent_id)
         line = self._lines.setdefault(agent_id, _Line())
-        line.send = send
-        line.to_send.extend(line.pending)
+        line.carrier = carrier
+        line.limit = self._window
+        line.to_send.extend((command.number, command_id) for command_id, command in line.pending.items())
         self._pump(line, now)
+
+    def send_on(self, agent_id: str, now: Instant) -> None:
+        """There is room on the agent's link again."""
+        self._pump(self._lines[agent_id], now)
 
     def end(self, agent_id: str) -> None:
         """The link has ended: what it left unanswered is for the next one."""
         line = self._lines.get(agent_id)
         if line is not None:
-            line.send = None
+            line.carrier = None
             line.links += 1
             line.to_send.clear()
             line.unanswered.clear()
@@ -181,36 +206,54 @@ class Delivery:
     def answer(self, tenant_id: str, agent_id: str, response: ResponseData, now: Instant) -> None:
         """A response came: the first final one counts (CMD-3), a late one is stored and shown as late (CMD-10)."""
         command_id = response.command_id
-        command = self._find(tenant_id, agent_id, command_id)
-        if command is None or command.response is not None:
+        line = self._lines.get(agent_id)
+        if line is None:  # it has never had a command
             self._emit(CommandRepeated(agent_id, command_id))
             return
-        line = self._lines[agent_id]
-        if response.is_final:
+        was_under_way = line.unanswered.pop(command_id, _ABSENT) is not _ABSENT
+        command = self._find(tenant_id, agent_id, command_id)
+        if command is not None and response.is_final and command.response is None:
             if not command.is_over:
                 self._take_out(line, command)
             self._finish(command, response, now)
-        elif command_id in line.unanswered:
-            self._defer(line, command, response.code, now)
-        else:  # it is not under way on this link: nothing can have been refused
+        elif command is not None and was_under_way and not response.is_final and not command.is_over:
+            command.move(CommandInput.DEFER)
+            heapq.heappush(line.to_send, (command.number, command_id))
+            self._emit(CommandDeferred(agent_id, command_id, response.code))
+        else:  # answered already or forgotten; or it is not under way on this link: nothing can have been refused
             self._emit(CommandRepeated(agent_id, command_id))
+        if was_under_way and not response.is_final:
+            self._hold(agent_id, line, response.code, now)
         self._pump(line, now)
 
-    def _defer(self, line: _Line, command: Command, code: str, now: Instant) -> None:
-        """The agent has not started the command (CMD-9)."""
-        line.unanswered.pop(command.command_id, None)
-        command.move(CommandInput.DEFER)
-        self._emit(CommandDeferred(command.agent_id, command.command_id, code))
-        if code == "overloaded":
-            again_at = now.mono + OVERLOADED_RETRY_S
-            self._deferred.append((again_at, command.agent_id, line.links, command.command_id))
-        else:
-            line.send = None  # draining: this link takes no more
+    def _hold(self, agent_id: str, line: _Line, code: str, now: Instant) -> None:
+        """The agent has not started a command (CMD-9).
+
+        One that is overloaded holds what is unanswered now: each answer makes room for the next, and time for more.
+        """
+        if code != "overloaded":
+            line.carrier = None  # draining: this link takes no more
+            return
+        if line.limit == self._window:
+            self._open_at(now.mono + OVERLOADED_RETRY_S, agent_id, line)
+        line.opens_at = now.mono + OVERLOADED_RETRY_S
+        line.limit = min(len(line.unanswered), self._window - 1)
+
+    def _open_at(self, mono: float, agent_id: str, line: _Line) -> None:
+        heapq.heappush(self._held, (mono, agent_id, line.links))
+
+    def _open_further(self, agent_id: str, line: _Line, now: Instant) -> None:
+        """A line that was held lets more out, unless the agent was overloaded again meanwhile."""
+        if line.opens_at <= now.mono:
+            line.limit = min(2 * line.limit + 1, self._window)
+            line.opens_at = now.mono + OVERLOADED_RETRY_S
+        if line.limit < self._window:
+            self._open_at(line.opens_at, agent_id, line)
+        self._pump(line, now)
 
     def _take_out(self, line: _Line, command: Command) -> None:
         """A command is no longer pending."""
         del line.pending[command.command_id]
-        line.unanswered.pop(command.command_id, None)
         line.pending_bytes -= command.size
         self._pending_count -= 1
 
@@ -250,14 +293,14 @@ class Delivery:
             # An entry may be of an earlier command that had this id.
             if command is not None and not command.is_over and command.expires_at <= now.mono:
                 self._expire(command, now)
-        while self._deferred and self._deferred[0][0] <= now.mono:
-            _, agent_id, links, command_id = self._deferred.popleft()
+        while self._held and self._held[0][0] <= now.mono:
+            _, agent_id, links = heapq.heappop(self._held)
             line = self._lines[agent_id]
-            if line.links == links and line.send is not None:
-                line.to_send.append(command_id)
-                self._pump(line, now)
+            if line.links == links:
+                self._open_further(agent_id, line, now)
 
     def _expire(self, command: Command, now: Instant) -> None:
+        """It is over, but the agent may hold it: its place in the window is free with its response (CMD-10)."""
         command.move(CommandInput.EXPIRE)
         line = self._lines[command.agent_id]
         self._take_out(line, command)
@@ -277,15 +320,16 @@ class Delivery:
         return self._commands.get((tenant_id, command_id), {}).get(agent_id)
 
     def _pump(self, line: _Line, now: Instant) -> None:
-        """Send what the window allows, in order; what is over meanwhile, or about to expire, is passed over."""
-        while line.send is not None and line.to_send and len(line.unanswered) < self._window:
-            command = line.pending.get(line.to_send.pop(0))
+        """Send what window and link allow, in order; what is over meanwhile, or about to expire, is passed over."""
+        carrier = line.carrier
+        while carrier is not None and line.to_send and len(line.unanswered) < line.limit and carrier.has_room:
+            command = line.pending.get(heapq.heappop(line.to_send)[1])
             if command is None or command.expires_at <= now.mono:
                 continue
             line.unanswered[command.command_id] = None
             command.move(CommandInput.SEND)
             command.attempts += 1
-            line.send(encode("command", command.command_id, command.data, now.wall))
+            carrier.deliver(encode("command", command.command_id, command.data, now.wall), now)
             self._emit(CommandSent(command.agent_id, command.command_id, command.data.command, command.attempts))
 
 
@@ -305,4 +349,5 @@ def public_response(response: ResponseData) -> dict[str, Any]:
     return {"status": "error", "code": response.code, "reason": response.reason}
 
 
+_ABSENT: Final = object()
 _OVER: Final = (CommandState.SUCCEEDED, CommandState.FAILED, CommandState.EXPIRED)

@@ -25,7 +25,8 @@ from artcafe_proto.events import (
 from artcafe_proto.hub.authenticator import Authenticator, Principal
 from artcafe_proto.hub.delivery import Command, Delivery
 from artcafe_proto.hub.registry import Agent, Registry
-from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS
+from artcafe_proto.instants import sound_instant
+from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
     CommandData,
     Envelope,
@@ -69,6 +70,7 @@ class PlatformHub:
         self._message_ids = MessageIds(rng)
         self._events: deque[HubEvent] = deque()
         self._attend: dict[int, None] = {}
+        self._now: Instant | None = None
         self.registry = Registry(rng)
         self.authenticator = Authenticator(
             config, self.registry, self._events.append, signing_seed=signing_seed, rng=rng
@@ -76,6 +78,13 @@ class PlatformHub:
         self._delivery = Delivery(self._events.append, window=config.window)
 
     # --- from sessions ------------------------------------------------------------------------------------------------
+
+    def look_at_clock(self, now: Instant) -> Instant:
+        """The moment that a reading stands for, the same for all sessions: see `Instant`. Raises LocalProtocolError."""
+        if now is self._now:
+            return now
+        self._now = now = sound_instant(now, self._now)
+        return now
 
     def link_requested(self, session: PlatformSession, agent_id: str, request: Request, now: Instant) -> None:
         """A session's agent opens its link: it replaces an older one (PLAT-6). Raises ApiError 401 or 403."""
@@ -137,7 +146,12 @@ class PlatformHub:
             self._events.append(AgentOnline(agent.agent_id, session.epoch))
         self._events.append(HeartbeatReceived(agent.agent_id, data))
         if came_online:
-            self._delivery.begin(agent.agent_id, session.deliver, now)
+            self._delivery.begin(agent.agent_id, session, now)
+
+    def link_has_room(self, agent: Agent, now: Instant) -> None:
+        """What waited for room on an agent's link may go out (LINK-8)."""
+        if agent.presence.online:
+            self._delivery.send_on(agent.agent_id, now)
 
     def _status(self, agent: Agent, data: StatusData) -> None:
         agent.presence.status = data.status
@@ -157,10 +171,11 @@ class PlatformHub:
 
     def principal(self, request: Request, now: Instant) -> Principal:
         """Who makes a request (PLAT-1). Raises ApiError 401."""
-        return self.authenticator.principal(request, now)
+        return self.authenticator.principal(request, self.look_at_clock(now))
 
     def revoke_key(self, tenant_id: str, key_id: str, now: Instant) -> None:
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""
+        now = self.look_at_clock(now)
         key = self.registry.key(tenant_id, key_id)
         self.registry.remove_key(key)
         session = self.registry.agent(tenant_id, key.agent_id).presence.session
@@ -170,6 +185,7 @@ class PlatformHub:
 
     def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
         """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404."""
+        now = self.look_at_clock(now)
         agent = self.registry.agent(tenant_id, agent_id)
         agent.presence.last_seen = now.wall
         self._status(agent, StatusData(status))
@@ -188,6 +204,7 @@ class PlatformHub:
         now: Instant,
     ) -> Command:
         """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 404, 409, 413, 422 or 429."""
+        now = self.look_at_clock(now)
         agent = self.registry.agent(tenant_id, agent_id)
         expires_in_s = self.config.command_expires_in if expires_in_s is None else expires_in_s
         if not 0 < expires_in_s <= MAX_COMMAND_EXPIRES_IN_S:
@@ -223,7 +240,11 @@ class PlatformHub:
         return self._delivery.command(tenant_id, command_id, agent_id)
 
     def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any], now: Instant) -> str:
-        """Send an application message to an agent that is online. Raises ApiError 404, 409 if it is not, 413 or 422."""
+        """Send an application message to an agent that is online.
+
+        Raises ApiError 404, 409 if it is not online, 413 or 422, or 503 while too much on its link has not left.
+        """
+        now = self.look_at_clock(now)
         agent = self.registry.agent(tenant_id, agent_id)
         session = agent.presence.session
         if session is None or not agent.presence.online:
@@ -233,8 +254,11 @@ class PlatformHub:
         except LocalProtocolError as error:
             raise ApiError(422, "invalid_body", str(error)) from None
         self._check_size(raw_data)
+        if not session.has_room:
+            reason = "the agent does not keep up with what it is sent; messages are not kept"
+            raise ApiError(503, "agent_congested", reason, retry_after_s=RETRY_MESSAGE_AFTER_S)
         message_id = self._message_ids.new("message")
-        session.deliver(encode("message", message_id, raw_data, now.wall))
+        session.deliver(encode("message", message_id, raw_data, now.wall), now)
         return message_id
 
     def _check_size(self, raw: Raw) -> None:
@@ -246,7 +270,7 @@ class PlatformHub:
 
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
-        self._delivery.handle_timer(now)
+        self._delivery.handle_timer(self.look_at_clock(now))
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""

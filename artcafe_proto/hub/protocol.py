@@ -21,6 +21,7 @@ from artcafe_proto.exchanges import Response
 from artcafe_proto.hub.session import PlatformSession, SessionTimer
 from artcafe_proto.hub.states import SessionState
 from artcafe_proto.instants import format_http_date
+from artcafe_proto.misuse import check_bytes
 from artcafe_proto.wires.http_server import Phase, ServerWire, check_answer
 from artcafe_proto.wires.inputs import (
     BinaryReceived,
@@ -50,9 +51,9 @@ _HEARD_BY_AGENTS: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wi
 class PlatformProtocol(PlatformSession):
     """One accepted connection over a byte stream.
 
-    - World → core: `data_received`, `eof_received`, `disconnected`, `writing_paused`, `writing_resumed`,
-      `handle_timer`. They never raise on anything a peer or a network can cause. (The other inputs of
-      `PlatformSession` are for transports that frame messages by themselves.)
+    - World → core: `data_received`, `eof_received`, `disconnected`, `unsent`, `handle_timer`. They never raise on
+      anything that a peer, a network or a clock can cause. (The other inputs of `PlatformSession` are for transports
+      that frame messages by themselves.)
     - Owner → core: `respond` to a `RequestArrived`, and `send_body`; `turn_away`; `drop`.
     - Core → world: `next_output`, to be called until None after every call of this object, of its hub, and for every
       `Attend` of the hub; and `deadline`.
@@ -65,7 +66,7 @@ class PlatformProtocol(PlatformSession):
         super().__init__(hub, conn, address=address)
         self._wire = ServerWire(rng=hub.rng, max_message_size=hub.config.max_message_size)
         self._exchange = 0
-        self._now = now
+        self._now = now = hub.look_at_clock(now)
         self._phase = Phase.IDLE
         self._chunks: list[bytes] = []
         self.has_peer_ended = False
@@ -75,8 +76,9 @@ class PlatformProtocol(PlatformSession):
     # --- world → core -------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes, now: Instant) -> None:
-        """Bytes came in."""
-        self._now = now
+        """Bytes came in. Raises LocalProtocolError, and changes nothing, for anything but bytes."""
+        check_bytes(data)
+        self._now = now = self._hub.look_at_clock(now)
         self.bytes_received(now)
         inputs = self._wire.receive(data)
         if self._live is None:
@@ -90,7 +92,7 @@ class PlatformProtocol(PlatformSession):
 
     def eof_received(self, now: Instant) -> None:
         """The peer has ended its side; nothing more will come in."""
-        self._now = now
+        self._now = now = self._hub.look_at_clock(now)
         self.has_peer_ended = True
         self._read(self._wire.receive_eof(), now)
 
@@ -102,7 +104,7 @@ class PlatformProtocol(PlatformSession):
         for the body.
         """
         check_answer(response)
-        self._now = now
+        self._now = now = self._hub.look_at_clock(now)
         if not super().respond(exchange, response, now, more=more):
             return False
         self._encode_sends()
@@ -110,8 +112,12 @@ class PlatformProtocol(PlatformSession):
         return True
 
     def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
-        """Send a piece of a body, the last one without `more`. A connection that ends earlier shows it as cut off."""
-        self._now = now
+        """Send a piece of a body, the last one without `more`. A connection that ends earlier shows it as cut off.
+
+        Raises LocalProtocolError, and changes nothing, for anything but bytes.
+        """
+        check_bytes(data)
+        self._now = now = self._hub.look_at_clock(now)
         if not super().send_body(exchange, data, now, more=more):
             return False
         self._encode_sends()
@@ -126,10 +132,20 @@ class PlatformProtocol(PlatformSession):
         self._refuse(RemoteProtocolError(503, "as many connections as allowed are open: try again later", "PLAT-8"))
         self.drop("there are too many connections", now)
 
-    def writing_resumed(self, now: Instant) -> None:
-        """The transport's buffer takes more."""
-        super().writing_resumed(now)
-        self._read_on(now)
+    def unsent(self, nbytes: int, now: Instant) -> None:
+        """So many bytes of what was written have not left: a level, told as often as the driver likes.
+
+        It is what the transport holds plus what the system has not had acknowledged (SIOCOUTQ on Linux; elsewhere a
+        send buffer of at most 64 KiB keeps that small). Without a report everything counts as having left: so tell it
+        after a large write, and while it is above 0 before each `handle_timer` and now and then. What the hub has for
+        the agent waits while too much has not left (LINK-8). Raises LocalProtocolError unless `nbytes` is 0 or more.
+        """
+        super().unsent(nbytes, now)
+        if self.state is SessionState.HTTP:
+            self._read_on(self._hub.look_at_clock(now))
+
+    def _undrained_bytes(self) -> int:
+        return super()._undrained_bytes() + sum(map(len, self._chunks))
 
     def _read(self, inputs: list[Input], now: Instant) -> None:
         before = self._exchange

@@ -14,13 +14,15 @@ from artcafe_proto.config import API_PREFIX
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
-from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
+from artcafe_proto.hub.answers import error_answer, extra_headers
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
-from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
+from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import decode_envelope, decode_sound_heartbeat
+from artcafe_proto.misuse import check_close_code, check_unsent
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
+from artcafe_proto.policies.outflow import GRANT_S, Outflow
 from artcafe_proto.policies.rate_limits import network_of
 from artcafe_proto.regions import Region
 from artcafe_proto.timers import Timers
@@ -28,7 +30,7 @@ from artcafe_proto.timers import Timers
 if TYPE_CHECKING:
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
-    from artcafe_proto.exchanges import Headers, Request, Response
+    from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.hub.hub import PlatformHub
     from artcafe_proto.hub.registry import Agent
     from artcafe_proto.instants import Instant
@@ -42,6 +44,7 @@ class SessionTimer(IntEnum):
     CLOSE = 3
     REQUEST = 4
     NEXT_REQUEST = 5
+    GRANT = 6
 
 
 _CHALLENGE = f"{API_PREFIX}/auth/challenge"
@@ -58,6 +61,7 @@ class PlatformSession:
         self._address = None if address is None else network_of(address)
         self._hub = hub
         self._outputs = Outputs()
+        self._outflow = Outflow()
         self._timers: Timers[SessionTimer] = Timers()
         self._region = Region(SESSION)
         self._link: LinkEnd | None = None
@@ -85,6 +89,7 @@ class PlatformSession:
 
     def request_received(self, exchange: int, request: Request, now: Instant, *, upgrade: bool) -> None:
         """A request came; `upgrade` if it is a sound WebSocket opening handshake."""
+        now = self._hub.look_at_clock(now)
         if self.state is not SessionState.HTTP:
             return
         path = request.target.partition("?")[0]
@@ -102,7 +107,7 @@ class PlatformSession:
                 self._outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
             allowed = "GET" if path.startswith(_LINK) else "POST"
-            self._answer(exchange, error_answer(error, _extra_headers(error, allowed)))
+            self._answer(exchange, error_answer(error, extra_headers(error, allowed)))
 
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended."""
@@ -122,10 +127,12 @@ class PlatformSession:
         if self.state is not SessionState.HTTP or exchange != self._begun:
             return False
         self._begun = exchange if more else None
+        self._outflow.written += len(data)
         self._outputs.sends.append(SendBody(self.conn, exchange, data, more))
         return True
 
     def _answer(self, exchange: int, response: Response, *, more: bool = False) -> None:
+        self._outflow.written += len(response.body)
         self._outputs.sends.append(SendResponse(self.conn, exchange, response, more))
 
     def _open_link(self, exchange: int, path: str, request: Request, now: Instant, *, upgrade: bool) -> None:
@@ -140,11 +147,9 @@ class PlatformSession:
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)
         self._address = None
-        self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
+        self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono, self._outflow)
         self._clock_offset_s = now.wall - now.mono
-        if self._reading_paused:  # a link is read while it cannot be written
-            self.writing_resumed(now)
-            self._link.pause_writing(now.mono)
+        self._read_again()  # a link is read while it cannot be written
         self._outputs.sends.append(AcceptUpgrade(self.conn, exchange))
         self._settle(now)
 
@@ -152,6 +157,7 @@ class PlatformSession:
 
     def text_received(self, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
+        now = self._hub.look_at_clock(now)
         link = self._live
         if link is None:
             return
@@ -170,22 +176,21 @@ class PlatformSession:
 
     def bytes_received(self, now: Instant) -> None:
         """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""
-        self._look_at_clocks(now)
+        now = self._look_at_clocks(now)
         if self._live is not None and self.agent is not None:
             self._live.liveness.received(now.mono)
             self.agent.presence.last_seen = now.wall
 
     def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
-        link = self._live
-        if link is not None:
+        if (link := self._live) is not None:
             link.pong(payload)
+            self._await_report(self._hub.look_at_clock(now))
 
     def pong_received(self, payload: bytes, now: Instant) -> None:
         """A pong."""
-        link = self._live
-        if link is not None:
-            link.liveness.pong(payload, now.mono)
+        if (link := self._live) is not None:
+            link.liveness.pong(payload, self._hub.look_at_clock(now).mono)
 
     def close_received(self, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
@@ -197,14 +202,22 @@ class PlatformSession:
         self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
         self._end(f"the agent closed the link with {code}")
 
-    def deliver(self, payload: bytes) -> None:
-        """From the hub: send a message over the live link, and have the connection drained."""
+    @property
+    def has_room(self) -> bool:
+        """Whether what can wait may go out over the live link (LINK-8)."""
+        return self._live is not None and self._outflow.has_room
+
+    def deliver(self, payload: bytes, now: Instant) -> None:
+        """From the hub, while `has_room`: send a message over the live link, and have the connection drained."""
         assert self._live is not None, "the hub lets go of a session when its link ends"
         self._live.send(payload)
+        self._await_report(now)
         self._hub.attend(self.conn)
 
     def close(self, code: int, reason: str, now: Instant) -> None:
-        """Begin the closing handshake; from now on the agent is offline."""
+        """Begin the closing handshake; from now on the agent is offline. Raises LocalProtocolError for an odd code."""
+        check_close_code(code)
+        now = self._hub.look_at_clock(now)
         link = self._live
         if link is not None:
             link.close(code, reason)
@@ -244,34 +257,54 @@ class PlatformSession:
             self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
             self._end(reason)
 
-    def writing_paused(self, now: Instant) -> None:
-        """The transport's buffer is at its high-water mark: before a link, no further request is read (PLAT-8)."""
-        link = self._live
-        if link is not None:
-            link.pause_writing(now.mono)
-            self._settle(now)
-        elif self.state is SessionState.HTTP:
-            if not self._reading_paused:
-                self._reading_paused = True
-                self._outputs.asks.append(PauseReading(self.conn))
-            self._timers.cancel(SessionTimer.REQUEST, SessionTimer.NEXT_REQUEST)
-            self._timers.set(SessionTimer.STALL, now.mono + self._hub.config.write_stall_timeout)
+    def unsent(self, nbytes: int, now: Instant) -> None:
+        """So many bytes of what was written have not left (LINK-8). When to tell it, `PlatformProtocol.unsent` says.
 
-    def writing_resumed(self, now: Instant) -> None:
-        """The transport's buffer takes more."""
+        A transport that frames messages counts their payloads, or more. Raises LocalProtocolError below 0.
+        """
+        check_unsent(nbytes)
+        now = self._hub.look_at_clock(now)
+        if self._live is not None:
+            self._live.unsent(nbytes, now.mono, self._undrained_bytes())
+            self._send_on(now)
+        elif self.state is SessionState.HTTP:
+            self._outflow.report(nbytes, now.mono, self._undrained_bytes())
+            self._look_at_level()
+
+    def _undrained_bytes(self) -> int:
+        return self._outputs.undrained_bytes(self.conn)
+
+    def _look_at_level(self) -> None:
+        """Before a link, no further request is read while much of the answers has not left (PLAT-8)."""
+        self._timers.arm(SessionTimer.STALL, self._outflow.stall_deadline(self._hub.config.write_stall_timeout))
+        if self._outflow.unsent < WRITE_AHEAD_BYTES:
+            self._read_again()
+        elif not self._reading_paused:
+            self._reading_paused = True
+            self._outputs.asks.append(PauseReading(self.conn))
+            self._timers.cancel(SessionTimer.REQUEST, SessionTimer.NEXT_REQUEST)
+
+    def _read_again(self) -> None:
         if self._reading_paused:
             self._reading_paused = False
             self._outputs.asks.append(ResumeReading(self.conn))
-            self._timers.cancel(SessionTimer.STALL)
-        link = self._live
-        if link is not None:
-            link.resume_writing(now.mono)
-            self._settle(now)
+
+    def _send_on(self, now: Instant) -> None:
+        """There may be room on the link for what the hub holds back."""
+        if self.has_room and self.agent is not None:
+            self._hub.link_has_room(self.agent, now)
+        self._settle(now)
+
+    def _await_report(self, now: Instant) -> None:
+        """Much was written at once: a driver that has something to report does so, or else it counts as having left."""
+        if self._outflow.awaits_report and self._timers.get(SessionTimer.GRANT) is None:
+            self._timers.set(SessionTimer.GRANT, now.mono + GRANT_S)
 
     # --- time and outputs ---------------------------------------------------------------------------------------------
 
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
+        now = self._hub.look_at_clock(now)
         while (due := self._timers.pop_due(now.mono)) is not None:
             reason, when = due
             self._look_at_clocks(now)
@@ -286,6 +319,10 @@ class PlatformSession:
                     self._request_timed_out(now)
                 case SessionTimer.NEXT_REQUEST:
                     self._read_next_request(now)
+                case SessionTimer.GRANT:
+                    if self._live is not None:
+                        self._live.grant(now.mono)
+                        self._send_on(now)
                 case _:
                     assert_never(reason)
             self._settle(now)
@@ -312,12 +349,14 @@ class PlatformSession:
         elif verdict is Verdict.PING or is_silent:
             link.ping(now.mono)
 
-    def _look_at_clocks(self, now: Instant) -> None:
-        """Ping at once when the clocks have parted: the machine slept, or one was set (LINK-7)."""
+    def _look_at_clocks(self, now: Instant) -> Instant:
+        """The moment it is. Ping at once when the clocks have parted: the machine slept, or one was set (LINK-7)."""
+        now = self._hub.look_at_clock(now)
         offset_s = now.wall - now.mono
         if abs(offset_s - self._clock_offset_s) > CLOCK_DRIFT_S and self._live is not None:
             self._live.ping(now.mono)
         self._clock_offset_s = offset_s
+        return now
 
     def next_output(self) -> MachineEffect | Event | None:
         """The next output; call until None after every input, and drain the hub too."""
@@ -342,11 +381,9 @@ class PlatformSession:
         look_at, offline_at = link.liveness.deadline, link.liveness.silent_for(OFFLINE_AFTER_S)
         if look_at is not None and offline_at is not None and now.mono < offline_at:
             look_at = min(look_at, offline_at)
-        for reason, deadline in ((SessionTimer.PING, look_at), (SessionTimer.STALL, link.stall_deadline)):
-            if deadline is None:
-                self._timers.cancel(reason)
-            else:
-                self._timers.set(reason, deadline)
+        self._timers.arm(SessionTimer.PING, look_at)
+        self._timers.arm(SessionTimer.STALL, link.stall_deadline)
+        self._await_report(now)
 
     def _end(self, reason: str) -> None:
         was_up = self.state is SessionState.UP
@@ -360,16 +397,3 @@ class PlatformSession:
     def _leave(self, reason: str) -> None:
         assert self.agent is not None, "a link is some agent's"
         self._hub.link_ended(self.agent, self.epoch, reason)
-
-
-def _extra_headers(error: ApiError, allowed: str) -> Headers:
-    """What RFC 9110 wants beside some statuses."""
-    match error.status:
-        case 401:
-            return BEARER_CHALLENGE
-        case 405:
-            return (("allow", allowed),)
-        case 426:
-            return (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
-        case _:
-            return () if error.retry_after_s is None else (("retry-after", f"{error.retry_after_s}"),)

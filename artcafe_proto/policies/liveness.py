@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from artcafe_proto.limits import LATE_TIMER_S
+from artcafe_proto.limits import LATE_TIMER_S, UNANSWERED_PING_S
 
 
 class Verdict(Enum):
@@ -24,22 +24,28 @@ class Liveness:
     __slots__ = (
         "_interval_s",
         "_last_ping_at",
+        "_moved_at",
         "_paused_at",
         "_ping_sent_at",
         "_received_at",
         "_timeout_s",
         "answered",
+        "answers_pings",
         "pings",
         "rtt_s",
     )
 
-    def __init__(self, mono: float, *, interval_s: float, timeout_s: float) -> None:
+    def __init__(self, mono: float, *, interval_s: float, timeout_s: float, answers_pings: bool = False) -> None:
+        """`answers_pings`: this peer has answered one before, on another link."""
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._received_at = mono
+        self._moved_at = mono
         self._ping_sent_at: float | None = None
         self._last_ping_at = mono
         self._paused_at: float | None = None
+        self.answers_pings = answers_pings
+        """Whether the peer has ever answered a ping. From one that has not, anything that comes is an answer."""
         self.pings = 0
         """Number of the last ping; numbers rise within a link."""
         self.answered = 0
@@ -50,19 +56,26 @@ class Liveness:
     @property
     def deadline(self) -> float | None:
         """When to ask for a verdict next; None while reading is paused."""
+        pinged_at = self._ping_sent_at
         if self._paused_at is not None:
             return None
-        if self._ping_sent_at is None:
+        if pinged_at is None:
             return self._received_at + self._interval_s
-        return self._ping_sent_at + self._timeout_s
+        moved_at = max(self._received_at, self._moved_at, pinged_at)
+        return min(moved_at + self._timeout_s, pinged_at + max(UNANSWERED_PING_S, self._timeout_s))
 
     def received(self, mono: float) -> None:
         """Anything at all came from the peer."""
         self._received_at = mono
-        self._ping_sent_at = None
+        if not self.answers_pings:
+            self._ping_sent_at = None
+
+    def sent(self, mono: float) -> None:
+        """Something of what was written has left: the peer's end takes it."""
+        self._moved_at = mono
 
     def ping(self, mono: float) -> bytes:
-        """The payload of a ping sent now."""
+        """The payload of a ping written now."""
         self.pings += 1
         self._ping_sent_at = mono
         self._last_ping_at = mono
@@ -75,8 +88,10 @@ class Liveness:
         number = int(payload)
         if self.answered < number <= self.pings:
             self.answered = number
+            self.answers_pings = True
             if number == self.pings:
                 self.rtt_s = mono - self._last_ping_at
+                self._ping_sent_at = None
 
     def pause(self, mono: float) -> None:
         """Reading stops: silence does not count until `resume`."""
@@ -109,3 +124,10 @@ class Liveness:
         if self._ping_sent_at is None or mono - due > LATE_TIMER_S:
             return Verdict.PING
         return Verdict.LOST
+
+    def explain(self, mono: float) -> str:
+        """What made the verdict `LOST` at `mono`, for people."""
+        pinged_at = self._ping_sent_at
+        if pinged_at is not None and mono >= pinged_at + UNANSWERED_PING_S and self._timeout_s < UNANSWERED_PING_S:
+            return f"no pong came for {UNANSWERED_PING_S:g} s after a ping"
+        return f"nothing came for {self._timeout_s:g} s after a ping"

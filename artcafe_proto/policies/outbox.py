@@ -3,6 +3,9 @@
 The wire knows no acknowledgement, but an endpoint reads its messages in order: what was sent before a ping has been
 read when the pong comes. So an item waits, is sent, and is settled by the next such pong; until then a lost link makes
 it unsent again. One ping is under way at a time, and everything sent before it shares it.
+
+A peer that has never answered a ping cannot tell. What was sent to it settles some time after it has left, and that is
+told as the assumption it is. Once a peer has answered a ping, nothing settles without.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from artcafe_proto.limits import (
 )
 
 if TYPE_CHECKING:
-    from artcafe_proto.policies.liveness import Liveness
+    from artcafe_proto.links import LinkEnd
 
 
 class Item(msgspec.Struct, gc=False):
@@ -31,22 +34,24 @@ class Item(msgspec.Struct, gc=False):
     message_id: str
     payload: bytes
     command_id: str | None = None
-    sent_at: float = 0.0
     fruitless_links: int = 0
     """Links in a row that it was the first to be sent on, and that ended before it settled (CMD-11)."""
 
 
 class Outbox:
-    """Items in order: those that wait, behind those that were sent on the link of now."""
+    """Items in order: those that wait, behind those that were sent on the current link."""
 
     def __init__(self) -> None:
         self._waiting: deque[Item] = deque()
         self._sent: deque[Item] = deque()
         self._ping: int | None = None
-        self._ping_sent_at = 0.0
+        self._place = 0  # on the connection, behind what is to be settled next and its ping
+        self._left_at: float | None = None  # when that had left
         self._covered = 0
-        self.peer_pongs = True
-        """Whether the peer is taken as one that answers pings."""
+        self.has_ponged = False
+        """Whether the peer has ever answered a ping."""
+        self.is_assuming = False
+        """Whether the peer is taken on this link as one that answers no pings."""
         self._responses = 0
         self._response_bytes = 0
         self.messages = 0
@@ -85,22 +90,20 @@ class Outbox:
         return [item.message_id for items in (self._sent, self._waiting) for item in items if not item.command_id]
 
     @property
-    def wants_ping(self) -> bool:
-        """Whether a ping would settle something that no ping under way will."""
-        return self.peer_pongs and self._ping is None and bool(self._sent)
+    def is_uncovered(self) -> bool:
+        """Whether something was sent, and nothing is under way that settles it: time for a ping."""
+        return self._ping is None and bool(self._sent)
 
     @property
     def has_news(self) -> bool:
         """Whether there is something to send: an item, or the ping that settles those before it."""
-        return bool(self._waiting) or self.wants_ping
+        return bool(self._waiting) or self.is_uncovered
 
     def deadline(self, ping_timeout_s: float) -> float | None:
-        """When to call `expire` next."""
-        if self._ping is not None:
-            return self._ping_sent_at + ping_timeout_s
-        if not self.peer_pongs and self._sent:
-            return self._sent[0].sent_at + SETTLE_WITHOUT_PONG_S
-        return None
+        """When to call `assume` next; None if nothing can settle without a pong."""
+        if self._ping is None or self._left_at is None or self.has_ponged:
+            return None
+        return self._left_at + max(SETTLE_WITHOUT_PONG_S, ping_timeout_s)
 
     # --- the way of an item -------------------------------------------------------------------------------------------
 
@@ -114,39 +117,56 @@ class Outbox:
             self._responses += 1
             self._response_bytes += len(item.payload)
 
-    def send_all(self, mono: float) -> list[Item]:
-        """Everything that waits, now taken as sent."""
-        items = list(self._waiting)
-        for item in items:
-            item.sent_at = mono
+    def send(self, room: int) -> list[Item]:
+        """What waits, now taken as sent: as many as `room` bytes begin to hold, the last one perhaps beyond them."""
+        count = 0
+        for item in self._waiting:
+            count += 1
+            room -= len(item.payload)
+            if room <= 0:
+                break
+        items = [self._waiting.popleft() for _ in range(count)]
         self._sent.extend(items)
-        self._waiting.clear()
         return items
 
-    def pinged(self, number: int, mono: float) -> None:
-        """The ping `number` went out behind everything sent so far."""
-        self._ping = number
-        self._ping_sent_at = mono
+    def cover(self, link: LinkEnd, mono: float) -> None:
+        """Everything sent so far is to be settled by a ping, or by time if the peer answers none."""
+        self._ping = 0 if self.is_assuming else link.ping(mono)
+        self._place = link.outflow.written
+        self._left_at = None
         self._covered = len(self._sent)
+        self.watch(link, mono)
+
+    def watch(self, link: LinkEnd, mono: float) -> None:
+        """See whether the ping has left. Once it was only taken to have, a report may say that it has not."""
+        if self._ping is None:
+            return
+        if not link.outflow.has_left(self._place):
+            self._left_at = None
+        elif self._left_at is None:
+            self._left_at = mono
 
     def ponged(self, answered: int) -> list[Item]:
         """All pings up to `answered` are answered: what that settles."""
+        if not answered:
+            return []
+        self.has_ponged = True
+        if self.is_assuming:  # what was sent since has no ping behind it, and gets one now
+            self.is_assuming, self._ping = False, None
         if self._ping is None or answered < self._ping:
             return []
-        self._ping = None
-        return self._settle(self._covered)
+        return self._settle_covered()
 
-    def expire(self, mono: float, ping_timeout_s: float, liveness: Liveness) -> list[Item]:
-        """What settles without a pong: once a ping goes unanswered on a link that lives, 30 s after it was sent."""
-        if self._ping is not None and mono >= self._ping_sent_at + ping_timeout_s:
-            if liveness.heard_since(self._ping_sent_at):
-                self._ping = None
-                self.peer_pongs = False
-            else:  # this process was held up: whether the link lives is still to be found out (LINK-7)
-                self._ping_sent_at = mono
-        if self.peer_pongs:
+    def assume(self, link: LinkEnd, mono: float, ping_timeout_s: float) -> list[Item]:
+        """What settles without a pong: it has left long enough ago, and the peer still lives and has never answered."""
+        due = self.deadline(ping_timeout_s)
+        if due is None or mono < due:
             return []
-        return self._settle(sum(item.sent_at + SETTLE_WITHOUT_PONG_S <= mono for item in self._sent))
+        if self._left_at is None or not link.liveness.heard_since(self._left_at):
+            self._left_at = mono  # whether the link lives is still to be found out (LINK-7)
+            return []
+        self.is_assuming = True
+        return self._settle_covered()
 
     def link_lost(self, *, blames_message: bool) -> Item | None:
         """What was sent waits again, in order. Returns the item that seems to cost every link, and takes it out.
@@ -157,7 +177,7 @@ class Outbox:
         self._waiting.extendleft(reversed(self._sent))
         self._sent.clear()
         self._ping = None
-        self.peer_pongs = True
+        self.is_assuming = False
         if suspect is None:
             return None
         suspect.fruitless_links += 1
@@ -167,8 +187,9 @@ class Outbox:
         self._discount([suspect])
         return suspect
 
-    def _settle(self, count: int) -> list[Item]:
-        settled = [self._sent.popleft() for _ in range(count)]
+    def _settle_covered(self) -> list[Item]:
+        self._ping = None
+        settled = [self._sent.popleft() for _ in range(self._covered)]
         self._discount(settled)
         return settled
 

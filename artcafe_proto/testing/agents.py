@@ -16,9 +16,10 @@ from artcafe_proto.effects import (
     Write,
 )
 from artcafe_proto.events import CommandCancelled, CommandReceived, Offline, Stopped
+from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.testing.applications import Application
 from artcafe_proto.testing.invariants import Watched
-from artcafe_proto.testing.nodes import HIGH_WATER_BYTES, LOW_WATER_BYTES, Node
+from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +47,13 @@ class AgentProcess(Node):
         self.is_in_session = False
         """Whether it has written something for the link that it has or tries to have."""
         self.signs = 0
-        self.congested: set[int] = set()
-        """Connections whose transports take nothing."""
         self.watched = Watched(self)
         self.application = Application(self, rng, gap_s=sim.world.says_gap_s)
         self._is_draining = False
         self._asleep_until = -math.inf
         self._mono_at_sleep = 0.0
         self._postponed: list[Callable[[Instant], object]] = []
+        self._reports_at = -math.inf
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -131,31 +131,26 @@ class AgentProcess(Node):
             self.wake()
 
     def congest(self, seconds: float) -> None:
-        """Its transports are at the high-water mark for a while."""
-        for conn in list(self.circuits):
-            self.turn(lambda now, conn=conn: self._pause(conn, now))
-            self.sim.after(seconds, lambda conn=conn: self.turn(lambda now: self._resume(conn, now)))
+        """Its transports are full for a while."""
+        for circuit in self.circuits.values():
+            circuit.up.full_until = self.sim.time + seconds
+        self.turn(self._report)
+        self.sim.after(seconds, lambda: self.turn(self._report))
 
-    def sent_some(self, circuit: Circuit, unsent: int) -> None:
-        """From a circuit."""
-        conn = circuit.client_conn
-        if unsent > HIGH_WATER_BYTES:
-            self.turn(lambda now: self._pause(conn, now))
-        elif unsent <= LOW_WATER_BYTES and conn in self.congested:
-            self.turn(lambda now: self._resume(conn, now))
-
-    def _pause(self, conn: int, now: Instant) -> None:
-        self.congested.add(conn)
-        self.protocol.writing_paused(conn, now)
-
-    def _resume(self, conn: int, now: Instant) -> None:
-        self.congested.discard(conn)
-        self.protocol.writing_resumed(conn, now)
+    def _report(self, now: Instant) -> None:
+        """Say how much has not left; soon again if that is much."""
+        for conn, circuit in self.circuits.items():
+            unsent_bytes = circuit.up.unsent_bytes
+            self.protocol.unsent(conn, unsent_bytes, now)
+            if unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at <= self.sim.time:
+                self._reports_at = self.sim.time + REPORT_INTERVAL_S
+                self.sim.after(REPORT_INTERVAL_S, lambda: self.turn(self._report))
 
     def handle_timer(self) -> None:
         """Its timer is due."""
         assert self._deadline is not None
         now = self._due(self._deadline)
+        self._report(now)
         self.protocol.handle_timer(now)
         self.sim.invariants.timer_handled(self.protocol.deadline(), now)
         self._drain()
@@ -247,7 +242,6 @@ class AgentProcess(Node):
 
     def _forget(self, conn: int) -> None:
         self.circuits.pop(conn, None)
-        self.congested.discard(conn)
 
     def _drop_all(self) -> None:
         for conn in list(self.circuits):

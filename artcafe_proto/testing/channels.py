@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from artcafe_proto.limits import WRITE_AHEAD_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
@@ -26,7 +28,7 @@ class Channel(Protocol):
     """An open connection over a transport under test: the protocol's end, and the far end in the hands of the check.
 
     `data` is a piece of a byte stream, or one whole message where the transport frames messages by itself; it is ASCII.
-    `received`, `ends` and `is_congested` are what the transport told the protocol; the stand-in for that keeps them.
+    `received`, `ends` and `unsent_bytes` are what the transport told the protocol; the stand-in for that keeps them.
     """
 
     @property
@@ -40,8 +42,8 @@ class Channel(Protocol):
         ...
 
     @property
-    def is_congested(self) -> bool:
-        """Whether the last that was told of writing is `writing_paused`."""
+    def unsent_bytes(self) -> int:
+        """What was told last of what has not left (`unsent`), 0 before anything was."""
         ...
 
     def write(self, data: bytes) -> None:
@@ -226,14 +228,16 @@ async def _writing(check: _Examination) -> None:
     channel = check.channel
     channel.far_pause_reading()
     sent: list[bytes] = []
-    while not channel.is_congested and len(sent) < _ENOUGH_PIECES:
+    while channel.unsent_bytes < WRITE_AHEAD_BYTES and len(sent) < _ENOUGH_PIECES:
         channel.write(_PIECE)
         sent.append(_PIECE)
         if len(sent) % 16 == 0:
             await channel.settle()
-    check.require(channel.is_congested, "`writing_paused` where the far end does not read", "it was not told")
+    expected = f"`unsent` to tell of {WRITE_AHEAD_BYTES} bytes where the far end does not read"
+    check.require(channel.unsent_bytes >= WRITE_AHEAD_BYTES, expected, f"it told of {channel.unsent_bytes}")
     channel.far_resume_reading()
-    await check.until(lambda: not channel.is_congested, "`writing_resumed` afterwards", lambda: "it was not told")
+    expected = "`unsent` to tell afterwards that all has left"
+    await check.until(lambda: channel.unsent_bytes == 0, expected, lambda: f"it told of {channel.unsent_bytes}")
     await check.arrives(sent, channel.far_received, "the far end")
 
 
@@ -258,7 +262,7 @@ RULES: Final[dict[str, Callable[[_Examination], Awaitable[None]]]] = {
     "what was written before a close arrives": _close,
     "an abort waits for nothing": _abort,
     "nothing is told after Disconnect": _after_close,
-    "a full transport says so, and when it takes more": _writing,
+    "what has not left is told, and when it has": _writing,
     "paused reading holds the far end back": _reading,
 }
 """What `check_channel` looks at, by its name."""

@@ -22,10 +22,6 @@ class End(Protocol):
         """When its timer is due, in the schedule's time."""
         ...
 
-    def sent_some(self, circuit: Circuit, unsent: int) -> None:
-        """A slow line holds so many bytes of what it was to send."""
-        ...
-
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """Bytes came in."""
         ...
@@ -49,6 +45,7 @@ class Chunking(Enum):
     HALVED = "half at once, half after the receiver's next timer"
 
 
+_FULL_BYTES: Final = 1 << 20
 MERGE_S = 0.25
 """How long a merging direction collects what it carries."""
 
@@ -57,16 +54,12 @@ LONGEST_HALF_S: Final = 25.0
 """How long a halving direction holds back the second half at most; longer than any ping goes unanswered."""
 
 
-HALVED_SHARE: Final = 0.25
-"""How much of it a halving direction halves, so that something gets through."""
-
-
 AFTER_TIMER_S: Final = 0.001
 """How long after the receiver's timer the second half comes."""
 
 
-SLICE_BYTES: Final = 4096
-"""What a slow line carries at once."""
+HALVED_SHARE: Final = 0.25
+"""How much of it a halving direction halves, so that something gets through."""
 
 
 _SINGLES: Final = 8
@@ -85,9 +78,8 @@ class _Item:
 class Direction:
     """One way. What is sent arrives in order, after `latency_s`, and not before `held_until`."""
 
-    def __init__(self, circuit: Circuit, sender: End, receiver: End, latency_s: float) -> None:
+    def __init__(self, circuit: Circuit, receiver: End, latency_s: float) -> None:
         self.circuit = circuit
-        self.sender = sender
         self.receiver = receiver
         self.latency_s = latency_s
         self.is_silent = False
@@ -97,50 +89,48 @@ class Direction:
         self.is_paused = False
         self.held_until = 0.0
         self.chunking = Chunking.WHOLE
-        self.bytes_per_s = math.inf
-        """What the line carries; infinity if it is not slow."""
-        self.unsent = 0
-        """Bytes that wait for a slow line."""
         self.carried_bytes = 0
-        self._free_at = 0.0
+        self.bytes_per_s = math.inf
+        """How much passes; more waits at the sender."""
+        self.network_bytes_per_s = math.inf
+        """How much the whole network lets pass."""
+        self.full_until = 0.0
+        """Until when the sender's transport is full of something else."""
+        self._arrived_bytes = 0
         self._last_arrival = 0.0
         self._items: deque[_Item] = deque()
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What the sender's system has not had acknowledged, as its driver reports it (LINK-8)."""
+        is_full = self.circuit.schedule.time < self.full_until
+        return self.carried_bytes - self._arrived_bytes + (_FULL_BYTES if is_full else 0)
+
     def send(self, data: bytes, *, reset: str = "") -> None:
         """Carry `data` to the receiver; no data is the end of the direction, in an orderly way or by a reset."""
-        if self.is_silent or self.is_closed:
+        if self.is_closed:
             return
         self.carried_bytes += len(data)
-        if data and (self.unsent or self.bytes_per_s < math.inf):
-            self._queue(data)
+        if self.is_silent:
+            return
+        bytes_per_s = min(self.bytes_per_s, self.network_bytes_per_s)
+        if bytes_per_s < math.inf and len(data) > (most := max(int(bytes_per_s), 1)):
+            for start in range(0, len(data), most):
+                self._send(data[start : start + most], reset)
         else:
-            self._put(data, reset, max(self.circuit.schedule.time, self._free_at))
+            self._send(data, reset)
 
-    def _put(self, data: bytes, reset: str, leaves_at: float) -> None:
+    def _send(self, data: bytes, reset: str) -> None:
+        now = self.circuit.schedule.time
         merging_s = MERGE_S if self.chunking is Chunking.MERGED else 0.0
-        arrives_at = max(leaves_at + self.latency_s + merging_s, self.held_until, self._last_arrival)
+        begins_at = max(now + self.latency_s + merging_s, self.held_until, self._last_arrival)
+        arrives_at = begins_at + len(data) / min(self.bytes_per_s, self.network_bytes_per_s)
         self._last_arrival = arrives_at
         self._items.append(_Item(arrives_at, data, reset))
         self.circuit.schedule.at(arrives_at, self._arrive)
 
-    def _queue(self, data: bytes) -> None:
-        """Wait for a slow line, which carries a slice after the other."""
-        self.unsent += len(data)
-        free_at = max(self._free_at, self.circuit.schedule.time)
-        for place in range(0, len(data), SLICE_BYTES):
-            piece = data[place : place + SLICE_BYTES]
-            free_at += len(piece) / self.bytes_per_s
-            self._put(piece, "", free_at)
-            self.circuit.schedule.at(free_at, lambda piece=piece: self._left(len(piece)))
-        self._free_at = free_at
-        self.sender.sent_some(self.circuit, self.unsent)
-
-    def _left(self, size: int) -> None:
-        self.unsent -= size
-        self.sender.sent_some(self.circuit, self.unsent)
-
     def be_fast(self) -> None:
-        """What is sent from now on goes at once, behind what waits."""
+        """What is sent from now on passes at once, behind what waits."""
         self.bytes_per_s = math.inf
 
     def resume(self) -> None:
@@ -159,13 +149,15 @@ class Direction:
             if self.is_paused:
                 return
             self._items.popleft()
+            self._arrived_bytes += len(item.data)
             if not item.data:
                 if not self.is_closed:
                     self.receiver.eof_arrived(self.circuit)
                 return
             if self.chunking is Chunking.MERGED:
                 while self._items and self._items[0].arrives_at <= self.circuit.schedule.time and self._items[0].data:
-                    item.data += self._items.popleft().data
+                    item.data += self._items[0].data
+                    self._arrived_bytes += len(self._items.popleft().data)
             elif self.chunking is Chunking.HALVED and self.circuit.rng.random() < HALVED_SHARE and len(item.data) > 1:
                 self._hold_back_half(item)
             for piece in self._pieces(item.data):
@@ -179,6 +171,7 @@ class Direction:
         half = len(item.data) // 2
         arrives_at = min(max(self.receiver.wakes_at, now), now + LONGEST_HALF_S) + AFTER_TIMER_S
         self._items.appendleft(_Item(arrives_at, item.data[half:]))
+        self._arrived_bytes -= len(item.data) - half
         item.data = item.data[:half]
         self._last_arrival = max(self._last_arrival, arrives_at)
         self.circuit.schedule.at(arrives_at, self._arrive)
@@ -212,9 +205,9 @@ class Circuit:
         """Its number at the client."""
         self.server_conn = 0
         """Its number at the server."""
-        self.up = Direction(self, client, server, latency_s)
+        self.up = Direction(self, server, latency_s)
         """From client to server."""
-        self.down = Direction(self, server, client, latency_s)
+        self.down = Direction(self, client, latency_s)
         """From server to client."""
 
     def leave(self, mine: Direction, other: Direction, *, abort: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from artcafe_proto.testing.circuits import Chunking, Circuit
@@ -26,6 +27,7 @@ class Network:
         self._chunking = Chunking.WHOLE
         self._chunking_until = 0.0
         self._held_until = 0.0
+        self._bytes_per_s = math.inf
 
     def connect(self, process: AgentProcess, asked: Connect) -> None:
         """Do as a driver and a network do together: exactly one answer, in time."""
@@ -62,8 +64,14 @@ class Network:
         self._held_until = max(self._held_until, until)
         self._affect_all()
 
+    def narrow(self, bytes_per_s: float) -> None:
+        """Carry no more than this, each way on each circuit, from now on."""
+        self._bytes_per_s = bytes_per_s
+        self._affect_all()
+
     def calm(self) -> None:
         """Nothing is the matter any more; circuits that fell silent remain so, and what waits for a slow line waits."""
+        self._bytes_per_s = math.inf
         self.refuses_until = self.swallows_until = self.rogue_until = 0.0
         self._chunking_until = 0.0
         for circuit in self._circuits():
@@ -87,3 +95,4 @@ class Network:
         for direction in (circuit.up, circuit.down):
             direction.chunking = chunking
             direction.held_until = max(direction.held_until, self._held_until)
+            direction.network_bytes_per_s = self._bytes_per_s

@@ -10,9 +10,8 @@ from artcafe_proto.instants import Instant
 if TYPE_CHECKING:
     from artcafe_proto.testing.simulation import Simulation
 
-HIGH_WATER_BYTES: Final = 64 * 1024
-LOW_WATER_BYTES: Final = 16 * 1024
-"""When a transport over a slow line says that it takes no more, and that it does again."""
+REPORT_INTERVAL_S: Final = 1.0
+"""How long after a report that much has not left the next one follows."""
 
 _ROUNDING_S: Final = 1e-6
 

@@ -10,8 +10,9 @@ from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import error_answer, json_answer
 from artcafe_proto.hub.hub import PlatformHub
 from artcafe_proto.hub.protocol import PlatformProtocol
+from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.messages import AgentStatus
-from artcafe_proto.testing.nodes import HIGH_WATER_BYTES, LOW_WATER_BYTES, Node
+from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 from artcafe_proto.testing.tenants import TENANT
 from artcafe_proto.testing.wiretap import with_blank_pongs
 
@@ -44,11 +45,10 @@ class PlatformProcess(Node):
         self.revoked: set[str] = set()
         """Agents whose key was taken away."""
         self._linked: set[int] = set()
-        self._congested: set[int] = set()
+        self._reports_at: dict[int, float] = {}
         self._conns = 0
         self._attended: list[int] = []
         """Connections that something happened to."""
-        self._is_draining = False
         self._deadlines: dict[int, float | None] = {}
         self.hub = self._new_hub()
 
@@ -104,7 +104,7 @@ class PlatformProcess(Node):
         self.sessions.clear()
         self._deadlines.clear()
         self._linked.clear()
-        self._congested.clear()
+        self._reports_at.clear()
         self.sim.invariants.platform_restarts(keeps_memory=keeps_memory)
         if not keeps_memory:
             self.hub = self._new_hub()
@@ -118,25 +118,22 @@ class PlatformProcess(Node):
             self.turn(lambda now: session.close(code, "by the simulation", now))
 
     def congest(self, circuits: list[Circuit], seconds: float) -> None:
-        """Its transports of some connections are at the high-water mark for a while."""
+        """Its transports of some connections are full for a while."""
         for circuit in circuits:
-            self._pause(circuit)
-            self.sim.after(seconds, lambda each=circuit: self._resume(each))
+            circuit.down.full_until = self.sim.time + seconds
+            self._report(circuit)
+            self.sim.after(seconds, lambda each=circuit: self._report(each))
 
-    def sent_some(self, circuit: Circuit, unsent: int) -> None:
-        """From a circuit."""
-        if unsent > HIGH_WATER_BYTES:
-            self._pause(circuit)
-        elif unsent <= LOW_WATER_BYTES and circuit.server_conn in self._congested:
-            self._resume(circuit)
+    def _report(self, circuit: Circuit) -> None:
+        """Say how much has not left on a connection."""
+        self._turn_of(circuit, lambda session, now: self._report_to(session, circuit, now))
 
-    def _pause(self, circuit: Circuit) -> None:
-        self._congested.add(circuit.server_conn)
-        self._turn_of(circuit, PlatformProtocol.writing_paused)
-
-    def _resume(self, circuit: Circuit) -> None:
-        self._congested.discard(circuit.server_conn)
-        self._turn_of(circuit, PlatformProtocol.writing_resumed)
+    def _report_to(self, session: PlatformProtocol, circuit: Circuit, now: Instant) -> None:
+        """The same in an input of its session; soon again if it is much."""
+        session.unsent(circuit.down.unsent_bytes, now)
+        if circuit.down.unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at.get(session.conn, 0.0) <= self.sim.time:
+            self._reports_at[session.conn] = self.sim.time + REPORT_INTERVAL_S
+            self.sim.after(REPORT_INTERVAL_S, lambda: self._report(circuit))
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -167,6 +164,8 @@ class PlatformProcess(Node):
         deadline = machine.deadline()
         if deadline is not None and self._is_due(deadline):
             now = self._due(deadline)
+            if isinstance(machine, PlatformProtocol):
+                self._report_to(machine, self.sessions[machine.conn][1], now)
             machine.handle_timer(now)
             self.sim.invariants.timer_handled(machine.deadline(), now)
 
@@ -196,20 +195,16 @@ class PlatformProcess(Node):
 
     def drain(self) -> None:
         """Carry out everything that the hub and those of its sessions that something happened to ask for."""
-        if self._is_draining:
-            return  # a slow line took what was written
-        self._is_draining = True
         while True:
-            while self._attended:
-                self._drain_session(self._attended.pop())
             event = self.hub.next_output()
-            if event is None:
-                break
             if isinstance(event, Attend):
                 self._attended.append(event.conn)
-            else:
+            elif event is not None:
                 self.sim.invariants.platform_said(event)
-        self._is_draining = False
+            elif self._attended:
+                self._drain_session(self._attended.pop())
+            else:
+                break
         earliest = self.hub.deadline()
         for deadline in self._deadlines.values():
             if deadline is not None and (earliest is None or deadline < earliest):
@@ -231,7 +226,7 @@ class PlatformProcess(Node):
         self.sessions.pop(conn, None)
         self._deadlines.pop(conn, None)
         self._linked.discard(conn)
-        self._congested.discard(conn)
+        self._reports_at.pop(conn, None)
         self.sim.invariants.platform_left(circuit)
 
     def _carry_out(self, output: MachineEffect | Event, session: PlatformProtocol, circuit: Circuit) -> None:

@@ -49,9 +49,6 @@ class Rogue:
         """It waits for nothing."""
         return math.inf
 
-    def sent_some(self, circuit: Circuit, unsent: int) -> None:
-        """It does not care."""
-
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """Answer whatever was asked, once a whole head is there."""
         if self.name == "hangs up":

@@ -78,9 +78,13 @@ class Tenant:
         content: tuple[int, int, float | None] = (0, 0, None),
         expires_in_s: float | None = None,
         command_id: str | None = None,
-    ) -> None:
-        """Send a command. `content`: a number, how many characters more, and its timeout."""
+    ) -> str | None:
+        """Send a command; its id, None if the platform holds as many as it may.
+
+        `content`: a number, how many characters more, and its timeout.
+        """
         number, size, timeout_s = content
+        accepted: list[str] = []
 
         def send(now: Instant) -> None:
             command = self._sim.platform.hub.send_command(
@@ -96,9 +100,11 @@ class Tenant:
             self.accepted += 1
             self.accounts[command.command_id] = Account(agent_id, self.accepted, content)
             self.unanswered += 1
+            accepted.append(command.command_id)
 
-        with suppress(ApiError):  # it holds as many as it may
+        with suppress(ApiError):
             self._sim.platform.turn(send)
+        return accepted[0] if accepted else None
 
     # --- what becomes of commands -------------------------------------------------------------------------------------
 

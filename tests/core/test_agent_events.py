@@ -183,7 +183,7 @@ FAILURES: list[tuple[Callable[[Alive], object], str, str]] = [
     (lambda s: (s.start(), s.wait(10)), "connecting took too long", "LINK-8"),
     (lambda s: (s.connect(), s.wait(15)), "the platform did not answer in time", "LINK-8"),
     (
-        lambda s: (s.machine.writing_paused(s.up(), s.now), [s.alive() for _ in range(30)]),
+        lambda s: (s.machine.unsent(s.up(), 1 << 20, s.now), [s.alive() for _ in range(30)]),
         "writing stalled",
         "LINK-8",
     ),
@@ -489,7 +489,7 @@ def test_cmd_2_a_repeat_while_the_response_waits_is_ignored_and_a_settled_one_is
     script.machine.respond("settled", None, script.now)
     script.pong(conn)
     script.command(conn, "waits")
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     script.machine.respond("waits", None, script.now)
     script.command(conn, "settled")
     assert script.expect(RepeatReceived) == RepeatReceived("settled", "stored", "CMD-2")
@@ -659,7 +659,7 @@ def test_cmd_8_a_drain_that_cannot_say_goodbye_ends_without() -> None:
     script = Scripted(drain_timeout=3.0, close_timeout=2.0)
     conn = script.up()
     script.command(conn)
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     script.machine.stop(script.now)
     script.wait(3)
     script.none_of(Stopped)
@@ -671,12 +671,12 @@ def test_a_peer_that_reads_nothing_is_not_read_until_it_does() -> None:
     script = Scripted(max_concurrent=1, max_queued=0)
     conn = script.up()
     script.command(conn)
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     for number in range(MAX_WAITING_REPLIES):
         script.command(conn, f"more-{number}")
     assert script.expect(PauseReading) == PauseReading(conn)
     script.machine.ping_received(conn, b"owed", script.now)
-    script.machine.writing_resumed(conn, script.now)
+    script.machine.unsent(conn, 0, script.now)
     assert script.expect(ResumeReading) == ResumeReading(conn)
     assert len([data for data in responses(script) if data["code"] == "overloaded"]) == MAX_WAITING_REPLIES
 

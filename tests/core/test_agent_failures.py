@@ -324,8 +324,8 @@ def test_link_9_input_for_a_retired_connection_does_nothing() -> None:
     script.machine.connect_failed(conn, "refused", "late", now)
     script.machine.ping_received(conn, b"", now)
     script.machine.pong_received(conn, b"1", now)
-    script.machine.writing_paused(conn, now)
-    script.machine.writing_resumed(conn, now)
+    script.machine.unsent(conn, 1 << 20, now)
+    script.machine.unsent(conn, 0, now)
     script.drain()
     assert script.unseen[:1] in ([], [Disconnect(conn, abort=True)])
     assert (script.machine.state, script.machine.deadline()) == before

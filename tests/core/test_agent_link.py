@@ -134,22 +134,22 @@ def test_hb_2_heartbeats_go_on_while_writing_is_paused_and_responses_wait() -> N
     script = Scripted(write_stall_timeout=1000.0)
     conn = script.up()
     script.command(conn)
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     script.machine.respond("cmd-1", {}, script.now)
     for _ in range(7):
         script.wait(10)
         script.machine.bytes_received(conn, script.now)
     assert len(script.texts("heartbeat")) == 3
     assert responses(script) == []
-    script.machine.writing_resumed(conn, script.now)
+    script.machine.unsent(conn, 0, script.now)
     assert responses(script) == [("cmd-1", "success")]
 
 
 def test_link_8_a_write_that_goes_on_slowly_has_not_stalled() -> None:
     script = Scripted(ping_timeout=600.0, ping_interval=600.0)
     conn = script.up()
-    for _ in range(5):
-        script.machine.writing_paused(conn, script.now)
+    for times in range(5):
+        script.machine.unsent(conn, (1 << 20) - times, script.now)
         script.wait(29.0)
     assert not script.dropped()
     script.wait(1.0)
@@ -160,7 +160,7 @@ def test_link_8_a_write_that_goes_on_slowly_has_not_stalled() -> None:
 def test_link_8_a_write_that_stalls_for_30_s_ends_the_link() -> None:
     script = Scripted()
     conn = script.up()
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     for _ in range(3):
         script.machine.bytes_received(conn, script.now)
         script.wait(10)
@@ -463,13 +463,13 @@ def test_messages_must_be_json_objects_within_the_limit(data: Any) -> None:
 def test_cmd_3_a_peer_that_reads_no_responses_gets_no_more_commands_done() -> None:
     script = Scripted()
     conn = script.up()
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     megabyte = "x" * 1_000_000
     for number in range(30):
         script.command(conn, f"cmd-{number}")
         script.machine.respond(f"cmd-{number}", megabyte, script.now)
     assert script.machine.outbox_size == MAX_UNSETTLED_RESPONSE_BYTES // 1_000_000 + 1
-    script.machine.writing_resumed(conn, script.now)
+    script.machine.unsent(conn, 0, script.now)
     assert [outcome for _, outcome in responses(script)].count("overloaded") == 13
     script.pong(conn)
     script.command(conn, "one-more")
@@ -620,11 +620,11 @@ def test_stat_3_nothing_follows_the_close_frame_of_a_drain() -> None:
 def test_stat_3_nor_does_what_was_owed_while_writing_was_paused() -> None:
     script = Scripted()
     conn = script.up()
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     script.machine.ping_received(conn, b"9", script.now)
     script.machine.stop(script.now)
     script.expect(SendClose)
-    script.machine.writing_resumed(conn, script.now)
+    script.machine.unsent(conn, 0, script.now)
     script.none_of(SendPong)
 
 
@@ -700,11 +700,11 @@ def test_pings_are_answered_and_only_the_latest_is_owed_while_writing_is_paused(
     conn = script.up()
     script.machine.ping_received(conn, b"a", script.now)
     assert script.expect(SendPong).payload == b"a"
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     for payload in (b"b", b"c", b"d"):
         script.machine.ping_received(conn, payload, script.now)
     script.none_of(SendPong)
-    script.machine.writing_resumed(conn, script.now)
+    script.machine.unsent(conn, 0, script.now)
     assert script.expect(SendPong).payload == b"d"
     script.none_of(SendPong)
 
@@ -713,12 +713,12 @@ def test_a_peer_that_sends_too_much_and_reads_nothing_is_not_read_either() -> No
     script = Scripted(max_concurrent=1, max_queued=0)
     conn = script.up()
     script.command(conn, "first")
-    script.machine.writing_paused(conn, script.now)
+    script.machine.unsent(conn, 1 << 20, script.now)
     for number in range(MAX_WAITING_REPLIES):
         script.none_of(PauseReading)
         script.command(conn, f"more-{number}")
     script.expect(PauseReading)
-    script.machine.writing_resumed(conn, script.now)
+    script.machine.unsent(conn, 0, script.now)
     script.expect(ResumeReading)
     assert responses(script) == [(f"more-{number}", "overloaded") for number in range(MAX_WAITING_REPLIES)]
 

@@ -121,9 +121,9 @@ class Chaos:
 
     def pause(self) -> None:
         for conn in self.pair.agent_conns:
-            self.pair.agent.writing_paused(conn, self.pair.now)
+            self.pair.agent.unsent(conn, 1 << 20, self.pair.now)
             resumed = self.rng.choice([0.1, 3.0, 40.0])
-            self.pair.at(resumed, lambda c=conn: self.pair.agent.writing_resumed(c, self.pair.now))
+            self.pair.at(resumed, lambda c=conn: self.pair.agent.unsent(c, 0, self.pair.now))
 
     def close_by_platform(self) -> None:
         for session in list(self.pair.sessions.values()):

@@ -451,6 +451,8 @@ def test_cmd_10_nothing_is_sent_in_the_moment_in_which_it_expires() -> None:
     assert command_ids(session) == []
     assert [stage.hub.command(TENANT, each).attempts for each in (first, second)] == [1, 0]
     third, fourth = stage.command(expires_in_s=10.0), stage.command(expires_in_s=10.0)
+    assert command_ids(session) == [], "the first keeps its place in the window"
+    answer(stage, session, first)
     assert command_ids(session) == [third]
     stage.mono += 10.0  # and the timer comes late
     answer(stage, session, third)
@@ -766,9 +768,9 @@ def test_hb_3_90_s_of_silence_end_it_whatever_the_ping_settings() -> None:
 
 
 def test_hb_3_the_end_of_silence_is_a_time_that_comes() -> None:
-    stage = Stage(ping_interval=80.0, ping_timeout=80.0)
     rng = Random(1)
     for _ in range(300):
+        stage = Stage(ping_interval=80.0, ping_timeout=80.0)
         stage.mono = rng.uniform(940.0, 1020.0)  # below a power of two, unlike `end`: differences round otherwise
         session = stage.online()
         end = stage.mono + 90.0
@@ -777,31 +779,30 @@ def test_hb_3_the_end_of_silence_is_a_time_that_comes() -> None:
         stage.mono = end
         session.handle_timer(stage.now)
         assert [output.code for output in sent(session) if isinstance(output, SendClose)] == [4408]
-        session.disconnected("", stage.now)
 
 
 def test_a_link_that_is_opened_while_writing_is_paused_is_read_and_owes_its_pong() -> None:
     stage = Stage()
     token = stage.token()
     session = stage.session()
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
     assert sent(session) == [PauseReading(session.conn)]
     request = Request(method="GET", target="/api/v1/ws/agent/agent-1", headers=(("authorization", f"Bearer {token}"),))
     session.request_received(1, request, stage.now, upgrade=True)
     assert sent(session) == [ResumeReading(session.conn), AcceptUpgrade(session.conn, 1)]
     session.ping_received(b"owed", stage.now)
     assert sent(session) == []
-    session.writing_resumed(stage.now)
+    session.unsent(0, stage.now)
     assert sent(session) == [SendPong(session.conn, b"owed")]
 
 
 def test_no_pong_follows_a_close_frame() -> None:
     stage = Stage()
     session = stage.online()
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
     session.ping_received(b"1", stage.now)
     session.close(4403, "", stage.now)
-    session.writing_resumed(stage.now)
+    session.unsent(0, stage.now)
     assert not [output for output in sent(session) if isinstance(output, SendPong)]
 
 

@@ -176,7 +176,7 @@ def silence_without_a_ping(show: Show) -> None:
 def silence_without_an_end(show: Show) -> None:
     show.links()
     show.frame(9, b"1")
-    for _ in range(6):
+    for _ in range(18):
         show.beats()
         show.goes_on(7.0)
 
@@ -189,8 +189,9 @@ def an_end_without_silence(show: Show) -> None:
 
 def a_ping_without_a_pong(show: Show) -> None:
     show.links()
+    show.agent.circuits[CONN] = Circuit(show.agent, show.agent, schedule=show.sim.schedule, rng=Random(1), latency_s=0)
     show.hears(9, b"1")
-    show.goes_on(0.0)
+    show.goes_on(2.0)
 
 
 def two_statuses(show: Show) -> None:

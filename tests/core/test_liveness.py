@@ -96,3 +96,43 @@ def test_reading_that_was_not_paused_goes_on_as_before() -> None:
     live.ping(120)
     live.resume(130)
     assert live.deadline == 140
+
+
+def test_link_7_what_moves_either_way_grants_an_unanswered_ping_more_time() -> None:
+    live = liveness()
+    live.pong(live.ping(120), 120)
+    live.ping(130)
+    live.sent(145)
+    assert live.deadline == 165
+    live.received(160)
+    assert live.deadline == 180, "a peer that answers pings has not answered this one"
+    assert live.verdict(180) is Verdict.LOST
+    assert live.explain(180) == "nothing came for 20 s after a ping"
+
+
+def test_link_7_a_ping_that_stays_unanswered_costs_the_link_whatever_moves() -> None:
+    live = liveness()
+    live.pong(live.ping(100), 100)
+    live.ping(110)
+    for at in range(120, 230, 10):
+        live.received(at)
+        live.sent(at)
+    assert live.deadline == 230
+    assert live.verdict(229) is Verdict.WAIT
+    assert live.verdict(230) is Verdict.LOST
+    assert live.explain(230) == "no pong came for 120 s after a ping"
+    other = Liveness(0.0, interval_s=20.0, timeout_s=300.0)
+    other.ping(20)
+    assert other.deadline == 320
+    assert other.explain(320) == "nothing came for 300 s after a ping"
+
+
+def test_link_7_from_a_peer_that_has_never_answered_a_ping_anything_is_an_answer() -> None:
+    live = liveness()
+    live.ping(120)
+    live.received(121)
+    assert live.deadline == 141
+    known = Liveness(100.0, interval_s=20.0, timeout_s=20.0, answers_pings=True)
+    known.ping(120)
+    known.received(121)
+    assert known.verdict(141) is Verdict.LOST

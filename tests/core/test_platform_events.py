@@ -161,7 +161,7 @@ def end_by_bad_messages(stage: Stage, session: PlatformSession) -> None:
 
 
 def end_by_stall(stage: Stage, session: PlatformSession) -> None:
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
     while session.state.value == "up":
         session.bytes_received(stage.now)
         stage.wait(1, session)
@@ -210,7 +210,7 @@ def test_link_8_a_closing_handshake_that_is_not_answered_ends_in_time() -> None:
     sent(session)
     assert session.deadline() == stage.mono + 5
     session.text_received(b"{}", stage.now)
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
     session.ping_received(b"x", stage.now)
     assert sent(session) == []
     stage.wait(5, session)
@@ -308,14 +308,17 @@ def test_cmd_10_the_life_of_commands_is_told() -> None:
     assert told(stage, 1) == [CommandAnswered(AGENT, late, said, True)]
 
 
-def test_cmd_10_an_expired_command_makes_room_in_the_window() -> None:
+def test_cmd_10_an_expired_command_keeps_its_place_in_the_window_until_its_response_comes() -> None:
     stage = Stage(window=1)
     session = stage.online()
     sent(session)
-    stage.command(expires_in_s=10)
+    late = stage.command(expires_in_s=10)
     waits = stage.command()
     sent(session)
     stage.wait(10)
+    assert told(stage, 1) == [CommandExpired(AGENT, late)]
+    assert sent(session) == [], "the agent has one, and its window is 1"
+    answer(stage, session, late)
     assert told(stage, 1) == [CommandSent(AGENT, waits, "work", 1)]
     (text,) = sent(session)
     assert isinstance(text, SendText)
@@ -328,18 +331,18 @@ def test_cmd_10_an_expired_command_makes_room_in_the_window() -> None:
 def test_plat_8_a_client_that_reads_no_answers_is_not_read_and_then_dropped() -> None:
     stage = Stage(write_stall_timeout=7.0)
     session = stage.session()
-    session.writing_paused(stage.now)
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
+    session.unsent(1 << 20, stage.now)
     assert sent(session) == [PauseReading(session.conn)]
     assert session.deadline() == stage.mono + 7
-    session.writing_resumed(stage.now)
-    session.writing_resumed(stage.now)
+    session.unsent(0, stage.now)
+    session.unsent(0, stage.now)
     assert sent(session) == [ResumeReading(session.conn)]
     assert session.deadline() is None
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
     stage.wait(7, session)
     assert sent(session) == [PauseReading(session.conn), Disconnect(session.conn, abort=True)]
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
     assert sent(session) == []
 
 
@@ -358,15 +361,15 @@ def test_an_answer_is_whole_and_a_piece_is_not_unless_it_says_so() -> None:
 def test_link_8_a_link_that_was_paused_before_it_was_up_is_read_and_its_stall_counts() -> None:
     stage = Stage(write_stall_timeout=7.0)
     session = stage.session()
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
     token = stage.token()
     request = Request(method="GET", target=f"/api/v1/ws/agent/{AGENT}", headers=(("authorization", f"Bearer {token}"),))
     stage.wait(2)
     session.request_received(1, request, stage.now, upgrade=True)
     assert [type(output).__name__ for output in sent(session)] == ["PauseReading", "ResumeReading", "AcceptUpgrade"]
-    assert session.deadline() == stage.mono + 7
+    assert session.deadline() == stage.mono + 5
     stage.wait(1)
-    session.writing_resumed(stage.now)
+    session.unsent(0, stage.now)
     assert session.deadline() == stage.mono + 19
     session.ping_received(b"x", stage.now)
     assert len(sent(session)) == 1
@@ -380,7 +383,7 @@ def test_who_keeps_deadlines_elsewhere_is_told_when_one_may_be_earlier() -> None
     assert not session.is_rescheduled(), "nothing has happened since"
     session.bytes_received(stage.now)
     assert not session.is_rescheduled(), "it has only moved away"
-    session.writing_paused(stage.now)
+    session.unsent(1 << 20, stage.now)
     assert session.is_rescheduled(), "a stall is waited for"
     session.disconnected("the network ended it", stage.now)
     assert session.is_rescheduled(), "nothing is"

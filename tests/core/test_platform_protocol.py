@@ -40,7 +40,7 @@ class Wire:
         """Send bytes; returns what comes back. Requests of tenants are answered with `answer`."""
         for start in range(0, len(data), chunk):
             self.protocol.data_received(data[start : start + chunk], self.stage.now)
-            self.protocol.writing_resumed(self.stage.now)
+            self.protocol.unsent(0, self.stage.now)
         return self.read()
 
     def read(self) -> bytes:
@@ -332,16 +332,16 @@ def test_plat_8_each_pipelined_request_waits_for_the_answer_before_it_to_be_writ
     request = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
     wire.protocol.data_received(request * 20, wire.stage.now)
     assert len(wire.drain()) < 110_000
-    wire.protocol.writing_paused(wire.stage.now)
+    wire.protocol.unsent(1 << 20, wire.stage.now)
     assert wire.read() == b""
-    wire.protocol.writing_resumed(wire.stage.now)
+    wire.protocol.unsent(0, wire.stage.now)
     assert wire.read().count(b"HTTP/1.1 200") == 19
 
 
 def test_link_8_a_client_that_reads_no_answers_is_cut_after_30_s() -> None:
     wire = Wire()
     wire.send(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
-    wire.protocol.writing_paused(wire.stage.now)
+    wire.protocol.unsent(1 << 20, wire.stage.now)
     wire.stage.wait(29.9, wire.protocol)
     assert not wire.protocol.is_closed
     wire.stage.wait(0.1, wire.protocol)
@@ -487,11 +487,11 @@ def test_an_answer_in_pieces_that_was_ended_first_is_whole_when_dropped() -> Non
 def test_link_8_a_client_that_does_not_read_its_pieces_is_cut_after_30_s() -> None:
     stream = Stream()
     stream.piece(b"x" * 100_000)
-    stream.protocol.writing_paused(stream.now)
+    stream.protocol.unsent(1 << 20, stream.now)
     stream.wire.stage.wait(29.9, stream.protocol)
     assert not stream.protocol.is_closed
-    stream.protocol.writing_resumed(stream.now)
-    stream.protocol.writing_paused(stream.now)
+    stream.protocol.unsent(0, stream.now)
+    stream.protocol.unsent(1 << 20, stream.now)
     stream.wire.stage.wait(29.9, stream.protocol)
     assert not stream.protocol.is_closed
     stream.wire.stage.wait(0.1, stream.protocol)
@@ -501,11 +501,11 @@ def test_link_8_a_client_that_does_not_read_its_pieces_is_cut_after_30_s() -> No
 
 def test_pieces_survive_a_pause_of_writing() -> None:
     stream = Stream(ahead=GET)
-    stream.protocol.writing_paused(stream.now)
+    stream.protocol.unsent(1 << 20, stream.now)
     assert stream.piece(b"one") == b"3\r\none\r\n", "what is sent is never held back"
     stream.protocol.send_body(stream.exchange, b"", stream.now, more=False)
     assert stream.wire.read() == b"0\r\n\r\n", "the next request waits until the peer reads"
-    stream.protocol.writing_resumed(stream.now)
+    stream.protocol.unsent(0, stream.now)
     assert stream.wire.read().startswith(b"HTTP/1.1 200")
 
 
@@ -528,7 +528,7 @@ def test_plat_8_a_client_that_reads_nothing_is_given_the_time_of_a_stall_and_no_
     wire = Wire()
     wire.protocol.data_received(b"GET / HTTP/1.1\r\n", wire.stage.now)
     assert wire.protocol.deadline() == wire.stage.mono + 10
-    wire.protocol.writing_paused(wire.stage.now)
+    wire.protocol.unsent(1 << 20, wire.stage.now)
     assert wire.protocol.deadline() == wire.stage.mono + 30
 
 

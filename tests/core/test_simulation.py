@@ -83,7 +83,7 @@ def test_an_agent_that_cannot_write_and_is_asked_too_much_is_not_read(monkeypatc
     monkeypatch.setattr("artcafe_proto.links.MAX_WAITING_REPLIES", 1)
     congested = Fault(20.0, FaultKind.CONGESTED, 0, 10.0, "of the agent")
     few = {"max_concurrent": 1, "max_queued": 0}
-    sim = Simulation(1, faults=[congested], seconds=40.0, command_gap_s=0.5, agent=few)
+    sim = Simulation(1, faults=[congested], seconds=40.0, command_gap_s=0.5, agent=few, platform={"window": 4})
 
     def is_read() -> bool:
         return not any(circuit.down.is_paused for circuit in sim.processes[0].circuits.values())

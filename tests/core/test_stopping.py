@@ -167,7 +167,7 @@ def on_link_without_token(scene: Scene) -> None:
 
 def on_paused_link(scene: Scene) -> None:
     scene.link()
-    scene.machine.writing_paused(scene.conn, scene.script.now)
+    scene.machine.unsent(scene.conn, 1 << 20, scene.script.now)
     scene.load()
 
 
@@ -330,7 +330,7 @@ class Answering(Mute):
 
     def begin(self) -> None:
         script = self.scene.script
-        self.scene.machine.writing_resumed(self.scene.conn, script.now)
+        self.scene.machine.unsent(self.scene.conn, 0, script.now)
         for output in list(script.said):  # late and repeated answers are harmless (LINK-9)
             self.react(output)
 
@@ -435,8 +435,8 @@ def bother(scene: Scene) -> None:
                 machine.text_received(output.conn, b'{"type":"command","id":"cmd-9","data":{"command":"work"}}', now)
                 machine.ping_received(output.conn, b"", now)
                 machine.pong_received(output.conn, b"1", now)
-                machine.writing_paused(output.conn, now)
-                machine.writing_resumed(output.conn, now)
+                machine.unsent(output.conn, 1 << 20, now)
+                machine.unsent(output.conn, 0, now)
                 machine.close_received(output.conn, 1000, "", now)
                 machine.peer_failed(output.conn, RemoteProtocolError(1002, "nonsense", "RFC 6455"), now)
                 machine.peer_ended(output.conn, now)

@@ -28,12 +28,6 @@ _IMPOSSIBLE: Final = "what cannot happen says nothing, whatever its text or its 
 
 EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     Equivalent(
-        "artcafe_proto.agent.machine.AgentMachine.set_metrics",
-        'if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("inf")):',
-        'if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("INF")):',
-        _CASE,
-    ),
-    Equivalent(
         "artcafe_proto.agent.rules.AgentRules._drain_timed_out",
         "self._finish(now)",
         "self._finish(None)",
@@ -268,7 +262,7 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _HTTP,
     ),
     Equivalent(
-        "artcafe_proto.hub.session.PlatformSession.writing_resumed",
+        "artcafe_proto.hub.session.PlatformSession._read_again",
         "self._reading_paused = False",
         "self._reading_paused = None",
         _FALSE,
@@ -277,12 +271,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         "artcafe_proto.hub.session.PlatformSession._end",
         "self._reading_paused = False",
         "self._reading_paused = None",
-        _FALSE,
-    ),
-    Equivalent(
-        "artcafe_proto.links.LinkEnd.pause_writing",
-        "self.writable = False",
-        "self.writable = None",
         _FALSE,
     ),
     Equivalent(

@@ -180,8 +180,8 @@ MUTANTS: Final = (
     Mutant(
         "a pong settles what was sent after its ping",
         "artcafe_proto/policies/outbox.py",
-        "        return self._settle(self._covered)\n",
-        "        return self._settle(len(self._sent))\n",
+        "for _ in range(self._covered)]",
+        "for _ in range(len(self._sent))]",
         "tests/core/test_agent_link.py::test_cmd_3_a_response_is_settled_by_the_pong_to_a_ping_sent_after_it",
     ),
     Mutant(
@@ -327,15 +327,15 @@ MUTANTS: Final = (
     Mutant(
         "the window is ignored",
         "artcafe_proto/hub/delivery.py",
-        "while line.send is not None and line.to_send and len(line.unanswered) < self._window:",
-        "while line.send is not None and line.to_send:",
+        "line.to_send and len(line.unanswered) < line.limit and carrier.has_room:",
+        "line.to_send and carrier.has_room:",
         "tests/core/test_hub.py::test_cmd_10_at_most_the_window_is_unanswered_on_a_connection",
     ),
     Mutant(
         "the second response counts",
         "artcafe_proto/hub/delivery.py",
-        "or command.response is not None:",
-        "or False:",
+        "response.is_final and command.response is None:",
+        "response.is_final:",
         "tests/core/test_hub.py::test_cmd_10_at_most_the_window_is_unanswered_on_a_connection",
     ),
     Mutant(
@@ -400,5 +400,64 @@ MUTANTS: Final = (
         "if kind in (FailureKind.AUTHENTICATION, FailureKind.SERVER) else 2.0",
         "if kind is not FailureKind.OTHER else 2.0",
         "tests/core/test_backoff.py::test_link_3_growth_1_is_the_guide_to_the_letter_and_changes_no_other_row",
+    ),
+    Mutant(
+        "a response settles by time though the peer answers pings",
+        "artcafe_proto/policies/outbox.py",
+        "if self._ping is None or self._left_at is None or self.has_ponged:",
+        "if self._ping is None or self._left_at is None:",
+        "tests/core/test_slow_lines.py::test_cmd_3_nothing_settles_that_no_longer_reaches_the_platform_though_it_is_heard",
+    ),
+    Mutant(
+        "the time that stands for a pong begins before the ping has left",
+        "artcafe_proto/policies/outbox.py",
+        "if not link.outflow.has_left(self._place):",
+        "if False:",
+        "tests/core/test_outbox.py::"
+        "test_cmd_3_without_a_pong_what_was_sent_settles_30_s_after_it_has_left_on_a_link_that_lives",
+    ),
+    Mutant(
+        "bytes that leave are no sign of life",
+        "artcafe_proto/links.py",
+        "            self.liveness.sent(mono)\n",
+        "            pass\n",
+        "tests/core/test_slow_lines.py::"
+        "test_link_7_a_large_message_passes_a_slow_line_on_one_link_and_settles_when_it_is_read",
+    ),
+    Mutant(
+        "an unanswered ping never costs a link on which something moves",
+        "artcafe_proto/policies/liveness.py",
+        "return min(moved_at + self._timeout_s, pinged_at + max(UNANSWERED_PING_S, self._timeout_s))",
+        "return moved_at + self._timeout_s",
+        "tests/core/test_liveness.py::test_link_7_a_ping_that_stays_unanswered_costs_the_link_whatever_moves",
+    ),
+    Mutant(
+        "commands are sent into a line that is full",
+        "artcafe_proto/hub/delivery.py",
+        "len(line.unanswered) < line.limit and carrier.has_room:",
+        "len(line.unanswered) < line.limit:",
+        "tests/core/test_slow_lines.py::"
+        "test_link_8_commands_wait_in_their_line_while_much_has_not_left_and_messages_are_refused",
+    ),
+    Mutant(
+        "a line opens at once after `overloaded`",
+        "artcafe_proto/hub/delivery.py",
+        "        line.limit = min(len(line.unanswered), self._window - 1)\n",
+        "",
+        "tests/core/test_overload.py::test_cmd_10_a_line_that_was_held_opens_step_by_step_in_order",
+    ),
+    Mutant(
+        "an earlier reading of the clock ages the token",
+        "artcafe_proto/instants.py",
+        "        if last.mono <= now.mono - 0.0 < _NEVER:",
+        "        now = Instant(max(now.mono, last.mono), now.wall)\n        if last.mono <= now.mono - 0.0 < _NEVER:",
+        "tests/core/test_misuse.py::test_link_7_a_monotonic_clock_that_steps_back_and_returns_is_no_news",
+    ),
+    Mutant(
+        "any signature will do",
+        "artcafe_proto/misuse.py",
+        "if not isinstance(signature, bytes) or len(signature) > MAX_SIGNATURE_BYTES:",
+        "if False:",
+        "tests/core/test_misuse.py::test_auth_6_what_is_no_signature_is_refused_and_the_agent_goes_on",
     ),
 )

@@ -172,11 +172,11 @@ class AgentMachineLife(AgentLife):
     def writing(self, number: int, paused: bool) -> None:
         conn, now = self.conn(number), self.now
         if paused:
-            self.world(lambda agent: agent.writing_paused(conn, now))
+            self.world(lambda agent: agent.unsent(conn, 1 << 20, now))
             self.paused |= {conn} if conn == self.link else set()
         else:
             self.paused.discard(conn)
-            self.world(lambda agent: agent.writing_resumed(conn, now))
+            self.world(lambda agent: agent.unsent(conn, 0, now))
 
     @rule(number=PICKS, other=PICKS, response=RESPONSES)
     def response_received(self, number: int, other: int, response: Response) -> None:

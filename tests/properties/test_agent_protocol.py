@@ -230,9 +230,9 @@ class AgentProtocolLife(AgentLife):
     def writing(self, number: int, paused: bool) -> None:
         conn, now = self.conn(number), self.now
         if paused:
-            self.world(lambda agent: agent.writing_paused(conn, now))
+            self.world(lambda agent: agent.unsent(conn, 1 << 20, now))
         else:
-            self.world(lambda agent: agent.writing_resumed(conn, now))
+            self.world(lambda agent: agent.unsent(conn, 0, now))
 
     @rule(number=PICKS, signature=st.none() | st.binary(max_size=5))
     def signed(self, number: int, signature: bytes | None) -> None:

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from artcafe_proto.config import LinkSettings
+from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import CommandData
+from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies import ledger as ledger_module
 from artcafe_proto.policies import outbox as outbox_module
 from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
-from artcafe_proto.policies.liveness import Liveness
 from artcafe_proto.policies.outbox import Item, Outbox
 
 # --- ledger -----------------------------------------------------------------------------------------------------------
 
 IDS = st.sampled_from([f"cmd-{number}" for number in range(8)])
-LIVING = Liveness(1e9, interval_s=20.0, timeout_s=20.0)
-"""Of a link from which something came just now."""
 KEPT, LIFE_S, BODIES_BYTES = 3, 100.0, 10
 
 
@@ -174,11 +174,20 @@ class OutboxModel(RuleBasedStateMachine):
         self.made = 0
         self.pings = 0
         self.waiting: list[Letter] = []
-        self.sent: list[tuple[Letter, float]] = []
+        self.sent: list[Letter] = []
         self.fruitless: dict[str, int] = {}
-        self.ping: tuple[int, float, list[Letter]] | None = None
-        """Number and time of the ping under way, and what it covers."""
-        self.peer_pongs = True
+        self.ping: tuple[int, list[Letter]] | None = None
+        """The ping under way, 0 for the time that stands for one, and what it covers."""
+        self.left_at: float | None = None
+        """When that had left."""
+        self.has_ponged = self.assumes = False
+        self.begin_link()
+
+    def begin_link(self) -> None:
+        """Something comes on it all the time."""
+        self.link = LinkEnd(1, LinkSettings(), Outputs(), self.mono)
+        self.link.liveness.received(1e9)
+        self.pings = self.place = 0
 
     def teardown(self) -> None:
         self.limits.undo()
@@ -188,7 +197,7 @@ class OutboxModel(RuleBasedStateMachine):
 
     def settle(self, letters: list[Letter]) -> list[str]:
         """Take out of the model what is settled; always what was sent first."""
-        assert [letter for letter, _ in self.sent[: len(letters)]] == letters
+        assert self.sent[: len(letters)] == letters
         del self.sent[: len(letters)]
         return [letter.name for letter in letters]
 
@@ -203,36 +212,69 @@ class OutboxModel(RuleBasedStateMachine):
         self.outbox.put(Item(letter.name, b"x" * size, f"cmd-{letter.name}" if is_response else None))
         self.waiting.append(letter)
 
-    @rule()
-    def send_all(self) -> None:
-        assert self.names(self.outbox.send_all(self.mono)) == [letter.name for letter in self.waiting]
-        self.sent += [(letter, self.mono) for letter in self.waiting]
-        self.waiting.clear()
+    @rule(room=st.integers(1, 120))
+    def send(self, room: int) -> None:
+        count = 0
+        while room > 0 and count < len(self.waiting):
+            room -= self.waiting[count].size
+            count += 1
+        going, self.waiting = self.waiting[:count], self.waiting[count:]
+        items = self.outbox.send(room + sum(letter.size for letter in going))
+        assert self.names(items) == [letter.name for letter in going]
+        self.link.send_all([item.payload for item in items])
+        self.sent += going
 
     @rule()
     def ping_if_wanted(self) -> None:
-        assert self.outbox.wants_ping == (self.peer_pongs and self.ping is None and bool(self.sent))
-        if self.outbox.wants_ping:
-            self.pings += 1
-            self.outbox.pinged(self.pings, self.mono)
-            self.ping = (self.pings, self.mono, [letter for letter, _ in self.sent])
+        assert self.outbox.is_uncovered == (self.ping is None and bool(self.sent))
+        if self.outbox.is_uncovered:
+            self.pings += not self.assumes
+            self.outbox.cover(self.link, self.mono)
+            self.place = self.link.outflow.written
+            self.ping = (0 if self.assumes else self.pings, list(self.sent))
+            self.left_at = None if self.link.outflow.unsent else self.mono
+
+    @rule(part=st.sampled_from([0.0, 0.0, 0.5, 1.0]))
+    def report(self, part: float) -> None:
+        """The driver says how much has not left: nothing, or the last that was written."""
+        self.link.unsent(int(part * self.link.outflow.written), self.mono)
+        self.outbox.watch(self.link, self.mono)
+        if part == 0.0:
+            self.left_at = self.mono if self.left_at is None else self.left_at
+        else:
+            has_left = self.ping is not None and self.link.outflow.has_left(self.place)
+            self.left_at = (self.left_at or self.mono) if has_left else None
 
     @rule(behind=st.integers(0, 2))
     def pong(self, behind: int) -> None:
-        settled = self.names(self.outbox.ponged(self.pings - behind))
+        answered = max(self.pings - behind, 0)
+        settled = self.names(self.outbox.ponged(answered))
         expected: list[str] = []
-        if self.ping is not None and self.ping[0] <= self.pings - behind:
-            expected = self.settle(self.ping[2])
-            self.ping = None
+        if answered:
+            if self.assumes:
+                self.assumes, self.ping = False, None
+            if self.ping is not None and self.ping[0] <= answered:
+                expected = self.settle(self.ping[1])
+                self.ping = None
+            self.has_ponged = True
         assert settled == expected
 
     @rule()
-    def expire(self) -> None:
-        settled = self.names(self.outbox.expire(self.mono, PING_TIMEOUT_S, LIVING))
-        if self.ping is not None and self.ping[1] + PING_TIMEOUT_S <= self.mono:
-            self.ping, self.peer_pongs = None, False
-        old = [letter for letter, at in self.sent if at + SETTLE_S <= self.mono]
-        assert settled == ([] if self.peer_pongs else self.settle(old))
+    def assume(self) -> None:
+        due = self.due()
+        settled = self.names(self.outbox.assume(self.link, self.mono, PING_TIMEOUT_S))
+        if due is None or self.mono < due:
+            assert settled == []
+        else:
+            assert self.ping is not None
+            assert settled == self.settle(self.ping[1])
+            self.ping, self.assumes = None, True
+
+    def due(self) -> float | None:
+        """When what was sent settles without a pong."""
+        if self.ping is None or self.left_at is None or self.has_ponged:
+            return None
+        return self.left_at + max(SETTLE_S, PING_TIMEOUT_S)
 
     @precondition(lambda self: self.outbox.deadline(PING_TIMEOUT_S) is not None)
     @rule()
@@ -240,14 +282,13 @@ class OutboxModel(RuleBasedStateMachine):
         deadline = self.outbox.deadline(PING_TIMEOUT_S)
         assert deadline is not None
         self.mono = max(self.mono, deadline)
-        self.expire()
-        after = self.outbox.deadline(PING_TIMEOUT_S)
-        assert after is None or after > self.mono or not self.peer_pongs
+        self.assume()
+        assert self.outbox.deadline(PING_TIMEOUT_S) is None
 
     @rule(blames_message=st.booleans())
     def lose_link(self, blames_message: bool) -> None:
         poison = self.outbox.link_lost(blames_message=blames_message)
-        back = [letter for letter, _ in self.sent]
+        back = list(self.sent)
         expected = None
         if back:
             first = back[0].name
@@ -256,17 +297,18 @@ class OutboxModel(RuleBasedStateMachine):
                 expected = back.pop(0).name
         assert (None if poison is None else poison.message_id) == expected
         self.waiting = back + self.waiting
-        self.sent, self.ping, self.peer_pongs = [], None, True
+        self.sent, self.ping, self.assumes = [], None, False
+        self.begin_link()
 
     @invariant()
     def agrees(self) -> None:
-        letters = [letter for letter, _ in self.sent] + self.waiting
+        letters = self.sent + self.waiting
         responses = [letter for letter in letters if letter.is_response]
         messages = [letter for letter in letters if not letter.is_response]
         assert (len(self.outbox), self.outbox.waiting) == (len(letters), len(self.waiting))
         assert self.outbox.unsettled_commands == [f"cmd-{letter.name}" for letter in responses]
         assert self.outbox.unsettled_messages == [letter.name for letter in messages]
-        assert self.outbox.peer_pongs == self.peer_pongs
+        assert (self.outbox.has_ponged, self.outbox.is_assuming) == (self.has_ponged, self.assumes)
         assert self.outbox.messages == len(messages)
         assert self.outbox.message_bytes == sum(letter.size for letter in messages)
         response_bytes = sum(letter.size for letter in responses)
@@ -274,11 +316,7 @@ class OutboxModel(RuleBasedStateMachine):
         for size in (0, 10, 100):
             fits = len(messages) < MAX_MESSAGES and self.outbox.message_bytes + size <= MAX_MESSAGE_BYTES
             assert self.outbox.takes_message(size) == (not messages or fits)
-        deadline = self.outbox.deadline(PING_TIMEOUT_S)
-        if self.ping is not None:
-            assert deadline == self.ping[1] + PING_TIMEOUT_S
-        else:
-            assert deadline == (self.sent[0][1] + SETTLE_S if self.sent and not self.peer_pongs else None)
+        assert self.outbox.deadline(PING_TIMEOUT_S) == self.due()
 
 
 TestOutbox = OutboxModel.TestCase

@@ -235,9 +235,9 @@ class PlatformProtocolLife(PlatformLife):
     def writing(self, number: int, paused: bool) -> None:
         now = self.now
         if paused:
-            self.world(self.conn(number), lambda session: session.writing_paused(now))
+            self.world(self.conn(number), lambda session: session.unsent(1 << 20, now))
         else:
-            self.world(self.conn(number), lambda session: session.writing_resumed(now))
+            self.world(self.conn(number), lambda session: session.unsent(0, now))
 
 
 TestPlatformProtocol = PlatformProtocolLife.TestCase

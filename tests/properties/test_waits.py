@@ -112,7 +112,7 @@ def test_hb_1_beats_stay_on_the_grid_however_late_each_is_sent(
 # --- liveness ---------------------------------------------------------------------------------------------------------
 
 TICKS = st.integers(0, 40).map(lambda quarters: quarters / 4)  # exact in binary, so that the model may compare with ==
-INTERVAL_S, TIMEOUT_S = 5.0, 3.0
+INTERVAL_S, TIMEOUT_S, UNANSWERED_S = 5.0, 3.0, 8.0
 
 
 class LivenessModel(RuleBasedStateMachine):
@@ -120,7 +120,9 @@ class LivenessModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mono = 8.0
+        self.limits = pytest.MonkeyPatch()
+        self.limits.setattr("artcafe_proto.policies.liveness.UNANSWERED_PING_S", UNANSWERED_S)
+        self.mono = self.moved_at = 8.0
         self.liveness = Liveness(self.mono, interval_s=INTERVAL_S, timeout_s=TIMEOUT_S)
         self.silence = 0.0
         self.since_ping: float | None = None
@@ -128,6 +130,9 @@ class LivenessModel(RuleBasedStateMachine):
         self.pings: list[float] = []
         self.answered = 0
         self.rtt_s: float | None = None
+
+    def teardown(self) -> None:
+        self.limits.undo()
 
     @rule(seconds=TICKS)
     def time_passes(self, seconds: float) -> None:
@@ -140,7 +145,14 @@ class LivenessModel(RuleBasedStateMachine):
     @rule()
     def something_comes(self) -> None:
         self.liveness.received(self.mono)
-        self.silence, self.since_ping = 0.0, None
+        self.silence = 0.0
+        if not self.answered:  # from a peer that has never answered a ping that is an answer
+            self.since_ping = None
+
+    @rule()
+    def something_leaves(self) -> None:
+        self.liveness.sent(self.mono)
+        self.moved_at = self.mono
 
     @rule()
     def a_ping_goes_out(self) -> None:
@@ -154,7 +166,7 @@ class LivenessModel(RuleBasedStateMachine):
         if re.fullmatch(rb"[0-9]{1,19}", payload) and self.answered < int(payload) <= len(self.pings):
             self.answered = int(payload)
             if self.answered == len(self.pings):
-                self.rtt_s = self.mono - self.pings[-1]
+                self.rtt_s, self.since_ping = self.mono - self.pings[-1], None
 
     @rule()
     def reading_stops(self) -> None:
@@ -179,7 +191,8 @@ class LivenessModel(RuleBasedStateMachine):
         if self.since_ping is None:
             left_s, verdict = INTERVAL_S - self.silence, Verdict.PING
         else:
-            left_s = TIMEOUT_S - self.since_ping
+            still_s = min(self.silence, self.since_ping, self.mono - self.moved_at)
+            left_s = min(TIMEOUT_S - still_s, UNANSWERED_S - self.since_ping)
             verdict = Verdict.PING if left_s < -1.0 else Verdict.LOST  # more than 1 s late proves nothing
         assert self.liveness.deadline == self.mono + left_s
         assert self.liveness.verdict(self.mono) is (Verdict.WAIT if left_s > 0 else verdict)

@@ -167,13 +167,13 @@ class Talkative(MemoryChannel):
 
 
 class Bottomless(MemoryChannel):
-    def writing_paused(self) -> None:
+    def unsent(self, nbytes: int) -> None:
         """Says nothing."""
 
 
 class Stuck(MemoryChannel):
-    def writing_resumed(self) -> None:
-        """Says nothing."""
+    def unsent(self, nbytes: int) -> None:
+        super().unsent(max(nbytes, self.unsent_bytes))
 
 
 class Greedy(MemoryChannel):
@@ -192,8 +192,8 @@ class Greedy(MemoryChannel):
         (Careless, "what was written before a close arrives"),
         (Careful, "an abort waits for nothing"),
         (Talkative, "nothing is told after Disconnect"),
-        (Bottomless, "a full transport says so, and when it takes more"),
-        (Stuck, "a full transport says so, and when it takes more"),
+        (Bottomless, "what has not left is told, and when it has"),
+        (Stuck, "what has not left is told, and when it has"),
         (Greedy, "paused reading holds the far end back"),
     ],
 )

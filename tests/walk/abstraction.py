@@ -129,8 +129,8 @@ def timers(world: World) -> dict[str, float]:
     pending = [command.expires_at for line in delivery._lines.values() for command in line.pending.values()]
     if pending:
         found["hub EXPIRY"] = min(pending)
-    if delivery._deferred:
-        found["hub DEFERRED"] = delivery._deferred[0][0]
+    if delivery._held:
+        found["hub HELD"] = delivery._held[0][0]
     return found
 
 
@@ -237,7 +237,9 @@ def _outbox(world: World, outbox: Outbox) -> Abstract:
         tuple(_item(item) for item in outbox._waiting),
         None if outbox._ping is None or link is None else _apart(link, outbox._ping),
         outbox._covered if outbox._ping is not None else 0,
-        outbox.peer_pongs,
+        outbox.has_ponged,
+        outbox.is_assuming,
+        outbox._left_at is not None,
     )
 
 
@@ -248,7 +250,9 @@ def _item(item: Item) -> Abstract:
 def _end(link: LinkEnd) -> Abstract:
     liveness = link.liveness
     return (
-        link.writable,
+        link.outflow.has_room,
+        link.outflow.unsent > 0,
+        liveness.answers_pings,
         liveness._ping_sent_at is not None,
         _apart(link, liveness.answered),
         liveness._paused_at is not None,
@@ -277,10 +281,10 @@ def _hub(world: World) -> Abstract:
         if line is None
         else (
             tuple(line.pending),
-            tuple(line.to_send),
+            tuple(command_id for _, command_id in sorted(line.to_send)),
             tuple(sorted(line.unanswered)),
-            line.send is not None,
-            tuple(command_id for _, _, links, command_id in delivery._deferred if links == line.links),
+            line.carrier is not None,
+            line.limit,
         ),
     )
 

@@ -170,11 +170,11 @@ def _resume(world: World) -> None:
     assert world.paused is not None
     (side, conn), world.paused = world.paused, None
     if side == "agent":
-        world.agent.writing_resumed(conn, world.now)
+        world.agent.unsent(conn, 0, world.now)
     else:
         session = world.wires[conn].session
         assert session is not None
-        session.writing_resumed(world.now)
+        session.unsent(0, world.now)
         world.drain_session(world.wires[conn])
 
 
@@ -259,9 +259,9 @@ def _pause(world: World, side: str) -> None:
     assert wire.session is not None
     world.paused = (side, wire.conn)
     if side == "agent":
-        world.agent.writing_paused(wire.conn, world.now)
+        world.agent.unsent(wire.conn, 1 << 20, world.now)
     else:
-        wire.session.writing_paused(world.now)
+        wire.session.unsent(1 << 20, world.now)
 
 
 # --- the way to a good end --------------------------------------------------------------------------------------------

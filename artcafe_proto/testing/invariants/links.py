@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.testing.invariants.table import EPSILON_S
 from artcafe_proto.testing.invariants.watched import Watched, WatchedLink
 from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, Frame, Request, Wiretap
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.invariants.table import Checks
 
 STATUS_INTERVAL_S: Final = 1.0
+UNANSWERED_PING_S: Final = 120.0
+_REPORTED_WITHIN_S: Final = 1.5
+"""How long after its transport is no longer full an agent may not know of it."""
 _ALLOWED: Final = ("/api/v1/auth/", "/api/v1/agents/", "/api/v1/ws/agent/")
 
 
@@ -66,9 +70,12 @@ class LinkInvariants:
         """A link, or an attempt at one, is over."""
         link, watched.link = watched.link, None
         if clause == "LINK-7":
-            silent_s = math.inf if link is None else watched.process.now.mono - link.heard_at
-            timeout_s = watched.process.protocol.config.ping_timeout
-            self._check("only silence ends a link as silent", silent_s >= timeout_s - EPSILON_S, silent_s, "s")
+            assert link is not None, "an attempt has other deadlines"
+            mono = watched.process.now.mono
+            is_silent = mono - link.heard_at >= watched.process.protocol.config.ping_timeout - EPSILON_S
+            is_unanswered = mono - link.pinged_at >= UNANSWERED_PING_S - EPSILON_S
+            holds = bool(link.pinged) and (is_silent or is_unanswered)
+            self._check("only silence ends a link as silent", holds, link.heard_at, link.pinged_at)
 
     # --- what it writes -----------------------------------------------------------------------------------------------
 
@@ -106,7 +113,7 @@ class LinkInvariants:
             case 0x8:
                 link.is_closed = True
             case 0x9:
-                link.pinged_at = watched.process.now.mono
+                link.pinged_at, link.pinged = watched.process.now.mono, frame.payload
             case _:
                 is_owed = frame.opcode == PONG and frame.payload in link.owed_pongs
                 self._check("a ping is answered with one pong", is_owed, frame.payload, "of", link.owed_pongs)
@@ -152,12 +159,18 @@ class LinkInvariants:
             self._look_at_answer(watched, conn, tap)
             return []
         link.heard_at = watched.process.now.mono
+        if not watched.is_ponged:
+            link.pinged = b""  # from such a peer, anything that comes is an answer
         messages: list[Message] = []
         for frame in frames:
             if frame.opcode == TEXT and not link.is_closed:
                 messages.append(read_message(frame.payload))
             elif frame.opcode == PING:
+                link.owed_since = link.owed_since if link.owed_pongs else link.heard_at
                 link.owed_pongs.append(frame.payload)
+            elif frame.opcode == PONG and frame.payload:
+                watched.is_ponged = True
+                link.pinged = b"" if frame.payload == link.pinged else link.pinged
             elif frame.opcode == CLOSE:
                 link.close_code = int.from_bytes(frame.payload[:2], "big")
         return messages
@@ -177,13 +190,20 @@ class LinkInvariants:
         process = watched.process
         config = process.protocol.config
         self._beats_in_time(watched, link)
-        if link.owed_pongs and link.conn not in process.congested:
-            self._check("a ping is answered with one pong", False, "none to", link.owed_pongs)
+        if link.owed_pongs:
+            self._owes_pong(watched, link)
         if link.paused_at is not None:
             return
-        if link.pinged_at < link.heard_at:
+        if link.pinged:
+            is_late = watched.is_due(link.pinged_at + max(config.ping_timeout, UNANSWERED_PING_S))
+            self._check("silence after a ping ends a link", not is_late, "since", link.pinged_at)
+        else:
             is_late = watched.is_due(link.heard_at + config.ping_interval)
             self._check("silence is answered with a ping", not is_late, "since", link.heard_at)
-        else:
-            is_late = watched.is_due(link.pinged_at + config.ping_timeout)
-            self._check("silence after a ping ends a link", not is_late, "since", link.pinged_at)
+
+    def _owes_pong(self, watched: Watched, link: WatchedLink) -> None:
+        """It may, while its transport is full (LINK-8)."""
+        if watched.process.circuits[link.conn].up.unsent_bytes >= WRITE_AHEAD_BYTES:
+            link.owed_since = watched.process.now.mono
+        is_late = watched.is_due(link.owed_since + _REPORTED_WITHIN_S)
+        self._check("a ping is answered with one pong", not is_late, "none to", link.owed_pongs)

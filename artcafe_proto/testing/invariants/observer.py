@@ -120,9 +120,9 @@ class Invariants(Checks):
             case ResponseReplaced():
                 work.replaced(watched, output)
             case ResponsesSettled():
-                work.settled(watched, output.command_ids)
+                work.settled(watched, output.command_ids, assumed=output.assumed)
             case MessageSettled():
-                work.settled(watched, (output.message_id,))
+                work.settled(watched, (output.message_id,), assumed=output.assumed)
             case Undeliverable():
                 work.undeliverable(watched, output.command_id or output.message_id)
             case CallAnswered() | CallFailed():

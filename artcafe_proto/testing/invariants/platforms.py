@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.simulation import Simulation
 
 _OVERLOADED_RETRY_S: Final = 1.0
+_OFFLINE_AFTER_S: Final = 90.0
 _ACCEPTED_AT_ONCE: Final = 8
 """More commands than an agent of a simulation runs and holds. So many that were accepted later, and those on their way,
 may be answered while one waits that was given back as `overloaded`."""
@@ -42,8 +43,10 @@ class _Wire:
         self.pinged_at = -math.inf
         self.is_closed = False
         self.unanswered: set[str] = set()
-        self.again_at: dict[str, float] = {}
-        """When each command that was sent may be sent again; never, but after `overloaded`."""
+        self.answered: set[str] = set()
+        self.again: dict[str, tuple[float, int]] = {}
+        """Commands that may be sent again, after `overloaded`: from when on, or once more answers than these came."""
+        self.sent: set[str] = set()
         self.last_number = 0
         """Of the commands that went out first."""
 
@@ -106,26 +109,27 @@ class PlatformInvariants:
     def _sends_command(self, wire: _Wire, command_id: str) -> None:
         mono = self._sim.platform.now.mono
         window = self._sim.platform.config.window
-        wire.unanswered.add(command_id)
+        if command_id not in wire.answered:  # it may be, though that was not known when it was sent
+            wire.unanswered.add(command_id)
         unanswered = len(wire.unanswered)
         self._check("no more than the window is unanswered", unanswered <= window, unanswered, "of", window)
-        number = self._sim.tenant.accounts[command_id].number
-        again_at = wire.again_at.get(command_id)
-        if again_at is None:
-            is_next = number > wire.last_number
-            self._check("commands first go out in the order of acceptance", is_next, number, "after", wire.last_number)
-            wire.last_number = number
-        else:
-            is_allowed = mono >= again_at - EPSILON_S
+        again_at, answers = wire.again.pop(command_id, (math.inf, math.inf))
+        if command_id in wire.sent:
+            is_allowed = mono >= again_at - EPSILON_S or len(wire.answered) > answers
             self._check("a command goes out once on a connection", is_allowed, command_id, "again at", again_at)
-        wire.again_at[command_id] = math.inf
+        elif command_id in self._sim.tenant.accounts:
+            number, last = self._sim.tenant.accounts[command_id].number, wire.last_number
+            self._check("commands first go out in the order of acceptance", number > last, number, "after", last)
+            wire.last_number = number
+        wire.sent.add(command_id)
 
     def handled_timers(self, platform: PlatformProcess) -> None:
         """All its timers that were due were handled."""
         mono, interval_s = platform.now.mono, platform.config.ping_interval
         for conn, wire in self._wires.items():
-            if not wire.is_closed and wire.pinged_at < wire.heard_at:
-                due = max(wire.heard_at + interval_s, platform.held_up_until)
+            if not wire.is_closed:
+                allowed_s = _OFFLINE_AFTER_S if wire.pinged_at > -math.inf else interval_s
+                due = max(wire.heard_at + allowed_s, platform.held_up_until)
                 self._check("silence is answered with a ping", mono <= due + EPSILON_S, "connection", conn)
 
     # --- events -------------------------------------------------------------------------------------------------------
@@ -167,7 +171,9 @@ class PlatformInvariants:
         self._epochs[agent_id] = event.epoch
 
     def _answered(self, event: CommandAnswered) -> None:
-        account = self._sim.tenant.accounts[event.command_id]
+        account = self._sim.tenant.accounts.get(event.command_id)
+        if account is None:
+            return  # it is somebody else's than this tenant's
         is_late = account.has_expired
         self._check("an answer after the expiry is late", event.late == is_late, event.command_id, event.late)
         times = self._sim.tenant.answered(event.command_id)
@@ -185,6 +191,7 @@ class PlatformInvariants:
         wire = self._hearing
         assert wire is not None, "it came over a link"
         wire.unanswered.discard(key)
+        wire.answered.add(key)
         wire.watched.received.add(key)
 
     def _deferred(self, event: CommandDeferred) -> None:
@@ -192,7 +199,7 @@ class PlatformInvariants:
         assert wire is not None, "it came over a link"
         wire.unanswered.discard(event.command_id)
         if event.code == "overloaded":
-            wire.again_at[event.command_id] = self._sim.platform.now.mono + _OVERLOADED_RETRY_S
+            wire.again[event.command_id] = (self._sim.platform.now.mono + _OVERLOADED_RETRY_S, len(wire.answered))
             self._overtaken.setdefault(event.command_id, 0)
 
     def started(self, command_id: str) -> None:

@@ -20,6 +20,8 @@ class WatchedLink:
         self.up_at = mono
         self.heard_at = mono
         self.pinged_at = -math.inf
+        self.pinged = b""
+        """What the ping carries that is not answered, as far as this peer answers pings."""
         self.beat_at = mono
         self.last_slot = -1
         """Of the grid of heartbeats."""
@@ -28,6 +30,8 @@ class WatchedLink:
         self.paused_at: float | None = None
         """Since when it is not read."""
         self.owed_pongs: list[bytes] = []
+        self.owed_since = mono
+        """Since when it owes a pong, and its transport is not full."""
         self.told_at: dict[str | None, float] = {}
         """When a status of each kind went out last."""
         self.last_sent = -1
@@ -53,6 +57,8 @@ class Watched:
         """The connection whose bytes are what happens now."""
         self.rejected: set[str] = set()
         self.secrets: set[str] = set()
+        self.is_ponged = False
+        """Whether its platform has ever answered a ping."""
         # Waits:
         self.retry_at: float | None = None
         self.was_at_once = False
@@ -79,6 +85,8 @@ class Watched:
         """Sizes of messages that are not settled."""
         self.received: set[str] = set()
         """Commands whose responses, and messages that, the platform has received from this process."""
+        self.assumed: set[str] = set()
+        """Those that settled without a pong, by a platform that has never answered one."""
         self.lost: set[str] = set()
         """Those that were dropped as undeliverable, which an event told."""
         self.calls: dict[int, float] = {}

@@ -99,9 +99,9 @@ class WorkInvariants:
             link.repeats[key] -= 1
             return
         self.answered(watched, key)
-        if key not in watched.places:  # the protocol was called by somebody else than the simulation's application
-            watched.place(key)
-        place = watched.places[key]
+        place = watched.places.get(key)
+        if place is None:
+            return  # the protocol was called by somebody else than the simulation's application
         self._check("responses and messages go out in order", place > link.last_sent, key, place, link.last_sent)
         link.last_sent = place
 
@@ -119,12 +119,13 @@ class WorkInvariants:
         holds = is_full or held_bytes > MAX_UNSETTLED_MESSAGE_BYTES - _LARGEST_MESSAGE_BYTES
         self._check("a message is refused only for want of a place", holds, len(watched.messages), held_bytes)
 
-    def settled(self, watched: Watched, keys: Iterable[str]) -> None:
-        """Responses, by their commands, or messages are taken as received."""
+    def settled(self, watched: Watched, keys: Iterable[str], *, assumed: bool) -> None:
+        """Responses, by their commands, or messages are taken as received; `assumed`, if no peer has said so."""
         for key in keys:
             watched.messages.pop(key, None)
-            is_known = key in watched.received or not watched.process.sim.world.pongs  # without pongs it is assumed
+            is_known = not watched.is_ponged if assumed else key in watched.received
             self._check("what is settled was received", is_known, key)
+            watched.assumed |= {key} if assumed else set()
 
     def undeliverable(self, watched: Watched, key: str) -> None:
         """A response or a message was dropped."""
@@ -134,7 +135,7 @@ class WorkInvariants:
     def stopped(self, watched: Watched, event: Stopped) -> None:
         """The agent has ended for good."""
         had = watched.executed | watched.places.keys()
-        lacking = had - watched.received - watched.lost - set(event.unsettled) - set(event.messages)
+        lacking = had - watched.received - watched.assumed - watched.lost - set(event.unsettled) - set(event.messages)
         self._check("who stops tells what the platform lacks", not lacking, lacking)
         self._check("a call ends once, and in its time", not watched.calls, "not ended:", watched.calls)
         watched.open.clear()

@@ -1,0 +1,73 @@
+"""What a caller may not hand in: LocalProtocolError, before anything has changed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, get_args
+
+from artcafe_proto.errors import LocalProtocolError
+from artcafe_proto.limits import MAX_SIGNATURE_BYTES
+from artcafe_proto.messages import FinalCode
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat
+
+
+def check_bytes(data: object) -> None:
+    """Refuse what no stream of bytes brings."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise LocalProtocolError(f"expected bytes, not {type(data).__name__}")
+
+
+def check_unsent(nbytes: object) -> None:
+    """Refuse what is no number of bytes (LINK-8)."""
+    if not isinstance(nbytes, int) or nbytes < 0:
+        raise LocalProtocolError(f"expected the number of unsent bytes, 0 or more, not {nbytes!r}")
+
+
+def check_signature(signature: object) -> None:
+    """Refuse what no signer makes (AUTH-3)."""
+    if not isinstance(signature, bytes) or len(signature) > MAX_SIGNATURE_BYTES:
+        came = f"{len(signature)} bytes" if isinstance(signature, bytes) else type(signature).__name__
+        raise LocalProtocolError(f"expected a signature of at most {MAX_SIGNATURE_BYTES} bytes, not {came}")
+
+
+def check_failure(code: object, reason: object) -> None:
+    """Refuse what is no final code, and a reason that is no text (CMD-9)."""
+    if code not in _FINAL_CODES:
+        raise LocalProtocolError(f"expected one of the codes {', '.join(_FINAL_CODES)}, not {code!r}")
+    if not isinstance(reason, str):
+        raise LocalProtocolError(f"expected a reason as text, not {type(reason).__name__}")
+
+
+def check_close_code(code: object) -> None:
+    """Refuse what no close frame names (RFC 6455 section 7.4)."""
+    if not isinstance(code, int) or not 1000 <= code <= 4999:
+        raise LocalProtocolError(f"expected a close code from 1000 to 4999, not {code!r}")
+
+
+def checked_percentage(percent: SupportsFloat) -> float:
+    """A command's progress as a plain number (STAT-4)."""
+    number = _plain_number(percent)
+    if not 0 <= number <= 100:
+        raise LocalProtocolError(f"progress is a percentage from 0 to 100, not {percent}")
+    return number
+
+
+def checked_metrics(cpu_usage: SupportsFloat, memory_usage: SupportsFloat) -> tuple[float, float]:
+    """What heartbeats are to say, as plain numbers (HB-2)."""
+    cpu, memory = _plain_number(cpu_usage), _plain_number(memory_usage)
+    if not (0 <= cpu <= 100 and 0 <= memory < math.inf):
+        raise LocalProtocolError(f"expected cpu 0 to 100 and memory in MiB, not {cpu_usage} and {memory_usage}")
+    return cpu, memory
+
+
+def _plain_number(value: SupportsFloat) -> float:
+    """A number as JSON has it, NaN for what is none: what is written later must not fail then."""
+    try:
+        return math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+_FINAL_CODES: Final = get_args(FinalCode)

@@ -1,0 +1,246 @@
+"""What callers hand in wrongly is a LocalProtocolError and changes nothing; what clocks say never raises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from artcafe_proto import (
+    AgentProtocol,
+    ClocksParted,
+    Instant,
+    LocalProtocolError,
+    PlatformHub,
+    PlatformProtocol,
+    RenewalStarted,
+    Sign,
+    TokenReceived,
+)
+from artcafe_proto.agent.states import AuthState, LinkState
+from scripted import Scripted
+from snapshots import snapshot
+from virtual import AGENT, TENANT, Pair
+
+INF, NAN = math.inf, math.nan
+NO_MOMENTS: list[Any] = [
+    None,
+    1.0,
+    (1.0, 2.0),
+    Instant("1", 2.0),  # type: ignore[arg-type]
+    Instant(1e9, None),  # type: ignore[arg-type]
+    Instant(Decimal(10**9), 2.0),  # type: ignore[arg-type]
+    Instant(10**400, 2.0),
+]
+ODD_WALLS = [NAN, INF, -INF, 1e300, 253_402_300_799.9999, -1.0, -1e18]
+ODD_MONOS = [NAN, INF, -INF, -1e300, 0.0]
+OF_AGENT: dict[str, Callable[[AgentProtocol, int, Any], object]] = {
+    "connected": lambda agent, conn, now: agent.connected(conn, now),
+    "connect_failed": lambda agent, conn, now: agent.connect_failed(conn + 99, "dns", "", now),
+    "data_received": lambda agent, conn, now: agent.data_received(conn, b"\x8a\0", now),
+    "disconnected": lambda agent, conn, now: agent.disconnected(conn + 99, "", now),
+    "unsent": lambda agent, conn, now: agent.unsent(conn, 0, now),
+    "signed": lambda agent, conn, now: agent.signed(99, b"", now),
+    "sign_failed": lambda agent, conn, now: agent.sign_failed(99, "", now),
+    "handle_timer": lambda agent, conn, now: agent.handle_timer(now),
+    "respond": lambda agent, conn, now: agent.respond("cmd-1", {}, now),
+    "respond to nothing": lambda agent, conn, now: agent.respond("cmd-9", {}, now),
+    "fail": lambda agent, conn, now: agent.fail("cmd-1", "handler_error", "", now),
+    "progress": lambda agent, conn, now: agent.progress("cmd-1", 1, now),
+    "set_status": lambda agent, conn, now: agent.set_status("error", now),
+    "send_message": lambda agent, conn, now: agent.send_message({}, now),
+    "get_details": lambda agent, conn, now: agent.get_details(now),
+    "put_status": lambda agent, conn, now: agent.put_status("busy", now),
+    "cancel_call": lambda agent, conn, now: agent.cancel_call(99, now),
+    "stop": lambda agent, conn, now: agent.stop(now),
+}
+OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] = {
+    "accept": lambda hub, session, now: PlatformProtocol(hub, conn=99, now=now),
+    "data_received": lambda hub, session, now: session.data_received(b"\x8a\x80\0\0\0\0", now),
+    "eof_received": lambda hub, session, now: session.eof_received(now),
+    "unsent": lambda hub, session, now: session.unsent(0, now),
+    "handle_timer": lambda hub, session, now: session.handle_timer(now),
+    "close": lambda hub, session, now: session.close(1001, "", now),
+    "hub's handle_timer": lambda hub, session, now: hub.handle_timer(now),
+    "send_command": lambda hub, session, now: hub.send_command(TENANT, AGENT, "work", now=now),
+    "send_message": lambda hub, session, now: hub.send_message(TENANT, AGENT, {}, now),
+    "set_status": lambda hub, session, now: hub.set_status(TENANT, AGENT, "busy", now),
+}
+
+
+def working() -> tuple[Pair, int]:
+    """A pair with a link and a command that runs; and the agent's number of the connection."""
+    pair = Pair()
+    pair.on_command = lambda event: None
+    pair.start()
+    pair.run_for(1.0)
+    pair.send(command_id="cmd-1")
+    pair.run_for(40.0)
+    assert pair.agent.in_flight == ("cmd-1",)
+    return pair, pair.agent_conns[-1]
+
+
+@pytest.mark.parametrize("name", OF_AGENT)
+def test_a_moment_that_is_none_is_refused_by_every_input_of_an_agent(name: str) -> None:
+    pair, conn = working()
+    for now in NO_MOMENTS:
+        before = snapshot(pair.agent)
+        with pytest.raises(LocalProtocolError, match="Instant"):
+            OF_AGENT[name](pair.agent, conn, now)
+        assert snapshot(pair.agent) == before
+
+
+@pytest.mark.parametrize("name", OF_PLATFORM)
+def test_a_moment_that_is_none_is_refused_by_every_input_of_a_platform(name: str) -> None:
+    pair, _ = working()
+    session = list(pair.sessions.values())[-1]
+    for now in NO_MOMENTS:
+        before = snapshot((pair.hub, session))
+        with pytest.raises(LocalProtocolError, match="Instant"):
+            OF_PLATFORM[name](pair.hub, session, now)
+        assert snapshot((pair.hub, session)) == before
+
+
+@pytest.mark.parametrize("name", [name for name in OF_AGENT if name != "stop"])
+def test_no_reading_of_a_clock_raises_or_stops_an_agent(name: str) -> None:
+    pair, conn = working()
+    for odd in [Instant(pair.mono, wall) for wall in ODD_WALLS] + [Instant(mono, 1.7e9) for mono in ODD_MONOS]:
+        OF_AGENT[name](pair.agent, conn, odd)
+        while pair.agent.next_output() is not None:
+            pass
+    pair.run_for(60.0)
+    assert pair.agent.state.link is LinkState.UP
+    due = pair.agent.deadline()
+    assert due is not None
+    assert pair.mono < due < pair.mono + 60.0
+
+
+@pytest.mark.parametrize("name", [name for name in OF_PLATFORM if name not in ("close", "eof_received")])
+def test_no_reading_of_a_clock_raises_or_stops_a_platform(name: str) -> None:
+    pair, _ = working()
+    session = list(pair.sessions.values())[-1]
+    for odd in [Instant(pair.mono, wall) for wall in ODD_WALLS] + [Instant(mono, 1.7e9) for mono in ODD_MONOS]:
+        OF_PLATFORM[name](pair.hub, session, odd)
+        while session.next_output() is not None or pair.hub.next_output() is not None:
+            pass
+    pair.run_for(60.0)
+    assert pair.hub.registry.agent(TENANT, AGENT).presence.online
+
+
+def test_the_first_reading_may_be_odd_too() -> None:
+    agent = Pair().agent
+    agent.start(Instant(NAN, NAN))
+    assert agent.next_output() is not None
+    agent.handle_timer(Instant(5.0, 1e9))
+
+
+def test_link_7_a_monotonic_clock_that_steps_back_and_returns_is_no_news() -> None:
+    script = Scripted()
+    conn = script.up()
+    (received,) = [each for each in script.said if isinstance(each, TokenReceived)]
+    for step in (40.0, 80.0):  # the wall clock goes on meanwhile
+        script.wall += 40.0
+        script.machine.handle_timer(Instant(script.mono - step, script.wall))
+        script.drain()
+    script.machine.handle_timer(Instant(script.mono + 80.0, script.wall))
+    script.mono += 80.0
+    script.drain()
+    script.none_of(ClocksParted)
+    assert received.renew_at is not None
+    while script.mono < received.renew_at - 10.0:
+        script.machine.bytes_received(conn, script.now)
+        script.wait(5.0)
+    script.none_of(RenewalStarted)  # the token is no older for it
+
+
+def test_link_7_one_that_steps_back_for_good_is_told_once_it_has_caught_up() -> None:
+    script = Scripted()
+    script.up()
+    script.wait(100.0)
+    script.mono -= 100.0
+    for _ in range(15):
+        script.wait(10.0)
+    told = [each.drift_s for each in script.said if isinstance(each, ClocksParted)]
+    assert len(told) == 1
+    assert 95.0 < told[0] < 115.0
+
+
+# --- other values -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signature", ["text", None, 5, bytearray(3), b"x" * 16_385], ids=type)
+def test_auth_6_what_is_no_signature_is_refused_and_the_agent_goes_on(signature: Any) -> None:
+    pair = Pair()
+    asked: list[Sign] = []
+    pair._sign = asked.append  # type: ignore[method-assign]
+    pair.start()
+    pair.run_until(lambda: bool(asked))
+    before = snapshot(pair.agent)
+    with pytest.raises(LocalProtocolError, match="signature"):
+        pair.agent.signed(asked[0].request, signature, pair.now)
+    assert snapshot(pair.agent) == before
+    assert pair.agent.state.auth is AuthState.SIGNING
+    assert pair.agent.deadline() is not None
+    signed = pair.key.sign(asked[0].challenge.encode(), "ssh")
+    pair.agent.signed(asked[0].request, signed, pair.now)
+    pair.run_for(5.0)
+    assert pair.agent.state.link is LinkState.UP
+
+
+MISUSE: dict[str, Callable[[AgentProtocol, int, Instant], object]] = {
+    "text for bytes": lambda agent, conn, now: agent.data_received(conn, "x", now),  # type: ignore[arg-type]
+    "nothing for bytes": lambda agent, conn, now: agent.data_received(conn, None, now),  # type: ignore[arg-type]
+    "less than none unsent": lambda agent, conn, now: agent.unsent(conn, -1, now),
+    "unsent of no number": lambda agent, conn, now: agent.unsent(conn, 0.5, now),  # type: ignore[arg-type]
+    "unsent unknown": lambda agent, conn, now: agent.unsent(conn, None, now),  # type: ignore[arg-type]
+    "no reason": lambda agent, conn, now: agent.fail("cmd-1", "handler_error", None, now),  # type: ignore[arg-type]
+    "an odd code": lambda agent, conn, now: agent.fail("cmd-1", "overloaded", "", now),  # type: ignore[arg-type]
+    "no code": lambda agent, conn, now: agent.fail("cmd-1", [], "", now),  # type: ignore[arg-type]
+    "no JSON": lambda agent, conn, now: agent.respond("cmd-1", object(), now),
+    "progress as text": lambda agent, conn, now: agent.progress("cmd-1", "5", now),  # type: ignore[arg-type]
+    "progress beyond all": lambda agent, conn, now: agent.progress("cmd-1", 10**400, now),
+    "progress unknown": lambda agent, conn, now: agent.progress("cmd-1", NAN, now),
+    "metrics unknown": lambda agent, conn, now: agent.set_metrics(NAN, 1.0),
+    "metrics missing": lambda agent, conn, now: agent.set_metrics(None, 1.0),  # type: ignore[arg-type]
+    "endless memory": lambda agent, conn, now: agent.set_metrics(1.0, 10**400),
+    "an odd status": lambda agent, conn, now: agent.set_status(["busy"], now),  # type: ignore[arg-type]
+    "a list as a message": lambda agent, conn, now: agent.send_message([], now),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", MISUSE)
+def test_misuse_is_refused_before_anything_has_changed(name: str) -> None:
+    pair, conn = working()
+    pair.agent.handle_timer(pair.now)
+    before = snapshot(pair.agent)
+    with pytest.raises(LocalProtocolError):
+        MISUSE[name](pair.agent, conn, pair.now)
+    assert snapshot(pair.agent) == before
+
+
+def test_hb_2_numbers_of_other_kinds_are_written_as_numbers() -> None:
+    pair, _ = working()
+    pair.agent.set_metrics(Decimal("12.5"), True)  # type: ignore[arg-type]
+    pair.run_for(60.0)
+    presence = pair.hub.registry.agent(TENANT, AGENT).presence
+    assert (presence.cpu_usage, presence.memory_usage) == (12.5, 1.0)
+
+
+def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> None:
+    pair, _ = working()
+    session = list(pair.sessions.values())[-1]
+    misuse: list[Callable[[], object]] = [
+        lambda: session.data_received("x", pair.now),  # type: ignore[arg-type]
+        lambda: session.send_body(1, "x", pair.now),  # type: ignore[arg-type]
+        lambda: session.unsent(-1, pair.now),
+        lambda: session.close(99_999, "", pair.now),
+    ]
+    pair.hub.handle_timer(pair.now)
+    before = snapshot((pair.hub, session))
+    for each in misuse:
+        with pytest.raises(LocalProtocolError):
+            each()
+        assert snapshot((pair.hub, session)) == before
