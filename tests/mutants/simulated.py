@@ -92,10 +92,10 @@ BUGS: Final = (
     ),
     # --- life signs ---
     Bug(
-        "a sign of life does not answer for the ping",
+        "a sign of life does not count after a ping",
         _LIVENESS,
-        "        self._received_at = mono\n        self._ping_sent_at = None\n",
-        "        self._received_at = mono\n",
+        "moved_at = max(self._received_at, self._moved_at, pinged_at)",
+        "moved_at = max(self._moved_at, pinged_at)",
     ),
     Bug(
         "a pong owed while writing was paused is forgotten",
@@ -107,8 +107,8 @@ BUGS: Final = (
     Bug(
         "a new link gets the newest commands first",
         _DELIVERY,
-        "line.to_send.extend(line.pending)",
-        "line.to_send.extend(reversed(line.pending))",
+        "line.to_send.extend((command.number, command_id)",
+        "line.to_send.extend((-command.number, command_id)",
     ),
     Bug(
         "the end of a link leaves its window taken",
@@ -119,14 +119,14 @@ BUGS: Final = (
     Bug(
         "an overloaded command goes out again at once",
         _DELIVERY,
-        "again_at = now.mono + OVERLOADED_RETRY_S",
-        "again_at = now.mono + 0.01",
+        "line.limit = min(len(line.unanswered), self._window - 1)",
+        "line.limit = self._window",
     ),
     Bug(
-        "what a lost link deferred is sent once more on the next",
+        "what waited for a lost link goes out twice on the next",
         _DELIVERY,
-        "if line.links == links and line.send is not None:",
-        "if line.send is not None:",
+        "            line.to_send.clear()\n",
+        "",
     ),
     # --- waits ---
     Bug(
