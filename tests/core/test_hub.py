@@ -767,6 +767,17 @@ def test_hb_3_90_s_of_silence_end_it_whatever_the_ping_settings() -> None:
     assert [output.code for output in sent(session)] == [4408]
 
 
+def test_hb_3_what_is_reported_as_90_s_of_silence_end_does_not_put_that_off() -> None:
+    stage = Stage(ping_interval=80.0, ping_timeout=80.0)
+    session = stage.online()
+    stage.wait(89, session)
+    sent(session)
+    stage.mono += 1.0
+    session.unsent(0, stage.now)
+    session.handle_timer(stage.now)
+    assert [output.code for output in sent(session)] == [4408]
+
+
 def test_hb_3_the_end_of_silence_is_a_time_that_comes() -> None:
     rng = Random(1)
     for _ in range(300):

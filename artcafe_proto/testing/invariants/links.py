@@ -64,7 +64,7 @@ class LinkInvariants:
 
     def online(self, watched: Watched, conn: int) -> None:
         """A link is up."""
-        watched.link = watched.links[conn] = WatchedLink(conn, watched.process.now.mono)
+        watched.link = watched.links[conn]
 
     def offline(self, watched: Watched, clause: str) -> None:
         """A link, or an attempt at one, is over."""
@@ -155,6 +155,8 @@ class LinkInvariants:
         """Bytes came in; the messages that they complete."""
         tap, link = watched.taps[conn], watched.links.get(conn)
         frames = tap.hear(data)
+        if link is None and tap.is_upgraded:  # frames may come with the 101
+            link = watched.links[conn] = WatchedLink(conn, watched.process.now.mono)
         if link is None:
             self._look_at_answer(watched, conn, tap)
             return []
@@ -180,7 +182,7 @@ class LinkInvariants:
         assert request is not None, "nobody speaks before it is asked"
         if status == 401 or (status == 403 and request.is_upgrade):
             watched.rejected.add(request.token)
-        if status not in (None, 101):
+        if status is not None:
             watched.linking.discard(conn)
 
     # --- after everything ---------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ class Invariants(Checks):
             case RenewalFailed():
                 self._waits.renewal_failed(watched, output)
             case ClocksParted():
-                watched.renew_at -= max(output.drift_s, 0.0)
+                self._waits.aged(watched, output.drift_s)
             case Stopped():
                 watched.retry_at = None
                 if output.gave_up:

@@ -133,6 +133,11 @@ class WaitInvariants:
         watched.renew_at = math.inf if event.renew_at is None else event.renew_at
         watched.is_token_refused = watched.is_renewing = False
 
+    def aged(self, watched: Watched, drift_s: float) -> None:
+        """The clocks parted, which brings the end of the token nearer; the renewal is due now at the earliest."""
+        aged_at = watched.renew_at - max(drift_s, 0.0)
+        watched.renew_at = min(watched.renew_at, max(aged_at, watched.process.now.mono))
+
     def renewing(self, watched: Watched) -> None:
         """A renewal begins."""
         mono = watched.process.now.mono
