@@ -37,6 +37,11 @@ class Node:
         time = self.sim.schedule.time
         return Instant(time + self.mono_offset_s, time + self.wall_offset_s)
 
+    @property
+    def mono(self) -> float:
+        """Its monotonic clock."""
+        return self.sim.schedule.time + self.mono_offset_s
+
     def _due(self, deadline: float) -> Instant:
         """Now, as a timer that is due sees it: rounding must not have it come a moment too early."""
         assert self._is_due(deadline)

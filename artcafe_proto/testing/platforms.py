@@ -171,7 +171,7 @@ class PlatformProcess(Node):
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """From a circuit."""
-        self.sim.invariants.platform_was_sent(circuit)
+        self.sim.invariants.platform_was_sent(circuit, data)
         self._turn_of(circuit, lambda session, now: session.data_received(data, now))
 
     def eof_arrived(self, circuit: Circuit) -> None:

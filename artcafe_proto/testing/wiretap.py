@@ -113,6 +113,17 @@ def read_frames(data: bytes) -> tuple[list[Frame], int]:
     return frames, place
 
 
+def read_pings(data: bytes) -> tuple[list[bytes], int]:
+    """What the pings carry among the whole frames that bytes begin with, and where these end."""
+    pings: list[bytes] = []
+    place = 0
+    while (ends := _end_of_frame(data, place)) <= len(data):
+        if data[place] & 0x0F == PING:
+            pings.append(_read_frame(data, place, ends).payload)
+        place = ends
+    return pings, place
+
+
 def with_blank_pongs(data: bytes) -> bytes:
     """Whole frames of a server's, the pongs among them without what they answer: a sign of life, and no more."""
     written: list[bytes] = []

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STATUS_INTERVAL_S: Final = 1.0
 UNANSWERED_PING_S: Final = 120.0
-_REPORTED_WITHIN_S: Final = 1.5
+REPORTED_WITHIN_S: Final = 1.5
 """How long after its transport is no longer full an agent may not know of it."""
 _ALLOWED: Final = ("/api/v1/auth/", "/api/v1/agents/", "/api/v1/ws/agent/")
 
@@ -71,7 +71,7 @@ class LinkInvariants:
         link, watched.link = watched.link, None
         if clause == "LINK-7":
             assert link is not None, "an attempt has other deadlines"
-            mono = watched.process.now.mono
+            mono = watched.process.mono
             is_silent = mono - link.heard_at >= watched.process.protocol.config.ping_timeout - EPSILON_S
             is_unanswered = mono - link.pinged_at >= UNANSWERED_PING_S - EPSILON_S
             holds = bool(link.pinged) and (is_silent or is_unanswered)
@@ -113,14 +113,14 @@ class LinkInvariants:
             case 0x8:
                 link.is_closed = True
             case 0x9:
-                link.pinged_at, link.pinged = watched.process.now.mono, frame.payload
+                link.pinged_at, link.pinged = watched.process.mono, frame.payload
             case _:
                 is_owed = frame.opcode == PONG and frame.payload in link.owed_pongs
                 self._check("a ping is answered with one pong", is_owed, frame.payload, "of", link.owed_pongs)
                 del link.owed_pongs[: link.owed_pongs.index(frame.payload) + 1]
 
     def _saying(self, watched: Watched, link: WatchedLink, message: Message) -> None:
-        mono = watched.process.now.mono
+        mono = watched.process.mono
         if link.last_slot < 0:
             self._check("a link begins with a heartbeat", message.type == "heartbeat", message.type)
         if message.type == "heartbeat":
@@ -141,7 +141,7 @@ class LinkInvariants:
 
     def asks_to_read(self, watched: Watched, conn: int, *, reads: bool) -> None:
         """It stops reading a connection, or goes on."""
-        link, mono = watched.links.get(conn), watched.process.now.mono
+        link, mono = watched.links.get(conn), watched.process.mono
         if link is not None and not reads:
             link.paused_at = mono
         elif link is not None and link.paused_at is not None:
@@ -156,11 +156,11 @@ class LinkInvariants:
         tap, link = watched.taps[conn], watched.links.get(conn)
         frames = tap.hear(data)
         if link is None and tap.is_upgraded:  # frames may come with the 101
-            link = watched.links[conn] = WatchedLink(conn, watched.process.now.mono)
+            link = watched.links[conn] = WatchedLink(conn, watched.process.mono)
         if link is None:
             self._look_at_answer(watched, conn, tap)
             return []
-        link.heard_at = watched.process.now.mono
+        link.heard_at = watched.process.mono
         if not watched.is_ponged:
             link.pinged = b""  # from such a peer, anything that comes is an answer
         messages: list[Message] = []
@@ -206,6 +206,6 @@ class LinkInvariants:
     def _owes_pong(self, watched: Watched, link: WatchedLink) -> None:
         """It may, while its transport is full (LINK-8)."""
         if watched.process.circuits[link.conn].up.unsent_bytes >= WRITE_AHEAD_BYTES:
-            link.owed_since = watched.process.now.mono
-        is_late = watched.is_due(link.owed_since + _REPORTED_WITHIN_S)
+            link.owed_since = watched.process.mono
+        is_late = watched.is_due(link.owed_since + REPORTED_WITHIN_S)
         self._check("a ping is answered with one pong", not is_late, "none to", link.owed_pongs)

@@ -214,15 +214,15 @@ class Invariants(Checks):
 
     def platform_linked(self, circuit: Circuit, process: AgentProcess) -> None:
         """It has accepted the link of a process."""
-        self._platform.linked(circuit.server_conn, process.watched)
+        self._platform.linked(circuit, process.watched)
 
     def platform_wrote(self, circuit: Circuit, data: bytes) -> None:
         """It writes on a link."""
         self._platform.wrote(circuit.server_conn, data)
 
-    def platform_was_sent(self, circuit: Circuit) -> None:
+    def platform_was_sent(self, circuit: Circuit, data: bytes) -> None:
         """Bytes are about to reach it."""
-        self._platform.was_sent(circuit.server_conn)
+        self._platform.was_sent(circuit.server_conn, data)
 
     def platform_hears(self, circuit: Circuit) -> None:
         """Something happens on one of its connections."""
@@ -248,7 +248,7 @@ class Invariants(Checks):
         for process in self._sim.processes:
             watched = process.watched
             if watched.retry_at is not None and process.protocol.state.link is LinkState.DOWN:
-                waits.append(watched.retry_at - process.now.mono)
+                waits.append(watched.retry_at - process.mono)
         config = self._sim.agent_config(self._sim.agent_ids[0])
         deadlines_s = (
             config.connect_timeout + 2 * config.exchange_timeout + config.sign_timeout + config.upgrade_timeout

@@ -16,12 +16,14 @@ from artcafe_proto.events import (
     CommandRepeated,
     MessageReceived,
 )
-from artcafe_proto.testing.invariants.links import read_message
+from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.testing.invariants.links import REPORTED_WITHIN_S, read_message
 from artcafe_proto.testing.invariants.table import EPSILON_S
-from artcafe_proto.testing.wiretap import CLOSE, PING, TEXT, read_frames
+from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, read_frames, read_pings
 
 if TYPE_CHECKING:
     from artcafe_proto.events import Event
+    from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.invariants.table import Checks
     from artcafe_proto.testing.invariants.watched import Watched
     from artcafe_proto.testing.platforms import PlatformProcess
@@ -37,11 +39,16 @@ may be answered while one waits that was given back as `overloaded`."""
 class _Wire:
     """One link, as the platform writes on it. Times are the platform's monotonic ones."""
 
-    def __init__(self, watched: Watched, mono: float) -> None:
+    def __init__(self, circuit: Circuit, watched: Watched, mono: float) -> None:
+        self.circuit = circuit
         self.watched = watched
         self.heard_at = mono
         self.pinged_at = -math.inf
         self.is_closed = False
+        self.unread = b""
+        """Of a frame of the agent's."""
+        self.owed_pongs: list[bytes] = []
+        self.owed_since = mono
         self.unanswered: set[str] = set()
         self.answered: set[str] = set()
         self.again: dict[str, tuple[float, int]] = {}
@@ -68,9 +75,9 @@ class PlatformInvariants:
 
     # --- connections --------------------------------------------------------------------------------------------------
 
-    def linked(self, conn: int, watched: Watched) -> None:
+    def linked(self, circuit: Circuit, watched: Watched) -> None:
         """A link is open."""
-        self._wires[conn] = _Wire(watched, self._sim.platform.now.mono)
+        self._wires[circuit.server_conn] = _Wire(circuit, watched, self._sim.platform.mono)
 
     def left(self, conn: int) -> None:
         """A connection has ended."""
@@ -83,11 +90,18 @@ class PlatformInvariants:
             self._epochs.clear()
             self._overtaken.clear()
 
-    def was_sent(self, conn: int) -> None:
+    def was_sent(self, conn: int, data: bytes) -> None:
         """Bytes reached it."""
         wire = self._wires.get(conn)
-        if wire is not None:
-            wire.heard_at = self._sim.platform.now.mono
+        if wire is None or wire.is_closed:
+            return
+        wire.heard_at = self._sim.platform.mono
+        wire.unread += data
+        pings, read = read_pings(wire.unread)
+        wire.unread = wire.unread[read:]
+        if pings:
+            wire.owed_since = wire.owed_since if wire.owed_pongs else wire.heard_at
+            wire.owed_pongs += pings
 
     def hears(self, conn: int) -> None:
         """What its events tell next is of this connection."""
@@ -102,12 +116,16 @@ class PlatformInvariants:
                 if message.type == "command":
                     self._sends_command(wire, message.id)
             elif frame.opcode == PING:
-                wire.pinged_at = self._sim.platform.now.mono
+                wire.pinged_at = self._sim.platform.mono
+            elif frame.opcode == PONG:
+                is_owed = frame.payload in wire.owed_pongs
+                self._check("a ping is answered with one pong", is_owed, frame.payload, "of", wire.owed_pongs)
+                del wire.owed_pongs[: wire.owed_pongs.index(frame.payload) + 1]
             elif frame.opcode == CLOSE:
                 wire.is_closed = True
 
     def _sends_command(self, wire: _Wire, command_id: str) -> None:
-        mono = self._sim.platform.now.mono
+        mono = self._sim.platform.mono
         window = self._sim.platform.config.window
         if command_id not in wire.answered:  # it may be, though that was not known when it was sent
             wire.unanswered.add(command_id)
@@ -125,12 +143,18 @@ class PlatformInvariants:
 
     def handled_timers(self, platform: PlatformProcess) -> None:
         """All its timers that were due were handled."""
-        mono, interval_s = platform.now.mono, platform.config.ping_interval
+        mono, interval_s = platform.mono, platform.config.ping_interval
         for conn, wire in self._wires.items():
-            if not wire.is_closed:
-                allowed_s = _OFFLINE_AFTER_S if wire.pinged_at > -math.inf else interval_s
-                due = max(wire.heard_at + allowed_s, platform.held_up_until)
-                self._check("silence is answered with a ping", mono <= due + EPSILON_S, "connection", conn)
+            if wire.is_closed:
+                continue
+            allowed_s = _OFFLINE_AFTER_S if wire.pinged_at > -math.inf else interval_s
+            due = max(wire.heard_at + allowed_s, platform.held_up_until)
+            self._check("silence is answered with a ping", mono <= due + EPSILON_S, "connection", conn)
+            if wire.circuit.down.unsent_bytes >= WRITE_AHEAD_BYTES:
+                wire.owed_since = mono  # its transport is full: it may owe a pong (LINK-8)
+            due = max(wire.owed_since + REPORTED_WITHIN_S, platform.held_up_until)
+            holds = not wire.owed_pongs or mono <= due + EPSILON_S
+            self._check("a ping is answered with one pong", holds, "none to", wire.owed_pongs)
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -199,7 +223,7 @@ class PlatformInvariants:
         assert wire is not None, "it came over a link"
         wire.unanswered.discard(event.command_id)
         if event.code == "overloaded":
-            wire.again[event.command_id] = (self._sim.platform.now.mono + _OVERLOADED_RETRY_S, len(wire.answered))
+            wire.again[event.command_id] = (self._sim.platform.mono + _OVERLOADED_RETRY_S, len(wire.answered))
             self._overtaken.setdefault(event.command_id, 0)
 
     def started(self, command_id: str) -> None:

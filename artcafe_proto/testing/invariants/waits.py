@@ -44,7 +44,7 @@ class WaitInvariants:
         process = watched.process
         if watched.link is not None or watched.retry_at is None:
             return
-        early_s = watched.retry_at - process.now.mono
+        early_s = watched.retry_at - process.mono
         holds = process.is_stopping or early_s <= EPSILON_S
         self._check("no attempt before its time", holds, early_s, "s too early")
 
@@ -53,7 +53,7 @@ class WaitInvariants:
         link = watched.link
         if link is not None and watched.delays_s:
             process = watched.process
-            if process.now.mono - link.up_at >= process.protocol.config.stable_after:
+            if process.mono - link.up_at >= process.protocol.config.stable_after:
                 watched.delays_s = {row: s for row, s in watched.delays_s.items() if row == "replaced"}
 
     # --- failures -----------------------------------------------------------------------------------------------------
@@ -64,14 +64,14 @@ class WaitInvariants:
         link = watched.link
         watched.retry_at = offline.retry_at
         if link is not None:
-            watched.without_link_since = process.now.mono
+            watched.without_link_since = process.mono
         watched.is_renewing = False
         if offline.retry_at is None:
             return
         row, asked_s = self._row_of(watched, offline)
-        if row != "replaced" and link is not None and process.now.mono - link.up_at >= _REPLACED_RESET_S:
+        if row != "replaced" and link is not None and process.mono - link.up_at >= _REPLACED_RESET_S:
             watched.delays_s.pop("replaced", None)
-        wait_s = offline.retry_at - process.now.mono
+        wait_s = offline.retry_at - process.mono
         at_once = wait_s <= 0.0
         longest_s = 1.2 * _ROWS[row][1]
         bounded = (at_once and not watched.was_at_once) or 0.5 <= wait_s <= max(longest_s, _LONGEST_ASKED_S)
@@ -118,12 +118,12 @@ class WaitInvariants:
         holds = protocol.is_stopped or (drain and not is_idle)
         self._check("a stop cuts a wait short", holds, state.auth, state.link)
         allowed_s = protocol.config.drain_timeout + 2 * protocol.config.close_timeout
-        watched.stops_by = min(watched.stops_by, watched.process.now.mono + allowed_s)
+        watched.stops_by = min(watched.stops_by, watched.process.mono + allowed_s)
 
     def gave_up(self, watched: Watched) -> None:
         """It has stopped by itself."""
         allowed_s = watched.process.protocol.config.give_up_after or math.inf
-        lonely_s = watched.process.now.mono - watched.without_link_since if watched.link is None else 0.0
+        lonely_s = watched.process.mono - watched.without_link_since if watched.link is None else 0.0
         self._check("an agent gives up after so long without a link", lonely_s >= allowed_s - EPSILON_S, lonely_s, "s")
 
     # --- tokens -------------------------------------------------------------------------------------------------------
@@ -136,11 +136,11 @@ class WaitInvariants:
     def aged(self, watched: Watched, drift_s: float) -> None:
         """The clocks parted, which brings the end of the token nearer; the renewal is due now at the earliest."""
         aged_at = watched.renew_at - max(drift_s, 0.0)
-        watched.renew_at = min(watched.renew_at, max(aged_at, watched.process.now.mono))
+        watched.renew_at = min(watched.renew_at, max(aged_at, watched.process.mono))
 
     def renewing(self, watched: Watched) -> None:
         """A renewal begins."""
-        mono = watched.process.now.mono
+        mono = watched.process.mono
         is_apart = mono >= watched.no_renewal_before - EPSILON_S
         self._check("renewals keep their distance", is_apart, watched.no_renewal_before - mono, "s too early")
         is_due = watched.is_token_refused or mono >= watched.renew_at - EPSILON_S
@@ -150,7 +150,7 @@ class WaitInvariants:
 
     def renewal_failed(self, watched: Watched, event: RenewalFailed) -> None:
         """A renewal has failed."""
-        wait_s = event.retry_at - watched.process.now.mono
+        wait_s = event.retry_at - watched.process.mono
         self._check("renewals keep their distance", wait_s >= _RENEWAL_INTERVAL_S - EPSILON_S, wait_s, "s")
         watched.no_renewal_before = event.retry_at
         watched.is_renewing = False

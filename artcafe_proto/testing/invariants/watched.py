@@ -64,7 +64,7 @@ class Watched:
         self.was_at_once = False
         self.delays_s: dict[str, float] = {}
         """The next wait of each row that has waited."""
-        self.without_link_since = process.now.mono
+        self.without_link_since = process.mono
         self.renew_at = math.inf
         self.is_token_refused = False
         self.no_renewal_before = -math.inf
@@ -95,7 +95,7 @@ class Watched:
 
     def is_due(self, deadline: float) -> bool:
         """Whether something should have been done by now: at its time, or when this process was no longer held up."""
-        return self.process.now.mono > max(deadline, self.process.held_up_until) + EPSILON_S
+        return self.process.mono > max(deadline, self.process.held_up_until) + EPSILON_S
 
     def place(self, key: str) -> None:
         """A response or a message joins the others."""

@@ -41,7 +41,7 @@ class WorkInvariants:
                 timeout_s = DEFAULT_COMMAND_TIMEOUT_S if message.data.timeout is None else message.data.timeout
                 watched.known.add(message.id)
                 watched.waiting[message.id] = None
-                watched.open[message.id] = watched.process.now.mono + timeout_s
+                watched.open[message.id] = watched.process.mono + timeout_s
 
     def started(self, watched: Watched, command_id: str) -> None:
         """A command is executed."""
@@ -63,7 +63,7 @@ class WorkInvariants:
 
     def timed_out(self, watched: Watched, command_id: str) -> None:
         """A command was answered with `timeout`."""
-        early_s = watched.open[command_id] - watched.process.now.mono
+        early_s = watched.open[command_id] - watched.process.mono
         self._check("a timeout is answered in its time", early_s <= EPSILON_S, command_id, early_s, "s too early")
         self._in_time(watched, command_id)
         self.answered(watched, command_id)
@@ -145,7 +145,7 @@ class WorkInvariants:
 
     def calls(self, watched: Watched, number: int) -> None:
         """The application makes a call."""
-        watched.calls[number] = watched.process.now.mono + _CALL_TIMEOUT_S
+        watched.calls[number] = watched.process.mono + _CALL_TIMEOUT_S
 
     def call_ended(self, watched: Watched, number: int) -> None:
         """A call was answered, or failed."""
