@@ -2,7 +2,8 @@
 
 Each bug of `mutants/simulated.py` is planted in a copy of the package, where a campaign of so many sessions has to meet
 an invariant that does not hold, an error that no input may cause, or no end. No other test runs. Prints what found
-each, after how many sessions, and exits with 1 if fewer than LEAST_FOUND are found.
+each, after how many sessions, and exits with 1 if fewer than LEAST_FOUND are found. With `--alone` the bugs are those
+that one invariant each has to find, and without it none: those that are not found so are printed, and the status is 1.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from artcafe_proto.testing import InvariantError, Simulation
+from artcafe_proto.testing.invariants.table import Checks
 from campaign import collect_seldom, settings, within_bounds
-from mutants.simulated import BUGS, Bug
+from mutants.simulated import ALONE, BUGS, Bug
 
 ROOT: Final = Path(__file__).parents[1]
 LEAST_FOUND: Final = 15
@@ -47,15 +49,15 @@ def plant(bug: Bug, folder: Path) -> None:
     target.write_text(source.replace(bug.old, bug.new))
 
 
-def look_for(bug: Bug, sessions: int, first_seed: int = 0) -> Finding:
-    """Run a campaign against the planted bug."""
+def look_for(bug: Bug, sessions: int, first_seed: int = 0, without: str = "") -> Finding:
+    """Run a campaign against the planted bug, perhaps `without` one invariant."""
     with tempfile.TemporaryDirectory() as folder:
         plant(bug, Path(folder))
         paths = os.pathsep.join([folder, str(ROOT / "tests")])
         environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-P", __file__, "--search", "--sessions", str(sessions), "--first-seed"]
+        command = [sys.executable, "-P", __file__, "--search", "--sessions", str(sessions), "--without", without]
         done = subprocess.run(
-            [*command, str(first_seed)],
+            [*command, "--first-seed", str(first_seed)],
             env=environment,
             capture_output=True,
             text=True,
@@ -66,9 +68,26 @@ def look_for(bug: Bug, sessions: int, first_seed: int = 0) -> Finding:
     return Finding(bug, done.stdout.strip())
 
 
-def search(sessions: int, first_seed: int) -> int:
+def is_found_alone(invariant: str, sessions: int) -> str:
+    """Whether its bug of ALONE is found by an invariant, and without that by nothing: "" if so, else what is met."""
+    by, without = look_for(ALONE[invariant], sessions), look_for(ALONE[invariant], sessions, without=invariant)
+    return "" if by.what.startswith(invariant) and not without.what else f"{by.what!r}; without: {without.what!r}"
+
+
+def overlook(invariant: str) -> None:
+    """Have an invariant hold whatever happens."""
+    check = Checks.check
+
+    def checked(self: Checks, name: str, holds: bool, *detail: object) -> None:
+        check(self, name, holds or name == invariant, *detail)
+
+    Checks.check = checked
+
+
+def search(sessions: int, first_seed: int, without: str) -> int:
     """World after world, until something is met. Returns the exit status."""
     collect_seldom()
+    overlook(without)
     seen, seed = 0, first_seed
     while seen < sessions:
         sim = Simulation(seed, **settings(seed))
@@ -86,6 +105,17 @@ def search(sessions: int, first_seed: int) -> int:
     return 0
 
 
+def alone(invariants: list[str], sessions: int, jobs: int) -> int:
+    """Print for each invariant whether it alone finds its bug. Returns the exit status."""
+    status = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(partial(is_found_alone, sessions=sessions), invariants)
+        for invariant, met in zip(invariants, found, strict=True):
+            print(f"{invariant}: {met or 'finds it alone'}", flush=True)
+            status |= bool(met)
+    return status
+
+
 def main() -> int:
     """All bugs, or those whose names are given. Returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -93,10 +123,14 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--alone", action="store_true", help="the bugs that one invariant each has to find")
     parser.add_argument("--search", action="store_true", help="only search, in the package that is imported")
+    parser.add_argument("--without", default="", help="overlook this invariant in a search")
     asked = parser.parse_args()
     if asked.search:
-        return search(asked.sessions, asked.first_seed)
+        return search(asked.sessions, asked.first_seed, asked.without)
+    if asked.alone:
+        return alone(asked.names or list(ALONE), asked.sessions, asked.jobs)
     bugs = [bug for bug in BUGS if not asked.names or bug.name in asked.names]
     found = 0
     with ThreadPoolExecutor(asked.jobs) as pool:

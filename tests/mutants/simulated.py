@@ -217,3 +217,154 @@ BUGS: Final = (
         "if position is None:",
     ),
 )
+
+_LIMITS: Final = "artcafe_proto/limits.py"
+
+ALONE: Final[dict[str, Bug]] = {
+    "heartbeats are no further apart than their interval": Bug(
+        "every other heartbeat is left out",
+        "artcafe_proto/agent/link.py",
+        "next_heartbeat(self.up_at, self._config.heartbeat_interval, now.mono)",
+        "next_heartbeat(self.up_at, 2 * self._config.heartbeat_interval, now.mono)",
+    ),
+    "silence is answered with a ping": Bug(
+        "silence is pinged late",
+        _LIVENESS,
+        "return self._received_at + self._interval_s",
+        "return self._received_at + 1.2 * self._interval_s",
+    ),
+    "silence after a ping ends a link": Bug(
+        "an unanswered ping costs the link late",
+        _LIMITS,
+        "UNANSWERED_PING_S: Final = 120.0",
+        "UNANSWERED_PING_S: Final = 130.0",
+    ),
+    "only silence ends a link as silent": Bug(
+        "silence after a ping costs the link early",
+        _LIVENESS,
+        "return min(moved_at + self._timeout_s, pinged_at",
+        "return min(moved_at + 0.9 * self._timeout_s, pinged_at",
+    ),
+    "a ping is answered with one pong": Bug(
+        "every ping is answered twice",
+        _LINKS,
+        "            sends.append(SendPong(self.conn, payload))\n",
+        "            sends.extend([SendPong(self.conn, payload)] * 2)\n",
+    ),
+    "a status of its kind goes out once a second": Bug(
+        "status messages are spaced too little",
+        _LIMITS,
+        "STATUS_INTERVAL_S: Final = 1.0",
+        "STATUS_INTERVAL_S: Final = 0.5",
+    ),
+    "each failure waits as its row says": Bug(
+        "fixed waits are shortened (alone)",
+        _BACKOFF,
+        "else 1.0 + draw / 5.0",
+        "else 1.0 - draw / 5.0",
+    ),
+    "a stop cuts a wait short": Bug(
+        "a stop waits as long as any attempt (alone)",
+        _MACHINE,
+        "            self._timers.cancel(AgentTimer.RETRY)  # one immediate try\n",
+        "",
+    ),
+    "an agent gives up after so long without a link": Bug(
+        "an agent gives up late",
+        _RULES,
+        "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after)",
+        "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after + 1.0)",
+    ),
+    "renewals keep their distance": Bug(
+        "renewals are spaced too little",
+        _LIMITS,
+        "RENEWAL_INTERVAL_S: Final = 10.0",
+        "RENEWAL_INTERVAL_S: Final = 9.0",
+    ),
+    "a token is renewed in its time": Bug(
+        "a renewed token is not used (alone)",
+        _MACHINE,
+        "self._login.renew(token)",
+        "pass",
+    ),
+    "commands start in the order in which they came": Bug(
+        "the youngest command starts first (alone)",
+        _COMMANDS,
+        "command_id, accepted = next(iter(self.queued.items()))",
+        "command_id, accepted = next(reversed(self.queued.items()))",
+    ),
+    "a timeout is answered in its time": Bug(
+        "a timeout makes those of queued commands forgotten (alone)",
+        _COMMANDS,
+        "        open_deadlines += [queued.deadline for queued in self.queued.values()]\n",
+        "",
+    ),
+    "responses and messages go out in order": Bug(
+        "what was sent on a lost link waits in reverse order (alone)",
+        _OUTBOX,
+        "self._waiting.extendleft(reversed(self._sent))",
+        "self._waiting.extendleft(self._sent)",
+    ),
+    "what is settled was received": Bug(
+        "a pong settles what was sent after its ping",
+        _OUTBOX,
+        "settled = [self._sent.popleft() for _ in range(self._covered)]",
+        "settled = [self._sent.popleft() for _ in range(len(self._sent))]",
+    ),
+    "a message is refused only for want of a place": Bug(
+        "there are few places for messages",
+        _LIMITS,
+        "MAX_UNSETTLED_MESSAGES: Final = 1024",
+        "MAX_UNSETTLED_MESSAGES: Final = 4",
+    ),
+    "who stops tells what the platform lacks": Bug(
+        "commands that run are not among the unsettled ones (alone)",
+        _COMMANDS,
+        "return (*self.outbox.unsettled_commands, *running, *self.queued)",
+        "return (*self.outbox.unsettled_commands, *self.queued)",
+    ),
+    "a call ends once, and in its time": Bug(
+        "a call may take twice its time",
+        "artcafe_proto/agent/calls.py",
+        "mono + self._config.call_timeout)",
+        "mono + 2 * self._config.call_timeout)",
+    ),
+    "an answer after the expiry is late": Bug(
+        "a late answer is not told as late",
+        _DELIVERY,
+        "command.late = command.is_over",
+        "command.late = False",
+    ),
+    "no more than the window is unanswered": Bug(
+        "a command that expires leaves its place in the window",
+        _DELIVERY,
+        "        self._take_out(line, command)\n        self._emit(CommandExpired",
+        "        self._take_out(line, command)\n        line.unanswered.pop(command.command_id, None)\n"
+        "        self._emit(CommandExpired",
+    ),
+    "a command goes out once on a connection": Bug(
+        "an overloaded line goes on at once",
+        _LIMITS,
+        "OVERLOADED_RETRY_S: Final = 1.0",
+        "OVERLOADED_RETRY_S: Final = 0.5",
+    ),
+    "commands first go out in the order of acceptance": Bug(
+        "a new link gets the newest commands first (alone)",
+        _DELIVERY,
+        "line.to_send.extend((command.number, command_id)",
+        "line.to_send.extend((-command.number, command_id)",
+    ),
+    "no command waits while later ones are served": Bug(
+        "an overloaded command goes behind all others",
+        _DELIVERY,
+        "heapq.heappush(line.to_send, (command.number, command_id))\n            self._emit(CommandDeferred",
+        "heapq.heappush(line.to_send, (10**9 + command.number, command_id))\n            self._emit(CommandDeferred",
+    ),
+    "AgentOnline and AgentOffline alternate, and epochs rise": Bug(
+        "a replaced link goes offline with the epoch of the newer one",
+        "artcafe_proto/hub/hub.py",
+        "self._offline(agent, presence.epoch - 1,",
+        "self._offline(agent, presence.epoch,",
+    ),
+}
+"""For invariants of `artcafe_proto.testing`: a bug that no other finds in a short campaign."""

@@ -361,10 +361,8 @@ def _message(world: World, message: Send | Ended, sender: LinkEnd | None, receiv
         case SendPing():
             return ("ping", None if sender is None else _apart(sender, int(message.payload)))
         case SendPong():
-            return (
-                "pong",
-                _apart(receiver, int(message.payload)) if receiver is not None and message.payload else None,
-            )
+            number = int(message.payload or b"0")
+            return ("pong", None if receiver is None or not number else _apart(receiver, number))
         case SendClose():
             failure = close_failure(message.code, "")
             return ("close", failure.kind.name, failure.close_code in (1007, 1009))

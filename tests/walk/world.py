@@ -316,7 +316,7 @@ class World:
                 case SendResponse() | AcceptUpgrade() | SendText() | SendPing() | SendPong() | SendClose():
                     self.watch.platform_writes(wire.conn, output)
                     if isinstance(output, SendPong) and not self.scenario.pongs:
-                        output = SendPong(output.conn, b"")  # noqa: PLW2901 it lives, and answers no ping
+                        output = SendPong(output.conn, b"")
                     wire.send_down(output)
                 case Disconnect():
                     wire.up.clear()

@@ -72,7 +72,8 @@ class LinkInvariants:
         if clause == "LINK-7":
             assert link is not None, "an attempt has other deadlines"
             mono = watched.process.mono
-            is_silent = mono - link.heard_at >= watched.process.protocol.config.ping_timeout - EPSILON_S
+            timeout_s = watched.process.protocol.config.ping_timeout
+            is_silent = mono - max(link.heard_at, link.pinged_at) >= timeout_s - EPSILON_S
             is_unanswered = mono - link.pinged_at >= UNANSWERED_PING_S - EPSILON_S
             holds = bool(link.pinged) and (is_silent or is_unanswered)
             self._check("only silence ends a link as silent", holds, link.heard_at, link.pinged_at)
@@ -117,7 +118,7 @@ class LinkInvariants:
             case _:
                 is_owed = frame.opcode == PONG and frame.payload in link.owed_pongs
                 self._check("a ping is answered with one pong", is_owed, frame.payload, "of", link.owed_pongs)
-                del link.owed_pongs[: link.owed_pongs.index(frame.payload) + 1]
+                link.owed_pongs = after(link.owed_pongs, frame.payload)
 
     def _saying(self, watched: Watched, link: WatchedLink, message: Message) -> None:
         mono = watched.process.mono
@@ -209,3 +210,8 @@ class LinkInvariants:
             link.owed_since = watched.process.mono
         is_late = watched.is_due(link.owed_since + REPORTED_WITHIN_S)
         self._check("a ping is answered with one pong", not is_late, "none to", link.owed_pongs)
+
+
+def after(owed: list[bytes], payload: bytes) -> list[bytes]:
+    """The pongs that are still owed once this one has gone out: it stands for those before it."""
+    return owed[owed.index(payload) + 1 :] if payload in owed else owed

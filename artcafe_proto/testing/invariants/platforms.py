@@ -17,7 +17,7 @@ from artcafe_proto.events import (
     MessageReceived,
 )
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
-from artcafe_proto.testing.invariants.links import REPORTED_WITHIN_S, read_message
+from artcafe_proto.testing.invariants.links import REPORTED_WITHIN_S, after, read_message
 from artcafe_proto.testing.invariants.table import EPSILON_S
 from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, read_frames, read_pings
 
@@ -120,7 +120,7 @@ class PlatformInvariants:
             elif frame.opcode == PONG:
                 is_owed = frame.payload in wire.owed_pongs
                 self._check("a ping is answered with one pong", is_owed, frame.payload, "of", wire.owed_pongs)
-                del wire.owed_pongs[: wire.owed_pongs.index(frame.payload) + 1]
+                wire.owed_pongs = after(wire.owed_pongs, frame.payload)
             elif frame.opcode == CLOSE:
                 wire.is_closed = True
 

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from artcafe_proto.limits import (
-    DEFAULT_COMMAND_TIMEOUT_S,
-    MAX_UNSETTLED_MESSAGE_BYTES,
-    MAX_UNSETTLED_MESSAGES,
-    MAX_UNSETTLED_RESPONSES,
-)
 from artcafe_proto.testing.invariants.table import EPSILON_S
 
 if TYPE_CHECKING:
@@ -20,7 +14,12 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.invariants.table import Checks
     from artcafe_proto.testing.invariants.watched import Watched, WatchedLink
 
+# The clauses' numbers, and not the core's, which may be wrong.
+_DEFAULT_TIMEOUT_S: Final = 300.0
 _CALL_TIMEOUT_S: Final = 60.0
+_PLACES_OF_RESPONSES: Final = 10_000
+_PLACES_OF_MESSAGES: Final = 1024
+_BYTES_OF_MESSAGES: Final = 16 * 1024 * 1024
 _GIVEN_BACK: Final = ("overloaded", "draining")
 _LARGEST_MESSAGE_BYTES: Final = 200_000
 """More than any message of a simulation."""
@@ -38,7 +37,7 @@ class WorkInvariants:
         """Messages reached the agent."""
         for message in messages:
             if message.type == "command" and message.id not in watched.known:
-                timeout_s = DEFAULT_COMMAND_TIMEOUT_S if message.data.timeout is None else message.data.timeout
+                timeout_s = _DEFAULT_TIMEOUT_S if message.data.timeout is None else message.data.timeout
                 watched.known.add(message.id)
                 watched.waiting[message.id] = None
                 watched.open[message.id] = watched.process.mono + timeout_s
@@ -109,14 +108,14 @@ class WorkInvariants:
         """The application sends a message."""
         watched.messages[message_id] = size
         watched.place(message_id)
-        is_place = len(watched.messages) <= MAX_UNSETTLED_MESSAGES
+        is_place = len(watched.messages) <= _PLACES_OF_MESSAGES
         self._check("a message is refused only for want of a place", is_place, len(watched.messages), "unsettled")
 
     def message_refused(self, watched: Watched) -> None:
         """There was no place for a message."""
         held_bytes = sum(watched.messages.values())
-        is_full = len(watched.messages) >= MAX_UNSETTLED_MESSAGES
-        holds = is_full or held_bytes > MAX_UNSETTLED_MESSAGE_BYTES - _LARGEST_MESSAGE_BYTES
+        is_full = len(watched.messages) >= _PLACES_OF_MESSAGES
+        holds = is_full or held_bytes > _BYTES_OF_MESSAGES - _LARGEST_MESSAGE_BYTES
         self._check("a message is refused only for want of a place", holds, len(watched.messages), held_bytes)
 
     def settled(self, watched: Watched, keys: Iterable[str], *, assumed: bool) -> None:
@@ -160,7 +159,7 @@ class WorkInvariants:
         protocol = watched.process.protocol
         config = protocol.config
         within = (
-            protocol.outbox_size <= MAX_UNSETTLED_RESPONSES + MAX_UNSETTLED_MESSAGES
+            protocol.outbox_size <= _PLACES_OF_RESPONSES + _PLACES_OF_MESSAGES
             and len(protocol.in_flight) <= config.max_concurrent
             and len(protocol.queued) <= config.max_queued
         )
