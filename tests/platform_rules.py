@@ -190,11 +190,11 @@ class PlatformLife(RuleBasedStateMachine):
     def state(self) -> object:
         """All there is of the first hub and its sessions, but for the moment that was told last."""
         hub = self.hubs[0]
-        now, hub._now = hub._now, None
+        told = vars(hub).pop("_now")
         try:
             return snapshot((hub, self.sessions[0]))
         finally:
-            hub._now = now
+            vars(hub)["_now"] = told
 
     def drain(self) -> None:
         """Both platforms say the same, and nothing that a platform may not say."""

@@ -10,12 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connecting import ConnectError
-from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
+from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.tls_failures import explain
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class Connection(Level):
                     self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
             return None
         self._is_open = True
-        self._sock = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 of anyio, not of Django
+        self._sock = socket_of(stream)
         bound_send_buffer(self._sock)
         with self._turn() as now:
             self._protocol.connected(self.conn, now)

@@ -6,7 +6,12 @@ import math
 import socket
 import sys
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from anyio.abc import SocketAttribute
+
+if TYPE_CHECKING:
+    from anyio import TypedAttributeProvider
 
 if sys.platform == "linux":
     from fcntl import ioctl
@@ -34,6 +39,13 @@ class AnySocket(Protocol):
     def setsockopt(self, level: int, optname: int, value: int, /) -> None:
         """Set an option."""
         ...
+
+
+def socket_of(stream: TypedAttributeProvider) -> AnySocket | None:
+    """The socket under a stream of anyio; None where there is none, or none any more."""
+    with suppress(OSError, AttributeError):  # AttributeError: uvloop's, of a transport that is closed
+        return stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 of anyio, not of Django
+    return None
 
 
 def unacknowledged_bytes(sock: AnySocket | None) -> int:

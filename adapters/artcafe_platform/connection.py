@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
-from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
+from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_platform.clocks import monotonic
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream
 
-    from artcafe_anyio.levels import AnySocket
     from artcafe_proto import Instant, PlatformProtocol
 
 READ_BYTES: Final = 65_536
@@ -54,7 +53,7 @@ class Connection(Level):
         super().__init__()
         self.protocol = protocol
         self._stream = stream
-        self._sock: AnySocket | None = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 of anyio
+        self._sock = socket_of(stream)
         bound_send_buffer(self._sock)
         self._turn = turn
         self._close_timeout_s = close_timeout_s

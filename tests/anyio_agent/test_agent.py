@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
 from artcafe_anyio import Agent, CommandContext, CommandError
-from artcafe_anyio.connection import HIGH_WATER_BYTES, Connection
+from artcafe_anyio.connection import Connection
 from artcafe_anyio.keys import Passphrase, load_key
 from artcafe_anyio.transports import TransportConnection
 from artcafe_proto import (
@@ -36,7 +36,7 @@ from artcafe_proto import (
     Stopped,
     TokenReceived,
 )
-from artcafe_proto.limits import MAX_UNSETTLED_RESPONSE_BYTES
+from artcafe_proto.limits import MAX_UNSETTLED_RESPONSE_BYTES, WRITE_AHEAD_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -455,7 +455,7 @@ async def test_link_8_a_platform_that_sends_commands_and_never_reads_is_left(
             tasks.cancel_scope.cancel()
         offline = next(event for event in stage.events if isinstance(event, Offline))
         assert (offline.reason, offline.clause) == ("writing stalled", "LINK-8")
-        assert HIGH_WATER_BYTES < most_bytes <= MAX_UNSETTLED_RESPONSE_BYTES + 1_001_000
+        assert most_bytes <= WRITE_AHEAD_BYTES + 1_001_000
         commands = sum(isinstance(event, CommandReceived) for event in stage.events)
         assert commands <= 1 + MAX_UNSETTLED_RESPONSE_BYTES // 1_000_000
 

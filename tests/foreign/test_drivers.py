@@ -29,7 +29,7 @@ MARKS = {
     "websockets": ("docs/transports.md", "transport: websockets"),
 }
 ONLY_OURS = {"artcafe_proto"}
-THEIRS = {"asyncio", "contextlib", "math", "random", "selectors", "socket", "time", "trio"}
+THEIRS = {"asyncio", "contextlib", "fcntl", "math", "random", "selectors", "socket", "sys", "termios", "time", "trio"}
 
 
 def program(kind: str) -> str:

@@ -24,7 +24,7 @@ class ScriptedStream:
         self.has_ended = False
         self.is_closed = False
         self.fails_to_send: Exception | None = None
-        self._give, self._take = anyio.create_memory_object_stream[bytes | Exception](1000)
+        self._give, self._take = anyio.create_memory_object_stream[bytes | Exception](10_000)
         self._unstuck = anyio.Event()
         self._unstuck.set()
         self._news = anyio.Event()

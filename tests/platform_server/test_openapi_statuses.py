@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from artcafe_platform import Platform, routes, streams
-from artcafe_proto import PlatformConfig
+from artcafe_proto import ApiError, PlatformConfig, PlatformHub
 from artcafe_proto.hub import delivery, registry
 from artcafe_proto.policies import challenges
 from artcafe_proto.policies.rate_limits import RateLimit
@@ -52,6 +52,10 @@ def broken(*_: object) -> None:
     raise RuntimeError("a bug")
 
 
+def congested(*_: object) -> None:
+    raise ApiError(503, "agent_congested", "it does not read", retry_after_s=1)
+
+
 OWN_KEY = "the agent's"
 ELSEWHERE: dict[str, str] = {"agent_id": "nobody"}
 FAULTS = [
@@ -93,6 +97,7 @@ FAULTS = [
     Fault("sendMessage", 403, "forbidden", "agent"),
     Fault("sendMessage", 404, "agent_not_found", known=ELSEWHERE),
     Fault("sendMessage", 409, "agent_offline"),
+    Fault("sendMessage", 503, "agent_congested", patch=(PlatformHub, "send_message", congested)),
     Fault("watchEvents", 400, "invalid_query", query={"agent_id": "agent-1&agent_id=agent-1"}),
     Fault("watchEvents", 403, "forbidden", "agent"),
     Fault("watchEvents", 404, "agent_not_found", query=ELSEWHERE),

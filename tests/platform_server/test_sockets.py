@@ -17,9 +17,10 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from artcafe_anyio.levels import ENOUGH_BYTES
 from artcafe_platform import Platform, listening, sockets
-from artcafe_platform.clocks import monotonic
-from artcafe_platform.connection import HIGH_WATER_BYTES
+from artcafe_platform.clocks import read_clocks
+from artcafe_platform.connection import SEND_BYTES
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_platform.sockets import SocketConnection
@@ -93,16 +94,16 @@ async def test_a_request_is_answered() -> None:
 
 
 async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order() -> None:
-    data = Random(1).randbytes(8 * HIGH_WATER_BYTES)
-    heard: list[str] = []
+    data = Random(1).randbytes(8 * SEND_BYTES)
+    heard: list[int] = []
     async with stage() as setting:
-        original = setting.protocol.writing_resumed
-        setting.protocol.writing_resumed = lambda now: (heard.append("resumed"), original(now))[1]
+        original = setting.protocol.unsent
+        setting.protocol.unsent = lambda nbytes, now: (heard.append(nbytes), original(nbytes, now))[1]
         with setting.owner.turn(setting.connection):
-            for place in range(0, len(data), HIGH_WATER_BYTES):
-                setting.connection.write(data[place : place + HIGH_WATER_BYTES])
-        assert setting.connection.unsent_bytes > HIGH_WATER_BYTES
-        assert not setting.connection.is_newly_congested(monotonic())  # the protocol was told
+            for place in range(0, len(data), SEND_BYTES):
+                setting.connection.write(data[place : place + SEND_BYTES])
+        assert setting.connection.unsent_bytes > SEND_BYTES
+        assert heard[-1] >= setting.connection.unsent_bytes, "the protocol was told, also of what the system holds"
         await setting.send(REQUEST)
         received = b""
         while len(received) < len(data):
@@ -111,36 +112,35 @@ async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order() -> No
         while b"\r\n\r\n" not in received[len(data) :]:  # who did not read was not read either, and is again
             received += await setting.receive(65_536)
         assert received[len(data) :].startswith(b"HTTP/1.1 404")
-        assert heard
+        assert min(heard) < max(heard)
 
 
-async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well() -> None:
     """The rest of a megabyte, after what the kernel took: the peer's window is full all the same."""
     async with stage() as setting:
         while not setting.connection.unsent_bytes:
             with setting.owner.turn(setting.connection):
-                setting.connection.write(bytes(1000))
-        assert setting.connection.unsent_bytes <= 1000
-        idle_at = setting.protocol.deadline()
-        with setting.owner.turn(setting.connection):
-            pass
-        assert setting.protocol.deadline() == idle_at, "it has just begun"
-        monkeypatch.setattr(sockets, "LONG_UNSENT_S", 0.0)
-        with setting.owner.turn(setting.connection) as now:
-            pass
-        assert setting.protocol.deadline() == now.mono + 30
-        while setting.connection.unsent_bytes:
-            await setting.receive(65_536)
+                setting.connection.write(bytes(ENOUGH_BYTES))
+        now = read_clocks()
+        assert setting.connection.unsent_bytes <= ENOUGH_BYTES
         deadline = setting.protocol.deadline()
         assert deadline is not None
-        assert deadline >= now.mono + 75, "it reads again"
+        assert deadline <= now.mono + 30
+        while setting.connection.measure():
+            await setting.receive(65_536)
+        setting.connection.has_drained()
+        with setting.owner.turn(setting.connection) as now:
+            pass
+        deadline = setting.protocol.deadline()
+        assert deadline is not None
+        assert deadline > now.mono + 70, "it reads again"
 
 
 async def test_a_peer_for_whom_too_much_waits_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "MAX_UNSENT_BYTES", 1000)
     async with stage() as setting:
         with setting.owner.turn(setting.connection):
-            setting.connection.write(bytes(64 * HIGH_WATER_BYTES))
+            setting.connection.write(bytes(64 * SEND_BYTES))
         await setting.over.wait()
 
 
@@ -170,9 +170,9 @@ async def test_a_close_waits_for_what_was_written_and_for_the_peer() -> None:
 async def test_a_close_goes_on_when_all_that_waits_is_written() -> None:
     async with stage() as setting:
         with setting.owner.turn(setting.connection) as now:
-            setting.connection.write(bytes(64 * HIGH_WATER_BYTES))
+            setting.connection.write(bytes(64 * SEND_BYTES))
             setting.protocol.drop("the test says so", now)
-        assert len(await setting.receive_to_end()) == 64 * HIGH_WATER_BYTES
+        assert len(await setting.receive_to_end()) == 64 * SEND_BYTES
         setting.peer.shutdown(socket.SHUT_WR)
         await setting.over.wait()
 
@@ -182,7 +182,7 @@ async def test_a_close_does_not_wait_for_ever(is_stuck: bool) -> None:
     async with stage(close_timeout_s=0.01) as setting:
         with setting.owner.turn(setting.connection) as now:
             if is_stuck:
-                setting.connection.write(bytes(64 * HIGH_WATER_BYTES))
+                setting.connection.write(bytes(64 * SEND_BYTES))
             setting.protocol.drop("the test says so", now)
         await setting.over.wait()
 
@@ -274,11 +274,11 @@ async def test_a_bug_met_while_writing_on_costs_one_connection(
     def fail(*_: object) -> None:
         raise AssertionError("a bug of the test")
 
-    monkeypatch.setattr(PlatformProtocol, "writing_resumed", fail)
     async with stage() as setting:
         with setting.owner.turn(setting.connection):
-            setting.connection.write(bytes(4 * HIGH_WATER_BYTES))
-            assert setting.connection.is_newly_congested(monotonic())
+            while not setting.connection.unsent_bytes:
+                setting.connection.write(bytes(4 * SEND_BYTES))
+        monkeypatch.setattr(PlatformProtocol, "unsent", fail)
         await setting.receive_to_end()
         await setting.over.wait()
     assert "a bug of the test" in caplog.text
