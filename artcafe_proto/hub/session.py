@@ -381,8 +381,7 @@ class PlatformSession:
         look_at, offline_at = link.liveness.deadline, link.liveness.silent_for(OFFLINE_AFTER_S)
         if look_at is not None and offline_at is not None and now.mono < offline_at:
             look_at = min(look_at, offline_at)
-        due = self._timers.get(SessionTimer.PING)
-        if due is None or due > now.mono:  # a look that is due is not put off by what is reported just before it
+        if (self._timers.get(SessionTimer.PING) or float("inf")) > now.mono:  # a look that is due is not put off
             self._timers.arm(SessionTimer.PING, look_at)
         self._timers.arm(SessionTimer.STALL, link.stall_deadline)
         self._await_report(now)

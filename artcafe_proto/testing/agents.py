@@ -194,7 +194,7 @@ class AgentProcess(Node):
         self._wait_for(self.protocol.deadline())
         self.sim.invariants.agent_settled(self)
         if self.protocol.is_stopped and not self.is_dead:
-            self._drop_all()
+            assert not self.circuits, "who has stopped holds no connection (LINK-10)"
             self.is_dead = True
             self.sim.process_stopped(self)
 
@@ -242,11 +242,6 @@ class AgentProcess(Node):
 
     def _forget(self, conn: int) -> None:
         self.circuits.pop(conn, None)
-
-    def _drop_all(self) -> None:
-        for conn in list(self.circuits):
-            circuit = self.circuits.pop(conn)
-            circuit.leave(circuit.down, circuit.up, abort=True)
 
     # --- the signer ---------------------------------------------------------------------------------------------------
 

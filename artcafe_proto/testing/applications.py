@@ -45,13 +45,9 @@ class Application:
 
     def _go_on(self) -> None:
         process = self._process
-        if not (process.is_dead or process.protocol.is_stopped or process.sim.is_calm):
-            process.turn(self._act)
+        if not (process.is_dead or process.sim.is_calm):
+            process.turn(self._rng.choice(self._deeds))
             self.begin()
-
-    def _act(self, now: Instant) -> None:
-        if not self._process.protocol.is_stopped:  # it may have slept, and been stopped then
-            self._rng.choice(self._deeds)(now)
 
     # --- commands -----------------------------------------------------------------------------------------------------
 

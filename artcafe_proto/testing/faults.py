@@ -247,7 +247,6 @@ def _of_process(process: AgentProcess, fault: Fault) -> None:
             process.wall_offset_s += fault.amount
         case FaultKind.SUSPENDED:
             process.sleep(fault.amount, mono_counts=fault.flavour == "counted")
-        case FaultKind.AGENT_LATE:
-            process.be_late(process.sim.time + fault.amount)
         case _:
-            raise AssertionError(f"nobody knows how to make this happen: {fault.kind}")
+            assert fault.kind is FaultKind.AGENT_LATE, f"nobody knows how to make this happen: {fault.kind}"
+            process.be_late(process.sim.time + fault.amount)

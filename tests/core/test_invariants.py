@@ -18,15 +18,18 @@ from artcafe_proto import (
     CommandDeferred,
     CommandReceived,
     Connect,
+    Disconnect,
     Event,
     Instant,
     Offline,
     Online,
     RenewalStarted,
+    ResponseReplaced,
     ResponsesSettled,
     Sign,
     Stopped,
     TokenReceived,
+    Undeliverable,
     Write,
 )
 from artcafe_proto.messages import ResponseData
@@ -414,6 +417,51 @@ def test_an_invariant_is_broken_by_what_it_forbids(name: str) -> None:
         LIES[name](Show())
     assert broken.value.name == name
     assert str(broken.value).splitlines()[0].startswith(f"{name} [{INVARIANTS[name]}]: ")
+
+
+def test_what_is_told_to_be_undeliverable_need_not_be_told_by_who_stops() -> None:
+    show = Show()
+    show.links()
+    show.is_told("cmd-1")
+    show.runs("cmd-1")
+    show.sim.invariants.agent_answers(show.agent, "cmd-1")
+    show.sim.invariants.agent_sends(show.agent, "m-1", 1)
+    show.says(
+        ResponseReplaced("cmd-1", "undeliverable", "", "CMD-11"), ResponseReplaced("cmd-1", "result_too_large", "", "")
+    )
+    show.says(Undeliverable("r-1", "cmd-1", "CMD-11"), Undeliverable("m-1", None, "CMD-11"), Stopped(()))
+
+
+def test_after_ten_minutes_on_one_link_the_waits_of_4409_start_over() -> None:
+    show = Show()
+    for seconds, code, wait_s in ((0.0, 4409, 10.0), (0.0, 4409, 20.0), (601.0, 1000, 1.0), (0.0, 4409, 10.0)):
+        show.links()
+        show.sim.schedule.time += seconds
+        show.hears(8, code.to_bytes(2, "big"))
+        show.mono = show.agent.mono
+        show.waits(wait_s)
+        show.says(Disconnect(CONN, abort=True))
+        show.goes_on(wait_s)
+
+
+def test_what_comes_for_a_connection_that_is_over_says_nothing() -> None:
+    show = Show()
+    show.reads(b"late")
+    assert show.agent.watched.reading is None
+
+
+def test_commands_of_somebody_else_than_the_tenant_are_in_nobodys_account() -> None:
+    show = Show()
+    circuit = show.platform_links()
+    show.sim.invariants.platform_wrote(circuit, server_frame(1, message("command", "cmd-1")))
+    show.sim.invariants.platform_hears(circuit)
+    show.platform_says(answered(1))
+
+
+def test_a_message_that_is_refused_too_early_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_MESSAGES", 1)
+    with pytest.raises(InvariantError, match="a message is refused only for want of a place"):
+        Simulation(1, seconds=300.0, says_gap_s=1.0).run()
 
 
 def test_an_agent_that_does_not_try_again_waits_for_nothing() -> None:

@@ -142,10 +142,10 @@ class LinkInvariants:
 
     def asks_to_read(self, watched: Watched, conn: int, *, reads: bool) -> None:
         """It stops reading a connection, or goes on."""
-        link, mono = watched.links.get(conn), watched.process.mono
-        if link is not None and not reads:
+        link, mono = watched.links[conn], watched.process.mono
+        if link.paused_at is None or not reads:
             link.paused_at = mono
-        elif link is not None and link.paused_at is not None:
+        else:
             link.heard_at += mono - max(link.heard_at, link.paused_at)
             link.pinged_at += mono - max(link.pinged_at, link.paused_at)
             link.paused_at = None

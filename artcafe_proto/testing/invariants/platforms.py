@@ -121,7 +121,8 @@ class PlatformInvariants:
                 is_owed = frame.payload in wire.owed_pongs
                 self._check("a ping is answered with one pong", is_owed, frame.payload, "of", wire.owed_pongs)
                 wire.owed_pongs = after(wire.owed_pongs, frame.payload)
-            elif frame.opcode == CLOSE:
+            else:
+                assert frame.opcode == CLOSE, "there are no others"
                 wire.is_closed = True
 
     def _sends_command(self, wire: _Wire, command_id: str) -> None:
