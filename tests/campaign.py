@@ -14,13 +14,15 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from multiprocessing import Pool
 from typing import Any, Final, NamedTuple
 
 from artcafe_proto.testing import INVARIANTS, FaultKind, InvariantError, Simulation, shrink
 
 LEAST_FAULTS: Final = 100
-_ENDLESS_S: Final = 300
+_ENDLESS_S: Final = 120
 """A world that takes this long is in a loop without an end."""
 
 
@@ -55,10 +57,9 @@ def run(seed: int) -> Outcome:
     """One world."""
     sim = Simulation(seed, **settings(seed))
     broken = ""
-    signal.signal(signal.SIGALRM, _endless)
-    signal.alarm(_ENDLESS_S)
     try:
-        sim.run()
+        with within_bounds():
+            sim.run()
     except InvariantError as error:
         kept = shrink(lambda faults: Simulation(seed, **settings(seed), faults=faults).run(), sim.injected)
         broken = f"{error}\nrepeat it with Simulation({seed}, **{settings(seed)}, faults={kept})"
@@ -66,6 +67,17 @@ def run(seed: int) -> Outcome:
         error.add_note(f"in Simulation({seed}, **{settings(seed)})")
         raise
     return Outcome(seed, sim.sessions, sim.happened, sim.invariants.evaluations, broken)
+
+
+@contextmanager
+def within_bounds() -> Generator[None]:
+    """Raise TimeoutError if what is inside does not end."""
+    signal.signal(signal.SIGALRM, _endless)
+    signal.alarm(_ENDLESS_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 def _endless(_signal: int, _frame: object) -> None:

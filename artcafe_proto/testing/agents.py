@@ -16,9 +16,10 @@ from artcafe_proto.effects import (
     Write,
 )
 from artcafe_proto.events import CommandCancelled, CommandReceived, Offline, Stopped
-from artcafe_proto.instants import Instant
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
-from artcafe_proto.testing.circuits import Circuit
+from artcafe_proto.testing.applications import Application
+from artcafe_proto.testing.invariants import Watched
+from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,55 +29,9 @@ if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.simulation import Simulation
-
-_NEVER_ENDS = 0.03
-"""Share of handlers that end only when they are cancelled."""
-
-_ROUNDING_S = 1e-6
-REPORT_INTERVAL_S = 1.0
-"""How long after a report that much has not left the next one follows."""
-
-
-class Node:
-    """Something with clocks of its own, which may stand still for a while."""
-
-    def __init__(self, sim: Simulation, *, wall_skew_s: float = 0.0) -> None:
-        self.sim = sim
-        self.mono_offset_s: float = 1000.0
-        self.wall_offset_s = sim.wall_at_start + wall_skew_s
-        self.wakes_at = math.inf
-        """When its timer is due, in the simulation's time."""
-        self._deadline: float | None = None
-        self._late_until = 0.0
-        self._is_asleep = False
-
-    @property
-    def now(self) -> Instant:
-        """Both clocks of this node."""
-        time = self.sim.schedule.time
-        return Instant(time + self.mono_offset_s, time + self.wall_offset_s)
-
-    def _due(self, deadline: float) -> Instant:
-        """Now, as a timer that is due sees it: rounding must not have it come a moment too early."""
-        now = self.now
-        return Instant(max(now.mono, deadline), now.wall)
-
-    def _is_due(self, deadline: float) -> bool:
-        return deadline - (self.sim.schedule.time + self.mono_offset_s) < _ROUNDING_S
-
-    def be_late(self, until: float) -> None:
-        """Have no timer before that time of the simulation."""
-        self._late_until = until
-        self._wait_for(self._deadline)
-
-    def _wait_for(self, deadline: float | None) -> None:
-        self._deadline = deadline
-        if deadline is None or self._is_asleep:
-            self.wakes_at = math.inf
-        else:
-            at = deadline - self.mono_offset_s
-            self.wakes_at = at if at > self._late_until else self._late_until
 
 
 class AgentProcess(Node):
@@ -92,9 +47,8 @@ class AgentProcess(Node):
         self.is_in_session = False
         """Whether it has written something for the link that it has or tries to have."""
         self.signs = 0
-        self.executed: set[str] = set()
-        self._rng = rng
-        self._unfinished: dict[str, bool] = {}
+        self.watched = Watched(self)
+        self.application = Application(self, rng, gap_s=sim.world.says_gap_s)
         self._is_draining = False
         self._asleep_until = -math.inf
         self._mono_at_sleep = 0.0
@@ -116,6 +70,7 @@ class AgentProcess(Node):
     def start(self) -> None:
         """Begin."""
         self.turn(self.protocol.start)
+        self.application.begin()
 
     def connect_failed(self, conn: int, cause: ConnectFailure) -> None:
         """The network could not connect it."""
@@ -127,10 +82,16 @@ class AgentProcess(Node):
         if self.sim.invariants.is_wanted(self, conn):
             self.turn(fail)
 
-    def stop(self) -> None:
-        """Drain and end."""
-        self.is_stopping = True
-        self.turn(self.protocol.stop)
+    def stop(self, *, drain: bool = True) -> None:
+        """Drain and end, or end at once."""
+
+        def stop(now: Instant) -> None:
+            was_stopping, self.is_stopping = self.is_stopping, True
+            self.protocol.stop(now, drain=drain)
+            if not (was_stopping and drain):  # that changes nothing
+                self.sim.invariants.agent_stops(self, drain=drain)
+
+        self.turn(stop)
 
     def die(self) -> None:
         """End without a word, as a killed process does: the system resets its connections."""
@@ -159,6 +120,7 @@ class AgentProcess(Node):
         self._is_asleep = False
         self._asleep_until = -math.inf
         self.mono_offset_s += max(0.0, self._mono_at_sleep - self.now.mono)  # woken early, it must not go back
+        self._was_held_up(self.now.mono)
         self._wait_for(self._deadline)
         postponed, self._postponed = self._postponed, []
         for action in postponed:
@@ -196,8 +158,12 @@ class AgentProcess(Node):
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """From a circuit."""
         conn = circuit.client_conn
-        self.sim.invariants.agent_was_sent(self, conn, data)
-        self.turn(lambda now: self.protocol.data_received(conn, data, now))
+
+        def read(now: Instant) -> None:
+            self.sim.invariants.agent_was_sent(self, conn, data)
+            self.protocol.data_received(conn, data, now)
+
+        self.turn(read)
 
     def eof_arrived(self, circuit: Circuit) -> None:
         """From a circuit."""
@@ -227,6 +193,10 @@ class AgentProcess(Node):
         self._is_draining = False
         self._wait_for(self.protocol.deadline())
         self.sim.invariants.agent_settled(self)
+        if self.protocol.is_stopped and not self.is_dead:
+            assert not self.circuits, "who has stopped holds no connection (LINK-10)"
+            self.is_dead = True
+            self.sim.process_stopped(self)
 
     def _carry_out(self, output: MachineEffect | Event) -> None:
         sim = self.sim
@@ -251,16 +221,14 @@ class AgentProcess(Node):
             case Sign():
                 self._sign(output)
             case CommandReceived():
-                self._execute(output)
+                self.application.execute(output)
             case CommandCancelled():
-                if self._unfinished.get(output.command_id):
-                    sim.after(0.1, lambda: self._finish(output.command_id))
+                self.application.cancelled(output)
             case Offline():
                 self.is_in_session = False
                 sim.session_ended(self)
             case Stopped():
                 sim.session_ended(self)
-                self._drop_all()
             case CancelSign():
                 pass  # a late signature does no harm
             case _:
@@ -275,12 +243,7 @@ class AgentProcess(Node):
     def _forget(self, conn: int) -> None:
         self.circuits.pop(conn, None)
 
-    def _drop_all(self) -> None:
-        for conn in list(self.circuits):
-            circuit = self.circuits.pop(conn)
-            circuit.leave(circuit.down, circuit.up, abort=True)
-
-    # --- the signer and the handlers ----------------------------------------------------------------------------------
+    # --- the signer ---------------------------------------------------------------------------------------------------
 
     def _sign(self, asked: Sign) -> None:
         self.signs += 1
@@ -290,28 +253,7 @@ class AgentProcess(Node):
                 signer.delay_s, lambda: self.turn(lambda now: self.protocol.sign_failed(asked.request, "refused", now))
             )
             return
-        signature = self.sim.sign(asked.challenge)
+        signature = self.sim.sign(asked.challenge, asked.key)
         self.sim.after(
             signer.delay_s, lambda: self.turn(lambda now: self.protocol.signed(asked.request, signature, now))
         )
-
-    def _execute(self, event: CommandReceived) -> None:
-        draw = self._rng.random()
-        self._unfinished[event.command_id] = draw < _NEVER_ENDS
-        if draw < _NEVER_ENDS:
-            return
-        if draw < 0.4:
-            self._finish(event.command_id)  # while the outputs are drained
-        else:
-            delay_s = self._rng.uniform(0.01, 3.0) if draw < 0.9 else self._rng.uniform(3.0, 40.0)
-            self.sim.after(delay_s, lambda: self._finish(event.command_id))
-
-    def _finish(self, command_id: str) -> None:
-        if self._unfinished.pop(command_id, None) is None or self.is_dead:
-            return
-        draw = self._rng.random()
-        if draw < 0.7:
-            result = {"n": "x" * self._rng.choice([1, 40, 3000])}
-            self.turn(lambda now: self.protocol.respond(command_id, result, now))
-        else:
-            self.turn(lambda now: self.protocol.fail(command_id, "handler_error", "ValueError", now))

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 class End(Protocol):
     """Who sits at an end of a circuit."""
 
+    @property
+    def wakes_at(self) -> float:
+        """When its timer is due, in the schedule's time."""
+        ...
+
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """Bytes came in."""
         ...
@@ -37,11 +42,24 @@ class Chunking(Enum):
     BYTES = "single bytes"
     SPLIT = "split at random"
     MERGED = "merged"
+    HALVED = "half at once, half after the receiver's next timer"
 
 
 _FULL_BYTES: Final = 1 << 20
 MERGE_S = 0.25
 """How long a merging direction collects what it carries."""
+
+
+LONGEST_HALF_S: Final = 25.0
+"""How long a halving direction holds back the second half at most; longer than any ping goes unanswered."""
+
+
+AFTER_TIMER_S: Final = 0.001
+"""How long after the receiver's timer the second half comes."""
+
+
+HALVED_SHARE: Final = 0.25
+"""How much of it a halving direction halves, so that something gets through."""
 
 
 _SINGLES: Final = 8
@@ -74,6 +92,8 @@ class Direction:
         self.carried_bytes = 0
         self.bytes_per_s = math.inf
         """How much passes; more waits at the sender."""
+        self.network_bytes_per_s = math.inf
+        """How much the whole network lets pass."""
         self.full_until = 0.0
         """Until when the sender's transport is full of something else."""
         self._arrived_bytes = 0
@@ -93,7 +113,8 @@ class Direction:
         self.carried_bytes += len(data)
         if self.is_silent:
             return
-        if self.bytes_per_s < math.inf and len(data) > (most := max(int(self.bytes_per_s), 1)):
+        bytes_per_s = min(self.bytes_per_s, self.network_bytes_per_s)
+        if bytes_per_s < math.inf and len(data) > (most := max(int(bytes_per_s), 1)):
             for start in range(0, len(data), most):
                 self._send(data[start : start + most], reset)
         else:
@@ -103,10 +124,14 @@ class Direction:
         now = self.circuit.schedule.time
         merging_s = MERGE_S if self.chunking is Chunking.MERGED else 0.0
         begins_at = max(now + self.latency_s + merging_s, self.held_until, self._last_arrival)
-        arrives_at = begins_at + len(data) / self.bytes_per_s
+        arrives_at = begins_at + len(data) / min(self.bytes_per_s, self.network_bytes_per_s)
         self._last_arrival = arrives_at
         self._items.append(_Item(arrives_at, data, reset))
         self.circuit.schedule.at(arrives_at, self._arrive)
+
+    def be_fast(self) -> None:
+        """What is sent from now on passes at once, behind what waits."""
+        self.bytes_per_s = math.inf
 
     def resume(self) -> None:
         """The receiver reads again."""
@@ -133,10 +158,23 @@ class Direction:
                 while self._items and self._items[0].arrives_at <= self.circuit.schedule.time and self._items[0].data:
                     item.data += self._items[0].data
                     self._arrived_bytes += len(self._items.popleft().data)
+            elif self.chunking is Chunking.HALVED and self.circuit.rng.random() < HALVED_SHARE and len(item.data) > 1:
+                self._hold_back_half(item)
             for piece in self._pieces(item.data):
                 if self.is_closed:
                     return
                 self.receiver.data_arrived(self.circuit, piece)
+
+    def _hold_back_half(self, item: _Item) -> None:
+        """The receiver's timer finds half of it: the rest comes right after that."""
+        now = self.circuit.schedule.time
+        half = len(item.data) // 2
+        arrives_at = min(max(self.receiver.wakes_at, now), now + LONGEST_HALF_S) + AFTER_TIMER_S
+        self._items.appendleft(_Item(arrives_at, item.data[half:]))
+        self._arrived_bytes -= len(item.data) - half
+        item.data = item.data[:half]
+        self._last_arrival = max(self._last_arrival, arrives_at)
+        self.circuit.schedule.at(arrives_at, self._arrive)
 
     def _pieces(self, data: bytes) -> list[bytes]:
         if self.chunking is Chunking.BYTES:

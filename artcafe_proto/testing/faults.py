@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,6 +13,7 @@ from artcafe_proto.testing.rogues import ROGUES
 if TYPE_CHECKING:
     from random import Random
 
+    from artcafe_proto.testing.agents import AgentProcess
     from artcafe_proto.testing.simulation import Simulation
 
 
@@ -25,17 +26,25 @@ class FaultKind(Enum):
     SILENT_UP = "nothing of what the agent sends arrives any more"
     SILENT_DOWN = "nothing of what is sent to the agent arrives any more"
     STALL = "the network carries nothing"
+    HELD_UP = "nothing of what the agent sends arrives for a while"
+    HELD_DOWN = "nothing of what is sent to the agent arrives for a while"
+    SLOW_UP = "what the agent sends goes over a slow line"
+    SLOW_DOWN = "what is sent to the agent comes over a slow line"
     BYTES = "the network carries single bytes"
     SPLIT = "the network cuts at random places"
     MERGED = "the network puts together"
+    HALVED = "the network brings half of something, and the rest after a timer"
     CONGESTED = "a transport takes nothing"
     ROGUE = "something else answers instead of the platform"
     CLOSED = "the platform closes the link"
     PLATFORM_RESTART = "the platform is restarted"
     PLATFORM_AMNESIA = "the platform is restarted and has forgotten commands and tokens"
     AGENT_RESTART = "the agent's process dies and is started again"
+    AGENT_DRAINS = "the agent is stopped, drains, and is started again"
+    AGENT_STOPS = "the agent is stopped at once, and started again"
     SECOND_PROCESS = "a second process uses the agent's id"
     KEY_REVOKED = "the agent's key is revoked"
+    KEY_ROTATED = "another key of the agent takes the place of the one it has"
     SIGNER_SLOW = "the signer takes its time"
     SIGNER_REFUSES = "the signer refuses"
     AGENT_WALL_JUMP = "the agent's wall clock is set"
@@ -62,6 +71,9 @@ _AMOUNTS_S: Final[dict[FaultKind, tuple[float, ...]]] = {
     FaultKind.SILENT_DOWN: (0.0,),
     FaultKind.BLACK_HOLE: (1.0, 12.0, 30.0),
     FaultKind.STALL: (0.5, 3.0, 25.0, 60.0),
+    FaultKind.HELD_UP: (0.5, 3.0, 25.0, 45.0),
+    FaultKind.HELD_DOWN: (0.5, 3.0, 25.0, 45.0),
+    FaultKind.KEY_ROTATED: (0.0,),
     FaultKind.AGENT_WALL_JUMP: (-86_400.0, -3600.0, -31.0, 29.0, 45.0, 3600.0, 864_000.0),
     FaultKind.PLATFORM_WALL_JUMP: (-3600.0, -31.0, 45.0, 3600.0),
     FaultKind.SUSPENDED: (5.0, 60.0, 7200.0),
@@ -70,6 +82,8 @@ _AMOUNTS_S: Final[dict[FaultKind, tuple[float, ...]]] = {
     FaultKind.SIGNER_SLOW: (1.0, 20.0, 70.0),
 }
 _USUAL_AMOUNTS_S: Final = (0.5, 5.0, 30.0, 90.0)
+_RATES: Final = ("500", "4000", "40000")
+"""Of a slow line, in bytes a second."""
 _ROGUES: Final = tuple(ROGUES)
 _CODES: Final = ("1000", "1001", "1007", "1008", "1009", "1011", "1012", "1013", "4001", "4401", "4403", "4408", "4409")
 
@@ -82,6 +96,7 @@ CONCERN_ALL: Final = frozenset(
         FaultKind.BYTES,
         FaultKind.SPLIT,
         FaultKind.MERGED,
+        FaultKind.HALVED,
         FaultKind.ROGUE,
         FaultKind.PLATFORM_RESTART,
         FaultKind.PLATFORM_AMNESIA,
@@ -102,6 +117,8 @@ def draw_fault(rng: Random, *, at: float, agent: int, kinds: tuple[FaultKind, ..
         flavour = rng.choice(_CODES)
     elif kind is FaultKind.SUSPENDED:
         flavour = rng.choice(["counted", "not counted"])
+    elif kind in (FaultKind.SLOW_UP, FaultKind.SLOW_DOWN):
+        flavour = rng.choice(_RATES)
     elif kind is FaultKind.CONGESTED:
         flavour = rng.choice(["of the agent", "of the platform"])
     amount = rng.choice(_AMOUNTS_S.get(kind, _USUAL_AMOUNTS_S))
@@ -121,14 +138,21 @@ _CHUNKING: Final = {
     FaultKind.BYTES: Chunking.BYTES,
     FaultKind.SPLIT: Chunking.SPLIT,
     FaultKind.MERGED: Chunking.MERGED,
+    FaultKind.HALVED: Chunking.HALVED,
 }
+
+
+_UP: Final = (FaultKind.SILENT_UP, FaultKind.HELD_UP, FaultKind.SLOW_UP)
 
 
 def inject(sim: Simulation, fault: Fault) -> None:
     """Make a fault happen now."""
-    agent_id = sim.agent_ids[fault.agent]
-    until = sim.time + fault.amount
-    network, platform = sim.network, sim.platform
+    if not (_is_of_network(sim, fault) or _is_of_connections(sim, fault) or _is_of_platform(sim, fault)):
+        _is_of_agent(sim, fault)
+
+
+def _is_of_network(sim: Simulation, fault: Fault) -> bool:
+    network, until = sim.network, sim.time + fault.amount
     match fault.kind:
         case FaultKind.REFUSED:
             network.refuses_until = max(network.refuses_until, until)
@@ -136,58 +160,93 @@ def inject(sim: Simulation, fault: Fault) -> None:
             network.swallows_until = max(network.swallows_until, until)
         case FaultKind.ROGUE:
             network.rogue, network.rogue_until = fault.flavour, until
-        case FaultKind.BYTES | FaultKind.SPLIT | FaultKind.MERGED:
+        case FaultKind.BYTES | FaultKind.SPLIT | FaultKind.MERGED | FaultKind.HALVED:
             network.rechunk(_CHUNKING[fault.kind], until)
         case FaultKind.STALL:
             network.stall(until)
+        case _:
+            return False
+    return True
+
+
+def _is_of_connections(sim: Simulation, fault: Fault) -> bool:
+    circuits = sim.network.circuits_of(sim.agent_ids[fault.agent])
+    directions = [circuit.up if fault.kind in _UP else circuit.down for circuit in circuits]
+    match fault.kind:
         case FaultKind.RESET:
-            for process in sim.processes_of(agent_id):
-                for circuit in list(process.circuits.values()):
-                    circuit.cut("reset")
+            for circuit in circuits:
+                circuit.cut("reset")
         case FaultKind.SILENT_UP | FaultKind.SILENT_DOWN:
-            for process in sim.processes_of(agent_id):
-                for circuit in process.circuits.values():
-                    direction = circuit.up if fault.kind is FaultKind.SILENT_UP else circuit.down
-                    direction.is_silent = True
-        case FaultKind.CONGESTED:
-            for process in sim.processes_of(agent_id):
-                if fault.flavour == "of the platform":
-                    platform.congest(list(process.circuits.values()), fault.amount)
-                else:
-                    process.congest(fault.amount)
+            for direction in directions:
+                direction.is_silent = True
+        case FaultKind.HELD_UP | FaultKind.HELD_DOWN:
+            for direction in directions:
+                direction.held_until = sim.time + fault.amount
+        case FaultKind.SLOW_UP | FaultKind.SLOW_DOWN:
+            for direction in directions:
+                direction.bytes_per_s = float(fault.flavour)
+                sim.after(fault.amount, direction.be_fast)
+        case FaultKind.CONGESTED if fault.flavour == "of the platform":
+            sim.platform.congest(circuits, fault.amount)
+        case _:
+            return False
+    return True
+
+
+def _is_of_platform(sim: Simulation, fault: Fault) -> bool:
+    platform, agent_id, until = sim.platform, sim.agent_ids[fault.agent], sim.time + fault.amount
+    match fault.kind:
         case FaultKind.CLOSED:
             platform.close_links(agent_id, int(fault.flavour))
         case FaultKind.PLATFORM_RESTART | FaultKind.PLATFORM_AMNESIA:
             keeps_memory = fault.kind is FaultKind.PLATFORM_RESTART
             platform.restart(keeps_memory=keeps_memory)
             if not keeps_memory:
-                sim.commands_forgotten()
-            network.refuses_until = max(network.refuses_until, until)
+                sim.tenant.forgotten()
+            sim.network.refuses_until = max(sim.network.refuses_until, until)
+        case FaultKind.KEY_REVOKED:
+            platform.revoke(agent_id)
+            sim.after(fault.amount, lambda: platform.restore_key(agent_id))
+        case FaultKind.KEY_ROTATED:
+            platform.rotate_key(agent_id)
+        case FaultKind.PLATFORM_WALL_JUMP:
+            platform.wall_offset_s += fault.amount
+        case FaultKind.PLATFORM_LATE:
+            platform.be_late(until)
+        case _:
+            return False
+    return True
+
+
+def _is_of_agent(sim: Simulation, fault: Fault) -> None:
+    agent_id = sim.agent_ids[fault.agent]
+    signer = sim.signer_of(agent_id)
+    match fault.kind:
         case FaultKind.AGENT_RESTART:
             sim.restart_agent(agent_id, fault.amount)
         case FaultKind.SECOND_PROCESS:
             sim.start_second_process(agent_id, fault.amount)
-        case FaultKind.KEY_REVOKED:
-            platform.revoke(agent_id)
-            sim.after(fault.amount, lambda: platform.restore_key(agent_id, sim.public_key))
         case FaultKind.SIGNER_SLOW:
-            sim.signer_of(agent_id).delay_s = fault.amount
-            sim.after(90.0, lambda: sim.signer_of(agent_id).mend())
+            signer.delay_s = fault.amount
+            sim.after(90.0, signer.mend)
         case FaultKind.SIGNER_REFUSES:
-            sim.signer_of(agent_id).refuses = True
-            sim.after(fault.amount, lambda: sim.signer_of(agent_id).mend())
-        case FaultKind.AGENT_WALL_JUMP:
-            for process in sim.processes_of(agent_id):
-                process.wall_offset_s += fault.amount
-        case FaultKind.PLATFORM_WALL_JUMP:
-            platform.wall_offset_s += fault.amount
-        case FaultKind.SUSPENDED:
-            for process in sim.processes_of(agent_id):
-                process.sleep(fault.amount, mono_counts=fault.flavour == "counted")
-        case FaultKind.AGENT_LATE:
-            for process in sim.processes_of(agent_id):
-                process.be_late(until)
-        case FaultKind.PLATFORM_LATE:
-            platform.be_late(until)
+            signer.refuses = True
+            sim.after(fault.amount, signer.mend)
         case _:
-            assert_never(fault.kind)
+            for process in sim.processes_of(agent_id):
+                _of_process(process, fault)
+
+
+def _of_process(process: AgentProcess, fault: Fault) -> None:
+    match fault.kind:
+        case FaultKind.CONGESTED:
+            process.congest(fault.amount)
+        case FaultKind.AGENT_DRAINS | FaultKind.AGENT_STOPS:
+            process.stop(drain=fault.kind is FaultKind.AGENT_DRAINS)
+        case FaultKind.AGENT_WALL_JUMP:
+            process.wall_offset_s += fault.amount
+        case FaultKind.SUSPENDED:
+            process.sleep(fault.amount, mono_counts=fault.flavour == "counted")
+        case _:
+            assert fault.kind is FaultKind.AGENT_LATE, f"nobody knows how to make this happen: {fault.kind}"
+            process.be_late(process.sim.time + fault.amount)

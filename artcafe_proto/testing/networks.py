@@ -70,20 +70,29 @@ class Network:
         self._affect_all()
 
     def calm(self) -> None:
-        """Nothing is the matter any more; circuits that fell silent remain so, as in life."""
+        """Nothing is the matter any more; circuits that fell silent remain so, and what waits for a slow line waits."""
         self._bytes_per_s = math.inf
         self.refuses_until = self.swallows_until = self.rogue_until = 0.0
         self._chunking_until = 0.0
+        for circuit in self._circuits():
+            circuit.up.be_fast()
+            circuit.down.be_fast()
         self._affect_all()
 
+    def circuits_of(self, agent_id: str) -> list[Circuit]:
+        """Those of all processes of an agent."""
+        return [each for process in self._sim.processes_of(agent_id) for each in process.circuits.values()]
+
+    def _circuits(self) -> list[Circuit]:
+        return [circuit for process in self._sim.processes for circuit in process.circuits.values()]
+
     def _affect_all(self) -> None:
-        for process in self._sim.processes:
-            for circuit in process.circuits.values():
-                self._affect(circuit)
+        for circuit in self._circuits():
+            self._affect(circuit)
 
     def _affect(self, circuit: Circuit) -> None:
         chunking = self._chunking if self._sim.time < self._chunking_until else Chunking.WHOLE
         for direction in (circuit.up, circuit.down):
             direction.chunking = chunking
-            direction.held_until = self._held_until
-            direction.bytes_per_s = self._bytes_per_s
+            direction.held_until = max(direction.held_until, self._held_until)
+            direction.network_bytes_per_s = self._bytes_per_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, get_args
 
 from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
 from artcafe_proto.errors import ApiError
@@ -11,7 +11,10 @@ from artcafe_proto.hub.answers import error_answer, json_answer
 from artcafe_proto.hub.hub import PlatformHub
 from artcafe_proto.hub.protocol import PlatformProtocol
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
-from artcafe_proto.testing.agents import REPORT_INTERVAL_S, Node
+from artcafe_proto.messages import AgentStatus
+from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
+from artcafe_proto.testing.tenants import TENANT
+from artcafe_proto.testing.wiretap import with_blank_pongs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.simulation import Simulation
 
-TENANT = "tenant-1"
+_SWITCHED: Final = b"HTTP/1.1 101"
+_STATUSES: Final = {f'{{"status":"{status}"}}'.encode(): status for status in get_args(AgentStatus)}
 
 
 class PlatformProcess(Node):
@@ -33,22 +37,24 @@ class PlatformProcess(Node):
 
     def __init__(self, sim: Simulation, config: PlatformConfig, rng: Random) -> None:
         super().__init__(sim)
-        self._config = config
+        self.config = config
         self._rng = rng
         self.sessions: dict[int, tuple[PlatformProtocol, Circuit]] = {}
-        self.keys: dict[str, str] = {}
-        """Public keys by agent id; those that are missing are revoked."""
-        self.agents: list[str] = []
+        self.keys: dict[str, int] = {}
+        """Which of its two keys an agent has, by agent id."""
+        self.revoked: set[str] = set()
+        """Agents whose key was taken away."""
+        self._linked: set[int] = set()
+        self._reports_at: dict[int, float] = {}
         self._conns = 0
         self._attended: list[int] = []
         """Connections that something happened to."""
         self._deadlines: dict[int, float | None] = {}
-        self._reports_at: dict[int, float] = {}
         self.hub = self._new_hub()
 
     def _new_hub(self) -> PlatformHub:
-        hub = PlatformHub(self._config, rng=self._rng, signing_seed=self._rng.randbytes(32))
-        for agent_id in self.agents:
+        hub = PlatformHub(self.config, rng=self._rng, signing_seed=self._rng.randbytes(32))
+        for agent_id in self.keys:
             self._register(hub, agent_id)
         return hub
 
@@ -56,26 +62,37 @@ class PlatformProcess(Node):
         hub.registry.create_agent(
             TENANT, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=self.sim.wall_at_start
         )
-        if agent_id in self.keys:
-            hub.registry.add_key(TENANT, agent_id, self.keys[agent_id], "simulated")
+        if agent_id not in self.revoked:
+            self._add_key(hub, agent_id)
 
-    def register(self, agent_id: str, public_key: str) -> None:
-        """Make an agent known."""
-        self.agents.append(agent_id)
-        self.keys[agent_id] = public_key
+    def _add_key(self, hub: PlatformHub, agent_id: str) -> None:
+        hub.registry.add_key(TENANT, agent_id, self.sim.public_keys[self.keys[agent_id]], "simulated")
+
+    def register(self, agent_id: str) -> None:
+        """Make an agent known, with its first key."""
+        self.keys[agent_id] = 0
         self._register(self.hub, agent_id)
 
     def revoke(self, agent_id: str) -> None:
         """Take away an agent's key."""
-        if self.keys.pop(agent_id, None) is not None:
+        if agent_id not in self.revoked:
+            self.revoked.add(agent_id)
             (key_id,) = self.hub.registry.agent(TENANT, agent_id).keys
             self.turn(lambda now: self.hub.revoke_key(TENANT, key_id, now))
 
-    def restore_key(self, agent_id: str, public_key: str) -> None:
+    def restore_key(self, agent_id: str) -> None:
         """Give it back."""
-        if agent_id not in self.keys:
-            self.keys[agent_id] = public_key
-            self.hub.registry.add_key(TENANT, agent_id, public_key, "simulated")
+        if agent_id in self.revoked:
+            self.revoked.discard(agent_id)
+            self._add_key(self.hub, agent_id)
+
+    def rotate_key(self, agent_id: str) -> None:
+        """Have an agent use its other key, if it has one; else the same under another id."""
+        was_revoked = agent_id in self.revoked
+        self.revoke(agent_id)
+        self.keys[agent_id] = (self.keys[agent_id] + 1) % self.sim.agent_keys
+        if not was_revoked:
+            self.restore_key(agent_id)
 
     def restart(self, *, keeps_memory: bool) -> None:
         """Die and be back: connections are reset. Without its memory it knows neither commands nor its old tokens."""
@@ -86,7 +103,9 @@ class PlatformProcess(Node):
         self.drain()
         self.sessions.clear()
         self._deadlines.clear()
+        self._linked.clear()
         self._reports_at.clear()
+        self.sim.invariants.platform_restarts(keeps_memory=keeps_memory)
         if not keeps_memory:
             self.hub = self._new_hub()
         self.drain()
@@ -139,6 +158,7 @@ class PlatformProcess(Node):
                 self._handle_timer(self.sessions[conn][0])
                 self._attended.append(conn)
         self.drain()
+        self.sim.invariants.platform_handled_timers(self)
 
     def _handle_timer(self, machine: PlatformHub | PlatformProtocol) -> None:
         deadline = machine.deadline()
@@ -151,6 +171,7 @@ class PlatformProcess(Node):
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """From a circuit."""
+        self.sim.invariants.platform_was_sent(circuit, data)
         self._turn_of(circuit, lambda session, now: session.data_received(data, now))
 
     def eof_arrived(self, circuit: Circuit) -> None:
@@ -160,11 +181,12 @@ class PlatformProcess(Node):
     def reset_arrived(self, circuit: Circuit, reason: str) -> None:
         """From a circuit."""
         self._turn_of(circuit, lambda session, now: session.disconnected(reason, now))
-        self._leave(circuit.server_conn)
+        self._leave(circuit)
 
     def _turn_of(self, circuit: Circuit, action: Callable[[PlatformProtocol, Instant], object]) -> None:
         attended = self.sessions.get(circuit.server_conn)
         if attended is not None and attended[1] is circuit:
+            self.sim.invariants.platform_hears(circuit)
             action(attended[0], self.now)
             self._attended.append(circuit.server_conn)
             self.drain()
@@ -174,15 +196,15 @@ class PlatformProcess(Node):
     def drain(self) -> None:
         """Carry out everything that the hub and those of its sessions that something happened to ask for."""
         while True:
-            while self._attended:
-                self._drain_session(self._attended.pop())
             event = self.hub.next_output()
-            if event is None:
-                break
             if isinstance(event, Attend):
                 self._attended.append(event.conn)
-            else:
+            elif event is not None:
                 self.sim.invariants.platform_said(event)
+            elif self._attended:
+                self._drain_session(self._attended.pop())
+            else:
+                break
         earliest = self.hub.deadline()
         for deadline in self._deadlines.values():
             if deadline is not None and (earliest is None or deadline < earliest):
@@ -199,19 +221,30 @@ class PlatformProcess(Node):
         if conn in self.sessions:
             self._deadlines[conn] = session.deadline()
 
-    def _leave(self, conn: int) -> None:
+    def _leave(self, circuit: Circuit) -> None:
+        conn = circuit.server_conn
         self.sessions.pop(conn, None)
         self._deadlines.pop(conn, None)
+        self._linked.discard(conn)
         self._reports_at.pop(conn, None)
+        self.sim.invariants.platform_left(circuit)
 
     def _carry_out(self, output: MachineEffect | Event, session: PlatformProtocol, circuit: Circuit) -> None:
         match output:
             case Write():
-                self.sim.traced("platform", output.data)
-                circuit.down.send(output.data)
+                data = output.data
+                if session.conn in self._linked:
+                    self.sim.invariants.platform_wrote(circuit, data)
+                    if not self.sim.world.pongs:
+                        data = with_blank_pongs(data)
+                elif data.startswith(_SWITCHED):
+                    self._linked.add(session.conn)
+                    self.sim.invariants.platform_linked(circuit, self.sim.process_at(circuit))
+                self.sim.traced("platform", data)
+                circuit.down.send(data)
             case Disconnect():
                 circuit.leave(circuit.up, circuit.down, abort=output.abort)
-                self._leave(session.conn)
+                self._leave(circuit)
             case PauseReading():
                 circuit.up.is_paused = True
             case ResumeReading():
@@ -221,9 +254,12 @@ class PlatformProcess(Node):
                 session.respond(output.exchange, self._details(output.request), self.now)
 
     def _details(self, request: Request) -> Response:
-        """What an agent asks about itself (STAT-2)."""
+        """What an agent asks about itself, or says (STAT-2)."""
         try:
-            return json_answer(200, {"agent_id": self.hub.principal(request, self.now).agent_id})
+            agent_id = self.hub.principal(request, self.now).agent_id
+            if request.method == "PUT" and agent_id is not None:
+                self.hub.set_status(TENANT, agent_id, _STATUSES[request.body], self.now)
+            return json_answer(200, {"agent_id": agent_id})
         except ApiError as error:
             return error_answer(error)
 

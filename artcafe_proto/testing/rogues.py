@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Rogue:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @property
+    def wakes_at(self) -> float:
+        """It waits for nothing."""
+        return math.inf
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """Answer whatever was asked, once a whole head is there."""

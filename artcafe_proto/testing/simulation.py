@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from artcafe_proto.config import AgentConfig, PlatformConfig
-from artcafe_proto.errors import ApiError
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.testing.agents import AgentProcess
 from artcafe_proto.testing.faults import CONCERN_ALL, Fault, FaultKind, draw_fault, draw_faults, inject
 from artcafe_proto.testing.invariants import Invariants
 from artcafe_proto.testing.networks import Network
-from artcafe_proto.testing.platforms import TENANT, PlatformProcess
+from artcafe_proto.testing.platforms import PlatformProcess
 from artcafe_proto.testing.schedule import Schedule
+from artcafe_proto.testing.tenants import TENANT, Tenant
+from artcafe_proto.testing.worlds import draw_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from artcafe_proto.instants import Instant
+    from artcafe_proto.testing.circuits import Circuit
 
-_AGENT: Final[dict[str, Any]] = {"max_concurrent": 2, "max_queued": 3, "drain_timeout": 20.0}
-_PLATFORM: Final[dict[str, Any]] = {"window": 4, "token_life": 120.0}
 _LAST_EVENTS: Final = 30
 _LONGEST_COMMAND_S: Final = 400.0
-_MOST_UNANSWERED: Final = 8
 _LONGEST_LINK_FAULT_S: Final = 60.0
 _ENDS: Final = (FaultKind.RESET, FaultKind.CLOSED)
 
@@ -65,6 +63,7 @@ class Simulation:
         mean_gap_s: float = 10.0,
         link_fault_s: float | None = None,
         command_gap_s: float = 5.0,
+        says_gap_s: float | None = None,
         faults: Sequence[Fault] | None = None,
         agent: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None,
@@ -73,32 +72,34 @@ class Simulation:
 
         With `link_fault_s`, each link besides has faults of its own, the first of any kind and this long after its
         first byte on average, then such as end it: most of the work is then in what is worth to be looked at.
-        `agent` and `platform` are settings of `AgentConfig` and `PlatformConfig`.
+        `command_gap_s` and `says_gap_s` are how often, on average, the tenant sends an agent a command, and an
+        application does something beside its commands; None is drawn. `agent` and `platform` are settings of
+        `AgentConfig` and `PlatformConfig`; what is not given is drawn, too.
         """
         self.seed = seed
         self.rng = Random(seed)  # noqa: S311 to be repeated
         self.wall_at_start = 1_700_000_000.0
         self.seconds = seconds
         self.schedule = Schedule()
+        world = draw_world(self.rng)
+        self.world = world if says_gap_s is None else replace(world, says_gap_s=says_gap_s)
         self.invariants = Invariants(self)
-        self.network = Network(self, latency_s=self.rng.choice([0.0, 0.01, 0.2]))
-        self.public_key = _key().public.openssh
-        settings: dict[str, Any] = {"token_life": self.rng.choice([40.0, 120.0, 900.0])}
-        self.platform = PlatformProcess(self, PlatformConfig(**(_PLATFORM | settings | (platform or {}))), self._rng())
+        self.network = Network(self, latency_s=self.world.latency_s)
+        self._agent_settings = self.world.agent | (agent or {})
+        self.public_keys = [_key(number).public.openssh for number in (0, 1)]
+        self.agent_keys = 1 + self._agent_settings["next_key"]
+        """How many keys each agent has."""
+        self.platform = PlatformProcess(self, PlatformConfig(**(self.world.platform | (platform or {}))), self._rng())
+        self.tenant = Tenant(self, self._rng(), gap_s=command_gap_s)
         self.agent_ids = [f"agent-{number + 1}" for number in range(agents)]
         self.processes: list[AgentProcess] = []
         self.happened: Counter[FaultKind] = Counter()
         self.sessions = 0
         """Links that began, with the first byte of an attempt, and ended, with at least one fault in their time."""
-        self.commands: dict[str, int] = {}
-        """Commands that the platform has accepted and not forgotten, and how often they were answered."""
-        self._unanswered = 0
         self.injected: list[Fault] = []
         """The faults that happened: given as `faults` with the same seed, they repeat the run."""
-        self._command_gap_s = command_gap_s
         self._link_fault_s = link_fault_s if faults is None else None
         self._signers = {agent_id: Signer() for agent_id in self.agent_ids}
-        self._agent_settings = agent or {}
         self._fault_rng = Random(f"faults of {seed}")  # noqa: S311
         self._faults_for_all = 0
         self._faults_for_one: Counter[str] = Counter()
@@ -106,7 +107,9 @@ class Simulation:
         self._began: dict[AgentProcess, tuple[int, int]] = {}
         self._digest = blake2b(digest_size=16)
         self._last: deque[tuple[float, str, object]] = deque(maxlen=_LAST_EVENTS)
-        self._is_calm = False
+        self.is_calm = False
+        """Whether nothing more goes wrong."""
+        self._is_ending = False
         self.faults = (
             draw_faults(self._fault_rng, seconds=seconds, mean_gap_s=mean_gap_s, agents=agents)
             if faults is None
@@ -115,9 +118,9 @@ class Simulation:
         for fault in self.faults:
             self.schedule.at(fault.at, lambda each=fault: self._inject(each))
         for agent_id in self.agent_ids:
-            self.platform.register(agent_id, self.public_key)
+            self.platform.register(agent_id)
             self._start_agent(agent_id)
-            self.after(self.rng.uniform(0.0, 5.0), lambda agent_id=agent_id: self._send_command(agent_id))
+            self.tenant.begin(agent_id)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -127,9 +130,10 @@ class Simulation:
         self.calm()
         self._run_until(self.invariants.is_all_well, within_s=self.invariants.longest_way_back_s())
         self.invariants.all_is_well_again()
-        patience_s = (1 + self._unanswered) * _LONGEST_COMMAND_S
-        self._run_until(lambda: not self._unanswered, within_s=patience_s)
+        patience_s = (1 + self.tenant.unanswered) * _LONGEST_COMMAND_S
+        self._run_until(lambda: not self.tenant.unanswered, within_s=patience_s)
         self.invariants.every_command_was_answered_once()
+        self._is_ending = True
         for process in self.processes:
             process.stop()
         self.run_for(60.0)
@@ -166,18 +170,23 @@ class Simulation:
 
     def calm(self) -> None:
         """No further faults, and those that last come to an end."""
-        self._is_calm = True
+        self.is_calm = True
         self.network.calm()
         for agent_id in self.agent_ids:
             self._signers[agent_id].mend()
-            self.platform.restore_key(agent_id, self.public_key)
+            self.platform.restore_key(agent_id)
             for process in self.processes_of(agent_id)[1:]:
                 self._kill(process)
             self._start_agent_unless_there(agent_id)
-        for process in self.processes:
+        for process in list(self.processes):
             process.wake()
             process.be_late(until=0.0)
         self.platform.be_late(until=0.0)
+
+    @property
+    def commands(self) -> dict[str, int]:
+        """Commands that the platform has accepted and not forgotten, and how often they were answered."""
+        return {command_id: account.answers for command_id, account in self.tenant.accounts.items()}
 
     @property
     def digest(self) -> str:
@@ -208,9 +217,14 @@ class Simulation:
         """Something happened that a person may want to know of."""
         self._last.append((self.schedule.time, who, what))
 
-    def sign(self, challenge: str) -> bytes:
-        """The signature of a challenge."""
-        return _key().sign(challenge.encode(), "ssh")
+    def sign(self, challenge: str, key: int) -> bytes:
+        """The signature of a challenge, by the first or the second key."""
+        return _key(key).sign(challenge.encode(), "ssh")
+
+    def agent_config(self, agent_id: str) -> AgentConfig:
+        """The settings of an agent."""
+        settings: dict[str, Any] = {"agent_id": agent_id, "tenant_id": TENANT, "api_endpoint": "http://localhost"}
+        return AgentConfig(**(settings | self._agent_settings))
 
     def signer_of(self, agent_id: str) -> Signer:
         """An agent's signer."""
@@ -228,21 +242,21 @@ class Simulation:
 
     def start_second_process(self, agent_id: str, seconds: float) -> None:
         """Have a second process with the same id, for a while."""
-        if not self._is_calm and len(self.processes_of(agent_id)) == 1:
+        if not self.is_calm and len(self.processes_of(agent_id)) == 1:
             process = self._start_agent(agent_id)
             self.after(seconds, lambda: self._kill_if_second(process))
 
-    def command_answered(self, command_id: str) -> int:
-        """A final response came; how many that makes."""
-        times = self.commands[command_id]
-        self._unanswered -= times == 0
-        self.commands[command_id] = times + 1
-        return times + 1
+    def process_stopped(self, process: AgentProcess) -> None:
+        """A process has ended in good order: unless all is at an end, somebody starts the agent again."""
+        if not self._is_ending:
+            self.processes.remove(process)
+            self.after(self.rng.uniform(0.5, 20.0), lambda: self._start_agent_unless_there(process.agent_id))
 
-    def commands_forgotten(self) -> None:
-        """The platform lost its memory."""
-        self.commands.clear()
-        self._unanswered = 0
+    def process_at(self, circuit: Circuit) -> AgentProcess:
+        """Whose connection it is."""
+        process = circuit.down.receiver
+        assert isinstance(process, AgentProcess), "only agents connect here"
+        return process
 
     def session_began(self, process: AgentProcess) -> None:
         """The first byte of an attempt was written."""
@@ -265,7 +279,7 @@ class Simulation:
         return self._faults_for_all + self._faults_for_one[process.agent_id]
 
     def _plan_fault(self, process: AgentProcess, link: int, *, earlier: int) -> None:
-        if self._link_fault_s is not None and not self._is_calm:
+        if self._link_fault_s is not None and not self.is_calm:
             mean_s = min(self._link_fault_s * 3**earlier, _LONGEST_LINK_FAULT_S)
             at = round(self.time + self._fault_rng.expovariate(1 / mean_s), 3)
             self.schedule.at(at, lambda: self._inject_in(process, link, earlier=earlier))
@@ -288,10 +302,8 @@ class Simulation:
         inject(self, fault)
 
     def _start_agent(self, agent_id: str) -> AgentProcess:
-        settings: dict[str, Any] = {"agent_id": agent_id, "tenant_id": TENANT, "api_endpoint": "http://localhost"}
-        config = AgentConfig(**(_AGENT | settings | self._agent_settings))
         skew_s = self.rng.choice([0.0, 0.0, -86_400.0, 5.0, 864_000.0])
-        process = AgentProcess(self, config, self._rng(), wall_skew_s=skew_s)
+        process = AgentProcess(self, self.agent_config(agent_id), self._rng(), wall_skew_s=skew_s)
         self.processes.append(process)
         process.start()
         return process
@@ -309,25 +321,7 @@ class Simulation:
         if process in self.processes and len(self.processes_of(process.agent_id)) > 1:
             self._kill(process)
 
-    def _send_command(self, agent_id: str) -> None:
-        if self._is_calm:
-            return
-        self.after(self.rng.expovariate(1 / self._command_gap_s), lambda: self._send_command(agent_id))
-        if self._unanswered >= _MOST_UNANSWERED * len(self.agent_ids):
-            return
-        timeout_s = self.rng.choice([2.0, 10.0, 30.0, None])
 
-        def send(now: Instant) -> None:
-            command = self.platform.hub.send_command(
-                TENANT, agent_id, "work", {"n": len(self.commands)}, timeout_s=timeout_s, now=now
-            )
-            self.commands[command.command_id] = 0
-            self._unanswered += 1
-
-        with suppress(ApiError):  # it holds as many as it may
-            self.platform.turn(send)
-
-
-@lru_cache(maxsize=1)
-def _key() -> SigningKey:
-    return SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+@lru_cache(maxsize=2)
+def _key(number: int) -> SigningKey:
+    return SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(number, 32 + number))))

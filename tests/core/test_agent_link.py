@@ -382,6 +382,17 @@ def test_cmd_8_a_drain_gives_queued_commands_back_and_takes_no_more() -> None:
     assert script.expect(Disconnect).abort, "LINK-8: an unanswered close ends after 5 s"
 
 
+def test_cmd_9_what_a_drain_gave_back_and_comes_again_is_given_back_again() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    script.command(conn, "cmd-1")
+    script.command(conn, "cmd-2")
+    script.machine.stop(script.now)
+    script.wait(1.0)
+    script.command(conn, "cmd-2")
+    assert responses(script) == [("cmd-2", "draining"), ("cmd-2", "draining")]
+
+
 def test_cmd_8_a_drain_without_a_link_makes_one_immediate_try() -> None:
     script = Scripted()
     conn = script.up()

@@ -34,9 +34,19 @@ def test_link_3_waits_double_up_to_their_cap(kind: FailureKind, expected: list[f
     assert waits(kind, len(expected)) == expected
 
 
-@pytest.mark.parametrize(("kind", "fixed"), [(FailureKind.AUTHENTICATION, 5), (FailureKind.SERVER, 10)])
-def test_link_3_growth_1_is_the_guide_to_the_letter(kind: FailureKind, fixed: float) -> None:
-    assert waits(kind, 5, growth=1.0) == [fixed] * 5
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (FailureKind.AUTHENTICATION, [5, 5, 5, 5, 5]),
+        (FailureKind.SERVER, [10, 10, 10, 10, 10]),
+        (FailureKind.OTHER, [1, 2, 4, 8, 16]),
+        (FailureKind.REPLACED, [10, 20, 40, 80, 160]),
+    ],
+)
+def test_link_3_growth_1_is_the_guide_to_the_letter_and_changes_no_other_row(
+    kind: FailureKind, expected: list[float]
+) -> None:
+    assert waits(kind, 5, growth=1.0) == expected
 
 
 def test_link_4_the_exponential_wait_is_drawn_from_its_upper_half() -> None:

@@ -15,6 +15,7 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.leaves_at = ""
+        self.wakes_at = 5.0
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         self.heard.append(data.decode())
@@ -71,6 +72,41 @@ def test_what_is_merged_comes_at_once_and_the_end_behind_it() -> None:
     say(world.down, "one", "two", "")
     world.wait(1)
     assert world.client.heard == ["onetwo", "<end>"]
+
+
+def test_a_slow_line_carries_one_slice_after_the_other_and_tells_the_sender_what_waits() -> None:
+    world = World()
+    world.down.bytes_per_s = 4096.0
+    say(world.down, "x" * 10_000, "")
+    world.wait(1.5)
+    assert [len(heard) for heard in world.client.heard] == [4096]
+    assert world.down.unsent_bytes == 5904
+    world.wait(2)
+    assert [len(heard) for heard in world.client.heard] == [4096, 4096, 1808, len("<end>")]
+    assert world.down.unsent_bytes == 0
+
+
+def test_what_is_sent_behind_what_waits_for_a_slow_line_waits_too() -> None:
+    world = World()
+    world.up.bytes_per_s = 1.0
+    say(world.up, "one")
+    world.up.be_fast()
+    say(world.up, "two")
+    world.wait(3.05)
+    assert world.server.heard == ["o", "n"]
+    world.wait(0.1)
+    assert world.server.heard == ["o", "n", "e", "two"]
+
+
+def test_what_is_halved_brings_the_rest_after_the_receivers_timer() -> None:
+    world = World()
+    world.down.chunking = Chunking.HALVED
+    world.circuit.rng = Random(1)  # which halves the first
+    say(world.down, "onetwo", "end")
+    world.wait(4.9)
+    assert world.client.heard == ["one"]
+    world.wait(0.2)
+    assert world.client.heard == ["one", "two", "end"]
 
 
 def test_who_does_not_read_gets_what_was_sent_later_and_a_reset_at_once() -> None:

@@ -728,6 +728,23 @@ def test_what_is_forgotten_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(stage.hub._delivery._commands) == 2  # type: ignore[reportPrivateUsage]
 
 
+def test_cmd_3_a_response_of_an_agent_that_never_had_a_command_is_told_as_a_repeat() -> None:
+    stage = Stage()
+    answer(stage, stage.online(), "c-1")
+    assert stage.seen(CommandRepeated) == [CommandRepeated(AGENT, "c-1")]
+
+
+def test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", 0)
+    stage = Stage()
+    session = stage.online()
+    stage.command(command_id="c-1", expires_in_s=5.0)
+    answer(stage, session, "c-1")  # and so it is forgotten
+    stage.command(command_id="c-1", expires_in_s=60.0)
+    stage.wait(59.0)
+    assert stage.hub.command(TENANT, "c-1").state == "sent"
+
+
 def test_pending_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_PENDING_COMMAND_BYTES", 1000)
     stage = Stage()
@@ -777,6 +794,17 @@ def test_hb_3_90_s_of_silence_end_it_whatever_the_ping_settings() -> None:
     stage.wait(89, session)
     assert [type(output) for output in sent(session)] == [SendPing]
     stage.wait(1, session)
+    assert [output.code for output in sent(session)] == [4408]
+
+
+def test_hb_3_what_is_reported_as_90_s_of_silence_end_does_not_put_that_off() -> None:
+    stage = Stage(ping_interval=80.0, ping_timeout=80.0)
+    session = stage.online()
+    stage.wait(89, session)
+    sent(session)
+    stage.mono += 1.0
+    session.unsent(0, stage.now)
+    session.handle_timer(stage.now)
     assert [output.code for output in sent(session)] == [4408]
 
 

@@ -11,20 +11,33 @@ import pytest
 
 from artcafe_proto import (
     AgentAuthenticated,
+    AgentOnline,
     AgentProtocol,
     CommandAnswered,
+    CommandCancelled,
+    CommandDeferred,
     CommandReceived,
     Connect,
+    Disconnect,
+    Event,
     Instant,
     Offline,
     Online,
+    RenewalStarted,
+    ResponseReplaced,
+    ResponsesSettled,
     Sign,
+    Stopped,
+    TokenReceived,
+    Undeliverable,
     Write,
 )
 from artcafe_proto.messages import ResponseData
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation
 from artcafe_proto.testing.agents import AgentProcess
+from artcafe_proto.testing.circuits import Circuit
 from artcafe_proto.testing.platforms import PlatformProcess
+from artcafe_proto.testing.tenants import Account
 
 CONN: Final = 7
 TOKEN: Final = "the.same.token"
@@ -34,7 +47,8 @@ class Show:
     """A world in which nothing has happened, and an agent of it to tell lies about."""
 
     def __init__(self) -> None:
-        self.sim = Simulation(1, faults=[])
+        settings = {"heartbeat_interval": 7.0, "give_up_after": 400.0, "fixed_wait_growth": 2.0}
+        self.sim = Simulation(1, faults=[], agent=settings, platform={"window": 16})
         self.agent = AgentProcess(self.sim, self.sim.processes[0].protocol.config, Random(1))
         self.mono = self.agent.now.mono
 
@@ -55,19 +69,74 @@ class Show:
         """The agent opens a link."""
         self.connects()
         self.requests("ws/agent/agent-1")
-        self.sim.invariants.agent_was_sent(self.agent, CONN, b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        self.reads(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        self.says(Online(CONN))
+
+    def reads(self, data: bytes) -> None:
+        """Bytes reach the agent."""
+        self.sim.invariants.agent_was_sent(self.agent, CONN, data)
+
+    def hears(self, opcode: int, payload: bytes) -> None:
+        """A frame reaches the agent."""
+        self.reads(server_frame(opcode, payload))
+
+    def goes_on(self, seconds: float) -> None:
+        """Time passes, and the agent does nothing about it."""
+        self.sim.schedule.time += seconds
+        self.sim.invariants.agent_settled(self.agent)
 
     def frame(self, opcode: int, payload: bytes = b"") -> None:
         """The agent sends a frame."""
         self.says(Write(CONN, bytes([0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0]) + payload))
 
+    def beats(self) -> None:
+        """The agent sends a heartbeat."""
+        self.frame(1, message("heartbeat"))
+
     def waits(self, seconds: float) -> None:
         """The agent will try again after a wait."""
         self.says(Offline("for no reason", "LINK-3", self.mono + seconds))
 
+    def is_told(self, *commands: str) -> None:
+        """Commands reach the agent."""
+        for command_id in commands:
+            self.hears(1, message("command", command_id, '{"timeout":5.0}'))
+
+    def runs(self, command_id: str) -> None:
+        """The agent executes a command."""
+        self.says(CommandReceived(command_id, "work", msgspec.Raw(b"{}"), 0.0))
+
+    def platform_links(self) -> Circuit:
+        """The platform has the agent's link."""
+        sim = self.sim
+        circuit = Circuit(self.agent, sim.platform, schedule=sim.schedule, rng=Random(1), latency_s=0.0)
+        circuit.server_conn = CONN
+        sim.invariants.platform_linked(circuit, self.agent)
+        return circuit
+
+    def platform_sends(self, circuit: Circuit, *numbers: int) -> None:
+        """The platform sends commands, by their places among those accepted."""
+        for number in numbers:
+            self.sim.tenant.accounts[f"cmd-{number}"] = Account("agent-1", number, (0, 0, None))
+            self.sim.invariants.platform_wrote(circuit, server_frame(1, message("command", f"cmd-{number}")))
+
+    def platform_says(self, *events: Event) -> None:
+        """The platform reports something."""
+        for event in events:
+            self.sim.invariants.platform_said(event)
+
+
+def message(kind: str, message_id: str = "m-1", data: str = "{}") -> bytes:
+    return f'{{"type":"{kind}","id":"{message_id}","data":{data}}}'.encode()
+
+
+def server_frame(opcode: int, payload: bytes) -> bytes:
+    return bytes([0x80 | opcode, len(payload)]) + payload
+
 
 def two_links(show: Show) -> None:
-    show.links()
+    show.connects()
+    show.requests("ws/agent/agent-1")
     show.connects(CONN + 1)
     show.requests("ws/agent/agent-1", CONN + 1)
 
@@ -85,14 +154,54 @@ def a_write_after_the_end(show: Show) -> None:
 
 def another_first_message(show: Show) -> None:
     show.links()
-    show.frame(1, b'{"type":"status"}')
+    show.frame(1, message("status"))
 
 
 def a_second_heartbeat(show: Show) -> None:
     show.links()
-    show.says(Online(CONN))
     for _ in range(2):
-        show.frame(1, b'{"type":"heartbeat"}')
+        show.beats()
+
+
+def a_heartbeat_that_does_not_come(show: Show) -> None:
+    show.links()
+    show.beats()
+    show.goes_on(show.agent.protocol.config.heartbeat_interval + 0.01)
+
+
+def silence_without_a_ping(show: Show) -> None:
+    show.links()
+    for _ in range(4):
+        show.beats()
+        show.goes_on(7.0)
+
+
+def silence_without_an_end(show: Show) -> None:
+    show.links()
+    show.frame(9, b"1")
+    for _ in range(18):
+        show.beats()
+        show.goes_on(7.0)
+
+
+def an_end_without_silence(show: Show) -> None:
+    show.links()
+    show.hears(9, b"1")
+    show.says(Offline("nothing came", "LINK-7", show.mono + 1.0))
+
+
+def a_ping_without_a_pong(show: Show) -> None:
+    show.links()
+    show.agent.circuits[CONN] = Circuit(show.agent, show.agent, schedule=show.sim.schedule, rng=Random(1), latency_s=0)
+    show.hears(9, b"1")
+    show.goes_on(2.0)
+
+
+def two_statuses(show: Show) -> None:
+    show.links()
+    show.beats()
+    for status in ("busy", "online"):
+        show.frame(1, message("status", data=f'{{"status":"{status}"}}'))
 
 
 def a_frame_after_close(show: Show) -> None:
@@ -104,7 +213,7 @@ def a_frame_after_close(show: Show) -> None:
 def a_token_after_its_rejection(show: Show) -> None:
     show.connects()
     show.requests("agents/agent-1")
-    show.sim.invariants.agent_was_sent(show.agent, CONN, b"HTTP/1.1 401 Unauthorized\r\n\r\n")
+    show.reads(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
     show.requests("agents/agent-1")
 
 
@@ -117,8 +226,47 @@ def a_timer_that_stays(show: Show) -> None:
 
 
 def a_command_twice(show: Show) -> None:
-    command = CommandReceived("cmd-1", "work", msgspec.Raw(b"{}"), 0.0)
-    show.says(command, command)
+    show.links()
+    show.is_told("cmd-1")
+    for _ in range(2):
+        show.runs("cmd-1")
+
+
+def the_later_command_first(show: Show) -> None:
+    show.links()
+    show.is_told("cmd-1", "cmd-2")
+    show.runs("cmd-2")
+
+
+def a_timeout_too_early(show: Show) -> None:
+    show.links()
+    show.is_told("cmd-1")
+    show.says(CommandCancelled("cmd-1", "timeout", "CMD-4"))
+
+
+def the_later_message_first(show: Show) -> None:
+    show.links()
+    show.beats()
+    for message_id in ("m-1", "m-2"):
+        show.sim.invariants.agent_sends(show.agent, message_id, 1)
+    for message_id in ("m-2", "m-1"):
+        show.frame(1, message("message", message_id))
+
+
+def a_message_without_a_place(show: Show) -> None:
+    show.sim.invariants.message_was_refused(show.agent)
+
+
+def a_stop_that_hides_something(show: Show) -> None:
+    show.links()
+    show.is_told("cmd-1")
+    show.runs("cmd-1")
+    show.says(Stopped(()))
+
+
+def a_call_without_an_end(show: Show) -> None:
+    show.sim.invariants.agent_calls(show.agent, 1)
+    show.goes_on(61.0)
 
 
 def an_early_attempt(show: Show) -> None:
@@ -130,23 +278,84 @@ def a_short_wait(show: Show) -> None:
     show.waits(0.4)
 
 
-def waits_that_do_not_grow(show: Show) -> None:
-    for _ in range(9):
-        show.waits(0.6)
+def a_wait_of_another_row(show: Show) -> None:
+    show.links()
+    show.hears(8, (4409).to_bytes(2, "big"))
+    show.waits(1.0)
+
+
+def a_stop_that_waits(show: Show) -> None:
+    show.sim.invariants.agent_stops(show.agent, drain=True)
+
+
+def giving_up_at_once(show: Show) -> None:
+    show.says(Stopped((), gave_up=True))
+
+
+def renewals_in_a_row(show: Show) -> None:
+    show.says(TokenReceived(100.0, show.mono))
+    for _ in range(2):
+        show.says(RenewalStarted("for the test", "TOK-2"))
+
+
+def a_renewal_too_early(show: Show) -> None:
+    show.says(TokenReceived(100.0, show.mono + 80.0), RenewalStarted("for the test", "TOK-2"))
 
 
 def a_token_for_nothing(show: Show) -> None:
-    show.sim.invariants.platform_said(AgentAuthenticated("agent-1", "key-1", "ssh-ed25519"))
+    show.platform_says(AgentAuthenticated("agent-1", "key-1", "ssh-ed25519"))
 
 
 def a_second_answer(show: Show) -> None:
-    show.sim.commands["cmd-1"] = 0
+    circuit = show.platform_links()
+    show.platform_sends(circuit, 1)
+    show.sim.invariants.platform_hears(circuit)
     for _ in range(2):
-        show.sim.invariants.platform_said(CommandAnswered("agent-1", "cmd-1", ResponseData("cmd-1", "success"), False))
+        show.platform_says(answered(1))
+
+
+def answered(number: int, *, late: bool = False) -> CommandAnswered:
+    return CommandAnswered("agent-1", f"cmd-{number}", ResponseData(f"cmd-{number}", "success"), late)
+
+
+def a_late_answer_in_time(show: Show) -> None:
+    circuit = show.platform_links()
+    show.platform_sends(circuit, 1)
+    show.platform_says(answered(1, late=True))
+
+
+def more_than_the_window(show: Show) -> None:
+    show.platform_sends(show.platform_links(), *range(1, 18))
+
+
+def a_command_twice_on_a_link(show: Show) -> None:
+    show.platform_sends(show.platform_links(), 1, 1)
+
+
+def the_later_accepted_first(show: Show) -> None:
+    circuit = show.platform_links()
+    show.platform_sends(circuit, 2)
+    show.sim.invariants.platform_hears(circuit)
+    show.platform_says(CommandDeferred("agent-1", "cmd-2", "overloaded"))
+    show.platform_sends(circuit, 1)
+
+
+def a_command_that_starves(show: Show) -> None:
+    circuit = show.platform_links()
+    show.platform_sends(circuit, 1)
+    show.sim.invariants.platform_hears(circuit)
+    show.platform_says(CommandDeferred("agent-1", "cmd-1", "overloaded"))
+    for number in range(2, 30):
+        show.platform_sends(circuit, number)
+        show.platform_says(answered(number))
+
+
+def two_onlines(show: Show) -> None:
+    show.platform_says(AgentOnline("agent-1", 1), AgentOnline("agent-1", 2))
 
 
 def a_command_without_answer(show: Show) -> None:
-    show.sim.commands["cmd-1"] = 0
+    show.sim.tenant.accounts["cmd-1"] = Account("agent-1", 1, (0, 0, None))
     show.sim.invariants.every_command_was_answered_once()
 
 
@@ -162,20 +371,43 @@ LIES: Final[dict[str, Callable[[Show], None]]] = {
     "nothing goes out on a connection that is over": a_write_after_the_end,
     "a link begins with a heartbeat": another_first_message,
     "one heartbeat for each point of the grid": a_second_heartbeat,
+    "heartbeats are no further apart than their interval": a_heartbeat_that_does_not_come,
     "nothing follows a close frame": a_frame_after_close,
+    "silence is answered with a ping": silence_without_a_ping,
+    "silence after a ping ends a link": silence_without_an_end,
+    "only silence ends a link as silent": an_end_without_silence,
+    "a ping is answered with one pong": a_ping_without_a_pong,
+    "a status of its kind goes out once a second": two_statuses,
     "a rejected token is never sent again": a_token_after_its_rejection,
     "no secret in any output": a_secret_in_an_event,
     "a handled timer is not due any more": a_timer_that_stays,
-    "no command is executed twice in one life": a_command_twice,
     "no attempt before its time": an_early_attempt,
     "waits are within their bounds": a_short_wait,
-    "waits grow until a link proved stable": waits_that_do_not_grow,
+    "each failure waits as its row says": a_wait_of_another_row,
+    "a stop cuts a wait short": a_stop_that_waits,
+    "an agent gives up after so long without a link": giving_up_at_once,
+    "renewals keep their distance": renewals_in_a_row,
+    "a token is renewed in its time": a_renewal_too_early,
+    "no command is executed twice in one life": a_command_twice,
+    "commands start in the order in which they came": the_later_command_first,
+    "a timeout is answered in its time": a_timeout_too_early,
+    "responses and messages go out in order": the_later_message_first,
+    "what is settled was received": lambda show: show.says(ResponsesSettled(("cmd-1",))),
+    "a message is refused only for want of a place": a_message_without_a_place,
+    "who stops tells what the platform lacks": a_stop_that_hides_something,
+    "a drain ends in time": lambda show: show.sim.invariants.all_have_stopped(),
+    "a call ends once, and in its time": a_call_without_an_end,
+    "containers keep to their limits": an_outbox_without_end,
     "a challenge yields at most one token": a_token_for_nothing,
     "one final response for each command": a_second_answer,
-    "containers keep to their limits": an_outbox_without_end,
+    "an answer after the expiry is late": a_late_answer_in_time,
+    "no more than the window is unanswered": more_than_the_window,
+    "a command goes out once on a connection": a_command_twice_on_a_link,
+    "commands first go out in the order of acceptance": the_later_accepted_first,
+    "no command waits while later ones are served": a_command_that_starves,
+    "AgentOnline and AgentOffline alternate, and epochs rise": two_onlines,
     "online again when all is well": lambda show: show.sim.invariants.all_is_well_again(),
     "every command answered once": a_command_without_answer,
-    "a drain ends in time": lambda show: show.sim.invariants.all_have_stopped(),
 }
 
 
@@ -187,6 +419,51 @@ def test_an_invariant_is_broken_by_what_it_forbids(name: str) -> None:
     assert str(broken.value).splitlines()[0].startswith(f"{name} [{INVARIANTS[name]}]: ")
 
 
+def test_what_is_told_to_be_undeliverable_need_not_be_told_by_who_stops() -> None:
+    show = Show()
+    show.links()
+    show.is_told("cmd-1")
+    show.runs("cmd-1")
+    show.sim.invariants.agent_answers(show.agent, "cmd-1")
+    show.sim.invariants.agent_sends(show.agent, "m-1", 1)
+    show.says(
+        ResponseReplaced("cmd-1", "undeliverable", "", "CMD-11"), ResponseReplaced("cmd-1", "result_too_large", "", "")
+    )
+    show.says(Undeliverable("r-1", "cmd-1", "CMD-11"), Undeliverable("m-1", None, "CMD-11"), Stopped(()))
+
+
+def test_after_ten_minutes_on_one_link_the_waits_of_4409_start_over() -> None:
+    show = Show()
+    for seconds, code, wait_s in ((0.0, 4409, 10.0), (0.0, 4409, 20.0), (601.0, 1000, 1.0), (0.0, 4409, 10.0)):
+        show.links()
+        show.sim.schedule.time += seconds
+        show.hears(8, code.to_bytes(2, "big"))
+        show.mono = show.agent.mono
+        show.waits(wait_s)
+        show.says(Disconnect(CONN, abort=True))
+        show.goes_on(wait_s)
+
+
+def test_what_comes_for_a_connection_that_is_over_says_nothing() -> None:
+    show = Show()
+    show.reads(b"late")
+    assert show.agent.watched.reading is None
+
+
+def test_commands_of_somebody_else_than_the_tenant_are_in_nobodys_account() -> None:
+    show = Show()
+    circuit = show.platform_links()
+    show.sim.invariants.platform_wrote(circuit, server_frame(1, message("command", "cmd-1")))
+    show.sim.invariants.platform_hears(circuit)
+    show.platform_says(answered(1))
+
+
+def test_a_message_that_is_refused_too_early_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_UNSETTLED_MESSAGES", 1)
+    with pytest.raises(InvariantError, match="a message is refused only for want of a place"):
+        Simulation(1, seconds=300.0, says_gap_s=1.0).run()
+
+
 def test_an_agent_that_does_not_try_again_waits_for_nothing() -> None:
     show = Show()
     show.says(Offline("it drains", "LINK-10", None))
@@ -194,7 +471,7 @@ def test_an_agent_that_does_not_try_again_waits_for_nothing() -> None:
 
 
 def test_an_agent_whose_key_stays_revoked_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(platform: PlatformProcess, agent_id: str, public_key: str) -> None:
+    def never(platform: PlatformProcess, agent_id: str) -> None:
         pass
 
     monkeypatch.setattr(PlatformProcess, "restore_key", never)

@@ -15,7 +15,6 @@ from artcafe_proto import (
     CommandReceived,
     CommandSent,
     Event,
-    Instant,
     MessageReceived,
     MessageSettled,
     Offline,
@@ -34,7 +33,7 @@ class World:
     """A simulation of one agent, by script, and what both sides say in it."""
 
     def __init__(self, *faults: Fault, seconds: float = 300.0, **settings: Any) -> None:
-        self.sim = Simulation(1, seconds=seconds, command_gap_s=1e9, faults=faults, **settings)
+        self.sim = Simulation(1, seconds=seconds, command_gap_s=1e9, says_gap_s=1e9, faults=faults, **settings)
         self.sim.network.latency_s = 0.01
         self.process: AgentProcess = self.sim.processes[0]
         self.agent_events: list[tuple[float, Any]] = []
@@ -57,13 +56,9 @@ class World:
         self.process.turn(lambda now: self.process.protocol.send_message(data, now))
 
     def command(self, size: int = 1) -> None:
-        def send(now: Instant) -> None:
-            hub = self.sim.platform.hub
-            command = hub.send_command(TENANT, AGENT, "work", {"x": "x" * size}, timeout_s=10.0, now=now)
-            self.sim.commands[command.command_id] = 0
-            self.by_script.append(command.command_id)
-
-        self.sim.platform.turn(send)
+        command_id = self.sim.tenant.send(AGENT, (0, size, 10.0))
+        assert command_id is not None
+        self.by_script.append(command_id)
 
     def agent_said(self, kind: type[Event]) -> list[Any]:
         return [event for _, event in self.agent_events if type(event) is kind]

@@ -47,7 +47,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto import (
     AcceptUpgrade,
@@ -66,6 +66,8 @@ from virtual import AGENT, TENANT
 from walk.world import Ended
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from artcafe_proto import PlatformSession
     from artcafe_proto.agent.dialing import Dialer
     from artcafe_proto.agent.login import Login
@@ -88,7 +90,7 @@ def abstract(world: World) -> Abstract:
 
 def budget(world: World) -> Abstract:
     """What may still happen."""
-    return (world.faults, world.commands, world.calls, world.stops)
+    return (world.faults, world.commands, world.calls, world.messages, world.statuses, world.stops)
 
 
 def situation(world: World) -> Abstract:
@@ -103,6 +105,34 @@ def situation(world: World) -> Abstract:
         tuple((name, due <= world.mono) for name, due in sorted(timers(world).items())),
         _history(world),
     )
+
+
+def circumstances(world: World) -> Iterator[str]:
+    """What is worth to be met, of `CIRCUMSTANCES`, and holds in this world."""
+    desk, link = world.agent._desk, world.agent._link
+    outbox = desk.outbox
+    if outbox.is_assuming:
+        yield "a peer that does not pong"
+    if any(item.fruitless_links for item in outbox._waiting):
+        yield "a fruitless link"
+    if link is not None and not link.outflow.has_room and outbox.waiting:
+        yield "a paused outbox with items"
+    if outbox.messages:
+        yield "application messages"
+    if world.agent._declared != "online":
+        yield "a declared status"
+    if any(wire.is_silent_up != wire.is_silent_down for wire in world.wires.values()):
+        yield "a connection that is silent one way"
+
+
+CIRCUMSTANCES: Final = (
+    "a peer that does not pong",
+    "a fruitless link",
+    "a paused outbox with items",
+    "application messages",
+    "a declared status",
+    "a connection that is silent one way",
+)
 
 
 def wire_names(world: World) -> dict[int, str]:
@@ -136,8 +166,9 @@ def timers(world: World) -> dict[str, float]:
 
 def _history(world: World) -> Abstract:
     """What the invariants remember: else a machine that has forgotten something could not be told from a new one."""
-    watch = world.watch
-    return tuple((key, key in watch.executed, key in watch.answered, key in watch.read) for key in world.sent)
+    watch, outbox = world.watch, world.agent._desk.outbox
+    commands = tuple((key, key in watch.executed, key in watch.answered, key in watch.read) for key in world.sent)
+    return (commands, tuple(message_id in watch.read for message_id in outbox.unsettled_messages))
 
 
 # --- the agent --------------------------------------------------------------------------------------------------------
@@ -309,7 +340,8 @@ def _wire(world: World, wire: Wire) -> Abstract:
     return (
         wire.is_held,
         wire.was_opened,
-        wire.is_silent,
+        wire.is_silent_up,
+        wire.is_silent_down,
         None if session is None else _session(world, session),
         tuple(_message(world, message, agent_link, platform_link) for message in wire.up),
         tuple(_message(world, message, platform_link, agent_link) for message in wire.down),
@@ -329,7 +361,8 @@ def _message(world: World, message: Send | Ended, sender: LinkEnd | None, receiv
         case SendPing():
             return ("ping", None if sender is None else _apart(sender, int(message.payload)))
         case SendPong():
-            return ("pong", None if receiver is None else _apart(receiver, int(message.payload)))
+            number = int(message.payload or b"0")
+            return ("pong", None if receiver is None or not number else _apart(receiver, number))
         case SendClose():
             failure = close_failure(message.code, "")
             return ("close", failure.kind.name, failure.close_code in (1007, 1009))
@@ -364,5 +397,7 @@ def _text(payload: bytes) -> Abstract:
             return ("command", envelope["id"])
         case "response":
             return ("response", data["command_id"], data["status"], data.get("code"))
+        case "message":
+            return ("message",)
         case kind:
             return (kind, data["status"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from artcafe_proto import LinkState, Response, SendRequest, SendResponse, SendUpgrade
 from artcafe_proto.hub.states import SessionState
@@ -13,6 +13,7 @@ from walk.world import COMMANDS, KEY, Ended
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from artcafe_proto.policies.status import DeclaredStatus
     from walk.world import Wire, World
 
 
@@ -29,7 +30,7 @@ class Action(NamedTuple):
 
 CLOSE_CODES: Final = (1001, 1008, 1009, 1012, 1013, 4401, 4409)
 STATUSES: Final = (401, 403, 503)
-TIMED: Final = ("wait", "late", "slow")
+TIMED: Final = ("wait", "late", "slow", "half")
 """Actions in which time passes."""
 HELD_UP_S: Final = 100.0
 CLOCK_SET_S: Final = 3600.0
@@ -55,7 +56,7 @@ def enabled(world: World) -> Iterator[Action]:
 def on_their_way(world: World) -> Iterator[Action]:
     """What the network does next, if only it is given the time."""
     for conn, wire in world.wires.items():
-        if wire.is_opening and not wire.is_silent:
+        if wire.is_opening and not wire.is_silent_up:
             yield Action("open", conn)
         if wire.up:
             yield Action("up", conn)
@@ -77,6 +78,10 @@ def by_people(world: World) -> Iterator[Action]:
         yield Action("command")
     if world.calls:
         yield Action("call")
+    if world.messages:
+        yield Action("say")
+    for status in world.statuses:
+        yield Action("declare", status)
     for way in world.stops:
         yield Action("stop", way)
 
@@ -96,12 +101,16 @@ def _waits(world: World) -> Iterator[Action]:
 def _faults(world: World) -> Iterator[Action]:
     kinds = world.scenario.faults
     for conn, wire in world.wires.items():
-        if wire.is_opening and not wire.is_silent and "refuse" in kinds:
+        if wire.is_opening and not wire.is_silent_up and "refuse" in kinds:
             yield Action("refuse", conn)
         if "reset" in kinds and wire.was_opened and wire.is_held and wire.session is not None:
             yield from (Action("reset", conn, who) for who in ("both", "agent", "platform"))
-        if "silence" in kinds and wire.is_held and not wire.is_silent:
+        if "silence" in kinds and wire.is_held and not (wire.is_silent_up or wire.is_silent_down):
             yield Action("silence", conn)
+            if wire.was_opened:
+                yield from (Action("silence", conn, way) for way in ("up", "down"))
+        if "half" in kinds and world.deadline() is not None:
+            yield from (Action("half", conn, way) for way, queue in (("up", wire.up), ("down", wire.down)) if queue)
         if "answer" in kinds and wire.up and isinstance(wire.up[0], SendRequest | SendUpgrade):
             yield from (Action("answer", conn, status) for status in (*STATUSES, 200))
     if "sign" in kinds:
@@ -154,6 +163,12 @@ def do(world: World, action: Action) -> None:
             world.commands -= 1
             world.sent.append(command_id)
             world.send_command(command_id)
+        case "say":
+            world.messages -= 1
+            world.agent.send_message({}, world.now)
+        case "declare":
+            world.statuses = tuple(status for status in world.statuses if status != subject)
+            world.agent.set_status(cast("DeclaredStatus", subject), world.now)
         case "call":
             world.calls -= 1
             world.agent.get_details(world.now)
@@ -203,7 +218,9 @@ def _go_wrong(world: World, kind: str, subject: int | str, variant: int | str) -
         case "reset":
             _reset(world.wires[int(subject)], str(variant))
         case "silence":
-            _reset(world.wires[int(subject)], "nobody")
+            _silence(world.wires[int(subject)], str(variant))
+        case "half":
+            _halve(world, world.wires[int(subject)], str(variant))
         case "answer":
             _answer(world, world.wires[int(subject)], int(variant))
         case "refuse to sign":
@@ -241,9 +258,37 @@ def _reset(wire: Wire, who: str) -> None:
         wire.send_down(Ended(reset=True))
     if who in ("both", "platform"):
         wire.send_up(Ended(reset=True))
-    wire.is_silent = True
+    wire.is_silent_up = wire.is_silent_down = True
     if who in ("agent", "nobody") and wire.session is not None and wire.session.state is SessionState.HTTP:
         wire.session = None  # the façade of bytes has deadlines for requests, messages have none
+
+
+def _silence(wire: Wire, way: str) -> None:
+    """Nothing comes through any more: both ways, or one."""
+    if not way:
+        _reset(wire, "nobody")
+    elif way == "down":
+        wire.down.clear()
+        wire.is_silent_down = True
+    else:
+        wire.up.clear()
+        wire.is_silent_up = True
+        if wire.session is not None and wire.session.state is SessionState.HTTP:
+            wire.session = None  # as above
+
+
+def _halve(world: World, wire: Wire, way: str) -> None:
+    """Half of the next message comes in, and then a timer is due before the rest does."""
+    if way == "down":
+        world.agent.bytes_received(wire.conn, world.now)
+        world.drain()
+    else:
+        assert wire.session is not None
+        wire.session.bytes_received(world.now)
+        world.drain_session(wire)
+    deadline = world.deadline()
+    assert deadline is not None
+    world.pass_time(deadline)
 
 
 def _answer(world: World, wire: Wire, status: int) -> None:

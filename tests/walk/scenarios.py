@@ -10,7 +10,8 @@ ALL_FAULTS: Final = frozenset(
     {
         "refuse",  # a connection cannot be opened
         "reset",  # a connection breaks: both sides learn it, or one alone
-        "silence",  # a connection passes nothing on any more, and nobody is told
+        "silence",  # a connection passes nothing on any more, or one way only, and nobody is told
+        "half",  # a timer fires while half of a message has come
         "slow",  # a timer fires while something is on its way
         "late",  # both processes are held up for a while
         "clock",  # the wall clock is set
@@ -35,6 +36,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """How often the application may ask for the agent's details."""
     faults: frozenset[str] = frozenset()
     """Of these kinds, one may happen on each path."""
+    messages: int = 0
+    """How many messages the application may send."""
+    statuses: tuple[str, ...] = ()
+    """Which statuses the application may declare, each once."""
+    pongs: bool = True
+    """Whether the platform answers pings (CMD-3)."""
     stops: tuple[str, ...] = ()
     """In which ways the agent may be stopped, each once: "drain", "at once"."""
     waits: bool = True
@@ -58,6 +65,9 @@ QUICK: Final = (
     Scenario(name="a call", calls=1, faults=frozenset({"answer"})),
     Scenario(name="a stop", commands=1, stops=("drain", "at once"), faults=frozenset({"silence"}), waits=False),
     Scenario(name="a crowded agent", commands=2, agent=_CROWDED, waits=False),
+    Scenario(name="messages", messages=2, faults=frozenset({"reset", "pause"}), waits=False),
+    Scenario(name="a declared status", commands=1, statuses=("error",), faults=frozenset({"reset"}), waits=False),
+    Scenario(name="no pongs", messages=1, pongs=False, faults=frozenset({"silence"}), waits=False),
     Scenario(
         name="a platform that forgets", commands=2, faults=frozenset({"restart"}), platform=_ONE_BY_ONE, waits=False
     ),
@@ -70,6 +80,9 @@ THOROUGH: Final = (
     Scenario(name="stops", stops=("drain", "at once"), faults=ALL_FAULTS),
     Scenario(name="a command and a drain", commands=1, stops=("drain",), faults=ALL_FAULTS),
     Scenario(name="two commands", commands=2, faults=frozenset({"reset"})),
+    Scenario(name="messages and a drain", messages=2, stops=("drain",), faults=ALL_FAULTS, waits=False),
+    Scenario(name="declared statuses", commands=1, statuses=("error", "online"), faults=ALL_FAULTS, waits=False),
+    Scenario(name="no pongs", commands=1, messages=1, pongs=False, stops=("drain",), faults=ALL_FAULTS, waits=False),
     Scenario(name="two commands and a drain", commands=2, stops=("drain",), agent=_IN_LINE),
     Scenario(name="a crowded agent", commands=2, agent=_CROWDED),
     Scenario(name="one by one", commands=2, faults=frozenset({"restart"}), platform=_ONE_BY_ONE),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artcafe_proto.agent.states import AUTHENTICATION, LINK
 from artcafe_proto.hub.states import COMMAND, SESSION
 from artcafe_proto.regions import Table
-from walk.abstraction import abstract, situation
+from walk.abstraction import CIRCUMSTANCES, abstract, circumstances, situation
 from walk.actions import TIMED, do, enabled, fair, is_good
 from walk.copies import freeze, thaw
 from walk.world import World
@@ -51,6 +51,8 @@ class Report:
         """How many worlds were walked whose state was known."""
         self.actions: Counter[str] = Counter()
         self.rows: Counter[tuple[int, Any, Any]] = Counter()
+        self.circumstances: Counter[str] = Counter()
+        """In how many states each of `CIRCUMSTANCES` held."""
 
     def times(self, name: str, state: Any, cause: Any) -> int:
         """How often a row of a table was taken."""
@@ -65,6 +67,10 @@ class Report:
             if not self.times(name, state, cause)
         ]
 
+    def unmet(self) -> list[str]:
+        """What was never the case in any state, though it should be."""
+        return [name for name in CIRCUMSTANCES if not self.circumstances[name]]
+
     def add(self, other: Report) -> None:
         """Count another walk in."""
         self.states += other.states
@@ -73,11 +79,13 @@ class Report:
         self.again += other.again
         self.actions += other.actions
         self.rows += other.rows
+        self.circumstances += other.circumstances
 
     def __str__(self) -> str:
         lines = [f"{self.states:,} states, {self.edges:,} edges, {self.seconds:.1f} s"]
         lines.append(f"{self.again:,} more worlds of known states")
         lines.append("actions: " + ", ".join(f"{name} {times}" for name, times in sorted(self.actions.items())))
+        lines += [f"states with {name}: {self.circumstances[name]:,}" for name in CIRCUMSTANCES]
         for name, table in TABLES.items():
             lines.append(f"{name}: {len(table.transitions)} rows")
             for (state, cause), following in table.transitions.items():
@@ -167,6 +175,7 @@ class _Search:
         """A state that was not seen before."""
         self._came_from[state] = came_from
         self._report.states += 1
+        self._report.circumstances.update(circumstances(world))
         frozen = freeze(world)
         self._waiting.append((state, frozen))
         self._must_end_well(state, world)

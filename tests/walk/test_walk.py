@@ -25,14 +25,18 @@ def walked(scenarios: tuple[Scenario, ...]) -> Report:
     return total
 
 
-def test_every_row_of_the_tables_is_taken_and_no_refusal_is_met() -> None:
-    assert walked(QUICK).unvisited() == []
+def test_every_row_of_the_tables_is_taken_and_everything_met_that_is_worth_it() -> None:
+    report = walked(QUICK)
+    assert report.unvisited() == []
+    assert report.unmet() == []
+    assert all(report.actions[kind] for kind in ("silence", "half", "say", "declare"))
 
 
 @pytest.mark.thorough
 def test_every_state_with_two_links_two_commands_and_one_fault() -> None:
     report = walked(THOROUGH)
     assert report.unvisited() == []
+    assert report.unmet() == []
     assert report.states > 50_000
 
 

@@ -23,7 +23,7 @@ from artcafe_proto import (
     SendUpgrade,
     Stopped,
 )
-from artcafe_proto.events import ResponsesSettled
+from artcafe_proto.events import MessageSettled, ResponsesSettled
 from artcafe_proto.hub.states import SessionState
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Watch:
         self.is_stopped = False
         self.executed: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()  # by the platform of now
-        self.read: set[str] = set()  # commands whose final response a platform has read
+        self.read: set[str] = set()  # commands whose final response, and messages, that a platform has read
         self.rejected: set[str] = set()
         self.linking: set[int] = set()  # connections of the agent with an opening handshake or a link
         self.tokens: dict[int, str] = {}  # by connection: what its last request carried
@@ -82,11 +82,17 @@ class Watch:
                 self.check(times == 1, "no command is executed twice in one life [CMD-1]", output.command_id)
             case ResponsesSettled():
                 for command_id in output.command_ids:
-                    self.check(command_id in self.read, "what is settled was read [CMD-3]", command_id)
+                    self._settled(world, command_id, assumed=output.assumed)
+            case MessageSettled():
+                self._settled(world, output.message_id, assumed=output.assumed)
             case Stopped():
                 self.is_stopped = True
             case _:
                 self.check(not self.is_stopped or not hasattr(output, "clause"), "after Stopped nothing", output)
+
+    def _settled(self, world: World, key: str, *, assumed: bool) -> None:
+        holds = not world.scenario.pongs if assumed else key in self.read
+        self.check(holds, "what is settled was read, or assumed without pongs [CMD-3]", key)
 
     def _requests(self, conn: int, request: Request) -> None:
         self.check(not self.is_stopped, "after Stopped nothing", request)
@@ -132,6 +138,8 @@ class Watch:
         envelope = json.loads(payload)
         if envelope["type"] == "response" and envelope["data"].get("code") not in ("overloaded", "draining"):
             self.read.add(envelope["data"]["command_id"])
+        elif envelope["type"] == "message":
+            self.read.add(envelope["id"])
 
     def hub_said(self, event: HubEvent) -> None:
         """The hub reported something."""

@@ -71,7 +71,9 @@ class Wire:
         """The platform's end, from opening until it has ended."""
         self.is_held = True
         """Whether the agent has its end, opening or open."""
-        self.is_silent = False
+        self.is_silent_up = False
+        self.is_silent_down = False
+        """Which ways it passes nothing on any more."""
         self.was_opened = False
 
     @property
@@ -81,12 +83,12 @@ class Wire:
 
     def send_up(self, message: Send | Ended) -> None:
         """The agent has written."""
-        if not self.is_silent and self.session is not None:
+        if not self.is_silent_up and self.session is not None:
             self.up.append(message)
 
     def send_down(self, message: Send | Ended) -> None:
         """The platform has written."""
-        if not self.is_silent and self.is_held:
+        if not self.is_silent_down and self.is_held:
             self.down.append(message)
 
 
@@ -121,6 +123,7 @@ class World:
         self.mono, self.wall = 1000.0, 1e9
         self.commands, self.calls = scenario.commands, scenario.calls  # those that may still come
         self.stops = scenario.stops
+        self.messages, self.statuses = scenario.messages, scenario.statuses
         self.faults = 1 if scenario.faults else 0
         self.sent: list[str] = []
         self.wires: dict[int, Wire] = {}
@@ -312,6 +315,8 @@ class World:
             match output:
                 case SendResponse() | AcceptUpgrade() | SendText() | SendPing() | SendPong() | SendClose():
                     self.watch.platform_writes(wire.conn, output)
+                    if isinstance(output, SendPong) and not self.scenario.pongs:
+                        output = SendPong(output.conn, b"")
                     wire.send_down(output)
                 case Disconnect():
                     wire.up.clear()

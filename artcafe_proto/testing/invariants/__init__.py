@@ -1,0 +1,12 @@
+"""What must hold in every simulation, whatever goes wrong: each with a name and the clause it comes from.
+
+They look from outside: at what the two sides write, say and wait for, not at how they do it. `observer.py` is told of
+everything and tells the families: `links.py` what goes over connections, `waits.py` when attempts and renewals come,
+`work.py` what becomes of commands, messages and calls, `platforms.py` what the platform does.
+"""
+
+from artcafe_proto.testing.invariants.observer import Invariants
+from artcafe_proto.testing.invariants.table import INVARIANTS, InvariantError
+from artcafe_proto.testing.invariants.watched import Watched
+
+__all__ = ["INVARIANTS", "InvariantError", "Invariants", "Watched"]

@@ -1,0 +1,103 @@
+"""What the invariants remember of one agent's process."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from artcafe_proto.testing.invariants.table import EPSILON_S
+
+if TYPE_CHECKING:
+    from artcafe_proto.testing.agents import AgentProcess
+    from artcafe_proto.testing.wiretap import Wiretap
+
+
+class WatchedLink:
+    """One link that is up, from `Online` to its end. Times are the process's monotonic ones."""
+
+    def __init__(self, conn: int, mono: float) -> None:
+        self.conn = conn
+        self.up_at = mono
+        self.heard_at = mono
+        self.pinged_at = -math.inf
+        self.pinged = b""
+        """What the ping carries that is not answered, as far as this peer answers pings."""
+        self.beat_at = mono
+        self.last_slot = -1
+        """Of the grid of heartbeats."""
+        self.is_closed = False
+        """Whether the agent has sent its close frame."""
+        self.paused_at: float | None = None
+        """Since when it is not read."""
+        self.owed_pongs: list[bytes] = []
+        self.owed_since = mono
+        """Since when it owes a pong, and its transport is not full."""
+        self.told_at: dict[str | None, float] = {}
+        """When a status of each kind went out last."""
+        self.last_sent = -1
+        """The place, in the order of answers, of the response or message that went out last."""
+        self.repeats: dict[str, int] = {}
+        """Stored responses that are to go out again, by command."""
+        self.close_code: int | None = None
+        """What the platform closed it with."""
+
+
+class Watched:
+    """All that is remembered of a process."""
+
+    def __init__(self, process: AgentProcess) -> None:
+        self.process = process
+        # Connections:
+        self.taps: dict[int, Wiretap] = {}
+        self.linking: set[int] = set()
+        self.links: dict[int, WatchedLink] = {}
+        self.link: WatchedLink | None = None
+        """The one that is up."""
+        self.reading: int | None = None
+        """The connection whose bytes are what happens now."""
+        self.rejected: set[str] = set()
+        self.secrets: set[str] = set()
+        self.is_ponged = False
+        """Whether its platform has ever answered a ping."""
+        # Waits:
+        self.retry_at: float | None = None
+        self.was_at_once = False
+        self.delays_s: dict[str, float] = {}
+        """The next wait of each row that has waited."""
+        self.without_link_since = process.mono
+        self.renew_at = math.inf
+        self.is_token_refused = False
+        self.no_renewal_before = -math.inf
+        self.is_renewing = False
+        self.stops_by = math.inf
+        # Work:
+        self.known: set[str] = set()
+        """Commands that came and were not given back."""
+        self.executed: set[str] = set()
+        self.waiting: dict[str, None] = {}
+        """Those that were not started yet, in order."""
+        self.open: dict[str, float] = {}
+        """Those that were not answered yet, with the end of their time."""
+        self.places: dict[str, int] = {}
+        """Of responses by command, and of messages by id: the order in which they were given."""
+        self.given = 0
+        self.messages: dict[str, int] = {}
+        """Sizes of messages that are not settled."""
+        self.received: set[str] = set()
+        """Commands whose responses, and messages that, the platform has received from this process."""
+        self.assumed: set[str] = set()
+        """Those that settled without a pong, by a platform that has never answered one."""
+        self.lost: set[str] = set()
+        """Those that were dropped as undeliverable, which an event told."""
+        self.calls: dict[int, float] = {}
+        """Calls that have not ended, with the end of their time."""
+        self.ended_calls: set[int] = set()
+
+    def is_due(self, deadline: float) -> bool:
+        """Whether something should have been done by now: at its time, or when this process was no longer held up."""
+        return self.process.mono > max(deadline, self.process.held_up_until) + EPSILON_S
+
+    def place(self, key: str) -> None:
+        """A response or a message joins the others."""
+        self.places[key] = self.given
+        self.given += 1

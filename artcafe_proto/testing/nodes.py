@@ -1,0 +1,69 @@
+"""What an agent's process and a platform have in common in a simulation: clocks, and a timer that may be late."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from artcafe_proto.instants import Instant
+
+if TYPE_CHECKING:
+    from artcafe_proto.testing.simulation import Simulation
+
+REPORT_INTERVAL_S: Final = 1.0
+"""How long after a report that much has not left the next one follows."""
+
+_ROUNDING_S: Final = 1e-6
+
+
+class Node:
+    """Something with clocks of its own, which may stand still for a while."""
+
+    def __init__(self, sim: Simulation, *, wall_skew_s: float = 0.0) -> None:
+        self.sim = sim
+        self.mono_offset_s: float = 1000.0
+        self.wall_offset_s = sim.wall_at_start + wall_skew_s
+        self.wakes_at = math.inf
+        """When its timer is due, in the simulation's time."""
+        self.held_up_until = -math.inf
+        """What was due by then, in its monotonic time, may have been handled no earlier."""
+        self._deadline: float | None = None
+        self._late_until = 0.0
+        self._is_asleep = False
+
+    @property
+    def now(self) -> Instant:
+        """Both clocks of this node."""
+        time = self.sim.schedule.time
+        return Instant(time + self.mono_offset_s, time + self.wall_offset_s)
+
+    @property
+    def mono(self) -> float:
+        """Its monotonic clock."""
+        return self.sim.schedule.time + self.mono_offset_s
+
+    def _due(self, deadline: float) -> Instant:
+        """Now, as a timer that is due sees it: rounding must not have it come a moment too early."""
+        assert self._is_due(deadline)
+        now = self.now
+        return Instant(max(now.mono, deadline), now.wall)
+
+    def _is_due(self, deadline: float) -> bool:
+        return deadline - (self.sim.schedule.time + self.mono_offset_s) < _ROUNDING_S
+
+    def be_late(self, until: float) -> None:
+        """Have no timer before that time of the simulation."""
+        self._late_until = until
+        self._was_held_up(until + self.mono_offset_s)
+        self._wait_for(self._deadline)
+
+    def _was_held_up(self, until: float) -> None:
+        self.held_up_until = max(self.held_up_until, until)
+
+    def _wait_for(self, deadline: float | None) -> None:
+        self._deadline = deadline
+        if deadline is None or self._is_asleep:
+            self.wakes_at = math.inf
+        else:
+            at = deadline - self.mono_offset_s
+            self.wakes_at = at if at > self._late_until else self._late_until

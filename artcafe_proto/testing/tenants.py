@@ -1,0 +1,129 @@
+"""The tenant of a simulation: it sends commands and messages, and keeps account of what became of the commands."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from artcafe_proto.errors import ApiError
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.testing.simulation import Simulation
+
+TENANT: Final = "tenant-1"
+
+_MOST_UNANSWERED: Final = 8
+"""For each agent."""
+
+_SIZES: Final = (0, 0, 40, 2000)
+_LARGE: Final = 150_000
+_EXPIRIES_S: Final = (None, None, None, 8.0, 60.0)
+
+
+class Account(msgspec.Struct):
+    """One command that the platform has accepted and not forgotten."""
+
+    agent_id: str
+    number: int
+    """Its place among all that were accepted."""
+    content: tuple[int, int, float | None]
+    answers: int = 0
+    has_expired: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more has to come."""
+        return self.answers > 0 or self.has_expired
+
+
+class Tenant:
+    """Whoever owns the agents. Its commands are drawn, one in `gap_s` on average for each agent."""
+
+    def __init__(self, sim: Simulation, rng: Random, *, gap_s: float) -> None:
+        self._sim = sim
+        self._rng = rng
+        self._gap_s = gap_s
+        self.accounts: dict[str, Account] = {}
+        self.unanswered = 0
+        self.accepted = 0
+
+    def begin(self, agent_id: str) -> None:
+        """Send commands to an agent, until the calm."""
+        self._sim.after(self._rng.uniform(0.0, 5.0), lambda: self._go_on(agent_id))
+
+    def _go_on(self, agent_id: str) -> None:
+        if self._sim.is_calm:
+            return
+        self._sim.after(self._rng.expovariate(1 / self._gap_s), lambda: self._go_on(agent_id))
+        if self._rng.random() < 0.1:
+            self._say(agent_id)
+        elif self.unanswered < _MOST_UNANSWERED * len(self._sim.agent_ids):
+            size = _LARGE if self._rng.random() < 0.005 else self._rng.choice(_SIZES)
+            content = (self.accepted, size, self._rng.choice((2.0, 10.0, 30.0, None)))
+            self.send(agent_id, content, self._rng.choice(_EXPIRIES_S))
+
+    def _say(self, agent_id: str) -> None:
+        hub = self._sim.platform.hub
+        with suppress(ApiError):  # it is not online
+            self._sim.platform.turn(lambda now: hub.send_message(TENANT, agent_id, {"n": 1}, now))
+
+    def send(
+        self,
+        agent_id: str,
+        content: tuple[int, int, float | None] = (0, 0, None),
+        expires_in_s: float | None = None,
+        command_id: str | None = None,
+    ) -> str | None:
+        """Send a command; its id, None if the platform holds as many as it may.
+
+        `content`: a number, how many characters more, and its timeout.
+        """
+        number, size, timeout_s = content
+        accepted: list[str] = []
+
+        def send(now: Instant) -> None:
+            command = self._sim.platform.hub.send_command(
+                TENANT,
+                agent_id,
+                "work",
+                {"n": number, "text": "x" * size},
+                timeout_s=timeout_s,
+                expires_in_s=expires_in_s,
+                command_id=command_id,
+                now=now,
+            )
+            self.accepted += 1
+            self.accounts[command.command_id] = Account(agent_id, self.accepted, content)
+            self.unanswered += 1
+            accepted.append(command.command_id)
+
+        with suppress(ApiError):
+            self._sim.platform.turn(send)
+        return accepted[0] if accepted else None
+
+    # --- what becomes of commands -------------------------------------------------------------------------------------
+
+    def answered(self, command_id: str) -> int:
+        """A final response came; how many that makes."""
+        account = self.accounts[command_id]
+        self.unanswered -= not account.is_over
+        account.answers += 1
+        return account.answers
+
+    def expired(self, command_id: str) -> None:
+        """No final response came in time."""
+        account = self.accounts[command_id]
+        self.unanswered -= not account.is_over
+        account.has_expired = True
+
+    def forgotten(self) -> None:
+        """The platform lost its memory: what it has not answered is sent again, under the same ids."""
+        forgotten, self.accounts, self.unanswered = self.accounts, {}, 0
+        for command_id, account in forgotten.items():
+            if not account.is_over:
+                self.send(account.agent_id, account.content, command_id=command_id)

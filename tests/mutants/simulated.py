@@ -1,0 +1,369 @@
+"""Bugs to plant in the core that the simulation alone has to find: `tests/simulated_bugs.py` says how many it does.
+
+They were chosen before anybody looked whether it finds them, and each breaks a clause where no reader of one file would
+see it. `old` stands once in the file.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Bug(NamedTuple):
+    """In `path`, from the root, `old` becomes `new`."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+
+
+_OUTBOX: Final = "artcafe_proto/policies/outbox.py"
+_COMMANDS: Final = "artcafe_proto/agent/commands.py"
+_LIVENESS: Final = "artcafe_proto/policies/liveness.py"
+_LINKS: Final = "artcafe_proto/links.py"
+_DELIVERY: Final = "artcafe_proto/hub/delivery.py"
+_BACKOFF: Final = "artcafe_proto/policies/backoff.py"
+_RULES: Final = "artcafe_proto/agent/rules.py"
+_MACHINE: Final = "artcafe_proto/agent/machine.py"
+
+BUGS: Final = (
+    # --- the outbox ---
+    Bug(
+        "what was sent on a lost link waits in reverse order",
+        _OUTBOX,
+        "self._waiting.extendleft(reversed(self._sent))",
+        "self._waiting.extendleft(self._sent)",
+    ),
+    Bug(
+        "the ping of a lost link is still waited for",
+        _OUTBOX,
+        "        self._sent.clear()\n        self._ping = None\n",
+        "        self._sent.clear()\n",
+    ),
+    Bug(
+        "the pong to an earlier ping settles",
+        _OUTBOX,
+        "if self._ping is None or answered < self._ping:",
+        "if self._ping is None or not answered:",
+    ),
+    Bug(
+        "messages that wait are not among the unsettled ones",
+        _OUTBOX,
+        "return [item.message_id for items in (self._sent, self._waiting) for item in items if not item.command_id]",
+        "return [item.message_id for item in self._sent if not item.command_id]",
+    ),
+    # --- commands of the agent and its ledger ---
+    Bug(
+        "commands that run are not among the unsettled ones",
+        _COMMANDS,
+        "return (*self.outbox.unsettled_commands, *running, *self.queued)",
+        "return (*self.outbox.unsettled_commands, *self.queued)",
+    ),
+    Bug(
+        "an overloaded command is remembered",
+        _COMMANDS,
+        "        if accepted >= self._max_accepted:\n",
+        "        if accepted >= self._max_accepted:\n            self._ledger.open(command_id, fingerprint(command))\n",
+    ),
+    Bug(
+        "settled commands are forgotten at once",
+        "artcafe_proto/policies/ledger.py",
+        "while len(self._settled) > MAX_SETTLED_COMMANDS:",
+        "while len(self._settled) > 2:",
+    ),
+    Bug(
+        "the youngest command starts first",
+        _COMMANDS,
+        "command_id, accepted = next(iter(self.queued.items()))",
+        "command_id, accepted = next(reversed(self.queued.items()))",
+    ),
+    Bug(
+        "timeouts wait for the last of them",
+        _COMMANDS,
+        "self._earliest = min(open_deadlines, default=math.inf)",
+        "self._earliest = max(open_deadlines, default=math.inf)",
+    ),
+    Bug(
+        "a timeout makes those of queued commands forgotten",
+        _COMMANDS,
+        "        open_deadlines += [queued.deadline for queued in self.queued.values()]\n",
+        "",
+    ),
+    # --- life signs ---
+    Bug(
+        "a sign of life does not count after a ping",
+        _LIVENESS,
+        "moved_at = max(self._received_at, self._moved_at, pinged_at)",
+        "moved_at = max(self._moved_at, pinged_at)",
+    ),
+    Bug(
+        "a pong owed while writing was paused is forgotten",
+        _LINKS,
+        "            self.pong(self._owed_pong)\n",
+        "",
+    ),
+    # --- delivery ---
+    Bug(
+        "a new link gets the newest commands first",
+        _DELIVERY,
+        "line.to_send.extend((command.number, command_id)",
+        "line.to_send.extend((-command.number, command_id)",
+    ),
+    Bug(
+        "the end of a link leaves its window taken",
+        _DELIVERY,
+        "            line.unanswered.clear()\n",
+        "",
+    ),
+    Bug(
+        "an overloaded command goes out again at once",
+        _DELIVERY,
+        "line.limit = min(len(line.unanswered), self._window - 1)",
+        "line.limit = self._window",
+    ),
+    Bug(
+        "what waited for a lost link goes out twice on the next",
+        _DELIVERY,
+        "            line.to_send.clear()\n",
+        "",
+    ),
+    # --- waits ---
+    Bug(
+        "Retry-After is not heeded",
+        _BACKOFF,
+        "return max(delay, failure.retry_after_s)",
+        "return delay",
+    ),
+    Bug(
+        "fixed waits are shortened",
+        _BACKOFF,
+        "else 1.0 + draw / 5.0",
+        "else 1.0 - draw / 5.0",
+    ),
+    Bug(
+        "the waits after 4409 start over whatever ends a link",
+        _RULES,
+        "up_for_s >= REPLACED_RESET_S:",
+        "up_for_s >= 0.0:",
+    ),
+    Bug(
+        "a refused agent is any failure",
+        _BACKOFF,
+        "if status in (400, 401, 403, 404, 422):",
+        "if status in (400, 404, 422):",
+    ),
+    # --- renewals and keys ---
+    Bug(
+        "a renewed token is not used",
+        _MACHINE,
+        "self._login.renew(token)",
+        "pass",
+    ),
+    Bug(
+        "a renewal goes on when the link is lost",
+        "artcafe_proto/agent/parts.py",
+        "        self._renewal.abandon()\n        self._login.abandon()\n",
+        "        self._login.abandon()\n",
+    ),
+    Bug(
+        "the first key is never tried again",
+        "artcafe_proto/agent/login.py",
+        "self.current = 1 - key",
+        "self.current = 1",
+    ),
+    # --- the platform's links ---
+    Bug(
+        "the end of an older link takes the newer one offline",
+        "artcafe_proto/hub/hub.py",
+        "if agent.presence.epoch == epoch and agent.presence.session is not None:",
+        "if agent.presence.session is not None:",
+    ),
+    Bug(
+        "the platform does not ping after silence",
+        "artcafe_proto/hub/session.py",
+        "elif verdict is Verdict.PING or is_silent:",
+        "elif is_silent:",
+    ),
+    # --- joint rules ---
+    Bug(
+        "an agent that drains sends no heartbeats",
+        _RULES,
+        "case AgentTimer.HEARTBEAT if link is not None:",
+        "case AgentTimer.HEARTBEAT if link is not None and self._life is Life.RUNNING:",
+    ),
+    Bug(
+        "a stop waits as long as any attempt",
+        _MACHINE,
+        "            self._timers.cancel(AgentTimer.RETRY)  # one immediate try\n",
+        "",
+    ),
+    Bug(
+        "an agent with a link gives up",
+        _RULES,
+        "if self._link is not None or self._life is not Life.RUNNING:",
+        "if self._life is not Life.RUNNING:",
+    ),
+    Bug(
+        "status messages are not spaced",
+        "artcafe_proto/policies/status.py",
+        'due = [key for key in self._pending if mono >= self._sent_at.get(key, float("-inf")) + STATUS_INTERVAL_S]',
+        "due = list(self._pending)",
+    ),
+    Bug(
+        "a call that is cancelled under way leaves its answer to the next",
+        "artcafe_proto/agent/calls.py",
+        "if position == 0 and self._carried is not None:",
+        "if position is None:",
+    ),
+)
+
+_LIMITS: Final = "artcafe_proto/limits.py"
+
+ALONE: Final[dict[str, Bug]] = {
+    "heartbeats are no further apart than their interval": Bug(
+        "every other heartbeat is left out",
+        "artcafe_proto/agent/link.py",
+        "next_heartbeat(self.up_at, self._config.heartbeat_interval, now.mono)",
+        "next_heartbeat(self.up_at, 2 * self._config.heartbeat_interval, now.mono)",
+    ),
+    "silence is answered with a ping": Bug(
+        "silence is pinged late",
+        _LIVENESS,
+        "return self._received_at + self._interval_s",
+        "return self._received_at + 1.2 * self._interval_s",
+    ),
+    "silence after a ping ends a link": Bug(
+        "an unanswered ping costs the link late",
+        _LIMITS,
+        "UNANSWERED_PING_S: Final = 120.0",
+        "UNANSWERED_PING_S: Final = 130.0",
+    ),
+    "only silence ends a link as silent": Bug(
+        "silence after a ping costs the link early",
+        _LIVENESS,
+        "return min(moved_at + self._timeout_s, pinged_at",
+        "return min(moved_at + 0.4 * self._timeout_s, pinged_at",
+    ),
+    "a ping is answered with one pong": Bug(
+        "every ping is answered twice",
+        _LINKS,
+        "            sends.append(SendPong(self.conn, payload))\n",
+        "            sends.extend([SendPong(self.conn, payload)] * 2)\n",
+    ),
+    "a status of its kind goes out once a second": Bug(
+        "status messages are spaced too little",
+        _LIMITS,
+        "STATUS_INTERVAL_S: Final = 1.0",
+        "STATUS_INTERVAL_S: Final = 0.5",
+    ),
+    "each failure waits as its row says": Bug(
+        "fixed waits are shortened (alone)",
+        _BACKOFF,
+        "else 1.0 + draw / 5.0",
+        "else 1.0 - draw / 5.0",
+    ),
+    "a stop cuts a wait short": Bug(
+        "a stop waits as long as any attempt (alone)",
+        _MACHINE,
+        "            self._timers.cancel(AgentTimer.RETRY)  # one immediate try\n",
+        "",
+    ),
+    "an agent gives up after so long without a link": Bug(
+        "an agent gives up late",
+        _RULES,
+        "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after)",
+        "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after + 1.0)",
+    ),
+    "renewals keep their distance": Bug(
+        "renewals are spaced too little",
+        _LIMITS,
+        "RENEWAL_INTERVAL_S: Final = 10.0",
+        "RENEWAL_INTERVAL_S: Final = 9.0",
+    ),
+    "a token is renewed in its time": Bug(
+        "a renewed token is not used (alone)",
+        _MACHINE,
+        "self._login.renew(token)",
+        "pass",
+    ),
+    "commands start in the order in which they came": Bug(
+        "the youngest command starts first (alone)",
+        _COMMANDS,
+        "command_id, accepted = next(iter(self.queued.items()))",
+        "command_id, accepted = next(reversed(self.queued.items()))",
+    ),
+    "a timeout is answered in its time": Bug(
+        "a timeout makes those of queued commands forgotten (alone)",
+        _COMMANDS,
+        "        open_deadlines += [queued.deadline for queued in self.queued.values()]\n",
+        "",
+    ),
+    "responses and messages go out in order": Bug(
+        "what was sent on a lost link waits in reverse order (alone)",
+        _OUTBOX,
+        "self._waiting.extendleft(reversed(self._sent))",
+        "self._waiting.extendleft(self._sent)",
+    ),
+    "what is settled was received": Bug(
+        "a pong settles what was sent after its ping",
+        _OUTBOX,
+        "settled = [self._sent.popleft() for _ in range(self._covered)]",
+        "settled = [self._sent.popleft() for _ in range(len(self._sent))]",
+    ),
+    "a message is refused only for want of a place": Bug(
+        "there are few places for messages",
+        _LIMITS,
+        "MAX_UNSETTLED_MESSAGES: Final = 1024",
+        "MAX_UNSETTLED_MESSAGES: Final = 4",
+    ),
+    "who stops tells what the platform lacks": Bug(
+        "commands that run are not among the unsettled ones (alone)",
+        _COMMANDS,
+        "return (*self.outbox.unsettled_commands, *running, *self.queued)",
+        "return (*self.outbox.unsettled_commands, *self.queued)",
+    ),
+    "a call ends once, and in its time": Bug(
+        "a call may take twice its time",
+        "artcafe_proto/agent/calls.py",
+        "mono + self._config.call_timeout)",
+        "mono + 2 * self._config.call_timeout)",
+    ),
+    "an answer after the expiry is late": Bug(
+        "a late answer is not told as late",
+        _DELIVERY,
+        "command.late = command.is_over",
+        "command.late = False",
+    ),
+    "no more than the window is unanswered": Bug(
+        "the window is one too large",
+        "artcafe_proto/hub/hub.py",
+        "window=config.window)",
+        "window=config.window + 1)",
+    ),
+    "a command goes out once on a connection": Bug(
+        "an overloaded line goes on at once",
+        _LIMITS,
+        "OVERLOADED_RETRY_S: Final = 1.0",
+        "OVERLOADED_RETRY_S: Final = 0.5",
+    ),
+    "commands first go out in the order of acceptance": Bug(
+        "a new link gets the newest commands first (alone)",
+        _DELIVERY,
+        "line.to_send.extend((command.number, command_id)",
+        "line.to_send.extend((-command.number, command_id)",
+    ),
+    "no command waits while later ones are served": Bug(
+        "an overloaded command goes behind all others",
+        _DELIVERY,
+        "heapq.heappush(line.to_send, (command.number, command_id))\n            self._emit(CommandDeferred",
+        "heapq.heappush(line.to_send, (10**9 + command.number, command_id))\n            self._emit(CommandDeferred",
+    ),
+    "AgentOnline and AgentOffline alternate, and epochs rise": Bug(
+        "a replaced link goes offline with the epoch of the newer one",
+        "artcafe_proto/hub/hub.py",
+        "self._offline(agent, presence.epoch - 1,",
+        "self._offline(agent, presence.epoch,",
+    ),
+}
+"""For invariants of `artcafe_proto.testing`: a bug that no other finds in a short campaign."""

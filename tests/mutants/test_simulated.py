@@ -1,0 +1,34 @@
+"""The simulation alone, without any other test, finds planted bugs; some invariants alone find theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from artcafe_proto.testing import INVARIANTS
+from mutants.simulated import ALONE, BUGS
+from simulated_bugs import LEAST_FOUND, is_found_alone, look_for
+
+ROOT: Final = Path(__file__).parents[2]
+FEW_SESSIONS: Final = 500
+
+
+def test_every_bug_of_the_simulation_still_fits_where_it_was_planted() -> None:
+    assert len(BUGS) == 30
+    assert set(ALONE) < set(INVARIANTS)
+    for bug in (*BUGS, *ALONE.values()):
+        assert (ROOT / bug.path).read_text().count(bug.old) == 1, bug.name
+
+
+@pytest.mark.thorough
+def test_the_simulation_alone_finds_half_of_the_planted_bugs_within_few_sessions() -> None:
+    found = [bug.name for bug in BUGS if look_for(bug, FEW_SESSIONS).what]
+    assert len(found) >= LEAST_FOUND, found
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("invariant", ALONE)
+def test_an_invariant_alone_finds_its_planted_bug(invariant: str) -> None:
+    assert not is_found_alone(invariant, FEW_SESSIONS)

@@ -1,0 +1,146 @@
+"""What the simulation finds by itself: `python tests/simulated_bugs.py [--sessions 3000] [--jobs 2] [NAME …]`.
+
+Each bug of `mutants/simulated.py` is planted in a copy of the package, where a campaign of so many sessions has to meet
+an invariant that does not hold, an error that no input may cause, or no end. No other test runs. Prints what found
+each, after how many sessions, and exits with 1 if fewer than LEAST_FOUND are found. With `--alone` the bugs are those
+that one invariant each has to find, and without it none: those that are not found so are printed, and the status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from artcafe_proto.testing import InvariantError, Simulation
+from artcafe_proto.testing.invariants.table import Checks
+from campaign import collect_seldom, settings, within_bounds
+from mutants.simulated import ALONE, BUGS, Bug
+
+ROOT: Final = Path(__file__).parents[1]
+LEAST_FOUND: Final = 15
+SESSIONS: Final = 3000
+_PATIENCE_S: Final = 900.0
+_FOUND: Final = 3
+"""The exit status of a search that met something."""
+
+
+class Finding(NamedTuple):
+    """What a campaign met, "" if it met nothing."""
+
+    bug: Bug
+    what: str
+
+
+def plant(bug: Bug, folder: Path) -> None:
+    """Copy the package into `folder`, with the bug in it."""
+    package = Path(bug.path).parts[0]
+    shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    target = folder / bug.path
+    source = target.read_text()
+    assert source.count(bug.old) == 1, f"{bug.name}: expected {bug.old!r} once in {bug.path}"
+    target.write_text(source.replace(bug.old, bug.new))
+
+
+def look_for(bug: Bug, sessions: int, first_seed: int = 0, without: str = "") -> Finding:
+    """Run a campaign against the planted bug, perhaps `without` one invariant."""
+    with tempfile.TemporaryDirectory() as folder:
+        plant(bug, Path(folder))
+        paths = os.pathsep.join([folder, str(ROOT / "tests")])
+        environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-P", __file__, "--search", "--sessions", str(sessions), "--without", without]
+        done = subprocess.run(
+            [*command, "--first-seed", str(first_seed)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+    assert done.returncode in (0, _FOUND), done.stderr
+    return Finding(bug, done.stdout.strip())
+
+
+def is_found_alone(invariant: str, sessions: int) -> str:
+    """Whether its bug of ALONE is found by an invariant, and without that by nothing: "" if so, else what is met."""
+    by, without = look_for(ALONE[invariant], sessions), look_for(ALONE[invariant], sessions, without=invariant)
+    return "" if by.what.startswith(invariant) and not without.what else f"{by.what!r}; without: {without.what!r}"
+
+
+def overlook(invariant: str) -> None:
+    """Have an invariant hold whatever happens."""
+    check = Checks.check
+
+    def checked(self: Checks, name: str, holds: bool, *detail: object) -> None:
+        check(self, name, holds or name == invariant, *detail)
+
+    Checks.check = checked
+
+
+def search(sessions: int, first_seed: int, without: str) -> int:
+    """World after world, until something is met. Returns the exit status."""
+    collect_seldom()
+    overlook(without)
+    seen, seed = 0, first_seed
+    while seen < sessions:
+        sim = Simulation(seed, **settings(seed))
+        try:
+            with within_bounds():
+                sim.run()
+        except InvariantError as error:
+            print(f"{error.name} (seed {seed}, after {seen + sim.sessions} sessions)")
+            return _FOUND
+        except Exception as error:
+            print(f"{type(error).__name__}: {error} (seed {seed}, after {seen + sim.sessions} sessions)")
+            return _FOUND
+        seen += sim.sessions
+        seed += 1
+    return 0
+
+
+def alone(invariants: list[str], sessions: int, jobs: int) -> int:
+    """Print for each invariant whether it alone finds its bug. Returns the exit status."""
+    status = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(partial(is_found_alone, sessions=sessions), invariants)
+        for invariant, met in zip(invariants, found, strict=True):
+            print(f"{invariant}: {met or 'finds it alone'}", flush=True)
+            status |= bool(met)
+    return status
+
+
+def main() -> int:
+    """All bugs, or those whose names are given. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--sessions", type=int, default=SESSIONS)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--alone", action="store_true", help="the bugs that one invariant each has to find")
+    parser.add_argument("--search", action="store_true", help="only search, in the package that is imported")
+    parser.add_argument("--without", default="", help="overlook this invariant in a search")
+    asked = parser.parse_args()
+    if asked.search:
+        return search(asked.sessions, asked.first_seed, asked.without)
+    if asked.alone:
+        return alone(asked.names or list(ALONE), asked.sessions, asked.jobs)
+    bugs = [bug for bug in BUGS if not asked.names or bug.name in asked.names]
+    found = 0
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        look = partial(look_for, sessions=asked.sessions, first_seed=asked.first_seed)
+        for bug, what in pool.map(look, bugs):
+            found += bool(what)
+            print(f"{bug.name}: {what or 'NOT FOUND'}", flush=True)
+    print(f"\n{found} of {len(bugs)} found")
+    return 0 if asked.names or found >= LEAST_FOUND else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
