@@ -176,7 +176,7 @@ class Owner:
         protocol = connection.protocol
         if protocol.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
             self._hurry(connection.conn, now)
-        if connection.is_cut():
+        if connection.is_overrun():
             self._cut(connection, "too much waits to be read by it", now)
         elif (level := connection.due_level(now.mono)) is not None:
             protocol.unsent(level, now)
