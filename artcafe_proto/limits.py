@@ -13,6 +13,11 @@ MAX_ID_CHARS: Final = 128
 MAX_JSON_DEPTH: Final = 64
 """MSG-6: deeper nesting is a decode error long before any recursive decoder is in danger."""
 
+MAX_SMALL_PIECES: Final = 1024
+PIECE_BYTES: Final = 16
+"""MSG-6, PLAT-8: fragments that a message may have, or chunks a body, and one more for every so many bytes of it. Each
+costs microseconds, and nobody who sends in pieces makes thousands of them smaller than their headers."""
+
 # --- HTTP (AUTH-7, PLAT-8) --------------------------------------------------------------------------------------------
 MAX_HTTP_HEAD_BYTES: Final = 64 * 1024
 """Start line and headers of one request or response; four times the largest common server default."""
@@ -40,6 +45,9 @@ MAX_CONSUMED_CHALLENGES: Final = 100_000
 these an address may use as many as are left free then: alone half of them, beside another such one a third."""
 MAX_TOKEN_BYTES: Final = 16 * 1024
 """TOK-1, TOK-5: capped before anything is decoded."""
+MAX_REMEMBERED_TOKENS: Final = 1024
+"""TOK-5: verified ones, for agents that come back or make calls do so with the token of before, and verifying it costs
+more than all the rest. Only what this platform has made is remembered: 8 MiB of it at most, as ids are short."""
 MAX_TOKEN_LIFE_S: Final = 10 * 365.25 * 86400.0
 """TOK-1: a longer life is absurd and read as unknown."""
 RENEW_LEAD_S: Final = 300.0
@@ -51,9 +59,9 @@ RENEWAL_INTERVAL_S: Final = 10.0
 MAX_WAITING_CALLS: Final = 64
 """STAT-2: calls that wait for an answer; they are few, and a caller waits for each."""
 MAX_PUBLIC_KEY_BYTES: Final = 16 * 1024
-"""A 16384-bit RSA public key line has under 3 KiB."""
+"""An 8192-bit RSA public key line has under 2 KiB."""
 MAX_PRIVATE_KEY_BYTES: Final = 64 * 1024
-"""AUTH-5: a 16384-bit RSA private key file has under 13 KiB."""
+"""AUTH-5: an 8192-bit RSA private key file has under 7 KiB."""
 MAX_BCRYPT_ROUNDS: Final = 1024
 """AUTH-5: ten seconds or so; ssh-keygen's default is 24."""
 MAX_PBKDF2_ITERATIONS: Final = 10_000_000
@@ -64,17 +72,18 @@ MAX_SCRYPT_PARALLELIZATION: Final = 16
 BUSY_RETRY_AFTER_S: Final = 60
 """What a platform that can remember no further challenge asks for."""
 MAX_RATE_LIMITED: Final = 100_000
-"""PLAT-8: addresses, and pairs of address and agent, whose attempts to sign in are counted; some 10 MiB of each."""
+"""PLAT-8: addresses, and pairs of address and agent, whose attempts to sign in are counted; some 20 MiB of each,
+80 MiB of pairs with the longest ids."""
 MAX_SIGNATURE_BYTES: Final = 16 * 1024
-"""AUTH-3: an RSA key of 16384 bits signs in 2 KiB, 4 KiB as an SSHSIG with the key in it."""
+"""AUTH-3: an RSA key of 8192 bits signs in 1 KiB, 2 KiB as an SSHSIG with the key in it."""
 MAX_SSH_AGENT_MESSAGE_BYTES: Final = 256 * 1024
 """AUTH-6: OpenSSH's own limit."""
 MIN_RSA_BITS: Final = 2048
 """AUTH-5."""
-MAX_RSA_BITS: Final = 16384
-"""Verifying with a larger modulus costs a platform milliseconds a try."""
-MAX_RSA_EXPONENT_BITS: Final = 64
-"""OpenSSL's own bound for large moduli; with a longer public exponent verifying costs as much as signing."""
+MAX_RSA_BITS: Final = 8192
+MAX_RSA_EXPONENT_BITS: Final = 32
+"""AUTH-5: anyone may have a platform try sixteen keys (AUTH-8). Each then takes half a millisecond; with twice the bits
+of both it is ten times as long."""
 
 # --- links (LINK) -----------------------------------------------------------------------------------------------------
 MAX_BACKOFF_S: Final = 120.0
@@ -106,6 +115,8 @@ MAX_COMMAND_TIMEOUT_S: Final = 86_400.0
 """CMD-4."""
 DEFAULT_COMMAND_TIMEOUT_S: Final = 300.0
 """CMD-4, the guide's example."""
+MAX_QUEUED_COMMAND_BYTES: Final = 16 * 1024 * 1024
+"""CMD-5: messages of the commands that wait for a slot, one of them always: as they came, for they are kept whole."""
 MAX_SETTLED_COMMANDS: Final = 10_000
 """CMD-1: finished command ids remembered, so that a late repeat does not run twice."""
 SETTLED_LIFE_S: Final = 86_400.0
@@ -121,8 +132,13 @@ MAX_UNSETTLED_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """CMD-3: application messages that are not settled, beside the places reserved for responses."""
 SETTLE_WITHOUT_PONG_S: Final = 30.0
 """CMD-3: how long after it has left a response settles on a live link to a peer that has never answered a ping."""
+SUDDEN_END_S: Final = 5.0
+"""CMD-11: a link that ends so soon after a response went out may have ended of it: what cannot be read is found out
+about when it is read."""
 MAX_FRUITLESS_LINKS: Final = 3
-"""CMD-11: links that a response may cost before it is taken for the cause."""
+"""CMD-11: links in a row that end so before one has to do without the response."""
+MAX_CAUTIOUS_ITEMS: Final = 1024
+"""CMD-11: beginning with one, and doubled each time, so many go out together before caution is over."""
 STATUS_INTERVAL_S: Final = 1.0
 """STAT-2, STAT-4: at most one status message a second, the latest wins."""
 
@@ -136,12 +152,22 @@ RETRY_MESSAGE_AFTER_S: Final = 1
 MAX_COMMAND_NAME_CHARS: Final = 256
 MAX_COMMAND_EXPIRES_IN_S: Final = 30 * 86_400.0
 """CMD-10: nobody waits longer for an agent to come back."""
+MAX_CODE_CHARS: Final = 64
+"""CMD-9: kept of the code of a response; its own are shorter."""
 MAX_PENDING_COMMANDS: Final = 10_000
 MAX_PENDING_COMMAND_BYTES: Final = 64 * 1024 * 1024
 """Unanswered commands kept for one agent, and their arguments; more are refused with 429."""
+MAX_ALL_PENDING_COMMAND_BYTES: Final = 1024 * 1024 * 1024
+COMMAND_OVERHEAD_BYTES: Final = 2048
+"""Those of all agents together, each with what it takes beside its arguments: measured, for the longest of ids."""
 MAX_FINISHED_COMMANDS: Final = 100_000
 MAX_FINISHED_BYTES: Final = 256 * 1024 * 1024
 """Finished commands kept for look-ups, and what they and their responses hold; the oldest go first."""
 MAX_AGENTS: Final = 1_000_000
+MAX_AGENT_BYTES: Final = 1024 * 1024 * 1024
+AGENT_OVERHEAD_BYTES: Final = 1024
+KEY_OVERHEAD_BYTES: Final = 1024
+"""Names, capabilities, metadata and keys of all agents together, with what each takes beside that; more are refused,
+with 507 or 409."""
 MAX_KEYS_PER_AGENT: Final = 16
 """AUTH-8: verify tries each of them, so there must be few."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING
 
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.limits import MAX_SIGNATURE_BYTES
-from artcafe_proto.messages import FinalCode
+from artcafe_proto.messages import FINAL_CODES
 
 if TYPE_CHECKING:
     from typing import SupportsFloat
@@ -34,8 +34,8 @@ def check_signature(signature: object) -> None:
 
 def check_failure(code: object, reason: object) -> None:
     """Refuse what is no final code, and a reason that is no text (CMD-9)."""
-    if code not in _FINAL_CODES:
-        raise LocalProtocolError(f"expected one of the codes {', '.join(_FINAL_CODES)}, not {code!r}")
+    if not isinstance(code, str) or code not in FINAL_CODES:
+        raise LocalProtocolError(f"expected one of the codes {', '.join(sorted(FINAL_CODES))}, not {code!r}")
     if not isinstance(reason, str):
         raise LocalProtocolError(f"expected a reason as text, not {type(reason).__name__}")
 
@@ -48,7 +48,7 @@ def check_close_code(code: object) -> None:
 
 def checked_percentage(percent: SupportsFloat) -> float:
     """A command's progress as a plain number (STAT-4)."""
-    number = _plain_number(percent)
+    number = plain_number(percent)
     if not 0 <= number <= 100:
         raise LocalProtocolError(f"progress is a percentage from 0 to 100, not {percent}")
     return number
@@ -56,18 +56,15 @@ def checked_percentage(percent: SupportsFloat) -> float:
 
 def checked_metrics(cpu_usage: SupportsFloat, memory_usage: SupportsFloat) -> tuple[float, float]:
     """What heartbeats are to say, as plain numbers (HB-2)."""
-    cpu, memory = _plain_number(cpu_usage), _plain_number(memory_usage)
+    cpu, memory = plain_number(cpu_usage), plain_number(memory_usage)
     if not (0 <= cpu <= 100 and 0 <= memory < math.inf):
         raise LocalProtocolError(f"expected cpu 0 to 100 and memory in MiB, not {cpu_usage} and {memory_usage}")
     return cpu, memory
 
 
-def _plain_number(value: SupportsFloat) -> float:
+def plain_number(value: SupportsFloat) -> float:
     """A number as JSON has it, NaN for what is none: what is written later must not fail then."""
     try:
         return math.nan if isinstance(value, str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # what a type of the application's raises
         return math.nan
-
-
-_FINAL_CODES: Final = get_args(FinalCode)

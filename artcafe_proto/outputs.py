@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from artcafe_proto.effects import (
     Ask,
     Connect,
     Disconnect,
     MachineEffect,
     Send,
-    SendBody,
     SendPing,
     SendPong,
-    SendResponse,
     SendText,
 )
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import Event
 from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
+
+_FRAMES: Final = (SendText, SendPing, SendPong)
 
 
 class Outputs:
@@ -42,8 +44,8 @@ class Outputs:
         return None
 
     def undrained_bytes(self, conn: int) -> int:
-        """Payloads to be sent on `conn` that nobody has been told of."""
-        return sum(_size(send) for send in self.sends if send.conn == conn)
+        """Payloads of frames for `conn` that nobody has been told of."""
+        return sum(len(send.payload) for send in self.sends if isinstance(send, _FRAMES) and send.conn == conn)
 
     def take_back_connect(self, conn: int) -> bool:
         """Ask no more for a connection; False if that has gone out already."""
@@ -58,15 +60,3 @@ class Outputs:
         waiting = len(self.events) + len(self.asks) + len(self.sends) + len(self.disconnects)
         if waiting > MAX_UNDRAINED_OUTPUTS:
             raise LocalProtocolError(f"{waiting} outputs are undrained: call next_output until None after every input")
-
-
-def _size(send: Send) -> int:
-    match send:
-        case SendText() | SendPing() | SendPong():
-            return len(send.payload)
-        case SendResponse():
-            return len(send.response.body)
-        case SendBody():
-            return len(send.data)
-        case _:
-            return 0  # what is not counted as it is written

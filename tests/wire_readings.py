@@ -13,6 +13,7 @@ from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import Failed, Input, RequestReceived, ResponseReceived, TextReceived
 from artcafe_proto.wires.websocket import WebSocketWire
+from by_wsproto import WsprotoReader
 
 OK: Final = Response(status=200, headers=JSON_HEADERS, body=b"{}")
 LANE: Final = "artcafe_proto.wires.websocket.read_texts"
@@ -71,13 +72,18 @@ def read_frames(client: bool, chunks: Iterable[bytes]) -> list[str]:
     """What a WebSocket reads until the end."""
     wire = WebSocketWire(client=client, rng=Random(1), max_message_size=LANE_LIMIT)
     inputs = [entry for chunk in chunks for entry in wire.receive(chunk)]
-    return [*map(shown, inputs), *map(shown, wire.receive_eof())]
+    return [shown(each) for each in (*inputs, *wire.receive_eof())]
 
 
 def read_frames_without_lane(client: bool, chunks: Iterable[bytes]) -> list[str]:
-    """The same by wsproto alone."""
+    """The same without the fast lane."""
     with patch(LANE, _no_lane):
         return read_frames(client, chunks)
+
+
+def read_frames_by_wsproto(client: bool, data: bytes) -> list[str]:
+    """The same by wsproto alone."""
+    return [shown(each) for each in WsprotoReader(client=client, limit=LANE_LIMIT).read(data)]
 
 
 def _no_lane(buffer: bytes, **_: object) -> int:

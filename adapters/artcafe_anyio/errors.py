@@ -1,6 +1,11 @@
-"""What a running agent's methods raise when something does not come about, though nobody misused them."""
+"""What a running agent's methods raise when something does not come about, though nobody misused them.
+
+And how an error leaves the task groups that it has gone through.
+"""
 
 from __future__ import annotations
+
+from typing import cast
 
 from artcafe_proto import ArtCafeError
 
@@ -33,3 +38,10 @@ class NotSettledError(ArtCafeError):
         self.message_id = message_id
         self.reason = reason
         self.clause = clause
+
+
+def first_error(error: Exception) -> Exception:
+    """The error that ended a task group, however deep it lies in groups of groups."""
+    if isinstance(error, ExceptionGroup):
+        return first_error(cast("ExceptionGroup[Exception]", error).exceptions[0])
+    return error

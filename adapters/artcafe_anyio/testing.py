@@ -20,8 +20,9 @@ from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_anyio.clocks import read_clocks
+from artcafe_anyio.loops import Flag
+from artcafe_platform import routes
 from artcafe_proto import (
-    ApiError,
     CommandAnswered,
     Disconnect,
     MessageReceived,
@@ -36,13 +37,13 @@ from artcafe_proto import (
     StatusReceived,
     Write,
 )
-from artcafe_proto.exchanges import JSON_HEADERS
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from artcafe_anyio.agent import Agent
-    from artcafe_proto import Connect, Event, HubEvent, Instant, MachineEffect
+    from artcafe_proto import Connect, Event, HubEvent, MachineEffect
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class SimulatedPlatform:
+class SimulatedPlatform(Secretive):
     """Runs an agent against a platform in memory while its `async with` block runs; the end of the block drains it.
 
     The agent's `agent_id` and `tenant_id` must be set, its endpoint and its key are not used. Time is real: what a
@@ -74,7 +75,7 @@ class SimulatedPlatform:
         self._key = SigningKey(Ed25519PrivateKey.generate())
         self._ends: dict[int, _AgentEnd] = {}
         self._answers: dict[str, Answer] = {}
-        self._news = anyio.Event()
+        self._news = Flag()
         self._stack = AsyncExitStack()
         self._is_settling = False
 
@@ -136,7 +137,7 @@ class SimulatedPlatform:
         return end
 
     async def _hear_more(self) -> None:
-        self._news = anyio.Event()
+        self._news.clear()
         await self._news.wait()
 
     def received(self, end: _AgentEnd, data: bytes) -> None:
@@ -196,18 +197,12 @@ class SimulatedPlatform:
             case ResumeReading():
                 end.resume()
             case RequestArrived():
-                end.session.respond(output.exchange, self._answer(output, read_clocks()), read_clocks())
+                now = read_clocks()
+                answer = routes.answer(self._hub, output.request, now)
+                assert isinstance(answer, Response), "only tenants wait for what happens"
+                end.session.respond(output.exchange, answer, now)
             case _:
                 pass
-
-    def _answer(self, asked: RequestArrived, now: Instant) -> Response:
-        """The agent asks about itself (STAT-2)."""
-        try:
-            agent = self._hub.principal(asked.request, now)
-        except ApiError as error:
-            return Response(status=error.status)
-        shown = self._hub.registry.agent(agent.tenant_id, self._config.agent_id).public()
-        return Response(status=200, headers=JSON_HEADERS, body=msgspec.json.encode(shown))
 
     def _heard(self, event: HubEvent | MachineEffect) -> None:
         match event:
@@ -231,8 +226,8 @@ class _AgentEnd(ByteStream):
         self._unread = bytearray()
         self._is_over = False
         self._was_reset = False
-        self._arrived = anyio.Event()
-        self._may_send = anyio.Event()
+        self._arrived = Flag()
+        self._may_send = Flag()
         self._may_send.set()
 
     # --- the platform's -----------------------------------------------------------------------------------------------
@@ -252,7 +247,7 @@ class _AgentEnd(ByteStream):
         self.finish()
 
     def pause(self) -> None:
-        self._may_send = anyio.Event()
+        self._may_send.clear()
 
     def resume(self) -> None:
         self._may_send.set()
@@ -267,7 +262,7 @@ class _AgentEnd(ByteStream):
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         await anyio.lowlevel.checkpoint()
         while not self._unread and not self._is_over:
-            self._arrived = anyio.Event()
+            self._arrived.clear()
             await self._arrived.wait()
         if self._was_reset:
             raise anyio.BrokenResourceError

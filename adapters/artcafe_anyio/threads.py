@@ -7,16 +7,17 @@ do after the end of the loop's part reaches nobody.
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from threading import Lock, Thread, get_ident
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 
+from artcafe_anyio.loops import find_call_soon
 from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._loop_thread = get_ident()
-        self._call_soon = _find_call_soon()
+        self._call_soon = find_call_soon()
         self._tasks = anyio.create_task_group()
         self._wake_up = anyio.Event()
         self._lock = Lock()  # for the two that follow
@@ -65,7 +66,13 @@ class Threads:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread of its own; raises what it raises. Cancelled, it is abandoned to its end."""
-        call = _Call(function)
+        return (await self.attempt(function)).result()
+
+    async def attempt(self, function: Callable[[], T]) -> Future[T]:
+        """The same, but what came of it is told apart from what happens to who waits: the future is done. The function
+        sees a copy of this task's context.
+        """
+        call = _Call(partial(copy_context().run, function))
         over = anyio.Event()
 
         def work() -> None:
@@ -73,9 +80,13 @@ class Threads:
             with suppress(RuntimeError):  # the loop has ended, nobody waits
                 self._call_soon(over.set)
 
-        Thread(target=work, name="artcafe worker", daemon=True).start()
-        await over.wait()
-        return call.future.result()
+        try:
+            Thread(target=work, name="artcafe worker", daemon=True).start()
+        except Exception as error:  # the system gives no more threads, or no memory for one
+            call.future.set_exception(error)
+        else:
+            await over.wait()
+        return call.future
 
     def call(self, function: Callable[[], T]) -> T:
         """Call `function` in the event loop's thread, from whichever thread; returns what it returns.
@@ -118,12 +129,3 @@ class _Call(Generic[T]):
 
 def _over() -> LocalProtocolError:
     return LocalProtocolError("the agent does not run any more")
-
-
-def _find_call_soon() -> Callable[[Callable[[], object]], object]:
-    """What has a function called in the event loop of now, from any thread; RuntimeError once the loop has ended."""
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        with suppress(RuntimeError):  # it is loaded, but this is not its loop
-            return trio.lowlevel.current_trio_token().run_sync_soon
-    return asyncio.get_running_loop().call_soon_threadsafe

@@ -7,15 +7,15 @@ that tells of it. What goes out is written at once: the protocol has put togethe
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import suppress
+import socket
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
-from artcafe_anyio.connecting import ConnectError, open_tcp
+from artcafe_anyio.connecting import ConnectError, open_tcp, text_of
 from artcafe_anyio.connection import SEND_BYTES, reason_of
 from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
+from artcafe_anyio.loops import Scope
 
 if TYPE_CHECKING:
     import ssl
@@ -31,16 +31,6 @@ _buffer = memoryview(bytearray(READ_BYTES))
 """All connections read into it: what is in it is taken out before anything else can be read."""
 _NEVER_S: Final = 1e6
 """For what asyncio would end by a time of its own, and we by ours."""
-
-
-def runs_on_asyncio() -> bool:
-    """Whether the event loop of now is asyncio's, or another that has its transports."""
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        with suppress(RuntimeError):  # it is loaded, but this is not its loop
-            trio.lowlevel.current_trio_token()
-            return False
-    return True
 
 
 class TransportConnection(asyncio.BufferedProtocol, Level):
@@ -64,46 +54,58 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._early = bytearray()  # what came before the transport was looked at
         self._sock: AnySocket | None = None
         self._closing = False
         self._peer_ended = False
         self._unsent = bytearray()
         self._piece_waits = False  # the transport could not send it all yet
-        self._over = anyio.Event()
+        self._over = asyncio.Event()
         self._ended_by: Exception | None = None
-        self._scope = anyio.CancelScope()
+        self._scope = Scope()
         self._deadline: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Open the connection and wait until it is over; its socket is closed then."""
         with self._scope:
             try:
-                opener = TransportOpener(self, self._ssl_context)
-                transport = await open_tcp(self._asked, opener, self._threads)
-            except ConnectError as error:
-                if not self._closing:
-                    self._closing = True
-                    with self._turn() as now:
-                        self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
-                return
-            try:
-                self._begin(transport)
+                await self._open()
                 await self._over.wait()
             finally:
-                transport.abort()
+                if self._transport is not None:
+                    self._transport.abort()
                 if self._deadline is not None:
                     self._deadline.cancel()
 
+    async def _open(self) -> None:
+        opener = TransportOpener(self, self._ssl_context)
+        try:
+            opened = await open_tcp(self._asked, opener, self._threads)
+            if isinstance(opened, socket.socket):
+                await opener.start(opened)
+            else:
+                self._begin(opened)
+        except ConnectError as error:
+            self._over.set()
+            if not self._closing:
+                self._closing = True
+                with self._turn() as now:
+                    self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
+
     def _begin(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._sock = transport.get_extra_info("socket")
-        bound_send_buffer(self._sock)
-        if not self._asked.tls:
-            transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=1, low=0)  # so that it tells when it has sent everything
-        transport.resume_reading()
+        if self._closing:  # nobody wants it any more
+            transport.abort()
+            return
+        if not self._over.is_set():  # uvloop raises on a transport that is closed
+            self._sock = transport.get_extra_info("socket")
+            bound_send_buffer(self._sock)
+            transport.set_write_buffer_limits(high=1, low=0)  # so that it tells when it has sent everything
         with self._turn() as now:
             self._protocol.connected(self.conn, now)
+        if self._early and not self._closing:
+            with self._turn() as now:
+                self._protocol.data_received(self.conn, bytes(self._early), now)
         if self._over.is_set():  # between the handshake and now
             self._lost(reason_of(self._ended_by, self._asked.host))
 
@@ -150,6 +152,15 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
 
     # --- from the loop: reading ---------------------------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there. With TLS this is not called: what that has come to is looked at first."""
+        self._begin(cast("asyncio.Transport", transport))  # of uvloop it is none by its class
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the socket is closed."""
+        return self._over.is_set()
+
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into."""
         return _buffer
@@ -160,15 +171,20 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         While closing, what still comes is dropped but taken: closing a socket with unread bytes sends a reset, which
         can cost the peer the last that was written to it (RFC 9112 section 9.6).
         """
-        if self._closing or self._transport is None:
+        if self._closing:
+            return
+        if self._transport is None:
+            self._early += _buffer[:nbytes]
             return
         with self._turn() as now:
             self._protocol.data_received(self.conn, bytes(_buffer[:nbytes]), now)
 
     def eof_received(self) -> bool:
         """The peer has ended its side. Returns whether something is still to be written to it."""
+        if self._transport is None:
+            return False  # `_begin` tells of it
         self._peer_ended = True
-        if not self._closing and self._transport is not None:
+        if not self._closing:
             with self._turn() as now:
                 self._protocol.eof_received(self.conn, now)
         if not self._closing:  # nothing is said to a platform that has ended its side
@@ -205,7 +221,13 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
             if self._asked.tls or self._peer_ended:
                 transport.close()
             else:
-                transport.write_eof()
+                self._end_this_side(transport)
+
+    def _end_this_side(self, transport: asyncio.Transport) -> None:
+        try:
+            transport.write_eof()
+        except OSError:  # the peer has ended both sides meanwhile
+            transport.abort()
 
     def _send(self, transport: asyncio.Transport, piece: bytes) -> None:
         transport.write(piece)  # which calls `pause_writing` if it cannot send it all
@@ -216,13 +238,11 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
 
     def resume_writing(self) -> None:
         """It has sent all of it."""
-        self._piece_waits = False
-        self._flush()
-        if not self._closing:
-            if not self._unsent:
+        with self._turn():  # at whose end the level is looked at
+            self._piece_waits = False
+            self._flush()
+            if not self._closing and not self._unsent:
                 self.has_drained()
-            with self._turn():
-                pass  # the level is looked at
 
 
 class TransportOpener:
@@ -232,33 +252,66 @@ class TransportOpener:
         self._connection = connection
         self._ssl_context = ssl_context
         self._loop = asyncio.get_running_loop()
+        self._under_tls: asyncio.Transport | None = None
 
-    async def connect(self, address: str, port: int) -> asyncio.Transport:
-        """A TCP connection that is not read from yet. Raises OSError."""
-        transport, _ = await self._loop.create_connection(_Waiting, address, port)
-        return transport
+    async def connect(self, address: str, port: int) -> socket.socket:
+        """A TCP connection, without a transport: that would read while the race goes on. Raises OSError."""
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await self._loop.sock_connect(sock, (address, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
-    async def start_tls(self, connection: asyncio.Transport, host: str) -> asyncio.Transport:
-        """The same with TLS, verified."""
+    async def start(self, connection: socket.socket) -> None:
+        """Have a transport on it: the connection is told of it. Raises ConnectError."""
+        try:
+            await self._make_transport(self._connection, connection)
+        except Exception as error:
+            connection.close()
+            raise ConnectError("other", text_of(error)) from None
+
+    async def start_tls(self, connection: socket.socket, host: str) -> asyncio.Transport:
+        """The same with TLS, verified, as a transport."""
         assert self._ssl_context is not None
+        self._under_tls = await self._make_transport(_UnderTls(), connection)
+        if self._under_tls.is_closing():  # nobody would tell the handshake of it
+            raise ConnectionResetError
         transport = await self._loop.start_tls(
-            connection, self._connection, self._ssl_context, server_hostname=host, ssl_handshake_timeout=_NEVER_S
+            self._under_tls, self._connection, self._ssl_context, server_hostname=host, ssl_handshake_timeout=_NEVER_S
         )
         if transport is None:
             raise ConnectionResetError
         return transport
 
+    async def _make_transport(
+        self, protocol: TransportConnection | _UnderTls, sock: socket.socket
+    ) -> asyncio.Transport:
+        with anyio.CancelScope(shield=True):  # the peer is not waited for; cancelled, uvloop loses track of the socket
+            transport, _ = await self._loop.create_connection(lambda: protocol, sock=sock)
+            if protocol.is_over:
+                sock.detach()  # uvloop has closed the descriptor but not `sock`, and its number may be another's by now
+            return transport
+        raise AssertionError("a shielded scope is not cancelled")
+
     def ssl_object(self, secured: asyncio.Transport) -> ssl.SSLObject:
         """What TLS has come to."""
         return secured.get_extra_info("ssl_object")
 
-    async def abandon(self, connection: asyncio.Transport) -> None:
+    async def abandon(self, connection: socket.socket) -> None:
         """Close it at once."""
-        connection.abort()
+        if self._under_tls is None:
+            connection.close()
+        else:
+            self._under_tls.abort()  # it has the socket, and takes it from the loop before closing it
 
 
-class _Waiting(asyncio.Protocol):
-    """Of a connection that may still lose the race."""
+class _UnderTls(asyncio.Protocol):
+    """Of a transport on which TLS has not begun."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.ReadTransport", transport).pause_reading()  # of uvloop it is none by its class
+    is_over = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_over = True

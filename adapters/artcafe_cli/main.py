@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from artcafe_anyio.parameters import spelled
 from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
+from artcafe_cli.telling import complain, say, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 
@@ -102,7 +103,7 @@ def keygen(path: Path, *, kind: Annotated[KeyType, Parameter(name="--type")] = "
     """
     path = path.expanduser()
     public = make_key_pair(path, kind, "artcafe-agent")
-    print(f"{public.fingerprint} {path}.pub")
+    say(f"{public.fingerprint} {path}.pub")
 
 
 @app.command
@@ -119,7 +120,7 @@ def register(
         The agent's public key file (PATH.pub of keygen or ssh-keygen).
     """
     line = read_public_key_line(public_key.expanduser())
-    _print_json(_operator(platform, ca_file).register(agent_id, line))
+    say_json(_operator(platform, ca_file).register(agent_id, line))
 
 
 @app.command
@@ -132,7 +133,7 @@ def agents(*, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None) 
         print_agents(listed)
     else:
         for each in listed:
-            _print_json(each)
+            say_json(each)
 
 
 @app.command
@@ -167,9 +168,9 @@ def send(
     operator = _operator(platform, ca_file)
     command_id = operator.send(agent, command, arguments, timeout)
     if operator.is_offline(agent):
-        print(f"artcafe: {agent} is offline: waiting until it is back and answers; Ctrl-C ends this", file=sys.stderr)
+        complain(f"{agent} is offline: waiting until it is back and answers; Ctrl-C ends this")
     sent = operator.wait(command_id)
-    _print_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
+    say_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
     return 0 if sent.state == "succeeded" else 1
 
 
@@ -254,10 +255,10 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again, and says so
         sys.exit(1)
     except (CycloptsError, LocalProtocolError) as error:
-        print(f"artcafe: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(2)
     except ArtCafeError as error:
-        print(f"artcafe: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1)
     sys.exit(0)
 
@@ -268,7 +269,3 @@ def _operator(platform: str, ca_file: Path | None) -> Operator:
         raise ConfigError(f"set {TENANT_TOKEN} to the tenant's token (the platform's data directory holds it)")
     with spelled({"ca_file": "--ca-file"}):
         return Operator(platform, token, None if ca_file is None else str(ca_file))
-
-
-def _print_json(value: object) -> None:
-    print(msgspec.json.encode(value).decode())

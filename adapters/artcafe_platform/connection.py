@@ -15,6 +15,7 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
+from artcafe_anyio.loops import Flag, Scope
 from artcafe_platform.clocks import monotonic
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 READ_BYTES: Final = 65_536
 SEND_BYTES: Final = 64 * 1024
 """Sent at once at most, so that its progress is seen (LINK-8)."""
-MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024
+MAX_UNSENT_BYTES: Final = 6 * 1024 * 1024
 """Of a peer that does not read: above all that the protocol writes ahead (LINK-8) and a stream may keep waiting
 (PLAT-4); the connection is aborted."""
 TRANSPORT_ERRORS: Final = (
@@ -36,7 +37,18 @@ TRANSPORT_ERRORS: Final = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
     anyio.BusyResourceError,  # TLS wants to send while it reads, and something is being sent
+    RuntimeError,  # uvloop's, of a transport that was closed
 )
+_NO_SOCKET: Final = (OSError, AttributeError)
+"""The connection has ended already. AttributeError: uvloop has no socket of a transport that was closed."""
+
+
+def peer_address(stream: SocketStream | TLSStream) -> str:
+    """Where the peer is; empty if it has gone already."""
+    with suppress(*_NO_SOCKET):
+        peer = stream.extra(SocketAttribute.remote_address)  # noqa: S610 of anyio, not of Django
+        return peer if isinstance(peer, str) else peer[0]
+    return ""
 
 
 class Connection(Level):
@@ -61,11 +73,11 @@ class Connection(Level):
         self._in_flight_bytes = 0
         self._closing = False
         self._lingers = not isinstance(stream, TLSStream)  # TLS has no half-close
-        self._something_to_do = anyio.Event()
-        self._may_read = anyio.Event()
+        self._something_to_do = Flag()
+        self._may_read = Flag()
         self._may_read.set()
-        self._scope = anyio.CancelScope()
-        self._reading = anyio.CancelScope()
+        self._scope = Scope()
+        self._reading = Scope()
 
     @property
     def conn(self) -> int:
@@ -90,6 +102,11 @@ class Connection(Level):
             with self._turn(self) as now:
                 self.protocol.disconnected("closed", now)  # it knows already, unless this task failed
 
+    @property
+    def held_bytes(self) -> int:
+        """What waits for the peer, and what has come of what is not whole; 0 once it is aborted."""
+        return 0 if self._scope.is_cancelled else self.unsent_bytes + self.protocol.held_bytes
+
     # --- from the owner, while it carries out effects -----------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -108,8 +125,8 @@ class Connection(Level):
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
-        if self._may_read.is_set() and not self._closing:
-            self._may_read = anyio.Event()
+        if not self._closing:
+            self._may_read.clear()
 
     def resume_reading(self) -> None:
         """Read again."""
@@ -123,12 +140,12 @@ class Connection(Level):
         """End the connection: at once, or after what was written, for which there are some seconds (LINK-8)."""
         self._closing = True
         if abort:
-            with suppress(OSError):  # the peer is to see a reset at once; nothing lingers in the kernel
+            with suppress(*_NO_SOCKET):  # the peer is to see a reset at once; nothing lingers in the kernel
                 raw_socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 this is not Django's
                 raw_socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self._scope.cancel()
         else:
-            self._scope.deadline = anyio.current_time() + self._close_timeout_s
+            self._scope.cancel_after(self._close_timeout_s)
             self._something_to_do.set()
             self._may_read.set()
 
@@ -165,7 +182,7 @@ class Connection(Level):
                 if self._unsent:
                     await self._send()
                 else:
-                    self._something_to_do = anyio.Event()
+                    self._something_to_do.clear()
                     await self._something_to_do.wait()
             if self._lingers:
                 await self._stream.send_eof()

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artcafe_proto import Command, Instant, PlatformHub, Principal, Request
+    from artcafe_proto.hub.registry import Agent
 
 MAX_PAGE_AGENTS: Final = 100
-"""Agents of one page: with the largest metadata a page still is a few MiB."""
+MAX_PAGE_BYTES: Final = 1024 * 1024
+"""Agents of one page, and what is kept of them, one always: `next` leads on from wherever it ends."""
 DEFAULT_PAGE_AGENTS: Final = 50
 MAX_WAIT_S: Final = 60.0
 """Of a long poll: less than proxies commonly allow a response."""
@@ -55,19 +57,18 @@ class EventWatch(NamedTuple):
 Answer = Response | CommandWatch | EventWatch
 
 
-def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
-    """Answer one request. Whatever is wrong with it becomes an error response."""
-    path, _, query = request.target.partition("?")
+def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None = None) -> Answer:
+    """Answer one request, which came over a session with this `address`. What is wrong becomes an error response."""
+    path = request.target.partition("?")[0]
     try:
         handlers, ids = _find(path)
     except ApiError as error:
         return error_answer(error)
     handler = handlers.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
-        return error_answer(_NOT_ALLOWED, (("allow", _allow(handlers)),))
+        return error_answer(_NOT_ALLOWED, extra_headers(_NOT_ALLOWED, _allow(handlers)))
     try:
-        fields = parse_qsl(query, keep_blank_values=True)
-        return handler(Call(hub, request, hub.principal(request, now), ids, fields, now))
+        return handler(Call(hub, request, hub.principal(request, now, address), ids, now))
     except ApiError as error:
         return error_answer(error, extra_headers(error))
 
@@ -85,7 +86,6 @@ class Call(NamedTuple):
     caller: Principal
     ids: tuple[str, ...]
     """From the path."""
-    query: list[tuple[str, str]]
     now: Instant
 
     @property
@@ -104,7 +104,8 @@ class Call(NamedTuple):
 
     def parameter(self, name: str) -> str | None:
         """A parameter of the query. Raises ApiError 400 if it is given twice."""
-        values = [value for key, value in self.query if key == name]
+        query = self.request.target.partition("?")[2]
+        values = [value for key, value in parse_qsl(query, keep_blank_values=True) if key == name]
         if len(values) > 1:
             raise ApiError(400, "invalid_query", f"expected {name} once")
         return values[0] if values else None
@@ -149,7 +150,13 @@ def _list_agents(call: Call) -> Response:
         if earlier is None or earlier.tenant_id != call.tenant_id:
             raise ApiError(400, "invalid_query", "expected after to be the next of an earlier page")
         start = earlier.place + 1
-    page = agents[start : start + limit]
+    page: list[Agent] = []
+    size = 0
+    for agent in agents[start : start + limit]:
+        size += agent.size
+        if page and size > MAX_PAGE_BYTES:
+            break
+        page.append(agent)
     following = page[-1].agent_id if start + len(page) < len(agents) else None
     return json_answer(200, {"agents": [agent.public() for agent in page], "next": following})
 

@@ -12,12 +12,13 @@ import anyio
 from anyio import to_thread
 from anyio.abc import SocketAttribute
 
+from artcafe_anyio.errors import first_error
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.config import Origin
-from artcafe_proto.secrecy import Secretive, forgetful
+from artcafe_proto.secrecy import Secret, Secretive, forgetful
 
 if TYPE_CHECKING:
     import os
@@ -73,8 +74,7 @@ class Platform(Secretive):
                 "or set allow_cleartext if that network encrypts by itself"
             )
         self.config = PlatformConfig() if config is None else config
-        self.tenants: dict[str, str] = dict(tenants or {})
-        """Tenant ids with their tokens; complete once the platform is entered."""
+        self._tenants = Secret(dict(tenants or {}))
         self._host = host
         self._port = port
         self._data_dir = None if data_dir is None else Path(data_dir)
@@ -92,6 +92,11 @@ class Platform(Secretive):
         """Where it listens: `http://127.0.0.1:43210`."""
         tls = self._ssl_context is not None
         return f"{'https' if tls else 'http'}://{Origin(tls, self._host, self._port).authority}"
+
+    @property
+    def tenants(self) -> dict[str, str]:
+        """Tenant ids with their tokens; complete once the platform is entered."""
+        return self._tenants.value
 
     @property
     def hub(self) -> PlatformHub:
@@ -167,13 +172,24 @@ class Platform(Secretive):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop listening, say goodbye on every connection (1001 on a link) and close it, for some seconds at most."""
+        """Stop listening, say goodbye on every connection (1001 on a link) and close it, for some seconds at most.
+
+        Raises the internal error that has ended the platform, if one has: the block was cancelled then.
+        """
         assert self._tasks is not None
         assert self._listening is not None
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
-        # What the block raised is not passed in: it is raised as it is, not in a group.
-        await self._tasks.__aexit__(None, None, None)
+        # What the block raised is not passed in: it is raised as it is, not in a group, and so is an internal error.
+        failure: Exception | None = None
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        except ExceptionGroup as group:
+            failure = first_error(group)
+        if failure is None:
+            failure = self._entered.failure
+        if failure is not None and failure is not exc:
+            raise failure
 
     async def _load_secrets(self) -> Secrets:
         if self._data_dir is not None:

@@ -9,7 +9,6 @@ calls and the work on it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import struct
 from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from artcafe_platform.owner import Owner
     from artcafe_proto import PlatformProtocol
-
-logger = logging.getLogger("artcafe_platform")
 
 _buffer: Final = bytearray(READ_BYTES)
 """All connections read into it: what is in it is taken out before anything else can be read."""
@@ -84,6 +81,11 @@ class SocketConnection(Level):
     def unsent_bytes(self) -> int:
         """What was written and waits for the peer."""
         return 0 if self._unsent is None else len(self._unsent)
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits for the peer, and what has come of what is not whole; 0 once it is aborted."""
+        return 0 if self._shut else self.unsent_bytes + self.protocol.held_bytes
 
     # --- from the owner, while it carries out effects -----------------------------------------------------------------
 
@@ -157,10 +159,7 @@ class SocketConnection(Level):
         if size == 0:
             self._read_end()
         elif not self._closing:
-            try:
-                self._owner.received(self, bytes(_view[:size]))
-            except Exception:
-                self._fail()
+            self._owner.received(self, bytes(_view[:size]))
 
     def _read_end(self) -> None:
         self._peer_ended = True
@@ -170,11 +169,8 @@ class SocketConnection(Level):
             if self._unsent is None:
                 self._end("closed")
             return
-        try:
-            with self._owner.turn(self) as now:
-                self.protocol.eof_received(now)
-        except Exception:
-            self._fail()
+        with self._owner.own_turn(self) as now:
+            self.protocol.eof_received(now)
 
     def _write_on(self) -> None:
         """The socket takes more."""
@@ -190,11 +186,8 @@ class SocketConnection(Level):
             if self._closing:
                 self._end_this_side()
         if not self._closing:
-            try:
-                with self._owner.turn(self):
-                    pass  # the level is looked at, if it is time
-            except Exception:
-                self._fail()
+            with self._owner.own_turn(self):
+                pass  # the level is looked at, if it is time
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -233,13 +226,13 @@ class SocketConnection(Level):
         self._loop.call_soon(self._tell, reason)
 
     def _tell(self, reason: str) -> None:
-        try:
-            with self._owner.turn(self) as now:
-                self.protocol.disconnected(reason, now)  # it knows already, unless the network has ended it
-        finally:
-            self._on_over(self)
+        with self._owner.own_turn(self) as now:
+            self.protocol.disconnected(reason, now)  # it knows already, unless the network has ended it
+        self._on_over(self)
 
-    def _fail(self) -> None:
-        """What fails here ends this connection and nothing else."""
-        logger.exception("a connection failed and was closed")
-        self._end("it failed")
+
+def address_of(sock: socket.socket) -> str:
+    """Where the peer is; empty if it has gone already."""
+    with suppress(OSError):
+        return sock.getpeername()[0]
+    return ""

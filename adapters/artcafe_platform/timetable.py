@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import math
+from typing import Final
+
+LONG_WAIT_S: Final = 5.0
+"""From here on a wait may last up to `GRID_S` longer, so that thousands of connections share the moments of waking."""
+GRID_S: Final = 0.25
 
 
 class Timetable:
@@ -56,3 +62,8 @@ class Timetable:
                     del self._entries[conn]
                     due.append(conn)
         return due
+
+
+def shared_moment(deadline: float, mono: float) -> float:
+    """When to look at what is due at `deadline`: after a long wait a little later, so that thousands share a moment."""
+    return math.ceil(deadline / GRID_S) * GRID_S if deadline - mono > LONG_WAIT_S else deadline

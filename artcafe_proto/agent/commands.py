@@ -24,7 +24,7 @@ from artcafe_proto.events import (
     ResponsesSettled,
     Undeliverable,
 )
-from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, SETTLE_WITHOUT_PONG_S
+from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, MAX_QUEUED_COMMAND_BYTES, SETTLE_WITHOUT_PONG_S
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
@@ -51,6 +51,8 @@ class Accepted(msgspec.Struct, gc=False):
     command_id: str
     command: CommandData
     deadline: float
+    size: int
+    """Bytes of the message that it came in."""
     answered: bool = False
     """It has its final response, but its handler has not ended yet."""
     has_progress: bool = False
@@ -67,6 +69,7 @@ class CommandDesk:
         self._ledger = Ledger()
         self.queued: dict[str, Accepted] = {}
         """The commands that wait for a slot, by id."""
+        self._queued_bytes = 0
         self.running: dict[str, Accepted] = {}
         """Those that have one."""
         self.outbox = Outbox()
@@ -110,22 +113,26 @@ class CommandDesk:
 
     # --- from the platform --------------------------------------------------------------------------------------------
 
-    def receive_raw(self, command_id: str, data: msgspec.Raw, now: Instant) -> bytes | None:
+    def receive_raw(self, command_id: str, data: msgspec.Raw, size: int, now: Instant) -> bytes | None:
         """Take in a command as `receive` does, but judge its data first."""
         try:
             command = decode_command(data)
         except RemoteProtocolError as error:
-            entry = self._ledger.get(command_id)
-            if entry is not None:
-                return self._repeat(command_id, entry, None, now)
-            if not self._has_place:
-                return self._refuse(command_id, "", "overloaded", _NO_PLACE, "CMD-3", now)
-            self._refuse_arguments(command_id, error, now)
-            return None
-        return self.receive(command_id, command, now)
+            return self.receive_damaged(command_id, error, now)
+        return self.receive(command_id, command, size, now)
 
-    def receive(self, command_id: str, command: CommandData, now: Instant) -> bytes | None:
-        """Take in a command, or return the reply that is to go out at once."""
+    def receive_damaged(self, command_id: str, error: RemoteProtocolError, now: Instant) -> bytes | None:
+        """Take in a command of which no more can be used than its id (MSG-5)."""
+        entry = self._ledger.get(command_id)
+        if entry is not None:
+            return self._repeat(command_id, entry, None, now)
+        if not self._has_place:
+            return self._refuse(command_id, "", "overloaded", _NO_PLACE, "CMD-3", now)
+        self._refuse_arguments(command_id, error, now)
+        return None
+
+    def receive(self, command_id: str, command: CommandData, size: int, now: Instant) -> bytes | None:
+        """Take in a command that came in a message of `size` bytes, or return the reply that is to go out at once."""
         entry = self._ledger.get(command_id)
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
@@ -137,9 +144,13 @@ class CommandDesk:
         if accepted >= self._max_accepted:
             reason = "as many commands as allowed run and wait"
             return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
+        if self.queued and self._queued_bytes + size > MAX_QUEUED_COMMAND_BYTES:
+            reason = f"the commands that wait have as many bytes as allowed, {MAX_QUEUED_COMMAND_BYTES}"
+            return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
         self._ledger.open(command_id, fingerprint(command))
         deadline = now.mono + (DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout)
-        self.queued[command_id] = Accepted(command_id, command, deadline)
+        self.queued[command_id] = Accepted(command_id, command, deadline, size)
+        self._queued_bytes += size
         if deadline < self._earliest:
             self._earliest = deadline
         return None
@@ -152,6 +163,7 @@ class CommandDesk:
                 self._time_out_queued(command_id, now)
                 continue
             del self.queued[command_id]
+            self._queued_bytes -= accepted.size
             self.running[command_id] = accepted
             self._refused_in_a_row = 0
             command = accepted.command
@@ -263,6 +275,7 @@ class CommandDesk:
         self._draining = True
         self._refused_in_a_row = 0
         given_back, self.queued = self.queued, {}
+        self._queued_bytes = 0
         for command_id in given_back:
             self._ledger.forget(command_id)
         return [
@@ -285,10 +298,11 @@ class CommandDesk:
         return self.outbox.has_place(len(self.running) + len(self.queued))
 
     def _time_out_queued(self, command_id: str, now: Instant) -> None:
-        command = self.queued.pop(command_id).command.command
+        accepted = self.queued.pop(command_id)
+        self._queued_bytes -= accepted.size
         reason = "it waited for a slot until its timeout"
         self._answer(command_id, self._error(command_id, "timeout", reason, now))
-        self._outputs.events.append(CommandRefused(command_id, "timeout", reason, "CMD-4", command))
+        self._outputs.events.append(CommandRefused(command_id, "timeout", reason, "CMD-4", accepted.command.command))
 
     def _refuse(
         self,

@@ -23,6 +23,7 @@ from artcafe_proto.events import Draining, Online
 from artcafe_proto.messages import encode_json
 from artcafe_proto.misuse import check_failure, check_signature, check_unsent, checked_metrics, checked_percentage
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
 """Causes of `connect_failed`."""
 
 
-class AgentMachine(AgentRules):
+class AgentMachine(Secretive, AgentRules):
     """One agent, for one life from `start` to `Stopped`. Not thread-safe; not for use across a fork."""
 
     # --- A: look ------------------------------------------------------------------------------------------------------
@@ -137,6 +138,7 @@ class AgentMachine(AgentRules):
             link.liveness.received(now.mono)
             if now.mono - link.up_at >= self.config.stable_after:
                 self._backoff.reset()
+                self._desk.outbox.release()
         elif (dialer := self._dialer_of(conn)) is not None:
             dialer.heard()
 

@@ -27,7 +27,7 @@ from artcafe_proto.events import (
 )
 from artcafe_proto.instants import sound_instant
 from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
-from artcafe_proto.messages import decode_envelope, decode_sound_command
+from artcafe_proto.messages import decode_envelope, decode_sound_command, read_command_id
 from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from artcafe_proto.events import Event
     from artcafe_proto.exchanges import Response
     from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import Envelope
     from artcafe_proto.timers import Timers
 
 
@@ -129,10 +130,11 @@ class AgentRules(AgentParts):
         elif state is LinkState.UP and stopping:
             self._link_region.fire(LinkInput.DRAIN)
             self._renewal.abandon()
+            outbox.release(last=True)
         elif state is LinkState.UP and self._is_renewal_due(now):
             self._renewal.begin(self._login.token, now.mono)
         elif state is not LinkState.CLOSING and link.outflow.has_room and outbox.has_news:
-            link.send_all([item.payload for item in outbox.send(link.outflow.room)])
+            link.send_all([item.payload for item in outbox.send(link.outflow.room, now.mono)])
             if outbox.is_uncovered:
                 outbox.cover(link, now.mono)
             return self._calls.send(self._login.token, now.mono)  # all that can follow: what was sent is not settled
@@ -165,7 +167,7 @@ class AgentRules(AgentParts):
             self._hear_other(link, payload, now)
         else:
             link.bad_in_a_row = 0
-            reply = self._desk.receive(message.id, message.data, now)
+            reply = self._desk.receive(message.id, message.data, len(payload), now)
             if reply is not None:
                 link.reply(reply, now.mono)
 
@@ -174,17 +176,27 @@ class AgentRules(AgentParts):
         try:
             envelope = decode_envelope(payload)
         except RemoteProtocolError as error:
-            self._bad_message(link, error, now)
-            return
-        link.bad_in_a_row = 0
+            command_id = read_command_id(payload)
+            if command_id is None:
+                self._bad_message(link, error, now)
+                return
+            link.bad_in_a_row = 0
+            reply = self._desk.receive_damaged(command_id, error, now)
+        else:
+            link.bad_in_a_row = 0
+            reply = self._take_in(envelope, len(payload), now)
+        if reply is not None:
+            link.reply(reply, now.mono)
+
+    def _take_in(self, envelope: Envelope, size: int, now: Instant) -> bytes | None:
+        """A message of `size` bytes whose envelope is sound; gives what is to be said to it at once."""
         if envelope.type == "command":
-            reply = self._desk.receive_raw(envelope.id, envelope.data, now)
-            if reply is not None:
-                link.reply(reply, now.mono)
-        elif envelope.type == "message":
-            self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
+            return self._desk.receive_raw(envelope.id, envelope.data, size, now)
+        if envelope.type == "message":
+            self._outputs.events.append(MessageReceived(envelope.id, envelope.data.copy()))  # not all of the message
         else:
             self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
+        return None
 
     def _bad_message(self, link: AgentLink, error: RemoteProtocolError, now: Instant) -> None:
         self._outputs.events.append(PeerViolation(error.reason, error.clause))
@@ -212,11 +224,10 @@ class AgentRules(AgentParts):
         up_for_s = 0.0 if self._link is None else now.mono - self._link.up_at
         if failure.kind is not FailureKind.REPLACED and up_for_s >= REPLACED_RESET_S:
             self._backoff.reset_replaced()
-        blames_message = failure.close_code in (1007, 1009)
         self._last_failure = failure.reason
+        had_link = self._link is not None
         self._let_go()
-        poison = self._desk.outbox.link_lost(blames_message=blames_message)
-        if poison is not None:
+        if had_link and (poison := self._desk.outbox.link_lost(now.mono, close_code=failure.close_code)) is not None:
             self._desk.replace_poison(poison, now)
         unsettled = len(self._desk.outbox)
         if self._life is Life.STOPPING and self._desk.is_idle:

@@ -19,13 +19,16 @@ from artcafe_proto.events import (
 from artcafe_proto.hub.states import COMMAND, CommandInput, CommandState
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import (
+    COMMAND_OVERHEAD_BYTES,
+    MAX_ALL_PENDING_COMMAND_BYTES,
+    MAX_CODE_CHARS,
     MAX_FINISHED_BYTES,
     MAX_FINISHED_COMMANDS,
     MAX_PENDING_COMMAND_BYTES,
     MAX_PENDING_COMMANDS,
     OVERLOADED_RETRY_S,
 )
-from artcafe_proto.messages import CommandData, ResponseData, encode
+from artcafe_proto.messages import CommandData, ResponseData, encode, text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +59,9 @@ class Command(msgspec.Struct):
     def size(self) -> int:
         """Bytes of its arguments and of its response."""
         response = self.response
-        answered = 0 if response is None else len(bytes(response.result)) + len(response.reason)
+        answered = 0
+        if response is not None:
+            answered = len(bytes(response.result)) + text_bytes(response.reason)
         return len(bytes(self.data.args)) + answered
 
     @property
@@ -125,6 +130,7 @@ class Delivery:
         self._finished: deque[Command] = deque()
         self._finished_bytes = 0
         self._pending_count = 0
+        self._pending_bytes = 0
         self._accepted = 0
         self._expiries: list[tuple[float, str, str, str]] = []
         self._held: list[tuple[float, str, int]] = []  # a heap: when a line opens further after `overloaded`
@@ -167,11 +173,15 @@ class Delivery:
         line = self._lines.setdefault(command.agent_id, _Line())
         if len(line.pending) >= MAX_PENDING_COMMANDS or line.pending_bytes >= MAX_PENDING_COMMAND_BYTES:
             raise ApiError(429, "too_many_commands", "as many commands as allowed wait for this agent")
+        all_bytes = self._pending_bytes + self._pending_count * COMMAND_OVERHEAD_BYTES
+        if all_bytes >= MAX_ALL_PENDING_COMMAND_BYTES:
+            raise ApiError(429, "too_many_commands", "as many commands as allowed wait for all agents together")
         self._accepted += 1
         command.number = self._accepted
         self._commands.setdefault((command.tenant_id, command.command_id), {})[command.agent_id] = command
         line.pending[command.command_id] = command
         line.pending_bytes += command.size
+        self._pending_bytes += command.size
         self._pending_count += 1
         self._watch_expiry(command)
         if line.carrier is not None:
@@ -255,12 +265,14 @@ class Delivery:
         """A command is no longer pending."""
         del line.pending[command.command_id]
         line.pending_bytes -= command.size
+        self._pending_bytes -= command.size
         self._pending_count -= 1
 
     def _finish(self, command: Command, response: ResponseData, now: Instant) -> None:
         size = command.size
         # A raw result is a view of its whole message, which may be larger and must not be kept.
-        command.response = response = msgspec.structs.replace(response, result=msgspec.Raw(bytes(response.result)))
+        kept = {"result": msgspec.Raw(bytes(response.result)), "code": response.code[:MAX_CODE_CHARS]}
+        command.response = response = msgspec.structs.replace(response, **kept)
         command.answered_at = now.wall
         command.late = command.is_over
         command.move(CommandInput.SUCCEED if response.status == "success" else CommandInput.FAIL)

@@ -11,8 +11,16 @@ import msgspec
 from artcafe_proto.config import check_id
 from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError
 from artcafe_proto.instants import format_timestamp
-from artcafe_proto.limits import MAX_AGENTS, MAX_KEYS_PER_AGENT
+from artcafe_proto.limits import (
+    AGENT_OVERHEAD_BYTES,
+    KEY_OVERHEAD_BYTES,
+    MAX_AGENT_BYTES,
+    MAX_AGENTS,
+    MAX_KEYS_PER_AGENT,
+)
+from artcafe_proto.messages import text_bytes
 from artcafe_proto.policies.public_keys import PublicKey
+from artcafe_proto.policies.token_issuer import has_form_of_token
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
@@ -32,6 +40,11 @@ class Key(msgspec.Struct, gc=False):
     agent_id: str
     public_key: PublicKey
     name: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept of it."""
+        return KEY_OVERHEAD_BYTES + 4 * len(self.public_key.blob) + text_bytes(self.name)
 
 
 class Presence(msgspec.Struct):
@@ -53,28 +66,42 @@ class Agent(msgspec.Struct):
     tenant_id: str
     agent_id: str
     name: str
-    capabilities: tuple[str, ...]
-    metadata: dict[str, Any]
+    described: msgspec.Raw
+    """Its capabilities and its metadata, in JSON: as values they would take twenty times as much."""
     created_at: float
     place: int
     """Among its tenant's agents, from 0."""
     keys: dict[str, Key] = {}
     presence: Presence = msgspec.field(default_factory=Presence)
 
+    @property
+    def size(self) -> int:
+        """Bytes that are kept of it, without its keys."""
+        return AGENT_OVERHEAD_BYTES + len(bytes(self.described)) + text_bytes(self.name)
+
     def public(self) -> dict[str, Any]:
         """The agent object of the HTTP interface (PLAT-3)."""
         presence = self.presence
+        described = _described_decoder.decode(self.described)
         return {
             "agent_id": self.agent_id,
             "tenant_id": self.tenant_id,
             "name": self.name,
-            "capabilities": self.capabilities,
-            "metadata": self.metadata,
+            "capabilities": described.capabilities,
+            "metadata": described.metadata,
             "created_at": format_timestamp(self.created_at),
             "status": presence.status if presence.online else "offline",
             "last_seen": None if presence.last_seen is None else format_timestamp(presence.last_seen),
             "metrics": {"cpu_usage": presence.cpu_usage, "memory_usage": presence.memory_usage},
         }
+
+
+class _Described(msgspec.Struct, frozen=True, gc=False):
+    capabilities: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+_described_decoder: Final = msgspec.json.Decoder(_Described)
 
 
 class Registry:
@@ -86,6 +113,7 @@ class Registry:
         self._agents: dict[str, Agent] = {}
         self._agents_of: dict[str, list[Agent]] = {}
         self._keys: dict[str, Key] = {}
+        self._bytes = 0
 
     # --- tenants ------------------------------------------------------------------------------------------------------
 
@@ -97,12 +125,14 @@ class Registry:
             raise ConfigError(
                 "a tenant token must be 16 or more visible ASCII characters: it is a password in a header"
             )
+        if has_form_of_token(token):
+            raise ConfigError("a tenant token must not look like a JSON Web Token: agents' tokens do")
         digest = sha256(token.encode()).digest()
         if self._tenants.setdefault(digest, tenant_id) != tenant_id:
             raise ConfigError(f"the token of {tenant_id} is another tenant's already: give it one of its own")
 
     def tenant_of(self, token: str) -> str | None:
-        """The tenant a token speaks for."""
+        """The tenant a token speaks for. What is compared are hashes: how long it takes tells nothing of a token."""
         return self._tenants.get(sha256(token.encode("utf-8", "surrogatepass")).digest())
 
     # --- agents -------------------------------------------------------------------------------------------------------
@@ -125,10 +155,13 @@ class Registry:
             raise ApiError(422, "invalid_agent_id", str(error)) from None
         if agent_id in self._agents:
             raise ApiError(409, "agent_exists", "this agent_id is already registered")
-        if len(self._agents) >= MAX_AGENTS:
-            raise ApiError(507, "too_many_agents", f"the platform holds at most {MAX_AGENTS} agents")
+        if len(self._agents) >= MAX_AGENTS or self._bytes >= MAX_AGENT_BYTES:
+            limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes of them"
+            raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
         others = self._agents_of.setdefault(tenant_id, [])
-        agent = Agent(tenant_id, agent_id, name or agent_id, capabilities, metadata, wall, place=len(others))
+        described = msgspec.Raw(msgspec.json.encode(_Described(capabilities, metadata)))
+        agent = Agent(tenant_id, agent_id, name or agent_id, described, wall, place=len(others))
+        self._bytes += agent.size
         self._agents[agent_id] = agent
         others.append(agent)
         return agent
@@ -161,8 +194,11 @@ class Registry:
             raise ApiError(409, "key_exists", "this agent already has this key")
         if len(agent.keys) >= MAX_KEYS_PER_AGENT:
             raise ApiError(409, "too_many_keys", f"an agent has at most {MAX_KEYS_PER_AGENT} keys")
+        if self._bytes >= MAX_AGENT_BYTES:
+            raise ApiError(409, "too_many_keys", f"the platform holds at most {MAX_AGENT_BYTES} bytes of agents")
         key = Key(f"key-{self._rng.getrandbits(128):032x}", agent_id, parsed, name)
         agent.keys[key.key_id] = self._keys[key.key_id] = key
+        self._bytes += key.size
         return key
 
     def key(self, tenant_id: str, key_id: str) -> Key:
@@ -174,5 +210,6 @@ class Registry:
 
     def remove_key(self, key: Key) -> None:
         """Revoke a key."""
+        self._bytes -= key.size
         del self._keys[key.key_id]
         del self._agents[key.agent_id].keys[key.key_id]

@@ -25,6 +25,7 @@ from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
 from artcafe_proto.policies.rate_limits import network_of
 from artcafe_proto.regions import Region
+from artcafe_proto.secrecy import Secretive
 from artcafe_proto.timers import Timers
 
 if TYPE_CHECKING:
@@ -52,13 +53,14 @@ _VERIFY = f"{API_PREFIX}/auth/verify"
 _LINK = f"{API_PREFIX}/ws/agent/"
 
 
-class PlatformSession:
+class PlatformSession(Secretive):
     """One accepted connection; `conn` is its owner's number for it, unique on the platform."""
 
     def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:
         """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not."""
         self.conn = conn
-        self._address = None if address is None else network_of(address)
+        self.address = None if address is None else network_of(address)
+        """What counts as the peer's address; None too once there is a link."""
         self._hub = hub
         self._outputs = Outputs()
         self._outflow = Outflow()
@@ -101,7 +103,7 @@ class PlatformSession:
                     raise ApiError(405, "method_not_allowed", "expected POST")
                 authenticator = self._hub.authenticator
                 answer = authenticator.challenge if path == _CHALLENGE else authenticator.verify
-                self._answer(exchange, answer(request, self._address, now))
+                self._answer(exchange, answer(request, self.address, now))
             else:
                 self._awaited = exchange
                 self._outputs.events.append(RequestArrived(exchange, request))
@@ -146,7 +148,7 @@ class PlatformSession:
             raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)
-        self._address = None
+        self.address = None
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono, self._outflow)
         self._clock_offset_s = now.wall - now.mono
         self._read_again()  # a link is read while it cannot be written
@@ -320,9 +322,9 @@ class PlatformSession:
                 case SessionTimer.NEXT_REQUEST:
                     self._read_next_request(now)
                 case SessionTimer.GRANT:
-                    if self._live is not None:
-                        self._live.grant(now.mono)
-                        self._send_on(now)
+                    assert self._live is not None, "only a live link waits for a report"
+                    self._live.grant(now.mono)
+                    self._send_on(now)
                 case _:
                     assert_never(reason)
             self._settle(now)

@@ -4,6 +4,10 @@ The wire knows no acknowledgement, but an endpoint reads its messages in order: 
 read when the pong comes. So an item waits, is sent, and is settled by the next such pong; until then a lost link makes
 it unsent again. One ping is under way at a time, and everything sent before it shares it.
 
+An item may be what a link ends of, and nothing says so. When links in a row have ended right after items went out, the
+next begins with one of them, and twice as many each time that all are settled: so a poisoned one comes to be the first
+that is sent. If three links have ended with it, the next does without it. Should that live, it is tried once more.
+
 A peer that has never answered a ping cannot tell. What was sent to it settles some time after it has left, and that is
 told as the assumption it is. Once a peer has answered a ping, nothing settles without.
 """
@@ -11,17 +15,20 @@ told as the assumption it is. Once a peer has answered a ping, nothing settles w
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from artcafe_proto.limits import (
+    MAX_CAUTIOUS_ITEMS,
     MAX_FRUITLESS_LINKS,
     MAX_UNSETTLED_MESSAGE_BYTES,
     MAX_UNSETTLED_MESSAGES,
     MAX_UNSETTLED_RESPONSE_BYTES,
     MAX_UNSETTLED_RESPONSES,
     SETTLE_WITHOUT_PONG_S,
+    SUDDEN_END_S,
 )
 
 if TYPE_CHECKING:
@@ -34,8 +41,9 @@ class Item(msgspec.Struct, gc=False):
     message_id: str
     payload: bytes
     command_id: str | None = None
+    sent_at: float = 0.0
     fruitless_links: int = 0
-    """Links in a row that it was the first to be sent on, and that ended before it settled (CMD-11)."""
+    """Links in a row that it was the first to be sent on, and that ended right after (CMD-11)."""
 
 
 class Outbox:
@@ -48,6 +56,9 @@ class Outbox:
         self._place = 0  # on the connection, behind what is to be settled next and its ping
         self._left_at: float | None = None  # when that had left
         self._covered = 0
+        self._group = 0  # how many go out at a time, the next when they are settled; 0: any number
+        self._held: Item | None = None  # does not go out on this link
+        self._tried: Item | None = None  # was held, and goes out as the link lives
         self.has_ponged = False
         """Whether the peer has ever answered a ping."""
         self.is_assuming = False
@@ -61,12 +72,12 @@ class Outbox:
     # --- look ---------------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._sent)
+        return len(self._waiting) + len(self._sent) + (self._held is not None)
 
     @property
     def waiting(self) -> int:
         """How many items wait to be sent."""
-        return len(self._waiting)
+        return len(self._waiting) + (self._held is not None)
 
     def has_place(self, reserved: int) -> bool:
         """Whether one more command may be accepted, and so answered, beside `reserved` that still are to be."""
@@ -82,12 +93,15 @@ class Outbox:
     @property
     def unsettled_commands(self) -> list[str]:
         """Ids of the commands whose responses are not settled."""
-        return [item.command_id for items in (self._sent, self._waiting) for item in items if item.command_id]
+        return [item.command_id for item in self._items() if item.command_id]
 
     @property
     def unsettled_messages(self) -> list[str]:
         """Ids of the application messages that are not settled."""
-        return [item.message_id for items in (self._sent, self._waiting) for item in items if not item.command_id]
+        return [item.message_id for item in self._items() if not item.command_id]
+
+    def _items(self) -> tuple[Item, ...]:
+        return (*(() if self._held is None else (self._held,)), *self._sent, *self._waiting)
 
     @property
     def is_uncovered(self) -> bool:
@@ -97,7 +111,7 @@ class Outbox:
     @property
     def has_news(self) -> bool:
         """Whether there is something to send: an item, or the ping that settles those before it."""
-        return bool(self._waiting) or self.is_uncovered
+        return (bool(self._waiting) and not (self._group and self._sent)) or self.is_uncovered
 
     def deadline(self, ping_timeout_s: float) -> float | None:
         """When to call `assume` next; None if nothing can settle without a pong."""
@@ -117,17 +131,34 @@ class Outbox:
             self._responses += 1
             self._response_bytes += len(item.payload)
 
-    def send(self, room: int) -> list[Item]:
-        """What waits, now taken as sent: as many as `room` bytes begin to hold, the last one perhaps beyond them."""
-        count = 0
-        for item in self._waiting:
+    def send(self, room: int, mono: float) -> list[Item]:
+        """What waits and may go out, now taken as sent: as many as `room` bytes begin to hold, the last one perhaps
+        beyond them.
+        """
+        count, most = 0, len(self._waiting)
+        if self._group:
+            most = 0 if self._sent else min(self._group, most)
+        for item in islice(self._waiting, most):
             count += 1
+            item.sent_at = mono
             room -= len(item.payload)
             if room <= 0:
                 break
         items = [self._waiting.popleft() for _ in range(count)]
         self._sent.extend(items)
         return items
+
+    def release(self, *, last: bool = False) -> None:
+        """The link lives, so what was held goes out next and alone; with `last` it does behind all others."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if last:
+            self._waiting.append(held)
+        else:
+            self._waiting.appendleft(held)
+            self._tried = held
+            self._group = 1
 
     def cover(self, link: LinkEnd, mono: float) -> None:
         """Everything sent so far is to be settled by a ping, or by time if the peer answers none."""
@@ -166,31 +197,46 @@ class Outbox:
             self._left_at = mono  # whether the link lives is still to be found out (LINK-7)
             return []
         self.is_assuming = True
+        self._group = 0  # what is out has been out for long
         return self._settle_covered()
 
-    def link_lost(self, *, blames_message: bool) -> Item | None:
-        """What was sent waits again, in order. Returns the item that seems to cost every link, and takes it out.
+    def link_lost(self, mono: float, *, close_code: int = 0) -> Item | None:
+        """What was sent waits again, in order. Returns the item that the link has ended of, and takes it out (CMD-11).
 
-        `blames_message`: the platform's end closed with 1007 or 1009, which names the message it read last (CMD-11).
+        `close_code`: of the platform's close frame. Of 1009 the largest item is the cause, of 1007 the first.
         """
-        suspect = self._sent[0] if self._sent else None
+        held, tried = self._held, self._tried
+        self._held = self._tried = self._ping = None
+        suspect = None
+        if self._sent:
+            suspect = max(self._sent, key=_size_of) if close_code == 1009 else self._sent[0]
         self._waiting.extendleft(reversed(self._sent))
         self._sent.clear()
-        self._ping = None
         self.is_assuming = False
+        if held is not None:  # without it the link did not live either
+            held.fruitless_links = 0
+            self._waiting.appendleft(held)
         if suspect is None:
             return None
-        suspect.fruitless_links += 1
-        if not blames_message and suspect.fruitless_links < MAX_FRUITLESS_LINKS:
-            return None
-        self._waiting.remove(suspect)
-        self._discount([suspect])
-        return suspect
+        is_sudden = mono - suspect.sent_at <= SUDDEN_END_S
+        if close_code in (1007, 1009) or (suspect is tried and is_sudden):
+            self._waiting.remove(suspect)
+            self._discount([suspect])
+            return suspect
+        suspect.fruitless_links = suspect.fruitless_links + 1 if is_sudden else 0
+        self._group = int(is_sudden and (self._group > 0 or suspect.fruitless_links > 1))
+        if suspect.fruitless_links == MAX_FRUITLESS_LINKS:
+            self._waiting.remove(suspect)
+            self._held = suspect
+        return None
 
     def _settle_covered(self) -> list[Item]:
         self._ping = None
         settled = [self._sent.popleft() for _ in range(self._covered)]
         self._discount(settled)
+        if self._group and not self._sent and self._tried in (None, *settled):
+            self._tried = None
+            self._group = 2 * self._group if self._group < MAX_CAUTIOUS_ITEMS and not self.is_assuming else 0
         return settled
 
     def _discount(self, items: list[Item]) -> None:
@@ -204,3 +250,7 @@ class Outbox:
                 response_bytes += len(item.payload)
         self._responses -= responses
         self._response_bytes -= response_bytes
+
+
+def _size_of(item: Item) -> int:
+    return len(item.payload)

@@ -110,7 +110,9 @@ class ClientWire:
                     return []
                 case h11.Response() as head:
                     self._response = head
-                case h11.InformationalResponse(status_code=101) if self._key is not None:
+                case h11.InformationalResponse(status_code=101) as head if self._key is not None:
+                    if head.http_version == b"1.0":
+                        raise RemoteProtocolError(400, "HTTP/1.0 has no 101", "RFC 9110 section 7.8")
                     return self._switch(self._http.fields, self._key)
                 case _:  # a 101 that was not asked for has been refused by h11
                     self._skip_informational()
@@ -133,11 +135,11 @@ class ClientWire:
 
     def _finish(self, head: h11.Response, body: bytes) -> Input:
         # Bytes behind the response answer nothing that was asked; they must not become the next answer.
+        fields = self._http.fields
         reusable = not self._http.buffer and self._http.start_next_cycle()
         self._over = not reusable
         self._waiting = self._answering = False
         self._key, self._informational, self._response = None, 0, None
-        fields = self._http.fields
         return ResponseReceived(Response(status=head.status_code, headers=fields, body=body, reusable=reusable))
 
     def _fail(self, error: RemoteProtocolError) -> list[Input]:

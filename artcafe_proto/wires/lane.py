@@ -1,12 +1,12 @@
-"""The fast lane: frames that need no judgement are read here, and wsproto never sees them.
+"""The fast lane: frames that need no judgement are read here, many in one go.
 
 On a link nearly every frame is one whole TEXT message. Such a frame changes nothing about the frames around it, so it
 can be read without them, if nothing about it is left to judge: FIN is set, no reserved bit is, no fragmented message is
 in progress, the mask bit is the right one, the length has its shortest form and is within the limit, and the payload
 has arrived whole and is UTF-8 (RFC 6455 sections 5.2, 5.6 and 8.1). Nor is there more to judge about a ping or a pong
 between two messages, which every batch of responses brings (section 5.5). A frame that lacks any of this stays where it
-is, with everything behind it, and wsproto decides. So the lane cannot accept what wsproto would refuse; that both
-together read any bytes as wsproto alone does is held by a differential test.
+is, with everything behind it, and `websocket.py` decides. That both together read any bytes as wsproto alone does is
+held by a differential test.
 
 It looks at each frame's header once per attempt, and at a payload once, when it is complete: linear in the bytes.
 """

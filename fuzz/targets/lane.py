@@ -1,4 +1,4 @@
-"""The fast lane and wsproto together read any bytes, in pieces and in both roles, as wsproto alone reads them whole.
+"""The wire reads any bytes, in pieces and in both roles, as wsproto reads them whole that is given every frame.
 
 The bytes: the role, how the stream is cut, the stream. The oracle is the one of `tests/wires/test_lane.py`.
 """
@@ -11,7 +11,7 @@ from typing import Final
 from decoding import SIZES_BYTES, Reader
 from mutants.planted import Mutant
 from splicing import frame_ends, splice
-from wire_readings import read_frames, read_frames_without_lane
+from wire_readings import read_frames, read_frames_by_wsproto
 
 PLANTED: Final = Mutant(
     "a length need not have its shortest form",
@@ -48,4 +48,4 @@ def check(data: bytes) -> None:
     reader = Reader(data)
     client = bool(reader.byte() & 1)
     stream, chunks = reader.stream()
-    assert read_frames(client, chunks) == read_frames_without_lane(client, [stream])
+    assert read_frames(client, chunks) == read_frames_by_wsproto(client, stream)

@@ -76,7 +76,9 @@ SHAPES: Final[dict[str, Shape]] = {
     "a frame in packets": Shape(256 * KIB, whole, PACKET_BYTES),
     "small fragments in one read": Shape(256 * KIB, partial(fragments, step=4 * KIB), 16 * MIB),
     "small fragments in packets": Shape(256 * KIB, partial(fragments, step=4 * KIB), PACKET_BYTES),
-    "fragments of a byte in reads of a byte": Shape(128, partial(fragments, step=1), 1),
+    "the smallest fragments in one read": Shape(4 * KIB, partial(fragments, step=16), 16 * MIB),
+    "the smallest fragments in reads of a byte": Shape(512, partial(fragments, step=16), 1),
+    "fragments of a byte in reads of a byte": Shape(64, partial(fragments, step=1), 1),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from sys import getrefcount
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from artcafe_proto import (
     CommandCancelled,
     CommandReceived,
+    CommandRefused,
     Connect,
     Disconnect,
     Instant,
@@ -21,6 +23,7 @@ from artcafe_proto import (
     OutboxFullError,
     PauseReading,
     PeerViolation,
+    ResponseReplaced,
     ResponsesSettled,
     ResumeReading,
     SendClose,
@@ -32,6 +35,7 @@ from artcafe_proto import (
     UnknownReceived,
 )
 from artcafe_proto.limits import (
+    MAX_QUEUED_COMMAND_BYTES,
     MAX_UNDRAINED_OUTPUTS,
     MAX_UNSETTLED_MESSAGES,
     MAX_UNSETTLED_RESPONSE_BYTES,
@@ -585,7 +589,32 @@ def test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once(c
     assert responses(script)[-1] == ("cmd-0", "undeliverable"), "CMD-2"
 
 
-def test_cmd_11_a_response_first_on_three_lost_links_is_replaced_and_then_dropped() -> None:
+def test_cmd_11_short_links_blame_no_response() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    for _ in range(49):
+        script.machine.disconnected(conn, "reset", script.now)
+        script.machine.connect_failed(script.start().conn, "refused", "", script.now)
+        script.none_of(ResponseReplaced, Undeliverable)
+        conn = script.up()
+        script.none_of(ResponseReplaced, Undeliverable)
+    assert len(responses(script)) == 38, "every fourth link is without it"
+    script.machine.disconnected(conn, "reset", script.now)
+    conn = script.up()
+    script.pong(conn)
+    assert script.machine.outbox_size == 0
+
+
+def live_on(script: Scripted, conn: int, seconds: int = 30) -> None:
+    """The platform answers every ping of so many seconds, but for those of the last moment."""
+    for _ in range(seconds):
+        script.wait(1)
+        script.pong(conn)
+
+
+def test_cmd_11_a_response_is_blamed_if_links_without_it_live_and_links_with_it_do_not() -> None:
     script = Scripted()
     conn = script.up()
     script.command(conn)
@@ -593,15 +622,40 @@ def test_cmd_11_a_response_first_on_three_lost_links_is_replaced_and_then_droppe
     for _ in range(3):
         script.machine.disconnected(conn, "reset", script.now)
         conn = script.up()
-    assert [outcome for _, outcome in responses(script)] == ["success"] * 3 + ["undeliverable"]
-    for _ in range(2):
+    for outcome in ("success", "undeliverable"):
+        before = len(responses(script))
+        script.command(conn, f"other-{outcome}")
+        script.machine.respond(f"other-{outcome}", None, script.now)
+        script.command(conn, "cmd-1")
+        live_on(script, conn)
+        assert responses(script)[before:] == [(f"other-{outcome}", "success"), ("cmd-1", outcome)]
+        script.machine.disconnected(conn, "reset", script.now)
+        if outcome == "success":
+            assert script.expect(ResponseReplaced).command_id == "cmd-1"
+            for _ in range(3):
+                conn = script.up()
+                script.none_of(Undeliverable)
+                script.machine.disconnected(conn, "reset", script.now)
+            conn = script.up()
+    assert script.expect(Undeliverable).command_id == "cmd-1"
+    script.up()
+    assert script.machine.outbox_size == 0
+
+
+def test_cmd_11_a_drain_sends_what_was_held_back() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    script.machine.respond("cmd-1", None, script.now)
+    for _ in range(3):
         script.machine.disconnected(conn, "reset", script.now)
         conn = script.up()
-    script.none_of(Undeliverable)
-    script.machine.disconnected(conn, "reset", script.now)
-    assert script.expect(Undeliverable).command_id == "cmd-1"
-    conn = script.up()
-    assert script.machine.outbox_size == 0
+    before = len(responses(script))
+    script.machine.stop(script.now)
+    script.drain()
+    assert responses(script)[before:] == [("cmd-1", "success")]
+    script.pong(conn)
+    assert script.expect(SendClose).code == 1000
 
 
 def test_stat_3_nothing_follows_the_close_frame_of_a_drain() -> None:
@@ -721,6 +775,43 @@ def test_a_peer_that_sends_too_much_and_reads_nothing_is_not_read_either() -> No
     script.machine.unsent(conn, 0, script.now)
     script.expect(ResumeReading)
     assert responses(script) == [(f"more-{number}", "overloaded") for number in range(MAX_WAITING_REPLIES)]
+
+
+def test_cmd_5_commands_that_wait_are_bounded_in_bytes() -> None:
+    script = Scripted(max_concurrent=1)
+    conn = script.up()
+    padding = "x" * (1 << 20)
+    for number in range(18):  # one runs
+        script.receive(conn, "command", {"command": "work", "more": padding}, f"cmd-{number}")
+    refused = script.expect(CommandRefused)
+    assert (refused.command_id, refused.code, refused.clause) == ("cmd-16", "overloaded", "CMD-5")
+    assert refused.reason == f"the commands that wait have as many bytes as allowed, {MAX_QUEUED_COMMAND_BYTES}"
+    assert script.expect(CommandRefused).command_id == "cmd-17"
+    script.command(conn, "small")
+    assert script.machine.queued[-1] == "small"
+    script.machine.respond("cmd-0", None, script.now)
+    script.drain()
+    script.receive(conn, "command", {"command": "work", "more": padding}, "cmd-17")
+    assert script.machine.queued[-1] == "cmd-17"
+    script.none_of(CommandRefused)
+    script.wait(301)
+    assert script.machine.queued == ()
+    conn = script.up()
+    for number in range(20, 38):
+        script.receive(conn, "command", {"command": "work", "more": padding}, f"cmd-{number}")
+    assert len(script.machine.queued) == 15
+    script.machine.stop(script.now)
+    assert script.machine.queued == ()
+
+
+def test_a_message_of_the_application_does_not_keep_what_it_came_in() -> None:
+    script = Scripted()
+    conn = script.up()
+    payload = json.dumps({"type": "message", "id": "m-1", "data": {"n": 1}, "more": "x" * 1000}).encode()
+    before = getrefcount(payload)
+    script.machine.text_received(conn, payload, script.now)
+    assert script.expect(MessageReceived).data == {"n": 1}
+    assert getrefcount(payload) == before
 
 
 # --- misuse -----------------------------------------------------------------------------------------------------------

@@ -649,6 +649,30 @@ def test_finished_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch)
     assert stage.hub.command(TENANT, ids[4]).state == "succeeded"
 
 
+def test_a_stored_code_and_reason_are_bounded_and_counted() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command()
+    answer(stage, session, command_id, status="error", code="x" * 100_000, reason="\U0001f600" * 100)
+    kept = stage.hub.command(TENANT, command_id)
+    assert kept.response is not None
+    assert (len(kept.response.code), kept.size) == (64, 2 + 4 + 400)
+
+
+def test_pending_commands_of_all_agents_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_ALL_PENDING_COMMAND_BYTES", 10_000)
+    stage = Stage()
+    stage.register("agent-2")
+    session = stage.online()
+    ids = [stage.command(args={"x": "x" * 3000}) for _ in range(2)]  # 2,048 more each
+    for agent_id in (AGENT, "agent-2"):
+        with pytest.raises(ApiError, match="for all agents together") as refused:
+            stage.hub.send_command(TENANT, agent_id, "work", now=stage.now)
+        assert (refused.value.status, refused.value.error) == (429, "too_many_commands")
+    answer(stage, session, ids[0])
+    stage.hub.send_command(TENANT, "agent-2", "work", now=stage.now)
+
+
 def test_cmd_9_giving_back_what_is_not_under_way_is_told_as_a_repeat() -> None:
     stage = Stage()
     command_id = stage.command()

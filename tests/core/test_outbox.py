@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from artcafe_proto import MessageSettled
 from artcafe_proto.config import LinkSettings
-from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.limits import SUDDEN_END_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.outbox import Item, Outbox
+from scripted import Scripted
 
 
 def response(number: int, size: int = 2) -> Item:
@@ -28,7 +30,7 @@ def sending(*items: Item) -> Outbox:
     outbox = Outbox()
     for item in items:
         outbox.put(item)
-        assert outbox.send(WRITE_AHEAD_BYTES) == [item]
+        assert outbox.send(WRITE_AHEAD_BYTES, 0.0) == [item]
     return outbox
 
 
@@ -40,7 +42,7 @@ def test_cmd_3_messages_are_bounded_in_number_and_in_bytes(monkeypatch: pytest.M
     outbox.put(message(1, 6))
     assert (outbox.takes_message(4), outbox.takes_message(5)) == (True, False)
     assert outbox.waiting == 1
-    outbox.send(WRITE_AHEAD_BYTES)
+    outbox.send(WRITE_AHEAD_BYTES, 0.0)
     outbox.put(message(2, 1))
     assert (outbox.takes_message(1), outbox.takes_message(5)) == (False, False)
     assert (outbox.messages, outbox.message_bytes, len(outbox), outbox.waiting) == (2, 7, 2, 1)
@@ -61,7 +63,7 @@ def test_cmd_3_responses_reserve_places_and_bytes(monkeypatch: pytest.MonkeyPatc
     outbox = Outbox()
     outbox.put(response(1, 10))
     assert not outbox.has_place(0)
-    outbox.send(WRITE_AHEAD_BYTES)
+    outbox.send(WRITE_AHEAD_BYTES, 0.0)
     outbox.cover(new_link(), 0.0)
     outbox.ponged(1)
     assert outbox.has_place(0)
@@ -75,8 +77,8 @@ def test_cmd_3_a_ping_covers_what_went_before_it_and_one_is_under_way_at_a_time(
     outbox.cover(link, 1.0)
     assert not outbox.is_uncovered
     outbox.put(response(3))
-    assert [item.message_id for item in outbox.send(WRITE_AHEAD_BYTES)] == ["cmd-3"]
-    assert outbox.send(WRITE_AHEAD_BYTES) == []
+    assert [item.message_id for item in outbox.send(WRITE_AHEAD_BYTES, 0.0)] == ["cmd-3"]
+    assert outbox.send(WRITE_AHEAD_BYTES, 0.0) == []
     assert outbox.ponged(4) == []
     assert [item.message_id for item in outbox.ponged(5)] == ["cmd-1", "msg-2"]
     assert outbox.ponged(6) == [], "no ping is under way"
@@ -88,7 +90,7 @@ def test_link_8_no_more_is_sent_than_there_is_room_for_but_one_item_always() -> 
     outbox = Outbox()
     for number in range(4):
         outbox.put(response(number, 10))
-    assert [len(outbox.send(room)) for room in (1, 20, 5)] == [1, 2, 1]
+    assert [len(outbox.send(room, 0.0)) for room in (1, 20, 5)] == [1, 2, 1]
 
 
 def test_cmd_3_without_a_pong_what_was_sent_settles_30_s_after_it_has_left_on_a_link_that_lives() -> None:
@@ -109,14 +111,14 @@ def test_cmd_3_without_a_pong_what_was_sent_settles_30_s_after_it_has_left_on_a_
     assert outbox.assume(link, 38.9, 20.0) == []
     assert not outbox.is_assuming
     outbox.put(response(2))
-    outbox.send(WRITE_AHEAD_BYTES)
+    outbox.send(WRITE_AHEAD_BYTES, 0.0)
     assert [item.message_id for item in outbox.assume(link, 39.0, 20.0)] == ["cmd-1"]
     assert outbox.is_assuming
     link.unsent(0, 40.0)
     pings = link.liveness.pings
     outbox.cover(link, 41.0)
     assert (outbox.deadline(20.0), link.liveness.pings) == (71.0, pings), "such a peer is pinged for nothing else"
-    assert outbox.link_lost(blames_message=False) is None
+    assert outbox.link_lost(0.0) is None
     assert not outbox.is_assuming, "the next link may be another's"
 
 
@@ -126,7 +128,7 @@ def test_cmd_3_once_a_ping_was_answered_nothing_settles_without_a_pong() -> None
     link.liveness.received(1.0)
     assert [item.message_id for item in outbox.assume(link, 30.0, 20.0)] == ["cmd-1"]
     outbox.put(response(2))
-    outbox.send(WRITE_AHEAD_BYTES)
+    outbox.send(WRITE_AHEAD_BYTES, 0.0)
     outbox.cover(link, 30.0)
     assert outbox.ponged(1) == [], "the pong that comes after all was for what is settled"
     assert outbox.is_uncovered
@@ -134,9 +136,9 @@ def test_cmd_3_once_a_ping_was_answered_nothing_settles_without_a_pong() -> None
     link.liveness.received(1000.0)
     assert outbox.deadline(20.0) is None
     assert outbox.assume(link, 2000.0, 20.0) == []
-    outbox.link_lost(blames_message=False)
+    outbox.link_lost(0.0)
     link = new_link()
-    outbox.send(WRITE_AHEAD_BYTES)
+    outbox.send(WRITE_AHEAD_BYTES, 0.0)
     outbox.cover(link, 2000.0)
     assert outbox.deadline(20.0) is None, "nor on another link"
     assert [item.message_id for item in outbox.ponged(1)] == ["cmd-2"]
@@ -153,21 +155,129 @@ def test_cmd_3_silence_since_a_ping_settles_nothing_and_is_looked_at_again() -> 
     assert outbox.deadline(20.0) == 80.0
 
 
-def test_cmd_11_the_first_sent_on_three_lost_links_in_a_row_is_taken_out() -> None:
+def names(items: list[Item]) -> list[str]:
+    return [item.message_id for item in items]
+
+
+def settle(outbox: Outbox, mono: float) -> list[str]:
+    """What the pong to a ping that goes out now settles."""
+    link = new_link()
+    outbox.cover(link, mono)
+    return names(outbox.ponged(link.liveness.pings))
+
+
+def holding() -> Outbox:
+    """An outbox that was the first to send cmd-1 on three links which ended at once, and cmd-2 behind it."""
     outbox = sending(response(1), response(2))
-    for _ in range(2):
-        assert outbox.link_lost(blames_message=False) is None
+    for _ in range(3):
+        assert outbox.link_lost(SUDDEN_END_S) is None
         assert outbox.unsettled_commands == ["cmd-1", "cmd-2"]
-        outbox.send(WRITE_AHEAD_BYTES)
-    poison = outbox.link_lost(blames_message=False)
+        outbox.send(WRITE_AHEAD_BYTES, 0.0)
+    return outbox
+
+
+def test_cmd_11_what_was_first_on_three_links_that_ended_suddenly_is_held_back() -> None:
+    outbox = holding()
+    assert outbox.is_uncovered, "cmd-2 went out"
+    assert (len(outbox), outbox.waiting, outbox.unsettled_commands) == (2, 1, ["cmd-1", "cmd-2"])
+    assert settle(outbox, 0.0) == ["cmd-2"]
+    assert not outbox.has_news
+    assert outbox.unsettled_messages == []
+
+
+def test_cmd_11_it_is_blamed_if_the_link_lives_without_it_and_ends_with_it() -> None:
+    outbox = holding()
+    outbox.put(message(3))
+    outbox.release()
+    assert outbox.send(WRITE_AHEAD_BYTES, 30.0) == [], "cmd-2 is not settled"
+    assert settle(outbox, 30.0) == ["cmd-2"]
+    assert names(outbox.send(WRITE_AHEAD_BYTES, 30.0)) == ["cmd-1"]
+    assert outbox.send(WRITE_AHEAD_BYTES, 30.0) == [], "it goes out alone"
+    poison = outbox.link_lost(30.0 + SUDDEN_END_S)
     assert poison is not None
-    assert poison.command_id == "cmd-1"
-    assert outbox.unsettled_commands == ["cmd-2"]
-    assert outbox.link_lost(blames_message=True) is None, "nothing was sent"
-    outbox.send(WRITE_AHEAD_BYTES)
-    poison = outbox.link_lost(blames_message=True)
-    assert poison is not None
-    assert (poison.command_id, len(outbox)) == ("cmd-2", 0)
+    assert (poison.command_id, outbox.unsettled_commands, outbox.unsettled_messages) == ("cmd-1", [], ["msg-3"])
+
+
+def test_cmd_11_it_is_not_if_it_settles_or_the_link_goes_on_for_a_while() -> None:
+    outbox = holding()
+    settle(outbox, 30.0)
+    outbox.release()
+    outbox.send(WRITE_AHEAD_BYTES, 30.0)
+    assert settle(outbox, 30.0) == ["cmd-1"]
+    outbox.put(response(3))
+    outbox.send(WRITE_AHEAD_BYTES, 30.0)
+    assert outbox.link_lost(30.0) is None
+    outbox = holding()
+    settle(outbox, 30.0)
+    outbox.release()
+    outbox.send(WRITE_AHEAD_BYTES, 30.0)
+    assert outbox.link_lost(30.1 + SUDDEN_END_S) is None
+    for _ in range(2):
+        assert names(outbox.send(WRITE_AHEAD_BYTES, 0.0)) == ["cmd-1"], "it counts anew"
+        assert outbox.link_lost(0.0) is None
+
+
+def test_cmd_11_it_is_not_if_the_link_does_not_live_without_it_either() -> None:
+    outbox = holding()
+    for _ in range(2):
+        assert outbox.link_lost(1000.0) is None, "which cmd-2 lived on for long"
+        assert names(outbox.send(WRITE_AHEAD_BYTES, 1000.0))[:1] == ["cmd-1"]
+    outbox = holding()
+    settle(outbox, 0.0)
+    assert outbox.link_lost(0.0) is None, "nothing was under way"
+    assert names(outbox.send(WRITE_AHEAD_BYTES, 0.0)) == ["cmd-1"]
+
+
+def test_cmd_11_a_link_that_goes_on_for_a_while_is_no_evidence() -> None:
+    outbox = sending(response(1), response(2))
+    for _ in range(5):
+        assert outbox.link_lost(0.1 + SUDDEN_END_S) is None
+        assert names(outbox.send(WRITE_AHEAD_BYTES, 0.0)) == ["cmd-1", "cmd-2"]
+
+
+def test_cmd_11_after_a_sudden_end_items_go_out_one_by_one_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.outbox.MAX_CAUTIOUS_ITEMS", 4)
+    outbox = sending(*map(response, range(20)))
+    outbox.link_lost(0.0)
+    assert len(outbox.send(WRITE_AHEAD_BYTES, 0.0)) == 20, "one link is soon lost"
+    outbox.link_lost(0.0)
+    for count in (1, 2, 4, 13):
+        assert len(outbox.send(WRITE_AHEAD_BYTES, 0.0)) == count
+        assert not outbox.has_news or outbox.is_uncovered
+        assert len(settle(outbox, 0.0)) == count
+    assert len(outbox) == 0
+
+
+def test_cmd_11_whoever_answers_no_pings_is_waited_for_once() -> None:
+    link = new_link()
+    outbox = sending(*map(response, range(20)))
+    outbox.link_lost(0.0)
+    outbox.send(WRITE_AHEAD_BYTES, 0.0)
+    outbox.link_lost(0.0)
+    assert len(outbox.send(WRITE_AHEAD_BYTES, 0.0)) == 1
+    outbox.cover(link, 0.0)
+    link.liveness.received(1.0)
+    outbox.assume(link, 30.0, 20.0)
+    assert len(outbox.send(WRITE_AHEAD_BYTES, 30.0)) == 19
+
+
+def test_cmd_11_of_1007_the_first_item_is_blamed_and_of_1009_the_largest() -> None:
+    items = (response(1), message(2, 9), response(3, 9))
+    for code, blamed in ((1007, "cmd-1"), (1009, "msg-2")):
+        outbox = sending(*items)
+        poison = outbox.link_lost(1000.0, close_code=code)
+        assert poison is not None
+        assert (poison.message_id, len(outbox)) == (blamed, 2)
+        assert outbox.link_lost(1000.0, close_code=code) is None, "nothing was sent"
+
+
+def test_cmd_11_a_drain_sends_last_what_was_held() -> None:
+    outbox = holding()
+    settle(outbox, 0.0)
+    outbox.put(response(3))
+    outbox.release(last=True)
+    assert names(outbox.send(WRITE_AHEAD_BYTES, 0.0)) == ["cmd-3", "cmd-1"]
+    assert outbox.link_lost(0.0) is None, "it is not being tried"
 
 
 def test_cmd_3_places_of_responses_are_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,3 +294,24 @@ def test_cmd_3_places_of_responses_are_counted_one_by_one(monkeypatch: pytest.Mo
     assert not outbox.has_place(0)
     outbox = sending(response(1, 15), response(2, 15))
     assert not outbox.has_place(0), "by their bytes"
+
+
+def test_cmd_3_a_report_amid_a_drain_knows_nothing_of_what_is_still_to_be_written() -> None:
+    """Else a ping could seem to have left that nobody has written yet."""
+    script = Scripted(write_stall_timeout=1000.0)
+    conn = script.up()
+    script.machine.send_message({}, script.now)
+    script.drain()
+    script.machine.unsent(conn, 1, script.now)  # of the ping
+    script.machine.send_message({"x": "x" * 100}, script.now)
+    script.machine.unsent(conn, 1, script.now)
+    script.drain()
+    for _ in range(4):
+        script.wait(10.0)
+        script.machine.bytes_received(conn, script.now)
+    script.none_of(MessageSettled)
+    script.machine.unsent(conn, 0, script.now)
+    for _ in range(4):
+        script.wait(10.0)
+        script.machine.bytes_received(conn, script.now)
+    assert script.expect(MessageSettled).assumed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import CommandReceived, CommandSent
+from artcafe_proto import CommandReceived, CommandRepeated, CommandSent, Request
 from platform_stage import Stage, answer, command_ids
 from virtual import AGENT, TENANT, Pair
 
@@ -68,3 +68,13 @@ def test_cmd_10_a_line_that_was_held_opens_step_by_step_in_order() -> None:
     stage.wait(1.0)
     assert command_ids(session) == ids[8:9], "as many as the window holds"
     assert stage.hub.deadline() == stage.hub.command(TENANT, ids[1]).expires_at, "nothing is held any more"
+
+
+def test_cmd_3_a_response_of_an_agent_that_never_had_a_command_is_dropped() -> None:
+    stage = Stage()
+    session = stage.session()
+    token = stage.token()
+    request = Request(method="GET", target=f"/api/v1/ws/agent/{AGENT}", headers=(("authorization", f"Bearer {token}"),))
+    session.request_received(1, request, stage.now, upgrade=True)
+    answer(stage, session, "cmd-1")  # before its first heartbeat
+    assert stage.seen(CommandRepeated) == [CommandRepeated(AGENT, "cmd-1")]

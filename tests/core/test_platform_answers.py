@@ -222,7 +222,12 @@ def other_content(stage: Stage) -> object:
 WISHES: list[tuple[Callable[[Stage], object], int, str, str | None]] = [
     (lambda s: create(s, AGENT), 409, "agent_exists", "this agent_id is already registered"),
     (lambda s: create(s, ""), 422, "invalid_agent_id", None),
-    (lambda s: many(s, "agent"), 507, "too_many_agents", "the platform holds at most 2 agents"),
+    (
+        lambda s: many(s, "agent"),
+        507,
+        "too_many_agents",
+        f"the platform holds at most 2 agents, or {1 << 30} bytes of them",
+    ),
     (lambda s: many(s, "key"), 409, "too_many_keys", "an agent has at most 2 keys"),
     (lambda s: s.hub.registry.agent("tenant-2", AGENT), 404, "agent_not_found", "no such agent"),
     (lambda s: s.hub.registry.agent(TENANT, "nobody"), 404, "agent_not_found", "no such agent"),

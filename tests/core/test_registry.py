@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,39 @@ def create(registry: Registry, agent_id: str | None = "agent-1", tenant_id: str 
 
 def refusal(error: pytest.ExceptionInfo[ApiError]) -> tuple[int, str]:
     return error.value.status, error.value.error
+
+
+METADATA: dict[str, Any] = {"x": [{} for _ in range(20_000)]}
+"""As JSON it has 60 KB, as values twenty times as much."""
+
+
+def test_plat_3_what_describes_an_agent_is_kept_as_json_and_shown_as_it_came() -> None:
+    registry = Registry(Random(1))
+    names = ("draw", "\u00e9")
+    tracemalloc.start()
+    try:
+        agent = registry.create_agent("t", agent_id="a", name="", capabilities=names, metadata=METADATA, wall=0.0)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 60_000 < agent.size < 70_000
+    assert kept < 70_000
+    assert (agent.public()["capabilities"], agent.public()["metadata"]) == (names, METADATA)
+
+
+def test_plat_8_agents_and_keys_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(Random(1))
+    create(registry)
+    key = registry.add_key("tenant-1", "agent-1", signing_key(1).public.openssh, "\U0001f600")
+    monkeypatch.setattr(registry_module, "MAX_AGENT_BYTES", registry.agent("tenant-1", "agent-1").size + key.size)
+    with pytest.raises(ApiError) as refused:
+        create(registry, "agent-2")
+    assert refusal(refused) == (507, "too_many_agents")
+    with pytest.raises(ApiError) as refused:
+        registry.add_key("tenant-1", "agent-1", signing_key(2).public.openssh, "")
+    assert refusal(refused) == (409, "too_many_keys")
+    registry.remove_key(key)
+    create(registry, "agent-2")
 
 
 def test_plat_1_a_tenant_token_speaks_for_its_tenant() -> None:

@@ -52,12 +52,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _DROPPED,
     ),
     Equivalent(
-        "artcafe_proto.hub.authenticator.Authenticator.principal",
-        'scheme, _, token = (request.header("authorization") or "").partition(" ")',
-        'scheme, _, token = (request.header("authorization") or "XXXX").partition(" ")',
-        "no scheme and another one than bearer are refused alike",
-    ),
-    Equivalent(
         "artcafe_proto.hub.registry.Registry.tenant_of",
         'return self._tenants.get(sha256(token.encode("utf-8", "surrogatepass")).digest())',
         'return self._tenants.get(sha256(token.encode("UTF-8", "surrogatepass")).digest())',
@@ -383,8 +377,8 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.hub.answers.read_json",
-        'content_type = (request.header("content-type") or "").partition(";")[0].strip().lower()',
-        'content_type = (request.header("content-type") or "XXXX").partition(";")[0].strip().lower()',
+        'content_type = (request.header("content-type") or "").partition(";")[0]',
+        'content_type = (request.header("content-type") or "XXXX").partition(";")[0]',
         "no type and another one than JSON are refused alike",
     ),
     Equivalent(

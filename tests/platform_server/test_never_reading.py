@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from random import Random
 from typing import Any
 
@@ -17,8 +17,9 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.lowlevel import checkpoint
 
-from artcafe_platform import Platform, owner
+from artcafe_platform import Platform, holdings, owner
 from artcafe_platform.connection import Connection
+from artcafe_platform.holdings import Holdings
 from artcafe_platform.sockets import SocketConnection
 from artcafe_proto import AgentOffline, AgentOnline, ApiError, CommandSent, PlatformConfig
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
@@ -39,6 +40,7 @@ from platform_server.harness import (
 pytestmark = pytest.mark.anyio
 
 LIST = f"GET /api/v1/agents HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
+POST = b"POST /api/v1/agents HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n"
 WATCH = LIST.replace(b"agents", b"events")
 SHORT_S = 0.05
 LONG_S = 1000.0
@@ -175,6 +177,40 @@ async def test_plat_4_messages_to_an_agent_that_does_not_read_are_refused(stage:
             stage.platform.hub.send_message(TENANT, AGENT, {}, now)
         assert (refused.value.status, refused.value.error) == (503, "agent_congested")
     assert stage.most_bytes < WRITE_AHEAD_BYTES + 1002 * KIB
+
+
+@stalls_late
+async def test_plat_8_what_all_connections_hold_is_bounded_and_those_that_hold_most_are_cut(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "MAX_HELD_BYTES", 4000 * KIB)
+    held: list[int] = []
+    original: Any = Holdings.look_at
+
+    def look_at(self: Any, *arguments: object) -> Any:
+        largest = original(self, *arguments)
+        left = [each for each in self._connections.values() if each not in largest]
+        held.append(sum(each.held_bytes for each in left))
+        return largest
+
+    monkeypatch.setattr(Holdings, "look_at", look_at)
+    async with tenant_client(stage.platform) as client, AsyncExitStack() as stack:
+        for number in range(16):
+            body = {"agent_id": f"agent-{number}", "metadata": {"x": "x" * 60 * KIB}}
+            assert (await client.post("/agents", json=body)).status_code == 201
+        partial = await stack.enter_async_context(stage.peer())
+        await partial.send(POST + b"x" * 50_000)  # which is never whole
+        for _ in range(12):
+            greedy = await stack.enter_async_context(stage.peer())
+            with suppress(anyio.BrokenResourceError):
+                await greedy.send(LIST * 40)  # more than the system keeps of the answers
+            assert (await client.get("/agents?limit=1")).status_code == 200
+        await stage.until_alone(13)
+        assert 2000 * KIB < max(held) <= 4000 * KIB
+        await partial.send(b"x" * 10_000)
+        assert (await partial.receive()).startswith(b"HTTP/1.1 401"), "the smallest is served"
+    await stage.until_alone(0)
+    assert stage.platform._entered._holdings.total_bytes == 0  # pyright: ignore[reportPrivateUsage]
 
 
 @stalls_soon

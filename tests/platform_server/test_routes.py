@@ -339,6 +339,20 @@ def test_a_wait_that_is_not_offered(api: Api, wait: str) -> None:
     assert api.error("GET", f"/commands/c1?wait={wait}", status=400) == "invalid_query"
 
 
+def test_plat_3_a_page_is_bounded_in_bytes_and_next_leads_on(api: Api) -> None:
+    ids = [f"agent-{number:02}" for number in range(40)]
+    for agent_id in ids:
+        api.json("POST", "/agents", {"agent_id": agent_id, "metadata": {"x": "x" * 60_000}}, status=201)
+    listed: list[str] = []
+    pages, after = 0, ""
+    while after is not None:
+        page = api.json("GET", f"/agents?limit=100{after and f'&after={after}'}", status=200)
+        assert len(json.dumps(page)) < 1 << 20
+        listed += [agent["agent_id"] for agent in page["agents"]]
+        pages, after = pages + 1, page["next"]
+    assert (listed, pages) == (ids, 3)
+
+
 def test_a_message_is_for_an_agent_that_is_online(api: Api) -> None:
     token = api.agent("a1")
     body = {"data": {"topic": "news"}}

@@ -143,6 +143,7 @@ def test_cmd_2_a_fingerprint_is_of_the_name_and_the_arguments(one: CommandData, 
 # --- outbox -----------------------------------------------------------------------------------------------------------
 
 PING_TIMEOUT_S, SETTLE_S, FRUITLESS = 4.0, 6.0, 3
+CAUTIOUS, SUDDEN_S = 4, 1.0
 MAX_RESPONSES, MAX_RESPONSE_BYTES, MAX_MESSAGES, MAX_MESSAGE_BYTES = 4, 60, 3, 40
 
 
@@ -163,6 +164,8 @@ class OutboxModel(RuleBasedStateMachine):
         for name, value in (
             ("SETTLE_WITHOUT_PONG_S", SETTLE_S),
             ("MAX_FRUITLESS_LINKS", FRUITLESS),
+            ("MAX_CAUTIOUS_ITEMS", CAUTIOUS),
+            ("SUDDEN_END_S", SUDDEN_S),
             ("MAX_UNSETTLED_RESPONSES", MAX_RESPONSES),
             ("MAX_UNSETTLED_RESPONSE_BYTES", MAX_RESPONSE_BYTES),
             ("MAX_UNSETTLED_MESSAGES", MAX_MESSAGES),
@@ -176,6 +179,10 @@ class OutboxModel(RuleBasedStateMachine):
         self.waiting: list[Letter] = []
         self.sent: list[Letter] = []
         self.fruitless: dict[str, int] = {}
+        self.group = 0
+        self.held: Letter | None = None
+        self.tried: Letter | None = None
+        self.sent_at: dict[str, float] = {}
         self.ping: tuple[int, list[Letter]] | None = None
         """The ping under way, 0 for the time that stands for one, and what it covers."""
         self.left_at: float | None = None
@@ -199,6 +206,9 @@ class OutboxModel(RuleBasedStateMachine):
         """Take out of the model what is settled; always what was sent first."""
         assert self.sent[: len(letters)] == letters
         del self.sent[: len(letters)]
+        if letters and not self.sent and self.group and (self.tried is None or self.tried in letters):
+            self.tried = None
+            self.group = 2 * self.group if self.group < CAUTIOUS and not self.assumes else 0
         return [letter.name for letter in letters]
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 2.0, 4.0, 6.0]))
@@ -214,15 +224,30 @@ class OutboxModel(RuleBasedStateMachine):
 
     @rule(room=st.integers(1, 120))
     def send(self, room: int) -> None:
-        count = 0
-        while room > 0 and count < len(self.waiting):
-            room -= self.waiting[count].size
+        most = len(self.waiting) if not self.group else 0 if self.sent else self.group
+        assert self.outbox.has_news == bool(self.waiting[:most] or self.outbox.is_uncovered)
+        count, left = 0, room
+        while left > 0 and count < len(self.waiting[:most]):
+            left -= self.waiting[count].size
             count += 1
         going, self.waiting = self.waiting[:count], self.waiting[count:]
-        items = self.outbox.send(room + sum(letter.size for letter in going))
+        items = self.outbox.send(room, self.mono)
         assert self.names(items) == [letter.name for letter in going]
         self.link.send_all([item.payload for item in items])
         self.sent += going
+        self.sent_at |= {letter.name: self.mono for letter in going}
+
+    @rule(last=st.booleans())
+    def release(self, last: bool) -> None:
+        self.outbox.release(last=last)
+        if self.held is None:
+            return
+        if last:
+            self.waiting.append(self.held)
+        else:
+            self.waiting.insert(0, self.held)
+            self.tried, self.group = self.held, 1
+        self.held = None
 
     @rule()
     def ping_if_wanted(self) -> None:
@@ -267,8 +292,9 @@ class OutboxModel(RuleBasedStateMachine):
             assert settled == []
         else:
             assert self.ping is not None
+            self.assumes, self.group = True, 0
             assert settled == self.settle(self.ping[1])
-            self.ping, self.assumes = None, True
+            self.ping = None
 
     def due(self) -> float | None:
         """When what was sent settles without a pong."""
@@ -285,27 +311,38 @@ class OutboxModel(RuleBasedStateMachine):
         self.assume()
         assert self.outbox.deadline(PING_TIMEOUT_S) is None
 
-    @rule(blames_message=st.booleans())
-    def lose_link(self, blames_message: bool) -> None:
-        poison = self.outbox.link_lost(blames_message=blames_message)
+    @rule(close_code=st.sampled_from([0, 0, 0, 1001, 1007, 1009]))
+    def lose_link(self, close_code: int) -> None:
+        poison = self.outbox.link_lost(self.mono, close_code=close_code)
         back = list(self.sent)
         expected = None
+        held, tried, self.held, self.tried = self.held, self.tried, None, None
+        if held is not None:
+            self.fruitless[held.name] = 0
         if back:
-            first = back[0].name
-            self.fruitless[first] = self.fruitless.get(first, 0) + 1
-            if blames_message or self.fruitless[first] == FRUITLESS:
-                expected = back.pop(0).name
+            suspect = max(back, key=lambda letter: letter.size) if close_code == 1009 else back[0]
+            sudden = self.mono - self.sent_at[suspect.name] <= SUDDEN_S
+            count = self.fruitless[suspect.name] = sudden * (self.fruitless.get(suspect.name, 0) + 1)
+            if close_code in (1007, 1009) or (sudden and suspect is tried):
+                expected = suspect.name
+                back.remove(suspect)
+            else:
+                self.group = 1 if sudden and (self.group or count >= 2) else 0
+                if count == FRUITLESS:
+                    self.held = suspect
+                    back.remove(suspect)
         assert (None if poison is None else poison.message_id) == expected
-        self.waiting = back + self.waiting
+        self.waiting = [*([] if held is None else [held]), *back, *self.waiting]
         self.sent, self.ping, self.assumes = [], None, False
         self.begin_link()
 
     @invariant()
     def agrees(self) -> None:
-        letters = self.sent + self.waiting
+        held = [] if self.held is None else [self.held]
+        letters = held + self.sent + self.waiting
         responses = [letter for letter in letters if letter.is_response]
         messages = [letter for letter in letters if not letter.is_response]
-        assert (len(self.outbox), self.outbox.waiting) == (len(letters), len(self.waiting))
+        assert (len(self.outbox), self.outbox.waiting) == (len(letters), len(held + self.waiting))
         assert self.outbox.unsettled_commands == [f"cmd-{letter.name}" for letter in responses]
         assert self.outbox.unsettled_messages == [letter.name for letter in messages]
         assert (self.outbox.has_ponged, self.outbox.is_assuming) == (self.has_ponged, self.assumes)

@@ -12,6 +12,7 @@ from wsproto.events import CloseConnection, Event, Ping, Pong, TextMessage
 
 from artcafe_proto.wires.frames import FrameWriter, Opcode, mask
 from artcafe_proto.wires.inputs import (
+    BinaryReceived,
     CloseReceived,
     Ended,
     Failed,
@@ -227,10 +228,34 @@ def test_a_mebibyte_byte_by_byte_is_one_message() -> None:
     assert inputs == [TextReceived(payload)]
 
 
-def test_a_message_of_one_byte_fragments_is_one_message() -> None:
-    count = 10_000
-    data = frame(Opcode.TEXT, fin=False) + frame(Opcode.CONTINUATION, b"x", fin=False) * count
-    assert wire(limit=count).receive(data + frame(Opcode.CONTINUATION)) == [TextReceived(b"x" * count)]
+@pytest.mark.parametrize("key", [None, b"\x37\xfa\x21\x3d"])
+@pytest.mark.parametrize(("payload", "most"), [(b"", 1024), (b"x", 1092), ("é".encode(), 1170)])
+def test_msg_6_a_message_has_1024_fragments_and_one_more_for_every_16_bytes(
+    payload: bytes, most: int, key: bytes | None
+) -> None:
+    begun, more = (frame(opcode, payload, fin=False, key=key) for opcode in (Opcode.TEXT, Opcode.CONTINUATION))
+    ping, last = frame(Opcode.PING, b"p", key=key), frame(Opcode.CONTINUATION, payload, key=key)
+    whole = begun + (more + ping) * (most - 2) + last
+    expected = [*[PingReceived(b"p")] * (most - 2), TextReceived(payload * most)]
+    reader = wire(client=key is None)
+    for _ in range(2):  # another message counts anew
+        assert reader.receive(whole) == expected
+    assert reader.receive(begun + more * (most - 1) + ping) == [PingReceived(b"p")]
+    assert failure(reader.receive(more[: len(more) - len(payload)])) == (1008, "MSG-6"), "at its header"
+
+
+def test_a_message_in_fragments_of_16_bytes_may_have_any_size() -> None:
+    count = MIB // 16
+    data = frame(Opcode.TEXT, b"x" * 16, fin=False) + frame(Opcode.CONTINUATION, b"x" * 16, fin=False) * (count - 1)
+    assert wire().receive(data + frame(Opcode.CONTINUATION)) == [TextReceived(b"x" * MIB)]
+
+
+def test_binary_messages_are_read_by_who_accepts_them() -> None:
+    reader = WebSocketWire(client=True, rng=Random(1), max_message_size=MIB, accept_binary=True)
+    sent = frame(Opcode.BINARY, b"\xff", fin=False) + frame(Opcode.CONTINUATION, b"\xc3") + frame(Opcode.TEXT, b"\xc3")
+    received, failed = reader.receive(sent)
+    assert received == BinaryReceived(b"\xff\xc3")
+    assert failure([failed]) == (1007, "MSG-6")
 
 
 keys = st.binary(min_size=4, max_size=4)
