@@ -728,12 +728,6 @@ def test_what_is_forgotten_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(stage.hub._delivery._commands) == 2  # type: ignore[reportPrivateUsage]
 
 
-def test_cmd_3_a_response_of_an_agent_that_never_had_a_command_is_told_as_a_repeat() -> None:
-    stage = Stage()
-    answer(stage, stage.online(), "c-1")
-    assert stage.seen(CommandRepeated) == [CommandRepeated(AGENT, "c-1")]
-
-
 def test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", 0)
     stage = Stage()

@@ -38,8 +38,8 @@ BUGS: Final = (
     Bug(
         "the ping of a lost link is still waited for",
         _OUTBOX,
-        "        self._sent.clear()\n        self._ping = None\n",
-        "        self._sent.clear()\n",
+        "self._held = self._tried = self._ping = None",
+        "self._held = self._tried = None",
     ),
     Bug(
         "the pong to an earlier ping settles",
@@ -50,7 +50,7 @@ BUGS: Final = (
     Bug(
         "messages that wait are not among the unsettled ones",
         _OUTBOX,
-        "return [item.message_id for items in (self._sent, self._waiting) for item in items if not item.command_id]",
+        "return [item.message_id for item in self._items() if not item.command_id]",
         "return [item.message_id for item in self._sent if not item.command_id]",
     ),
     # --- commands of the agent and its ledger ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from artcafe_proto.testing.invariants.table import EPSILON_S
@@ -81,6 +82,8 @@ class Watched:
         self.places: dict[str, int] = {}
         """Of responses by command, and of messages by id: the order in which they were given."""
         self.given = 0
+        self.times_first: Counter[str] = Counter()
+        """On how many links each of them was the first to go out."""
         self.messages: dict[str, int] = {}
         """Sizes of messages that are not settled."""
         self.received: set[str] = set()
