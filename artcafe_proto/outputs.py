@@ -47,6 +47,10 @@ class Outputs:
         """Payloads of frames for `conn` that nobody has been told of."""
         return sum(len(send.payload) for send in self.sends if isinstance(send, _FRAMES) and send.conn == conn)
 
+    def take_back_sends(self, conn: int) -> None:
+        """A connection is over: nothing goes out on it any more (LINK-9)."""
+        self.sends = [send for send in self.sends if send.conn != conn]
+
     def take_back_connect(self, conn: int) -> bool:
         """Ask no more for a connection; False if that has gone out already."""
         for place, ask in enumerate(self.asks):

@@ -248,6 +248,8 @@ class AgentMachine(Secretive, AgentRules):
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
         now = self._enter(now)
+        self._is_armed = False
+        self._timers.cancel(AgentTimer.PING)  # what was received has put that look off
         while (due := self._armed_timers().pop_due(now.mono)) is not None:
             self._timer_due(due[0], now)
             self._settle(now)
@@ -395,5 +397,4 @@ class AgentMachine(Secretive, AgentRules):
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
-        earliest = self._armed_timers().next()
-        return None if earliest is None else earliest[0]
+        return None if (earliest := self._armed_timers().next()) is None else earliest[0]

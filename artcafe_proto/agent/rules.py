@@ -272,6 +272,7 @@ class AgentRules(AgentParts):
     def _connection_ended(self, conn: int, reason: str, now: Instant) -> None:
         failure = Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3")
         dialer = self._dialer_of(conn)
+        self._outputs.take_back_sends(conn)
         if self._link is not None and conn == self._link.conn:
             self._lose_link(failure, now)
         elif dialer is not None:

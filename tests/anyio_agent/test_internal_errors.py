@@ -139,8 +139,7 @@ LINKS = [
     ("fail", command("unknown")),
     ("send_message", command("thread")),
     ("progress", command("progress")),
-    ("writing_paused", a_slow_reader),
-    ("writing_resumed", a_slow_reader),
+    ("unsent", a_slow_reader),
 ]
 
 

@@ -846,3 +846,26 @@ def test_an_earlier_now_counts_as_the_last() -> None:
     script.machine.handle_timer(script.now)
     script.none_of(SendPing, Offline)
     assert script.machine.deadline() == deadline
+
+
+def test_what_comes_of_a_late_timer_does_not_depend_on_who_asked_for_the_deadline() -> None:
+    said: list[list[object]] = []
+    for asks in (False, True):
+        script = Scripted()
+        conn = script.up()
+        script.mono += 12.0
+        if asks:
+            assert script.machine.deadline() is not None
+        script.machine.bytes_received(conn, script.now)
+        script.mono += 35.0
+        script.machine.handle_timer(script.now)
+        said.append([type(output) for output in iter(script.machine.next_output, None)])
+    assert said[0] == said[1]
+
+
+def test_link_9_nothing_goes_out_on_a_connection_that_ended_as_the_clocks_parted() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.wall += 100.0
+    script.machine.disconnected(conn, "reset", script.now)
+    assert [output for output in iter(script.machine.next_output, None) if isinstance(output, SendPing)] == []

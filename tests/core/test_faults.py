@@ -18,6 +18,7 @@ from artcafe_proto import (
     PeerViolation,
     Stopped,
 )
+from artcafe_proto.testing.ensuring import ensure
 from virtual import TENANT, Pair
 
 LONGEST_WAIT_S = 3600.0 + 144.0 + 100.0  # LINK-6 or a Retry-After, then LINK-3, then the deadlines
@@ -195,5 +196,5 @@ def test_the_chaos_reaches_what_it_is_for() -> None:
 
 
 def test_what_a_simulation_relies_on_is_said_when_it_does_not_hold() -> None:
-    with pytest.raises(AssertionError, match="^what it relies on$"):
+    with pytest.raises(AssertionError, match=r"^what it relies on$"):
         ensure(False, "what it relies on")

@@ -107,7 +107,7 @@ async def test_it_ends_the_platform(
 
 
 async def test_writing_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    plant = Plant(PlatformProtocol, "writing_resumed", monkeypatch)
+    plant = Plant(PlatformProtocol, "unsent", monkeypatch)
 
     async def provoke(platform: Platform, stream: SocketStream) -> None:
         connection = platform._entered.connections[2]  # pyright: ignore[reportPrivateUsage]
@@ -118,7 +118,7 @@ async def test_writing_on(monkeypatch: pytest.MonkeyPatch) -> None:
         await read_to_end(stream)
         await anyio.sleep_forever()
 
-    assert await how_it_ends(provoke) == repr(PlantedError("writing_resumed"))
+    assert await how_it_ends(provoke) == repr(PlantedError("unsent"))
 
 
 async def test_it_comes_up_while_the_platform_stops(monkeypatch: pytest.MonkeyPatch) -> None:

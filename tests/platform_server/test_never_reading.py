@@ -183,32 +183,28 @@ async def test_plat_4_messages_to_an_agent_that_does_not_read_are_refused(stage:
 async def test_plat_8_what_all_connections_hold_is_bounded_and_those_that_hold_most_are_cut(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holdings, "MAX_HELD_BYTES", 4000 * KIB)
+    monkeypatch.setattr(holdings, "MAX_HELD_BYTES", 400 * KIB)
     held: list[int] = []
     original: Any = Holdings.look_at
 
     def look_at(self: Any, *arguments: object) -> Any:
         largest = original(self, *arguments)
-        left = [each for each in self._connections.values() if each not in largest]
-        held.append(sum(each.held_bytes for each in left))
+        held.append(sum(each.held_bytes for each in self._connections.values() if each not in largest))
         return largest
 
     monkeypatch.setattr(Holdings, "look_at", look_at)
     async with tenant_client(stage.platform) as client, AsyncExitStack() as stack:
-        for number in range(16):
-            body = {"agent_id": f"agent-{number}", "metadata": {"x": "x" * 60 * KIB}}
-            assert (await client.post("/agents", json=body)).status_code == 201
-        partial = await stack.enter_async_context(stage.peer())
-        await partial.send(POST + b"x" * 50_000)  # which is never whole
+        small = await stack.enter_async_context(stage.peer())
+        await small.send(POST + b"x" * 50_000)  # which is never whole
         for _ in range(12):
-            greedy = await stack.enter_async_context(stage.peer())
+            large = await stack.enter_async_context(stage.peer())
             with suppress(anyio.BrokenResourceError):
-                await greedy.send(LIST * 40)  # more than the system keeps of the answers
+                await large.send(POST + b"x" * 59_000)
             assert (await client.get("/agents?limit=1")).status_code == 200
-        await stage.until_alone(13)
-        assert 2000 * KIB < max(held) <= 4000 * KIB
-        await partial.send(b"x" * 10_000)
-        assert (await partial.receive()).startswith(b"HTTP/1.1 401"), "the smallest is served"
+        await stage.until_alone(8)
+        assert 300 * KIB < max(held) <= 400 * KIB
+        await small.send(b"x" * 10_000)
+        assert (await small.receive()).startswith(b"HTTP/1.1 401"), "the smallest is served"
     await stage.until_alone(0)
     assert stage.platform._entered._holdings.total_bytes == 0  # pyright: ignore[reportPrivateUsage]
 
