@@ -24,7 +24,7 @@ class Holdings:
         self.total_bytes = 0
 
     def look_at(self, connection: AnyConnection) -> list[AnyConnection]:
-        """Count what `connection` holds. Returns those to abort: they hold most of what is too much for all together."""
+        """Count what `connection` holds. Returns those to abort, as all together hold too much."""
         held = connection.held_bytes
         self.forget(connection.conn)
         if held:

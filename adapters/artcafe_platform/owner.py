@@ -148,11 +148,11 @@ class Owner:
                 output = protocol.next_output()
             self._look_after(connection, now)
         for each in self._holdings.look_at(connection):
-            self._overrun(each, "too much waits for all connections together, and most for it", now)
+            self._cut(each, "too much waits for all connections together, and most for it", now)
         if protocol.is_rescheduled():
             self._set_time(connection, now)
 
-    def _overrun(self, connection: AnyConnection, reason: str, now: Instant) -> None:
+    def _cut(self, connection: AnyConnection, reason: str, now: Instant) -> None:
         connection.protocol.disconnected(reason, now)
         connection.close(abort=True)
         self._touched[connection.conn] = connection
@@ -177,7 +177,7 @@ class Owner:
         if protocol.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
             self._hurry(connection.conn, now)
         if connection.is_overrun():
-            self._overrun(connection, "too much waits to be read by it", now)
+            self._cut(connection, "too much waits to be read by it", now)
         elif (level := connection.due_level(now.mono)) is not None:
             protocol.unsent(level, now)
             self._touched[connection.conn] = connection
@@ -263,12 +263,10 @@ class Owner:
         agent = self.hub.registry.find(agent_id)
         session = None if agent is None else agent.presence.session
         connection = None if session is None else self.connections.get(session.conn)
-        if connection is None:
-            return False
-        with self.own_turn(connection) as now:
-            connection.protocol.disconnected("aborted by the platform's operator", now)
-            connection.close(abort=True)
-        return True
+        if connection is not None:
+            with self.turn() as now:
+                self._cut(connection, "aborted by the platform's operator", now)
+        return connection is not None
 
     # --- requests -----------------------------------------------------------------------------------------------------
 

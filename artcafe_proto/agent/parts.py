@@ -119,6 +119,12 @@ class AgentParts:
             return None
         return self._link
 
+    def _give_back(self, replies: list[bytes], now: Instant) -> None:
+        """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""
+        if self._link is not None:
+            for reply in replies:
+                self._link.reply(reply, now.mono)
+
     def _let_go(self) -> None:
         self._renewal.abandon()
         self._login.abandon()

@@ -394,9 +394,3 @@ class AgentRules(AgentParts):
         self._timers.clear()
         self._life = Life.STOPPED
         self._outputs.events.append(Stopped(unsettled, gave_up, messages))
-
-    def _give_back(self, replies: list[bytes], now: Instant) -> None:
-        """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""
-        if self._link is not None:
-            for reply in replies:
-                self._link.reply(reply, now.mono)

@@ -156,7 +156,7 @@ class Registry:
         if agent_id in self._agents:
             raise ApiError(409, "agent_exists", "this agent_id is already registered")
         if len(self._agents) >= MAX_AGENTS or self._bytes >= MAX_AGENT_BYTES:
-            limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes of them"
+            limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes"
             raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
         others = self._agents_of.setdefault(tenant_id, [])
         described = msgspec.Raw(msgspec.json.encode(_Described(capabilities, metadata)))

@@ -242,20 +242,16 @@ class PlatformSession(Secretive):
 
     def peer_failed(self, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke the framing: nothing more can be read from it. HTTP errors are answered by the façade."""
-        if self.state is SessionState.CLOSED:
-            return
-        link = self._live
-        if link is not None:
-            link.close(error.code, error.reason)
-        self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
-        self._end(error.reason)
+        self._drop(error.code, error.reason)
 
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for an owner that is shutting down."""
+        self._drop(1001, reason)
+
+    def _drop(self, code: int, reason: str) -> None:
         if self.state is not SessionState.CLOSED:
-            link = self._live
-            if link is not None:
-                link.close(1001, reason)
+            if self._live is not None:
+                self._live.close(code, reason)
             self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
             self._end(reason)
 

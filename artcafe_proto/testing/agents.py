@@ -18,6 +18,7 @@ from artcafe_proto.effects import (
 from artcafe_proto.events import CommandCancelled, CommandReceived, Offline, Stopped
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.testing.applications import Application
+from artcafe_proto.testing.ensuring import ensure
 from artcafe_proto.testing.invariants import Watched
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 
@@ -194,7 +195,7 @@ class AgentProcess(Node):
         self._wait_for(self.protocol.deadline())
         self.sim.invariants.agent_settled(self)
         if self.protocol.is_stopped and not self.is_dead:
-            assert not self.circuits, "who has stopped holds no connection (LINK-10)"
+            ensure(not self.circuits, "who has stopped holds no connection (LINK-10)")
             self.is_dead = True
             self.sim.process_stopped(self)
 

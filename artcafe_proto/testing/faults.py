@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from artcafe_proto.testing.circuits import Chunking
+from artcafe_proto.testing.ensuring import ensure
 from artcafe_proto.testing.rogues import ROGUES
 
 if TYPE_CHECKING:
@@ -248,5 +249,5 @@ def _of_process(process: AgentProcess, fault: Fault) -> None:
         case FaultKind.SUSPENDED:
             process.sleep(fault.amount, mono_counts=fault.flavour == "counted")
         case _:
-            assert fault.kind is FaultKind.AGENT_LATE, f"nobody knows how to make this happen: {fault.kind}"
+            ensure(fault.kind is FaultKind.AGENT_LATE, f"nobody knows how to make this happen: {fault.kind}")
             process.be_late(process.sim.time + fault.amount)

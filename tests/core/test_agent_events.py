@@ -864,7 +864,7 @@ def test_an_answer_that_is_none_is_misuse_and_changes_nothing() -> None:
     conn = script.up()
     script.command(conn)
     for code, reason in (("handler_error", None), ("handler_error", ValueError("x")), ("overloaded", "x"), (None, "x")):
-        with pytest.raises(LocalProtocolError, match="expected (one of the codes|a reason as text)"):
+        with pytest.raises(LocalProtocolError, match=r"expected (one of the codes|a reason as text)"):
             script.machine.fail("cmd-1", code, reason, script.now)  # type: ignore[arg-type] # pyright: ignore
     assert script.machine.in_flight == ("cmd-1",)
     for signature in (None, "text", bytearray(b"x")):

@@ -192,3 +192,8 @@ def test_the_chaos_reaches_what_it_is_for() -> None:
         seen |= {type(event).__name__ for _, event in events}
     assert {Online.__name__, PeerViolation.__name__, CommandCancelled.__name__, "CommandRepeated"} <= seen
     assert {"HEARTBEAT", "PING", "COMMANDS", "RETRY", "CONNECT", "EXCHANGE"} <= reasons
+
+
+def test_what_a_simulation_relies_on_is_said_when_it_does_not_hold() -> None:
+    with pytest.raises(AssertionError, match="^what it relies on$"):
+        ensure(False, "what it relies on")

@@ -333,12 +333,12 @@ def test_what_has_a_json_of_its_own_is_written_so() -> None:
 
 
 @pytest.mark.parametrize(("value", "number"), [(True, 1.0), (Decimal("0.5"), 0.5), (Fraction(1, 4), 0.25), (2, 2.0)])
-def test_a_number_of_any_kind_is_finite(value: object, number: float) -> None:
+def test_a_number_of_any_kind_is_finite(value: Any, number: float) -> None:
     assert plain_number(value) == number
 
 
 @pytest.mark.parametrize("value", [None, "1", b"1", [], Amount(), 10**400, float("nan"), 1j])
-def test_what_is_no_number_is_in_no_range(value: object) -> None:
+def test_what_is_no_number_is_in_no_range(value: Any) -> None:
     assert math.isnan(plain_number(value))
 
 

@@ -18,6 +18,7 @@ from artcafe_proto.agent.states import AUTHENTICATION, AuthInput, AuthState
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.regions import Region
 from artcafe_proto.testing import Simulation
+from artcafe_proto.testing.ensuring import ensure
 from artcafe_proto.testing.wiretap import Request
 
 assert False, "which is left out"
@@ -41,6 +42,7 @@ for table, inputs in ((AUTHENTICATION, AuthInput), (SESSION, SessionInput)):
                 print(region.state.name)
             else:
                 print(refused(lambda: region.fire(cause)), region.state is state)
+print(refused(lambda: ensure(False, "what it relies on")))
 print(refused(lambda: Request(b"nonsense")))
 """
 
@@ -50,7 +52,8 @@ def test_a_state_is_moved_by_its_table_alone() -> None:
         [sys.executable, "-P", "-O", "-c", OPTIMIZED], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    *moves, request = done.stdout.splitlines()
+    *moves, reliance, request = done.stdout.splitlines()
+    assert reliance == "what it relies on"
     refusals = [line for line in moves if " is refused in " in line]
     assert len(refusals) > 10
     assert all(line.endswith(" True") for line in refusals), "a refusal leaves the state as it is"

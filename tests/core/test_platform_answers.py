@@ -226,7 +226,7 @@ WISHES: list[tuple[Callable[[Stage], object], int, str, str | None]] = [
         lambda s: many(s, "agent"),
         507,
         "too_many_agents",
-        f"the platform holds at most 2 agents, or {1 << 30} bytes of them",
+        "the platform holds at most 2 agents, or 1073741824 bytes",
     ),
     (lambda s: many(s, "key"), 409, "too_many_keys", "an agent has at most 2 keys"),
     (lambda s: s.hub.registry.agent("tenant-2", AGENT), 404, "agent_not_found", "no such agent"),

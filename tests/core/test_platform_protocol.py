@@ -274,6 +274,23 @@ def test_an_answer_that_takes_its_time_has_no_deadline() -> None:
     assert wire.read().startswith(b"HTTP/1.1 204 ")
 
 
+def test_plat_8_what_a_connection_holds_of_what_is_not_whole_is_known() -> None:
+    wire = Wire()
+    head = POST + b"Content-Length: 9\r\n\r\n"
+    assert wire.protocol.held_bytes == 0
+    wire.send(head[:-1])
+    assert wire.protocol.held_bytes == len(head) - 1
+    wire.send(head[-1:] + b"12345")
+    assert wire.protocol.held_bytes == 2 * len(head) + 5, "its fields are kept twice"
+    wire.send(b"6789")
+    assert wire.protocol.held_bytes == 0
+    frames = wire.upgrade()
+    assert wire.protocol.held_bytes == 0
+    masked = bytes.fromhex("0185 00000000") + b"x" * 5
+    wire.send(masked + frames.ping(b"")[:3])
+    assert wire.protocol.held_bytes == 5 + 3
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 1_000_000])
 def test_a_link_opens_and_takes_messages_in_any_chunking(chunk: int) -> None:
     wire = Wire()

@@ -17,6 +17,7 @@ from artcafe_proto.events import (
     MessageReceived,
 )
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.testing.ensuring import ensure
 from artcafe_proto.testing.invariants.links import REPORTED_WITHIN_S, after, read_message
 from artcafe_proto.testing.invariants.table import EPSILON_S
 from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, read_frames, read_pings
@@ -122,7 +123,7 @@ class PlatformInvariants:
                 self._check("a ping is answered with one pong", is_owed, frame.payload, "of", wire.owed_pongs)
                 wire.owed_pongs = after(wire.owed_pongs, frame.payload)
             else:
-                assert frame.opcode == CLOSE, "there are no others"
+                ensure(frame.opcode == CLOSE, "there are no others")
                 wire.is_closed = True
 
     def _sends_command(self, wire: _Wire, command_id: str) -> None:
