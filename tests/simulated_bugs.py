@@ -25,7 +25,7 @@ from campaign import collect_seldom, settings, within_bounds
 from mutants.simulated import ALONE, BUGS, Bug
 
 ROOT: Final = Path(__file__).parents[1]
-LEAST_FOUND: Final = 15
+LEAST_FOUND: Final = 20
 SESSIONS: Final = 3000
 _PATIENCE_S: Final = 900.0
 _FOUND: Final = 3

@@ -13,6 +13,8 @@ from simulated_bugs import LEAST_FOUND, is_found_alone, look_for
 
 ROOT: Final = Path(__file__).parents[2]
 FEW_SESSIONS: Final = 500
+MORE_SESSIONS: Final = 1500
+"""For what takes a crowd."""
 
 
 def test_every_bug_of_the_simulation_still_fits_where_it_was_planted() -> None:
@@ -23,7 +25,7 @@ def test_every_bug_of_the_simulation_still_fits_where_it_was_planted() -> None:
 
 
 @pytest.mark.thorough
-def test_the_simulation_alone_finds_half_of_the_planted_bugs_within_few_sessions() -> None:
+def test_the_simulation_alone_finds_most_of_the_planted_bugs_within_few_sessions() -> None:
     found = [bug.name for bug in BUGS if look_for(bug, FEW_SESSIONS).what]
     assert len(found) >= LEAST_FOUND, found
 
@@ -31,4 +33,4 @@ def test_the_simulation_alone_finds_half_of_the_planted_bugs_within_few_sessions
 @pytest.mark.thorough
 @pytest.mark.parametrize("invariant", ALONE)
 def test_an_invariant_alone_finds_its_planted_bug(invariant: str) -> None:
-    assert not is_found_alone(invariant, FEW_SESSIONS)
+    assert not is_found_alone(invariant, MORE_SESSIONS)
