@@ -853,6 +853,7 @@ def test_what_a_late_timer_leads_to_comes_in_the_order_in_which_it_was_due() -> 
     """What was received has put the look at liveness off, behind the heartbeat."""
     script = Scripted()
     conn = script.up()
+    assert script.machine.deadline() is not None, "which was asked for before"
     script.mono, script.wall = script.mono + 12.0, script.wall + 12.0
     script.machine.bytes_received(conn, script.now)
     script.mono, script.wall = script.mono + 35.0, script.wall + 35.0
