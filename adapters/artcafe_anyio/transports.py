@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from artcafe_anyio.credentials import Trust
     from artcafe_anyio.threads import Threads
     from artcafe_proto import AgentProtocol, Connect, Instant
 
@@ -50,14 +51,14 @@ class TransportConnection(asyncio.BufferedProtocol):
         protocol: AgentProtocol,
         turn: Callable[[], AbstractContextManager[Instant]],
         *,
-        ssl_context: ssl.SSLContext | None,
+        trust: Trust | None,
         threads: Threads,
     ) -> None:
         self.conn: Final = asked.conn
         self._asked = asked
         self._protocol = protocol
         self._turn = turn
-        self._ssl_context = ssl_context
+        self._trust = trust
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -76,7 +77,7 @@ class TransportConnection(asyncio.BufferedProtocol):
         """Open the connection and wait until it is over; its socket is closed then."""
         with self._scope:
             try:
-                opener = TransportOpener(self, self._ssl_context)
+                opener = TransportOpener(self, None if self._trust is None else await self._trust())
                 transport = await open_tcp(self._asked, opener, self._threads)
             except ConnectError as error:
                 if not self._closing:
