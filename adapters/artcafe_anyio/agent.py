@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
@@ -28,6 +27,7 @@ from artcafe_anyio.parameters import (
     variable,
 )
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
+from artcafe_anyio.signals import Obeyed, check_place_for_signals
 from artcafe_anyio.signers import by_function
 from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
 from artcafe_proto import ArtCafeError, LocalProtocolError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from anyio.abc import ByteStream, TaskStatus
+    from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.driver import Connector
@@ -159,11 +159,12 @@ class Agent:
     # --- running ------------------------------------------------------------------------------------------------------
 
     def run(self, *, backend: Literal["asyncio", "trio"] = "asyncio", sign: SignFunction | None = None) -> None:
-        """Run until SIGINT or SIGTERM: the first drains, a second one stops at once (CMD-8).
+        """Run until SIGINT or SIGTERM: the first drains, a second one stops at once. SIGHUP does as CMD-8 says.
 
         Logs to standard error unless logging is set up already. For the main thread of a program without an event loop
-        of its own. `sign` is `serve`'s, and it raises as that does.
+        of its own: elsewhere it raises LocalProtocolError. `sign` is `serve`'s, and it raises as that does.
         """
+        check_place_for_signals()
         with spelled(self._spelling):
             _, machine = settings(self._parameters)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -256,7 +257,7 @@ class Agent:
     async def _run(self, sign: SignFunction | None) -> None:
         failure: ArtCafeError | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._obey_signals)
+            tasks.start_soon(self._obey_signals, tasks)
             try:
                 await self.serve(sign=sign)
             except ArtCafeError as error:  # likewise
@@ -265,17 +266,23 @@ class Agent:
         if failure is not None:
             raise failure
 
-    async def _obey_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    async def _obey_signals(self, tasks: TaskGroup) -> None:
+        obeyed = Obeyed()
+        with obeyed.receive() as signals:
             log = AgentLog(self._parameters.get("agent_id", ""))
             drain = True
             async for received in signals:
-                what = "draining, a second signal stops at once" if drain else "stopping at once"
-                log.line(logging.INFO, f"{received.name}: {what} [CMD-8]")
-                self.stop(drain=drain)
-                if not drain:
-                    return  # a third one does what it does by default
-                drain = False
+                if obeyed.reads_again(received):
+                    log.line(logging.INFO, f"{received.name}: files that have changed are read again [CMD-8]")
+                    if self._credentials is not None:
+                        tasks.start_soon(self._credentials.read_again)
+                elif drain or obeyed.hastens(received):
+                    what = "draining, a second signal stops at once" if drain else "stopping at once"
+                    log.line(logging.INFO, f"{received.name}: {what} [CMD-8]")
+                    self.stop(drain=drain)
+                    if not drain:
+                        return  # a third one does what it does by default
+                    drain = False
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 

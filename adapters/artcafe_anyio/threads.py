@@ -31,7 +31,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._loop_thread = get_ident()
-        self._call_soon = _find_call_soon()
+        self._call_soon = find_call_soon()
         self._tasks = anyio.create_task_group()
         self._wake_up = anyio.Event()
         self._lock = Lock()  # for the two that follow
@@ -120,7 +120,7 @@ def _over() -> LocalProtocolError:
     return LocalProtocolError("the agent does not run any more")
 
 
-def _find_call_soon() -> Callable[[Callable[[], object]], object]:
+def find_call_soon() -> Callable[[Callable[[], object]], object]:
     """What has a function called in the event loop of now, from any thread; RuntimeError once the loop has ended."""
     trio = sys.modules.get("trio")
     if trio is not None:

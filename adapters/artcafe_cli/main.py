@@ -191,6 +191,8 @@ def agent(
 ) -> None:
     """Run an agent written in Python until interrupted; a first SIGINT or SIGTERM drains, a second stops at once.
 
+    SIGHUP drains where there is a terminal; elsewhere it has keys and certificates that have changed read again.
+
     It tells on standard error what it does and why, one line each. Exit status 1 if it gives up.
 
     What is not given as a flag is taken from ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID, ARTCAFE_TENANT_ID,

@@ -45,7 +45,10 @@ class ServerContext(ssl.SSLContext):
         self._shown = FromFiles(read, lambda: paths, _tell)
 
     def read_again(self) -> None:
-        """Read the files again if they have changed. Blocks for no longer than that takes."""
+        """Read the files again if they have changed, which takes milliseconds.
+
+        Call it in the thread that serves: no other may use the context meanwhile.
+        """
         self._shown.get()
 
     def wrap_bio(self, *args: Any, **more: Any) -> ssl.SSLObject:
