@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sys
@@ -13,6 +14,7 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from artcafe_anyio.parameters import spelled
+from artcafe_cli.__main__ import INTERRUPTED, complain, discard, open_standard_streams
 from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
@@ -167,7 +169,7 @@ def send(
     operator = _operator(platform, ca_file)
     command_id = operator.send(agent, command, arguments, timeout)
     if operator.is_offline(agent):
-        print(f"artcafe: {agent} is offline: waiting until it is back and answers; Ctrl-C ends this", file=sys.stderr)
+        complain(f"{agent} is offline: waiting until it is back and answers; Ctrl-C ends this")
     sent = operator.wait(command_id)
     _print_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
     return 0 if sent.state == "succeeded" else 1
@@ -247,21 +249,37 @@ def agent(
 
 def main() -> NoReturn:
     """Run the command line: exit status 2 for wrong usage or settings, 1 for a failure, with one line on stderr."""
+    open_standard_streams()
     try:
         try:
             app(sys.argv[1:], exit_on_error=False, print_error=False)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again, and says so
-        sys.exit(1)
     except (CycloptsError, LocalProtocolError) as error:
-        print(f"artcafe: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(2)
     except ArtCafeError as error:
-        print(f"artcafe: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1)
+    except OSError as error:
+        if not _cannot_write(error):
+            raise
+        if not isinstance(error, BrokenPipeError):  # else whoever read the output has enough of it
+            complain(f"cannot write: {error.strerror}")
+        discard(sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _cannot_write(error: OSError) -> bool:
+    """Whether standard output is what failed."""
+    try:
+        sys.stdout.flush()  # which fails again, as what was not written is kept
+    except OSError:
+        return True
+    return isinstance(error, BrokenPipeError) or (error.errno == errno.ENOSPC and error.filename is None)
 
 
 def _operator(platform: str, ca_file: Path | None) -> Operator:

@@ -15,6 +15,7 @@ import msgspec
 from artcafe_anyio import Agent
 from artcafe_anyio.parameters import spelled
 from artcafe_anyio.signals import Obeyed
+from artcafe_cli.__main__ import complain
 from artcafe_cli.log_lines import set_up_logging
 from artcafe_cli.tenant_client import TENANT_TOKEN, checked_token
 from artcafe_platform import Platform, make_server_context
@@ -80,7 +81,7 @@ async def _serve_platform(platform: Platform, show_token: bool, ssl_context: Ser
                 print(f"{TENANT_TOKEN}={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
             elif show_token:
                 text = f"nobody learns the tenant's token: set {TENANT_TOKEN}, or keep it with --data DIR"
-                print(f"artcafe: {text}", file=sys.stderr, flush=True)
+                complain(text)
             async for received in signals:
                 if not obeyed.reads_again(received):
                     return
