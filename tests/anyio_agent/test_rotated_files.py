@@ -13,11 +13,14 @@ from pathlib import Path
 
 import anyio
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from artcafe_anyio import Agent
+from artcafe_anyio.credentials import Credentials
 from artcafe_anyio.files import FromFiles
 from artcafe_anyio.keys import load_key
-from artcafe_anyio.parameters import MachineSettings
+from artcafe_anyio.logs import AgentLog
+from artcafe_anyio.parameters import AgentParameters, MachineSettings, settings
 from artcafe_anyio.signers import open_key
 from artcafe_anyio.threads import Threads
 from artcafe_platform import Platform, make_server_context
@@ -321,6 +324,33 @@ async def test_files_that_cannot_be_used_leave_what_was_read_before(
         f"{files} changed, and what was read before stays in force"
         for files in ("ca.pem, client.pem", "key", "server.pem")
     ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", ["ca_file", "SSL_CERT_FILE", "SSL_CERT_DIR"])
+async def test_authorities_are_read_again_however_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path = tmp_path / "ca.pem"
+    replace(path, OLD.pem)
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    parameters: AgentParameters = {"agent_id": "a", "tenant_id": "t", "api_endpoint": "https://localhost"}
+    if how == "ca_file":
+        parameters["ca_file"] = path
+    else:
+        monkeypatch.setenv(how, str(path if how == "SSL_CERT_FILE" else tmp_path))
+    config, machine = settings(parameters)
+    async with Threads() as threads:
+        trust = await Credentials(config, machine, threads, AgentLog("a")).trust()
+        assert trust is not None
+        before = await trust()
+        assert await trust() is before
+        replace(path, NEW.pem)
+        after = await trust()
+        assert after is not before
+        if how != "SSL_CERT_DIR":  # which OpenSSL looks into when it needs something
+            assert after.get_ca_certs(binary_form=True)[-1] == NEW.certificate.public_bytes(Encoding.DER)
 
 
 @pytest.mark.anyio
