@@ -7,9 +7,14 @@ a key, a challenge or a signature (TOK-4).
 
 from __future__ import annotations
 
+from artcafe_proto.readable import one_line
+
 
 class ArtCafeError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error this project raises on purpose. Its text is fit to be shown, whatever a peer has said."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class LocalProtocolError(ArtCafeError):

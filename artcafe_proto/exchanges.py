@@ -11,6 +11,17 @@ from artcafe_proto.secrecy import Secretive
 Headers = tuple[tuple[str, str], ...]
 """Header fields in order; names in lower case."""
 
+
+def ascii_lower(text: str) -> str:
+    """A token in lower case: `str.lower` makes ASCII of other letters, as of the Kelvin sign (RFC 9110 section 5.6)."""
+    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+def trimmed(text: str) -> str:
+    """`text` without the white space that HTTP knows, unlike `str.strip`: space and tab (RFC 9110 section 5.6.3)."""
+    return text.strip(" \t")
+
+
 JSON_HEADERS: Headers = (("content-type", "application/json"),)
 
 
@@ -29,8 +40,9 @@ class Request(_Message, frozen=True, kw_only=True, gc=False):
     method: str
     target: str
 
-    def __repr__(self) -> str:  # headers and body may hold a token, a challenge or a signature (TOK-4)
-        return f"Request({self.method} {self.target}, {len(self.headers)} headers, {len(self.body)} bytes)"
+    def __repr__(self) -> str:  # headers, body and query may hold a token, a challenge or a signature (TOK-4)
+        path, mark, _ = self.target.partition("?")
+        return f"Request({self.method} {path}{mark and '?…'}, {len(self.headers)} headers, {len(self.body)} bytes)"
 
 
 class Response(_Message, frozen=True, kw_only=True, gc=False):
@@ -51,7 +63,7 @@ class Response(_Message, frozen=True, kw_only=True, gc=False):
     @property
     def retry_after_s(self) -> float:
         """Seconds of the Retry-After field, a number or a date minus this response's Date, at most 1 h (LINK-3)."""
-        text = (self.header("retry-after") or "").strip()
+        text = trimmed(self.header("retry-after") or "")
         if text.isascii() and text.isdigit():
             seconds = float(text[:10])
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from functools import lru_cache
@@ -46,11 +47,21 @@ def parse_timestamp(text: str) -> float | None:
 
 def parse_http_date(text: str) -> float | None:
     """POSIX seconds of an HTTP date (RFC 9110 section 5.6.7); None if unreadable."""
+    if not _HTTP_DATE.fullmatch(text):  # the parser takes mail's dates, and digits of every script
+        return None
     try:
         moment = parsedate_to_datetime(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
+
+
+_HTTP_DATE: Final = re.compile(
+    r"[A-Za-z]{3}, [0-9]{1,2} [A-Za-z]{3} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"|[A-Za-z]{6,9}, [0-9]{2}-[A-Za-z]{3}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"|[A-Za-z]{3} [A-Za-z]{3} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}"
+)
+"""IMF-fixdate, which is written today, and the two obsolete forms that a recipient must take."""
 
 
 def format_http_date(wall: float) -> str:

@@ -7,7 +7,9 @@ types a role understands. So unknown fields and types cost nothing, and a bad `d
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+import math
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsFloat, SupportsIndex, TypeVar, cast, get_args
 
 import msgspec
 
@@ -30,6 +32,7 @@ FinalCode = Literal[
     "undeliverable",
 ]
 """CMD-9: codes of a final error response."""
+FINAL_CODES: Final = frozenset(get_args(FinalCode))
 NOT_STARTED_CODES: Final = frozenset({"overloaded", "draining"})
 """CMD-9: not final; the platform keeps the command."""
 
@@ -136,12 +139,14 @@ T = TypeVar("T")
 _DRAWN_BYTES: Final = 32 * 16
 _PREFIXES: Final = {"heartbeat": "hb", "command": "cmd", "status": "status", "message": "msg", "response": "resp"}
 _encoder = msgspec.json.Encoder()
+_tolerant_decoder = json.JSONDecoder(strict=False)
 _envelope_decoder = msgspec.json.Decoder(Envelope)
 _heartbeat_message_decoder = msgspec.json.Decoder(HeartbeatMessage)
 _command_message_decoder = msgspec.json.Decoder(CommandMessage)
 
 _ENVELOPE_LEVELS: Final = 2  # an envelope and its data are around every result and all arguments
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_JSON_SPACE: Final = re.compile(r"[ \t\n\r]*")
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """A bracket as a signed byte: one level more, or one less."""
 
@@ -171,14 +176,49 @@ def encode(message_type: str, message_id: str, data: Data, wall: float) -> bytes
 
 
 def encode_json(value: object, what: str) -> msgspec.Raw:
-    """`value` as raw JSON. Raises LocalProtocolError naming `what` if it cannot be JSON or nests too deeply (MSG-6)."""
+    """`value` as raw JSON. Raises LocalProtocolError naming `what` if it cannot be JSON or nests too deeply (MSG-6).
+
+    It may hold models of pydantic's and paths beside what msgspec knows. JSON has no NaN and no infinity (CMD-7).
+    """
     try:
-        raw = _encoder.encode(value)
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raw = _value_encoder.encode(value)
+        if value is not None and b"null" in raw:  # so msgspec writes them
+            json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=_finite), allow_nan=False)
+    except Exception as error:  # types of the application's raise what they like
         raise LocalProtocolError(f"{what} cannot be written as JSON: {error}") from None
     if is_too_deep(raw, MAX_JSON_DEPTH - _ENVELOPE_LEVELS):
         raise LocalProtocolError(f"{what} nests deeper than {MAX_JSON_DEPTH - _ENVELOPE_LEVELS} levels (MSG-6)")
     return msgspec.Raw(raw)
+
+
+def _plain(value: Any) -> object:
+    """What to write of a value that msgspec does not know; none of these types needs an import for it."""
+    if isinstance(value, msgspec.Raw):
+        return msgspec.json.decode(value)
+    if hasattr(value, "model_dump_json"):
+        return msgspec.json.decode(value.model_dump_json())
+    if hasattr(value, "__fspath__"):
+        return value.__fspath__()
+    raise TypeError(f"no JSON is known for {type(value).__name__}")
+
+
+def _finite(value: Any) -> object:
+    """The same, for a look at the numbers: pydantic writes NaN as null, too, unless it is told to write a text."""
+    if hasattr(value, "model_dump_json") and value.model_config.get("ser_json_inf_nan") != "strings":
+        json.dumps(value.model_dump(), allow_nan=False, skipkeys=True, default=_items)
+    return _plain(value)
+
+
+def _items(value: object) -> object:
+    return [*cast("set[object]", value)] if isinstance(value, set | frozenset) else None
+
+
+def finite(value: object) -> float:
+    """A number as JSON can write it; NaN, which no range holds, for anything else."""
+    try:
+        return float(value) if isinstance(value, SupportsFloat | SupportsIndex) else math.nan
+    except Exception:  # what a type of the application's raises
+        return math.nan
 
 
 def encode_object(value: object, what: str) -> msgspec.Raw:
@@ -217,6 +257,34 @@ def decode_sound_command(payload: bytes) -> CommandMessage | None:
     if not 1 <= len(message.id) <= MAX_ID_CHARS or bytes(message.data.args)[:1] != b"{":
         return None
     return message if timeout is None or 0 < timeout <= MAX_COMMAND_TIMEOUT_S else None
+
+
+def read_command_id(payload: bytes) -> str | None:
+    """The id of a `command` that `decode_envelope` refused, if that much of it can be read (MSG-5): what is around NaN,
+    half a surrogate pair or deep nesting, and what precedes any other damage. None for everything else.
+    """
+    text = payload.decode("utf-8", "replace")
+    members: dict[object, object] = {}
+    place = 0
+    try:
+        while text.startswith("," if members else "{", place := _skip_space(text, place)):
+            key, place = _tolerant_decoder.raw_decode(text, _skip_space(text, place + 1))
+            place = _skip_space(text, place)
+            if not text.startswith(":", place):
+                break
+            members[key], place = _tolerant_decoder.raw_decode(text, _skip_space(text, place + 1))
+    except (ValueError, TypeError, RecursionError):
+        pass  # a TypeError: the key is an object or an array
+    command_id = members.get("id")
+    if members.get("type") != "command" or not isinstance(command_id, str) or not 1 <= len(command_id) <= MAX_ID_CHARS:
+        return None
+    is_unicode = command_id.encode("utf-8", "replace").decode() == command_id  # else no response could name it
+    return command_id if is_unicode else None
+
+
+def _skip_space(text: str, place: int) -> int:
+    space = _JSON_SPACE.match(text, place)
+    return place if space is None else space.end()
 
 
 def decode_sound_heartbeat(payload: bytes) -> HeartbeatMessage | None:
@@ -293,6 +361,7 @@ def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
     return False
 
 
+_value_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _command_decoder = msgspec.json.Decoder(CommandData)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 heartbeat_decoder = msgspec.json.Decoder(HeartbeatData)

@@ -32,7 +32,8 @@ class Table(Generic[State, Input]):
     def after(self, state: State, cause: Input) -> State:
         """The state that follows. Raises AssertionError, with its name, for a refusal."""
         following = self.transitions.get((state, cause))
-        assert following is not None, f"{cause.name} is refused in {state.name}: {self.refusals[cause]}"
+        if following is None:  # no `assert`, which `python -O` leaves out
+            raise AssertionError(f"{cause.name} is refused in {state.name}: {self.refusals[cause]}")
         return following
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from functools import wraps
 from traceback import clear_frames
-from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Secretive:
     """Base of what holds a key, a token, a challenge or a signature: no copy of it leaves the process.
 
-    What holds such an object refuses with it. Its `repr` shows nothing of the secret: that is each class's own affair.
+    What holds such an object refuses with it. Its `repr` shows nothing of the secret, and neither does `vars`: that is
+    each class's own affair, by slots or by a `Secret`.
     """
 
     __slots__ = ()
@@ -24,8 +26,26 @@ class Secretive:
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} is not for copying or pickling: it holds what is secret (TOK-4)")
 
+    def __copy__(self) -> NoReturn:  # a struct would copy itself
+        self.__reduce__()
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        self.__reduce__()
+
     def __rich_repr__(self) -> None:
         """Have rich show the `repr`: a struct's own answer would be all its fields."""
+
+
+class Secret(Secretive, Generic[T]):
+    """A value in an object that has other things to show."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
 
 
 def forgetful(function: Callable[P, R]) -> Callable[P, R]:

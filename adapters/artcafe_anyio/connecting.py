@@ -6,6 +6,7 @@ hangs. So the addresses are raced here too (RFC 8305).
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -16,13 +17,17 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from artcafe_anyio.calling import CallFailed, awaited, call_here
 from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.tls_failures import explain, shortcoming
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from artcafe_anyio.logs import AgentLog
     from artcafe_anyio.threads import Threads
     from artcafe_proto import Connect, ConnectFailure
 
@@ -47,6 +52,20 @@ class ConnectError(Exception):
         super().__init__(detail)
         self.cause: ConnectFailure = cause
         self.detail = detail
+
+
+async def open_by(open_stream: Callable[[Connect], Awaitable[ByteStream]], log: AgentLog, asked: Connect) -> ByteStream:
+    """The connection that `asked` asks for, by a function of the author's. Raises ConnectError."""
+    try:
+        stream = await awaited(call_here(partial(open_stream, asked)))
+    except CallFailed as failed:
+        if isinstance(failed.error, ConnectError):
+            raise failed.error from None
+        log.line(logging.ERROR, "open_stream failed", failed.error)
+        raise ConnectError("other", f"open_stream raised {type(failed.error).__name__}") from None
+    if not isinstance(stream, ByteStream):
+        raise ConnectError("other", f"open_stream returns an anyio ByteStream, and returned {type(stream).__name__}")
+    return stream
 
 
 class Opener(Protocol[Raw, Ready]):
@@ -101,14 +120,19 @@ async def open_tcp(asked: Connect, opener: Opener[Raw, Ready], threads: Threads)
     """The connection that `asked` asks for, TLS verified, in time. Raises ConnectError."""
     time_s = max(asked.deadline - monotonic(), 0.0) * _SHARE
     step = f"resolving the name {asked.host}"
-    with anyio.move_on_after(time_s):
-        addresses = await _resolve(asked.host, asked.port, threads)
-        step = f"connecting to {asked.host} port {asked.port}"
-        connection = await _race(addresses, asked.port, opener)
-        if not asked.tls:
-            return connection
-        step = f"the TLS handshake with {asked.host} port {asked.port}"
-        return await _start_tls(connection, asked.host, opener)
+    try:
+        with anyio.move_on_after(time_s):
+            addresses = await _resolve(asked.host, asked.port, threads)
+            step = f"connecting to {asked.host} port {asked.port}"
+            connection = await _race(addresses, asked.port, opener)
+            if not asked.tls:
+                return connection
+            step = f"the TLS handshake with {asked.host} port {asked.port}"
+            return await _start_tls(connection, asked.host, opener)
+    except ConnectError:
+        raise
+    except Exception as error:  # no thread is left to resolve a name in, no memory
+        raise ConnectError("other", f"{step} failed: {type(error).__name__}: {error}") from None
     raise ConnectError("timeout", f"{step} was not done within {time_s:.1f} s")
 
 
@@ -158,12 +182,12 @@ async def _resolve(host: str, port: int, threads: Threads) -> list[str]:
 async def _race(addresses: list[str], port: int, opener: Opener[Raw, Ready]) -> Raw:
     """The first of these to answer."""
     won: list[Raw] = []
-    failures: dict[str, OSError] = {}
+    failures: dict[str, Exception] = {}
 
     async def attempt(address: str, over: anyio.Event) -> None:
         try:
             connection = await opener.connect(address, port)
-        except OSError as error:
+        except Exception as error:
             failures[address] = _innermost(error)
         else:
             won.append(connection)
@@ -189,12 +213,12 @@ async def _race(addresses: list[str], port: int, opener: Opener[Raw, Ready]) -> 
     return won[0]
 
 
-def _innermost(error: OSError) -> OSError:
+def _innermost(error: Exception) -> Exception:
     """What the system said: `anyio.connect_tcp` wraps it."""
     return error.__cause__ if isinstance(error.__cause__, OSError) else error
 
 
-def _failure(failures: dict[str, OSError], port: int) -> ConnectError:
+def _failure(failures: dict[str, Exception], port: int) -> ConnectError:
     said = [f"{address} port {port}: {_text(error)}" for address, error in failures.items()]
     detail = "; ".join(said)
     if any(isinstance(error, ConnectionRefusedError) for error in failures.values()):
@@ -204,5 +228,5 @@ def _failure(failures: dict[str, OSError], port: int) -> ConnectError:
     return ConnectError("other", detail)
 
 
-def _text(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)
+def _text(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

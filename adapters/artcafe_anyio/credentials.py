@@ -12,6 +12,7 @@ from artcafe_anyio.files import FromFiles
 from artcafe_anyio.keys import passphrase_in
 from artcafe_anyio.signers import open_key
 from artcafe_anyio.tls import files_of_ssl_context, make_ssl_context
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     """The context for a connection that is to be made now."""
 
 
-class Credentials:
+class Credentials(Secretive):
     """Those of one run of an agent."""
 
     def __init__(self, config: AgentConfig, machine: MachineSettings, threads: Threads, log: AgentLog) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
@@ -18,7 +19,7 @@ from artcafe_anyio.errors import GaveUpError
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.process_metrics import ProcessMetrics
 from artcafe_anyio.randomness import PooledRandom
-from artcafe_anyio.running import CommandRunner, MessageRunner
+from artcafe_anyio.running import CommandRunner, MessageRunner, call_back
 from artcafe_anyio.tasks import AnyioTasks, AsyncioTasks
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.waiting import WaitingRoom
@@ -91,18 +92,25 @@ class Driver:
         self.log = AgentLog(config.agent_id)
         self.waiting = WaitingRoom()
         self._callbacks = application.callbacks
+        self._context = copy_context()  # of where the agent is started: what the author wrote sees a copy of it
         self._tasks = anyio.create_task_group()  # cancelled when the agent has stopped
         self._closing_tasks = anyio.create_task_group()  # waited for: connections end by themselves, soon
         self._call_soon = asyncio.get_running_loop().call_soon if by_asyncio else None
         self._command_tasks = AsyncioTasks(self._tasks) if by_asyncio else AnyioTasks(self._tasks)
         self._commands = CommandRunner(
-            application.commands, self.protocol, self._settle_soon, self.threads, self._command_tasks, self.log
+            application.commands,
+            self.protocol,
+            self._settle_soon,
+            self.threads,
+            self._command_tasks,
+            self.log,
+            self._context,
         )
         self._settles_at: Instant | None = None
-        self._messages = MessageRunner(application.message_handlers, self._tasks, self.log)
+        self._messages = MessageRunner(application.message_handlers, self._tasks, self.threads, self.log, self._context)
         self._connections: dict[int, AnyConnection] = {}
         self._signing: dict[int, anyio.CancelScope] = {}
-        self._metrics = ProcessMetrics()
+        self._metrics = ProcessMetrics(self.log)
         self._turn = Turn(self.settle)
         self._is_settling = False
         self._wakes_at = math.inf
@@ -232,7 +240,7 @@ class Driver:
                     self._connections[conn].resume_reading()
             case Sign():
                 scope = self._signing[output.request] = anyio.CancelScope()
-                self._tasks.start_soon(self._sign_challenge, output, scope)
+                self._context.copy().run(self._tasks.start_soon, self._sign_challenge, output, scope)
             case CancelSign(request=request):
                 if request in self._signing:
                     self._signing[request].cancel()
@@ -241,11 +249,8 @@ class Driver:
 
     def _tell(self, event: AgentEvent, now: Instant) -> None:
         self.log.event(event, now.mono)
-        for callback in self._callbacks:
-            try:
-                callback(event)
-            except Exception as error:
-                self.log.line(logging.ERROR, f"a callback of on_event failed with {type(event).__name__}", error)
+        if self._callbacks:
+            call_back(self._callbacks, event, self.log, self._context)
 
     def _publish(self, event: AgentEvent, now: Instant) -> None:
         self._tell(event, now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from artcafe_proto import ArtCafeError
 
 
@@ -33,3 +35,10 @@ class NotSettledError(ArtCafeError):
         self.message_id = message_id
         self.reason = reason
         self.clause = clause
+
+
+def first_error(error: Exception) -> Exception:
+    """The error that ended a task group, however deep it lies in groups of groups."""
+    if isinstance(error, ExceptionGroup):
+        return first_error(cast("ExceptionGroup[Exception]", error).exceptions[0])
+    return error

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from artcafe_proto import ConfigError
-from artcafe_proto.secrecy import forget_locals
+from artcafe_proto.secrecy import Secretive, forget_locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class Tell(Protocol):
     def __call__(self, level: int, text: str, error: BaseException | None = None) -> None: ...
 
 
-class FromFiles(Generic[T]):
+class FromFiles(Secretive, Generic[T]):
     """What was made of files. It is made anew once they have changed; if that fails, the old one stays in force."""
 
     def __init__(

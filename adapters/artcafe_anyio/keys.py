@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
+from artcafe_anyio.calling import discard
 from artcafe_anyio.files import exposure, flags
 from artcafe_proto import ConfigError, KeyRefusedError, PassphraseNeededError, PublicKey, SigningKey
 from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES, MAX_PUBLIC_KEY_BYTES
@@ -32,10 +33,19 @@ def load_key(path: str, passphrase: Passphrase | None = None) -> SigningKey:
         except PassphraseNeededError:
             if passphrase is None:
                 raise
-            secret = passphrase(path)
-            return SigningKey.load(data, secret.encode() if isinstance(secret, str) else secret)
+            return SigningKey.load(data, _ask(passphrase, path))
     except KeyRefusedError as error:
         raise ConfigError(f"{path}: {error}", setting="private_key_path") from None
+
+
+def _ask(passphrase: Callable[[str], object], path: str) -> bytes:
+    secret = passphrase(path)
+    if isinstance(secret, str):
+        return secret.encode()
+    if not isinstance(secret, bytes):
+        discard(secret)
+        raise ConfigError(f"must return str or bytes, and returned {type(secret).__name__}", setting="passphrase")
+    return secret
 
 
 def read_public_key(path: str) -> PublicKey:

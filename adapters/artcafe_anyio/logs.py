@@ -37,6 +37,7 @@ from artcafe_proto import (
     Undeliverable,
     UnknownReceived,
 )
+from artcafe_proto.readable import one_line, readable_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from artcafe_proto import AgentEvent
 
 logger = logging.getLogger("artcafe.agent")
+logger.addFilter(readable_record)
 
 MAX_LISTED: Final = 10
 """Ids named in one line; of more, only the number is told."""
@@ -64,7 +66,7 @@ class AgentLog:
 
     def line(self, level: int, text: str, error: BaseException | None = None) -> None:
         """Log one line, and the traceback of `error` if there is one."""
-        logger.log(level, "%s: %s", self._agent_id, _one_line(text), exc_info=error, stacklevel=2)
+        logger.log(level, "%s: %s", self._agent_id, text, exc_info=error, stacklevel=2)
 
     def event(self, event: AgentEvent, mono: float) -> None:
         """Log an event; `mono` is the monotonic time of it."""
@@ -77,7 +79,7 @@ class AgentLog:
 def describe(event: AgentEvent, mono: float) -> tuple[int, str]:
     """The level and the text of an event's line; `mono` is the monotonic time of it."""
     level, text = _describe(event, mono)
-    return level, _one_line(text)
+    return level, one_line(text)
 
 
 def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
@@ -208,10 +210,3 @@ def _next_attempt(retry_at: float | None, mono: float) -> str:
         return "no further attempt"
     wait_s = retry_at - mono
     return f"next attempt in {wait_s:.1f} s" if wait_s > 0 else "next attempt at once"
-
-
-def _one_line(text: str) -> str:
-    """What a peer says must not begin a line of its own, nor colour one."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

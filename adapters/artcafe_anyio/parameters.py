@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast, get_args
 
 import msgspec
 
+from artcafe_anyio.calling import is_async
 from artcafe_anyio.keys import Passphrase
 from artcafe_proto import AgentConfig, ConfigError, SignatureFormat
 from artcafe_proto.secrecy import forgetful
@@ -123,6 +124,8 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 "has no effect beside a passphrase callback: give one of them", setting="key_passphrase_file"
             )
+        if self.passphrase is not None and is_async(self.passphrase):
+            raise ConfigError("must be a plain function, which is called in a thread", setting="passphrase")
         if self.client_key_file is not None and self.client_cert_file is None:
             raise ConfigError("has no effect without client_cert_file, its certificate", setting="client_key_file")
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from artcafe_anyio.logs import AgentLog
 
 MIB: Final = 1024 * 1024
 
@@ -13,13 +17,29 @@ MIB: Final = 1024 * 1024
 class ProcessMetrics:
     """CPU in percent of all cores since the last reading, and resident memory in MiB."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: AgentLog | None = None) -> None:
+        """`log` hears once of what cannot be measured; until it can be again, figures keep their last values."""
+        self._log = log
+        self._is_failing = False
         self._cores = os.cpu_count() or 1
         self._read_at = time.monotonic()
         self._cpu_s = time.process_time()
+        self._figures = (0.0, 0.0)
 
     def read(self) -> tuple[float, float]:
-        """CPU (0 to 100) and memory (MiB)."""
+        """CPU (0 to 100) and memory (MiB). Never raises."""
+        try:
+            self._figures = self._read()
+        except Exception as error:  # the last descriptor is taken, and modules may be missing for it
+            if self._log is not None and not self._is_failing:
+                text = f"cannot measure cpu and memory, heartbeats go on with the last figures: {error} [HB-2]"
+                self._log.line(logging.WARNING, text)
+            self._is_failing = True
+        else:
+            self._is_failing = False
+        return self._figures
+
+    def _read(self) -> tuple[float, float]:
         now, cpu_s = time.monotonic(), time.process_time()
         elapsed_s, used_s = now - self._read_at, cpu_s - self._cpu_s
         self._read_at, self._cpu_s = now, cpu_s

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal
 
-from anyio import get_cancelled_exc_class
-from anyio.lowlevel import checkpoint_if_cancelled
+import anyio
 
+from artcafe_anyio.arguments import InvalidArgumentsError
+from artcafe_anyio.calling import (
+    CallFailed,
+    awaited,
+    call_anywhere,
+    call_here,
+    call_in_thread,
+    check_function,
+    check_takes_one,
+    discard,
+    is_async,
+    is_awaitable,
+    name_of,
+    raise_interrupt,
+)
 from artcafe_anyio.clocks import monotonic, read_clocks
-from artcafe_anyio.handlers import CommandContext, CommandError, InvalidArgumentsError, Mode
+from artcafe_anyio.handlers import CommandContext, CommandError, Handler, Mode
 from artcafe_proto import AgentEvent, LocalProtocolError, MessageReceived
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from anyio.abc import TaskGroup
 
-    from artcafe_anyio.handlers import Handler
+    from artcafe_anyio.calling import Function
     from artcafe_anyio.logs import AgentLog
     from artcafe_anyio.tasks import CommandTasks
     from artcafe_anyio.threads import Threads
@@ -28,7 +44,11 @@ MAX_MESSAGE_TASKS: Final = 1024
 _SAME_MOMENT_S: Final = 0.001
 """A handler that was quicker than this answers at the moment that its command came."""
 
-MessageHandler = Callable[[MessageReceived], Awaitable[object]]
+MAX_MESSAGE_THREADS: Final = 32
+"""Threads for those of them that are plain functions; the others wait for one."""
+
+MessageHandler = Callable[[MessageReceived], object]
+Begin = Callable[[], object]
 EventCallback = Callable[[AgentEvent], object]
 
 
@@ -39,6 +59,27 @@ class Application:
         self.commands: dict[str, Handler] = {}
         self.message_handlers: list[MessageHandler] = []
         self.callbacks: list[EventCallback] = []
+
+    def add_command(self, name: str, function: Function, *, inline: bool) -> None:
+        """Raises LocalProtocolError for a function that cannot be a handler, and for a name that has one."""
+        if name in self.commands:
+            raise LocalProtocolError(f"the command {name!r} has a handler already")
+        self.commands[name] = Handler(function, inline=inline)
+
+    def add_message_handler(self, handler: MessageHandler) -> None:
+        """Raises LocalProtocolError for what cannot be one."""
+        check_function(handler, "on_message")
+        check_takes_one(handler, "on_message")
+        self.message_handlers.append(handler)
+
+    def add_callback(self, callback: EventCallback) -> None:
+        """Raises LocalProtocolError for what cannot be called back, or would have to be awaited."""
+        check_function(callback, "on_event")
+        check_takes_one(callback, "on_event")
+        if is_async(callback):
+            why = "events are told at once and in order, so nothing is awaited: start a task, or use on_message"
+            raise LocalProtocolError(f"on_event takes a plain function, and {name_of(callback)} is async: {why}")
+        self.callbacks.append(callback)
 
     def copy(self) -> Application:
         """The same functions; what is registered with one of the two later is not with the other."""
@@ -52,17 +93,17 @@ class Application:
 class _Running:
     """A command at work in a task or a thread."""
 
-    __slots__ = ("arguments", "cancel", "context", "event", "handler")
+    __slots__ = ("begin", "cancel", "context", "event", "is_in_thread", "mode")
 
     cancel: Callable[[], object]
 
-    def __init__(
-        self, event: CommandReceived, handler: Handler, context: CommandContext, arguments: dict[str, Any]
-    ) -> None:
+    def __init__(self, event: CommandReceived, context: CommandContext, mode: Mode, begin: Begin) -> None:
+        """`begin` gives the result, or what is to be awaited for it."""
         self.event = event
-        self.handler = handler
         self.context = context
-        self.arguments = arguments
+        self.mode = mode
+        self.begin = begin
+        self.is_in_thread = False
 
 
 class CommandRunner:
@@ -76,14 +117,16 @@ class CommandRunner:
         threads: Threads,
         tasks: CommandTasks,
         log: AgentLog,
+        context: Context,
     ) -> None:
-        """`settle` carries out what follows from an answer, now or soon."""
+        """`settle` carries out what follows from an answer, now or soon. Each handler runs in a copy of `context`."""
         self._commands = commands
         self._protocol = protocol
         self._settle = settle
         self._threads = threads
         self._tasks = tasks
         self._log = log
+        self._context = context
         self._running: dict[str, _Running] = {}
 
     def start(self, event: CommandReceived, now: Instant) -> None:
@@ -97,14 +140,19 @@ class CommandRunner:
             arguments = handler.bind(event.raw_args, context)
         except InvalidArgumentsError as error:
             self._refuse(event, "invalid_arguments", str(error))
-        except Exception as error:  # a type of the author's that cannot be made of what came
+        except BaseException as error:  # a type of the author's that cannot be made of what came
+            raise_interrupt(error)
             self._failed(event, error)
         else:
+            begin = partial(handler.function, **arguments)
             if context is None or handler.mode is Mode.INLINE:
-                self._call_inline(event, handler, arguments, now)
+                self._call_inline(event, context, begin, now)
             else:
-                running = self._running[event.command_id] = _Running(event, handler, context, arguments)
-                running.cancel = self._tasks.start(self._run, running)
+                self._start_task(_Running(event, context, handler.mode, begin), self._context.copy())
+
+    def _start_task(self, running: _Running, around: Context) -> None:
+        self._running[running.event.command_id] = running
+        running.cancel = around.run(self._tasks.start, self._run, running)
 
     def cancel(self, command_id: str, code: Literal["timeout", "cancelled"]) -> None:
         """Stop running a command. A thread cannot be stopped: until it ends by itself it keeps the command's slot."""
@@ -112,7 +160,7 @@ class CommandRunner:
         if running is None:
             return
         running.context.is_cancelled = True
-        if running.handler.mode is Mode.TASK:
+        if not running.is_in_thread:
             running.cancel()
         elif code == "timeout":
             text = "its thread cannot be stopped and keeps a slot until it returns [CMD-5]"
@@ -120,34 +168,29 @@ class CommandRunner:
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def _call_inline(self, event: CommandReceived, handler: Handler, arguments: dict[str, Any], now: Instant) -> None:
+    def _call_inline(self, event: CommandReceived, context: CommandContext | None, begin: Begin, now: Instant) -> None:
+        around = self._context.copy()
         try:
-            result = handler.function(**arguments)
-        except Exception as error:
-            self._failed(event, error)
-        except BaseException:
-            self._fail(event, "cancelled", _CANCELLED)
-            raise
-        else:
-            if monotonic() - now.mono >= _SAME_MOMENT_S:
-                now = read_clocks()
-            self._respond(event, result, now)
+            result = around.run(begin)
+        except BaseException as error:
+            self._failed(event, error)  # also an interrupt, as nobody else will answer
+            raise_interrupt(error)
+            return
+        if is_awaitable(result):
+            context = context or CommandContext(event, self._report)
+            self._start_task(_Running(event, context, Mode.INLINE, lambda: result), around)
+            return
+        if monotonic() - now.mono >= _SAME_MOMENT_S:
+            now = read_clocks()
+        self._respond(event, result, now)
 
     async def _run(self, running: _Running) -> None:
-        event, call = running.event, running.handler.function
+        event = running.event
         try:
-            if running.handler.mode is Mode.TASK:
-                result = await cast("Awaitable[object]", call(**running.arguments))
-            else:
-                result = await self._threads.run(partial(call, **running.arguments))
-        except Exception as error:
-            self._failed(event, error)
-        except get_cancelled_exc_class():
-            self._fail(event, "cancelled", _CANCELLED)
-            # Did somebody cancel this task? If the handler just raised that, as awaiting a cancelled task of asyncio's
-            # does, it must go no further: leaving the task group it would cancel the agent.
-            await checkpoint_if_cancelled()
-        except BaseException:
+            result = await self._outcome(running)
+        except CallFailed as failed:
+            self._failed(event, failed.error)
+        except BaseException:  # from outside: the agent ends, or this command's time has
             self._fail(event, "cancelled", _CANCELLED)
             raise
         else:
@@ -156,6 +199,19 @@ class CommandRunner:
             self._settle(now)
         finally:
             del self._running[event.command_id]
+
+    async def _outcome(self, running: _Running) -> object:
+        """What the handler gives. Raises CallFailed for what it raises."""
+        if running.mode is Mode.THREAD:
+            running.is_in_thread = True
+            result = await call_in_thread(running.begin, self._threads)
+            running.is_in_thread = False
+            if running.context.is_cancelled:
+                discard(result)
+                return None
+        else:
+            result = call_here(running.begin)
+        return await awaited(result, self._tasks.checkpoint)
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
@@ -166,14 +222,15 @@ class CommandRunner:
             self._log.line(logging.ERROR, f"{_named(event)} answered handler_error: {error} [CMD-7]")
             self._fail(event, "handler_error", "the handler's result cannot be written as JSON")
 
-    def _failed(self, event: CommandReceived, error: Exception) -> None:
+    def _failed(self, event: CommandReceived, error: BaseException) -> None:
         """A handler raised: only a CommandError chooses what the platform reads (CMD-7)."""
-        if isinstance(error, CommandError):
-            self._refuse(event, "handler_error", error.reason)
+        name = type(error).__name__
+        reason = vars(error).get("reason") if isinstance(error, CommandError) else None
+        if isinstance(reason, str):
+            self._refuse(event, "handler_error", reason)
         else:
-            text = f"{_named(event)} answered handler_error: its handler raised {type(error).__name__} [CMD-7]"
-            self._log.line(logging.ERROR, text, error)
-            self._fail(event, "handler_error", type(error).__name__)
+            self._log.line(logging.ERROR, f"{_named(event)} answered handler_error: {name} [CMD-7]", error)
+            self._fail(event, "handler_error", name)
 
     def _refuse(self, event: CommandReceived, code: FinalCode, reason: str) -> None:
         """Answer with an error that is the caller's to read and mend."""
@@ -202,13 +259,19 @@ def _named(event: CommandReceived) -> str:
 
 
 class MessageRunner:
-    """Runs handlers of messages, a task a call."""
+    """Runs handlers of messages, a task or a thread a call."""
 
-    def __init__(self, handlers: list[MessageHandler], tasks: TaskGroup, log: AgentLog) -> None:
+    def __init__(
+        self, handlers: list[MessageHandler], tasks: TaskGroup, threads: Threads, log: AgentLog, context: Context
+    ) -> None:
+        """Each handler runs in a copy of `context`."""
         self._handlers = handlers
         self._tasks = tasks
+        self._threads = threads
         self._log = log
+        self._context = context
         self._count = 0
+        self._free_threads = anyio.Semaphore(MAX_MESSAGE_THREADS)
 
     def start(self, event: MessageReceived) -> None:
         """Give every handler the message."""
@@ -218,15 +281,33 @@ class MessageRunner:
                 self._log.line(logging.WARNING, text)
                 return
             self._count += 1
-            self._tasks.start_soon(self._run, handler, event)
+            self._context.copy().run(self._tasks.start_soon, self._run, handler, event)
 
     async def _run(self, handler: MessageHandler, event: MessageReceived) -> None:
+        call = partial(handler, event)
         try:
-            await handler(event)
-        except Exception as error:
-            text = f"message {event.message_id!r}: its handler raised {type(error).__name__}"
-            self._log.line(logging.ERROR, text, error)
-        except get_cancelled_exc_class():
-            await checkpoint_if_cancelled()  # likewise
+            if is_async(handler):
+                await call_anywhere(call, self._threads, in_thread=False)
+            else:
+                async with self._free_threads:
+                    await call_anywhere(call, self._threads, in_thread=True)
+        except CallFailed as failed:
+            text = f"message {event.message_id!r}: its handler raised {type(failed.error).__name__}"
+            self._log.line(logging.ERROR, text, failed.error)
         finally:
             self._count -= 1
+
+
+def call_back(callbacks: list[EventCallback], event: AgentEvent, log: AgentLog, context: Context) -> None:
+    """Tell all of them what happened, each in a copy of `context`."""
+    for callback in callbacks:
+        what = f"a callback of on_event failed with {type(event).__name__}"
+        try:
+            result = context.copy().run(callback, event)
+        except BaseException as error:
+            raise_interrupt(error)
+            log.line(logging.ERROR, what, error)
+        else:
+            if is_awaitable(result):
+                discard(result)
+                log.line(logging.ERROR, f"{what}: it returned {type(result).__name__}, and nothing is awaited there")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 from anyio import to_thread
 
+from artcafe_anyio.calling import CallFailed, call_anywhere, check_function, check_takes_one, is_async
 from artcafe_anyio.files import FromFiles
 from artcafe_anyio.keys import load_key, read_public_key
 from artcafe_proto import ConfigError, PublicKey, SigningKey, SigningRefusedError, SshAgentSigning
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 SignFunction = Callable[[bytes], bytes | Awaitable[bytes]]
 """Makes the signature of a challenge, in the format that the platform expects; raises SigningRefusedError with a text
-for people, or anything else. An `async def` is awaited, anything else is called in a thread.
+for people, or anything else. An `async def` is a task, anything else is called in a thread, and awaited if it returns
+what can be.
 """
 Signer = Callable[[bytes], Awaitable[bytes]]
 
@@ -78,15 +79,22 @@ def _sign(key: FromFiles[SigningKey], signature_format: SignatureFormat, challen
 
 
 def by_function(function: SignFunction, threads: Threads) -> Signer:
-    """`function` as a signer."""
-    if inspect.iscoroutinefunction(function):
-        return function
-    return partial(_call_in_thread, function, threads)
+    """`function` as a signer. Raises LocalProtocolError if it cannot be one."""
+    check_function(function, "sign")
+    check_takes_one(function, "sign")
+    return partial(_call, function, threads, in_thread=not is_async(function))
 
 
-async def _call_in_thread(function: SignFunction, threads: Threads, challenge: bytes) -> bytes:
-    signature = await threads.run(partial(function, challenge))
-    return signature if isinstance(signature, bytes) else await signature
+async def _call(function: SignFunction, threads: Threads, challenge: bytes, *, in_thread: bool) -> bytes:
+    try:
+        signature = await call_anywhere(partial(function, challenge), threads, in_thread=in_thread)
+    except CallFailed as failed:
+        if isinstance(failed.error, Exception):
+            raise failed.error from None
+        raise SigningRefusedError(f"sign raised {type(failed.error).__name__}") from None
+    if not isinstance(signature, bytes | bytearray | memoryview):
+        raise SigningRefusedError(f"sign returns the signature in bytes, and returned {type(signature).__name__}")
+    return bytes(cast("bytes", signature))
 
 
 async def _sign_by_ssh_agent(

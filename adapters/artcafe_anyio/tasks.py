@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -28,6 +29,10 @@ class CommandTasks(Protocol):
 
     def start(self, run: Callable[[T], Coroutine[Any, Any, None]], argument: T) -> Callable[[], object]:
         """Run `run(argument)` from the next turn of the loop on; what is returned cancels it."""
+        ...
+
+    async def checkpoint(self) -> None:
+        """Raise if the task that runs this was cancelled by these."""
         ...
 
 
@@ -49,6 +54,10 @@ class AnyioTasks:
         self._group.start_soon(_run_within, scope, run, argument)
         return scope.cancel
 
+    async def checkpoint(self) -> None:
+        """Raise if the task that runs this was cancelled by these."""
+        await checkpoint_if_cancelled()
+
 
 async def _run_within(scope: anyio.CancelScope, run: Callable[[T], Coroutine[Any, Any, None]], argument: T) -> None:
     with scope:
@@ -62,6 +71,7 @@ class AsyncioTasks:
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cancelled: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,7 +98,13 @@ class AsyncioTasks:
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
         """Once it has begun: else nothing of it would ever run, not even what it does when it is cancelled."""
+        self._cancelled.add(task)
         self._loop.call_soon(task.cancel)
+
+    async def checkpoint(self) -> None:
+        """Raise if the task that runs this was cancelled by these."""
+        if asyncio.current_task() in self._cancelled:
+            raise asyncio.CancelledError
 
     async def _run(self, running: Coroutine[Any, Any, None]) -> None:
         try:
@@ -101,6 +117,7 @@ class AsyncioTasks:
             task = asyncio.current_task()
             assert task is not None
             self._tasks.discard(task)
+            self._cancelled.discard(task)
 
 
 async def _raise(error: BaseException) -> None:

@@ -20,8 +20,8 @@ from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_anyio.clocks import read_clocks
+from artcafe_platform import routes
 from artcafe_proto import (
-    ApiError,
     CommandAnswered,
     Disconnect,
     MessageReceived,
@@ -36,13 +36,13 @@ from artcafe_proto import (
     StatusReceived,
     Write,
 )
-from artcafe_proto.exchanges import JSON_HEADERS
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from artcafe_anyio.agent import Agent
-    from artcafe_proto import Connect, Event, HubEvent, Instant, MachineEffect
+    from artcafe_proto import Connect, Event, HubEvent, MachineEffect
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class Answer(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class SimulatedPlatform:
+class SimulatedPlatform(Secretive):
     """Runs an agent against a platform in memory while its `async with` block runs; the end of the block drains it.
 
     The agent's `agent_id` and `tenant_id` must be set, its endpoint and its key are not used. Time is real: what a
@@ -196,18 +196,12 @@ class SimulatedPlatform:
             case ResumeReading():
                 end.resume()
             case RequestArrived():
-                end.session.respond(output.exchange, self._answer(output, read_clocks()), read_clocks())
+                now = read_clocks()
+                answer = routes.answer(self._hub, output.request, now)
+                assert isinstance(answer, Response), "only tenants wait for what happens"
+                end.session.respond(output.exchange, answer, now)
             case _:
                 pass
-
-    def _answer(self, asked: RequestArrived, now: Instant) -> Response:
-        """The agent asks about itself (STAT-2)."""
-        try:
-            agent = self._hub.principal(asked.request, now)
-        except ApiError as error:
-            return Response(status=error.status)
-        shown = self._hub.registry.agent(agent.tenant_id, self._config.agent_id).public()
-        return Response(status=200, headers=JSON_HEADERS, body=msgspec.json.encode(shown))
 
     def _heard(self, event: HubEvent | MachineEffect) -> None:
         match event:

@@ -12,6 +12,8 @@ import sys
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from threading import Lock, Thread, get_ident
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -65,7 +67,13 @@ class Threads:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread of its own; raises what it raises. Cancelled, it is abandoned to its end."""
-        call = _Call(function)
+        return (await self.attempt(function)).result()
+
+    async def attempt(self, function: Callable[[], T]) -> Future[T]:
+        """The same, but what came of it is told apart from what happens to who waits: the future is done. The function
+        sees a copy of this task's context.
+        """
+        call = _Call(partial(copy_context().run, function))
         over = anyio.Event()
 
         def work() -> None:
@@ -73,9 +81,13 @@ class Threads:
             with suppress(RuntimeError):  # the loop has ended, nobody waits
                 self._call_soon(over.set)
 
-        Thread(target=work, name="artcafe worker", daemon=True).start()
-        await over.wait()
-        return call.future.result()
+        try:
+            Thread(target=work, name="artcafe worker", daemon=True).start()
+        except Exception as error:  # the system gives no more threads, or no memory for one
+            call.future.set_exception(error)
+        else:
+            await over.wait()
+        return call.future
 
     def call(self, function: Callable[[], T]) -> T:
         """Call `function` in the event loop's thread, from whichever thread; returns what it returns.

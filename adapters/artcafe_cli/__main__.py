@@ -26,7 +26,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("cyclopts", "rich"):
             raise
-        complain(f"the command needs {error.name}: pip install 'artcafe-proto[cli]'")
+        print(f"artcafe: the command needs {error.name}: pip install 'artcafe-proto[cli]'", file=sys.stderr)
         sys.exit(1)
     try:
         if interruptible:
@@ -34,14 +34,6 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-
-
-def complain(text: str) -> None:
-    """Say on standard error what is wrong, if anybody can read it."""
-    try:
-        print(f"artcafe: {text}", file=sys.stderr, flush=True)
-    except OSError:
-        discard(sys.stderr.fileno())
 
 
 def discard(descriptor: int) -> None:

@@ -27,6 +27,7 @@ from artcafe_proto import (
     StatusReceived,
     UnknownReceived,
 )
+from artcafe_proto.readable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ class Account:
             self._open.setdefault((who, line.group), []).append((seconds, line))
             return
         self.flush()
-        self._write(seconds, who, line.text, line.style)
+        self._write(seconds, who, one_line(line.text), line.style)
 
     def flush(self) -> None:
         """Tell what has been held back to be told together."""
@@ -72,10 +73,10 @@ class Account:
         for (who, group), lines in grouped.items():
             seconds, line = lines[0]
             if len(lines) == 1:
-                self._write(seconds, who, line.text, line.style)
+                self._write(seconds, who, one_line(line.text), line.style)
             else:
                 items = ", ".join(f"{item} x{times}" for item, times in Counter(each.item for _, each in lines).items())
-                self._write(seconds, who, f"{len(lines)} {group}: {items}", line.style)
+                self._write(seconds, who, one_line(f"{len(lines)} {group}: {items}"), line.style)
 
 
 def describe(event: Event, now: float) -> Line | None:

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import msgspec
 from anyio import to_thread
 from rich.console import Console
+from rich.text import Text
 
 from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.clocks import monotonic
 from artcafe_cli.account import Account
 from artcafe_cli.key_files import make_key_pair
+from artcafe_cli.telling import say_json
 from artcafe_cli.tenant_client import Operator
 from artcafe_platform import Platform
 from artcafe_proto import AgentOnline, CommandAnswered, HeartbeatReceived
@@ -125,7 +126,7 @@ class Demo:
         with tempfile.TemporaryDirectory(prefix="artcafe-demo-") as folder:
             async with Platform(tenants={TENANT: token}) as platform:
                 platform.on_event(self._platform_event)
-                self._console.print(f"platform on {platform.url}, keys in {folder}", style="dim", highlight=False)
+                self._console.print(Text(f"platform on {platform.url}, keys in {folder}", "dim"))
                 agents = await self._make_agents(Path(folder), platform.url, Operator(platform.url, token))
                 async with anyio.create_task_group() as background:
                     background.start_soon(self._flush_regularly)
@@ -208,9 +209,7 @@ class Demo:
         self._account.tell("platform", event)
 
     def _write(self, seconds: float, who: str, text: str, style: str) -> None:
-        self._console.print(
-            f"{seconds:7.3f}  {who:<9} {text}", style=style, markup=False, highlight=False, soft_wrap=True
-        )
+        self._console.print(Text(f"{seconds:7.3f}  {who:<9} {text}", style), soft_wrap=True)
 
     async def _flush_regularly(self) -> None:
         while True:
@@ -224,7 +223,7 @@ def run_demo(*, agents: int, seconds: float, json: bool) -> int:
     console = Console(stderr=json)
     summary = anyio.run(Demo(agents, seconds, console).run)
     if json:
-        print(msgspec.json.encode(summary).decode(), flush=True)
+        say_json(summary)
         return 0 if summary["ok"] else 1
     console.print()
     for name, value in list(summary.items())[1:]:

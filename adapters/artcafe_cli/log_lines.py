@@ -8,7 +8,10 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from artcafe_proto.readable import lines, traceback_of
+
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import TextIO
 
 _COLOURS: Final = {
@@ -43,10 +46,17 @@ class LineFormatter(logging.Formatter):
         self._in_colour = in_colour
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's name
-        """One line; tracebacks follow it as they are."""
+        """The text; a traceback follows it. What other libraries log may come from anybody as well."""
         when = datetime.fromtimestamp(record.created).astimezone().isoformat(" ", "milliseconds")
         level = f"{record.levelname:<7}"
         if self._in_colour:
             level = f"{_COLOURS.get(record.levelno, '')}{level}{_PLAIN}"
         name = "" if record.name.startswith("artcafe.") else f"{record.name}: "
-        return f"{when} {level} {name}{record.message}"
+        return f"{when} {level} {name}{lines(record.message)}"
+
+    def formatException(  # noqa: N802 logging's name
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
+    ) -> str:
+        """A traceback in which no exception's text can pass for a line of the log."""
+        return "" if ei[1] is None else traceback_of(ei[1])

@@ -14,8 +14,9 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from artcafe_anyio.parameters import spelled
-from artcafe_cli.__main__ import INTERRUPTED, complain, discard, open_standard_streams
+from artcafe_cli.__main__ import INTERRUPTED, discard, open_standard_streams
 from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
+from artcafe_cli.telling import complain, say, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 
@@ -104,7 +105,7 @@ def keygen(path: Path, *, kind: Annotated[KeyType, Parameter(name="--type")] = "
     """
     path = path.expanduser()
     public = make_key_pair(path, kind, "artcafe-agent")
-    print(f"{public.fingerprint} {path}.pub")
+    say(f"{public.fingerprint} {path}.pub")
 
 
 @app.command
@@ -121,7 +122,7 @@ def register(
         The agent's public key file (PATH.pub of keygen or ssh-keygen).
     """
     line = read_public_key_line(public_key.expanduser())
-    _print_json(_operator(platform, ca_file).register(agent_id, line))
+    say_json(_operator(platform, ca_file).register(agent_id, line))
 
 
 @app.command
@@ -134,7 +135,7 @@ def agents(*, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None) 
         print_agents(listed)
     else:
         for each in listed:
-            _print_json(each)
+            say_json(each)
 
 
 @app.command
@@ -171,7 +172,7 @@ def send(
     if operator.is_offline(agent):
         complain(f"{agent} is offline: waiting until it is back and answers; Ctrl-C ends this")
     sent = operator.wait(command_id)
-    _print_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
+    say_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
     return 0 if sent.state == "succeeded" else 1
 
 
@@ -288,7 +289,3 @@ def _operator(platform: str, ca_file: Path | None) -> Operator:
         raise ConfigError(f"set {TENANT_TOKEN} to the tenant's token (the platform's data directory holds it)")
     with spelled({"ca_file": "--ca-file"}):
         return Operator(platform, token, None if ca_file is None else str(ca_file))
-
-
-def _print_json(value: object) -> None:
-    print(msgspec.json.encode(value).decode())

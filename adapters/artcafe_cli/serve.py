@@ -10,13 +10,12 @@ from getpass import getpass
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import msgspec
 
 from artcafe_anyio import Agent
 from artcafe_anyio.parameters import spelled
 from artcafe_anyio.signals import Obeyed
-from artcafe_cli.__main__ import complain
 from artcafe_cli.log_lines import set_up_logging
+from artcafe_cli.telling import complain, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, checked_token
 from artcafe_platform import Platform, make_server_context
 from artcafe_platform.server import DEFAULT_TENANT
@@ -76,7 +75,7 @@ async def _serve_platform(platform: Platform, show_token: bool, ssl_context: Ser
             raise ConfigError(f"cannot listen at {platform.url}: {error.strerror or error}") from None
         try:
             ready = {"ready": True, "url": platform.url, "tenant_id": DEFAULT_TENANT}
-            print(msgspec.json.encode(ready).decode(), flush=True)
+            say_json(ready)
             if show_token and sys.stderr.isatty():
                 print(f"{TENANT_TOKEN}={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
             elif show_token:

@@ -96,6 +96,8 @@ def checked_token(token: str) -> str:
 class Operator(Secretive):
     """One tenant's access to one platform. A connection a request; call from any thread."""
 
+    __slots__ = ("_endpoint", "_ssl_context", "_token")
+
     @forgetful
     def __init__(self, platform: str, token: str, ca_file: str | None = None) -> None:
         """`ca_file` is the agent's. Raises ConfigError for an unusable address, token or file, and for a token that

@@ -30,6 +30,7 @@ from artcafe_proto import (
     ResumeReading,
     Write,
 )
+from artcafe_proto.readable import readable_record
 
 if TYPE_CHECKING:
     import socket
@@ -44,6 +45,7 @@ AnyConnection = Connection | SocketConnection
 C = TypeVar("C", Connection, SocketConnection)
 
 logger = logging.getLogger("artcafe_platform")
+logger.addFilter(readable_record)
 
 _ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
 LONG_WAIT_S: Final = 5.0
@@ -247,7 +249,7 @@ class Owner:
 
     def _answer(self, connection: AnyConnection, arrived: RequestArrived, now: Instant) -> None:
         try:
-            answer = routes.answer(self.hub, arrived.request, now)
+            answer = routes.answer(self.hub, arrived.request, now, connection.protocol.address)
         except Exception:
             logger.exception("a %s request failed", arrived.request.method)  # its target may name what is secret
             answer = routes.INTERNAL_ERROR

@@ -14,7 +14,7 @@ import msgspec
 from artcafe_platform.streams import MAX_STREAMS_PER_TENANT
 from artcafe_proto import AgentStatus, ApiError, Response
 from artcafe_proto.config import API_PREFIX
-from artcafe_proto.hub.answers import error_answer, json_answer, read_json
+from artcafe_proto.hub.answers import error_answer, extra_headers, json_answer, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,21 +55,20 @@ class EventWatch(NamedTuple):
 Answer = Response | CommandWatch | EventWatch
 
 
-def answer(hub: PlatformHub, request: Request, now: Instant) -> Answer:
-    """Answer one request. Whatever is wrong with it becomes an error response."""
-    path, _, query = request.target.partition("?")
+def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None = None) -> Answer:
+    """Answer one request, which came over a session with this `address`. What is wrong becomes an error response."""
+    path = request.target.partition("?")[0]
     try:
         handlers, ids = _find(path)
     except ApiError as error:
         return error_answer(error)
     handler = handlers.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
-        return error_answer(_NOT_ALLOWED, (("allow", _allow(handlers)),))
+        return error_answer(_NOT_ALLOWED, extra_headers(_NOT_ALLOWED, _allow(handlers)))
     try:
-        fields = parse_qsl(query, keep_blank_values=True)
-        return handler(Call(hub, request, hub.principal(request, now), ids, fields, now))
+        return handler(Call(hub, request, hub.principal(request, now, address), ids, now))
     except ApiError as error:
-        return error_answer(error, (("www-authenticate", "Bearer"),) if error.status == 401 else ())
+        return error_answer(error, extra_headers(error))
 
 
 def command_answer(command: Command) -> Response:
@@ -85,7 +84,6 @@ class Call(NamedTuple):
     caller: Principal
     ids: tuple[str, ...]
     """From the path."""
-    query: list[tuple[str, str]]
     now: Instant
 
     @property
@@ -104,7 +102,8 @@ class Call(NamedTuple):
 
     def parameter(self, name: str) -> str | None:
         """A parameter of the query. Raises ApiError 400 if it is given twice."""
-        values = [value for key, value in self.query if key == name]
+        query = self.request.target.partition("?")[2]
+        values = [value for key, value in parse_qsl(query, keep_blank_values=True) if key == name]
         if len(values) > 1:
             raise ApiError(400, "invalid_query", f"expected {name} once")
         return values[0] if values else None

@@ -17,7 +17,7 @@ from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.config import Origin
-from artcafe_proto.secrecy import Secretive, forgetful
+from artcafe_proto.secrecy import Secret, Secretive, forgetful
 
 if TYPE_CHECKING:
     import os
@@ -73,8 +73,7 @@ class Platform(Secretive):
                 "or set allow_cleartext if that network encrypts by itself"
             )
         self.config = PlatformConfig() if config is None else config
-        self.tenants: dict[str, str] = dict(tenants or {})
-        """Tenant ids with their tokens; complete once the platform is entered."""
+        self._tenants = Secret(dict(tenants or {}))
         self._host = host
         self._port = port
         self._data_dir = None if data_dir is None else Path(data_dir)
@@ -92,6 +91,11 @@ class Platform(Secretive):
         """Where it listens: `http://127.0.0.1:43210`."""
         tls = self._ssl_context is not None
         return f"{'https' if tls else 'http'}://{Origin(tls, self._host, self._port).authority}"
+
+    @property
+    def tenants(self) -> dict[str, str]:
+        """Tenant ids with their tokens; complete once the platform is entered."""
+        return self._tenants.value
 
     @property
     def hub(self) -> PlatformHub:

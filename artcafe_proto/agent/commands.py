@@ -115,14 +115,18 @@ class CommandDesk:
         try:
             command = decode_command(data)
         except RemoteProtocolError as error:
-            entry = self._ledger.get(command_id)
-            if entry is not None:
-                return self._repeat(command_id, entry, None, now)
-            if not self._has_place:
-                return self._refuse(command_id, "", "overloaded", _NO_PLACE, "CMD-3", now)
-            self._refuse_arguments(command_id, error, now)
-            return None
+            return self.receive_damaged(command_id, error, now)
         return self.receive(command_id, command, now)
+
+    def receive_damaged(self, command_id: str, error: RemoteProtocolError, now: Instant) -> bytes | None:
+        """Take in a command of which no more can be used than its id (MSG-5)."""
+        entry = self._ledger.get(command_id)
+        if entry is not None:
+            return self._repeat(command_id, entry, None, now)
+        if not self._has_place:
+            return self._refuse(command_id, "", "overloaded", _NO_PLACE, "CMD-3", now)
+        self._refuse_arguments(command_id, error, now)
+        return None
 
     def receive(self, command_id: str, command: CommandData, now: Instant) -> bytes | None:
         """Take in a command, or return the reply that is to go out at once."""

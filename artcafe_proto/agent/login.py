@@ -44,6 +44,21 @@ class Keys:
 class Login(Secretive):
     """Authentication on one dialer. `token` is there exactly while the state is READY."""
 
+    __slots__ = (
+        "_challenge",
+        "_config",
+        "_dialer",
+        "_ids",
+        "_key",
+        "_keys",
+        "_outputs",
+        "_region",
+        "_sign_request",
+        "_sign_timer",
+        "_timers",
+        "token",
+    )
+
     def __init__(
         self,
         config: AgentConfig,

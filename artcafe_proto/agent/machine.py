@@ -21,8 +21,9 @@ from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import Draining, Online
-from artcafe_proto.messages import encode_json
+from artcafe_proto.messages import FINAL_CODES, encode_json, finite
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
+from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
 """Causes of `connect_failed`."""
 
 
-class AgentMachine(AgentRules):
+class AgentMachine(Secretive, AgentRules):
     """One agent, for one life from `start` to `Stopped`. Not thread-safe; not for use across a fork."""
 
     # --- A: look ------------------------------------------------------------------------------------------------------
@@ -189,6 +190,8 @@ class AgentMachine(AgentRules):
 
     def signed(self, request: int, signature: bytes, now: Instant) -> None:
         """Answer to `Sign`: the signature, in the configured format (AUTH-3)."""
+        if not isinstance(signature, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LocalProtocolError(f"expected a signature in bytes, not {type(signature).__name__}")
         now = self._enter(now)
         self._login.signed(request, signature, now.mono)
         self._renewal.signed(request, signature, now.mono)
@@ -292,6 +295,8 @@ class AgentMachine(AgentRules):
 
     def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
         """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`."""
+        if code not in FINAL_CODES or not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LocalProtocolError(f"expected a final code and a text, not {code!r} and {type(reason).__name__}")
         running = self._desk.running.get(command_id)
         if running is None:
             self._look_at_clocks(now)
@@ -313,14 +318,14 @@ class AgentMachine(AgentRules):
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
-        if not 0 <= percent <= 100:
+        if not 0 <= (percentage := finite(percent)) <= 100:
             raise LocalProtocolError(f"progress is a percentage from 0 to 100, not {percent}")
         now = self._enter(now)
         running = self._desk.running.get(command_id)
         if self._link is None or running is None:
             return False
         running.has_progress = True
-        self._link.offer_progress(command_id, percent, self.status)
+        self._link.offer_progress(command_id, percentage, self.status)
         self._settle(now)
         return True
 
@@ -334,9 +339,10 @@ class AgentMachine(AgentRules):
 
     def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
         """What the next heartbeats say: percent of all cores, and resident MiB (HB-2)."""
-        if not (0 <= cpu_usage <= 100 and 0 <= memory_usage < float("inf")):
+        cpu, memory = finite(cpu_usage), finite(memory_usage)
+        if not (0 <= cpu <= 100 and 0 <= memory < float("inf")):
             raise LocalProtocolError(f"expected cpu 0 to 100 and memory in MiB, not {cpu_usage} and {memory_usage}")
-        self._metrics = (cpu_usage, memory_usage)
+        self._metrics = (cpu, memory)
 
     def send_message(self, data: dict[str, object], now: Instant) -> str:
         """Queue an application message and return its id; `MessageSettled` tells when the platform has read it (CMD-3).

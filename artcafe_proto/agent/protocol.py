@@ -18,6 +18,7 @@ from artcafe_proto.effects import (
     SendUpgrade,
     Write,
 )
+from artcafe_proto.secrecy import Secretive
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.inputs import (
     BinaryReceived,
@@ -48,8 +49,10 @@ _REQUESTS: Final = (SendRequest, SendUpgrade)
 _HEARD_ELSEWHERE: Final = (RequestReceived, TextReceived, BinaryReceived)  # our wires refuse binary (MSG-7)
 
 
-class _Channel:
+class _Channel(Secretive):
     """A connection's wire, the exchange under way on it, and what is still to be written."""
+
+    __slots__ = ("chunks", "exchange", "wire")
 
     def __init__(self, wire: ClientWire) -> None:
         self.wire = wire

@@ -27,7 +27,7 @@ from artcafe_proto.events import (
 )
 from artcafe_proto.instants import Instant
 from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
-from artcafe_proto.messages import decode_envelope, decode_sound_command
+from artcafe_proto.messages import decode_envelope, decode_sound_command, read_command_id
 from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from artcafe_proto.agent.link import AgentLink
     from artcafe_proto.events import Event
     from artcafe_proto.exchanges import Response
+    from artcafe_proto.messages import Envelope
     from artcafe_proto.timers import Timers
 
 
@@ -173,17 +174,27 @@ class AgentRules(AgentParts):
         try:
             envelope = decode_envelope(payload)
         except RemoteProtocolError as error:
-            self._bad_message(link, error, now)
-            return
-        link.bad_in_a_row = 0
+            command_id = read_command_id(payload)
+            if command_id is None:
+                self._bad_message(link, error, now)
+                return
+            link.bad_in_a_row = 0
+            reply = self._desk.receive_damaged(command_id, error, now)
+        else:
+            link.bad_in_a_row = 0
+            reply = self._take_in(envelope, now)
+        if reply is not None:
+            link.reply(reply, now.mono)
+
+    def _take_in(self, envelope: Envelope, now: Instant) -> bytes | None:
+        """A message whose envelope is sound; gives what is to be said to it at once."""
         if envelope.type == "command":
-            reply = self._desk.receive_raw(envelope.id, envelope.data, now)
-            if reply is not None:
-                link.reply(reply, now.mono)
-        elif envelope.type == "message":
+            return self._desk.receive_raw(envelope.id, envelope.data, now)
+        if envelope.type == "message":
             self._outputs.events.append(MessageReceived(envelope.id, envelope.data))
         else:
             self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
+        return None
 
     def _bad_message(self, link: AgentLink, error: RemoteProtocolError, now: Instant) -> None:
         self._outputs.events.append(PeerViolation(error.reason, error.clause))

@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from artcafe_proto.errors import ApiError
-from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response
+from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response, ascii_lower, trimmed
 from artcafe_proto.messages import is_too_deep
 
 T = TypeVar("T")
@@ -28,10 +28,23 @@ def error_answer(error: ApiError, headers: Headers = ()) -> Response:
     return Response(status=error.status, headers=(*JSON_HEADERS, *headers), body=msgspec.json.encode(body))
 
 
+def extra_headers(error: ApiError, allowed: str = "") -> Headers:
+    """What RFC 9110 wants beside some statuses; `allowed` are the methods to name with 405."""
+    match error.status:
+        case 401:
+            return BEARER_CHALLENGE
+        case 405:
+            return (("allow", allowed),)
+        case 426:
+            return (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
+        case _:
+            return () if error.retry_after_s is None else (("retry-after", f"{error.retry_after_s}"),)
+
+
 def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     """The body of a request. Raises ApiError: 415 if it is not called JSON, 400 if it is none, 422 if it is another."""
-    content_type = (request.header("content-type") or "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
+    content_type = (request.header("content-type") or "").partition(";")[0]
+    if ascii_lower(trimmed(content_type)) != "application/json":
         raise ApiError(415, "unsupported_media_type", "expected a body of Content-Type application/json")
     if is_too_deep(request.body):
         raise ApiError(400, "invalid_json", "the body nests too deeply")

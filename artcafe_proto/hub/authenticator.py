@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import AgentAuthenticated, AuthenticationRefused, ChallengeIssued
+from artcafe_proto.exchanges import ascii_lower, trimmed
 from artcafe_proto.hub.answers import BEARER_CHALLENGE, json_answer, read_json
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import CHALLENGE_LIFE_S, MAX_ID_CHARS
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.rate_limits import RateLimit
-from artcafe_proto.policies.token_issuer import TokenIssuer
-from artcafe_proto.secrecy import forgetful
+from artcafe_proto.policies.signatures import without_armour
+from artcafe_proto.policies.token_issuer import TokenIssuer, has_form_of_token
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ class _VerifyBody(msgspec.Struct, frozen=True, gc=False):
     key_id: str | None = None
 
 
-class Authenticator:
+class Authenticator(Secretive):
     """Answers challenge and verify requests, and tells who sent a request."""
 
     def __init__(
@@ -119,10 +120,7 @@ class Authenticator:
         if address is None:
             return
         pair = (address, agent_id[:MAX_ID_CHARS])
-        wait_s = max(self._by_address.wait_s(address, now.mono), self._by_agent.wait_s(pair, now.mono))
-        if wait_s > 0:
-            message = f"too many attempts to sign in: try again in {ceil(wait_s)} s"
-            raise ApiError(429, "too_many_attempts", message, retry_after_s=ceil(wait_s))
+        _check_wait(max(self._by_address.wait_s(address, now.mono), self._by_agent.wait_s(pair, now.mono)))
         self._by_address.take(address, now.mono)
         self._by_agent.take(pair, now.mono)
 
@@ -138,8 +136,8 @@ class Authenticator:
         tenant_id = body.tenant_id if agent is not None else f"\0{body.tenant_id}"  # to which no challenge is bound
         is_ours = self._book.consume(body.challenge, body.agent_id, tenant_id, now.mono, address)
         try:
-            signature = b64decode(body.response, validate=True)
-        except (binascii.Error, ValueError):
+            signature = without_armour(b64decode(body.response, validate=True))
+        except ValueError:
             return "the response is not base64"
         keys = [] if agent is None else [key for key in agent.keys.values() if body.key_id in (None, key.key_id)]
         made_by = self._made_by(keys, signature, body.challenge.encode("utf-8", "surrogatepass"))
@@ -150,40 +148,64 @@ class Authenticator:
         return made_by or "no active key of the agent made this signature"
 
     def _made_by(self, keys: list[Key], signature: bytes, signed: bytes) -> tuple[Key, str] | None:
-        """Which key made a signature, by which algorithm. What none of them could have made takes no less time."""
-        keys = [key for key in keys if key.public_key.could_have_made(signature, allow_sha1=self._allow_sha1)]
-        if not keys:
-            decoy_for(signature).verify(signature, signed, allow_sha1=self._allow_sha1)
-        for key in keys:
-            algorithm = key.public_key.verify(signature, signed, allow_sha1=self._allow_sha1)
+        """Which key made a signature, by which algorithm. What none of them could have made takes no less time.
+
+        No key is tried whose signatures have another shape: anyone may ask for this work.
+        """
+        decoy, sha1 = decoy_for(signature), self._allow_sha1
+        fitting = [key for key in keys if key.public_key.could_have_made(signature, allow_sha1=sha1)]
+        if not fitting:
+            decoy.verify(signature, signed, allow_sha1=sha1)
+        for key in fitting:
+            algorithm = key.public_key.verify(signature, signed, allow_sha1=sha1)
             if algorithm is not None:
                 return key, algorithm
         return None
 
     @forgetful
-    def principal(self, request: Request, now: Instant) -> Principal:
-        """Who makes a request (PLAT-1). Raises ApiError 401."""
-        scheme, _, token = (request.header("authorization") or "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
+    def principal(self, request: Request, now: Instant, address: str | None = None) -> Principal:
+        """Who makes a request (PLAT-1), by its header alone: a query is written into logs.
+
+        Raises ApiError: 401, 400 for two such headers, and 429 if too many attempts of `address` have failed.
+        """
+        values = [value for name, value in request.headers if name == "authorization"]
+        if len(values) > 1:
+            raise ApiError(400, "bad_request", "expected one header Authorization, found several")
+        scheme, _, token = "".join(values).partition(" ")
+        token = trimmed(token)
+        if ascii_lower(scheme) != "bearer" or not token:
             raise ApiError(401, "unauthorized", "expected the header Authorization: Bearer TOKEN")
-        tenant_id = self._registry.tenant_of(token)
-        if tenant_id is not None:
-            return Principal(tenant_id)
+        if not has_form_of_token(token):
+            return Principal(self._tenant(token, address, now))
         try:
             claims = self._issuer.check(token, now.wall)
         except RemoteProtocolError:
-            raise ApiError(401, "invalid_token", "the token is not valid, or no longer") from None
+            raise ApiError(401, "invalid_token", _NOT_VALID) from None
         agent = self._registry.find(claims.agent_id)
         key = None if agent is None else agent.keys.get(claims.key_id)
         if agent is None or agent.tenant_id != claims.tenant_id or key is None:
-            raise ApiError(401, "invalid_token", "the token is not valid, or no longer")  # TOK-6
+            raise ApiError(401, "invalid_token", _NOT_VALID)  # TOK-6
         return Principal(claims.tenant_id, claims.agent_id, claims.key_id)
 
-    def linking_agent(self, request: Request, agent_id: str, now: Instant) -> tuple[Agent, str]:
-        """The agent that may open the link of `agent_id`, and its key's id. Raises ApiError 401 or 403."""
+    def _tenant(self, token: str, address: str | None, now: Instant) -> str:
+        """Whose token it is. It is a password, and so an address is limited as one agent's name is (PLAT-8).
+
+        Failures alone count, and not those of agents' tokens: these cannot be guessed, and a fleet may bring old ones.
+        """
+        pair = (address, None)
+        if address is not None:
+            _check_wait(self._by_agent.wait_s(pair, now.mono))
+        tenant_id = self._registry.tenant_of(token)
+        if tenant_id is None:
+            if address is not None:
+                self._by_agent.take(pair, now.mono)
+            raise ApiError(401, "invalid_token", _NOT_VALID)
+        return tenant_id
+
+    def linking_agent(self, request: Request, agent_id: str, address: str | None, now: Instant) -> tuple[Agent, str]:
+        """The agent that may open the link of `agent_id`, and its key's id. Raises ApiError 403, and as `principal`."""
         try:
-            principal = self.principal(request, now)
+            principal = self.principal(request, now, address)
             agent = self._registry.find(agent_id)
             if agent is None or principal.key_id is None or principal.agent_id != agent_id:
                 raise ApiError(403, "forbidden", "a link is opened with the token of its own agent")
@@ -193,5 +215,13 @@ class Authenticator:
         return agent, principal.key_id
 
 
+def _check_wait(wait_s: float) -> None:
+    """Raise ApiError 429 where there is something to wait for."""
+    if wait_s > 0:
+        message = f"too many attempts to sign in: try again in {ceil(wait_s)} s"
+        raise ApiError(429, "too_many_attempts", message, retry_after_s=ceil(wait_s))
+
+
+_NOT_VALID: Final = "the token is not valid, or no longer"
 _challenge_decoder = msgspec.json.Decoder(_ChallengeBody)
 _verify_decoder = msgspec.json.Decoder(_VerifyBody)

@@ -40,7 +40,7 @@ from artcafe_proto.messages import (
     response_decoder,
     status_decoder,
 )
-from artcafe_proto.secrecy import forgetful
+from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
     from random import Random
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 _ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes
 
 
-class PlatformHub:
+class PlatformHub(Secretive):
     """One platform. Not thread-safe; not for use across a fork."""
 
     @forgetful
@@ -78,8 +78,8 @@ class PlatformHub:
     # --- from sessions ------------------------------------------------------------------------------------------------
 
     def link_requested(self, session: PlatformSession, agent_id: str, request: Request, now: Instant) -> None:
-        """A session's agent opens its link: it replaces an older one (PLAT-6). Raises ApiError 401 or 403."""
-        agent, key_id = self.authenticator.linking_agent(request, agent_id, now)
+        """A session's agent opens its link, which replaces an older one (PLAT-6). Raises ApiError, as for a request."""
+        agent, key_id = self.authenticator.linking_agent(request, agent_id, session.address, now)
         presence = agent.presence
         older = presence.session
         presence.epoch += 1
@@ -155,9 +155,12 @@ class PlatformHub:
 
     # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
 
-    def principal(self, request: Request, now: Instant) -> Principal:
-        """Who makes a request (PLAT-1). Raises ApiError 401."""
-        return self.authenticator.principal(request, now)
+    def principal(self, request: Request, now: Instant, address: str | None = None) -> Principal:
+        """Who makes a request (PLAT-1). Raises ApiError 400 or 401, and 429 if `address`, a session's, fails too often.
+
+        Without an `address` the attempts are not limited.
+        """
+        return self.authenticator.principal(request, now, address)
 
     def revoke_key(self, tenant_id: str, key_id: str, now: Instant) -> None:
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""

@@ -58,6 +58,8 @@ class PlatformProtocol(PlatformSession):
       `Attend` of the hub; and `deadline`.
     """
 
+    __slots__ = ("_chunks",)  # tokens wait in them: `vars` is not to show any (TOK-4)
+
     def __init__(self, hub: PlatformHub, *, conn: int, now: Instant, address: str | None = None) -> None:
         """`conn` is the owner's number for the connection, unique on the platform. `address`: the peer's IP address, by
         which attempts to sign in are limited (PLAT-8); None: they are not.
@@ -132,6 +134,8 @@ class PlatformProtocol(PlatformSession):
         self._read_on(now)
 
     def _read(self, inputs: list[Input], now: Instant) -> None:
+        if interim := self._wire.take_interim():
+            self._chunks.append(interim)
         before = self._exchange
         for received in inputs:
             self._take(received, now)

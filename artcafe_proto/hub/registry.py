@@ -13,6 +13,7 @@ from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import MAX_AGENTS, MAX_KEYS_PER_AGENT
 from artcafe_proto.policies.public_keys import PublicKey
+from artcafe_proto.policies.token_issuer import has_form_of_token
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
@@ -97,12 +98,14 @@ class Registry:
             raise ConfigError(
                 "a tenant token must be 16 or more visible ASCII characters: it is a password in a header"
             )
+        if has_form_of_token(token):
+            raise ConfigError("a tenant token must not look like a JSON Web Token: agents' tokens do")
         digest = sha256(token.encode()).digest()
         if self._tenants.setdefault(digest, tenant_id) != tenant_id:
             raise ConfigError(f"the token of {tenant_id} is another tenant's already: give it one of its own")
 
     def tenant_of(self, token: str) -> str | None:
-        """The tenant a token speaks for."""
+        """The tenant a token speaks for. What is compared are hashes: how long it takes tells nothing of a token."""
         return self._tenants.get(sha256(token.encode("utf-8", "surrogatepass")).digest())
 
     # --- agents -------------------------------------------------------------------------------------------------------

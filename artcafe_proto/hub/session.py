@@ -14,7 +14,7 @@ from artcafe_proto.config import API_PREFIX
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
-from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
+from artcafe_proto.hub.answers import error_answer, extra_headers
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
@@ -23,12 +23,13 @@ from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.rate_limits import network_of
 from artcafe_proto.regions import Region
+from artcafe_proto.secrecy import Secretive
 from artcafe_proto.timers import Timers
 
 if TYPE_CHECKING:
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
-    from artcafe_proto.exchanges import Headers, Request, Response
+    from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.hub.hub import PlatformHub
     from artcafe_proto.hub.registry import Agent
     from artcafe_proto.instants import Instant
@@ -49,13 +50,14 @@ _VERIFY = f"{API_PREFIX}/auth/verify"
 _LINK = f"{API_PREFIX}/ws/agent/"
 
 
-class PlatformSession:
+class PlatformSession(Secretive):
     """One accepted connection; `conn` is its owner's number for it, unique on the platform."""
 
     def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:
         """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not."""
         self.conn = conn
-        self._address = None if address is None else network_of(address)
+        self.address = None if address is None else network_of(address)
+        """What counts as the peer's address; None too once there is a link."""
         self._hub = hub
         self._outputs = Outputs()
         self._timers: Timers[SessionTimer] = Timers()
@@ -96,13 +98,13 @@ class PlatformSession:
                     raise ApiError(405, "method_not_allowed", "expected POST")
                 authenticator = self._hub.authenticator
                 answer = authenticator.challenge if path == _CHALLENGE else authenticator.verify
-                self._answer(exchange, answer(request, self._address, now))
+                self._answer(exchange, answer(request, self.address, now))
             else:
                 self._awaited = exchange
                 self._outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
             allowed = "GET" if path.startswith(_LINK) else "POST"
-            self._answer(exchange, error_answer(error, _extra_headers(error, allowed)))
+            self._answer(exchange, error_answer(error, extra_headers(error, allowed)))
 
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended."""
@@ -139,7 +141,7 @@ class PlatformSession:
             raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)
-        self._address = None
+        self.address = None
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
         self._clock_offset_s = now.wall - now.mono
         if self._reading_paused:  # a link is read while it cannot be written
@@ -360,16 +362,3 @@ class PlatformSession:
     def _leave(self, reason: str) -> None:
         assert self.agent is not None, "a link is some agent's"
         self._hub.link_ended(self.agent, self.epoch, reason)
-
-
-def _extra_headers(error: ApiError, allowed: str) -> Headers:
-    """What RFC 9110 wants beside some statuses."""
-    match error.status:
-        case 401:
-            return BEARER_CHALLENGE
-        case 405:
-            return (("allow", allowed),)
-        case 426:
-            return (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
-        case _:
-            return () if error.retry_after_s is None else (("retry-after", f"{error.retry_after_s}"),)

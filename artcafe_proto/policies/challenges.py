@@ -86,6 +86,8 @@ class ChallengeBook(Secretive):
     monotonic clock: a book, and the secret it is given, live no longer than their process.
     """
 
+    __slots__ = ("_consumed", "_expiries", "_secret", "_used_by")
+
     @forgetful
     def __init__(self, secret: bytes) -> None:
         """`secret`: at least 32 random bytes, else LocalProtocolError."""

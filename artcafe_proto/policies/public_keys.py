@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
@@ -42,7 +43,7 @@ it says of compressed points."""
 
 
 class PublicKey:
-    """An agent's public key, parsed once: Ed25519, RSA of 2048 to 16384 bits, or ECDSA over P-256, P-384 or P-521."""
+    """An agent's public key, parsed once: Ed25519, RSA of 2048 to 8192 bits, or ECDSA over P-256, P-384 or P-521."""
 
     __slots__ = ("_key", "_raw_bytes", "algorithm", "blob", "fingerprint", "openssh")
 
@@ -108,19 +109,25 @@ class PublicKey:
 
     def could_have_made(self, signature: bytes, *, allow_sha1: bool = False) -> bool:
         """Whether `signature` has the shape of this key's: only then does verifying it take any time. Never raises."""
-        return self._open(signature, b"", allow_sha1=allow_sha1) is not None
+        return self._open(signature, None, allow_sha1=allow_sha1) is not None
 
-    def _open(self, signature: bytes, message: bytes, *, allow_sha1: bool) -> SignedBlob | None:
+    def _open(self, signature: bytes, message: bytes | None, *, allow_sha1: bool) -> SignedBlob | None:
         try:
             opened = open_signature(signature, message, self.blob, self._raw_bytes)
         except CRYPTOGRAPHY_ERRORS:
             return None
         if self.algorithm != "ssh-rsa":
-            return opened if opened.algorithm == self.algorithm else None
+            return opened if opened.algorithm == self.algorithm and self._has_room_for(opened.signature) else None
         if opened.algorithm == "ssh-rsa" and not allow_sha1:
             return None
         fits = opened.algorithm in _RSA_HASHES and len(opened.signature) == self._raw_bytes
         return opened if fits else None
+
+    def _has_room_for(self, signature: bytes) -> bool:
+        """Whether both numbers of an ECDSA signature may lie below the order of the curve."""
+        if not isinstance(self._key, EllipticCurvePublicKey):
+            return len(signature) == self._raw_bytes
+        return max(decode_dss_signature(signature)).bit_length() <= self._key.key_size
 
     def __repr__(self) -> str:
         return f"PublicKey({self.algorithm}, {self.fingerprint})"
@@ -175,7 +182,10 @@ def _check_rsa(key: RSAPublicKey) -> None:
     numbers = key.public_numbers()
     exponent_fits = numbers.e >= 3 and numbers.e % 2 == 1 and numbers.e.bit_length() <= MAX_RSA_EXPONENT_BITS
     if not exponent_fits or numbers.n % 2 == 0:
-        raise KeyRefusedError(f"the RSA key has an exponent or a modulus that no sound key has: {MAKE_A_KEY}")
+        raise KeyRefusedError(
+            "the RSA key has an exponent or a modulus that no sound key has: expected both odd, and the exponent from "
+            f"3 to {MAX_RSA_EXPONENT_BITS} bits: {MAKE_A_KEY}"
+        )
 
 
 def _check_ed25519(key: Ed25519PublicKey) -> None:

@@ -57,21 +57,41 @@ def shape(blob: bytes, public_blob: bytes, signature_format: SignatureFormat) ->
             assert_never(signature_format)
 
 
-def open_signature(signature: bytes, message: bytes, public_blob: bytes, raw_bytes: int) -> SignedBlob:
+def without_armour(signature: bytes) -> bytes:
+    """What is within the armour that `ssh-keygen -Y sign` writes, and what has none as it is.
+
+    Raises ValueError for an armour that is damaged.
+    """
+    if not signature.startswith(_BEGIN):
+        return signature
+    lines = signature.split()
+    if lines[:3] != _BEGIN.split() or lines[-3:] != _END.split():
+        raise ValueError("the armour is not whole")
+    return binascii.a2b_base64(b"".join(lines[3:-3]), strict_mode=True)
+
+
+def embedded_key(signature: bytes) -> bytes | None:
+    """The public key that an sshsig without armour names as its own, None in other shapes. Raises ValueError."""
+    header = _MAGIC + _VERSION
+    return take_string(signature.removeprefix(header))[0] if signature.startswith(header) else None
+
+
+def open_signature(signature: bytes, message: bytes | None, public_blob: bytes, raw_bytes: int) -> SignedBlob:
     """A signature of `message` in any format, told apart by shape (AUTH-8).
 
-    `raw_bytes` is how long a raw signature of the key is, 0 for ECDSA, whose DER begins as no other shape does. Raises
-    ValueError for what has none of the shapes, or is of another key, namespace, or spelling.
+    Without a `message` only the shape is looked at. `raw_bytes` is how long a raw signature of the key is, 0 for ECDSA,
+    whose DER begins as no other shape does. Raises ValueError for what has none of the shapes, or is of another key,
+    namespace, or spelling.
     """
     algorithm = take_string(public_blob)[0].decode("latin-1")
     if raw_bytes and len(signature) == raw_bytes:
-        return SignedBlob("rsa-sha2-256" if algorithm == "ssh-rsa" else algorithm, signature, message)
+        return SignedBlob("rsa-sha2-256" if algorithm == "ssh-rsa" else algorithm, signature, message or b"")
     if not raw_bytes and signature[:1] == _DER_SEQUENCE:
-        return SignedBlob(algorithm, _checked_der(signature), message)
+        return SignedBlob(algorithm, _checked_der(signature), message or b"")
     if signature.startswith((_BEGIN, _MAGIC)):
-        return _open_sshsig(signature, message, public_blob)
+        return _open_sshsig(without_armour(signature), message, public_blob)
     opened = _open_blob(signature)
-    return SignedBlob(opened.algorithm, opened.signature, message)
+    return SignedBlob(opened.algorithm, opened.signature, message or b"")
 
 
 _MAGIC = b"SSHSIG"
@@ -120,13 +140,7 @@ def _sshsig_data(message: bytes, hash_name: bytes) -> bytes:
     return _MAGIC + b"".join(map(pack_string, fields))
 
 
-def _open_sshsig(signature: bytes, message: bytes, public_blob: bytes) -> SignedBlob:
-    """What `ssh-keygen -Y sign` writes, or what is within its armour."""
-    if signature.startswith(_BEGIN):
-        lines = signature.split()
-        if lines[:3] != _BEGIN.split() or lines[-3:] != _END.split():
-            raise ValueError("the armour is not whole")
-        signature = binascii.a2b_base64(b"".join(lines[3:-3]), strict_mode=True)
+def _open_sshsig(signature: bytes, message: bytes | None, public_blob: bytes) -> SignedBlob:
     header = _MAGIC + _VERSION + pack_string(public_blob) + pack_string(SSHSIG_NAMESPACE) + pack_string(b"")
     if not signature.startswith(header):
         raise ValueError("the signature is of another key, namespace or version")
@@ -137,4 +151,4 @@ def _open_sshsig(signature: bytes, message: bytes, public_blob: bytes) -> Signed
     opened = _open_blob(blob)
     if opened.algorithm == "ssh-rsa":
         raise ValueError("an sshsig with SHA-1 is none")  # PROTOCOL.sshsig
-    return SignedBlob(opened.algorithm, opened.signature, _sshsig_data(message, hash_name))
+    return SignedBlob(opened.algorithm, opened.signature, b"" if message is None else _sshsig_data(message, hash_name))

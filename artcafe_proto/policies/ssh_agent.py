@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 class SshAgentSigning(Secretive):
     """A signature of `message` by the private half of `public`, which an ssh-agent holds."""
 
+    __slots__ = ("_buffer", "_format", "_lists_keys", "_message", "_public", "signature")
+
     def __init__(self, public: PublicKey, message: bytes, signature_format: SignatureFormat) -> None:
         self._public = public
         self._message = message

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.limits import CLOCK_DRIFT_S, MAX_TOKEN_BYTES
-from artcafe_proto.secrecy import forgetful
+from artcafe_proto.secrecy import Secretive, forgetful
 
 
 class Claims(msgspec.Struct, frozen=True, gc=False):
@@ -23,10 +23,18 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
     issued_at: int = msgspec.field(name="iat")
     expires_at: int = msgspec.field(name="exp")
     jti: str
+    not_before: float = msgspec.field(name="nbf", default=float("-inf"))
 
 
-class TokenIssuer:
+def has_form_of_token(text: str) -> bool:
+    """Whether `text` looks like an agent's token, of whichever platform: no tenant's credential may."""
+    return text.startswith(_BEGINNING) and _COMPACT_JWS.fullmatch(text) is not None
+
+
+class TokenIssuer(Secretive):
     """Makes agents' tokens, and tells its own from all others."""
+
+    __slots__ = ("_issuer", "_life_s", "_private_key", "_public_key", "_signed_claims")
 
     @forgetful
     def __init__(self, seed: bytes, *, issuer: str, life_s: float) -> None:
@@ -68,6 +76,8 @@ class TokenIssuer:
         claims = self._signed_claims(token)
         if claims.expires_at <= wall:
             raise _refused("the token has expired")
+        if not claims.not_before <= wall:
+            raise _refused("the token is not valid yet")
         if claims.issued_at > wall + CLOCK_DRIFT_S:  # else what a wrong clock made in the future would live until then
             raise _refused("the token is from the future: the platform's clock was set back")
         return claims
@@ -107,6 +117,8 @@ _REMEMBERED_TOKENS: Final = 1024
 """Agents that come back, or make calls, do so with the token of before: verifying it costs more than all the rest."""
 _COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """RFC 7515 section 7.1."""
+_BEGINNING: Final = "eyJ"
+"""Of every token of ours: base64url of `{"`."""
 
 
 def _refused(reason: str) -> RemoteProtocolError:

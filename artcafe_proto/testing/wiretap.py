@@ -30,7 +30,8 @@ class Request:
 
     def __init__(self, data: bytes) -> None:
         head = _HEAD.match(data)
-        assert head is not None, f"expected a request, got {len(data)} bytes of something else"
+        if head is None:
+            raise AssertionError(f"expected a request, got {len(data)} bytes of something else")
         self.data = data
         self.method = head[1].decode()
         self.target = head[2].decode()

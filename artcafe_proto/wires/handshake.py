@@ -11,6 +11,7 @@ from hashlib import sha1
 from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.errors import RemoteProtocolError
+from artcafe_proto.exchanges import ascii_lower, trimmed
 
 if TYPE_CHECKING:
     from random import Random
@@ -49,7 +50,7 @@ def accept_headers(key: str) -> Headers:
 
 def check_response(headers: Headers, key: str) -> None:
     """Check the 101 that answers a handshake sent with `key` (section 4.1). Raises RemoteProtocolError."""
-    if [value.lower() for value in _values(headers, "upgrade")] != ["websocket"]:
+    if [ascii_lower(value) for value in _values(headers, "upgrade")] != ["websocket"]:
         raise _bad_response("Upgrade: websocket")
     if "upgrade" not in _tokens(headers, "connection"):
         raise _bad_response("Connection: Upgrade")
@@ -92,7 +93,7 @@ def _values(headers: Headers, name: str) -> list[str]:
 
 def _tokens(headers: Headers, name: str) -> set[str]:
     """The members of a comma-separated field, in lower case (RFC 9110 section 5.6.1)."""
-    return {token.strip().lower() for value in _values(headers, name) for token in value.split(",")}
+    return {ascii_lower(trimmed(token)) for value in _values(headers, name) for token in value.split(",")}
 
 
 def _is_key(text: str) -> bool:

@@ -110,7 +110,9 @@ class ClientWire:
                     return []
                 case h11.Response() as head:
                     self._response = head
-                case h11.InformationalResponse(status_code=101) if self._key is not None:
+                case h11.InformationalResponse(status_code=101) as head if self._key is not None:
+                    if head.http_version == b"1.0":
+                        raise RemoteProtocolError(400, "HTTP/1.0 has no 101", "RFC 9110 section 7.8")
                     return self._switch(self._http.fields, self._key)
                 case _:  # a 101 that was not asked for has been refused by h11
                     self._skip_informational()

@@ -4,8 +4,8 @@ h11 parses and keeps the state of the connection; this module decides which byte
 
 - A head (start line and fields) is held back until it is complete, so that its limits hold and its lines can be checked
   however it was cut: h11 takes any head that is complete, whatever its size, bare LF line ends and control characters.
-- Of a body it gets as many bytes as Content-Length says, so that what was pipelined behind stays here, or as many as a
-  body within the limits can need.
+- Of a body it gets as many bytes as Content-Length says, so that what was pipelined behind stays here; of a chunked one
+  a size line once the size is judged, then the chunk; else as many as a body within the limits can need.
 
 Every breakage is a `RemoteProtocolError` whose code is the status to answer with. h11's own texts are cut at the first
 colon: behind it they may quote the peer, and with it a token (TOK-4).
@@ -35,6 +35,19 @@ class HttpConnection(Secretive):
     rules of this module then refused it, and `fields` are its fields.
     """
 
+    __slots__ = (
+        "_allowance",
+        "_body",
+        "_chunk_left",
+        "_h11",
+        "_is_server",
+        "_searched",
+        "_sends_body",
+        "buffer",
+        "fields",
+        "head",
+    )
+
     def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
         # Whatever h11 holds incomplete is part of a body, and bounded by what it is given of it.
         self._h11 = h11.Connection(role, max_incomplete_event_size=_MAX_FRAMED_BODY_BYTES)
@@ -43,6 +56,7 @@ class HttpConnection(Secretive):
         self._body = bytearray()
         self._sends_body = True
         self._allowance = 0  # further bytes that h11 may be given of this body
+        self._chunk_left: int | None = None  # of them up to the next size line; None where none is to come
         self.buffer = bytearray()
         self.head: Head | None = None
         self.fields: Headers = ()
@@ -77,14 +91,30 @@ class HttpConnection(Secretive):
                     self._body.clear()
                     return body
                 case _:
-                    piece = self._take(self._allowance)
+                    piece = self._take(self._next_piece())
                     self._allowance -= len(piece)
                     if piece:
                         self._h11.receive_data(piece)
-                    elif self._allowance:
+                    elif self._allowance > len(self.buffer):
                         return None
                     else:  # a chunked body, most of it chunk extensions or headers
                         raise self._too_large()
+
+    def _next_piece(self) -> int:
+        """How many bytes of `buffer` h11 may be given now. Raises RemoteProtocolError at a size that is too large."""
+        if self._chunk_left is None:
+            return self._allowance
+        if self._chunk_left == 0:
+            end = self.buffer.find(b"\r\n", max(self._searched - 1, 0), self._allowance)
+            self._searched = 0 if end >= 0 else len(self.buffer)
+            size = int((_CHUNK_SIZE.match(self.buffer) or [b"0"])[0], 16)  # what is no size, h11 refuses
+            if end >= 0 and len(self._body) + size > MAX_HTTP_BODY_BYTES:
+                raise self._too_large()
+            self._chunk_left = 0 if end < 0 else (size + len(b"\r\n") if size else None)
+            return end + len(b"\r\n") if end >= 0 else 0
+        piece = min(self._chunk_left, self._allowance, len(self.buffer))
+        self._chunk_left -= piece
+        return piece
 
     def _too_large(self) -> RemoteProtocolError:
         clause = "PLAT-7" if self._is_server else "AUTH-7"
@@ -114,6 +144,11 @@ class HttpConnection(Secretive):
     def can_answer(self) -> bool:
         """Whether the server may still begin a response, were it to say what was wrong with the request."""
         return self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}
+
+    @property
+    def awaits_continue(self) -> bool:
+        """Whether the client waits for a 100 before it sends the body (RFC 9110 section 10.1.1)."""
+        return self._h11.they_are_waiting_for_100_continue
 
     @property
     def is_sending_body(self) -> bool:
@@ -162,9 +197,19 @@ class HttpConnection(Secretive):
             raise RemoteProtocolError(400, "a control character is in the head", "RFC 9110 section 5.5")
         if self._is_server and (b"\r\n " in head or b"\r\n\t" in head):
             raise RemoteProtocolError(400, "a header field is folded over lines", "RFC 9112 section 5.2")
+        self._check_codings(head)
         lengths = _LENGTHS.findall(head)
         if self._is_server and (len(lengths) > 1 or b"," in b"".join(lengths)):  # h11 makes one of several that agree
             raise RemoteProtocolError(400, "there are several Content-Lengths", "RFC 9112 section 6.3")
+
+    def _check_codings(self, head: bytes) -> None:
+        """Refuse what is no plain chunked body: where such a one ends is unknown (RFC 9112 section 6.3)."""
+        codings = [each.strip(b" \t").lower() for each in b",".join(_CODINGS.findall(head)).split(b",")]
+        if not self._is_server or _CODINGS.search(head) is None or codings == [b"chunked"]:
+            return
+        if codings[-1] == b"chunked" and b"" not in codings and codings.count(b"chunked") == 1:
+            raise RemoteProtocolError(501, "no transfer coding but chunked is known", "RFC 9112 section 6.1")
+        raise RemoteProtocolError(400, "chunked is not the last transfer coding", "RFC 9112 section 6.3")
 
     def _expect_body(self, head: Head) -> None:
         """Judge the framing of a head's message before any of its body is read (RFC 9112 section 6)."""
@@ -174,6 +219,7 @@ class HttpConnection(Secretive):
         length = fields.get("content-length")
         if "transfer-encoding" in fields and (length is not None or head.http_version == b"1.0"):
             raise RemoteProtocolError(400, "the framing of the body is ambiguous", "RFC 9112 section 6.1")
+        self._chunk_left = 0 if "transfer-encoding" in fields else None
         self._allowance = _MAX_FRAMED_BODY_BYTES if length is None else int(length)
         if length is not None and self._allowance > MAX_HTTP_BODY_BYTES:
             raise self._too_large()
@@ -216,6 +262,8 @@ _LINES_AROUND_FIELDS: Final = 2
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """All but tab, CR and LF, of which there are rules of their own."""
 _LENGTHS: Final = re.compile(rb"(?i:\r\ncontent-length:)([^\r]*)")
+_CODINGS: Final = re.compile(rb"(?i:\r\ntransfer-encoding:)([^\r]*)")
+_CHUNK_SIZE: Final = re.compile(rb"[0-9A-Fa-f]+")
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"([!-~\x80-\xff]+([ \t]+[!-~\x80-\xff]+)*)?")
 _FRAMING_FIELDS: Final = frozenset({"content-length", "transfer-encoding"})

@@ -14,7 +14,7 @@ import h11
 import msgspec
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response
+from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response, ascii_lower
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES, TURNED_AWAY_RETRY_AFTER_S
 from artcafe_proto.wires.handshake import VERSION, accept_headers, check_request, wants_websocket
 from artcafe_proto.wires.http_connection import BODYLESS_STATUSES, HttpConnection, byte_headers
@@ -58,6 +58,7 @@ class ServerWire:
         self._head: h11.Request | None = None  # while its body is read
         self._key: str | None = None  # of the opening handshake, if the request to answer is one
         self._last = False  # the connection ends with the answer due
+        self._interim = b""
         self._behind = b""  # what came behind the opening handshake, until it is read
         self.has_peer_ended = False  # behind what waits inside
 
@@ -96,6 +97,11 @@ class ServerWire:
         """The peer's side ended: `Failed` within a request, else `Ended`, but both only behind what came before."""
         self.has_peer_ended = True
         return self.receive(b"")
+
+    def take_interim(self) -> bytes:
+        """What to write at once after `receive`: a 100, for whom a request waits with its body (RFC 9110 10.1.1)."""
+        interim, self._interim = self._interim, b""
+        return interim
 
     @property
     def is_sending_body(self) -> bool:
@@ -179,6 +185,8 @@ class ServerWire:
             self.phase = Phase.BODY
         body = self._http.read_body()
         if body is None:
+            if self._http.awaits_continue:
+                self._interim = self._http.send(h11.InformationalResponse(status_code=100, headers=[]), b"")
             return None
         request = Request(
             method=self._head.method.decode(),
@@ -234,6 +242,9 @@ _ORIGIN_FORM: Final = re.compile(rb"/[!\"$-~]*")
 """RFC 9112 section 3.2.1, a little wider within what h11 takes, but without a fragment."""
 _HOST: Final = re.compile(r"[0-9A-Za-z._~!$&'()*+,;=:%\[\]-]*")
 """The characters of RFC 9110 section 7.2: neither a user nor a path."""
+_ONCE: Final = ("authorization", "content-type", "expect", "last-event-id")
+"""Fields of which two would be taken for one or the other: h11 sees to Host, `HttpConnection` to Content-Length."""
+_CONTINUE: Final = "100-continue"
 _ERROR_CODES: Final = {
     400: "bad_request",
     408: "request_timeout",
@@ -256,5 +267,10 @@ def _check_head(head: h11.Request, headers: Headers) -> None:
         raise RemoteProtocolError(400, "the Host field is not a host and a port", "RFC 9112 section 3.2")
     if head.method == b"CONNECT":
         raise RemoteProtocolError(501, "this server is no proxy", "RFC 9110 section 9.3.6")
-    if "expect" in fields and head.http_version != b"1.0":
-        raise RemoteProtocolError(417, "no expectation is met: send the body at once", "RFC 9110 section 10.1.1")
+    names = [name for name, _ in headers]
+    twice = next((name for name in _ONCE if names.count(name) > 1), None)
+    if twice is not None:
+        raise RemoteProtocolError(400, f"there are several fields {twice}", "RFC 9110 section 5.3")
+    expectation = ascii_lower(fields.get("expect", _CONTINUE))
+    if expectation != _CONTINUE and head.http_version != b"1.0":
+        raise RemoteProtocolError(417, f"no expectation is met but {_CONTINUE}", "RFC 9110 section 10.1.1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import logging
@@ -340,11 +341,53 @@ async def test_a_handler_that_is_cancelled_by_others_is_answered_and_harms_nobod
 
     async with stage.online(heartbeat_interval=0.02) as link:
         answer = await link.call("odd")
-        assert (answer["code"], answer["reason"]) == ("cancelled", "the command was cancelled before it was done")
+        assert (answer["code"], answer["reason"]) == ("handler_error", "CancelledError")
         await link.send("message", "msg-1", {})
         await stage.seen(MessageReceived)
         assert (await link.call("other"))["result"] == "well"
         await link.heartbeats(3)
+
+
+async def test_cmd_7_an_exit_in_a_handler_is_answered_and_its_slot_is_free_again(stage: Stage) -> None:
+    def exits() -> None:
+        argparse.ArgumentParser(exit_on_error=True).parse_args(["--none"])
+
+    async def exits_in_a_task() -> None:
+        exits()
+
+    stage.agent.command("task")(exits_in_a_task)
+    stage.agent.command("thread")(exits)
+    stage.agent.command("inline", inline=True)(exits)
+    async with stage.online(max_concurrent=1) as link:
+        for name in ("task", "thread", "inline", "task", "thread", "inline"):
+            answer = await link.call(name)
+            assert (answer["code"], answer["reason"]) == ("handler_error", "SystemExit")
+
+
+async def test_link_6_a_name_that_no_thread_is_left_to_resolve_costs_an_attempt(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    refused = iter([True])
+
+    def start_if_it_may(thread: threading.Thread) -> None:
+        if thread.name == "artcafe worker" and next(refused, False):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_it_may)
+    async with stage.online(api_endpoint=stage.platform.url.replace("127.0.0.1", "localhost")):
+        pass
+    failure = next(event for event in stage.events if isinstance(event, Offline))
+    assert failure.reason == (
+        "cannot connect (other): resolving the name localhost failed: RuntimeError: can't start new thread"
+    )
+
+
+async def test_msg_5_a_command_with_nan_is_answered(stage: Stage) -> None:
+    async with stage.online() as link:
+        answer = await link.call("any", {"a": float("nan")})
+        assert answer["code"] == "invalid_arguments"
 
 
 class Picky(msgspec.Struct):

@@ -183,7 +183,7 @@ def test_a_bad_variable_is_named(variable: str, value: str, monkeypatch: pytest.
 
 
 def parameters_of(agent: Agent) -> AgentParameters:
-    return agent._parameters  # pyright: ignore[reportPrivateUsage]
+    return agent._parameters.value  # pyright: ignore[reportPrivateUsage]
 
 
 def test_what_goes_before_what(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
 from artcafe_anyio import process_metrics
+from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.process_metrics import ProcessMetrics, resident_bytes
 
 
@@ -76,3 +79,25 @@ def test_without_proc_and_psutil_the_peak_has_to_do(monkeypatch: pytest.MonkeyPa
     peak = resident_bytes()
     monkeypatch.undo()
     assert current * 0.9 < peak
+
+
+def test_what_cannot_be_measured_keeps_its_last_figure_and_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_descriptors() -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    metrics = ProcessMetrics(AgentLog("agent-1"))
+    for times in (1, 2):
+        figures = metrics.read()
+        assert figures[1] > 1
+        with monkeypatch.context() as patch:
+            patch.setattr(process_metrics, "resident_bytes", no_descriptors)
+            for _ in range(3):
+                read: object = None
+                with suppress(OSError):
+                    read = metrics.read()
+                assert read == figures
+        told = [record.getMessage() for record in caplog.records]
+        assert len(told) == times
+        assert "the last figures: [Errno 24] Too many open files [HB-2]" in told[-1]

@@ -100,3 +100,13 @@ async def test_the_block_that_fails_fails_as_it_is() -> None:
 def test_an_agent_without_ids_is_told_so() -> None:
     with pytest.raises(ConfigError, match="agent_id"):
         SimulatedPlatform(Agent())
+
+
+async def test_what_is_asked_over_http_is_answered_as_a_platform_does() -> None:
+    async with SimulatedPlatform(agent) as platform:
+        assert (await agent.details())["status"] == "online"
+        shown = await agent.put_status("error")
+        assert shown["status"] == "error"
+        assert (await agent.details())["status"] == "error"
+        assert [each.status for each in platform.statuses] == ["error"]
+        assert set(shown) >= {"agent_id", "tenant_id", "capabilities", "metadata", "metrics", "last_seen"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -16,6 +17,7 @@ from artcafe_proto import (
     CallFailed,
     ClocksParted,
     CommandCancelled,
+    CommandReceived,
     CommandRefused,
     Connect,
     Disconnect,
@@ -582,14 +584,14 @@ def test_stat_4_progress_is_0_to_100_both_included_and_carries_the_status() -> N
     script = Scripted(max_concurrent=1)
     conn = script.up()
     script.command(conn)
-    for percent in (0, 100, 0.5):
-        assert script.machine.progress("cmd-1", percent, script.now)
+    for percent in (0, 100, 0.5, Decimal("0.25")):
+        assert script.machine.progress("cmd-1", percent, script.now)  # type: ignore[arg-type] # pyright: ignore
         script.wait(1)
     said = [message["data"] for message in script.texts("status") if "progress" in message["data"]]
-    assert said == [{"status": "busy", "current_task": "cmd-1", "progress": each} for each in (0.0, 100.0, 0.5)]
-    for percent in (-0.1, 100.1):
+    assert said == [{"status": "busy", "current_task": "cmd-1", "progress": each} for each in (0.0, 100.0, 0.5, 0.25)]
+    for percent in (-0.1, 100.1, float("nan"), None, "50", [1]):
         with pytest.raises(LocalProtocolError) as refused:
-            script.machine.progress("cmd-1", percent, script.now)
+            script.machine.progress("cmd-1", percent, script.now)  # type: ignore[arg-type] # pyright: ignore
         assert str(refused.value) == f"progress is a percentage from 0 to 100, not {percent}"
 
 
@@ -597,7 +599,8 @@ def test_hb_2_metrics_may_be_0_and_100_percent() -> None:
     script = Scripted()
     for cpu_usage, memory_usage in ((0.0, 0.0), (100.0, 1e9), (0.5, 0.5)):
         script.machine.set_metrics(cpu_usage, memory_usage)
-    for wrong in ((-0.1, 1.0), (100.1, 1.0), (1.0, -0.1), (1.0, float("inf"))):
+    odd: list[Any] = [(float("nan"), 1.0), (1.0, float("nan")), (None, 1.0), (1.0, "2")]
+    for wrong in [(-0.1, 1.0), (100.1, 1.0), (1.0, -0.1), (1.0, float("inf")), *odd]:
         with pytest.raises(LocalProtocolError) as refused:
             script.machine.set_metrics(*wrong)
         assert str(refused.value) == f"expected cpu 0 to 100 and memory in MiB, not {wrong[0]} and {wrong[1]}"
@@ -854,3 +857,32 @@ def test_cmd_7_a_result_that_cannot_be_written_is_named_and_one_that_nobody_want
     script.wait(1)
     assert script.machine.respond("cmd-1", {1, object()}, script.now) is False
     assert script.machine.respond("unknown", {1, object()}, script.now) is False
+
+
+def test_an_answer_that_is_none_is_misuse_and_changes_nothing() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.command(conn)
+    for code, reason in (("handler_error", None), ("handler_error", ValueError("x")), ("overloaded", "x"), (None, "x")):
+        with pytest.raises(LocalProtocolError, match="expected a final code and a text"):
+            script.machine.fail("cmd-1", code, reason, script.now)  # type: ignore[arg-type] # pyright: ignore
+    assert script.machine.in_flight == ("cmd-1",)
+    for signature in (None, "text", bytearray(b"x")):
+        with pytest.raises(LocalProtocolError, match="expected a signature in bytes"):
+            script.machine.signed(1, signature, script.now)  # type: ignore[arg-type] # pyright: ignore
+    assert script.machine.fail("cmd-1", "handler_error", "text", script.now)
+
+
+@pytest.mark.parametrize("args", [b"NaN", b'{"a":-Infinity}', b'{"a":"\\ud800"}', b"[" * 70 + b"]" * 70, b'{"a":}'])
+def test_msg_5_a_command_whose_data_is_damaged_is_answered_once(args: bytes) -> None:
+    script = Scripted(max_bad_messages=1)
+    conn = script.up()
+    payload = b'{"type":"command","id":"cmd-1","data":{"command":"work","args":' + args + b"}}"
+    for _ in range(3):
+        script.machine.text_received(conn, payload, script.now)
+        script.drain()
+        script.none_of(CommandReceived)
+    answers = responses(script)
+    assert [(data["command_id"], data["code"]) for data in answers] == [("cmd-1", "invalid_arguments")] * len(answers)
+    assert answers
+    script.none_of(Offline)

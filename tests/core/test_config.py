@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.pretty import pretty_repr
 
-from artcafe_proto import AgentConfig, ConfigError, PlatformConfig, Request, Response, SendText
+from artcafe_proto import AgentConfig, ConfigError, PlatformConfig, Request, RequestArrived, Response, SendText
 from artcafe_proto.config import Endpoint, Origin
 from artcafe_proto.wires.inputs import TextReceived
 
@@ -113,6 +113,9 @@ def test_tok_4_reprs_show_no_headers_and_no_bodies() -> None:
     request = Request(method="GET", target="/x", headers=(("authorization", "Bearer s3cret"),), body=b"s3cret")
     response = Response(status=200, headers=(("x-token", "s3cret"),), body=b"s3cret")
     assert "s3cret" not in repr(request) + repr(response) + str(request) + str(response)
+    queried = Request(method="GET", target="/x?access_token=s3cret")
+    assert repr(queried) == "Request(GET /x?…, 0 headers, 0 bytes)"
+    assert "s3cret" not in repr(RequestArrived(1, queried)) + pretty_repr(queried)
     assert repr(SendText(7, b"s3cret")) == "SendText(conn=7, 6 bytes)"
     assert repr(TextReceived(b"s3cret")) == "TextReceived(6 bytes)"
 
@@ -131,6 +134,16 @@ def test_tok_4_values_of_extra_headers_are_not_shown() -> None:
         ((), 0),
         ((("retry-after", "7"),), 7),
         ((("retry-after", " 7 "),), 7),
+        ((("retry-after", "7\xa0"),), 0),
+        ((("retry-after", "\u0667"),), 0),
+        ((("retry-after", "+7"),), 0),
+        ((("retry-after", "1_0"),), 0),
+        ((("retry-after", "\xb2"),), 0),
+        ((("retry-after", "7.5"),), 0),
+        ((("retry-after", "Sunday, 06-Nov-94 08:49:37 GMT"), ("date", "Sun Nov  6 08:49:00 1994")), 37),
+        ((("retry-after", "Sun, 06 Nov 1994 08:49:3\u0667 GMT"), ("date", "Sun, 06 Nov 1994 08:49:00 GMT")), 0),
+        ((("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), ("date", "Sun, +6 Nov 1994 08:49:00 GMT")), 0),
+        ((("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), ("date", "Sun, 99 Nov 1994 08:49:00 GMT")), 0),
         ((("retry-after", "999999"),), 3600),
         ((("retry-after", "9" * 5000),), 3600),
         ((("retry-after", "-5"),), 0),

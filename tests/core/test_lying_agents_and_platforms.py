@@ -22,6 +22,7 @@ from artcafe_proto import (
     Connect,
     Instant,
     LinkState,
+    LocalProtocolError,
     MessageReceived,
     Offline,
     Online,
@@ -126,10 +127,15 @@ class Lied:
         self.pair.run_until(lambda: bool(self.pair.seen(Online)))
         self.pair.run_for(1.0)
         self.args: list[dict[str, Any]] = []
+        self.unwritable: tuple[str, ...] = ()
 
     def run(self, event: CommandReceived) -> None:
         self.args.append(event.args)
-        self.pair.respond(event, event.args)
+        try:
+            self.pair.respond(event, event.args)
+        except LocalProtocolError:  # a number beyond all that Python reads is infinite, which JSON is not
+            self.unwritable = ("handler_error",)
+            self.pair.agent.fail(event.command_id, "handler_error", "ValueError", self.pair.now)
 
     def to_agent(self, payload: bytes) -> tuple[list[Any], list[Frame]]:
         """What the agent makes of a text: its events, and the frames that it sends."""
@@ -182,7 +188,7 @@ def test_msg_5_no_text_message_makes_an_agent_raise_or_costs_its_link(message_ty
         for reply in replies:
             assert reply["type"] in ("response", "heartbeat"), what
             if reply["type"] == "response":
-                assert reply["data"].get("code", "") in ("", "invalid_arguments"), what
+                assert reply["data"].get("code", "") in ("", "invalid_arguments", *lied.unwritable), what
 
 
 @pytest.mark.parametrize("what", VALUES)
@@ -191,32 +197,12 @@ def test_msg_5_a_command_with_a_usable_id_and_bad_data_is_answered(what: str) ->
     fields = sound_fields(messages.CommandData, EXAMPLES)
     for number, name in enumerate(fields):
         data = written(fields | {name: VALUES[what]})
-        if not is_json(data):
-            continue  # so there is no envelope, and no id
         payload = b'{"type":"command","id":"y-%d","data":%b}' % (number, data)
         received = len(lied.args)
         _, frames = lied.to_agent(payload)
         replies = [json.loads(frame.payload)["data"] for frame in frames if frame.opcode == TEXT]
         assert [reply["command_id"] for reply in replies] == [f"y-{number}"], name
         assert (replies[0].get("code") == "invalid_arguments") is (len(lied.args) == received), name
-
-
-def is_json(data: bytes) -> bool:
-    """By another reader: within 64 levels with the envelope, no NaN, and whole characters (RFC 7493 section 2.1)."""
-    try:
-        read = json.loads(data, parse_int=str, parse_float=str)
-        json.dumps(read, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        return False
-    return depth(read) < 64
-
-
-def depth(value: Any) -> int:
-    """Levels of nesting."""
-    if not isinstance(value, dict | list):
-        return 0
-    inner: list[Any] = [*value.values()] if isinstance(value, dict) else value  # pyright: ignore[reportUnknownVariableType]
-    return 1 + max(map(depth, inner), default=0)
 
 
 @pytest.mark.parametrize("message_type", TYPES)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from artcafe_proto import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.instants import format_http_date, format_timestamp, parse_http_date, parse_timestamp
@@ -22,7 +30,9 @@ from artcafe_proto.messages import (
     decode_envelope,
     encode,
     encode_json,
+    finite,
     is_too_deep,
+    read_command_id,
 )
 
 WALL = 1_777_638_896.789  # 2026-05-01T12:34:56.789Z
@@ -206,10 +216,176 @@ def test_msg_5_a_command_that_cannot_be_run_is_a_remote_error(data: dict[str, ob
         decode_command(Raw(json.dumps(data).encode()))
 
 
-@pytest.mark.parametrize("value", [{1, 2, object()}, object(), "\ud800", {"a": b"".join}])
+class Endless:
+    """Writes itself as itself."""
+
+    def model_dump_json(self) -> object:
+        return self
+
+
+class Amount:
+    """Fails in its own way, and is no number."""
+
+    def __float__(self) -> float:
+        raise ZeroDivisionError
+
+    def __fspath__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "value", [{1, 2, object()}, object(), "\ud800", {"a": b"".join}, {(1, 2): 3}, Endless(), [Amount()], [10**5000]]
+)
 def test_what_cannot_be_json_is_refused_by_name(value: object) -> None:
     with pytest.raises(LocalProtocolError, match="result"):
         encode_json(value, "result")
+
+
+class Model:
+    """Written as pydantic's models are."""
+
+    model_config: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def model_dump(self) -> object:
+        return {"value": self._value, "when": datetime(2026, 1, 1, tzinfo=UTC), (1, 2): 3}
+
+    def model_dump_json(self) -> str:
+        return json.dumps({"value": None if isinstance(self._value, float | set) else self._value})
+
+
+class Literally(Model):
+    """One that is told to write NaN as it is."""
+
+    def model_dump_json(self) -> str:
+        return '{"value":NaN}'
+
+
+class Told(Model):
+    """One that is told to write a text."""
+
+    model_config: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}
+
+    def model_dump_json(self) -> str:
+        return '{"value":"NaN","other":null}'
+
+
+class Point(Struct):
+    x: float | None
+
+
+@dataclass
+class Pair:
+    first: object
+    second: object = None
+
+
+def bare(number: float) -> object:
+    return number
+
+
+def inside(number: float) -> object:
+    return [None, {"a": (number,)}]
+
+
+def in_a_set(number: float) -> object:
+    return Model({number})
+
+
+def far_inside(number: float) -> object:
+    return [None, Pair([Point(number)])]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("around", [bare, inside, Point, Pair, Model, Literally, in_a_set, far_inside])
+def test_cmd_7_a_number_that_json_does_not_have_is_refused_wherever_it_stands(
+    number: float, around: Callable[[float], object]
+) -> None:
+    with pytest.raises(LocalProtocolError, match="result cannot be written as JSON"):
+        encode_json(around(number), "result")
+
+
+def test_what_has_a_json_of_its_own_is_written_so() -> None:
+    value = [
+        None,
+        "NaN null",
+        Model("x"),
+        Told(float("nan")),
+        {Path("a/b")},
+        Raw(b'{"a":null}'),
+        {1: 2**70},
+        {UUID(int=1): {"x"}},
+        Pair(b"x"),
+    ]
+    assert json.loads(bytes(encode_json(value, "result"))) == [
+        None,
+        "NaN null",
+        {"value": "x"},
+        {"value": "NaN", "other": None},
+        ["a/b"],
+        {"a": None},
+        {"1": 2**70},
+        {str(UUID(int=1)): ["x"]},
+        {"first": "eA==", "second": None},
+    ]
+
+
+@pytest.mark.parametrize(("value", "number"), [(True, 1.0), (Decimal("0.5"), 0.5), (Fraction(1, 4), 0.25), (2, 2.0)])
+def test_a_number_of_any_kind_is_finite(value: object, number: float) -> None:
+    assert finite(value) == number
+
+
+@pytest.mark.parametrize("value", [None, "1", b"1", [], Amount(), 10**400, float("nan"), 1j])
+def test_what_is_no_number_is_in_no_range(value: object) -> None:
+    assert math.isnan(finite(value))
+
+
+_COMMAND = '{"type":"command","id":"cmd-1","data":{"command":"x","args":%s}}'
+_DEEP = "[" * 500 + "]" * 500
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["NaN", "-Infinity", '"\\ud800"', '["\\udc00\\ud800"]', _DEEP, "[" * 100_000, '{"a":1,}', '"\x01"', "\\", ""],
+)
+def test_msg_5_the_id_of_a_damaged_command_is_read(args: str) -> None:
+    assert read_command_id((_COMMAND % args).encode()) == "cmd-1"
+
+
+@pytest.mark.parametrize("args", ["NaN", '"\\ud800"', _DEEP, '"\x01"'])
+def test_msg_5_the_id_may_follow_what_is_only_damaged_within(args: str) -> None:
+    assert read_command_id(f' {{ "data" : {{"args":{args}}} ,\n"type":"command", "id" :"é"}}'.encode()) == "é"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "nonsense",
+        '{"type":"message","id":"cmd-1","data":NaN}',
+        '{"type":"command","data":{"args":}, "id":"cmd-1"}',
+        '{"type":"command" "id":"cmd-1"}',
+        '{"type":"command",{}:1,"id":"cmd-1"}',
+        '{"type":"command";"id":"cmd-1"}',
+        '{"type"',
+        '{"type":"command","id":"","data":NaN}',
+        '{"type":"command","id":"%s","data":NaN}' % ("x" * 129),
+        '{"type":"command","id":1,"data":NaN}',
+        '{"type":"command","id":"\\ud800","data":NaN}',
+        '{"type":["command"],"id":"cmd-1","data":NaN}',
+    ],
+)
+def test_msg_5_a_damaged_message_without_an_id_that_can_be_read_has_none(text: str) -> None:
+    assert read_command_id(text.encode()) is None
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_msg_5_looking_for_an_id_never_raises(payload: bytes) -> None:
+    assert read_command_id(payload) is None
+    assert read_command_id(b'{"type":"command","id":"a","data":' + payload) in ("a", None)
 
 
 def test_results_nested_too_deeply_are_refused() -> None:
@@ -220,3 +396,12 @@ def test_results_nested_too_deeply_are_refused() -> None:
         encode_json(value, "result")
     while isinstance(value, list):  # taken apart by hand: letting go of it at once would recurse
         value = value.pop()  # type: ignore[reportUnknownMemberType]
+
+
+def test_msg_6_what_is_written_has_62_levels_within_its_message() -> None:
+    value: object = None
+    for _ in range(62):
+        value = [value]
+    encode_json(value, "result")
+    with pytest.raises(LocalProtocolError, match=r"^result nests deeper than 62 levels \(MSG-6\)$"):
+        encode_json([value], "result")

@@ -87,6 +87,16 @@ def close_code(data: bytes) -> int:
     return int.from_bytes(frame[at + 2 : at + 4])
 
 
+def test_a_body_that_awaits_a_100_gets_it_and_keeps_its_deadline() -> None:
+    wire = Wire()
+    head = POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    assert wire.send(head) == b"HTTP/1.1 100 \r\n\r\n"
+    assert wire.send(b"{}").startswith(b"HTTP/1.1 200 ")
+    assert wire.send(GET + head).endswith(b"\r\n\r\n{}HTTP/1.1 100 \r\n\r\n")
+    wire.stage.wait(15.001)
+    assert wire.read().startswith(b"HTTP/1.1 408 ")
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1_000_000])
 def test_requests_on_one_connection_are_answered_in_order(chunk: int) -> None:
     wire = Wire()

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artcafe_proto import PublicKey, Response
+from artcafe_platform import routes
+from artcafe_proto import ConfigError, PublicKey, Request, Response, SendResponse
 from artcafe_proto.policies import rate_limits
 from artcafe_proto.policies.rate_limits import RateLimit, network_of
-from platform_stage import AGENT, TENANT, Stage
+from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 
@@ -145,6 +146,73 @@ def test_plat_8_nobody_can_lock_out_an_agent_from_another_address(step: str) -> 
     assert [ask(stage, step, THERE).status == 429 for _ in range(5)] == [False] * 3 + [True] * 2
     assert ask(stage, step, THERE, agent_id="agent-2").status != 429
     assert ask(stage, step, HERE).status != 429
+
+
+def ask_as_tenant(stage: Stage, address: str | None, token: str, path: str = "/api/v1/agents") -> Response:
+    """A request with a tenant's token, right or wrong."""
+    headers = (("authorization", f"Bearer {token}"),)
+    if path.startswith("/api/v1/ws"):
+        session = stage.session(address)
+        session.request_received(1, Request(method="GET", target=path, headers=headers), stage.now, upgrade=True)
+        output = session.next_output()
+        assert isinstance(output, SendResponse)
+        return output.response
+    answer = routes.answer(stage.hub, Request(method="GET", target=path, headers=headers), stage.now, address)
+    assert isinstance(answer, Response)
+    return answer
+
+
+@pytest.mark.parametrize("path", ["/api/v1/agents", f"/api/v1/ws/agent/{AGENT}"])
+def test_plat_8_a_tenants_token_cannot_be_guessed_at_any_pace(path: str) -> None:
+    stage = Stage(auth_rate_by_agent=0.5, auth_burst_by_agent=3)
+    right = 403 if "ws" in path else 200
+    for _ in range(10):
+        assert ask_as_tenant(stage, HERE, TENANT_TOKEN, path).status == right, "only failures count"
+    guesses = [ask_as_tenant(stage, HERE, f"a-guess-number-{number}", path) for number in range(5)]
+    assert [guess.status for guess in guesses] == [401] * 3 + [429] * 2
+    assert guesses[4].header("retry-after") == "2"
+    assert ask_as_tenant(stage, HERE, TENANT_TOKEN, path).status == 429, "else the limit would tell which is right"
+    assert ask_as_tenant(stage, THERE, TENANT_TOKEN, path).status == right
+    assert ask_as_tenant(stage, None, "a-guess-without-address", path).status == 401
+    assert ask(stage, "challenge", HERE).status == 200, "agents behind this address sign in"
+    stage.wait(2)
+    assert ask_as_tenant(stage, HERE, TENANT_TOKEN, path).status == right
+
+
+def test_plat_8_tokens_of_agents_are_no_guesses_however_many_of_them_have_expired() -> None:
+    stage = Stage(auth_burst_by_agent=2)
+    token = stage.token()
+    stage.wait(1000)
+    for number in range(10):
+        assert ask_as_tenant(stage, HERE, f"{token}{number}", "/api/v1/agents").status == 401
+        assert ask_as_tenant(stage, HERE, token, f"/api/v1/ws/agent/{AGENT}").status == 401
+    assert ask_as_tenant(stage, HERE, TENANT_TOKEN).status == 200
+    with pytest.raises(ConfigError, match="must not look like a JSON Web Token"):
+        stage.hub.registry.add_tenant("tenant-3", token)
+
+
+def test_plat_1_a_credential_in_the_query_is_none() -> None:
+    stage = Stage()
+    for name in ("access_token", "token", "authorization", "Authorization"):
+        query = f"?{name}={TENANT_TOKEN}"
+        answer = routes.answer(stage.hub, Request(method="GET", target=f"/api/v1/agents{query}"), stage.now)
+        assert isinstance(answer, Response)
+        assert answer.status == 401
+
+
+def test_plat_1_two_credentials_are_none() -> None:
+    stage = Stage()
+    bearer = ("authorization", f"Bearer {TENANT_TOKEN}")
+    for headers in ((bearer, bearer), (bearer, ("authorization", ""))):
+        request = Request(method="GET", target="/api/v1/agents", headers=headers)
+        answer = routes.answer(stage.hub, request, stage.now)
+        assert isinstance(answer, Response)
+        assert answer.status == 400
+    for odd in (f"Bearer {TENANT_TOKEN}\xa0", f"Bearer\xa0{TENANT_TOKEN}", f"Bearer \x85{TENANT_TOKEN}"):
+        request = Request(method="GET", target="/api/v1/agents", headers=(("authorization", odd),))
+        answer = routes.answer(stage.hub, request, stage.now)
+        assert isinstance(answer, Response)
+        assert answer.status == 401
 
 
 def test_plat_8_both_steps_count_together_and_a_login_is_two_of_them() -> None:

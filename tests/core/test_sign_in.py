@@ -11,16 +11,19 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_proto import Response, SigningKey
 from artcafe_proto.policies.decoys import decoy_for
+from artcafe_proto.policies.signatures import SignatureFormat
 from platform_stage import AGENT, TENANT, Stage
 
 WORK = ("hmac", "digest", "verify", "base64", "sha")
 """What takes time and could be left out: parts of the names of every hash, MAC, comparison, decoding, and operation
 with a public key. All are written in C or Rust."""
 MAC, VERIFY = "hmac_digest", "Ed25519PublicKey.verify"
+VERIFIES = ("Ed25519PublicKey.verify", "RSAPublicKey.verify", "ECPublicKey.verify")
 
 
 def work(action: Callable[[], object]) -> Counter[str]:
@@ -49,7 +52,8 @@ def shape(response: Response) -> tuple[object, ...]:
 def wrong_signature(stage: Stage, shaped: str) -> str:
     """A signature by nobody's key, of some shape."""
     made = stage.key.sign(b"something else", "ssh")
-    signature = {"ssh": made, "raw": bytes(64), "none": b"x"}[shaped]
+    sshsig = stage.key.sign(b"something else", "sshsig")
+    signature = {"ssh": made, "raw": bytes(64), "sshsig": sshsig, "none": b"x"}[shaped]
     return b64encode(signature).decode()
 
 
@@ -66,7 +70,7 @@ def test_auth_8_a_challenge_takes_the_same_work_and_looks_the_same_for_agents_th
     assert shape(asked[AGENT]) == shape(asked["agent-0"])
 
 
-@pytest.mark.parametrize("shaped", ["ssh", "raw", "none"])
+@pytest.mark.parametrize("shaped", ["ssh", "raw", "sshsig", "none"])
 @pytest.mark.parametrize("challenge_is", ["new", "used", "made up"])
 def test_auth_8_a_refused_signature_takes_the_same_work_and_looks_the_same_whoever_it_is_of(
     challenge_is: str, shaped: str
@@ -105,6 +109,55 @@ def test_auth_8_a_key_that_is_not_there_costs_what_one_that_is_there_does() -> N
     refusal()
     assert refusal(key_id=stage.key_id) == refusal(key_id="key-0") == refusal()
     assert refusal()[VERIFY] == 1
+
+
+def many_keys(stage: Stage) -> list[SigningKey]:
+    """Sixteen keys of all types, registered for an agent."""
+    curves = (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1())
+    keys = [SigningKey(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32)) for n in range(4)]
+    keys += [SigningKey(ec.derive_private_key(n, curve)) for curve in curves for n in (2, 3)]
+    keys += [SigningKey(rsa.generate_private_key(65537, bits)) for bits in (2048, 2048, 3072)]
+    stage.register("many-keys")
+    for key in keys:
+        stage.hub.registry.add_key(TENANT, "many-keys", key.public.openssh, "")
+    return keys
+
+
+def test_auth_5_no_key_is_tried_that_the_shape_of_the_response_rules_out() -> None:
+    stage = Stage()
+    for key in many_keys(stage):
+        fitting = {"ssh-ed25519": 4, "ssh-rsa": 1 if key.public.could_have_made(bytes(384)) else 2}
+        for signature_format in ("ssh", "raw", "sshsig"):
+            response = b64encode(key.sign(b"something else", signature_format)).decode()
+            challenge = stage.challenge("many-keys")
+
+            def verify(challenge: str = challenge, response: str = response) -> None:
+                assert stage.verify(challenge, agent_id="many-keys", response=response).status == 401
+
+            tried = work(verify)
+            most = 1 if signature_format == "sshsig" else fitting.get(key.public.algorithm, 2)
+            if signature_format == "raw" and key.public.algorithm.startswith("ecdsa"):
+                continue  # DER says nothing but how large the numbers are
+            assert sum(tried[name] for name in VERIFIES) == most, (key, signature_format)
+
+
+@pytest.mark.parametrize("signature_format", ["ssh", "raw", "sshsig"])
+def test_auth_8_a_key_of_any_type_that_is_not_there_costs_what_one_that_is_there_does(
+    signature_format: SignatureFormat,
+) -> None:
+    stage = Stage()
+    for number, key in enumerate(many_keys(stage)):
+        agent_id = f"with-one-key-{number}"
+        stage.register(agent_id)
+        stage.hub.registry.add_key(TENANT, agent_id, key.public.openssh, "")
+        response = b64encode(key.sign(b"something else", signature_format)).decode()
+
+        def tried(agent_id: str, response: str = response) -> Counter[str]:
+            challenge = stage.challenge(agent_id)
+            return work(lambda: stage.verify(challenge, agent_id=agent_id, response=response))
+
+        tried("warm-up")
+        assert tried(agent_id) == tried("agent-0"), key
 
 
 def test_auth_8_who_can_sign_for_a_decoy_gets_nothing() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from rich.pretty import pretty_repr
 
 from artcafe_anyio import Agent
+from artcafe_anyio.testing import SimulatedPlatform
 from artcafe_cli.tenant_client import Operator
 from artcafe_platform import Platform
 from artcafe_platform.data_dir import load_secrets
@@ -66,6 +69,9 @@ class Shown:
         for found in own_objects(*roots):
             kind = type(found).__qualname__
             self.texts[kind] |= {repr(found), str(found)}
+            fields: Any = getattr(found, "__dict__", None)
+            if fields is not None:
+                self.texts[f"vars({kind})"].add(repr(fields))
             if hasattr(found, "__rich_repr__"):
                 self.texts[kind].add(pretty_repr(found))
             try:
@@ -222,6 +228,23 @@ def test_tok_4_what_holds_a_secret_for_its_owner_keeps_it_too(tmp_path: Path) ->
         }
     )
     assert shown.leaks(canaries) == []
+    for each in secretive:
+        for spread in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="it holds what is secret"):
+                spread(each)
+
+
+@pytest.mark.parametrize("spread", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_tok_4_whole_machines_and_agents_are_not_copied(spread: Callable[[object], object]) -> None:
+    pair = WatchedPair()
+    pair.start()
+    pair.run_until(lambda: bool(pair.seen(Online)))
+    agent = Agent(agent_id="a", tenant_id="t", extra_headers=(("x-key", TENANT_TOKEN),))
+    holders = (pair.agent, pair.hub, pair.hub.authenticator, *pair.sessions.values(), agent, SimulatedPlatform(agent))
+    for each in holders:
+        with pytest.raises(TypeError, match=f"a {type(each).__name__} is not for copying or pickling"):
+            spread(each)
+    assert TENANT_TOKEN not in repr(vars(agent))
 
 
 def test_tok_4_an_error_shows_no_secret_of_the_object_that_raises_it() -> None:

@@ -108,13 +108,14 @@ def common_faults(operation: Operation) -> Iterator[Fault]:
     yield Fault(name, 400, "bad_request", headers={"host": "a/b"})
     yield Fault(name, 408, "request_timeout", cut=True)
     yield Fault(name, 413, "content_too_large", headers={"content-length": "65537"})
-    yield Fault(name, 417, "expectation_failed", headers={"expect": "100-continue"})
+    yield Fault(name, 417, "expectation_failed", headers={"expect": "a-miracle"})
     yield Fault(name, 431, "headers_too_large", headers={"x-long": "x" * 65_536})
-    yield Fault(name, 501, "not_implemented", headers={"content-length": None, "transfer-encoding": "gzip"})
+    yield Fault(name, 501, "not_implemented", headers={"content-length": None, "transfer-encoding": "gzip, chunked"})
     yield Fault(name, 505, "version_not_supported", version="HTTP/2.0")
     if operation.schemes:
         yield Fault(name, 401, "unauthorized", "nobody")
         yield Fault(name, 401, "invalid_token", "forger")
+        yield Fault(name, 429, "too_many_attempts", "forger", patch=(RateLimit, "wait_s", too_often))
     if operation.request_body is not None:
         yield Fault(name, 400, "invalid_json", body=b"{")
         yield Fault(name, 415, "unsupported_media_type", headers={"content-type": "text/plain"})

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.private_keys import SigningKey
-from artcafe_proto.policies.signatures import SignatureFormat
+from artcafe_proto.policies.signatures import SignatureFormat, ecdsa_blob_signature, without_armour
 from artcafe_proto.policies.ssh_wire import pack_string
 from key_types import PUBLIC_TYPES
 
@@ -27,14 +28,35 @@ def test_auth_8_a_decoy_is_of_the_type_whose_signature_it_is_given(
     assert decoy.verify(signature, MESSAGE) is None
 
 
-@pytest.mark.parametrize("size", [256, 384, 512])
-def test_auth_8_rsa_keys_of_usual_sizes_have_decoys(size: int) -> None:
+@pytest.mark.parametrize("size", [256, 257, 384, 512, 1000, 1024])
+def test_auth_8_rsa_keys_of_every_size_have_decoys(size: int) -> None:
     for signature in (bytes(size), pack_string(b"rsa-sha2-512") + pack_string(bytes(size))):
         assert decoy_for(signature).could_have_made(signature)
         assert decoy_for(signature).verify(signature, MESSAGE) is None
     old = pack_string(b"ssh-rsa") + pack_string(bytes(size))
     assert not decoy_for(old).could_have_made(old)
     assert decoy_for(old).could_have_made(old, allow_sha1=True)
+
+
+@pytest.mark.parametrize("name", PUBLIC_TYPES)
+def test_auth_8_an_sshsig_is_tried_against_the_key_that_it_names(key_dir: Path, name: str) -> None:
+    key = SigningKey.load((key_dir / name).read_bytes())
+    signature = without_armour(key.sign(MESSAGE, "sshsig"))
+    assert decoy_for(signature).blob == key.public.blob
+    assert decoy_for(signature).could_have_made(signature)
+
+
+@pytest.mark.parametrize(
+    ("curve", "size"), [("ecdsa-sha2-nistp256", 256), ("ecdsa-sha2-nistp384", 384), ("ecdsa-sha2-nistp521", 521)]
+)
+def test_auth_5_no_ecdsa_key_is_tried_for_numbers_that_are_larger_than_its_order(curve: str, size: int) -> None:
+    fitting, larger = encode_dss_signature(1, 2**size - 1), encode_dss_signature(2**size, 1)
+    decoy = decoy_for(fitting)
+    assert decoy.algorithm == curve
+    assert decoy.could_have_made(fitting)
+    assert not decoy.could_have_made(larger)
+    blob = pack_string(curve.encode()) + pack_string(ecdsa_blob_signature(larger))
+    assert not decoy.could_have_made(blob)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +69,9 @@ def test_auth_8_rsa_keys_of_usual_sizes_have_decoys(size: int) -> None:
         b"0" * 5000,
         pack_string(b"rsa-sha2-512") + pack_string(b""),
         pack_string(b"x") * 2,
+        b"SSHSIG\0\0\0\1",
+        b"SSHSIG\0\0\0\1" + pack_string(pack_string("ssh-\u00e9".encode())),
+        b"SSHSIG\0\0\0\1" + pack_string(pack_string(b"ssh-rsa")),
     ],
 )
 def test_auth_8_what_is_no_signature_has_a_decoy_too(junk: bytes) -> None:

@@ -115,17 +115,21 @@ REFUSED_LINES = {
     "other type inside": (line("ssh-ed25519", pack_string(bytes(32)), named="ssh-rsa"), "damaged"),
     "trailing bytes": (line("ssh-ed25519", pack_string(b"\2" * 32), b"\0"), "damaged"),
     "short point": (ed25519_line(b"\2" * 31), "damaged"),
-    "rsa 1024": (rsa_line(n=2**1023 + 1), "1024 bits; expected 2048 to 16384"),
-    "rsa 2047": (rsa_line(n=2**2046 + 1), "2047 bits; expected 2048 to 16384"),
-    "rsa 16385": (rsa_line(n=2**16384 + 1), "16385 bits; expected 2048 to 16384"),
+    "rsa 1024": (rsa_line(n=2**1023 + 1), "1024 bits; expected 2048 to 8192"),
+    "rsa 2047": (rsa_line(n=2**2046 + 1), "2047 bits; expected 2048 to 8192"),
+    "rsa 8193": (rsa_line(n=2**8192 + 1), "8193 bits; expected 2048 to 8192"),
     "rsa e=1": (rsa_line(e=1), "damaged"),
     "rsa even e": (rsa_line(e=65536), "damaged"),
-    "rsa long e": (rsa_line(e=2**64 + 1), "no sound key has"),
+    "rsa long e": (rsa_line(e=2**32 + 1), "no sound key has"),
     "rsa e > n": (rsa_line(e=2**2048 + 1), "damaged"),
     "rsa even n": (rsa_line(n=2**2047), "no sound key has"),
     "rsa zero": (rsa_line(e=0, n=0), "damaged"),
     "too long": (rsa_line() + " " + "c" * 16384, "longer than 16384"),
 }
+
+
+def test_auth_5_the_costliest_rsa_key_that_is_taken() -> None:
+    assert PublicKey.parse(rsa_line(e=2**32 - 1, n=2**8191 + 1)).algorithm == "ssh-rsa"
 
 
 @pytest.mark.parametrize("name", REFUSED_LINES)

@@ -117,6 +117,13 @@ def test_tok_5_a_clock_that_was_set_back_does_not_lengthen_a_life() -> None:
         ISSUER.check(issued(), WALL - 31)
 
 
+def test_tok_5_a_token_counts_from_its_nbf_on() -> None:
+    token = signed(GOOD_HEADER, GOOD | {"nbf": WALL + 0.5})
+    assert ISSUER.check(token, WALL + 0.5).agent_id == "agent-1"
+    with pytest.raises(RemoteProtocolError, match="not valid yet"):
+        ISSUER.check(token, WALL + 0.4)
+
+
 def attacks() -> dict[str, str]:
     header, payload, signature = issued().split(".")
     raw_key = KEY.public_key().public_bytes_raw()

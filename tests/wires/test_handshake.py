@@ -70,6 +70,11 @@ def test_a_response_may_vary_in_this(name: str, values: tuple[str, ...]) -> None
         ("upgrade", ("websocket", "websocket")),
         ("connection", ()),
         ("connection", ("close",)),
+        ("connection", ("Upgrade\xa0",)),
+        ("connection", ("\x0bUpgrade",)),
+        ("upgrade", ("websocket\xa0",)),
+        ("upgrade", ("web\u017focket",)),
+        ("upgrade", ("websoc\u212aet",)),
         ("sec-websocket-accept", ()),
         ("sec-websocket-accept", (ACCEPT.lower(),)),
         ("sec-websocket-accept", (accept_key("another"),)),
@@ -103,6 +108,8 @@ def test_a_request_may_vary_in_this(name: str, values: tuple[str, ...]) -> None:
     [
         ("connection", (), 400),
         ("connection", ("keep-alive",), 400),
+        ("connection", ("Upgrade\xa0",), 400),
+        ("connection", ("keep-alive,\x85Upgrade",), 400),
         ("sec-websocket-version", (), 426),
         ("sec-websocket-version", ("8",), 426),
         ("sec-websocket-version", ("13", "13"), 426),
@@ -131,3 +138,11 @@ def test_a_handshake_is_a_get_without_a_body() -> None:
 @pytest.mark.parametrize("headers", [(), (("upgrade", "h2c"),), (("upgrade", "websocketish"),)])
 def test_other_requests_do_not_want_a_websocket(headers: Headers) -> None:
     assert not wants_websocket(headers)
+
+
+@pytest.mark.parametrize(
+    "value", ["websocket\xa0", "\x0cwebsocket", "websoc\u212aet", "web\u017focket", "websocket\u2003"]
+)
+def test_what_is_a_token_of_a_websocket_in_other_scripts_only_is_none(value: str) -> None:
+    assert not wants_websocket((("upgrade", value),))
+    assert wants_websocket((("upgrade", f"{value},\tWebSocket "),))

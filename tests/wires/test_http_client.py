@@ -311,6 +311,17 @@ def test_the_end_within_a_response_fails(data: bytes) -> None:
 # --- the upgrade ------------------------------------------------------------------------------------------------------
 
 
+def test_http_1_0_has_no_101() -> None:
+    client = upgrading()
+    assert failure(client.receive(SWITCH.replace(b"HTTP/1.1", b"HTTP/1.0")))[1] == "HTTP/1.0 has no 101"
+    assert client.websocket is None
+
+
+def test_a_chunk_that_is_too_large_is_refused_at_its_size() -> None:
+    client = waiting()
+    assert failure(client.receive(b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n"))[0] == 413
+
+
 def test_a_good_101_upgrades_and_frames_may_be_right_behind_it() -> None:
     server = FrameWriter(client=False, rng=Random(2))
     client = upgrading()
