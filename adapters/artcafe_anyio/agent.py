@@ -18,6 +18,7 @@ from artcafe_anyio.driver import Driver
 from artcafe_anyio.errors import first_error
 from artcafe_anyio.keys import is_locked
 from artcafe_anyio.logs import AgentLog
+from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_anyio.parameters import (
     AgentParameters,
     check_parameters,
@@ -29,7 +30,7 @@ from artcafe_anyio.parameters import (
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_anyio.signals import Obeyed, check_place_for_signals
 from artcafe_anyio.signers import by_function
-from artcafe_anyio.transports import TransportConnection, runs_on_asyncio
+from artcafe_anyio.transports import TransportConnection
 from artcafe_proto import LocalProtocolError
 from artcafe_proto.secrecy import Secret, Secretive, forgetful
 
@@ -190,7 +191,7 @@ class Agent(Secretive):
         their being encrypted; it raises ConnectError. Both are what `artcafe_anyio.testing` is made of.
 
         Raises ConfigError for parameters that are missing or bad, files included; then nothing has happened.
-        Raises GaveUpError when there was no link for `give_up_after` (LINK-6).
+        Raises GaveUpError when there was no link for `give_up_after` (LINK-6). An internal error is raised as it is.
         """
         if self._driver is not None:
             raise LocalProtocolError("this agent runs already")
@@ -236,19 +237,23 @@ class Agent(Secretive):
         open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
     ) -> AsyncGenerator[None]:
         """What `async with agent` does, with the parameters of `serve`."""
-        failure: Exception | None = None
+        failure: Exception | None = None  # of the block or of the start, to come out as it is, not in a group
+        end: Exception | None = None  # of `serve`, likewise
         try:
             async with anyio.create_task_group() as tasks:
                 try:
                     await tasks.start(partial(self.serve, sign=sign, open_stream=open_stream))
                     yield
-                except Exception as error:  # of the block or of the start, to come out as it is, not in a group
+                    self.stop()
+                except Exception as error:
                     failure = error
                     tasks.cancel_scope.cancel()
-                else:
-                    self.stop()
         except ExceptionGroup as group:
-            raise first_error(group) from failure
+            end = first_error(group)
+        if end is not None and failure is not None and failure is not end:
+            raise end from failure
+        if end is not None:
+            raise end
         if failure is not None:
             raise failure
 
@@ -261,13 +266,13 @@ class Agent(Secretive):
 
     async def _run(self, sign: SignFunction | None) -> None:
         failure: Exception | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._obey_signals, tasks)
-            try:
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._obey_signals, tasks)
                 await self.serve(sign=sign)
-            except Exception as error:  # likewise
-                failure = error
-            tasks.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            failure = first_error(group)  # likewise
         if failure is not None:
             raise failure
 
@@ -358,15 +363,15 @@ def _connector(trust: Trust | None, driver: Driver, *, by_asyncio: bool) -> Conn
 
 
 def _stop(driver: Driver, *, drain: bool) -> None:
-    with driver.turn() as now:
+    with driver.callers_turn() as now:
         driver.protocol.stop(now, drain=drain)
 
 
 def _send_message(driver: Driver, data: dict[str, Any]) -> str:
-    with driver.turn() as now:
+    with driver.callers_turn() as now:
         return driver.protocol.send_message(data, now)
 
 
 def _set_status(driver: Driver, status: Literal["online", "busy", "error"]) -> None:
-    with driver.turn() as now:
+    with driver.callers_turn() as now:
         driver.protocol.set_status(status, now)

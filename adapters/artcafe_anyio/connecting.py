@@ -156,7 +156,7 @@ async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> 
 
 def _because(error: Exception) -> str:
     cause = error.__cause__ or error
-    told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and _text(cause)
+    told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and text_of(cause)
     return f": {told}" if told else ""
 
 
@@ -219,7 +219,7 @@ def _innermost(error: Exception) -> Exception:
 
 
 def _failure(failures: dict[str, Exception], port: int) -> ConnectError:
-    said = [f"{address} port {port}: {_text(error)}" for address, error in failures.items()]
+    said = [f"{address} port {port}: {text_of(error)}" for address, error in failures.items()]
     detail = "; ".join(said)
     if any(isinstance(error, ConnectionRefusedError) for error in failures.values()):
         return ConnectError("refused", detail)
@@ -228,5 +228,6 @@ def _failure(failures: dict[str, Exception], port: int) -> ConnectError:
     return ConnectError("other", detail)
 
 
-def _text(error: Exception) -> str:
+def text_of(error: Exception) -> str:
+    """For people: what the system said."""
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

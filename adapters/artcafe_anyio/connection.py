@@ -13,6 +13,7 @@ import anyio
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.connecting import ConnectError
+from artcafe_anyio.loops import Flag, Scope
 from artcafe_anyio.tls_failures import explain
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ class Connection:
         self._unsent = bytearray()
         self._unsent_bytes = 0  # what is being sent included
         self._congested = False
-        self._something_to_do = anyio.Event()
-        self._may_read = anyio.Event()
+        self._something_to_do = Flag()
+        self._may_read = Flag()
         self._may_read.set()
-        self._scope = anyio.CancelScope()
-        self._reading = anyio.CancelScope()
+        self._scope = Scope()
+        self._reading = Scope()
 
     async def run(self) -> None:
         """Open, read and write until the connection is over; its socket is closed then."""
@@ -96,8 +97,8 @@ class Connection:
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
-        if self._may_read.is_set() and not self._closing:
-            self._may_read = anyio.Event()
+        if not self._closing:
+            self._may_read.clear()
 
     def resume_reading(self) -> None:
         """Read again."""
@@ -109,7 +110,7 @@ class Connection:
         if abort or not self._is_open:
             self._scope.cancel()
         else:
-            self._scope.deadline = anyio.current_time() + timeout_s
+            self._scope.cancel_after(timeout_s)
             self._something_to_do.set()
             self._may_read.set()
 
@@ -162,7 +163,7 @@ class Connection:
                 if self._unsent:
                     await self._send(stream)
                 else:
-                    self._something_to_do = anyio.Event()
+                    self._something_to_do.clear()
                     await self._something_to_do.wait()
             if isinstance(stream, TLSStream):  # which has no half-close
                 self._reading.cancel()

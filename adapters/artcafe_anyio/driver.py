@@ -1,7 +1,8 @@
 """The one owner of an agent's protocol: every input is followed to its last effect without an await.
 
-Tasks and callbacks change the protocol within a `turn`, at whose end all outputs are carried out and the timer knows
-of an earlier deadline. Nothing else touches it.
+Tasks and callbacks change the protocol within a turn, at whose end all outputs are carried out and the timer knows
+of an earlier deadline. Nothing else touches it. An internal error ends the agent with that error, wherever it comes up:
+a callback of the loop has nobody to raise it to.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 
 from artcafe_anyio.clocks import monotonic, read_clocks
-from artcafe_anyio.errors import GaveUpError
+from artcafe_anyio.errors import GaveUpError, first_error
 from artcafe_anyio.logs import AgentLog
+from artcafe_anyio.loops import Flag, Scope, Starter
 from artcafe_anyio.process_metrics import ProcessMetrics
 from artcafe_anyio.randomness import PooledRandom
 from artcafe_anyio.running import CommandRunner, MessageRunner, call_back
@@ -26,6 +28,7 @@ from artcafe_anyio.waiting import WaitingRoom
 from artcafe_proto import (
     AgentProtocol,
     AgentTimer,
+    ArtCafeError,
     CancelSign,
     CommandCancelled,
     CommandReceived,
@@ -46,7 +49,7 @@ from artcafe_proto.events.shared import AnyEvent
 from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
     from anyio.abc import TaskStatus
@@ -67,19 +70,35 @@ MAX_SLEEP_S: Final = 10.0
 class Turn:
     """The context of one input. It gives the moment that it began; at its end all that follows is carried out.
 
-    There is one for all turns, as they hold nothing but that moment, and the last one's will do.
+    There is one for all turns of a kind, as they hold nothing but that moment, and the last one's will do.
     """
 
-    def __init__(self, settle: Callable[[Instant], None]) -> None:
-        self._settle = settle
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
         self._now = read_clocks()
 
     def __enter__(self) -> Instant:
         self._now = read_clocks()
         return self._now
 
-    def __exit__(self, *_: object) -> None:
-        self._settle(self._now)
+
+class OwnTurn(Turn):
+    """Of the driver's own parts, which have nobody to raise an error to: it ends the agent, and they go on."""
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: object) -> bool:
+        if isinstance(exc, Exception):
+            self._driver.fail(exc)
+        self._driver.settle(self._now)
+        return isinstance(exc, Exception)
+
+
+class CallersTurn(Turn):
+    """Of whoever calls the agent, and is told what was wrong with that; any other error ends the agent as well."""
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: object) -> None:
+        if isinstance(exc, Exception) and not isinstance(exc, ArtCafeError):
+            self._driver.fail(exc)
+        self._driver.settle(self._now)
 
 
 class Driver:
@@ -96,27 +115,36 @@ class Driver:
         self._tasks = anyio.create_task_group()  # cancelled when the agent has stopped
         self._closing_tasks = anyio.create_task_group()  # waited for: connections end by themselves, soon
         self._call_soon = asyncio.get_running_loop().call_soon if by_asyncio else None
-        self._command_tasks = AsyncioTasks(self._tasks) if by_asyncio else AnyioTasks(self._tasks)
+        self._starter = Starter(self._tasks)
+        self._closing_starter = Starter(self._closing_tasks)
+        self._command_tasks = (
+            AsyncioTasks(self._tasks, self.fail) if by_asyncio else AnyioTasks(self._tasks, self._starter, self.fail)
+        )
         self._commands = CommandRunner(
             application.commands,
             self.protocol,
             self._settle_soon,
+            self.callers_turn,
             self.threads,
             self._command_tasks,
             self.log,
             self._context,
         )
         self._settles_at: Instant | None = None
-        self._messages = MessageRunner(application.message_handlers, self._tasks, self.threads, self.log, self._context)
+        self._messages = MessageRunner(
+            application.message_handlers, self._starter, self.threads, self.log, self._context
+        )
         self._connections: dict[int, AnyConnection] = {}
-        self._signing: dict[int, anyio.CancelScope] = {}
+        self._signing: dict[int, Scope] = {}
         self._metrics = ProcessMetrics(self.log)
-        self._turn = Turn(self.settle)
+        self._turn = OwnTurn(self)
+        self._callers_turn = CallersTurn(self)
         self._is_settling = False
         self._wakes_at = math.inf
-        self._earlier = anyio.Event()
-        self._stopped = anyio.Event()
+        self._earlier = Flag()
+        self._stopped = Flag()
         self._is_over = False
+        self._failure: Exception | None = None
         self._last_offline = ""
         self._gave_up = False
 
@@ -127,21 +155,26 @@ class Driver:
         task_status: TaskStatus[None],
     ) -> None:
         """Go online and stay until stopped. `signers` has one for each key; what `connect` makes opens when it is run.
-        Raises GaveUpError if that is how it ends.
+        Raises GaveUpError if that is how it ends, and the internal error if there was one.
         """
         self._signers = signers
         self._make_connection = connect
         async with self.threads, self._closing_tasks, self._tasks, self._command_tasks:
+            for work in (self._starter.run, self._closing_starter.run, self._keep_time):
+                self._tasks.start_soon(self._guarded, work)
             try:
                 if not self.protocol.is_stopped:
                     with self.turn() as now:
                         self.protocol.start(now)
-                self._tasks.start_soon(self._keep_time)
                 task_status.started()
                 await self._stopped.wait()
                 self._tasks.cancel_scope.cancel()
+                if self._failure is not None:  # there is nobody to see connections to their end
+                    self._closing_tasks.cancel_scope.cancel()
             finally:
                 self._is_over = True
+        if self._failure is not None:
+            raise self._failure
         if self._gave_up:
             raise GaveUpError(f"{self._last_offline} [LINK-6]")
 
@@ -150,23 +183,38 @@ class Driver:
         self.threads.end()
         self.waiting.close()
 
+    def fail(self, error: Exception) -> None:
+        """An internal error: the agent ends with it at once. Of several the first one counts."""
+        if self._failure is None:
+            self._failure = error
+            forget_locals(error)
+            self.log.line(logging.ERROR, f"ended by an internal error: {type(error).__name__}", error)
+        self._is_over = True
+        self._stopped.set()
+
+    async def _guarded(self, run: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        try:
+            await run(*arguments)
+        except Exception as error:
+            self.fail(first_error(error))
+
     # --- for callers that wait ----------------------------------------------------------------------------------------
 
     async def call(self, make: Callable[[Instant], int]) -> dict[str, Any]:
         """Make a call and wait for its answer (STAT-2). Raises CallError. Cancelled, it takes the call back."""
-        with self.turn() as now:
+        with self.callers_turn() as now:
             number = make(now)
             waiter = self.waiting.enter(number)
         try:
             return await waiter.wait()
         finally:
             if not waiter.is_over:
-                with self.turn() as now:
+                with self.callers_turn() as now:
                     self.protocol.cancel_call(number, now)
 
     async def deliver(self, data: dict[str, Any]) -> str:
         """Send a message and wait until it is settled (CMD-3); returns its id. Raises NotSettledError."""
-        with self.turn() as now:
+        with self.callers_turn() as now:
             message_id = self.protocol.send_message(data, now)
             waiter = self.waiting.enter(message_id)
         await waiter.wait()
@@ -174,9 +222,13 @@ class Driver:
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
-    def turn(self) -> Turn:
+    def turn(self) -> OwnTurn:
         """Call the protocol with the instant that this gives as a context. No await within."""
         return self._turn
+
+    def callers_turn(self) -> CallersTurn:
+        """The same for whoever calls the agent."""
+        return self._callers_turn
 
     def _settle_soon(self, now: Instant) -> None:
         """Settle, if possible once for all that is answered in a turn of the loop."""
@@ -193,32 +245,38 @@ class Driver:
         self.settle(now)
 
     def settle(self, now: Instant) -> None:
-        """Carry out everything that the protocol asks for; for `Turn`."""
+        """Carry out everything that the protocol asks for. Nothing is raised: what fails here ends the agent."""
         if self._is_settling:
             return  # something called while outputs are carried out; they will include its own
         if self._is_over:
             return  # everything is being let go of, and there is nobody to carry out more
         self._is_settling = True
-        is_told = bool(self._callbacks) or self.log.is_verbose  # also of what every command brings with it
         try:
-            while True:
-                while (output := self.protocol.next_output()) is not None:
-                    if type(output) is CommandReceived:  # most are
-                        if is_told:
-                            self._tell(output, now)
-                        self._commands.start(output, now)
-                    elif type(output) is not ResponsesSettled or is_told:
-                        self._carry_out(output, now)
-                congested = [each for each in self._connections.values() if each.is_newly_congested()]
-                if not congested:
-                    break
-                for connection in congested:
-                    self.protocol.writing_paused(connection.conn, now)
-        finally:
-            self._is_settling = False
-        deadline = self.protocol.deadline()
-        if deadline is not None and deadline < self._wakes_at:
-            self._earlier.set()
+            try:
+                self._carry_out_all(now)
+            finally:
+                self._is_settling = False
+                deadline = self.protocol.deadline()
+                if deadline is not None and deadline < self._wakes_at:
+                    self._earlier.set()
+        except Exception as error:
+            self.fail(error)
+
+    def _carry_out_all(self, now: Instant) -> None:
+        is_told = bool(self._callbacks) or self.log.is_verbose  # also of what every command brings with it
+        while True:
+            while (output := self.protocol.next_output()) is not None:
+                if type(output) is CommandReceived:  # most are
+                    if is_told:
+                        self._tell(output, now)
+                    self._commands.start(output, now)
+                elif type(output) is not ResponsesSettled or is_told:
+                    self._carry_out(output, now)
+            congested = [each for each in self._connections.values() if each.is_newly_congested()]
+            if not congested:
+                break
+            for connection in congested:
+                self.protocol.writing_paused(connection.conn, now)
 
     def _carry_out(self, output: MachineEffect | Event, now: Instant) -> None:
         match output:
@@ -239,8 +297,8 @@ class Driver:
                 if conn in self._connections:
                     self._connections[conn].resume_reading()
             case Sign():
-                scope = self._signing[output.request] = anyio.CancelScope()
-                self._context.copy().run(self._tasks.start_soon, self._sign_challenge, output, scope)
+                scope = self._signing[output.request] = Scope()
+                self._context.copy().run(self._starter.start_soon, self._guarded, self._sign_challenge, output, scope)
             case CancelSign(request=request):
                 if request in self._signing:
                     self._signing[request].cancel()
@@ -274,7 +332,7 @@ class Driver:
         self.protocol.set_metrics(*self._metrics.read())  # for the first heartbeat, which no timer announces (HB-1)
         connection = self._make_connection(asked, self.protocol, self.turn)
         self._connections[asked.conn] = connection
-        self._closing_tasks.start_soon(self._attend, connection)
+        self._closing_starter.start_soon(self._guarded, self._attend, connection)
 
     async def _attend(self, connection: AnyConnection) -> None:
         try:
@@ -282,7 +340,7 @@ class Driver:
         finally:
             del self._connections[connection.conn]
 
-    async def _sign_challenge(self, asked: Sign, scope: anyio.CancelScope) -> None:
+    async def _sign_challenge(self, asked: Sign, scope: Scope) -> None:
         with scope:
             try:
                 signature = await self._signers[asked.key](asked.challenge.encode())
@@ -307,7 +365,7 @@ class Driver:
             deadline = self.protocol.deadline()
             latest = monotonic() + MAX_SLEEP_S
             self._wakes_at = latest if deadline is None else min(deadline, latest)
-            self._earlier = anyio.Event()
+            self._earlier.clear()
             with anyio.move_on_after(max(self._wakes_at - monotonic(), 0)):
                 await self._earlier.wait()
             with self.turn() as now:

@@ -1,4 +1,7 @@
-"""What a running agent's methods raise when something does not come about, though nobody misused them."""
+"""What a running agent's methods raise when something does not come about, though nobody misused them.
+
+And how an error leaves the task groups that it has gone through.
+"""
 
 from __future__ import annotations
 

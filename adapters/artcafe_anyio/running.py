@@ -29,12 +29,12 @@ from artcafe_anyio.handlers import CommandContext, CommandError, Handler, Mode
 from artcafe_proto import AgentEvent, LocalProtocolError, MessageReceived
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from contextvars import Context
-
-    from anyio.abc import TaskGroup
 
     from artcafe_anyio.calling import Function
     from artcafe_anyio.logs import AgentLog
+    from artcafe_anyio.loops import Starter
     from artcafe_anyio.tasks import CommandTasks
     from artcafe_anyio.threads import Threads
     from artcafe_proto import AgentProtocol, CommandReceived, FinalCode, Instant
@@ -114,15 +114,20 @@ class CommandRunner:
         commands: dict[str, Handler],
         protocol: AgentProtocol,
         settle: Callable[[Instant], None],
+        turn: Callable[[], AbstractContextManager[Instant, None]],
         threads: Threads,
         tasks: CommandTasks,
         log: AgentLog,
         context: Context,
     ) -> None:
-        """`settle` carries out what follows from an answer, now or soon. Each handler runs in a copy of `context`."""
+        """`settle` carries out what follows from an answer, now or soon; `turn` is for what a handler calls.
+
+        Each handler runs in a copy of `context`.
+        """
         self._commands = commands
         self._protocol = protocol
         self._settle = settle
+        self._turn = turn
         self._threads = threads
         self._tasks = tasks
         self._log = log
@@ -246,9 +251,8 @@ class CommandRunner:
         self._threads.call(partial(self._progress, command_id, percent))
 
     def _progress(self, command_id: str, percent: float) -> None:
-        now = read_clocks()
-        self._protocol.progress(command_id, percent, now)
-        self._settle(now)
+        with self._turn() as now:
+            self._protocol.progress(command_id, percent, now)
 
 
 _CANCELLED: Final = "the command was cancelled before it was done"
@@ -262,7 +266,7 @@ class MessageRunner:
     """Runs handlers of messages, a task or a thread a call."""
 
     def __init__(
-        self, handlers: list[MessageHandler], tasks: TaskGroup, threads: Threads, log: AgentLog, context: Context
+        self, handlers: list[MessageHandler], tasks: Starter, threads: Threads, log: AgentLog, context: Context
     ) -> None:
         """Each handler runs in a copy of `context`."""
         self._handlers = handlers

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from artcafe_anyio.threads import find_call_soon
+from artcafe_anyio.loops import find_call_soon
 from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The tasks that run handlers of commands: anyio's, or asyncio's own, which cost a fraction of them.
 
-Both are cancelled and waited for at the end of the agent. An exception that is no `Exception` ends the agent. anyio
-cancels a task again wherever it waits, asyncio once.
+Both are cancelled and waited for at the end of the agent. What they raise is an internal error, since `run` answers
+for what a handler raises. anyio cancels a task again wherever it waits, asyncio once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
+
+from artcafe_anyio.loops import Scope, Starter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -39,8 +41,10 @@ class CommandTasks(Protocol):
 class AnyioTasks:
     """Tasks of `group`, which waits for them."""
 
-    def __init__(self, group: TaskGroup) -> None:
+    def __init__(self, group: TaskGroup, starter: Starter, fail: Callable[[Exception], object]) -> None:
         self._group = group
+        self._starter = starter
+        self._fail = fail
 
     async def __aenter__(self) -> Self:
         return self
@@ -50,25 +54,28 @@ class AnyioTasks:
 
     def start(self, run: Callable[[T], Coroutine[Any, Any, None]], argument: T) -> Callable[[], object]:
         """Run `run(argument)` from the next turn of the loop on; what is returned cancels it."""
-        scope = anyio.CancelScope()
-        self._group.start_soon(_run_within, scope, run, argument)
+        scope = Scope()
+        self._starter.start_soon(self._run, scope, run, argument)
         return scope.cancel
+
+    async def _run(self, scope: Scope, run: Callable[[T], Coroutine[Any, Any, None]], argument: T) -> None:
+        with scope:
+            try:
+                await run(argument)
+            except Exception as error:
+                self._fail(error)
 
     async def checkpoint(self) -> None:
         """Raise if the task that runs this was cancelled by these."""
         await checkpoint_if_cancelled()
 
 
-async def _run_within(scope: anyio.CancelScope, run: Callable[[T], Coroutine[Any, Any, None]], argument: T) -> None:
-    with scope:
-        await run(argument)
-
-
 class AsyncioTasks:
-    """Tasks of asyncio. What must not be lost of them is raised in `group`."""
+    """Tasks of asyncio. What they raise that is no `Exception` is raised in `group`."""
 
-    def __init__(self, group: TaskGroup) -> None:
+    def __init__(self, group: TaskGroup, fail: Callable[[Exception], object]) -> None:
         self._group = group
+        self._fail = fail
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancelled: set[asyncio.Task[None]] = set()
@@ -111,6 +118,8 @@ class AsyncioTasks:
             await running
         except asyncio.CancelledError:
             pass  # as it was told
+        except Exception as error:
+            self._fail(error)
         except BaseException as error:
             self._group.start_soon(_raise, error)
         finally:

@@ -20,6 +20,7 @@ from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_anyio.clocks import read_clocks
+from artcafe_anyio.loops import Flag
 from artcafe_platform import routes
 from artcafe_proto import (
     CommandAnswered,
@@ -74,7 +75,7 @@ class SimulatedPlatform(Secretive):
         self._key = SigningKey(Ed25519PrivateKey.generate())
         self._ends: dict[int, _AgentEnd] = {}
         self._answers: dict[str, Answer] = {}
-        self._news = anyio.Event()
+        self._news = Flag()
         self._stack = AsyncExitStack()
         self._is_settling = False
 
@@ -136,7 +137,7 @@ class SimulatedPlatform(Secretive):
         return end
 
     async def _hear_more(self) -> None:
-        self._news = anyio.Event()
+        self._news.clear()
         await self._news.wait()
 
     def received(self, end: _AgentEnd, data: bytes) -> None:
@@ -225,8 +226,8 @@ class _AgentEnd(ByteStream):
         self._unread = bytearray()
         self._is_over = False
         self._was_reset = False
-        self._arrived = anyio.Event()
-        self._may_send = anyio.Event()
+        self._arrived = Flag()
+        self._may_send = Flag()
         self._may_send.set()
 
     # --- the platform's -----------------------------------------------------------------------------------------------
@@ -246,7 +247,7 @@ class _AgentEnd(ByteStream):
         self.finish()
 
     def pause(self) -> None:
-        self._may_send = anyio.Event()
+        self._may_send.clear()
 
     def resume(self) -> None:
         self._may_send.set()
@@ -261,7 +262,7 @@ class _AgentEnd(ByteStream):
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         await anyio.lowlevel.checkpoint()
         while not self._unread and not self._is_over:
-            self._arrived = anyio.Event()
+            self._arrived.clear()
             await self._arrived.wait()
         if self._was_reset:
             raise anyio.BrokenResourceError

@@ -7,8 +7,6 @@ do after the end of the loop's part reaches nobody.
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 
+from artcafe_anyio.loops import find_call_soon
 from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -130,12 +129,3 @@ class _Call(Generic[T]):
 
 def _over() -> LocalProtocolError:
     return LocalProtocolError("the agent does not run any more")
-
-
-def find_call_soon() -> Callable[[Callable[[], object]], object]:
-    """What has a function called in the event loop of now, from any thread; RuntimeError once the loop has ended."""
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        with suppress(RuntimeError):  # it is loaded, but this is not its loop
-            return trio.lowlevel.current_trio_token().run_sync_soon
-    return asyncio.get_running_loop().call_soon_threadsafe

@@ -7,14 +7,12 @@ that tells of it. What goes out is written at once: the protocol has put togethe
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import suppress
+import socket
 from typing import TYPE_CHECKING, Final, cast
 
-import anyio
-
-from artcafe_anyio.connecting import ConnectError, open_tcp
+from artcafe_anyio.connecting import ConnectError, open_tcp, text_of
 from artcafe_anyio.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, SEND_BYTES, reason_of
+from artcafe_anyio.loops import Scope
 
 if TYPE_CHECKING:
     import ssl
@@ -30,16 +28,6 @@ _buffer = memoryview(bytearray(READ_BYTES))
 """All connections read into it: what is in it is taken out before anything else can be read."""
 _NEVER_S: Final = 1e6
 """For what asyncio would end by a time of its own, and we by ours."""
-
-
-def runs_on_asyncio() -> bool:
-    """Whether the event loop of now is asyncio's, or another that has its transports."""
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        with suppress(RuntimeError):  # it is loaded, but this is not its loop
-            trio.lowlevel.current_trio_token()
-            return False
-    return True
 
 
 class TransportConnection(asyncio.BufferedProtocol):
@@ -61,46 +49,60 @@ class TransportConnection(asyncio.BufferedProtocol):
         self._trust = trust
         self._threads = threads
         self._loop = asyncio.get_running_loop()
+        self.made: asyncio.Transport | None = None
+        """The transport, from the moment that there is one."""
         self._transport: asyncio.Transport | None = None
+        self._early = bytearray()  # what came before the transport was looked at
         self._closing = False
         self._peer_ended = False
         self._unsent = bytearray()
         self._piece_bytes = 0  # given to the transport last
         self._piece_waits = False  # the transport could not send it all yet
         self._congested = False
-        self._over = anyio.Event()
+        self._over = asyncio.Event()
         self._ended_by: Exception | None = None
-        self._scope = anyio.CancelScope()
+        self._scope = Scope()
         self._deadline: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Open the connection and wait until it is over; its socket is closed then."""
         with self._scope:
             try:
-                opener = TransportOpener(self, None if self._trust is None else await self._trust())
-                transport = await open_tcp(self._asked, opener, self._threads)
-            except ConnectError as error:
-                if not self._closing:
-                    self._closing = True
-                    with self._turn() as now:
-                        self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
-                return
-            try:
-                self._begin(transport)
+                await self._open()
                 await self._over.wait()
             finally:
-                transport.abort()
+                if self._transport is not None:
+                    self._transport.abort()
                 if self._deadline is not None:
                     self._deadline.cancel()
 
+    async def _open(self) -> None:
+        opener = TransportOpener(self, None if self._trust is None else await self._trust())
+        try:
+            opened = await open_tcp(self._asked, opener, self._threads)
+            if isinstance(opened, socket.socket):
+                await opener.start(opened)
+            else:
+                self._begin(opened)
+        except ConnectError as error:
+            self._over.set()
+            if not self._closing:
+                self._closing = True
+                with self._turn() as now:
+                    self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
+
     def _begin(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        if not self._asked.tls:
-            transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=1, low=0)  # so that it tells when it has sent everything
-        transport.resume_reading()
+        if self._closing:  # nobody wants it any more
+            transport.abort()
+            return
+        if not self._over.is_set():  # uvloop raises on a transport that is closed
+            transport.set_write_buffer_limits(high=1, low=0)  # so that it tells when it has sent everything
         with self._turn() as now:
             self._protocol.connected(self.conn, now)
+        if self._early and not self._closing:
+            with self._turn() as now:
+                self._protocol.data_received(self.conn, bytes(self._early), now)
         if self._over.is_set():  # between the handshake and now
             self._lost(reason_of(self._ended_by, self._asked.host))
 
@@ -147,6 +149,12 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     # --- from the loop: reading ---------------------------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there, and with TLS the handshake done: what that has come to is looked at first."""
+        self.made = cast("asyncio.Transport", transport)  # of uvloop it is none by its class
+        if not self._asked.tls:
+            self._begin(self.made)
+
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into."""
         return _buffer
@@ -157,15 +165,20 @@ class TransportConnection(asyncio.BufferedProtocol):
         While closing, what still comes is dropped but taken: closing a socket with unread bytes sends a reset, which
         can cost the peer the last that was written to it (RFC 9112 section 9.6).
         """
-        if self._closing or self._transport is None:
+        if self._closing:
+            return
+        if self._transport is None:
+            self._early += _buffer[:nbytes]
             return
         with self._turn() as now:
             self._protocol.data_received(self.conn, bytes(_buffer[:nbytes]), now)
 
     def eof_received(self) -> bool:
         """The peer has ended its side. Returns whether something is still to be written to it."""
+        if self._transport is None:
+            return False  # `_begin` tells of it
         self._peer_ended = True
-        if not self._closing and self._transport is not None:
+        if not self._closing:
             with self._turn() as now:
                 self._protocol.eof_received(self.conn, now)
         if not self._closing:  # nothing is said to a platform that has ended its side
@@ -202,7 +215,13 @@ class TransportConnection(asyncio.BufferedProtocol):
             if self._asked.tls or self._peer_ended:
                 transport.close()
             else:
-                transport.write_eof()
+                self._end_this_side(transport)
+
+    def _end_this_side(self, transport: asyncio.Transport) -> None:
+        try:
+            transport.write_eof()
+        except OSError:  # the peer has ended both sides meanwhile
+            transport.abort()
 
     def _send(self, transport: asyncio.Transport, piece: bytes) -> None:
         self._piece_bytes = len(piece)
@@ -216,9 +235,10 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """It has sent all of it."""
-        self._piece_waits = False
-        self._sent()
-        self._flush()
+        with self._turn():
+            self._piece_waits = False
+            self._sent()
+            self._flush()
 
     def _sent(self) -> None:
         """A piece is sent."""
@@ -239,32 +259,45 @@ class TransportOpener:
         self._ssl_context = ssl_context
         self._loop = asyncio.get_running_loop()
 
-    async def connect(self, address: str, port: int) -> asyncio.Transport:
-        """A TCP connection that is not read from yet. Raises OSError."""
-        transport, _ = await self._loop.create_connection(_Waiting, address, port)
-        return transport
+    async def connect(self, address: str, port: int) -> socket.socket:
+        """A TCP connection, without a transport: that would read while the race goes on. Raises OSError."""
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await self._loop.sock_connect(sock, (address, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
-    async def start_tls(self, connection: asyncio.Transport, host: str) -> asyncio.Transport:
-        """The same with TLS, verified."""
+    async def start(self, connection: socket.socket) -> None:
+        """Have a transport on it: the connection is told of it. Raises ConnectError."""
+        try:
+            await self._loop.create_connection(lambda: self._connection, sock=connection)
+        except Exception as error:
+            connection.close()
+            raise ConnectError("other", text_of(error)) from None
+
+    async def start_tls(self, connection: socket.socket, host: str) -> asyncio.Transport:
+        """The same with TLS, verified, as a transport."""
         assert self._ssl_context is not None
-        transport = await self._loop.start_tls(
-            connection, self._connection, self._ssl_context, server_hostname=host, ssl_handshake_timeout=_NEVER_S
+        transport, _ = await self._loop.create_connection(
+            lambda: self._connection,
+            sock=connection,
+            ssl=self._ssl_context,
+            server_hostname=host,
+            ssl_handshake_timeout=_NEVER_S,
         )
-        if transport is None:
-            raise ConnectionResetError
         return transport
 
     def ssl_object(self, secured: asyncio.Transport) -> ssl.SSLObject:
         """What TLS has come to."""
         return secured.get_extra_info("ssl_object")
 
-    async def abandon(self, connection: asyncio.Transport) -> None:
+    async def abandon(self, connection: socket.socket) -> None:
         """Close it at once."""
-        connection.abort()
-
-
-class _Waiting(asyncio.Protocol):
-    """Of a connection that may still lose the race."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.ReadTransport", transport).pause_reading()  # of uvloop it is none by its class
+        made = self._connection.made
+        if made is None:
+            connection.close()
+        else:
+            made.abort()  # it has the socket, and takes it from the loop before closing it

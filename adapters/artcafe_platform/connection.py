@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from artcafe_anyio.loops import Flag, Scope
 from artcafe_platform.clocks import monotonic
 
 if TYPE_CHECKING:
@@ -40,7 +41,18 @@ TRANSPORT_ERRORS: Final = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
     anyio.BusyResourceError,  # TLS wants to send while it reads, and something is being sent
+    RuntimeError,  # uvloop's, of a transport that was closed
 )
+_NO_SOCKET: Final = (OSError, AttributeError)
+"""The connection has ended already. AttributeError: uvloop has no socket of a transport that was closed."""
+
+
+def peer_address(stream: SocketStream | TLSStream) -> str:
+    """Where the peer is; empty if it has gone already."""
+    with suppress(*_NO_SOCKET):
+        peer = stream.extra(SocketAttribute.remote_address)  # noqa: S610 of anyio, not of Django
+        return peer if isinstance(peer, str) else peer[0]
+    return ""
 
 
 class Connection:
@@ -64,11 +76,11 @@ class Connection:
         self._congested = False
         self._closing = False
         self._lingers = not isinstance(stream, TLSStream)  # TLS has no half-close
-        self._something_to_do = anyio.Event()
-        self._may_read = anyio.Event()
+        self._something_to_do = Flag()
+        self._may_read = Flag()
         self._may_read.set()
-        self._scope = anyio.CancelScope()
-        self._reading = anyio.CancelScope()
+        self._scope = Scope()
+        self._reading = Scope()
 
     @property
     def conn(self) -> int:
@@ -120,8 +132,8 @@ class Connection:
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
-        if self._may_read.is_set() and not self._closing:
-            self._may_read = anyio.Event()
+        if not self._closing:
+            self._may_read.clear()
 
     def resume_reading(self) -> None:
         """Read again."""
@@ -135,12 +147,12 @@ class Connection:
         """End the connection: at once, or after what was written, for which there are some seconds (LINK-8)."""
         self._closing = True
         if abort:
-            with suppress(OSError):  # the peer is to see a reset at once; nothing lingers in the kernel
+            with suppress(*_NO_SOCKET):  # the peer is to see a reset at once; nothing lingers in the kernel
                 raw_socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 this is not Django's
                 raw_socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self._scope.cancel()
         else:
-            self._scope.deadline = anyio.current_time() + self._close_timeout_s
+            self._scope.cancel_after(self._close_timeout_s)
             self._something_to_do.set()
             self._may_read.set()
 
@@ -177,7 +189,7 @@ class Connection:
                 if self._unsent:
                     await self._send()
                 else:
-                    self._something_to_do = anyio.Event()
+                    self._something_to_do.clear()
                     await self._something_to_do.wait()
             if self._lingers:
                 await self._stream.send_eof()

@@ -7,7 +7,6 @@ import logging
 import math
 import sys
 from collections import Counter
-from contextlib import suppress
 from enum import Enum
 from functools import partial
 from socket import IPPROTO_TCP, TCP_NODELAY
@@ -17,6 +16,7 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_platform.clocks import monotonic
 from artcafe_platform.tls import OLD_VERSIONS
 
@@ -128,7 +128,11 @@ class Listening:
                 loop.remove_reader(listener)
                 loop.call_later(ACCEPT_RETRY_S, self._watch, listener)
                 return
-            self._begin(sock)
+            try:
+                self._begin(sock)
+            except Exception as error:
+                self._owner.fail(error)
+                sock.close()
 
     def _begin(self, sock: socket.socket) -> None:
         place = self._places.take()
@@ -163,7 +167,7 @@ class Listening:
                 await anyio.sleep(ACCEPT_RETRY_S)
 
     async def _attend(self, stream: SocketStream) -> None:
-        """One accepted connection, from its first byte to its last. What fails here ends it and nothing else."""
+        """One accepted connection, from its first byte to its last. What a stream raises ends it and nothing else."""
         place = self._places.take()
         try:
             if place is not Place.NONE:
@@ -235,16 +239,6 @@ def max_connections() -> int:
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
     return max(min(MAX_CONNECTIONS, soft - MAX_TURNED_AWAY - SPARE_DESCRIPTORS), 1)
-
-
-def runs_on_asyncio() -> bool:
-    """Whether the event loop of now is asyncio's, or another that has its transports."""
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        with suppress(RuntimeError):  # it is loaded, but this is not its loop
-            trio.lowlevel.current_trio_token()
-            return False
-    return True
 
 
 async def _shake_hands(stream: SocketStream, ssl_context: ssl.SSLContext) -> TLSStream | None:

@@ -9,14 +9,15 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
-from anyio.abc import SocketAttribute
 
+from artcafe_anyio.loops import Flag
 from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
-from artcafe_platform.connection import Connection
+from artcafe_platform.connection import Connection, peer_address
 from artcafe_platform.sockets import SocketConnection
 from artcafe_platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
 from artcafe_platform.timetable import Timetable
+from artcafe_platform.turns import OwnTurn, Turn
 from artcafe_platform.waiting import Poll, Waiting
 from artcafe_proto import (
     Attend,
@@ -31,6 +32,7 @@ from artcafe_proto import (
     Write,
 )
 from artcafe_proto.readable import readable_record
+from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
     import socket
@@ -53,26 +55,11 @@ LONG_WAIT_S: Final = 5.0
 GRID_S: Final = 0.25
 
 
-class Turn:
-    """The context of one input. It gives the moment that it began; at its end all that follows is carried out."""
-
-    def __init__(self, owner: Owner, connection: AnyConnection | None) -> None:
-        self._owner = owner
-        self._connection = connection
-        self._now = read_clocks()
-
-    def __enter__(self) -> Instant:
-        return self._now
-
-    def __exit__(self, *_: object) -> None:
-        self._owner.settle(self._connection, self._now)
-
-
 class Owner:
     """Owns the hub and every connection's protocol. Tasks call it; its only task is the timer.
 
-    Whatever calls the hub or a protocol does so within a `turn`, at whose end all outputs are carried out and
-    `deadline` is right again.
+    Whatever calls the hub or a protocol does so within a turn, at whose end all outputs are carried out and the timer
+    knows of an earlier deadline. An internal error ends the platform, wherever it comes up: `failure`.
     """
 
     def __init__(self, hub: PlatformHub, callbacks: list[Callable[[HubEvent], None]]) -> None:
@@ -86,7 +73,8 @@ class Owner:
         self._timetable = Timetable()
         self._is_settling = False
         self._wakes_at = math.inf
-        self._earlier = anyio.Event()
+        self._earlier = Flag()
+        self.failure: Exception | None = None
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -94,41 +82,64 @@ class Owner:
         """Call the hub, or the protocol of `connection`, with the instant this gives."""
         return Turn(self, connection)
 
+    def own_turn(self, connection: AnyConnection | None = None) -> OwnTurn:
+        """The same for the platform's own parts: nothing is raised, but an error within ends the platform."""
+        return OwnTurn(self, connection)
+
     def received(self, connection: AnyConnection, data: bytes) -> None:
-        """A turn in which bytes came in."""
+        """A turn of our own in which bytes came in."""
         now = read_clocks()
         try:
             connection.protocol.data_received(data, now)
+        except Exception as error:
+            self.fail(error)
         finally:
             self.settle(connection, now)
 
+    def fail(self, error: Exception) -> None:
+        """An internal error: the platform ends with it, and carries out nothing more. Of several the first counts."""
+        if self.failure is None:
+            self.failure = error
+            forget_locals(error)
+            logger.error("the platform is ended by an internal error: %s", type(error).__name__, exc_info=error)
+        self._abort_all()
+        self._earlier.set()
+
     def settle(self, connection: AnyConnection | None, now: Instant) -> None:
-        """The end of a turn: carry out what came of it, and of that, until nothing is left."""
+        """The end of a turn: carry out what came of it, and of that, until nothing is left. Nothing is raised."""
+        if self.failure is not None:
+            return
         if self._is_settling:  # an event's callback has called, and the loop below goes on with what came of it
             if connection is not None:
                 self._touched[connection.conn] = connection
             return
         self._is_settling = True
         try:
-            if connection is not None:
-                self._carry_out(connection, now)
-            while True:
-                if self._touched:
-                    self._carry_out(self._touched.popitem()[1], now)
-                    continue
-                output = self.hub.next_output()
-                if output is None:
-                    break
-                if isinstance(output, Attend):
-                    if output.conn in self.connections:
-                        self._touched[output.conn] = self.connections[output.conn]
-                else:
-                    self._publish(output, now)
-        finally:
-            self._is_settling = False
-            due = self.hub.deadline()
-            if due is not None and due < self._wakes_at:
-                self._earlier.set()
+            try:
+                self._carry_out_all(connection, now)
+            finally:
+                self._is_settling = False
+                due = self.hub.deadline()
+                if due is not None and due < self._wakes_at:
+                    self._earlier.set()
+        except Exception as error:
+            self.fail(error)
+
+    def _carry_out_all(self, connection: AnyConnection | None, now: Instant) -> None:
+        if connection is not None:
+            self._carry_out(connection, now)
+        while True:
+            if self._touched:
+                self._carry_out(self._touched.popitem()[1], now)
+                continue
+            output = self.hub.next_output()
+            if output is None:
+                break
+            if isinstance(output, Attend):
+                if output.conn in self.connections:
+                    self._touched[output.conn] = self.connections[output.conn]
+            else:
+                self._publish(output, now)
 
     def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
@@ -187,11 +198,10 @@ class Owner:
     def add(self, stream: SocketStream | TLSStream) -> Connection:
         """A connection was accepted; the caller then runs it, and calls `remove` when it is over."""
         timeout_s = self.hub.config.close_timeout
-        address = ""
-        with suppress(OSError):  # it has ended already
-            peer = stream.extra(SocketAttribute.remote_address)  # noqa: S610 of anyio, not of Django
-            address = peer if isinstance(peer, str) else peer[0]
-        return self._admit(address, lambda protocol: Connection(stream, protocol, self.turn, close_timeout_s=timeout_s))
+        return self._admit(
+            peer_address(stream),
+            lambda protocol: Connection(stream, protocol, self.own_turn, close_timeout_s=timeout_s),
+        )
 
     def add_socket(self, sock: socket.socket, on_over: Callable[[SocketConnection], None]) -> SocketConnection:
         """The same on a socket that asyncio watches, which runs by itself; `on_over` then calls `remove`."""
@@ -201,15 +211,19 @@ class Owner:
         return self._admit(address, lambda protocol: SocketConnection(sock, protocol, self, on_over))
 
     def _admit(self, address: str, make: Callable[[PlatformProtocol], C]) -> C:
-        with self.turn() as now:
-            protocol = PlatformProtocol(self.hub, conn=next(self._numbers), now=now, address=address)
-            connection = make(protocol)
-            self.connections[connection.conn] = self._touched[connection.conn] = connection
+        try:
+            with self.turn() as now:
+                protocol = PlatformProtocol(self.hub, conn=next(self._numbers), now=now, address=address)
+                connection = make(protocol)
+                self.connections[connection.conn] = self._touched[connection.conn] = connection
+        except Exception as error:
+            self.fail(error)
+            raise
         return connection
 
     def turn_away(self, connection: AnyConnection) -> None:
         """Tell a connection that was just added that there are too many (PLAT-8), and end it."""
-        with self.turn(connection) as now:
+        with self.own_turn(connection) as now:
             connection.protocol.turn_away(now)
 
     def remove(self, connection: AnyConnection) -> None:
@@ -222,7 +236,7 @@ class Owner:
 
         They are over when `connections` is empty.
         """
-        with self.turn() as now:
+        with self.own_turn() as now:
             for poll in self._waiting.all():
                 self._answer_poll(poll, now)
             for stream in self._streams.all():
@@ -230,8 +244,15 @@ class Owner:
         for connection in list(self.connections.values()):
             if connection.protocol.agent is None:
                 connection.hasten()
-            with self.turn(connection) as now:
+            with self.own_turn(connection) as now:
                 connection.protocol.drop(reason, now)
+        if self.failure is not None:
+            self._abort_all()  # those too that were accepted since
+
+    def _abort_all(self) -> None:
+        """Close every connection without a word: after an internal error nobody knows what to say."""
+        for connection in list(self.connections.values()):
+            connection.close(abort=True)
 
     def abort_agent(self, agent_id: str) -> bool:
         """Cut the connection of an agent's link, as a network would. False if it has none."""
@@ -240,7 +261,7 @@ class Owner:
         connection = None if session is None else self.connections.get(session.conn)
         if connection is None:
             return False
-        with self.turn(connection) as now:
+        with self.own_turn(connection) as now:
             connection.protocol.disconnected("aborted by the platform's operator", now)
             connection.close(abort=True)
         return True
@@ -315,13 +336,14 @@ class Owner:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     async def keep_time(self) -> None:
-        """The one timer of hub, connections and polls. Runs until cancelled."""
-        while True:
+        """The one timer of hub, connections and polls. Runs until cancelled, or raises what ends the platform."""
+        while self.failure is None:
             self._wakes_at = self._deadline()
-            self._earlier = anyio.Event()
+            self._earlier.clear()
             with anyio.move_on_after(max(self._wakes_at - monotonic(), 0)):
                 await self._earlier.wait()
             self._handle_timers()
+        raise self.failure
 
     def _deadline(self) -> float:
         connections, hub = self._timetable.next(), self.hub.deadline()
@@ -330,7 +352,7 @@ class Owner:
         return hub if connections is None else min(connections, hub)
 
     def _handle_timers(self) -> None:
-        with self.turn() as now:
+        with self.own_turn() as now:
             self.hub.handle_timer(now)
             for conn in self._timetable.take_due(now.mono):
                 connection = self.connections[conn]

@@ -12,6 +12,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import SocketAttribute
 
+from artcafe_anyio.errors import first_error
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
@@ -171,13 +172,24 @@ class Platform(Secretive):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop listening, say goodbye on every connection (1001 on a link) and close it, for some seconds at most."""
+        """Stop listening, say goodbye on every connection (1001 on a link) and close it, for some seconds at most.
+
+        Raises the internal error that has ended the platform, if one has: the block was cancelled then.
+        """
         assert self._tasks is not None
         assert self._listening is not None
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
-        # What the block raised is not passed in: it is raised as it is, not in a group.
-        await self._tasks.__aexit__(None, None, None)
+        # What the block raised is not passed in: it is raised as it is, not in a group, and so is an internal error.
+        failure: Exception | None = None
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        except ExceptionGroup as group:
+            failure = first_error(group)
+        if failure is None:
+            failure = self._entered.failure
+        if failure is not None and failure is not exc:
+            raise failure
 
     async def _load_secrets(self) -> Secrets:
         if self._data_dir is not None:

@@ -9,7 +9,6 @@ calls and the work on it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import struct
 from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     from artcafe_platform.owner import Owner
     from artcafe_proto import PlatformProtocol
-
-logger = logging.getLogger("artcafe_platform")
 
 _buffer: Final = bytearray(READ_BYTES)
 """All connections read into it: what is in it is taken out before anything else can be read."""
@@ -174,10 +171,7 @@ class SocketConnection:
         if size == 0:
             self._read_end()
         elif not self._closing:
-            try:
-                self._owner.received(self, bytes(_view[:size]))
-            except Exception:
-                self._fail()
+            self._owner.received(self, bytes(_view[:size]))
 
     def _read_end(self) -> None:
         self._peer_ended = True
@@ -187,11 +181,8 @@ class SocketConnection:
             if self._unsent is None:
                 self._end("closed")
             return
-        try:
-            with self._owner.turn(self) as now:
-                self.protocol.eof_received(now)
-        except Exception:
-            self._fail()
+        with self._owner.own_turn(self) as now:
+            self.protocol.eof_received(now)
 
     def _write_on(self) -> None:
         """The socket takes more."""
@@ -207,17 +198,11 @@ class SocketConnection:
             if self._closing:
                 self._end_this_side()
         if self._congested and not self._closing:
-            try:
-                self._resume_writing()
-            except Exception:
-                self._fail()
-
-    def _resume_writing(self) -> None:
-        with self._owner.turn(self) as now:
-            self.protocol.writing_resumed(now)
-            self._congested = self.unsent_bytes > LOW_WATER_BYTES
-            if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
-                self.protocol.writing_paused(now)
+            with self._owner.own_turn(self) as now:
+                self.protocol.writing_resumed(now)
+                self._congested = self.unsent_bytes > LOW_WATER_BYTES
+                if self._congested:  # still, but it has not stalled: that time is counted anew (LINK-8)
+                    self.protocol.writing_paused(now)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -256,13 +241,6 @@ class SocketConnection:
         self._loop.call_soon(self._tell, reason)
 
     def _tell(self, reason: str) -> None:
-        try:
-            with self._owner.turn(self) as now:
-                self.protocol.disconnected(reason, now)  # it knows already, unless the network has ended it
-        finally:
-            self._on_over(self)
-
-    def _fail(self) -> None:
-        """What fails here ends this connection and nothing else."""
-        logger.exception("a connection failed and was closed")
-        self._end("it failed")
+        with self._owner.own_turn(self) as now:
+            self.protocol.disconnected(reason, now)  # it knows already, unless the network has ended it
+        self._on_over(self)

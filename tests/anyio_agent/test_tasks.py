@@ -25,6 +25,10 @@ class Crash(BaseException):
     """Not to be caught by those who catch every Exception."""
 
 
+def unexpected(error: Exception) -> None:
+    raise error
+
+
 def noting(said: list[str], work: Callable[[], Awaitable[object]]) -> Callable[[str], Awaitable[None]]:
     """`work`, which says how it ended."""
 
@@ -42,7 +46,7 @@ def noting(said: list[str], work: Callable[[], Awaitable[object]]) -> Callable[[
 async def test_one_that_is_cancelled_before_it_began_hears_of_it() -> None:
     said: list[str] = []
     run = noting(said, anyio.sleep_forever)
-    async with anyio.create_task_group() as group, AsyncioTasks(group) as tasks:
+    async with anyio.create_task_group() as group, AsyncioTasks(group, unexpected) as tasks:
         cancel = tasks.start(run, "one")  # pyright: ignore[reportArgumentType]
         tasks.start(noting(said, asyncio.Event().wait), "left")  # pyright: ignore[reportArgumentType]
         cancel()
@@ -65,7 +69,7 @@ async def test_who_cancels_the_end_waits_for_it_as_well() -> None:
             said.append("cleaned up")
 
     async def serve() -> None:
-        async with anyio.create_task_group() as group, AsyncioTasks(group) as tasks:
+        async with anyio.create_task_group() as group, AsyncioTasks(group, unexpected) as tasks:
             tasks.start(slow, None)
             await asyncio.sleep(1000)
 
@@ -88,7 +92,7 @@ async def test_what_is_no_exception_ends_the_agent() -> None:
         raise Crash
 
     async def serve() -> None:
-        async with anyio.create_task_group() as group, AsyncioTasks(group) as tasks:
+        async with anyio.create_task_group() as group, AsyncioTasks(group, unexpected) as tasks:
             tasks.start(crash, None)
             await anyio.sleep_forever()
 

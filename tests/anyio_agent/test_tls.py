@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -357,7 +358,7 @@ async def test_what_is_told_before_the_agent_has_begun_to_listen(
 ) -> None:
     shake_hands = TransportOpener.start_tls
 
-    async def slowly(opener: TransportOpener, connection: asyncio.Transport, host: str) -> asyncio.Transport:
+    async def slowly(opener: TransportOpener, connection: socket.socket, host: str) -> asyncio.Transport:
         secured = await shake_hands(opener, connection, host)
         await opener._connection._over.wait()  # pyright: ignore[reportPrivateUsage]
         return secured

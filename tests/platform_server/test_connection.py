@@ -16,7 +16,7 @@ from artcafe_platform.connection import HIGH_WATER_BYTES, SEND_BYTES
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ApiError, Instant, PlatformConfig, PlatformHub, PlatformProtocol
-from platform_server.harness import TENANTS, bare_connection, read_to_end, tenant_client
+from platform_server.harness import TENANTS, bare_connection
 from platform_server.scripted_stream import stage
 
 pytestmark = pytest.mark.anyio
@@ -244,23 +244,6 @@ async def test_a_cancelled_connection_is_over_for_the_protocol_too() -> None:
 
 
 # --- what fails goes no further ---------------------------------------------------------------------------------------
-
-
-async def test_a_bug_costs_one_connection(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    original = PlatformProtocol.data_received
-
-    def data_received(self: PlatformProtocol, data: bytes, now: Any) -> None:
-        assert data != b"trigger", "a bug of the test"
-        original(self, data, now)
-
-    monkeypatch.setattr(PlatformProtocol, "data_received", data_received)
-    async with Platform(tenants=TENANTS) as platform:
-        async with bare_connection(platform) as stream:
-            await stream.send(b"trigger")
-            assert await read_to_end(stream) == b""
-        async with tenant_client(platform) as client:
-            assert (await client.get("/agents")).status_code == 200
-    assert "a bug of the test" in caplog.text
 
 
 async def test_a_failed_accept_is_tried_again(

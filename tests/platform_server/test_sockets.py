@@ -253,37 +253,6 @@ async def test_a_broken_socket_is_told_once(broken: str, monkeypatch: pytest.Mon
     assert "reset by peer" in told[0]
 
 
-@pytest.mark.parametrize("method", ["data_received", "eof_received"])
-async def test_a_bug_costs_one_connection(
-    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise AssertionError("a bug of the test")
-
-    monkeypatch.setattr(PlatformProtocol, method, fail)
-    async with stage() as setting:
-        await setting.send(b"x")
-        setting.peer.shutdown(socket.SHUT_WR)
-        await setting.over.wait()
-    assert "a bug of the test" in caplog.text
-
-
-async def test_a_bug_met_while_writing_on_costs_one_connection(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise AssertionError("a bug of the test")
-
-    monkeypatch.setattr(PlatformProtocol, "writing_resumed", fail)
-    async with stage() as setting:
-        with setting.owner.turn(setting.connection):
-            setting.connection.write(bytes(4 * HIGH_WATER_BYTES))
-            assert setting.connection.is_newly_congested(monotonic())
-        await setting.receive_to_end()
-        await setting.over.wait()
-    assert "a bug of the test" in caplog.text
-
-
 # --- accepting --------------------------------------------------------------------------------------------------------
 
 
