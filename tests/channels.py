@@ -225,7 +225,7 @@ def streams(asked: Connect, protocol: AgentProtocol) -> Connection:
 
 def transports(asked: Connect, protocol: AgentProtocol) -> TransportConnection:
     """On asyncio's transports."""
-    return TransportConnection(asked, protocol, _no_turn, ssl_context=None, threads=Threads())
+    return TransportConnection(asked, protocol, _no_turn, trust=None, threads=Threads())
 
 
 Connector = Callable[[Connect, AgentProtocol], Connection | TransportConnection]

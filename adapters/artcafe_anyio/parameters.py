@@ -48,7 +48,8 @@ class AgentParameters(TypedDict, total=False):
     key_passphrase_file: str | os.PathLike[str] | None
     """File whose first line is the passphrase of an encrypted key; only its owner may have access to it (AUTH-5)."""
     passphrase: Passphrase | None
-    """Called with the key's path for the passphrase of an encrypted key, in a thread, once at the start."""
+    """Called with the key's path for the passphrase of an encrypted key, in a thread, at the start and when the file
+    has changed."""
     key_id: str | None
     """Sent with the signature where given (AUTH-3)."""
     next_private_key_path: str | os.PathLike[str] | None

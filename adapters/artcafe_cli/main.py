@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sys
@@ -13,6 +14,7 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from artcafe_anyio.parameters import spelled
+from artcafe_cli.__main__ import INTERRUPTED, discard, open_standard_streams
 from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
 from artcafe_cli.telling import complain, say, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
@@ -192,6 +194,8 @@ def agent(
 ) -> None:
     """Run an agent written in Python until interrupted; a first SIGINT or SIGTERM drains, a second stops at once.
 
+    SIGHUP drains where there is a terminal; elsewhere it has keys and certificates that have changed read again.
+
     It tells on standard error what it does and why, one line each. Exit status 1 if it gives up.
 
     What is not given as a flag is taken from ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID, ARTCAFE_TENANT_ID,
@@ -246,21 +250,37 @@ def agent(
 
 def main() -> NoReturn:
     """Run the command line: exit status 2 for wrong usage or settings, 1 for a failure, with one line on stderr."""
+    open_standard_streams()
     try:
         try:
             app(sys.argv[1:], exit_on_error=False, print_error=False)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again, and says so
-        sys.exit(1)
     except (CycloptsError, LocalProtocolError) as error:
         complain(str(error))
         sys.exit(2)
     except ArtCafeError as error:
         complain(str(error))
         sys.exit(1)
+    except OSError as error:
+        if not _cannot_write(error):
+            raise
+        if not isinstance(error, BrokenPipeError):  # else whoever read the output has enough of it
+            complain(f"cannot write: {error.strerror}")
+        discard(sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _cannot_write(error: OSError) -> bool:
+    """Whether standard output is what failed."""
+    try:
+        sys.stdout.flush()  # which fails again, as what was not written is kept
+    except OSError:
+        return True
+    return isinstance(error, BrokenPipeError) or (error.errno == errno.ENOSPC and error.filename is None)
 
 
 def _operator(platform: str, ca_file: Path | None) -> Operator:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
-import signal
 import sys
 from getpass import getpass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import anyio
 
 from artcafe_anyio import Agent
 from artcafe_anyio.parameters import spelled
+from artcafe_anyio.signals import Obeyed
 from artcafe_cli.log_lines import set_up_logging
 from artcafe_cli.telling import complain, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, checked_token
@@ -25,6 +26,10 @@ from artcafe_proto.secrecy import forgetful
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from artcafe_platform.tls import ServerContext
+
+logger = logging.getLogger("artcafe_platform")
+
 
 @forgetful
 def serve_platform(
@@ -36,7 +41,9 @@ def serve_platform(
     cert_file: Path | None = None,
     key_file: Path | None = None,
 ) -> int:
-    """Serve until SIGINT or SIGTERM; prints one line of JSON when ready. Returns the exit status."""
+    """Serve until SIGINT or SIGTERM, or a SIGHUP that ends it (CMD-8); prints one line of JSON when ready. Returns the
+    exit status.
+    """
     if not 0 <= port <= 65_535:
         raise ConfigError(f"--port must be 0 to 65535, not {port}")
     ssl_context = None
@@ -53,12 +60,15 @@ def serve_platform(
     tenants = {DEFAULT_TENANT: checked_token(token)} if token else None
     show_token = tenants is None and data_dir is None
     platform = Platform(tenants=tenants, host=host, port=port, data_dir=data_dir, ssl_context=ssl_context)
-    anyio.run(_serve_platform, platform, show_token)
+    set_up_logging()
+    logger.setLevel(logging.INFO)
+    anyio.run(_serve_platform, platform, show_token, ssl_context)
     return 0
 
 
-async def _serve_platform(platform: Platform, show_token: bool) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+async def _serve_platform(platform: Platform, show_token: bool, ssl_context: ServerContext | None) -> None:
+    obeyed = Obeyed()
+    with obeyed.receive() as signals:
         try:
             await platform.__aenter__()
         except OSError as error:
@@ -71,8 +81,17 @@ async def _serve_platform(platform: Platform, show_token: bool) -> None:
             elif show_token:
                 text = f"nobody learns the tenant's token: set {TENANT_TOKEN}, or keep it with --data DIR"
                 complain(text)
-            async for _ in signals:
-                return
+            async for received in signals:
+                if not obeyed.reads_again(received):
+                    return
+                what = (
+                    "there is nothing to read again"
+                    if ssl_context is None
+                    else "files that have changed are read again"
+                )
+                logger.info("%s: %s [CMD-8]", received.name, what)
+                if ssl_context is not None:
+                    ssl_context.read_again()
         finally:
             await platform.__aexit__(None, None, None)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shlex
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from artcafe_anyio.files import exposure, flags
 from artcafe_proto import ConfigError
 from artcafe_proto.secrecy import Secretive, forgetful
 
@@ -61,15 +63,22 @@ def open_directory(directory: Path) -> None:
         status = directory.stat()
     except OSError as error:
         raise ConfigError(f"cannot use the data directory {directory}: {error.strerror}") from None
-    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
-        raise ConfigError(f"the data directory {directory} must belong to this user and be writable by nobody else")
+    if not hasattr(os, "geteuid"):
+        return  # where users have no numbers, mode bits say nothing either
+    is_mine = status.st_uid == os.geteuid()
+    others = 0o022 if is_mine else 0o002  # root's may be lent to a group of ours (AUTH-5)
+    if not (is_mine or status.st_uid == 0) or status.st_mode & others:
+        todo = f"chmod go-w {shlex.quote(str(directory))}" if is_mine else "give one of this user's own"
+        raise ConfigError(
+            f"the data directory {directory} must belong to this user or to root and be writable by nobody else: {todo}"
+        )
 
 
 @forgetful
 def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
     """The secret in the file `path`, made by `make` and kept there (mode 0600) if there is none yet.
 
-    Raises ConfigError if the file can be read or written by others, or is no secret of this user.
+    Raises ConfigError if the file is not kept safe (AUTH-5), or is no secret.
     """
     try:
         with suppress(FileNotFoundError):
@@ -83,7 +92,7 @@ def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
 def _read(path: Path) -> bytes:
     try:
         # A FIFO in its place must not block, a link not lead elsewhere.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | flags("O_NOFOLLOW", "O_NONBLOCK"))
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise ConfigError(f"{path} is a symbolic link: a secret must be a file of its own") from None
@@ -92,15 +101,16 @@ def _read(path: Path) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_SECRET_BYTES:
             raise ConfigError(f"{path} must be a file of 1 to {MAX_SECRET_BYTES} bytes")
-        if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
-            raise ConfigError(f"{path} must belong to this user and be readable by nobody else: chmod 600")
+        exposed = exposure(str(path), status)
+        if exposed is not None:
+            raise ConfigError(f"{path} {exposed}")
         return file.read(MAX_SECRET_BYTES)
 
 
 def _create(path: Path, secret: bytes) -> None:
     """Put a secret at `path`, unless something is there: also after a crash or a power cut all of it, or nothing."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags(), 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret)
@@ -114,7 +124,9 @@ def _create(path: Path, secret: bytes) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not hasattr(os, "O_DIRECTORY"):  # on Windows a directory is not opened
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

@@ -141,6 +141,7 @@ def test_what_is_no_number(artcafe_agent: Callable[..., str]) -> None:
     line = artcafe_agent(GOOD, {"heartbeat_interval": "abc"}, {})
     assert line == "ARTCAFE_HEARTBEAT_INTERVAL must be a number of seconds, not 'abc'"
     line = artcafe_agent(GOOD, {}, {"heartbeat_interval": "abc"})
+    line = line.replace('"--', "--").replace('interval"', "interval")  # as older cyclopts quotes a flag
     assert line == 'Invalid value for --heartbeat-interval: unable to convert "abc" into float.'
 
 

@@ -79,16 +79,16 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "a key file that the group may read is used",
-        "adapters/artcafe_anyio/keys.py",
-        "if mode & 0o077:",
-        "if mode & 0o007:",
+        "adapters/artcafe_anyio/files.py",
+        "or not mode & 0o077:",
+        "or not mode & 0o007:",
         "tests/anyio_agent/test_keys.py::test_access_for_others",
     ),
     Mutant(
         "a secret is read through a symbolic link",
         "adapters/artcafe_platform/data_dir.py",
-        "os.O_RDONLY | os.O_NOFOLLOW",
-        "os.O_RDONLY",
+        'flags("O_NOFOLLOW", ',
+        "flags(",
         "tests/platform_server/test_data_dir.py::test_a_spoilt_secret_is_refused_and_left_alone",
     ),
     Mutant(
