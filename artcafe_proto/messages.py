@@ -7,6 +7,7 @@ types a role understands. So unknown fields and types cost nothing, and a bad `d
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -30,6 +31,10 @@ FinalCode = Literal[
     "undeliverable",
 ]
 """CMD-9: codes of a final error response."""
+HEARD_BY_AGENTS: Final = frozenset({"command", "message"})
+HEARD_BY_PLATFORMS: Final = frozenset({"heartbeat", "response", "status", "message"})
+"""MSG-1: the types that a role understands; it skips all others (MSG-4)."""
+MESSAGE_TYPES: Final = HEARD_BY_AGENTS | HEARD_BY_PLATFORMS
 NOT_STARTED_CODES: Final = frozenset({"overloaded", "draining"})
 """CMD-9: not final; the platform keeps the command."""
 
@@ -126,6 +131,33 @@ class ResponseData(msgspec.Struct, frozen=True, gc=False):
         return self.status == "success" or self.code not in NOT_STARTED_CODES
 
 
+_ABSENT: Final = msgspec.Raw(b"")
+
+
+class _Bare(msgspec.Struct, frozen=True, gc=False):
+    """What every message has, and what is reported of one that is skipped (MSG-4)."""
+
+    type: str
+    id: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _OtherHeartbeat(msgspec.Struct, frozen=True, gc=False):
+    """Which fields there are of the guide's, and which that agents send in their place."""
+
+    cpu_usage: msgspec.Raw = _ABSENT
+    memory_usage: msgspec.Raw = _ABSENT
+    cpu_percent: msgspec.Raw = _ABSENT
+    memory_mb: msgspec.Raw = _ABSENT
+
+
+class _OtherResponse(msgspec.Struct, frozen=True, gc=False):
+    """The same of a failed command's text."""
+
+    reason: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -136,7 +168,9 @@ T = TypeVar("T")
 _DRAWN_BYTES: Final = 32 * 16
 _PREFIXES: Final = {"heartbeat": "hb", "command": "cmd", "status": "status", "message": "msg", "response": "resp"}
 _encoder = msgspec.json.Encoder()
+_bare_decoder = msgspec.json.Decoder(_Bare)
 _envelope_decoder = msgspec.json.Decoder(Envelope)
+_text_decoder = msgspec.json.Decoder(str)
 _heartbeat_message_decoder = msgspec.json.Decoder(HeartbeatMessage)
 _command_message_decoder = msgspec.json.Decoder(CommandMessage)
 
@@ -189,13 +223,22 @@ def encode_object(value: object, what: str) -> msgspec.Raw:
     return raw
 
 
-def decode_envelope(payload: bytes) -> Envelope:
-    """The envelope of one TEXT message's UTF-8 bytes. Raises RemoteProtocolError with the reason (MSG-5)."""
+def decode_envelope(payload: bytes, understood: frozenset[str] = MESSAGE_TYPES) -> Envelope:
+    """The envelope of one TEXT message's UTF-8 bytes. Raises RemoteProtocolError with the reason (MSG-5).
+
+    A message of a type that is not `understood` is skipped whatever else it lacks (MSG-4): its id is "" then, and its
+    data an empty object.
+    """
     if is_too_deep(payload):
         raise RemoteProtocolError(1008, f"expected JSON of at most {MAX_JSON_DEPTH} levels, got more", "MSG-6")
     try:
         envelope = _envelope_decoder.decode(payload)
+        if envelope.type not in understood:
+            return _skipped(payload)
     except (msgspec.MsgspecError, ValueError) as error:
+        with suppress(msgspec.MsgspecError, ValueError):
+            if (skipped := _skipped(payload)).type not in understood:
+                return skipped
         raise RemoteProtocolError(1008, f"expected a message envelope: {error}", "MSG-1") from None
     if not 1 <= len(envelope.id) <= MAX_ID_CHARS:
         got = f"got {len(envelope.id)}"
@@ -203,6 +246,17 @@ def decode_envelope(payload: bytes) -> Envelope:
     if not is_object(envelope.data):
         raise RemoteProtocolError(1008, "expected data to be a JSON object", "MSG-1")
     return envelope
+
+
+def _skipped(payload: bytes) -> Envelope:
+    """What is reported of a message that is skipped, with its id if it has one. Raises MsgspecError or ValueError."""
+    bare = _bare_decoder.decode(payload)
+    try:
+        message_id = _text_decoder.decode(bare.id)
+    except (msgspec.MsgspecError, ValueError):
+        message_id = ""
+    data = bare.data if is_object(bare.data) else msgspec.Raw(b"{}")
+    return Envelope(bare.type, message_id if len(message_id) <= MAX_ID_CHARS else "", data)
 
 
 def decode_sound_command(payload: bytes) -> CommandMessage | None:
@@ -220,8 +274,13 @@ def decode_sound_command(payload: bytes) -> CommandMessage | None:
 
 
 def decode_sound_heartbeat(payload: bytes) -> HeartbeatMessage | None:
-    """A `heartbeat` with nothing to object to, in one step; None for anything else, which `decode_envelope` judges."""
-    if b'"heartbeat"' not in payload or is_too_deep(payload):
+    """A `heartbeat` with nothing to object to, in one step; None for anything else, which `decode_envelope` judges.
+
+    What lacks one of the guide's fields may have another in its place, for which `decode_heartbeat` looks.
+    """
+    if b'"heartbeat"' not in payload or b'"cpu_usage"' not in payload or b'"memory_usage"' not in payload:
+        return None
+    if is_too_deep(payload):
         return None
     try:
         message = _heartbeat_message_decoder.decode(payload)
@@ -236,6 +295,37 @@ def decode_data(data: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
         raise RemoteProtocolError(1008, f"expected other data: {error}", "MSG-5") from None
+
+
+def decode_heartbeat(data: msgspec.Raw) -> HeartbeatData:
+    """The data of a `heartbeat`, where need be with `cpu_percent` and `memory_mb` as the guide's fields. Raises
+    RemoteProtocolError with the reason (MSG-5).
+    """
+    heartbeat = decode_data(data, _heartbeat_decoder)
+    other = decode_data(data, _other_heartbeat_decoder)
+    cpu_usage, memory_usage = heartbeat.cpu_usage, heartbeat.memory_usage
+    if not bytes(other.cpu_usage) and bytes(other.cpu_percent):
+        cpu_usage = decode_data(other.cpu_percent, _number_decoder)
+    if not bytes(other.memory_usage) and bytes(other.memory_mb):
+        memory_usage = decode_data(other.memory_mb, _number_decoder)
+    return HeartbeatData(heartbeat.agent_id, heartbeat.status, cpu_usage, memory_usage)
+
+
+def decode_response(data: msgspec.Raw) -> ResponseData:
+    """The data of a `response`; a failure without `reason` may give its text as `error`. Raises RemoteProtocolError
+    with the reason (MSG-5).
+    """
+    response = decode_data(data, _response_decoder)
+    if response.status == "success" or response.reason:
+        return response
+    other = decode_data(data, _other_response_decoder)
+    if bytes(other.reason) or bytes(other.error) in (b"", b"null"):
+        return response
+    try:
+        reason = _text_decoder.decode(other.error)
+    except (msgspec.MsgspecError, ValueError):  # an object, say: its JSON is better than nothing
+        reason = bytes(other.error).decode(errors="replace")
+    return ResponseData(response.command_id, response.status, response.result, reason, response.code)
 
 
 def decode_object(raw: msgspec.Raw) -> dict[str, Any]:
@@ -295,6 +385,9 @@ def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
 
 _command_decoder = msgspec.json.Decoder(CommandData)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
-heartbeat_decoder = msgspec.json.Decoder(HeartbeatData)
+_heartbeat_decoder = msgspec.json.Decoder(HeartbeatData)
+_other_heartbeat_decoder = msgspec.json.Decoder(_OtherHeartbeat)
+_number_decoder = msgspec.json.Decoder(float)
+_response_decoder = msgspec.json.Decoder(ResponseData)
+_other_response_decoder = msgspec.json.Decoder(_OtherResponse)
 status_decoder = msgspec.json.Decoder(StatusData)
-response_decoder = msgspec.json.Decoder(ResponseData)

@@ -214,8 +214,8 @@ class MessageRunner:
         """Give every handler the message."""
         for handler in self._handlers:
             if self._count == MAX_MESSAGE_TASKS:
-                text = f"message {event.message_id!r} dropped: {self._count} handlers are busy already"
-                self._log.line(logging.WARNING, text)
+                text = f"a message is dropped: {self._count} handlers of messages are busy already"
+                self._log.repeated(logging.WARNING, text, "dropped")
                 return
             self._count += 1
             self._tasks.start_soon(self._run, handler, event)

@@ -27,7 +27,7 @@ from artcafe_proto.events import (
 )
 from artcafe_proto.instants import Instant
 from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
-from artcafe_proto.messages import decode_envelope, decode_sound_command
+from artcafe_proto.messages import HEARD_BY_AGENTS, decode_envelope, decode_sound_command
 from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
 
@@ -171,7 +171,7 @@ class AgentRules(AgentParts):
     def _hear_other(self, link: AgentLink, payload: bytes, now: Instant) -> None:
         """Anything but a sound command."""
         try:
-            envelope = decode_envelope(payload)
+            envelope = decode_envelope(payload, HEARD_BY_AGENTS)
         except RemoteProtocolError as error:
             self._bad_message(link, error, now)
             return

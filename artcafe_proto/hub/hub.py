@@ -34,10 +34,10 @@ from artcafe_proto.messages import (
     StatusData,
     check_command,
     decode_data,
+    decode_heartbeat,
+    decode_response,
     encode,
     encode_object,
-    heartbeat_decoder,
-    response_decoder,
     status_decoder,
 )
 from artcafe_proto.secrecy import forgetful
@@ -109,10 +109,9 @@ class PlatformHub:
         assert agent is not None
         match envelope.type:
             case "response":
-                response = decode_data(envelope.data, response_decoder)
-                self._delivery.answer(agent.tenant_id, agent.agent_id, response, now)
+                self._delivery.answer(agent.tenant_id, agent.agent_id, decode_response(envelope.data), now)
             case "heartbeat":
-                self.heartbeat_received(session, decode_data(envelope.data, heartbeat_decoder), now)
+                self.heartbeat_received(session, decode_heartbeat(envelope.data), now)
             case "status":
                 self._status(agent, decode_data(envelope.data, status_decoder))
             case "message":

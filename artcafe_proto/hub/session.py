@@ -18,7 +18,7 @@ from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
-from artcafe_proto.messages import decode_envelope, decode_sound_heartbeat
+from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_sound_heartbeat
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.rate_limits import network_of
@@ -160,7 +160,7 @@ class PlatformSession:
             if heartbeat is not None:
                 self._hub.heartbeat_received(self, heartbeat.data, now)
             else:
-                self._hub.message_received(self, decode_envelope(payload), now)
+                self._hub.message_received(self, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
             self._hub.violated(self, error)
             if not link.bad_message():

@@ -497,7 +497,7 @@ async def test_more_messages_than_their_handlers_can_take_are_dropped(
         let_go.set()
         await link.call("and one more answer")
     assert sorted(heard) == ["msg-0", "msg-1"]
-    assert "message 'msg-3' dropped: 2 handlers are busy already" in caplog.text
+    assert "a message is dropped: 2 handlers of messages are busy already" in caplog.text
 
 
 async def test_messages_and_status_from_a_thread(stage: Stage) -> None:

@@ -313,6 +313,17 @@ def test_msg_4_unknown_types_and_messages_become_events() -> None:
     assert [(event.agent_id, event.data) for event in stage.seen(MessageReceived)] == [(AGENT, {"text": "hello"})]
 
 
+def test_msg_4_an_agent_may_say_what_nobody_knows_in_any_shape() -> None:
+    stage = Stage(max_bad_messages=1)
+    session = stage.online()
+    sent(session)
+    for _ in range(5):
+        session.text_received(b'{"type":"ACK","message_id":5}', stage.now)
+        session.text_received(b'{"type":"command"}', stage.now)
+    assert [event.type for event in stage.seen(UnknownReceived)] == ["ACK", "command"] * 5
+    assert sent(session) == [], "the link is as it was"
+
+
 def test_plat_4_messages_reach_an_agent_that_is_online_only() -> None:
     stage = Stage()
     with pytest.raises(ApiError) as refused:
