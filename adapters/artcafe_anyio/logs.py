@@ -143,7 +143,8 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
             slept = f"the clocks parted by {event.drift_s:+.1f} s, by sleep or by being set"
             return logging.INFO, f"{slept}: link and token are checked at once [{event.clause}]"
         case AgentIdContested():
-            text = f"replaced {event.times} times in a row: another process seems to use this agent id [{event.clause}]"
+            times = "" if event.times == 1 else f", {event.times} times in a row now"
+            text = f"another process uses this agent id{times}: {event.reason} [{event.clause}]"
             return logging.ERROR, text
         case PeerViolation():
             return logging.WARNING, f"the platform broke a rule: {event.reason} [{event.clause}]"

@@ -163,17 +163,17 @@ class AgentMachine(AgentRules):
         """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
         now = self._enter(now)
         dialer = self._dialer_of(conn)
-        kind = None if dialer is None else dialer.answered(exchange, reusable=response.reusable)
-        if kind is ExchangeKind.CALL:
-            refused = self._calls.answered(response)
+        asked = None if dialer is None else dialer.answered(exchange, reusable=response.reusable)
+        if asked is not None and asked.kind is ExchangeKind.CALL:
+            refused = self._calls.answered(asked.request, response)
             if refused is not None and refused is self._login.token:
                 self._login.reject()
-        elif kind is not None and dialer is self._renewal.dialer:
-            token = self._renewal.answered(kind, response, now)
+        elif asked is not None and dialer is self._renewal.dialer:
+            token = self._renewal.answered(asked, response, now)
             if token is not None:
                 self._login.renew(token)
-        elif kind is not None:
-            self._answered(kind, response, now)
+        elif asked is not None:
+            self._answered(asked, response, now)
         self._settle(now)
 
     def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
@@ -233,6 +233,8 @@ class AgentMachine(AgentRules):
         link = self._link
         if link is not None and conn == link.conn:
             failure = close_failure(code, reason)
+            if failure.kind is FailureKind.AUTHENTICATION and self._login.token is self._opened_with:
+                self._login.reject()  # TOK-3
             if self._link_region.state is not LinkState.CLOSING:
                 link.close(code, "")
             self._outputs.disconnects.append(Disconnect(conn, abort=False))

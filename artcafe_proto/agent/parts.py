@@ -19,6 +19,7 @@ from artcafe_proto.agent.states import LINK, AuthState, LinkInput, LinkState
 from artcafe_proto.messages import MessageIds
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.backoff import Backoff
+from artcafe_proto.policies.link_ages import LinkAges
 from artcafe_proto.policies.status import DeclaredStatus, outranking
 from artcafe_proto.regions import Region
 from artcafe_proto.timers import Timers
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.policies.tokens import Token
 
 
 class Life(Enum):
@@ -75,6 +77,9 @@ class AgentParts:
         self._declared: DeclaredStatus = "online"
         self._metrics = (0.0, 0.0)
         self._retried_at_once = False
+        self._opened_with: Token | None = None
+        """The token that the link was opened with, or is being opened."""
+        self._link_ages = LinkAges()
         self._last_failure = ""
         """What the attempts and the link ended with last, for the event that says why this agent gives up."""
 

@@ -86,8 +86,9 @@ class PlatformHub:
         presence.session = session
         session.agent, session.key_id, session.epoch = agent, key_id, presence.epoch
         if older is not None:
-            self._offline(agent, presence.epoch - 1, "replaced by a newer connection")
-            older.close(4409, "replaced by a newer connection", now)
+            replaced = f"replaced by a newer connection{session.origin}"
+            self._offline(agent, presence.epoch - 1, replaced)
+            older.close(4409, replaced, now)
             self.attend(older.conn)
 
     def link_ended(self, agent: Agent, epoch: int, reason: str) -> None:

@@ -16,12 +16,13 @@ from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
-from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S
+from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, MAX_SHOWN_ADDRESS_CHARS, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_sound_heartbeat
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.rate_limits import network_of
+from artcafe_proto.refusals import shown
 from artcafe_proto.regions import Region
 from artcafe_proto.timers import Timers
 
@@ -56,6 +57,8 @@ class PlatformSession:
         """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not."""
         self.conn = conn
         self._address = None if address is None else network_of(address)
+        self.origin = "" if not address else f" from {shown(address, MAX_SHOWN_ADDRESS_CHARS)}"
+        """Where the link is opened from, for who loses its place to it (PLAT-6); not kept afterwards."""
         self._hub = hub
         self._outputs = Outputs()
         self._timers: Timers[SessionTimer] = Timers()
@@ -139,7 +142,7 @@ class PlatformSession:
             raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)
-        self._address = None
+        self._address, self.origin = None, ""
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono)
         self._clock_offset_s = now.wall - now.mono
         if self._reading_paused:  # a link is read while it cannot be written

@@ -540,7 +540,7 @@ async def test_the_log_tells_what_happens_and_no_secret(
     assert lines[2] == "agent-1: online"
     assert r"agent-1: command 'cmd-1' received: 'nothing\nof the kind'" in lines
     assert any("the platform broke a rule: expected a message envelope" in line for line in lines)
-    assert any("of unknown type 'gossip' ignored [MSG-4]" in line for line in lines)
+    assert any("of the unknown type 'gossip' is ignored [MSG-4]" in line for line in lines)
     offline = [line for line in lines if line.startswith("agent-1: offline: the connection ended: ")]
     assert len(offline) == 1
     assert "[LINK-3]; " in offline[0]

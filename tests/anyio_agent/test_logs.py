@@ -75,9 +75,14 @@ LINES: list[tuple[AgentEvent, int, str]] = [
         "the clocks parted by +60.0 s, by sleep or by being set: link and token are checked at once [LINK-7]",
     ),
     (
-        AgentIdContested(3, "LINK-6"),
+        AgentIdContested(1, "LINK-6", "closed with 4409: from 10.0.0.7"),
         E,
-        "replaced 3 times in a row: another process seems to use this agent id [LINK-6]",
+        "another process uses this agent id: closed with 4409: from 10.0.0.7 [LINK-6]",
+    ),
+    (
+        AgentIdContested(4, "LINK-6", "closed with 4409"),
+        E,
+        "another process uses this agent id, 4 times in a row now: closed with 4409 [LINK-6]",
     ),
     (CommandReceived("c", "work", RAW, 0.0), D, "command 'c' received: 'work'"),
     (CommandCancelled("c", "timeout", "CMD-4", "work"), W, "command 'c' ('work') cancelled: timeout [CMD-4]"),
@@ -190,7 +195,10 @@ def test_what_says_the_same_is_logged_once_and_then_counted(caplog: pytest.LogCa
     for number in range(250):
         log.event(UnknownReceived("ACK", f"m-{number}", RAW), NOW)
         log.event(PeerViolation("rude", "MSG-5"), NOW)
-    ignored, rude = "agent-1: a message of the unknown type 'ACK' is ignored [MSG-4]", "agent-1: the platform broke a rule"
+    ignored, rude = (
+        "agent-1: a message of the unknown type 'ACK' is ignored [MSG-4]",
+        "agent-1: the platform broke a rule",
+    )
     told = [record.getMessage() for record in caplog.records]
     assert [text for text in told if text.startswith(ignored)] == [
         ignored,

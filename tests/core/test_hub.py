@@ -825,3 +825,18 @@ def test_challenges_of_unknown_agents_take_no_memory() -> None:
     for _ in range(10):
         stage.verify(stage.challenge("nobody"), agent_id="nobody", tenant_id="")
     assert not stage.hub.authenticator._book._consumed  # type: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [(None, ""), ("", ""), ("10.0.0.7", " from 10.0.0.7"), ("fe80::1%eth0\n", r" from fe80::1%eth0\n")],
+)
+def test_plat_6_who_is_replaced_hears_from_where(address: str | None, where: str) -> None:
+    stage = Stage()
+    older = stage.online()
+    sent(older)
+    stage.online(address=address)
+    (close,) = [output for output in sent(older) if isinstance(output, SendClose)]
+    assert (close.code, close.reason) == (4409, f"replaced by a newer connection{where}")
+    assert len(close.reason.encode()) <= 123
+    assert [event.reason for event in stage.seen(AgentOffline)] == [close.reason]
