@@ -240,6 +240,8 @@ class PlatformConfig(LinkSettings, frozen=True, kw_only=True):
     """PLAT-8: the same from one address in the name of one agent, which needs two every few minutes."""
     allow_sha1: bool = False
     """AUTH-8: take `ssh-rsa` signatures with SHA-1, for agents that cannot do better."""
+    compat: bool = False
+    """AUTH-1, AUTH-3: serve existing agents, which sign in below `/api/v1/auth/agent/` and call their id a key_id."""
     allowed_origins: tuple[str, ...] = ()
     """PLAT-8: values of `Origin` that may open a link; browsers send one, agents do not."""
 

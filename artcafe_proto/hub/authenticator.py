@@ -67,6 +67,7 @@ class Authenticator:
         self._emit = emit
         self._rng = rng
         self._allow_sha1 = config.allow_sha1
+        self._compat = config.compat
         self._book = ChallengeBook(rng.randbytes(32))
         self._by_address = RateLimit(config.auth_rate_by_address, config.auth_burst_by_address)
         self._by_agent = RateLimit(config.auth_rate_by_agent, config.auth_burst_by_agent)
@@ -141,7 +142,8 @@ class Authenticator:
             signature = b64decode(body.response, validate=True)
         except (binascii.Error, ValueError):
             return "the response is not base64"
-        keys = [] if agent is None else [key for key in agent.keys.values() if body.key_id in (None, key.key_id)]
+        key_id = None if self._compat and body.key_id == body.agent_id else body.key_id
+        keys = [] if agent is None else [key for key in agent.keys.values() if key_id in (None, key.key_id)]
         made_by = self._made_by(keys, signature, body.challenge.encode("utf-8", "surrogatepass"))
         if agent is None:
             return "no such agent"

@@ -15,6 +15,7 @@ from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, Resum
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import BEARER_CHALLENGE, error_answer
+from artcafe_proto.hub.authenticator import Authenticator
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, MAX_SHOWN_ADDRESS_CHARS, OFFLINE_AFTER_S
 from artcafe_proto.links import LinkEnd
@@ -45,8 +46,11 @@ class SessionTimer(IntEnum):
     NEXT_REQUEST = 5
 
 
-_CHALLENGE = f"{API_PREFIX}/auth/challenge"
-_VERIFY = f"{API_PREFIX}/auth/verify"
+_SIGN_IN = {
+    f"{API_PREFIX}/auth/challenge": Authenticator.challenge,
+    f"{API_PREFIX}/auth/verify": Authenticator.verify,
+}
+_COMPAT_SIGN_IN = _SIGN_IN | {path.replace("/auth/", "/auth/agent/"): answer for path, answer in _SIGN_IN.items()}
 _LINK = f"{API_PREFIX}/ws/agent/"
 
 
@@ -94,12 +98,10 @@ class PlatformSession:
         try:
             if upgrade or path.startswith(_LINK):
                 self._open_link(exchange, path, request, now, upgrade=upgrade)
-            elif path in (_CHALLENGE, _VERIFY):
+            elif path in (sign_in := _COMPAT_SIGN_IN if self._hub.config.compat else _SIGN_IN):
                 if request.method != "POST":
                     raise ApiError(405, "method_not_allowed", "expected POST")
-                authenticator = self._hub.authenticator
-                answer = authenticator.challenge if path == _CHALLENGE else authenticator.verify
-                self._answer(exchange, answer(request, self._address, now))
+                self._answer(exchange, sign_in[path](self._hub.authenticator, request, self._address, now))
             else:
                 self._awaited = exchange
                 self._outputs.events.append(RequestArrived(exchange, request))

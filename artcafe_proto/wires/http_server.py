@@ -1,7 +1,8 @@
 """The platform's end of one accepted TCP connection: HTTP exchanges, then perhaps a WebSocket.
 
 Request smuggling needs two readers who see different requests in the same bytes. This one takes no doubtful byte: one
-framing only, CRLF line ends only, no folded fields, the origin-form only, and nothing behind a chunked body.
+framing only, CRLF line ends only, no folded fields, the origin-form or what means the same, and nothing behind a
+chunked body.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class ServerWire:
         self._max_message_size = max_message_size
         self._http = HttpConnection(h11.SERVER)  # until the upgrade
         self._head: h11.Request | None = None  # while its body is read
+        self._target = ""  # of that head, and its fields
+        self._fields: Headers = ()
         self._key: str | None = None  # of the opening handshake, if the request to answer is one
         self._last = False  # the connection ends with the answer due
         self._behind = b""  # what came behind the opening handshake, until it is read
@@ -175,6 +178,7 @@ class ServerWire:
                 return None
             assert isinstance(head, h11.Request)
             _check_head(head, self._http.fields)
+            self._target, self._fields = _resource(head, self._http.fields)
             self._head = head
             self.phase = Phase.BODY
         body = self._http.read_body()
@@ -182,8 +186,8 @@ class ServerWire:
             return None
         request = Request(
             method=self._head.method.decode(),
-            target=self._head.target.decode(),
-            headers=self._http.fields,
+            target=self._target,
+            headers=self._fields,
             body=body,
         )
         if self._head.http_version != b"1.0" and wants_websocket(request.headers):  # RFC 9110 section 7.8
@@ -232,6 +236,8 @@ _MAX_WAITING_BYTES: Final = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES
 """Bytes sent ahead of an answer: one whole request, more than any client of this API sends."""
 _ORIGIN_FORM: Final = re.compile(rb"/[!\"$-~]*")
 """RFC 9112 section 3.2.1, a little wider within what h11 takes, but without a fragment."""
+_ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([0-9A-Za-z._~!$&'()*+,;=:%\[\]-]+)(/[!\"$-~]*|\?[!\"$-~]*|)")
+"""RFC 9112 section 3.2.2, which a proxy may send: an authority without a user, and the rest as above."""
 _HOST: Final = re.compile(r"[0-9A-Za-z._~!$&'()*+,;=:%\[\]-]*")
 """The characters of RFC 9110 section 7.2: neither a user nor a path."""
 _ERROR_CODES: Final = {
@@ -250,7 +256,7 @@ _ERROR_CODES: Final = {
 def _check_head(head: h11.Request, headers: Headers) -> None:
     """Refuse what h11 and `HttpConnection` take and this server does not. Raises RemoteProtocolError."""
     fields = dict(headers)
-    if not _ORIGIN_FORM.fullmatch(head.target):
+    if not (_ORIGIN_FORM.fullmatch(head.target) or _ABSOLUTE_FORM.fullmatch(head.target)):
         raise RemoteProtocolError(400, "the target must be a path with a query or none", "RFC 9112 section 3.2.1")
     if not _HOST.fullmatch(fields.get("host", "")):
         raise RemoteProtocolError(400, "the Host field is not a host and a port", "RFC 9112 section 3.2")
@@ -258,3 +264,15 @@ def _check_head(head: h11.Request, headers: Headers) -> None:
         raise RemoteProtocolError(501, "this server is no proxy", "RFC 9110 section 9.3.6")
     if "expect" in fields and head.http_version != b"1.0":
         raise RemoteProtocolError(417, "no expectation is met: send the body at once", "RFC 9110 section 10.1.1")
+
+
+def _resource(head: h11.Request, headers: Headers) -> tuple[str, Headers]:
+    """The target of a checked head in the origin-form, and its fields: an absolute-form names the host in the place of
+    the Host field (RFC 9112 section 3.2.2).
+    """
+    absolute = _ABSOLUTE_FORM.fullmatch(head.target)
+    if absolute is None:
+        return head.target.decode(), headers
+    host, path = absolute[1].decode(), absolute[2].decode()
+    fields = tuple((name, host if name == "host" else value) for name, value in headers)
+    return path if path.startswith("/") else f"/{path}", fields
