@@ -26,6 +26,7 @@ from artcafe_anyio.parameters import (
     spelled,
     variable,
 )
+from artcafe_anyio.proxies import unused_proxy
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_anyio.signers import by_function, open_key
 from artcafe_anyio.tls import make_ssl_context
@@ -369,6 +370,9 @@ async def _signers(machine: MachineSettings, driver: Driver) -> list[Signer]:
 
 def _connector(ssl_context: ssl.SSLContext | None, driver: Driver, *, by_asyncio: bool) -> Connector:
     """How TCP connections are made: by the loop's own transports where it has any, else by anyio's streams."""
+    config = driver.protocol.config
+    if proxy := unused_proxy(config.api.origin, config.ws.origin):
+        driver.log.line(logging.INFO, f"{proxy}; open_stream of serve can go through a proxy")
     if by_asyncio:
         return partial(TransportConnection, ssl_context=ssl_context, threads=driver.threads)
     open_stream = partial(open_tcp_stream, ssl_context=ssl_context, threads=driver.threads)

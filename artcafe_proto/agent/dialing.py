@@ -131,6 +131,12 @@ class Dialer:
         """Whether what was asked has not gone out yet, for want of an open connection."""
         return self._exchange is not None and not self._is_open
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a request went out unencrypted on a new connection, and not a byte came back."""
+        is_plain = self._origin is not None and not self._origin.tls
+        return is_plain and self._is_open and self._exchange is not None and not (self._heard or self._is_reused)
+
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def ask(self, kind: ExchangeKind, request: Request, origin: Origin, mono: float) -> None:

@@ -264,8 +264,10 @@ class AgentRules(AgentParts):
         self._fail(failure, now, at_once=at_once)
 
     def _connection_ended(self, conn: int, reason: str, now: Instant) -> None:
-        failure = Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3", close_code=1006)
         dialer = self._dialer_of(conn)
+        if dialer is not None and dialer.is_unanswered:
+            reason = f"{reason} before it answered: if TLS is spoken there, the endpoint must begin with https://"
+        failure = Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3", close_code=1006)
         if self._link is not None and conn == self._link.conn:
             self._lose_link(failure, now)
         elif dialer is not None:

@@ -57,8 +57,6 @@ class ServerWire:
         self._max_message_size = max_message_size
         self._http = HttpConnection(h11.SERVER)  # until the upgrade
         self._head: h11.Request | None = None  # while its body is read
-        self._target = ""  # of that head, and its fields
-        self._fields: Headers = ()
         self._key: str | None = None  # of the opening handshake, if the request to answer is one
         self._last = False  # the connection ends with the answer due
         self._behind = b""  # what came behind the opening handshake, until it is read
@@ -178,18 +176,13 @@ class ServerWire:
                 return None
             assert isinstance(head, h11.Request)
             _check_head(head, self._http.fields)
-            self._target, self._fields = _resource(head, self._http.fields)
             self._head = head
             self.phase = Phase.BODY
         body = self._http.read_body()
         if body is None:
             return None
-        request = Request(
-            method=self._head.method.decode(),
-            target=self._target,
-            headers=self._fields,
-            body=body,
-        )
+        target, headers = _resource(self._head, self._http.fields)
+        request = Request(method=self._head.method.decode(), target=target, headers=headers, body=body)
         if self._head.http_version != b"1.0" and wants_websocket(request.headers):  # RFC 9110 section 7.8
             self._key = check_request(request)
         # The bytes behind a chunked body begin where the last chunk is thought to end: none of them is read.

@@ -403,3 +403,16 @@ def test_link_3_links_that_an_idle_timeout_cuts_are_told_as_such() -> None:
     script.wait(15)
     script.machine.close_received(conn, 1001, "", script.now)
     assert "idle" not in script.expect(Offline).reason
+
+
+@pytest.mark.parametrize("endpoint", ["http://localhost", "https://localhost"])
+def test_a_connection_that_ends_unanswered_may_have_wanted_tls(endpoint: str) -> None:
+    script = Scripted(api_endpoint=endpoint)
+    asked = script.connect()
+    script.machine.disconnected(asked.conn, "reset", script.now)
+    hint = " before it answered: if TLS is spoken there, the endpoint must begin with https://"
+    assert script.expect(Offline).reason == f"the connection ended: reset{hint * (endpoint[4] == ':')}"
+    asked = script.connect()
+    script.machine.bytes_received(asked.conn, script.now)
+    script.machine.disconnected(asked.conn, "reset", script.now)
+    assert script.expect(Offline).reason == "the connection ended: reset"
