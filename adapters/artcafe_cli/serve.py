@@ -135,7 +135,8 @@ def load_agent(target: str) -> Agent:
     except ModuleNotFoundError as error:
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise  # something that the module itself wants is missing: its author needs the traceback
-        raise ConfigError(f"there is no module {module_name!r} here or among the installed packages") from None
+        hint = f": leave .py out, as in my_agent:{attribute}" if module_name.endswith(".py") else ""
+        raise ConfigError(f"there is no module {module_name!r} here or among the installed packages{hint}") from None
     agent = getattr(module, attribute, None)
     if not isinstance(agent, Agent):
         raise ConfigError(f"{target} is not an artcafe_anyio.Agent but {type(agent).__name__}")

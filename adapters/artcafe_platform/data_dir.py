@@ -62,7 +62,8 @@ def open_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()
     except OSError as error:
-        raise ConfigError(f"cannot use the data directory {directory}: {error.strerror}") from None
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise ConfigError(f"cannot use the data directory {directory}: {why}") from None
     if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
         raise ConfigError(f"the data directory {directory} must belong to this user and be writable by nobody else")
 

@@ -523,6 +523,20 @@ async def test_a_callback_that_fails_does_no_harm(stage: Stage, caplog: pytest.L
     assert "ValueError: Online" in caplog.text
 
 
+async def test_a_platform_that_answers_every_message_in_its_own_way_keeps_its_link_and_fills_no_log(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "artcafe")
+    async with stage.online() as link:
+        for number in range(150):
+            await link.send_text(f'{{"type":"ACK","message_id":"m-{number}","timestamp":"2026-05-01T12:34:56Z"}}')
+            await link.send_text('{"type":"ERROR","error":"who are you?","timestamp":"2026-05-01T12:34:56Z"}')
+        await link.call("more")
+    told = [record.getMessage() for record in caplog.records if "[MSG-4]" in record.getMessage()]
+    assert len(told) == 2 * 3, "the first, the tenth and the hundredth of each"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_the_log_tells_what_happens_and_no_secret(
     stage: Stage, key_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
