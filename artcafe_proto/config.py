@@ -166,7 +166,7 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     """LINK-1: where the WebSocket is, if not at `api_endpoint`."""
     allow_cleartext: bool = False
     """TOK-4: let tokens travel over http:// to another machine. Only for networks that encrypt by themselves."""
-    extra_headers: Headers = ()
+    extra_headers: Headers | Mapping[str, str] = ()
     """LINK-1: added to every request, for a proxy that wants them. A mapping will do, and becomes its pairs."""
     user_agent: str = "artcafe-proto"
 
@@ -216,15 +216,14 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
                 )
         _check_value("user_agent", "it", self.user_agent)
         if isinstance(self.extra_headers, Mapping):
-            pairs = cast("Mapping[str, str]", self.extra_headers).items()
-            msgspec.structs.force_setattr(self, "extra_headers", tuple(pairs))
-        for field, value in self.extra_headers:
+            msgspec.structs.force_setattr(self, "extra_headers", tuple(self.extra_headers.items()))
+        for field, value in self.extra_fields:
             _check_header(field, value)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """What `repr` and rich show: of `extra_headers` the names, as a value may be a secret (TOK-4)."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        return list((fields | {"extra_headers": tuple((name, "…") for name, _ in self.extra_headers)}).items())
+        return list((fields | {"extra_headers": tuple((name, "…") for name, _ in self.extra_fields)}).items())
 
     def __repr__(self) -> str:
         return f"AgentConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
@@ -233,6 +232,11 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     def api(self) -> Endpoint:
         """Base of the HTTP requests."""
         return Endpoint.parse("api_endpoint", self.api_endpoint)
+
+    @property
+    def extra_fields(self) -> Headers:
+        """The pairs of `extra_headers`."""
+        return cast("Headers", self.extra_headers)
 
     @property
     def ws(self) -> Endpoint:

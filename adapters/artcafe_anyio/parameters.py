@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast, get_args
 
@@ -19,7 +18,7 @@ from artcafe_proto import AgentConfig, ConfigError, SignatureFormat
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from artcafe_proto.exchanges import Headers
 
@@ -236,8 +235,6 @@ def _struct(kind: type[Struct], parameters: AgentParameters) -> Struct:
     for name, value in fields.items():
         if isinstance(value, os.PathLike):
             fields[name] = os.fspath(cast("os.PathLike[str]", value))
-        elif name == "extra_headers" and isinstance(value, Mapping):
-            fields[name] = tuple(cast("Mapping[str, str]", value).items())
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:

@@ -157,7 +157,7 @@ def _bearer(token: Token) -> tuple[str, str]:
 
 
 def _common(config: AgentConfig) -> Headers:
-    return (("user-agent", config.user_agent), *config.extra_headers)
+    return (("user-agent", config.user_agent), *config.extra_fields)
 
 
 _challenge_decoder = msgspec.json.Decoder(_ChallengeAnswer)
