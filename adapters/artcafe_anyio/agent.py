@@ -27,6 +27,7 @@ from artcafe_anyio.parameters import (
     spelled,
     variable,
 )
+from artcafe_anyio.proxies import unused_proxy
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_anyio.signals import Obeyed, check_place_for_signals
 from artcafe_anyio.signers import by_function
@@ -352,6 +353,9 @@ class Agent(Secretive):
 
 def _connector(trust: Trust | None, driver: Driver, *, by_asyncio: bool) -> Connector:
     """How TCP connections are made: by the loop's own transports where it has any, else by anyio's streams."""
+    config = driver.protocol.config
+    if proxy := unused_proxy(config.api.origin, config.ws.origin):
+        driver.log.line(logging.INFO, f"{proxy}; open_stream of serve can go through a proxy")
     if by_asyncio:
         return partial(TransportConnection, trust=trust, threads=driver.threads)
 

@@ -19,6 +19,7 @@ from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
 from artcafe_cli.telling import complain, say, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
+from artcafe_proto.config import check_agent_id
 
 PlatformUrl = Annotated[
     str, Parameter(name="--platform", env_var="ARTCAFE_PLATFORM", help="Base URL of the platform's HTTP interface.")
@@ -68,11 +69,17 @@ def platform(
     data: Path | None = None,
     cert_file: Path | None = None,
     key_file: Path | None = None,
+    compat: Annotated[bool, Parameter(negative="")] = False,
+    auth_rate_by_address: float | None = None,
+    auth_burst_by_address: int | None = None,
+    auth_rate_by_agent: float | None = None,
+    auth_burst_by_agent: int | None = None,
 ) -> int:
     """Serve a platform until interrupted; prints one line of JSON when it is ready.
 
     The tenant's token is taken from ARTCAFE_TENANT_TOKEN; else it is made, and kept in the data directory; without one
-    it is shown once, on standard error if that is a terminal.
+    it is shown once, on standard error if that is a terminal. Agents, their keys and commands are kept in memory alone:
+    they end with the process, with a data directory too.
 
     Parameters
     ----------
@@ -81,15 +88,41 @@ def platform(
     port
         Port to listen on, 0 for a free one.
     data
-        Directory for the tenant's token and the key that signs tokens. Without one they last as long as the process.
+        Directory for two secrets and nothing else: the tenant's token, in the file tenant-token, and the key that
+        signs agents' tokens. Without one they last as long as the process.
     cert_file
         PEM file of the certificate to show, and those that lead to its authority: with it TLS is spoken.
     key_file
         PEM file of its key, if that is not in the same file.
+    compat
+        Serve existing agents too, which sign in at /api/v1/auth/agent/ and call their own id a key_id.
+    auth_rate_by_address
+        Attempts to sign in that an address may make a second (500); behind a proxy all agents have its address.
+    auth_burst_by_address
+        How many of them at once (20000).
+    auth_rate_by_agent
+        The same of an address in one agent's name (1).
+    auth_burst_by_agent
+        How many of them at once (100).
     """
     from artcafe_cli.serve import serve_platform
 
-    return serve_platform(host, port, data, os.environ.get(TENANT_TOKEN), cert_file=cert_file, key_file=key_file)
+    flags = {
+        "compat": compat or None,
+        "auth_rate_by_address": auth_rate_by_address,
+        "auth_burst_by_address": auth_burst_by_address,
+        "auth_rate_by_agent": auth_rate_by_agent,
+        "auth_burst_by_agent": auth_burst_by_agent,
+    }
+    return serve_platform(
+        host,
+        port,
+        _expanded(data),
+        os.environ.get(TENANT_TOKEN),
+        cert_file=_expanded(cert_file),
+        key_file=_expanded(key_file),
+        settings={name: value for name, value in flags.items() if value is not None},
+    )
 
 
 @app.command
@@ -114,6 +147,9 @@ def register(
 ) -> None:
     """Register an agent and its public key with a platform; prints the agent_id and the key_id as JSON.
 
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
+    keeps in the file tenant-token of its data directory.
+
     Parameters
     ----------
     agent_id
@@ -121,14 +157,28 @@ def register(
     public_key
         The agent's public key file (PATH.pub of keygen or ssh-keygen).
     """
+    with spelled({"agent_id": "--agent-id"}):
+        check_agent_id(agent_id)
     line = read_public_key_line(public_key.expanduser())
     say_json(_operator(platform, ca_file).register(agent_id, line))
 
 
 @app.command
-def agents(*, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None) -> None:
-    """List the tenant's agents: a table on a terminal, else one line of JSON an agent."""
-    listed = _operator(platform, ca_file).agents()
+def agents(*, wait_for: str | None = None, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None) -> None:
+    """List the tenant's agents: a table on a terminal, else one line of JSON an agent.
+
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
+    keeps in the file tenant-token of its data directory.
+
+    Parameters
+    ----------
+    wait_for
+        Id of an agent to wait for, for 30 s at most, until it is not offline.
+    """
+    operator = _operator(platform, ca_file)
+    if wait_for is not None:
+        operator.wait_for(wait_for)
+    listed = operator.agents()
     if sys.stdout.isatty():
         from artcafe_cli.tables import print_agents
 
@@ -149,6 +199,9 @@ def send(
     ca_file: CaFile = None,
 ) -> int:
     """Send a command to an agent, wait for its response and print it as JSON; exit status 1 on an error response.
+
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
+    keeps in the file tenant-token of its data directory.
 
     Parameters
     ----------
@@ -286,6 +339,14 @@ def _cannot_write(error: OSError) -> bool:
 def _operator(platform: str, ca_file: Path | None) -> Operator:
     token = os.environ.get(TENANT_TOKEN, "")
     if not token:
-        raise ConfigError(f"set {TENANT_TOKEN} to the tenant's token (the platform's data directory holds it)")
+        raise ConfigError(
+            f"set {TENANT_TOKEN} to the tenant's token: what the platform was given as such, or else "
+            "the content of the file tenant-token in its data directory"
+        )
     with spelled({"ca_file": "--ca-file"}):
         return Operator(platform, token, None if ca_file is None else str(ca_file))
+
+
+def _expanded(path: Path | None) -> Path | None:
+    """The path with `~` as the home directory, which a shell leaves alone behind `=`."""
+    return None if path is None else path.expanduser()

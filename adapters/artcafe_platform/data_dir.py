@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_SECRET_BYTES = 4096
 """Nothing kept here comes near; a larger file is not ours."""
+SECRETS = ("tenant-token", "signing-key")
+"""The names of the files, which are all that a data directory holds."""
 SEED_BYTES = 32
 """An Ed25519 private key (TOK-5)."""
 
@@ -44,8 +46,8 @@ class Secrets(Secretive, msgspec.Struct, frozen=True):
 def load_secrets(directory: Path) -> Secrets:
     """The secrets in `directory`; what is missing is made, the directory itself included. Raises ConfigError."""
     open_directory(directory)
-    token = load_or_create_secret(directory / "tenant-token", lambda: secrets.token_urlsafe(32).encode())
-    key = load_or_create_secret(directory / "signing-key", lambda: secrets.token_hex(SEED_BYTES).encode())
+    token = load_or_create_secret(directory / SECRETS[0], lambda: secrets.token_urlsafe(32).encode())
+    key = load_or_create_secret(directory / SECRETS[1], lambda: secrets.token_hex(SEED_BYTES).encode())
     try:
         seed = bytes.fromhex(key.decode())
         tenant_token = token.decode().strip()
@@ -62,7 +64,8 @@ def open_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()
     except OSError as error:
-        raise ConfigError(f"cannot use the data directory {directory}: {error.strerror}") from None
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise ConfigError(f"cannot use the data directory {directory}: {why}") from None
     if not hasattr(os, "geteuid"):
         return  # where users have no numbers, mode bits say nothing either
     is_mine = status.st_uid == os.geteuid()

@@ -99,6 +99,20 @@ VULNERABILITIES: Final = (
         "tests/core/test_config.py::test_tok_4_reprs_show_no_headers_and_no_bodies",
     ),
     Mutant(
+        "what a platform says of a refusal may repeat a token",
+        "artcafe_proto/refusals.py",
+        "        said = said.replace(secret, _HIDDEN)\n",
+        "        pass\n",
+        "tests/core/test_refusals.py::test_tok_4_a_platform_that_repeats_a_secret_has_it_left_out",
+    ),
+    Mutant(
+        "what a platform says colours a terminal",
+        "artcafe_proto/refusals.py",
+        "each if each.isprintable() else each.encode(",
+        "each if True else each.encode(",
+        "tests/core/test_refusals.py::test_what_a_platform_says_is_shortened_and_escaped",
+    ),
+    Mutant(
         "tenants are told apart by how their ids begin",
         "artcafe_proto/hub/registry.py",
         'if agent is None or agent.tenant_id != tenant_id:\n            raise ApiError(404, "agent',
