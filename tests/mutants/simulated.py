@@ -24,7 +24,7 @@ _LIVENESS: Final = "artcafe_proto/policies/liveness.py"
 _LINKS: Final = "artcafe_proto/links.py"
 _DELIVERY: Final = "artcafe_proto/hub/delivery.py"
 _BACKOFF: Final = "artcafe_proto/policies/backoff.py"
-_RULES: Final = "artcafe_proto/agent/rules.py"
+_RULES: Final = "artcafe_proto/agent/parts.py"
 _MACHINE: Final = "artcafe_proto/agent/machine.py"
 
 BUGS: Final = (
