@@ -24,7 +24,7 @@ _LIVENESS: Final = "artcafe_proto/policies/liveness.py"
 _LINKS: Final = "artcafe_proto/links.py"
 _DELIVERY: Final = "artcafe_proto/hub/delivery.py"
 _BACKOFF: Final = "artcafe_proto/policies/backoff.py"
-_RULES: Final = "artcafe_proto/agent/parts.py"
+_RULES: Final = "artcafe_proto/agent/rules.py"
 _MACHINE: Final = "artcafe_proto/agent/machine.py"
 
 BUGS: Final = (
@@ -200,7 +200,7 @@ BUGS: Final = (
     ),
     Bug(
         "an agent with a link gives up",
-        _RULES,
+        "artcafe_proto/agent/parts.py",
         "if self._link is not None or self._life is not Life.RUNNING:",
         "if self._life is not Life.RUNNING:",
     ),

@@ -82,8 +82,8 @@ class Watched:
         self.places: dict[str, int] = {}
         """Of responses by command, and of messages by id: the order in which they were given."""
         self.given = 0
-        self.times_first: Counter[str] = Counter()
-        """On how many links each of them was the first to go out."""
+        self.times_sent: Counter[str] = Counter()
+        """How often each of them went out."""
         self.messages: dict[str, int] = {}
         """Sizes of messages that are not settled."""
         self.received: set[str] = set()

@@ -102,9 +102,9 @@ class WorkInvariants:
         place = watched.places.get(key)
         if place is None:
             return  # the protocol was called by somebody else than the simulation's application
-        watched.times_first[key] += link.last_sent < 0
+        watched.times_sent[key] += 1
         # What a link may have ended of is held back, and goes out after others (CMD-11).
-        holds = place > link.last_sent or watched.times_first[key] >= _FRUITLESS_LINKS
+        holds = place > link.last_sent or watched.times_sent[key] > _FRUITLESS_LINKS
         self._check("responses and messages go out in order", holds, key, place, link.last_sent)
         link.last_sent = max(place, link.last_sent)
 
