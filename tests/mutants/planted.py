@@ -383,8 +383,8 @@ MUTANTS: Final = (
     Mutant(
         "the clock is read where no task runs",
         "adapters/artcafe_anyio/loops.py",
-        "self._scope.deadline = self._clock() + seconds",
-        "self._scope.deadline = anyio.current_time() + seconds",
+        "self._deadline = self._clock() + seconds",
+        "self._deadline = anyio.current_time() + seconds",
         "tests/anyio_agent/test_plain_runners.py::test_what_a_task_waits_for_is_made_and_told_where_no_task_runs[asyncio]",
     ),
     Mutant(
