@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -20,6 +21,7 @@ from artcafe_proto.limits import MAX_ID_CHARS
 API_PREFIX = "/api/v1"
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?|")
 _OWN_HEADERS = frozenset(
@@ -63,6 +65,9 @@ class Endpoint(NamedTuple):
     @lru_cache(maxsize=64)  # asked for with every request
     def parse(name: str, url: str) -> Endpoint:
         """The parts of `url`, http, https, ws or wss. Raises ConfigError, which shows nothing that may be a secret."""
+        _check_pasted(name, url)
+        if url.isprintable() and not url.isascii():
+            raise ConfigError(f"has characters beyond ASCII{_ascii_host(url)}", setting=name)
         if not (url.isascii() and url.isprintable()) or " " in url:
             raise ConfigError("must be printable ASCII without spaces", setting=name)
         wrong = _wrong_part(url)
@@ -89,9 +94,36 @@ def _wrong_part(url: str) -> str:
         return "names a user"
     if "?" in url or "#" in url:
         return f"has a {'query' if '?' in url else 'fragment'}"
+    if "\\" in url:
+        return "has a backslash"
     if not parts.hostname:
         return "names no host"
-    return "has port 0" if port == 0 else ""
+    wrong = _wrong_host(parts.hostname, is_bracketed="[" in parts.netloc)
+    if not wrong and f"{API_PREFIX}/" in f"{parts.path}/":
+        wrong = f"has {API_PREFIX} in its path, which is added to it: leave it out, and what follows"
+    return wrong or ("has port 0" if port == 0 else "")
+
+
+def _wrong_host(host: str, *, is_bracketed: bool) -> str:
+    """What keeps `host` from being one, if anything."""
+    if not is_bracketed:
+        return "" if _HOST.fullmatch(host) else "names a host with characters that no host has"
+    if "%" in host:
+        return "names a zone id, the part after %, which no URL can carry: use an address without one, or a name"
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return "has what is no IPv6 address in its brackets"
+    return ""
+
+
+def _ascii_host(url: str) -> str:
+    """For the host of `url`, what is to be written in its place."""
+    try:
+        host = (urlsplit(url).hostname or "").encode("idna").decode()
+    except ValueError:
+        host = ""
+    return f": write its host as {host}" if host and host not in url else ""
 
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,8 +166,8 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     """LINK-1: where the WebSocket is, if not at `api_endpoint`."""
     allow_cleartext: bool = False
     """TOK-4: let tokens travel over http:// to another machine. Only for networks that encrypt by themselves."""
-    extra_headers: Headers = ()
-    """LINK-1: added to every request, for a proxy that wants them."""
+    extra_headers: Headers | Mapping[str, str] = ()
+    """LINK-1: added to every request, for a proxy that wants them. A mapping will do, and becomes its pairs."""
     user_agent: str = "artcafe-proto"
 
     heartbeat_interval: float = 30.0
@@ -167,11 +199,12 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_id("agent_id", self.agent_id)
-        check_id("tenant_id", self.tenant_id)
-        for name, key_id in (("key_id", self.key_id), ("next_key_id", self.next_key_id)):
-            if key_id is not None:
-                check_id(name, key_id)
+        ids = ("agent_id", self.agent_id), ("tenant_id", self.tenant_id)
+        for name, value in (*ids, ("key_id", self.key_id), ("next_key_id", self.next_key_id)):
+            if value is not None:
+                _check_pasted(name, value)
+                check_id(name, value)
+        check_agent_id(self.agent_id)
         if self.next_key_id is not None and not self.next_key:
             raise ConfigError("is the id of a second key, and there is none", setting="next_key_id")
         for name, endpoint in (("api_endpoint", self.api), ("ws_endpoint", self.ws)):
@@ -182,13 +215,15 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
                     setting=name,
                 )
         _check_value("user_agent", "it", self.user_agent)
-        for field, value in self.extra_headers:
+        if isinstance(self.extra_headers, Mapping):
+            msgspec.structs.force_setattr(self, "extra_headers", tuple(self.extra_headers.items()))
+        for field, value in self.extra_fields:
             _check_header(field, value)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """What `repr` and rich show: of `extra_headers` the names, as a value may be a secret (TOK-4)."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        return list((fields | {"extra_headers": tuple((name, "…") for name, _ in self.extra_headers)}).items())
+        return list((fields | {"extra_headers": tuple((name, "…") for name, _ in self.extra_fields)}).items())
 
     def __repr__(self) -> str:
         return f"AgentConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
@@ -197,6 +232,11 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     def api(self) -> Endpoint:
         """Base of the HTTP requests."""
         return Endpoint.parse("api_endpoint", self.api_endpoint)
+
+    @property
+    def extra_fields(self) -> Headers:
+        """The pairs of `extra_headers`."""
+        return cast("Headers", self.extra_headers)
 
     @property
     def ws(self) -> Endpoint:
@@ -240,6 +280,8 @@ class PlatformConfig(LinkSettings, frozen=True, kw_only=True):
     """PLAT-8: the same from one address in the name of one agent, which needs two every few minutes."""
     allow_sha1: bool = False
     """AUTH-8: take `ssh-rsa` signatures with SHA-1, for agents that cannot do better."""
+    compat: bool = False
+    """AUTH-1, AUTH-3: serve existing agents, which sign in below `/api/v1/auth/agent/` and call their id a key_id."""
     allowed_origins: tuple[str, ...] = ()
     """PLAT-8: values of `Origin` that may open a link; browsers send one, agents do not."""
 
@@ -269,6 +311,23 @@ def check_id(name: str, value: str) -> None:
     if not value or len(value) > MAX_ID_CHARS or odd is not None:
         found = f"{len(value)} characters" if odd is None else f"one that is U+{ord(odd):04X}"
         raise ConfigError(f"must be 1 to {MAX_ID_CHARS} printable characters, got {found}", setting=name)
+
+
+def check_agent_id(value: str) -> None:
+    """Raise ConfigError for an agent's id that a URL would not keep, or that was hardly meant, besides `check_id`."""
+    check_id("agent_id", value)
+    if value in (".", ".."):
+        raise ConfigError(f"must not be {value!r}: proxies take that out of a path", setting="agent_id")
+    if " " in value:
+        raise ConfigError("must not hold blanks: use - or _ instead", setting="agent_id")
+
+
+def _check_pasted(name: str, value: str) -> None:
+    """Raise ConfigError for what comes of copying a value: it never belongs to one."""
+    if value != value.strip():
+        raise ConfigError("begins or ends with a blank or a line break: remove it", setting=name)
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        raise ConfigError("stands in quotes: leave them out", setting=name)
 
 
 def _check_number(name: str, value: float) -> None:

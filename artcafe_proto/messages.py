@@ -7,7 +7,7 @@ types a role understands. So unknown fields and types cost nothing, and a bad `d
 from __future__ import annotations
 
 import json
-import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
 import msgspec
@@ -32,6 +32,10 @@ FinalCode = Literal[
 ]
 """CMD-9: codes of a final error response."""
 FINAL_CODES: Final = frozenset(get_args(FinalCode))
+HEARD_BY_AGENTS: Final = frozenset({"command", "message"})
+HEARD_BY_PLATFORMS: Final = frozenset({"heartbeat", "response", "status", "message"})
+"""MSG-1: the types that a role understands; it skips all others (MSG-4)."""
+MESSAGE_TYPES: Final = HEARD_BY_AGENTS | HEARD_BY_PLATFORMS
 NOT_STARTED_CODES: Final = frozenset({"overloaded", "draining"})
 """CMD-9: not final; the platform keeps the command."""
 
@@ -128,6 +132,17 @@ class ResponseData(msgspec.Struct, frozen=True, gc=False):
         return self.status == "success" or self.code not in NOT_STARTED_CODES
 
 
+_ABSENT: Final = msgspec.Raw(b"")
+
+
+class _Bare(msgspec.Struct, frozen=True, gc=False):
+    """What every message has, and what is reported of one that is skipped (MSG-4)."""
+
+    type: str
+    id: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -138,14 +153,14 @@ T = TypeVar("T")
 _DRAWN_BYTES: Final = 32 * 16
 _PREFIXES: Final = {"heartbeat": "hb", "command": "cmd", "status": "status", "message": "msg", "response": "resp"}
 _encoder = msgspec.json.Encoder()
-_tolerant_decoder = json.JSONDecoder(strict=False)
+_bare_decoder = msgspec.json.Decoder(_Bare)
 _envelope_decoder = msgspec.json.Decoder(Envelope)
+_text_decoder = msgspec.json.Decoder(str)
 _heartbeat_message_decoder = msgspec.json.Decoder(HeartbeatMessage)
 _command_message_decoder = msgspec.json.Decoder(CommandMessage)
 
 _ENVELOPE_LEVELS: Final = 2  # an envelope and its data are around every result and all arguments
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_JSON_SPACE: Final = re.compile(r"[ \t\n\r]*")
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """A bracket as a signed byte: one level more, or one less."""
 
@@ -220,13 +235,22 @@ def encode_object(value: object, what: str) -> msgspec.Raw:
     return raw
 
 
-def decode_envelope(payload: bytes) -> Envelope:
-    """The envelope of one TEXT message's UTF-8 bytes. Raises RemoteProtocolError with the reason (MSG-5)."""
+def decode_envelope(payload: bytes, understood: frozenset[str] = MESSAGE_TYPES) -> Envelope:
+    """The envelope of one TEXT message's UTF-8 bytes. Raises RemoteProtocolError with the reason (MSG-5).
+
+    A message of a type that is not `understood` is skipped whatever else it lacks (MSG-4): its id is "" then, and its
+    data an empty object.
+    """
     if is_too_deep(payload):
         raise RemoteProtocolError(1008, f"expected JSON of at most {MAX_JSON_DEPTH} levels, got more", "MSG-6")
     try:
         envelope = _envelope_decoder.decode(payload)
+        if envelope.type not in understood:
+            return _skipped(payload)
     except (msgspec.MsgspecError, ValueError) as error:
+        with suppress(msgspec.MsgspecError, ValueError):
+            if (skipped := _skipped(payload)).type not in understood:
+                return skipped
         raise RemoteProtocolError(1008, f"expected a message envelope: {error}", "MSG-1") from None
     if not 1 <= len(envelope.id) <= MAX_ID_CHARS:
         got = f"got {len(envelope.id)}"
@@ -234,6 +258,17 @@ def decode_envelope(payload: bytes) -> Envelope:
     if not is_object(envelope.data):
         raise RemoteProtocolError(1008, "expected data to be a JSON object", "MSG-1")
     return envelope
+
+
+def _skipped(payload: bytes) -> Envelope:
+    """What is reported of a message that is skipped, with its id if it has one. Raises MsgspecError or ValueError."""
+    bare = _bare_decoder.decode(payload)
+    try:
+        message_id = _text_decoder.decode(bare.id)
+    except (msgspec.MsgspecError, ValueError):
+        message_id = ""
+    data = bare.data if is_object(bare.data) else msgspec.Raw(b"{}")
+    return Envelope(bare.type, message_id if len(message_id) <= MAX_ID_CHARS else "", data)
 
 
 def decode_sound_command(payload: bytes) -> CommandMessage | None:
@@ -250,37 +285,14 @@ def decode_sound_command(payload: bytes) -> CommandMessage | None:
     return message if timeout is None or 0 < timeout <= MAX_COMMAND_TIMEOUT_S else None
 
 
-def read_command_id(payload: bytes) -> str | None:
-    """The id of a `command` that `decode_envelope` refused, if that much of it can be read (MSG-5): what is around NaN,
-    half a surrogate pair or deep nesting, and what precedes any other damage. None for everything else.
-    """
-    text = payload.decode("utf-8", "replace")
-    members: dict[object, object] = {}
-    place = 0
-    try:
-        while text.startswith("," if members else "{", place := _skip_space(text, place)):
-            key, place = _tolerant_decoder.raw_decode(text, _skip_space(text, place + 1))
-            place = _skip_space(text, place)
-            if not text.startswith(":", place):
-                break
-            members[key], place = _tolerant_decoder.raw_decode(text, _skip_space(text, place + 1))
-    except (ValueError, TypeError, RecursionError):
-        pass  # a TypeError: the key is an object or an array
-    command_id = members.get("id")
-    if members.get("type") != "command" or not isinstance(command_id, str) or not 1 <= len(command_id) <= MAX_ID_CHARS:
-        return None
-    is_unicode = command_id.encode("utf-8", "replace").decode() == command_id  # else no response could name it
-    return command_id if is_unicode else None
-
-
-def _skip_space(text: str, place: int) -> int:
-    space = _JSON_SPACE.match(text, place)
-    return place if space is None else space.end()
-
-
 def decode_sound_heartbeat(payload: bytes) -> HeartbeatMessage | None:
-    """A `heartbeat` with nothing to object to, in one step; None for anything else, which `decode_envelope` judges."""
-    if b'"heartbeat"' not in payload or is_too_deep(payload):
+    """A `heartbeat` with nothing to object to, in one step; None for anything else, which `decode_envelope` judges.
+
+    What lacks one of the guide's fields may have another in its place, for which `decode_heartbeat` looks.
+    """
+    if b'"heartbeat"' not in payload or b'"cpu_usage"' not in payload or b'"memory_usage"' not in payload:
+        return None
+    if is_too_deep(payload):
         return None
     try:
         message = _heartbeat_message_decoder.decode(payload)
@@ -360,6 +372,4 @@ def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
 _value_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _command_decoder = msgspec.json.Decoder(CommandData)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
-heartbeat_decoder = msgspec.json.Decoder(HeartbeatData)
 status_decoder = msgspec.json.Decoder(StatusData)
-response_decoder = msgspec.json.Decoder(ResponseData)

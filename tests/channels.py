@@ -43,7 +43,7 @@ def transport(name: str) -> dict[str, Any]:
     found = re.search(rf"<!-- transport: {name} -->\n```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
     assert found is not None
     names: dict[str, Any] = {}
-    exec(compile(found[1], name, "exec"), names)
+    exec(compile(found[1].partition("\n# Run it: ")[0], name, "exec"), names)
     return names
 
 
@@ -225,7 +225,7 @@ def streams(asked: Connect, protocol: AgentProtocol) -> Connection:
 
 def transports(asked: Connect, protocol: AgentProtocol) -> TransportConnection:
     """On asyncio's transports."""
-    return TransportConnection(asked, protocol, _no_turn, ssl_context=None, threads=Threads())
+    return TransportConnection(asked, protocol, _no_turn, trust=None, threads=Threads())
 
 
 Connector = Callable[[Connect, AgentProtocol], Connection | TransportConnection]

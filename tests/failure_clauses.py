@@ -147,7 +147,7 @@ RULES: Final = (
         if CLOSES[name] not in (1008, 4001, 4401, 4403, 4409)
     ),
     *(
-        Rule(LINKS, [f"close {code}"], Outcome(AUTH, "LINK-3", goodbye=code))
+        Rule(LINKS, [f"close {code}"], Outcome(AUTH, "LINK-3", goodbye=code, then="challenge"))  # TOK-3
         for code in (1008, 4001, 4401, 4403)
     ),
     Rule(LINKS, ["close 4409"], Outcome(REPLACED, "LINK-6", goodbye=4409)),

@@ -120,17 +120,19 @@ class Stage:
         """A token of the agent's."""
         return json.loads(self.verify(self.challenge()).body)["token"]
 
-    def open(self, token: str | None = None, agent_id: str = AGENT, **fields: str) -> PlatformSession:
+    def open(
+        self, token: str | None = None, agent_id: str = AGENT, address: str | None = None, **fields: str
+    ) -> PlatformSession:
         """A link, or what answers instead."""
-        session = self.session()
+        session = self.session(address)
         headers = {"authorization": f"Bearer {self.token() if token is None else token}"} | fields
         request = Request(method="GET", target=f"/api/v1/ws/agent/{agent_id}", headers=tuple(headers.items()))
         session.request_received(1, request, self.now, upgrade=True)
         return session
 
-    def online(self) -> PlatformSession:
+    def online(self, address: str | None = None) -> PlatformSession:
         """A link whose first heartbeat has come."""
-        session = self.open()
+        session = self.open(address=address)
         assert isinstance(session.next_output(), AcceptUpgrade)
         say(self, session, "heartbeat", {"agent_id": AGENT, "status": "online"})
         return session

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import signal
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 import anyio
-from anyio import TASK_STATUS_IGNORED, to_thread
+from anyio import TASK_STATUS_IGNORED
 
 from artcafe_anyio.calling import Function
 from artcafe_anyio.connecting import open_by, open_tcp_stream
 from artcafe_anyio.connection import Connection
+from artcafe_anyio.credentials import Credentials, passphrase_of
 from artcafe_anyio.driver import Driver
 from artcafe_anyio.errors import first_error
-from artcafe_anyio.keys import is_locked, passphrase_in
+from artcafe_anyio.keys import is_locked
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_anyio.parameters import (
@@ -27,25 +27,24 @@ from artcafe_anyio.parameters import (
     spelled,
     variable,
 )
+from artcafe_anyio.proxies import unused_proxy
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
-from artcafe_anyio.signers import by_function, open_key
-from artcafe_anyio.tls import make_ssl_context
+from artcafe_anyio.signals import Obeyed, check_place_for_signals
+from artcafe_anyio.signers import by_function
 from artcafe_anyio.transports import TransportConnection
 from artcafe_proto import LocalProtocolError
 from artcafe_proto.secrecy import Secret, Secretive, forgetful
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from anyio.abc import ByteStream, TaskStatus
+    from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
+    from artcafe_anyio.credentials import Trust
     from artcafe_anyio.driver import Connector
-    from artcafe_anyio.keys import Passphrase
-    from artcafe_anyio.parameters import MachineSettings
-    from artcafe_anyio.signers import Signer, SignFunction
+    from artcafe_anyio.signers import SignFunction
     from artcafe_proto import AgentConfig, Connect
     from artcafe_proto.messages import AgentStatus
 
@@ -78,6 +77,7 @@ class Agent(Secretive):
         """Parameters that were given by variables, and those variables' names."""
         self._application = Application()
         self._driver: Driver | None = None
+        self._credentials: Credentials | None = None
         self._background: AbstractAsyncContextManager[None] | None = None
 
     @classmethod
@@ -119,7 +119,7 @@ class Agent(Secretive):
         """
         with spelled(self._spelling):
             machine = settings(self._parameters.value)[1]
-            if _passphrase(machine) is None and is_locked(machine.private_key_path):
+            if passphrase_of(machine) is None and is_locked(machine.private_key_path):
                 return machine.private_key_path
         return None
 
@@ -165,11 +165,12 @@ class Agent(Secretive):
     # --- running ------------------------------------------------------------------------------------------------------
 
     def run(self, *, backend: Literal["asyncio", "trio"] = "asyncio", sign: SignFunction | None = None) -> None:
-        """Run until SIGINT or SIGTERM: the first drains, a second one stops at once (CMD-8).
+        """Run until SIGINT or SIGTERM: the first drains, a second one stops at once. SIGHUP does as CMD-8 says.
 
         Logs to standard error unless logging is set up already. For the main thread of a program without an event loop
-        of its own. `sign` is `serve`'s, and it raises as that does.
+        of its own: elsewhere it raises LocalProtocolError. `sign` is `serve`'s, and it raises as that does.
         """
+        check_place_for_signals()
         with spelled(self._spelling):
             _, machine = settings(self._parameters.value)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -198,14 +199,14 @@ class Agent(Secretive):
         config, machine = settings(self._parameters.value)
         by_asyncio = runs_on_asyncio() and not machine.anyio_streams
         driver = self._driver = Driver(config, self._application, by_asyncio=by_asyncio)
+        credentials = self._credentials = Credentials(config, machine, driver.threads, driver.log)
         try:
             with spelled(self._spelling):
                 if open_stream is not None:
                     connect = partial(Connection, open_stream=partial(open_by, open_stream, driver.log))
                 else:
-                    ssl_context = await to_thread.run_sync(_ssl_context, config, machine)
-                    connect = _connector(ssl_context, driver, by_asyncio=by_asyncio)
-                signers = await _signers(machine, driver) if sign is None else [by_function(sign, driver.threads)]
+                    connect = _connector(await credentials.trust(), driver, by_asyncio=by_asyncio)
+                signers = await credentials.signers() if sign is None else [by_function(sign, driver.threads)]
             await driver.run(signers, connect, task_status)
         except ExceptionGroup as group:
             error = first_error(group)
@@ -268,7 +269,7 @@ class Agent(Secretive):
         failure: Exception | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._obey_signals)
+                tasks.start_soon(self._obey_signals, tasks)
                 await self.serve(sign=sign)
                 tasks.cancel_scope.cancel()
         except ExceptionGroup as group:
@@ -276,17 +277,23 @@ class Agent(Secretive):
         if failure is not None:
             raise failure
 
-    async def _obey_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    async def _obey_signals(self, tasks: TaskGroup) -> None:
+        obeyed = Obeyed()
+        with obeyed.receive() as signals:
             log = AgentLog(self._parameters.value.get("agent_id", ""))
             drain = True
             async for received in signals:
-                what = "draining, a second signal stops at once" if drain else "stopping at once"
-                log.line(logging.INFO, f"{received.name}: {what} [CMD-8]")
-                self.stop(drain=drain)
-                if not drain:
-                    return  # a third one does what it does by default
-                drain = False
+                if obeyed.reads_again(received):
+                    log.line(logging.INFO, f"{received.name}: files that have changed are read again [CMD-8]")
+                    if self._credentials is not None:
+                        tasks.start_soon(self._credentials.read_again)
+                elif drain or obeyed.hastens(received):
+                    what = "draining, a second signal stops at once" if drain else "stopping at once"
+                    log.line(logging.INFO, f"{received.name}: {what} [CMD-8]")
+                    self.stop(drain=drain)
+                    if not drain:
+                        return  # a third one does what it does by default
+                    drain = False
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 
@@ -344,44 +351,18 @@ class Agent(Secretive):
         return driver
 
 
-def _ssl_context(config: AgentConfig, machine: MachineSettings) -> ssl.SSLContext | None:
-    """How to verify the platform; None where there is nothing to verify."""
-    if machine.ssl_context is None and (config.api.origin.tls or config.ws.origin.tls):
-        return make_ssl_context(
-            machine.ca_file,
-            client_cert_file=machine.client_cert_file,
-            client_key_file=machine.client_key_file,
-            passphrase=_passphrase(machine),
-        )
-    return machine.ssl_context
-
-
-def _passphrase(machine: MachineSettings) -> Passphrase | None:
-    """Where the passphrase of an encrypted key comes from."""
-    return machine.passphrase if machine.key_passphrase_file is None else passphrase_in(machine.key_passphrase_file)
-
-
-async def _signers(machine: MachineSettings, driver: Driver) -> list[Signer]:
-    """One for each key file, the first one first."""
-    paths = [machine.private_key_path]
-    if machine.next_private_key_path is not None:
-        paths.append(machine.next_private_key_path)
-    signers: list[Signer] = []
-    fingerprints: list[str] = []
-    for path in paths:
-        signer, public = await open_key(path, _passphrase(machine), machine.signature_format, driver.threads)
-        signers.append(signer)
-        fingerprints.append(public.fingerprint)
-    keys = ", then ".join(fingerprints)
-    driver.log.line(logging.INFO, f"starting: {driver.protocol.config.api_endpoint}, {keys}")
-    return signers
-
-
-def _connector(ssl_context: ssl.SSLContext | None, driver: Driver, *, by_asyncio: bool) -> Connector:
+def _connector(trust: Trust | None, driver: Driver, *, by_asyncio: bool) -> Connector:
     """How TCP connections are made: by the loop's own transports where it has any, else by anyio's streams."""
+    config = driver.protocol.config
+    if proxy := unused_proxy(config.api.origin, config.ws.origin):
+        driver.log.line(logging.INFO, f"{proxy}; open_stream of serve can go through a proxy")
     if by_asyncio:
-        return partial(TransportConnection, ssl_context=ssl_context, threads=driver.threads)
-    open_stream = partial(open_tcp_stream, ssl_context=ssl_context, threads=driver.threads)
+        return partial(TransportConnection, trust=trust, threads=driver.threads)
+
+    async def open_stream(asked: Connect) -> ByteStream:
+        context = None if trust is None else await trust()
+        return await open_tcp_stream(asked, ssl_context=context, threads=driver.threads)
+
     return partial(Connection, open_stream=open_stream)
 
 

@@ -222,7 +222,7 @@ def _failure(failures: dict[str, Exception], port: int) -> ConnectError:
     said = [f"{address} port {port}: {text_of(error)}" for address, error in failures.items()]
     detail = "; ".join(said)
     if any(isinstance(error, ConnectionRefusedError) for error in failures.values()):
-        return ConnectError("refused", detail)
+        return ConnectError("refused", f"{detail}: does the platform run there?")
     if any(isinstance(error, TimeoutError) for error in failures.values()):
         return ConnectError("timeout", detail)
     return ConnectError("other", detail)

@@ -6,8 +6,10 @@ import os
 import shlex
 import stat
 from collections.abc import Callable
+from typing import Final
 
 from artcafe_anyio.calling import discard
+from artcafe_anyio.files import exposure, flags
 from artcafe_proto import ConfigError, KeyRefusedError, PassphraseNeededError, PublicKey, SigningKey
 from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES, MAX_PUBLIC_KEY_BYTES
 from artcafe_proto.secrecy import forgetful
@@ -82,8 +84,8 @@ def passphrase_in(file: str) -> Passphrase:
 
 
 def read_secret_file(path: str, *, setting: str) -> bytes:
-    """The bytes of a file that only its owner may read. Raises ConfigError for `setting`, and never waits for a FIFO or
-    a device.
+    """The bytes of a file that is kept safe (`exposure`). Raises ConfigError for `setting`, and never waits for a FIFO
+    or a device.
     """
     try:
         return _read(path)
@@ -96,8 +98,11 @@ def read_secret_file(path: str, *, setting: str) -> bytes:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", setting=setting) from None
 
 
+_READING: Final = os.O_RDONLY | flags("O_NONBLOCK", "O_NOCTTY")
+
+
 def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    descriptor = os.open(path, _READING)
     try:
         _check(path, os.fstat(descriptor))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
@@ -123,6 +128,6 @@ def _check(path: str, status: os.stat_result) -> None:
         raise _RefusedError(f" is {kind}: expected a regular file")
     if status.st_size > MAX_PRIVATE_KEY_BYTES:
         raise _RefusedError(_TOO_LARGE)
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
-        raise _RefusedError(f" is open to others (mode {mode:04o}): chmod 600 {shlex.quote(path)}")
+    exposed = exposure(path, status)
+    if exposed is not None:
+        raise _RefusedError(f" {exposed}")

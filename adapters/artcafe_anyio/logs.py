@@ -7,6 +7,7 @@ got wrong, WARNING for what went wrong, ERROR for what somebody has to look at.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from artcafe_proto import (
@@ -47,6 +48,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("artcafe.agent")
 logger.addFilter(readable_record)
 
+MAX_COUNTED: Final = 64
+"""Different texts whose repeats are counted; what comes beyond is counted by kind."""
+_REPEATED: Final = (PeerViolation, UnknownReceived)
+"""Each message of a peer's can cause one of these."""
+
+MAX_SHOWN_CHARS: Final = 64
 MAX_LISTED: Final = 10
 """Ids named in one line; of more, only the number is told."""
 _UNSETTLED: Final = "not settled:"
@@ -58,6 +65,7 @@ class AgentLog:
 
     def __init__(self, agent_id: str) -> None:
         self._agent_id = agent_id
+        self._times: Counter[str] = Counter()
 
     @property
     def is_verbose(self) -> bool:
@@ -73,13 +81,34 @@ class AgentLog:
         if type(event) in _OF_EVERY_COMMAND and not self.is_verbose:
             return
         level, text = describe(event, mono)
-        logger.log(level, "%s: %s", self._agent_id, text)
+        if isinstance(event, _REPEATED):
+            self.repeated(level, text, type(event).__name__)
+        else:
+            logger.log(level, "%s: %s", self._agent_id, text)
+
+    def repeated(self, level: int, text: str, kind: str) -> None:
+        """Log what may come any number of times: the first of those that say the same, and then each tenth, hundredth
+        and so on with their number. Of many different ones of a `kind`, the later ones are counted together.
+        """
+        key = text if text in self._times or len(self._times) < MAX_COUNTED else kind
+        self._times[key] += 1
+        times = self._times[key]
+        if times == 1:
+            logger.log(level, "%s: %s", self._agent_id, one_line(text))
+        elif times == 10 ** (len(str(times)) - 1):
+            what = "the same" if key == text else "one of this kind"
+            logger.log(level, "%s: %s; %s for the %dth time", self._agent_id, one_line(text), what, times)
 
 
 def describe(event: AgentEvent, mono: float) -> tuple[int, str]:
     """The level and the text of an event's line; `mono` is the monotonic time of it."""
     level, text = _describe(event, mono)
     return level, one_line(text)
+
+
+def short(text: str) -> str:
+    """Something that came from a peer, cut to a length that is fit to be shown."""
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
 
 
 def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
@@ -116,12 +145,13 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
             slept = f"the clocks parted by {event.drift_s:+.1f} s, by sleep or by being set"
             return logging.INFO, f"{slept}: link and token are checked at once [{event.clause}]"
         case AgentIdContested():
-            text = f"replaced {event.times} times in a row: another process seems to use this agent id [{event.clause}]"
+            times = "" if event.times == 1 else f", {event.times} times in a row now"
+            text = f"another process uses this agent id{times}: {event.reason} [{event.clause}]"
             return logging.ERROR, text
         case PeerViolation():
             return logging.WARNING, f"the platform broke a rule: {event.reason} [{event.clause}]"
         case UnknownReceived():
-            return logging.INFO, f"message {event.message_id!r} of unknown type {event.type!r} ignored [MSG-4]"
+            return logging.INFO, f"a message of the unknown type {short(event.type)!r} is ignored [MSG-4]"
         case MessageReceived():
             return logging.DEBUG, f"message {event.message_id!r} received"
         case MessageSettled():

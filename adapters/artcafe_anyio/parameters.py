@@ -48,7 +48,8 @@ class AgentParameters(TypedDict, total=False):
     key_passphrase_file: str | os.PathLike[str] | None
     """File whose first line is the passphrase of an encrypted key; only its owner may have access to it (AUTH-5)."""
     passphrase: Passphrase | None
-    """Called with the key's path for the passphrase of an encrypted key, in a thread, once at the start."""
+    """Called with the key's path for the passphrase of an encrypted key, in a thread, at the start and when the file
+    has changed."""
     key_id: str | None
     """Sent with the signature where given (AUTH-3)."""
     next_private_key_path: str | os.PathLike[str] | None
@@ -74,7 +75,7 @@ class AgentParameters(TypedDict, total=False):
     # everything else of `AgentConfig`, where it is explained
     ws_endpoint: str | None
     allow_cleartext: bool
-    extra_headers: Headers
+    extra_headers: Headers | Mapping[str, str]
     user_agent: str
     ping_interval: float
     ping_timeout: float
@@ -112,8 +113,8 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
     anyio_streams: bool = False
 
     def __post_init__(self) -> None:
-        if "PRIVATE KEY" in self.private_key_path or not self.private_key_path.isprintable():
-            raise ConfigError("must be the path of a file, not what the file holds", setting="private_key_path")
+        for name in PATHS:
+            _check_path(name, getattr(self, name))
         if self.log_level.upper() not in LOG_LEVELS:
             levels = ", ".join(LOG_LEVELS)
             raise ConfigError(f"must be one of {levels}, not {self.log_level!r}", setting="log_level")
@@ -136,6 +137,28 @@ class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("ca_file", "client_cert_file"):
             if getattr(self, name) is not None:
                 raise ConfigError("has no effect on an ssl_context of your own: load it there", setting=name)
+
+
+PATHS: Final = (
+    "private_key_path",
+    "next_private_key_path",
+    "key_passphrase_file",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
+)
+
+
+def _check_path(name: str, path: str | None) -> None:
+    """Raise ConfigError for what is no path, but nothing, or what the file should hold, and is not shown."""
+    if path is None:
+        return
+    if not path.strip():
+        raise ConfigError("is empty: expected the path of a file", setting=name)
+    if path.rstrip("\r\n") != path and path.rstrip("\r\n").isprintable():
+        raise ConfigError("ends with a line break: remove it", setting=name)
+    if "PRIVATE KEY" in path or "-----BEGIN" in path or not path.isprintable():
+        raise ConfigError("must be the path of a file, not what the file holds", setting=name)
 
 
 REQUIRED: Final = ("agent_id", "tenant_id")

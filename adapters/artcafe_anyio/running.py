@@ -285,8 +285,8 @@ class MessageRunner:
         size = len(bytes(event.raw_data))
         for handler in self._handlers:
             if self._count == MAX_MESSAGE_TASKS or (self._count and self._bytes + size > MAX_MESSAGE_BYTES):
-                busy = f"{self._count} handlers are busy already, with {self._bytes} bytes"
-                self._log.line(logging.WARNING, f"message {event.message_id!r} dropped: {busy}")
+                text = f"a message is dropped: {self._count} handlers of messages are busy, with {self._bytes} bytes"
+                self._log.repeated(logging.WARNING, text, "dropped")
                 return
             self._count += 1
             self._bytes += size

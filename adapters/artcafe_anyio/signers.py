@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -11,11 +12,14 @@ import anyio
 from anyio import to_thread
 
 from artcafe_anyio.calling import CallFailed, call_anywhere, check_function, check_takes_one, is_async
+from artcafe_anyio.files import FromFiles
 from artcafe_anyio.keys import load_key, read_public_key
-from artcafe_proto import ConfigError, PublicKey, SigningRefusedError, SshAgentSigning
+from artcafe_proto import ConfigError, PublicKey, SigningKey, SigningRefusedError, SshAgentSigning
 
 if TYPE_CHECKING:
+    from artcafe_anyio.files import Tell
     from artcafe_anyio.keys import Passphrase
+    from artcafe_anyio.parameters import MachineSettings
     from artcafe_anyio.threads import Threads
     from artcafe_proto import SignatureFormat
 
@@ -31,23 +35,47 @@ _MOST_AT_ONCE = 65_536
 
 
 async def open_key(
-    path: str, passphrase: Passphrase | None, signature_format: SignatureFormat, threads: Threads
-) -> tuple[Signer, PublicKey]:
+    path: str, passphrase: Passphrase | None, machine: MachineSettings, threads: Threads, tell: Tell
+) -> tuple[Signer, FromFiles[SigningKey] | FromFiles[PublicKey]]:
     """The signer for the key in a file: the key itself, or for a public key (`.pub`) the ssh-agent that holds its other
-    half. Raises ConfigError for what cannot be used.
+    half. Raises ConfigError for what cannot be used. The second that is returned reads the key again when its file has
+    changed, or that of its passphrase.
     """
+
+    def files() -> list[str]:
+        return [os.path.expanduser(each) for each in (path, machine.key_passphrase_file) if each is not None]
+
+    signature_format = machine.signature_format
     if not path.endswith(".pub"):
-        key = await to_thread.run_sync(load_key, path, passphrase)
-        return by_function(partial(key.sign, signature_format=signature_format), threads), key.public
-    public = await to_thread.run_sync(read_public_key, path)
-    socket = os.environ.get(_SOCKET)
-    if not socket:
+        key = await to_thread.run_sync(
+            FromFiles[SigningKey], lambda: load_key(path, passphrase), files, tell, _fingerprint_of_private
+        )
+        return by_function(partial(_sign, key, signature_format), threads), key
+    public = await to_thread.run_sync(
+        FromFiles[PublicKey], lambda: read_public_key(path), lambda: files()[:1], tell, _fingerprint
+    )
+    where = os.environ.get(_SOCKET)
+    if not where or not hasattr(socket, "AF_UNIX"):
+        lack = f"{_SOCKET} does not say where it is: start one with eval $(ssh-agent), or"
+        if where:
+            lack = "Python reaches none on this system:"
         raise ConfigError(
-            f"{path} is a public key, so an ssh-agent signs, and {_SOCKET} does not say where it is: "
-            "start one with eval $(ssh-agent), or give the private key",
+            f"{path} is a public key, so an ssh-agent signs, and {lack} give the private key",
             setting="private_key_path",
         )
-    return partial(_sign_by_ssh_agent, socket, public, signature_format), public
+    return partial(_sign_by_ssh_agent, where, public, signature_format, threads), public
+
+
+def _fingerprint(key: PublicKey) -> str:
+    return key.fingerprint
+
+
+def _fingerprint_of_private(key: SigningKey) -> str:
+    return key.public.fingerprint
+
+
+def _sign(key: FromFiles[SigningKey], signature_format: SignatureFormat, challenge: bytes) -> bytes:
+    return key.get().sign(challenge, signature_format)
 
 
 def by_function(function: SignFunction, threads: Threads) -> Signer:
@@ -70,11 +98,11 @@ async def _call(function: SignFunction, threads: Threads, challenge: bytes, *, i
 
 
 async def _sign_by_ssh_agent(
-    socket: str, public: PublicKey, signature_format: SignatureFormat, challenge: bytes
+    where: str, public: FromFiles[PublicKey], signature_format: SignatureFormat, threads: Threads, challenge: bytes
 ) -> bytes:
-    signing = SshAgentSigning(public, challenge, signature_format)
+    signing = SshAgentSigning(await threads.run(public.get), challenge, signature_format)
     try:
-        async with await anyio.connect_unix(socket) as stream:
+        async with await anyio.connect_unix(where) as stream:
             to_send = signing.request
             while signing.signature is None:
                 if to_send:
@@ -84,5 +112,5 @@ async def _sign_by_ssh_agent(
         raise SigningRefusedError("the ssh-agent hung up") from None
     except (OSError, anyio.BrokenResourceError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
-        raise SigningRefusedError(f"cannot reach the ssh-agent at {socket} ({_SOCKET}): {why}") from None
+        raise SigningRefusedError(f"cannot reach the ssh-agent at {where} ({_SOCKET}): {why}") from None
     return signing.signature

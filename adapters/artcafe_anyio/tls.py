@@ -43,6 +43,17 @@ def make_ssl_context(
     return context
 
 
+def files_of_ssl_context(ca_file: str | None, *others: str | None) -> list[str]:
+    """What `make_ssl_context` reads for this `ca_file` and, as `others`, a client certificate and its key."""
+    system = ssl.get_default_verify_paths()
+    authorities = [ca_file]
+    if ca_file is None:
+        directories = os.environ.get(system.openssl_capath_env) or system.openssl_capath
+        authorities = [os.environ.get(system.openssl_cafile_env) or system.openssl_cafile]
+        authorities += directories.split(os.pathsep)
+    return [os.path.expanduser(path) for path in (*authorities, *others) if path]
+
+
 class _ChainKeeping(ssl.SSLObject):
     """Keeps what the peer sent if it is refused, so that the refusal can be explained."""
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from artcafe_anyio.credentials import Trust
     from artcafe_anyio.levels import AnySocket
     from artcafe_anyio.threads import Threads
     from artcafe_proto import AgentProtocol, Connect, Instant
@@ -42,7 +43,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         protocol: AgentProtocol,
         turn: Callable[[], AbstractContextManager[Instant]],
         *,
-        ssl_context: ssl.SSLContext | None,
+        trust: Trust | None,
         threads: Threads,
     ) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         self._asked = asked
         self._protocol = protocol
         self._turn = turn
-        self._ssl_context = ssl_context
+        self._trust = trust
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -78,7 +79,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
                     self._deadline.cancel()
 
     async def _open(self) -> None:
-        opener = TransportOpener(self, self._ssl_context)
+        opener = TransportOpener(self, None if self._trust is None else await self._trust())
         try:
             opened = await open_tcp(self._asked, opener, self._threads)
             if isinstance(opened, socket.socket):

@@ -9,6 +9,7 @@ from typing import Literal
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from artcafe_anyio.files import flags
 from artcafe_proto import ConfigError, KeyRefusedError, PublicKey
 from artcafe_proto.secrecy import forgetful
 
@@ -51,7 +52,7 @@ def read_public_key_line(path: Path) -> str:
 def _write_new(path: Path, data: bytes, *, mode: int) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags(), mode)
     except FileExistsError:
         raise ConfigError(f"{path} exists already: choose another path, or remove it yourself") from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sys
@@ -13,10 +14,12 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from artcafe_anyio.parameters import spelled
+from artcafe_cli.__main__ import INTERRUPTED, discard, open_standard_streams
 from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
 from artcafe_cli.telling import complain, say, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
+from artcafe_proto.config import check_agent_id
 
 PlatformUrl = Annotated[
     str, Parameter(name="--platform", env_var="ARTCAFE_PLATFORM", help="Base URL of the platform's HTTP interface.")
@@ -66,11 +69,17 @@ def platform(
     data: Path | None = None,
     cert_file: Path | None = None,
     key_file: Path | None = None,
+    compat: Annotated[bool, Parameter(negative="")] = False,
+    auth_rate_by_address: float | None = None,
+    auth_burst_by_address: int | None = None,
+    auth_rate_by_agent: float | None = None,
+    auth_burst_by_agent: int | None = None,
 ) -> int:
     """Serve a platform until interrupted; prints one line of JSON when it is ready.
 
     The tenant's token is taken from ARTCAFE_TENANT_TOKEN; else it is made, and kept in the data directory; without one
-    it is shown once, on standard error if that is a terminal.
+    it is shown once, on standard error if that is a terminal. Agents, their keys and commands are kept in memory alone:
+    they end with the process, with a data directory too.
 
     Parameters
     ----------
@@ -79,15 +88,41 @@ def platform(
     port
         Port to listen on, 0 for a free one.
     data
-        Directory for the tenant's token and the key that signs tokens. Without one they last as long as the process.
+        Directory for two secrets and nothing else: the tenant's token, in the file tenant-token, and the key that
+        signs agents' tokens. Without one they last as long as the process.
     cert_file
         PEM file of the certificate to show, and those that lead to its authority: with it TLS is spoken.
     key_file
         PEM file of its key, if that is not in the same file.
+    compat
+        Serve existing agents too, which sign in at /api/v1/auth/agent/ and call their own id a key_id.
+    auth_rate_by_address
+        Attempts to sign in that an address may make a second (500); behind a proxy all agents have its address.
+    auth_burst_by_address
+        How many of them at once (20000).
+    auth_rate_by_agent
+        The same of an address in one agent's name (1).
+    auth_burst_by_agent
+        How many of them at once (100).
     """
     from artcafe_cli.serve import serve_platform
 
-    return serve_platform(host, port, data, os.environ.get(TENANT_TOKEN), cert_file=cert_file, key_file=key_file)
+    flags = {
+        "compat": compat or None,
+        "auth_rate_by_address": auth_rate_by_address,
+        "auth_burst_by_address": auth_burst_by_address,
+        "auth_rate_by_agent": auth_rate_by_agent,
+        "auth_burst_by_agent": auth_burst_by_agent,
+    }
+    return serve_platform(
+        host,
+        port,
+        _expanded(data),
+        os.environ.get(TENANT_TOKEN),
+        cert_file=_expanded(cert_file),
+        key_file=_expanded(key_file),
+        settings={name: value for name, value in flags.items() if value is not None},
+    )
 
 
 @app.command
@@ -112,6 +147,9 @@ def register(
 ) -> None:
     """Register an agent and its public key with a platform; prints the agent_id and the key_id as JSON.
 
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
+    keeps in the file tenant-token of its data directory.
+
     Parameters
     ----------
     agent_id
@@ -119,14 +157,28 @@ def register(
     public_key
         The agent's public key file (PATH.pub of keygen or ssh-keygen).
     """
+    with spelled({"agent_id": "--agent-id"}):
+        check_agent_id(agent_id)
     line = read_public_key_line(public_key.expanduser())
     say_json(_operator(platform, ca_file).register(agent_id, line))
 
 
 @app.command
-def agents(*, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None) -> None:
-    """List the tenant's agents: a table on a terminal, else one line of JSON an agent."""
-    listed = _operator(platform, ca_file).agents()
+def agents(*, wait_for: str | None = None, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None) -> None:
+    """List the tenant's agents: a table on a terminal, else one line of JSON an agent.
+
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
+    keeps in the file tenant-token of its data directory.
+
+    Parameters
+    ----------
+    wait_for
+        Id of an agent to wait for, for 30 s at most, until it is not offline.
+    """
+    operator = _operator(platform, ca_file)
+    if wait_for is not None:
+        operator.wait_for(wait_for)
+    listed = operator.agents()
     if sys.stdout.isatty():
         from artcafe_cli.tables import print_agents
 
@@ -147,6 +199,9 @@ def send(
     ca_file: CaFile = None,
 ) -> int:
     """Send a command to an agent, wait for its response and print it as JSON; exit status 1 on an error response.
+
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
+    keeps in the file tenant-token of its data directory.
 
     Parameters
     ----------
@@ -191,6 +246,8 @@ def agent(
     give_up_after: float | None = None,
 ) -> None:
     """Run an agent written in Python until interrupted; a first SIGINT or SIGTERM drains, a second stops at once.
+
+    SIGHUP drains where there is a terminal; elsewhere it has keys and certificates that have changed read again.
 
     It tells on standard error what it does and why, one line each. Exit status 1 if it gives up.
 
@@ -246,26 +303,50 @@ def agent(
 
 def main() -> NoReturn:
     """Run the command line: exit status 2 for wrong usage or settings, 1 for a failure, with one line on stderr."""
+    open_standard_streams()
     try:
         try:
             app(sys.argv[1:], exit_on_error=False, print_error=False)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again, and says so
-        sys.exit(1)
     except (CycloptsError, LocalProtocolError) as error:
         complain(str(error))
         sys.exit(2)
     except ArtCafeError as error:
         complain(str(error))
         sys.exit(1)
+    except OSError as error:
+        if not _cannot_write(error):
+            raise
+        if not isinstance(error, BrokenPipeError):  # else whoever read the output has enough of it
+            complain(f"cannot write: {error.strerror}")
+        discard(sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _cannot_write(error: OSError) -> bool:
+    """Whether standard output is what failed."""
+    try:
+        sys.stdout.flush()  # which fails again, as what was not written is kept
+    except OSError:
+        return True
+    return isinstance(error, BrokenPipeError) or (error.errno == errno.ENOSPC and error.filename is None)
 
 
 def _operator(platform: str, ca_file: Path | None) -> Operator:
     token = os.environ.get(TENANT_TOKEN, "")
     if not token:
-        raise ConfigError(f"set {TENANT_TOKEN} to the tenant's token (the platform's data directory holds it)")
+        raise ConfigError(
+            f"set {TENANT_TOKEN} to the tenant's token: what the platform was given as such, or else "
+            "the content of the file tenant-token in its data directory"
+        )
     with spelled({"ca_file": "--ca-file"}):
         return Operator(platform, token, None if ca_file is None else str(ca_file))
+
+
+def _expanded(path: Path | None) -> Path | None:
+    """The path with `~` as the home directory, which a shell leaves alone behind `=`."""
+    return None if path is None else path.expanduser()

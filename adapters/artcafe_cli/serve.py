@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import logging
 import os
-import signal
 import sys
 from getpass import getpass
 from typing import TYPE_CHECKING, Any
@@ -13,17 +14,28 @@ import anyio
 
 from artcafe_anyio import Agent
 from artcafe_anyio.parameters import spelled
+from artcafe_anyio.signals import Obeyed
 from artcafe_cli.log_lines import set_up_logging
 from artcafe_cli.telling import complain, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, checked_token
 from artcafe_platform import Platform, make_server_context
+from artcafe_platform.data_dir import SECRETS
 from artcafe_platform.server import DEFAULT_TENANT
-from artcafe_proto import ConfigError
+from artcafe_proto import ConfigError, PlatformConfig
 from artcafe_proto.config import Origin
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from artcafe_platform.tls import ServerContext
+
+logger = logging.getLogger("artcafe_platform")
+
+
+_IN_MEMORY = ("agents", "keys", "commands")
+"""What ends with the process, whatever is kept."""
 
 
 @forgetful
@@ -35,8 +47,14 @@ def serve_platform(
     *,
     cert_file: Path | None = None,
     key_file: Path | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> int:
-    """Serve until SIGINT or SIGTERM; prints one line of JSON when ready. Returns the exit status."""
+    """Serve until SIGINT or SIGTERM, or a SIGHUP that ends it (CMD-8); prints one line of JSON when ready. Returns the
+    exit status. `settings` are those of `PlatformConfig` that are given as flags.
+    """
+    settings = settings or {}
+    with spelled({name: f"--{name.replace('_', '-')}" for name in settings}):
+        config = PlatformConfig(**settings)
     if not 0 <= port <= 65_535:
         raise ConfigError(f"--port must be 0 to 65535, not {port}")
     ssl_context = None
@@ -52,27 +70,51 @@ def serve_platform(
         )
     tenants = {DEFAULT_TENANT: checked_token(token)} if token else None
     show_token = tenants is None and data_dir is None
-    platform = Platform(tenants=tenants, host=host, port=port, data_dir=data_dir, ssl_context=ssl_context)
-    anyio.run(_serve_platform, platform, show_token)
+    platform = Platform(
+        tenants=tenants, host=host, port=port, config=config, data_dir=data_dir, ssl_context=ssl_context
+    )
+    set_up_logging()
+    logger.setLevel(logging.INFO)
+    kept = () if data_dir is None else SECRETS
+    anyio.run(_serve_platform, platform, show_token, kept, ssl_context)
     return 0
 
 
-async def _serve_platform(platform: Platform, show_token: bool) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+async def _serve_platform(
+    platform: Platform, show_token: bool, kept: Sequence[str], ssl_context: ServerContext | None
+) -> None:
+    obeyed = Obeyed()
+    with obeyed.receive() as signals:
         try:
             await platform.__aenter__()
         except OSError as error:
-            raise ConfigError(f"cannot listen at {platform.url}: {error.strerror or error}") from None
+            hint = ": another --port, or --port 0, is free" if error.errno == errno.EADDRINUSE else ""
+            raise ConfigError(f"cannot listen at {platform.url}: {error.strerror or error}{hint}") from None
         try:
-            ready = {"ready": True, "url": platform.url, "tenant_id": DEFAULT_TENANT}
+            ready = {
+                "ready": True,
+                "url": platform.url,
+                "tenant_id": DEFAULT_TENANT,
+                "on_disk": kept,
+                "in_memory": _IN_MEMORY,
+            }
             say_json(ready)
             if show_token and sys.stderr.isatty():
                 print(f"{TENANT_TOKEN}={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
             elif show_token:
                 text = f"nobody learns the tenant's token: set {TENANT_TOKEN}, or keep it with --data DIR"
                 complain(text)
-            async for _ in signals:
-                return
+            async for received in signals:
+                if not obeyed.reads_again(received):
+                    return
+                what = (
+                    "there is nothing to read again"
+                    if ssl_context is None
+                    else "files that have changed are read again"
+                )
+                logger.info("%s: %s [CMD-8]", received.name, what)
+                if ssl_context is not None:
+                    ssl_context.read_again()
         finally:
             await platform.__aexit__(None, None, None)
 
@@ -111,7 +153,8 @@ def load_agent(target: str) -> Agent:
     except ModuleNotFoundError as error:
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise  # something that the module itself wants is missing: its author needs the traceback
-        raise ConfigError(f"there is no module {module_name!r} here or among the installed packages") from None
+        hint = f": leave .py out, as in my_agent:{attribute}" if module_name.endswith(".py") else ""
+        raise ConfigError(f"there is no module {module_name!r} here or among the installed packages{hint}") from None
     agent = getattr(module, attribute, None)
     if not isinstance(agent, Agent):
         raise ConfigError(f"{target} is not an artcafe_anyio.Agent but {type(agent).__name__}")

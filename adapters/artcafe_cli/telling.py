@@ -6,6 +6,7 @@ import sys
 
 import msgspec
 
+from artcafe_cli.__main__ import discard
 from artcafe_proto.readable import json_line, one_line
 
 
@@ -20,5 +21,8 @@ def say_json(value: object) -> None:
 
 
 def complain(text: str) -> None:
-    """Print one line on standard error, in the name of the command."""
-    print(one_line(f"artcafe: {text}"), file=sys.stderr, flush=True)
+    """Print one line on standard error, in the name of the command, if anybody can read it."""
+    try:
+        print(one_line(f"artcafe: {text}"), file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ssl import SSLError
 from typing import Any, TypeVar
@@ -10,14 +11,18 @@ from urllib.parse import quote
 
 import msgspec
 
+from artcafe_anyio.proxies import unused_proxy
 from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.tls_failures import explain
-from artcafe_proto import ArtCafeError, ConfigError
-from artcafe_proto.config import API_PREFIX, Endpoint
+from artcafe_proto import ArtCafeError, ConfigError, Response
+from artcafe_proto.config import API_PREFIX, Endpoint, Origin
+from artcafe_proto.refusals import MAX_SAID_CHARS, advice, shown, what_it_says
 from artcafe_proto.secrecy import Secretive, forgetful
 
 TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
 
+PATIENCE_S = 30.0
+"""How long an agent may take to come online that was started just now."""
 _MARGIN_S = 15.0  # how much longer than asked an answer may take
 _TOKEN = re.compile(r"[!-~]{16,}")
 _PLATFORM = re.compile(r"https?://[^/:?#@]", re.IGNORECASE)
@@ -93,6 +98,17 @@ def checked_token(token: str) -> str:
     return token
 
 
+def _why(error: Exception, origin: Origin) -> str:
+    """Why there was no answer, and what to look at."""
+    if isinstance(error, SSLError):
+        return explain(error, origin.host)
+    if isinstance(error, ConnectionRefusedError):
+        return f"{error.strerror}: does the platform run there?"
+    if isinstance(error, HTTPException | ConnectionResetError) and not origin.tls:
+        return "no HTTP was answered: if TLS is spoken there, --platform must begin with https://"
+    return str(error)
+
+
 class Operator(Secretive):
     """One tenant's access to one platform. A connection a request; call from any thread."""
 
@@ -139,7 +155,7 @@ class Operator(Secretive):
             try:
                 msgspec.convert(page.agents, list[ListedAgent])
             except msgspec.ValidationError:
-                raise self._no_platform(200) from None
+                raise self._no_platform(Response(status=200)) from None
             agents += page.agents
             if page.next is None:
                 return agents
@@ -148,6 +164,14 @@ class Operator(Secretive):
     def is_offline(self, agent_id: str) -> bool:
         """Whether an agent has no link now."""
         return self._call(ListedAgent, "GET", f"/agents/{quote(agent_id, safe='')}").status == "offline"
+
+    def wait_for(self, agent_id: str) -> None:
+        """Wait until an agent is not offline. Raises RequestFailedError after `PATIENCE_S`."""
+        until = time.monotonic() + PATIENCE_S
+        while self.is_offline(agent_id):
+            if time.monotonic() >= until:
+                raise RequestFailedError(f"{agent_id} is still offline after {PATIENCE_S:.0f} s: does its log say why?")
+            time.sleep(0.2)
 
     def send(self, agent_id: str, command: str, args: dict[str, Any], timeout_s: float | None) -> str:
         """Send a command; returns its id."""
@@ -179,23 +203,32 @@ class Operator(Secretive):
             response = connection.getresponse()
             answer = response.read()
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a name that cannot be one of a host
-            why = explain(error, origin.host) if isinstance(error, SSLError) else error
-            raise RequestFailedError(f"cannot reach the platform at {origin.authority}: {why}") from None
+            text = f"cannot reach the platform at {origin.authority}: {_why(error, origin)}"
+            proxy = unused_proxy(origin)
+            raise RequestFailedError(f"{text}; {proxy}" if proxy else text) from None
         finally:
             connection.close()
-        return self._read_answer(expected, response.status, answer)
+        fields = tuple((name.lower(), value) for name, value in response.getheaders())
+        return self._read_answer(expected, Response(status=response.status, headers=fields, body=answer))
 
-    def _read_answer(self, expected: type[T], status: int, answer: bytes) -> T:
+    def _read_answer(self, expected: type[T], response: Response) -> T:
+        status = response.status
         try:
             if 200 <= status < 300:
-                return msgspec.json.decode(answer, type=expected)
-            error = msgspec.json.decode(answer, type=_ErrorBody).error
+                return msgspec.json.decode(response.body, type=expected)
+            error = msgspec.json.decode(response.body, type=_ErrorBody).error
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            raise self._no_platform(status) from None
-        text = f"the platform refused: {error.message} ({error.code}, {status})"
-        raise RequestFailedError(text, status=status, code=error.code)
+            raise self._no_platform(response) from None
+        message, code = (shown(text, MAX_SAID_CHARS) for text in (error.message, error.code))
+        text = f"the platform refused: {message} ({code}, {status})"
+        if status == 401:
+            text = f"{text}: is {TENANT_TOKEN} that platform's, as in the file tenant-token of its data directory?"
+        raise RequestFailedError(text.replace(self._token, "…"), status=status, code=error.code)
 
-    def _no_platform(self, status: int) -> RequestFailedError:
-        where = self._endpoint.origin.authority
-        text = f"what answered at {where}, with status {status}, is not an ArtCafe platform: is --platform right?"
+    def _no_platform(self, response: Response) -> RequestFailedError:
+        where, status = self._endpoint.origin.authority, response.status
+        said = what_it_says(response, [self._token])
+        told = f" (it says {said})" if said else ""
+        hint = advice("tenant", response) or "is --platform right?"
+        text = f"what answered at {where}, with status {status}, is not an ArtCafe platform: {hint}{told}"
         return RequestFailedError(text, status=status)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shlex
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from artcafe_anyio.files import exposure, flags
 from artcafe_proto import ConfigError
 from artcafe_proto.secrecy import Secretive, forgetful
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_SECRET_BYTES = 4096
 """Nothing kept here comes near; a larger file is not ours."""
+SECRETS = ("tenant-token", "signing-key")
+"""The names of the files, which are all that a data directory holds."""
 SEED_BYTES = 32
 """An Ed25519 private key (TOK-5)."""
 
@@ -42,8 +46,8 @@ class Secrets(Secretive, msgspec.Struct, frozen=True):
 def load_secrets(directory: Path) -> Secrets:
     """The secrets in `directory`; what is missing is made, the directory itself included. Raises ConfigError."""
     open_directory(directory)
-    token = load_or_create_secret(directory / "tenant-token", lambda: secrets.token_urlsafe(32).encode())
-    key = load_or_create_secret(directory / "signing-key", lambda: secrets.token_hex(SEED_BYTES).encode())
+    token = load_or_create_secret(directory / SECRETS[0], lambda: secrets.token_urlsafe(32).encode())
+    key = load_or_create_secret(directory / SECRETS[1], lambda: secrets.token_hex(SEED_BYTES).encode())
     try:
         seed = bytes.fromhex(key.decode())
         tenant_token = token.decode().strip()
@@ -60,16 +64,24 @@ def open_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()
     except OSError as error:
-        raise ConfigError(f"cannot use the data directory {directory}: {error.strerror}") from None
-    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
-        raise ConfigError(f"the data directory {directory} must belong to this user and be writable by nobody else")
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise ConfigError(f"cannot use the data directory {directory}: {why}") from None
+    if not hasattr(os, "geteuid"):
+        return  # where users have no numbers, mode bits say nothing either
+    is_mine = status.st_uid == os.geteuid()
+    others = 0o022 if is_mine else 0o002  # root's may be lent to a group of ours (AUTH-5)
+    if not (is_mine or status.st_uid == 0) or status.st_mode & others:
+        todo = f"chmod go-w {shlex.quote(str(directory))}" if is_mine else "give one of this user's own"
+        raise ConfigError(
+            f"the data directory {directory} must belong to this user or to root and be writable by nobody else: {todo}"
+        )
 
 
 @forgetful
 def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
     """The secret in the file `path`, made by `make` and kept there (mode 0600) if there is none yet.
 
-    Raises ConfigError if the file can be read or written by others, or is no secret of this user.
+    Raises ConfigError if the file is not kept safe (AUTH-5), or is no secret.
     """
     try:
         with suppress(FileNotFoundError):
@@ -83,7 +95,7 @@ def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
 def _read(path: Path) -> bytes:
     try:
         # A FIFO in its place must not block, a link not lead elsewhere.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | flags("O_NOFOLLOW", "O_NONBLOCK"))
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise ConfigError(f"{path} is a symbolic link: a secret must be a file of its own") from None
@@ -92,15 +104,16 @@ def _read(path: Path) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_SECRET_BYTES:
             raise ConfigError(f"{path} must be a file of 1 to {MAX_SECRET_BYTES} bytes")
-        if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
-            raise ConfigError(f"{path} must belong to this user and be readable by nobody else: chmod 600")
+        exposed = exposure(str(path), status)
+        if exposed is not None:
+            raise ConfigError(f"{path} {exposed}")
         return file.read(MAX_SECRET_BYTES)
 
 
 def _create(path: Path, secret: bytes) -> None:
     """Put a secret at `path`, unless something is there: also after a crash or a power cut all of it, or nothing."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags(), 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret)
@@ -114,7 +127,9 @@ def _create(path: Path, secret: bytes) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not hasattr(os, "O_DIRECTORY"):  # on Windows a directory is not opened
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

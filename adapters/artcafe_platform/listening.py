@@ -74,7 +74,8 @@ class Listening:
         self._owner = owner
         self._listeners = listeners
         self._ssl_context = ssl_context
-        self._by_sockets = not anyio_streams and ssl_context is None and runs_on_asyncio()
+        can_watch = sys.platform != "win32"  # asyncio's loop there watches no sockets
+        self._by_sockets = can_watch and not anyio_streams and ssl_context is None and runs_on_asyncio()
         self._watched: list[socket.socket] = []
         self._places = Places(max_connections())
         # One object each, not one a connection:

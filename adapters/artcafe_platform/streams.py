@@ -46,7 +46,11 @@ KEEP_ALIVE_S: Final = 15.0
 UNPUBLISHED: Final = (ChallengeIssued, AuthenticationRefused)
 """Anybody can cause these, as often as they like."""
 KEEP_ALIVE: Final = b":\n\n"
-HEAD: Final = Response(status=200, headers=(("content-type", "text/event-stream"), ("cache-control", "no-store")))
+HEAD: Final = Response(
+    status=200,
+    headers=(("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")),
+)
+"""The last field has proxies, nginx for one, pass on what comes as it comes."""
 
 
 class Stream(msgspec.Struct):

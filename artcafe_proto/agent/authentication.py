@@ -14,6 +14,7 @@ from artcafe_proto.messages import is_too_deep
 from artcafe_proto.policies.backoff import Failure, FailureKind, exchange_failure_kind
 from artcafe_proto.policies.challenges import check_challenge
 from artcafe_proto.policies.tokens import read_token
+from artcafe_proto.refusals import WRONG_KEY, explain, secrets_of, what_it_says
 
 if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
     from artcafe_proto.policies.tokens import Token
+    from artcafe_proto.refusals import Step
 
 
 T = TypeVar("T")
@@ -73,11 +75,10 @@ def status_request(config: AgentConfig, token: Token, status: AgentStatus) -> Re
     )
 
 
-def read_challenge(response: Response) -> str | Failure:
+def read_challenge(request: Request, response: Response) -> str | Failure:
     """The challenge to sign (AUTH-1), or why there is none: refused, not understood, or not fit to sign (AUTH-2)."""
-    failure = _refusal(response, "the challenge request", _KNOWN)
-    if failure is not None:
-        return failure
+    if response.status != 200:
+        return _refusal("challenge", request, response)
     try:
         challenge = _read(response, _challenge_decoder).challenge
     except (msgspec.MsgspecError, ValueError) as error:
@@ -89,19 +90,18 @@ def read_challenge(response: Response) -> str | Failure:
     return challenge
 
 
-def read_verdict(response: Response, now: Instant) -> Token | Failure:
+def read_verdict(request: Request, response: Response, now: Instant) -> Token | Failure:
     """The token (TOK-1), or why there is none (AUTH-7)."""
-    failure = _refusal(response, "the signature", _REGISTERED)
-    if failure is not None:
-        return failure
+    if response.status != 200:
+        return _refusal("verify", request, response)
     try:
         answer = _read(response, _verify_decoder)
     except (msgspec.MsgspecError, ValueError) as error:
         return Failure(FailureKind.OTHER, f"the verify response was not understood: {error}", "AUTH-7")
     if not answer.valid:
-        return Failure(
-            FailureKind.AUTHENTICATION, f"the platform found the signature not valid: {_REGISTERED}", "AUTH-7"
-        )
+        said = what_it_says(response, secrets_of(request))
+        found = f"the platform found the signature not valid{said and f', saying {said}'}"
+        return Failure(FailureKind.AUTHENTICATION, f"{found}: {WRONG_KEY}", "AUTH-7")
     if answer.token is None:
         return Failure(FailureKind.OTHER, "the platform found the signature valid but sent no token", "AUTH-7")
     try:
@@ -110,10 +110,10 @@ def read_verdict(response: Response, now: Instant) -> Token | Failure:
         return Failure(FailureKind.OTHER, error.reason, error.clause)
 
 
-def read_details(response: Response) -> dict[str, Any]:
+def read_details(request: Request, response: Response) -> dict[str, Any]:
     """The agent object (STAT-2). Raises RemoteProtocolError for any other answer."""
     if response.status != 200:
-        raise RemoteProtocolError(response.status, f"the platform answered with status {response.status}", "STAT-2")
+        raise RemoteProtocolError(response.status, explain("call", request, response), "STAT-2")
     try:
         return _read(response, _details_decoder)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -124,8 +124,6 @@ _COMPRESSED: Final = (
     "it is compressed, which was not asked for: if a proxy does that, ask it not to, by Accept-Encoding: identity in "
     "extra_headers"
 )
-_KNOWN: Final = "is api_endpoint right, and this agent_id registered there?"
-_REGISTERED: Final = "is this key registered there, for this agent_id, tenant_id and key_id?"
 
 
 def _read(response: Response, decoder: msgspec.json.Decoder[T]) -> T:
@@ -140,14 +138,9 @@ def _read(response: Response, decoder: msgspec.json.Decoder[T]) -> T:
     return decoder.decode(response.body)
 
 
-def _refusal(response: Response, what: str, question: str) -> Failure | None:
-    if response.status == 200:
-        return None
+def _refusal(step: Step, request: Request, response: Response) -> Failure:
     kind = exchange_failure_kind(response.status)
-    reason = f"the platform answered {what} with status {response.status}"
-    if kind is FailureKind.AUTHENTICATION:
-        reason = f"{reason}: {question}"
-    return Failure(kind, reason, "AUTH-7", response.retry_after_s)
+    return Failure(kind, explain(step, request, response), "AUTH-7", response.retry_after_s)
 
 
 def _post(config: AgentConfig, endpoint: str, fields: dict[str, str]) -> Request:
@@ -164,7 +157,7 @@ def _bearer(token: Token) -> tuple[str, str]:
 
 
 def _common(config: AgentConfig) -> Headers:
-    return (("user-agent", config.user_agent), *config.extra_headers)
+    return (("user-agent", config.user_agent), *config.extra_fields)
 
 
 _challenge_decoder = msgspec.json.Decoder(_ChallengeAnswer)

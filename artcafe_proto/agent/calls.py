@@ -77,7 +77,7 @@ class Calls:
         self.dialer.ask(ExchangeKind.CALL, self._calls[0].request(token), self._config.api.origin, mono)
         return True
 
-    def answered(self, response: Response) -> Token | None:
+    def answered(self, request: Request, response: Response) -> Token | None:
         """The first call was answered; the token it carried, if that was refused (TOK-3)."""
         carried, self._carried = self._carried, None
         call = self._calls[0]
@@ -85,7 +85,7 @@ class Calls:
             call.is_again = True
             return carried
         try:
-            self._end(CallAnswered(call.number, read_details(response)))
+            self._end(CallAnswered(call.number, read_details(request, response)))
         except RemoteProtocolError as error:
             self._end(CallFailed(call.number, error.reason, error.clause, response.status))
         if not self._calls:

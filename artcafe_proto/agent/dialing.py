@@ -94,7 +94,9 @@ class Loss(Enum):
     """The exchange has failed."""
 
 
-class _Exchange(msgspec.Struct, frozen=True, gc=False):
+class Exchange(msgspec.Struct, frozen=True, gc=False):
+    """A request that went out, or is to go."""
+
     number: int
     kind: ExchangeKind
     request: Request
@@ -116,7 +118,7 @@ class Dialer:
         self._timers = timers
         self._deadlines = deadlines
         self._ids = ids
-        self._exchange: _Exchange | None = None
+        self._exchange: Exchange | None = None
         self.conn: int | None = None
         """The connection, opening or open."""
         self._origin: Origin | None = None
@@ -131,11 +133,17 @@ class Dialer:
         """Whether what was asked has not gone out yet, for want of an open connection."""
         return self._exchange is not None and not self._is_open
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a request went out unencrypted on a new connection, and not a byte came back."""
+        is_plain = self._origin is not None and not self._origin.tls
+        return is_plain and self._is_open and self._exchange is not None and not (self._heard or self._is_reused)
+
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def ask(self, kind: ExchangeKind, request: Request, origin: Origin, mono: float) -> None:
         """Make an exchange, on the open connection if it is free, of this origin and known to live (LINK-1)."""
-        self._exchange = _Exchange(next(self._ids), kind, request)
+        self._exchange = Exchange(next(self._ids), kind, request)
         if self.conn is not None and self._origin == origin and self._may_reuse and not self._reuse_failed:
             self._is_reused = True
             self._send(self._exchange, mono)
@@ -160,7 +168,7 @@ class Dialer:
         assert self._exchange is not None, "a connection is opened for an exchange"
         self._send(self._exchange, mono)
 
-    def _send(self, exchange: _Exchange, mono: float) -> None:
+    def _send(self, exchange: Exchange, mono: float) -> None:
         assert self.conn is not None
         self._heard = self._may_reuse = False
         upgrade = exchange.kind is ExchangeKind.UPGRADE
@@ -175,15 +183,15 @@ class Dialer:
         """Bytes came in: whatever happens now is no longer a reused connection that was already dead (LINK-2)."""
         self._heard = True
 
-    def answered(self, exchange: int, *, reusable: bool) -> ExchangeKind | None:
-        """The answer to the exchange under way came; None if `exchange` is not that one (LINK-9)."""
+    def answered(self, exchange: int, *, reusable: bool) -> Exchange | None:
+        """The exchange under way, as its answer came; None if `exchange` is not that one (LINK-9)."""
         current = self._exchange
         if current is None or current.number != exchange or not self._is_open:
             return None
         self._exchange = None
         self._timers.cancel(self._deadlines.exchange)
         self._may_reuse = reusable
-        return current.kind
+        return current
 
     def upgraded(self, exchange: int) -> bool:
         """The opening handshake under way succeeded; False if `exchange` is not that one (LINK-9)."""

@@ -161,17 +161,17 @@ class AgentMachine(Secretive, AgentRules):
         """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
         now = self._enter(now)
         dialer = self._dialer_of(conn)
-        kind = None if dialer is None else dialer.answered(exchange, reusable=response.reusable)
-        if kind is ExchangeKind.CALL:
-            refused = self._calls.answered(response)
+        asked = None if dialer is None else dialer.answered(exchange, reusable=response.reusable)
+        if asked is not None and asked.kind is ExchangeKind.CALL:
+            refused = self._calls.answered(asked.request, response)
             if refused is not None and refused is self._login.token:
                 self._login.reject()
-        elif kind is not None and dialer is self._renewal.dialer:
-            token = self._renewal.answered(kind, response, now)
+        elif asked is not None and dialer is self._renewal.dialer:
+            token = self._renewal.answered(asked, response, now)
             if token is not None:
                 self._login.renew(token)
-        elif kind is not None:
-            self._answered(kind, response, now)
+        elif asked is not None:
+            self._answered(asked, response, now)
         self._settle(now)
 
     def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
@@ -237,6 +237,7 @@ class AgentMachine(Secretive, AgentRules):
         link = self._link
         if link is not None and conn == link.conn:
             failure = close_failure(code, reason)
+            self._reject_opener(failure)
             if self._link_region.state is not LinkState.CLOSING:
                 link.close(code, "")
             self._outputs.disconnects.append(Disconnect(conn, abort=False))
@@ -297,9 +298,8 @@ class AgentMachine(Secretive, AgentRules):
         return raw is not None
 
     def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
-        """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`.
-
-        Raises LocalProtocolError, and changes nothing, for a code that is not final and for a reason that is no text.
+        """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`. Raises
+        LocalProtocolError, and changes nothing, for a code that is not final and a reason that is no text.
         """
         check_failure(code, reason)
         running = self._desk.running.get(command_id)

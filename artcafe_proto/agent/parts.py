@@ -19,7 +19,8 @@ from artcafe_proto.agent.renewal import Renewal
 from artcafe_proto.agent.states import LINK, AuthState, LinkInput, LinkState
 from artcafe_proto.messages import MessageIds
 from artcafe_proto.outputs import Outputs
-from artcafe_proto.policies.backoff import Backoff
+from artcafe_proto.policies.backoff import Backoff, Failure, FailureKind
+from artcafe_proto.policies.link_ages import LinkAges
 from artcafe_proto.policies.status import DeclaredStatus, outranking
 from artcafe_proto.regions import Region
 from artcafe_proto.timers import Timers
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.policies.tokens import Token
 
 
 class Life(Enum):
@@ -75,6 +77,9 @@ class AgentParts:
         self._declared: DeclaredStatus = "online"
         self._metrics = (0.0, 0.0)
         self._retried_at_once = False
+        self._opened_with: Token | None = None
+        """The token that the link was opened with, or is being opened."""
+        self._link_ages = LinkAges()
         self._last_failure = ""
         """What the attempts and the link ended with last, for the event that says why this agent gives up."""
 
@@ -118,6 +123,23 @@ class AgentParts:
         if self._link is None or conn != self._link.conn or self._link_region.state is LinkState.CLOSING:
             return None
         return self._link
+
+    def _link_age(self, link: AgentLink, failure: Failure, now: Instant) -> tuple[float, str]:
+        """How long a link that ends now was up, in seconds, and what it may have ended of (LINK-3)."""
+        up_for_s = now.mono - link.up_at
+        silent_s = link.liveness.silence_s(now.mono) if failure.close_code == 1006 else None
+        return up_for_s, self._link_ages.ended(up_for_s, silent_s)
+
+    def _watch_give_up(self, give_up_after: float, now: Instant) -> None:
+        if self._link is not None or self._life is not Life.RUNNING:
+            self._timers.cancel(AgentTimer.GIVE_UP)
+        elif self._timers.get(AgentTimer.GIVE_UP) is None:
+            self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after)
+
+    def _reject_opener(self, failure: Failure) -> None:
+        """A link that was closed for its token rejects that (TOK-3)."""
+        if failure.kind is FailureKind.AUTHENTICATION and self._login.token is self._opened_with:
+            self._login.reject()
 
     def _give_back(self, replies: list[bytes], now: Instant) -> None:
         """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""

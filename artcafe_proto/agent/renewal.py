@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
+    from artcafe_proto.agent.dialing import Exchange
     from artcafe_proto.agent.login import Keys
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.exchanges import Response
@@ -63,12 +64,12 @@ class Renewal:
         self._not_before = mono + RENEWAL_INTERVAL_S
         self._login.begin(mono)
 
-    def answered(self, kind: ExchangeKind, response: Response, now: Instant) -> Token | None:
+    def answered(self, exchange: Exchange, response: Response, now: Instant) -> Token | None:
         """An exchange was answered; the new token, if that was the last one."""
-        if kind is ExchangeKind.CHALLENGE:
-            failure = self._login.challenged(response, now.mono)
+        if exchange.kind is ExchangeKind.CHALLENGE:
+            failure = self._login.challenged(exchange.request, response, now.mono)
         else:
-            failure = self._login.verified(response, now)
+            failure = self._login.verified(exchange.request, response, now)
         if failure is not None:
             self.fail(failure, now)
         if self._login.token is None:

@@ -12,6 +12,7 @@ from artcafe_proto.agent.authentication import upgrade_request
 from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind, Loss, too_slow
 from artcafe_proto.agent.parts import AgentParts, Life
 from artcafe_proto.agent.states import LinkInput, LinkState
+from artcafe_proto.damaged import read_command_id
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.events import (
@@ -26,16 +27,17 @@ from artcafe_proto.events import (
     UnknownReceived,
 )
 from artcafe_proto.instants import sound_instant
-from artcafe_proto.limits import CLOCK_DRIFT_S, CONTESTED_AFTER, REPLACED_RESET_S
-from artcafe_proto.messages import decode_envelope, decode_sound_command, read_command_id
+from artcafe_proto.limits import CLOCK_DRIFT_S, REPLACED_RESET_S
+from artcafe_proto.messages import HEARD_BY_AGENTS, decode_envelope, decode_sound_command
 from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
+from artcafe_proto.refusals import explain
 
 if TYPE_CHECKING:
-    from artcafe_proto.agent.dialing import Dialer
+    from artcafe_proto.agent.dialing import Dialer, Exchange
     from artcafe_proto.agent.link import AgentLink
     from artcafe_proto.events import Event
-    from artcafe_proto.exchanges import Response
+    from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import Envelope
     from artcafe_proto.timers import Timers
@@ -106,12 +108,6 @@ class AgentRules(AgentParts):
         timers.arm(AgentTimer.CALL, self._calls.deadline)
         return timers
 
-    def _watch_give_up(self, give_up_after: float, now: Instant) -> None:
-        if self._link is not None or self._life is not Life.RUNNING:
-            self._timers.cancel(AgentTimer.GIVE_UP)
-        elif self._timers.get(AgentTimer.GIVE_UP) is None:
-            self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after)
-
     def _step(self, now: Instant) -> bool:
         """One joint rule, the first that applies; False if none does."""
         if self._life in (Life.NEW, Life.STOPPED):
@@ -174,7 +170,7 @@ class AgentRules(AgentParts):
     def _hear_other(self, link: AgentLink, payload: bytes, now: Instant) -> None:
         """Anything but a sound command."""
         try:
-            envelope = decode_envelope(payload)
+            envelope = decode_envelope(payload, HEARD_BY_AGENTS)
         except RemoteProtocolError as error:
             command_id = read_command_id(payload)
             if command_id is None:
@@ -213,6 +209,7 @@ class AgentRules(AgentParts):
             self._login.begin(now.mono)
         elif token.usable(now.mono):
             token.used = True
+            self._opened_with = token
             self._link_region.fire(LinkInput.OPEN)
             upgrade = upgrade_request(self.config, token)
             self._dialer.ask(ExchangeKind.UPGRADE, upgrade, self.config.ws.origin, now.mono)
@@ -221,43 +218,45 @@ class AgentRules(AgentParts):
 
     def _fail(self, failure: Failure, now: Instant, *, at_once: bool = False) -> None:
         """The attempt or the link has ended: let go of everything it had, and say what follows (LINK-3)."""
-        up_for_s = 0.0 if self._link is None else now.mono - self._link.up_at
+        link = self._link
+        up_for_s, hint = (0.0, "") if link is None else self._link_age(link, failure, now)
+        explanation = failure.explanation + hint
         if failure.kind is not FailureKind.REPLACED and up_for_s >= REPLACED_RESET_S:
             self._backoff.reset_replaced()
         self._last_failure = failure.reason
-        had_link = self._link is not None
         self._let_go()
-        if had_link and (poison := self._desk.outbox.link_lost(now.mono, close_code=failure.close_code)) is not None:
+        poison = None if link is None else self._desk.outbox.link_lost(now.mono, close_code=failure.close_code)
+        if poison is not None:
             self._desk.replace_poison(poison, now)
         unsettled = len(self._desk.outbox)
         if self._life is Life.STOPPING and self._desk.is_idle:
-            self._outputs.events.append(Offline(failure.explanation, failure.clause, None, unsettled))
+            self._outputs.events.append(Offline(explanation, failure.clause, None, unsettled))
             self._finish(now)
             return
         wait_s = 0.0 if at_once else self._backoff.wait_s(failure)
         if wait_s > 0:
             self._timers.set(AgentTimer.RETRY, now.mono + wait_s)
-        self._outputs.events.append(Offline(failure.explanation, failure.clause, now.mono + wait_s, unsettled))
-        if failure.kind is FailureKind.REPLACED and self._backoff.times_replaced >= CONTESTED_AFTER:
-            self._outputs.events.append(AgentIdContested(self._backoff.times_replaced, "LINK-6"))
+        self._outputs.events.append(Offline(explanation, failure.clause, now.mono + wait_s, unsettled))
+        if failure.kind is FailureKind.REPLACED:
+            self._outputs.events.append(AgentIdContested(self._backoff.times_replaced, "LINK-6", failure.reason))
 
-    def _answered(self, kind: ExchangeKind, response: Response, now: Instant) -> None:
+    def _answered(self, asked: Exchange, response: Response, now: Instant) -> None:
         failure = None
-        if kind is ExchangeKind.CHALLENGE:
-            failure = self._login.challenged(response, now.mono)
-        elif kind is ExchangeKind.VERIFY:
-            failure = self._login.verified(response, now)
+        if asked.kind is ExchangeKind.CHALLENGE:
+            failure = self._login.challenged(asked.request, response, now.mono)
+        elif asked.kind is ExchangeKind.VERIFY:
+            failure = self._login.verified(asked.request, response, now)
             if self._login.token is not None:
                 token = self._login.token
                 self._outputs.events.append(TokenReceived(token.life_s, token.renew_at))
         else:
-            self._upgrade_refused(response, now)
+            self._upgrade_refused(asked.request, response, now)
         if failure is not None:
             self._fail(failure, now)
 
-    def _upgrade_refused(self, response: Response, now: Instant) -> None:
+    def _upgrade_refused(self, request: Request, response: Response, now: Instant) -> None:
         status = response.status
-        reason = f"the platform answered the opening handshake with status {status}"
+        reason = explain("upgrade", request, response)
         failure = Failure(upgrade_failure_kind(status), reason, "LINK-3", response.retry_after_s)
         token = self._login.token
         if status not in (401, 403) or token is None:
@@ -270,9 +269,11 @@ class AgentRules(AgentParts):
         self._fail(failure, now, at_once=at_once)
 
     def _connection_ended(self, conn: int, reason: str, now: Instant) -> None:
-        failure = Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3")
         dialer = self._dialer_of(conn)
         self._outputs.take_back_sends(conn)
+        if dialer is not None and dialer.is_unanswered:
+            reason = f"{reason} before it answered: if TLS is spoken there, the endpoint must begin with https://"
+        failure = Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3", close_code=1006)
         if self._link is not None and conn == self._link.conn:
             self._lose_link(failure, now)
         elif dialer is not None:

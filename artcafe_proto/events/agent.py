@@ -110,10 +110,14 @@ class ClocksParted(AnyEvent, frozen=True, gc=False):
 
 
 class AgentIdContested(AnyEvent, frozen=True, gc=False):
-    """The link was replaced `times` times in a row: another process seems to use this agent id (LINK-6)."""
+    """Another process uses this agent id: it replaced the link, for the `times`-th time in a row (LINK-6).
+
+    `reason` holds what the platform said of it, which may be where the other one is.
+    """
 
     times: int
     clause: str
+    reason: str = ""
 
 
 class CommandReceived(AnyEvent, frozen=True, gc=False):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import AgentAuthenticated, AuthenticationRefused, ChallengeIssued
 from artcafe_proto.exchanges import ascii_lower, trimmed
@@ -68,6 +69,7 @@ class Authenticator(Secretive):
         self._emit = emit
         self._rng = rng
         self._allow_sha1 = config.allow_sha1
+        self._compat = config.compat
         self._book = ChallengeBook(rng.randbytes(32))
         self._by_address = RateLimit(config.auth_rate_by_address, config.auth_burst_by_address)
         self._by_agent = RateLimit(config.auth_rate_by_agent, config.auth_burst_by_agent)
@@ -139,7 +141,8 @@ class Authenticator(Secretive):
             signature = without_armour(b64decode(body.response, validate=True))
         except ValueError:
             return "the response is not base64"
-        keys = [] if agent is None else [key for key in agent.keys.values() if body.key_id in (None, key.key_id)]
+        key_id = None if self._compat and body.key_id == body.agent_id else body.key_id
+        keys = [] if agent is None else [key for key in agent.keys.values() if key_id in (None, key.key_id)]
         made_by = self._made_by(keys, signature, body.challenge.encode("utf-8", "surrogatepass"))
         if agent is None:
             return "no such agent"
@@ -225,3 +228,11 @@ def _check_wait(wait_s: float) -> None:
 _NOT_VALID: Final = "the token is not valid, or no longer"
 _challenge_decoder = msgspec.json.Decoder(_ChallengeBody)
 _verify_decoder = msgspec.json.Decoder(_VerifyBody)
+
+
+SIGN_IN: Final = {
+    f"{API_PREFIX}/auth/challenge": Authenticator.challenge,
+    f"{API_PREFIX}/auth/verify": Authenticator.verify,
+}
+COMPAT_SIGN_IN: Final = SIGN_IN | {path.replace("/auth/", "/auth/agent/"): answer for path, answer in SIGN_IN.items()}
+"""What answers at which path (AUTH-1, AUTH-3); existing agents know others, too."""

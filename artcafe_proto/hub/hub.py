@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from artcafe_proto.aliases import decode_heartbeat, decode_response
 from artcafe_proto.config import check_id
 from artcafe_proto.effects import Attend
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
@@ -37,8 +38,6 @@ from artcafe_proto.messages import (
     decode_data,
     encode,
     encode_object,
-    heartbeat_decoder,
-    response_decoder,
     status_decoder,
 )
 from artcafe_proto.secrecy import Secretive, forgetful
@@ -95,8 +94,9 @@ class PlatformHub(Secretive):
         presence.session = session
         session.agent, session.key_id, session.epoch = agent, key_id, presence.epoch
         if older is not None:
-            self._offline(agent, presence.epoch - 1, "replaced by a newer connection")
-            older.close(4409, "replaced by a newer connection", now)
+            replaced = f"replaced by a newer connection{session.origin}"
+            self._offline(agent, presence.epoch - 1, replaced)
+            older.close(4409, replaced, now)
             self.attend(older.conn)
 
     def link_ended(self, agent: Agent, epoch: int, reason: str) -> None:
@@ -118,10 +118,9 @@ class PlatformHub(Secretive):
         assert agent is not None
         match envelope.type:
             case "response":
-                response = decode_data(envelope.data, response_decoder)
-                self._delivery.answer(agent.tenant_id, agent.agent_id, response, now)
+                self._delivery.answer(agent.tenant_id, agent.agent_id, decode_response(envelope.data), now)
             case "heartbeat":
-                self.heartbeat_received(session, decode_data(envelope.data, heartbeat_decoder), now)
+                self.heartbeat_received(session, decode_heartbeat(envelope.data), now)
             case "status":
                 self._status(agent, decode_data(envelope.data, status_decoder))
             case "message":

@@ -15,15 +15,17 @@ from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, Resum
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import error_answer, extra_headers
+from artcafe_proto.hub.authenticator import COMPAT_SIGN_IN, SIGN_IN
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
-from artcafe_proto.messages import decode_envelope, decode_sound_heartbeat
+from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_sound_heartbeat
 from artcafe_proto.misuse import check_close_code, check_unsent
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
 from artcafe_proto.policies.rate_limits import network_of
+from artcafe_proto.refusals import shown_address
 from artcafe_proto.regions import Region
 from artcafe_proto.secrecy import Secretive
 from artcafe_proto.timers import Timers
@@ -48,8 +50,6 @@ class SessionTimer(IntEnum):
     GRANT = 6
 
 
-_CHALLENGE = f"{API_PREFIX}/auth/challenge"
-_VERIFY = f"{API_PREFIX}/auth/verify"
 _LINK = f"{API_PREFIX}/ws/agent/"
 
 
@@ -61,6 +61,8 @@ class PlatformSession(Secretive):
         self.conn = conn
         self.address = None if address is None else network_of(address)
         """What counts as the peer's address; None too once there is a link."""
+        self.origin = "" if not address else f" from {shown_address(address)}"
+        """Where the link is opened from, for who loses its place to it (PLAT-6); not kept afterwards."""
         self._hub = hub
         self._outputs = Outputs()
         self._outflow = Outflow()
@@ -98,12 +100,10 @@ class PlatformSession(Secretive):
         try:
             if upgrade or path.startswith(_LINK):
                 self._open_link(exchange, path, request, now, upgrade=upgrade)
-            elif path in (_CHALLENGE, _VERIFY):
+            elif path in (sign_in := COMPAT_SIGN_IN if self._hub.config.compat else SIGN_IN):
                 if request.method != "POST":
                     raise ApiError(405, "method_not_allowed", "expected POST")
-                authenticator = self._hub.authenticator
-                answer = authenticator.challenge if path == _CHALLENGE else authenticator.verify
-                self._answer(exchange, answer(request, self.address, now))
+                self._answer(exchange, sign_in[path](self._hub.authenticator, request, self.address, now))
             else:
                 self._awaited = exchange
                 self._outputs.events.append(RequestArrived(exchange, request))
@@ -148,7 +148,7 @@ class PlatformSession(Secretive):
             raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
         self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
         self._region.fire(SessionInput.UPGRADED)
-        self.address = None
+        self.address, self.origin = None, ""
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono, self._outflow)
         self._clock_offset_s = now.wall - now.mono
         self._read_again()  # a link is read while it cannot be written
@@ -168,7 +168,7 @@ class PlatformSession(Secretive):
             if heartbeat is not None:
                 self._hub.heartbeat_received(self, heartbeat.data, now)
             else:
-                self._hub.message_received(self, decode_envelope(payload), now)
+                self._hub.message_received(self, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
             self._hub.violated(self, error)
             if not link.bad_message():

@@ -44,7 +44,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     clause: str
     retry_after_s: float = 0.0
     close_code: int = 0
-    """Of the close frame that the platform began, if that is what happened."""
+    """Of the close frame that the platform began; 1006 if the link's connection ended without one, else 0."""
 
     @property
     def explanation(self) -> str:

@@ -112,6 +112,10 @@ class Liveness:
         """Whether anything came after `mono`."""
         return self._received_at > mono
 
+    def silence_s(self, mono: float) -> float:
+        """For how long nothing has come."""
+        return mono - self._received_at
+
     def silent_for(self, seconds: float) -> float | None:
         """When silence will have lasted so long (HB-3); None while reading is paused."""
         return None if self._paused_at is not None else self._received_at + seconds

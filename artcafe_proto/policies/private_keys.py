@@ -77,7 +77,7 @@ class SigningKey(Secretive):
         if label == b"ENCRYPTED PRIVATE KEY":
             return cls(_load_pkcs8_encrypted(_body(block), passphrase))
         if label in (b"RSA PRIVATE KEY", b"EC PRIVATE KEY", b"PRIVATE KEY"):
-            if b"\nProc-Type:" in block:  # RFC 1421's, as OpenSSL wrote encrypted keys before PKCS#8
+            if b"\nProc-Type: 4,ENCRYPTED" in block:  # RFC 1421's, as OpenSSL wrote encrypted keys before PKCS#8
                 return cls(
                     _decrypt(
                         lambda secret: load_pem_private_key(block, secret, unsafe_skip_rsa_key_validation=True),
@@ -110,8 +110,8 @@ class SigningKey(Secretive):
         return f"SigningKey({self.public.algorithm}, {self.public.fingerprint})"
 
 
-_LOAD_ERRORS = (*CRYPTOGRAPHY_ERRORS, InvalidTag, TypeError, ArithmeticError)
-"""What loading a hostile key raises: TypeError is documented too, and its numbers are computed with before a check."""
+_LOAD_ERRORS = (*CRYPTOGRAPHY_ERRORS, InvalidTag, ArithmeticError)
+"""What loading a hostile key raises: its numbers are computed with before a check."""
 
 _DAMAGED = "the key file is damaged: restore it, or " + MAKE_A_KEY
 _ENCRYPTED = "the key is encrypted: give its passphrase, or take it off with ssh-keygen -p -f KEY"
@@ -219,6 +219,8 @@ def _decrypt(load: Callable[[bytes], object], passphrase: bytes | None) -> _AnyK
     """A key that `load` decrypts with the passphrase, validated."""
     if passphrase is None:
         raise PassphraseNeededError(_ENCRYPTED)
+    if not passphrase:  # `cryptography` would call it a TypeError, which stays what it is: a mistake of a program
+        raise KeyRefusedError(_NOT_DECRYPTED)
     return _load(lambda: load(passphrase), _NOT_DECRYPTED)
 
 

@@ -106,7 +106,7 @@ class TokenIssuer(Secretive):
                 },
             )
             return msgspec.convert(payload, Claims)
-        except (jwt.PyJWTError, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+        except (jwt.PyJWTError, msgspec.MsgspecError, ValueError, RecursionError):
             # The reason is PyJWT's to know: it may quote the token.
             raise _refused("the token was not made by this platform, or not for this use") from None
 

@@ -1,7 +1,8 @@
 """The platform's end of one accepted TCP connection: HTTP exchanges, then perhaps a WebSocket.
 
 Request smuggling needs two readers who see different requests in the same bytes. This one takes no doubtful byte: one
-framing only, CRLF line ends only, no folded fields, the origin-form only, and nothing behind a chunked body.
+framing only, CRLF line ends only, no folded fields, the origin-form or what means the same, and nothing behind a
+chunked body.
 """
 
 from __future__ import annotations
@@ -193,12 +194,8 @@ class ServerWire:
             if self._http.awaits_continue:
                 self._interim = self._http.send(h11.InformationalResponse(status_code=100, headers=[]), b"")
             return None
-        request = Request(
-            method=self._head.method.decode(),
-            target=self._head.target.decode(),
-            headers=self._http.fields,
-            body=body,
-        )
+        target, headers = _resource(self._head, self._http.fields)
+        request = Request(method=self._head.method.decode(), target=target, headers=headers, body=body)
         if self._head.http_version != b"1.0" and wants_websocket(request.headers):  # RFC 9110 section 7.8
             self._key = check_request(request)
         # The bytes behind a chunked body begin where the last chunk is thought to end: none of them is read.
@@ -245,6 +242,8 @@ _MAX_WAITING_BYTES: Final = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES
 """Bytes sent ahead of an answer: one whole request, more than any client of this API sends."""
 _ORIGIN_FORM: Final = re.compile(rb"/[!\"$-~]*")
 """RFC 9112 section 3.2.1, a little wider within what h11 takes, but without a fragment."""
+_ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([0-9A-Za-z._~!$&'()*+,;=:%\[\]-]+)(/[!\"$-~]*|\?[!\"$-~]*|)")
+"""RFC 9112 section 3.2.2, which a proxy may send: an authority without a user, and the rest as above."""
 _HOST: Final = re.compile(r"[0-9A-Za-z._~!$&'()*+,;=:%\[\]-]*")
 """The characters of RFC 9110 section 7.2: neither a user nor a path."""
 _ONCE: Final = ("authorization", "content-type", "expect", "last-event-id")
@@ -266,7 +265,7 @@ _ERROR_CODES: Final = {
 def _check_head(head: h11.Request, headers: Headers) -> None:
     """Refuse what h11 and `HttpConnection` take and this server does not. Raises RemoteProtocolError."""
     fields = dict(headers)
-    if not _ORIGIN_FORM.fullmatch(head.target):
+    if not (_ORIGIN_FORM.fullmatch(head.target) or _ABSOLUTE_FORM.fullmatch(head.target)):
         raise RemoteProtocolError(400, "the target must be a path with a query or none", "RFC 9112 section 3.2.1")
     if not _HOST.fullmatch(fields.get("host", "")):
         raise RemoteProtocolError(400, "the Host field is not a host and a port", "RFC 9112 section 3.2")
@@ -279,3 +278,15 @@ def _check_head(head: h11.Request, headers: Headers) -> None:
     expectation = ascii_lower(fields.get("expect", _CONTINUE))
     if expectation != _CONTINUE and head.http_version != b"1.0":
         raise RemoteProtocolError(417, f"no expectation is met but {_CONTINUE}", "RFC 9110 section 10.1.1")
+
+
+def _resource(head: h11.Request, headers: Headers) -> tuple[str, Headers]:
+    """The target of a checked head in the origin-form, and its fields: an absolute-form names the host in the place of
+    the Host field (RFC 9112 section 3.2.2).
+    """
+    absolute = _ABSOLUTE_FORM.fullmatch(head.target)
+    if absolute is None:
+        return head.target.decode(), headers
+    host, path = absolute[1].decode(), absolute[2].decode()
+    fields = tuple((name, host if name == "host" else value) for name, value in headers)
+    return path if path.startswith("/") else f"/{path}", fields

@@ -5,6 +5,7 @@ The bytes: how the stream is cut, the stream. The owner answers everything at on
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from random import Random
 from typing import Final
@@ -98,4 +99,5 @@ def _as_h11_reads(stream: bytes) -> tuple[str, str, bytes]:
     while isinstance(event := connection.next_event(), h11.Data):
         body += event.data
     assert isinstance(event, h11.EndOfMessage), event
-    return head.method.decode(), head.target.decode(), body
+    path = re.sub("^https?://[^/?]*", "", head.target.decode(), flags=re.IGNORECASE)
+    return head.method.decode(), path if path.startswith("/") else f"/{path}", body

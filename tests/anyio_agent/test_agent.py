@@ -540,7 +540,7 @@ async def test_more_messages_than_their_handlers_can_take_are_dropped(
         let_go.set()
         await link.call("and one more answer")
     assert sorted(heard) == ["msg-0", "msg-1"]
-    assert "message 'msg-3' dropped: 2 handlers are busy already" in caplog.text
+    assert "a message is dropped: 2 handlers of messages are busy already" in caplog.text
 
 
 async def test_messages_beyond_the_bytes_that_their_handlers_may_hold_are_dropped(
@@ -590,6 +590,20 @@ async def test_a_callback_that_fails_does_no_harm(stage: Stage, caplog: pytest.L
     assert "ValueError: Online" in caplog.text
 
 
+async def test_a_platform_that_answers_every_message_in_its_own_way_keeps_its_link_and_fills_no_log(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "artcafe")
+    async with stage.online() as link:
+        for number in range(150):
+            await link.send_text(f'{{"type":"ACK","message_id":"m-{number}","timestamp":"2026-05-01T12:34:56Z"}}')
+            await link.send_text('{"type":"ERROR","error":"who are you?","timestamp":"2026-05-01T12:34:56Z"}')
+        await link.call("more")
+    told = [record.getMessage() for record in caplog.records if "[MSG-4]" in record.getMessage()]
+    assert len(told) == 2 * 3, "the first, the tenth and the hundredth of each"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_the_log_tells_what_happens_and_no_secret(
     stage: Stage, key_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -607,7 +621,7 @@ async def test_the_log_tells_what_happens_and_no_secret(
     assert lines[2] == "agent-1: online"
     assert r"agent-1: command 'cmd-1' received: 'nothing\nof the kind'" in lines
     assert any("the platform broke a rule: expected a message envelope" in line for line in lines)
-    assert any("of unknown type 'gossip' ignored [MSG-4]" in line for line in lines)
+    assert any("of the unknown type 'gossip' is ignored [MSG-4]" in line for line in lines)
     offline = [line for line in lines if line.startswith("agent-1: offline: the connection ended: ")]
     assert len(offline) == 1
     assert "[LINK-3]; " in offline[0]

@@ -30,6 +30,21 @@ def test_access_for_others(key_path: Path, mode: int) -> None:
         load_key(str(key_path))
 
 
+def test_auth_5_what_to_do_about_a_file_that_nobody_here_can_change(
+    key_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = os.statvfs(key_path)
+    read_only = os.statvfs_result((*status[:8], status.f_flag | os.ST_RDONLY, *status[9:]))
+
+    def statvfs(path: str) -> os.statvfs_result:
+        return read_only
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    key_path.chmod(0o644)
+    with pytest.raises(ConfigError, match=r"open to others \(mode 0644\): it is mounted read-only, .*mode 0400"):
+        load_key(str(key_path))
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
 def test_access_for_its_owner(key_path: Path, mode: int) -> None:
     key_path.chmod(mode)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from artcafe_anyio.logs import MAX_LISTED, AgentLog, describe
+from artcafe_anyio.logs import MAX_COUNTED, MAX_LISTED, AgentLog, describe
 from artcafe_proto import (
     AgentEvent,
     AgentIdContested,
@@ -75,9 +75,14 @@ LINES: list[tuple[AgentEvent, int, str]] = [
         "the clocks parted by +60.0 s, by sleep or by being set: link and token are checked at once [LINK-7]",
     ),
     (
-        AgentIdContested(3, "LINK-6"),
+        AgentIdContested(1, "LINK-6", "closed with 4409: from 10.0.0.7"),
         E,
-        "replaced 3 times in a row: another process seems to use this agent id [LINK-6]",
+        "another process uses this agent id: closed with 4409: from 10.0.0.7 [LINK-6]",
+    ),
+    (
+        AgentIdContested(4, "LINK-6", "closed with 4409"),
+        E,
+        "another process uses this agent id, 4 times in a row now: closed with 4409 [LINK-6]",
     ),
     (CommandReceived("c", "work", RAW, 0.0), D, "command 'c' received: 'work'"),
     (CommandCancelled("c", "timeout", "CMD-4", "work"), W, "command 'c' ('work') cancelled: timeout [CMD-4]"),
@@ -115,7 +120,7 @@ LINES: list[tuple[AgentEvent, int, str]] = [
     ),
     (ResponsesSettled(("c", "d")), D, "responses settled, to 'c', 'd'"),
     (MessageReceived("m", RAW), D, "message 'm' received"),
-    (UnknownReceived("gossip", "m", RAW), I, "message 'm' of unknown type 'gossip' ignored [MSG-4]"),
+    (UnknownReceived("gossip", "m", RAW), I, "a message of the unknown type 'gossip' is ignored [MSG-4]"),
     (PeerViolation("rude", "MSG-5"), W, "the platform broke a rule: rude [MSG-5]"),
     (MessageSettled("m"), D, "message 'm' settled"),
     (Undeliverable("m", None, "CMD-11"), E, "message 'm' dropped: it cost every link [CMD-11]"),
@@ -182,6 +187,34 @@ def test_each_event_is_logged_as_exactly_one_line_of_its_agent(caplog: pytest.Lo
         log.event(event, NOW)
     logged = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
     assert logged == [("artcafe.agent", level, f"agent-1: {text}") for _, level, text in LINES]
+
+
+def test_what_says_the_same_is_logged_once_and_then_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "artcafe")
+    log = AgentLog("agent-1")
+    for number in range(250):
+        log.event(UnknownReceived("ACK", f"m-{number}", RAW), NOW)
+        log.event(PeerViolation("rude", "MSG-5"), NOW)
+    ignored, rude = (
+        "agent-1: a message of the unknown type 'ACK' is ignored [MSG-4]",
+        "agent-1: the platform broke a rule",
+    )
+    told = [record.getMessage() for record in caplog.records]
+    assert [text for text in told if text.startswith(ignored)] == [
+        ignored,
+        f"{ignored}; the same for the 10th time",
+        f"{ignored}; the same for the 100th time",
+    ]
+    assert sum(text.startswith(rude) for text in told) == 3
+
+
+def test_a_peer_that_never_says_the_same_fills_neither_log_nor_memory(caplog: pytest.LogCaptureFixture) -> None:
+    log = AgentLog("agent-1")
+    for number in range(10_000):
+        log.event(PeerViolation(f"rude {number}", "MSG-5"), NOW)
+    log.event(PeerViolation("rude 0", "MSG-5"), NOW)
+    assert len(caplog.records) == MAX_COUNTED + 4
+    assert caplog.records[-1].getMessage().endswith("one of this kind for the 1000th time")
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR])

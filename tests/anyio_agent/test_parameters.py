@@ -201,3 +201,11 @@ def test_a_configured_agent_has_the_same_handlers_and_then_its_own() -> None:
     copy = agent.configured()
     copy.command("b", inline=True)(lambda: None)
     agent.command("b", inline=True)(lambda: None)
+
+
+def test_extra_headers_may_be_a_mapping_or_pairs() -> None:
+    for given in ({"X-Tunnel": "one"}, (("X-Tunnel", "one"),)):
+        agent = Agent(agent_id="a", tenant_id="t", extra_headers=given)
+        assert agent.config.extra_headers == (("X-Tunnel", "one"),)
+    with pytest.raises(ConfigError, match="extra_headers"):
+        Agent(agent_id="a", tenant_id="t", extra_headers={"a b": "x"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -17,8 +19,11 @@ from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
 PROGRAM = """
-import sys, threading, anyio
+import fcntl, sys, termios, threading, anyio
 from artcafe_anyio import Agent
+
+if sys.stdin.isatty():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 agent = Agent.from_env(agent_id="a", tenant_id="t")
 
@@ -40,14 +45,17 @@ print("the end")
 """
 
 
-async def start(platform: FakePlatform, key_path: Path, backend: str) -> Process:
+async def start(platform: FakePlatform, key_path: Path, backend: str, terminal: int = subprocess.DEVNULL) -> Process:
+    """The program in a session of its own, with this terminal if any."""
     environ = {
         "ARTCAFE_API_ENDPOINT": platform.url,
         "ARTCAFE_PRIVATE_KEY_PATH": str(key_path),
         "PYTHONWARNINGS": "error",
     }
     command = [sys.executable, "-W", "error", "-c", PROGRAM, backend]
-    return await anyio.open_process(command, env=environ, stderr=subprocess.STDOUT)
+    return await anyio.open_process(
+        command, env=environ, stdin=terminal, stderr=subprocess.STDOUT, start_new_session=True
+    )
 
 
 async def end_of(process: Process) -> tuple[int, str]:
@@ -96,3 +104,29 @@ async def test_the_second_stops_at_once_whatever_hangs(key: Ed25519PrivateKey, k
     assert "a: stopped, and the platform may not have responses to 'cmd-1' [CMD-8]\n" in output
     assert output.endswith("the end\n")
     assert link.close_code is None
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_the_sighups_of_a_terminal_that_closes_drain_and_hasten_nothing(
+    key: Ed25519PrivateKey, key_path: Path, backend: str
+) -> None:
+    leader, follower = pty.openpty()
+    platform = FakePlatform(key.public_key())
+    async with platform.listening(), await start(platform, key_path, backend, follower) as process:
+        os.close(follower)
+        link = await platform.link()
+        await link.command("hang")
+        await link.call("unknown")
+        process.send_signal(signal.SIGHUP)
+        while (await link.call("unknown"))["code"] != "draining":
+            pass
+        for _ in range(20):
+            process.send_signal(signal.SIGHUP)
+            assert (await link.call("unknown"))["code"] == "draining"
+        process.send_signal(signal.SIGTERM)
+        status, output = await end_of(process)
+    os.close(leader)
+    assert status == 0
+    assert output.count("SIGHUP: ") == 1
+    assert "SIGHUP: draining" in output
+    assert "SIGTERM: stopping at once" in output

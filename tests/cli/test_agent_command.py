@@ -239,7 +239,8 @@ def test_it_tells_its_life_in_lines(folder: Path, served: list[str]) -> None:
     ]
 
 
-REPLACED = "the platform closed the link with 4409: replaced by a newer connection"
+REPLACED = "the platform closed the link with 4409: replaced by a newer connection from 127.0.0.1"
+CONTESTED = f"ERROR   agent-1: another process uses this agent id: {REPLACED} [LINK-6]"
 
 
 def test_link_6_of_two_processes_the_newer_one_has_the_link_and_the_older_waits(
@@ -255,6 +256,7 @@ def test_link_6_of_two_processes_the_newer_one_has_the_link_and_the_older_waits(
             assert lines[2:] == [
                 "INFO    agent-1: online",
                 f"WARNING agent-1: offline: {REPLACED} [LINK-6]; next attempt in 10.0 s",
+                CONTESTED,
                 "INFO    agent-1: SIGTERM: draining, a second signal stops at once [CMD-8]",
                 "INFO    agent-1: stopped",
             ]
@@ -277,6 +279,7 @@ def test_link_6_a_process_that_is_replaced_may_give_up_with_status_1(folder: Pat
     assert status == 1
     assert lines[3:] == [
         f"WARNING agent-1: offline: {REPLACED} [LINK-6]; next attempt in 10.0 s",
+        CONTESTED,
         f"WARNING agent-1: offline: {reason} [LINK-6]; no further attempt",
         "ERROR   agent-1: stopped: it gave up [LINK-6]",
         f"artcafe: {reason} [LINK-6]",

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -341,6 +343,8 @@ def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path
         (["agent", "my_agent.part:agent"], "my_agent.part"),
         (["agent", "no_such.part.of:agent"], "no_such"),
         (["agent", "my_agent"], "MODULE:ATTRIBUTE"),
+        (["agent", "my_agent.py:agent"], "leave .py out, as in my_agent:agent"),
+        (["platform", "--port", "0", "--data", "my_agent.py"], "data directory my_agent.py: it is a file"),
         (["agent", "no_such_module:agent"], "no_such_module"),
         (["agent", "my_agent:nothing"], "nothing"),
         (["agent", "my_agent:not_an_agent"], "not_an_agent"),
@@ -520,3 +524,129 @@ def test_a_token_is_never_sent_unencrypted_to_another_machine() -> None:
     refused = run("agents", "--platform", "http://example.com", ARTCAFE_TENANT_TOKEN=TOKEN)
     assert refused.returncode == 2
     assert "unencrypted" in refused.stderr
+
+
+def answering(status: int, headers: dict[str, str], body: bytes) -> subprocess.CompletedProcess[str]:
+    """What `artcafe agents` says to a server that answers so."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name in the library
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        done = run("agents", "--platform", f"http://127.0.0.1:{server.server_port}", ARTCAFE_TENANT_TOKEN=TOKEN)
+        thread.join()
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    return done
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "says"),
+    [
+        (302, {"Location": "https://u:pw@login.example/?t=pw"}, b"", "it redirects to https://login.example, and"),
+        (407, {}, b"", "a proxy in between wants credentials"),
+        (502, {}, b"<html>", "a proxy answered, which cannot reach the platform behind it: does the platform run?"),
+        (404, {}, b'{"detail": "Not\\nFound"}', r'is --platform right? (it says "Not\nFound")'),
+        (
+            401,
+            {},
+            b'{"error": {"code": "no", "message": "\\u001b[31m %b"}}' % TOKEN.encode(),
+            r"refused: \x1b[31m … (no, 401): is ARTCAFE_TENANT_TOKEN that platform's",
+        ),
+    ],
+)
+def test_what_a_server_in_between_answers_is_told_with_what_to_do(
+    status: int, headers: dict[str, str], body: bytes, says: str
+) -> None:
+    done = answering(status, headers, body)
+    assert says in done.stderr
+    assert "pw" not in done.stderr
+    assert TOKEN not in done.stderr
+
+
+def test_the_operators_other_mistakes_are_told_with_what_to_do(platform: dict[str, str], tmp_path: Path) -> None:
+    url = platform["ARTCAFE_PLATFORM"]
+    gone = run("agents", "--platform", "http://127.0.0.1:1", ARTCAFE_TENANT_TOKEN=TOKEN)
+    assert gone.stderr.endswith("127.0.0.1:1: Connection refused: does the platform run there?\n")
+    doubled = run("agents", "--platform", f"{url}/api/v1", ARTCAFE_TENANT_TOKEN=TOKEN)
+    assert "--platform has /api/v1 in its path, which is added to it: leave it out" in doubled.stderr
+    wrong = run("agents", "--platform", url, ARTCAFE_TENANT_TOKEN="wrong-token-0123456789")
+    assert "(invalid_token, 401): is ARTCAFE_TENANT_TOKEN that platform's, as in the file tenant-token" in wrong.stderr
+    nobody = run("agents", "--platform", url)
+    assert "the content of the file tenant-token in its data directory" in nobody.stderr
+    blank = run("register", "--agent-id", "agent 1", "--public-key", "x", **platform)
+    assert blank.stderr == "artcafe: --agent-id must not hold blanks: use - or _ instead\n"
+    taken = run("platform", "--port", url.rpartition(":")[2])
+    assert "Address already in use: another --port, or --port 0, is free" in taken.stderr
+    for flag in ("--auth-rate-by-address", "--auth-burst-by-address", "--auth-rate-by-agent", "--auth-burst-by-agent"):
+        assert run("platform", flag, "0").stderr.startswith(f"artcafe: {flag} must be ")
+
+
+@pytest.mark.parametrize("command", ["agents", "send", "register"])
+def test_the_help_says_where_the_tenants_token_comes_from(command: str) -> None:
+    said = " ".join(run(command, "--help").stdout.split())
+    assert "ARTCAFE_TENANT_TOKEN" in said
+    assert "file tenant-token of its data directory" in said
+
+
+def test_a_platform_says_what_it_keeps_and_what_not(tmp_path: Path) -> None:
+    said = " ".join(run("platform", "--help").stdout.replace("│", " ").split())
+    assert "Agents, their keys and commands are kept in memory alone" in said
+    assert "two secrets and nothing else" in said
+    in_memory = ["agents", "keys", "commands"]
+    with serving("--data=~/data", cwd=tmp_path, HOME=str(tmp_path)) as ready:
+        assert (ready["on_disk"], ready["in_memory"]) == (["tenant-token", "signing-key"], in_memory)
+    assert {path.name for path in (tmp_path / "data").iterdir()} == set(ready["on_disk"])
+    with serving(cwd=tmp_path, ARTCAFE_TENANT_TOKEN=TOKEN) as ready:
+        assert (ready["on_disk"], ready["in_memory"]) == ([], in_memory)
+
+
+def test_a_platform_takes_its_limits_and_compat_as_flags(tmp_path: Path) -> None:
+    flags = ["--compat", "--auth-burst-by-agent", "1", "--auth-rate-by-agent", "0.001"]
+    with serving(*flags, cwd=tmp_path, ARTCAFE_TENANT_TOKEN=TOKEN) as ready:
+        ask = [
+            urllib.request.Request(
+                f"{ready['url']}/api/v1/auth/{path}", b'{"agent_id": "a"}', {"Content-Type": "application/json"}
+            )
+            for path in ("agent/challenge", "challenge")
+        ]
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(ask[0], timeout=30) as answer:
+            assert answer.status == 200
+        with pytest.raises(urllib.error.HTTPError) as limited:
+            direct.open(ask[1], timeout=30)
+        assert limited.value.code == 429
+        limited.value.close()
+
+
+def test_agents_may_be_listed_once_one_is_there(platform: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "my_agent.py").write_text(AGENT_SOURCE)
+    run("keygen", "key", cwd=tmp_path)
+    run("register", "--agent-id", "agent-1", "--public-key", "key.pub", cwd=tmp_path, **platform)
+    flags = ["--api-endpoint", platform["ARTCAFE_PLATFORM"], "--agent-id", "agent-1", "--private-key-path", "key"]
+    agent = subprocess.Popen(
+        [ARTCAFE, "agent", "my_agent:agent", *flags, "--tenant-id", "tenant-1"],
+        env=environment(),
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        listed = json.loads(run("agents", "--wait-for", "agent-1", **platform).stdout)
+        assert listed["status"] == "online"
+        assert listed["last_seen"] is not None
+    finally:
+        agent.terminate()
+        agent.wait(30)
+    unknown = run("agents", "--wait-for", "nobody", **platform)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "agent_not_found" in unknown.stderr

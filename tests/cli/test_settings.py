@@ -93,7 +93,14 @@ VALUES: list[tuple[str, str, str]] = [
     ("agent_id", "a\tb", f"{IDS} one that is U+0009"),
     ("agent_id", "a\x1b[2J", f"{IDS} one that is U+001B"),
     ("agent_id", "x" * 129, f"{IDS} 129 characters"),
-    ("tenant_id", "x\n", f"{IDS} one that is U+000A"),
+    ("tenant_id", "x\n", "begins or ends with a blank or a line break: remove it"),
+    ("agent_id", "..", "must not be '..': proxies take that out of a path"),
+    ("api_endpoint", "'https://host'", "stands in quotes: leave them out"),
+    (
+        "api_endpoint",
+        "https://host/api/v1",
+        f"has /api/v1 in its path, which is added to it: leave it out, and what follows: {LIKE_THIS}",
+    ),
     ("key_id", "\x7f", f"{IDS} one that is U+007F"),
     ("log_level", "LOUD", "must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'LOUD'"),
     ("heartbeat_interval", "0", "must be 0.01 to 3,600 seconds, not 0.0"),
@@ -102,6 +109,9 @@ VALUES: list[tuple[str, str, str]] = [
     ("heartbeat_interval", "inf", "must be 0.01 to 3,600 seconds, not inf"),
     ("heartbeat_interval", "30000", "must be 0.01 to 3,600 seconds, not 30000.0"),
     ("private_key_path", "missing", "missing is not there: make it with artcafe keygen missing"),
+    ("private_key_path", " ", "is empty: expected the path of a file"),
+    ("private_key_path", "key\n", "ends with a line break: remove it"),
+    ("ca_file", "-----BEGIN CERTIFICATE-----", "must be the path of a file, not what the file holds"),
     ("private_key_path", ".", ". is a directory: expected a regular file"),
     (
         "private_key_path",
@@ -141,7 +151,13 @@ def test_what_is_no_number(artcafe_agent: Callable[..., str]) -> None:
     line = artcafe_agent(GOOD, {"heartbeat_interval": "abc"}, {})
     assert line == "ARTCAFE_HEARTBEAT_INTERVAL must be a number of seconds, not 'abc'"
     line = artcafe_agent(GOOD, {}, {"heartbeat_interval": "abc"})
+    line = line.replace('"--', "--").replace('interval"', "interval")  # as older cyclopts quotes a flag
     assert line == 'Invalid value for --heartbeat-interval: unable to convert "abc" into float.'
+
+
+@pytest.mark.parametrize("name", ["private_key_path", "ca_file", "client_cert_file"])
+def test_an_empty_path_is_none(artcafe_agent: Callable[..., str], name: str) -> None:
+    assert artcafe_agent(GOOD | {name: ""}, {}, {}) == f"{name} is empty: expected the path of a file"
 
 
 @pytest.mark.parametrize("name", ["agent_id", "tenant_id"])

@@ -31,6 +31,7 @@ from artcafe_proto import (
     RemoteProtocolError,
     RenewalFailed,
     RepeatReceived,
+    Request,
     ResponseReplaced,
     ResumeReading,
     SendClose,
@@ -102,7 +103,7 @@ def test_link_1_every_request_is_what_the_guide_says_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("response", "reason", "status"),
     [
-        (answer(404), "the platform answered with status 404", 404),
+        (answer(409), "the platform answered the call with status 409", 409),
         (
             answer(200, {"a": json.loads("[" * 64 + "]" * 64)}),
             "expected an agent as a JSON object: it nests too deeply",
@@ -123,7 +124,7 @@ def test_stat_2_a_call_that_fails_says_why(response: Any, reason: str, status: i
 def test_stat_2_a_failed_call_names_the_status_it_got_or_400() -> None:
     for response, code in ((answer(404), 404), (answer(200, []), 400)):
         with pytest.raises(RemoteProtocolError) as refused:
-            read_details(response)
+            read_details(Request(method="GET", target="/"), response)
         assert refused.value.code == code
 
 
@@ -193,7 +194,8 @@ FAILURES: list[tuple[Callable[[Alive], object], str, str]] = [
     (
         lambda s: s.answer(s.connect(), answer(401)),
         "the platform answered the challenge request with status 401: "
-        "is api_endpoint right, and this agent_id registered there?",
+        "a challenge needs no credentials: does something in front of the platform want some, as extra_headers, or is "
+        "this agent_id barred there?",
         "AUTH-7",
     ),
     (
@@ -209,7 +211,7 @@ FAILURES: list[tuple[Callable[[Alive], object], str, str]] = [
     (
         lambda s: s.answer(s.sign(), answer(403)),
         "the platform answered the signature with status 403: "
-        "is this key registered there, for this agent_id, tenant_id and key_id?",
+        "is this agent allowed there, of this tenant_id, and its key not revoked?",
         "AUTH-7",
     ),
     (
@@ -220,7 +222,8 @@ FAILURES: list[tuple[Callable[[Alive], object], str, str]] = [
     (
         lambda s: s.answer(s.sign(), answer(200, {"valid": False})),
         "the platform found the signature not valid: "
-        "is this key registered there, for this agent_id, tenant_id and key_id?",
+        "is this key registered there, for this agent_id, tenant_id and key_id, and does it take this "
+        "signature_format?",
         "AUTH-7",
     ),
     (

@@ -298,7 +298,7 @@ def test_link_6_replaced_links_wait_longer_each_time_and_start_over_after_ten_mi
 
     assert [replaced() for _ in range(4)] == [10, 20, 40, 80]
     contested = [output.times for output in script.said if isinstance(output, AgentIdContested)]
-    assert contested == [3, 4], "from the third in a row it is said that another process uses this agent id"
+    assert contested == [1, 2, 3, 4], "from the first it is said that another process uses this agent id"
     conn = script.up()
     for _ in range(60):
         script.wait(10)
@@ -386,3 +386,33 @@ def test_link_6_time_with_a_link_does_not_count_towards_giving_up() -> None:
         script.wait(10.0)
         script.machine.bytes_received(conn, script.now)
     assert not script.machine.is_stopped
+
+
+def test_link_3_links_that_an_idle_timeout_cuts_are_told_as_such() -> None:
+    """A proxy that gives an idle connection 15 s cuts it before the first ping."""
+    script = Scripted()
+    said: list[bool] = []
+    for _ in range(4):
+        conn = script.up()
+        script.machine.bytes_received(conn, script.now)
+        script.wait(15)
+        script.machine.disconnected(conn, "the peer closed it", script.now)
+        said.append("an idle timeout of a proxy" in script.expect(Offline).reason)
+    assert said == [False, False, True, True]
+    conn = script.up()
+    script.wait(15)
+    script.machine.close_received(conn, 1001, "", script.now)
+    assert "idle" not in script.expect(Offline).reason
+
+
+@pytest.mark.parametrize("endpoint", ["http://localhost", "https://localhost"])
+def test_a_connection_that_ends_unanswered_may_have_wanted_tls(endpoint: str) -> None:
+    script = Scripted(api_endpoint=endpoint)
+    asked = script.connect()
+    script.machine.disconnected(asked.conn, "reset", script.now)
+    hint = " before it answered: if TLS is spoken there, the endpoint must begin with https://"
+    assert script.expect(Offline).reason == f"the connection ended: reset{hint * (endpoint[4] == ':')}"
+    asked = script.connect()
+    script.machine.bytes_received(asked.conn, script.now)
+    script.machine.disconnected(asked.conn, "reset", script.now)
+    assert script.expect(Offline).reason == "the connection ended: reset"

@@ -63,6 +63,17 @@ def test_msg_4_unknown_types_and_wrong_directions_become_an_event_and_nothing_el
     script.none_of(SendText, SendClose, Disconnect, PeerViolation)
 
 
+def test_msg_4_a_platform_that_answers_every_message_in_its_own_way_keeps_its_link() -> None:
+    script = Scripted(max_bad_messages=3)
+    conn = script.up()
+    for number in range(10):
+        script.machine.text_received(conn, b'{"type":"ACK","message_id":"m-%d"}' % number, script.now)
+        script.machine.text_received(conn, b'{"type":"ERROR","error":"?","timestamp":"t"}', script.now)
+    script.drain()
+    assert [output.type for output in script.said if isinstance(output, UnknownReceived)] == ["ACK", "ERROR"] * 10
+    script.none_of(SendClose, Disconnect, PeerViolation)
+
+
 def test_messages_of_the_application_arrive_as_events() -> None:
     script = Scripted()
     script.receive(script.up(), "message", {"text": "hello"}, "m-7")
@@ -853,6 +864,7 @@ def test_what_a_late_timer_leads_to_comes_in_the_order_in_which_it_was_due() -> 
     """What was received has put the look at liveness off, behind the heartbeat."""
     script = Scripted()
     conn = script.up()
+    assert script.machine.deadline() is not None, "which was asked for before"
     script.mono, script.wall = script.mono + 12.0, script.wall + 12.0
     script.machine.bytes_received(conn, script.now)
     script.mono, script.wall = script.mono + 35.0, script.wall + 35.0

@@ -146,9 +146,9 @@ def test_any_other_answer_fails_the_call_and_nothing_else(status: int) -> None:
     script, _ = up()
     call = script.machine.get_details(script.now)
     script.answer(to_request(script), answer(status))
-    assert script.expect(CallFailed) == CallFailed(
-        call, f"the platform answered with status {status}", "STAT-2", status
-    )
+    failed = script.expect(CallFailed)
+    assert failed.reason.startswith(f"the platform answered the call with status {status}")
+    assert (failed.call, failed.clause, failed.status) == (call, "STAT-2", status)
     assert script.machine.state == (AuthState.READY, LinkState.UP)
     script.none_of(Offline, Connect)
 

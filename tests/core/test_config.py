@@ -41,9 +41,9 @@ def test_link_1_endpoints_are_parsed(url: str, origin: Origin, path: str, author
 
 
 def test_link_1_the_websocket_is_derived_from_the_endpoint_and_the_id_percent_encoded() -> None:
-    derived = config(agent_id="a/b c?é", api_endpoint="https://http.example.com/http")
+    derived = config(agent_id="a/b%c?é", api_endpoint="https://http.example.com/http")
     assert derived.ws.origin == derived.api.origin
-    assert derived.ws_target == "/http/api/v1/ws/agent/a%2Fb%20c%3F%C3%A9"
+    assert derived.ws_target == "/http/api/v1/ws/agent/a%2Fb%25c%3F%C3%A9"
     given = config(ws_endpoint="wss://ws.example.com/x")
     assert (given.ws.origin.host, given.ws_target) == ("ws.example.com", "/x/api/v1/ws/agent/a")
 
@@ -53,6 +53,13 @@ def test_link_1_the_websocket_is_derived_from_the_endpoint_and_the_id_percent_en
     [
         ({"agent_id": ""}, "agent_id"),
         ({"agent_id": "x" * 129}, "agent_id"),
+        ({"agent_id": "."}, "agent_id must not be '.': proxies take that out of a path"),
+        ({"agent_id": ".."}, "agent_id must not be '..'"),
+        ({"agent_id": "agent 1"}, "agent_id must not hold blanks: use - or _ instead"),
+        ({"agent_id": " agent-1"}, "agent_id begins or ends with a blank or a line break: remove it"),
+        ({"agent_id": "'agent-1'"}, "agent_id stands in quotes: leave them out"),
+        ({"tenant_id": "t "}, "tenant_id begins or ends with a blank"),
+        ({"key_id": "k\n"}, "key_id begins or ends with a blank"),
         ({"tenant_id": "a\nb"}, "tenant_id"),
         ({"key_id": ""}, "key_id"),
         ({"next_key": True, "next_key_id": ""}, "next_key_id"),
@@ -65,6 +72,24 @@ def test_link_1_the_websocket_is_derived_from_the_endpoint_and_the_id_percent_en
         ({"api_endpoint": "https://[::1"}, "api_endpoint"),
         ({"api_endpoint": "https://user:secret@host"}, "api_endpoint"),
         ({"api_endpoint": "https://host?query"}, "api_endpoint"),
+        ({"api_endpoint": "https://host/api/v1"}, "has /api/v1 in its path, which is added to it: leave it out"),
+        ({"api_endpoint": "https://host/base/api/v1/"}, "has /api/v1 in its path"),
+        ({"ws_endpoint": "wss://host/api/v1/ws/agent/a"}, "ws_endpoint has /api/v1 in its path"),
+        ({"api_endpoint": "https://bücher.example"}, "beyond ASCII: write its host as xn--bcher-kva.example"),
+        ({"api_endpoint": "https://host/ü"}, "has characters beyond ASCII$"),
+        ({"api_endpoint": "https://ü" + "x" * 80}, "has characters beyond ASCII$"),
+        ({"api_endpoint": "https://[ü"}, "has characters beyond ASCII$"),
+        ({"api_endpoint": "https:\\\\host"}, "api_endpoint has no scheme"),
+        ({"api_endpoint": "https://host\\api"}, "api_endpoint has a backslash"),
+        ({"api_endpoint": "https://host/a\\b"}, "api_endpoint has a backslash"),
+        ({"api_endpoint": "https://[fe80::1%eth0]:8420"}, "names a zone id, the part after %"),
+        ({"api_endpoint": "https://[v1.fe80::a]"}, "api_endpoint"),
+        ({"api_endpoint": "https://[127.0.0.1]"}, "api_endpoint"),
+        ({"api_endpoint": "https://a%20b"}, "names a host with characters that no host has"),
+        ({"api_endpoint": "https://a<b>"}, "names a host with characters that no host has"),
+        ({"api_endpoint": " https://host"}, "begins or ends with a blank or a line break: remove it"),
+        ({"api_endpoint": "https://host\n"}, "begins or ends with a blank or a line break: remove it"),
+        ({"api_endpoint": '"https://host"'}, "stands in quotes: leave them out"),
         ({"api_endpoint": "https://host/a b"}, "api_endpoint"),
         ({"api_endpoint": "https://host/a\r\nX: y"}, "api_endpoint"),
         ({"ws_endpoint": "ws://ws.example.com"}, "ws_endpoint"),
@@ -84,6 +109,17 @@ def test_link_1_the_websocket_is_derived_from_the_endpoint_and_the_id_percent_en
 def test_impossible_settings_are_refused_by_name(settings: dict[str, Any], names: str) -> None:
     with pytest.raises(ConfigError, match=names):
         config(**settings)
+
+
+def test_a_path_that_only_begins_like_the_apis_is_one_of_ones_own() -> None:
+    assert config(api_endpoint="https://host/api/v10").ws_target == "/api/v10/api/v1/ws/agent/a"
+
+
+def test_extra_headers_may_be_a_mapping() -> None:
+    given: Any = {"X-Tunnel": "one", "X-Other": "two"}
+    assert config(extra_headers=given).extra_headers == (("X-Tunnel", "one"), ("X-Other", "two"))
+    with pytest.raises(ConfigError, match="extra_headers"):
+        config(extra_headers={"a b": "x"})
 
 
 def test_no_refusal_quotes_a_password() -> None:

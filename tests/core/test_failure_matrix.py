@@ -7,19 +7,26 @@ attempt are compared. Then the platform behaves: the agent is online again, and 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from artcafe_proto import (
+    CallAnswered,
     CommandCancelled,
     CommandReceived,
     Connect,
     Disconnect,
+    Event,
+    MachineEffect,
     Offline,
     Online,
     PeerViolation,
     RenewalFailed,
+    SendPing,
+    SendRequest,
+    SendUpgrade,
+    Sign,
     Stopped,
     Write,
 )
@@ -38,7 +45,11 @@ from failure_clauses import (
     rules,
 )
 from played import Asked, Bench, Peer, Step
+from scripted import Scripted, answer, token
 from strikes import FAILURES, LONG_RETRY_AFTER, strike
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POSSIBLE_CELLS: Final = 370
 IMPOSSIBLE_CELLS: Final = 380
@@ -105,8 +116,10 @@ class Cell:
 
     @property
     def is_steady(self) -> bool:
-        """Whether each link that is struck has proved stable (LINK-5)."""
-        return self.step == "steady"
+        """Whether each link that is struck has proved stable (LINK-5): it is, or it has lived until its new token is
+        to be renewed.
+        """
+        return self.step == "steady" or (of_link(self.step, self.failure) and self.outcome.then == "challenge")
 
     @property
     def is_beside_link(self) -> bool:
@@ -381,3 +394,118 @@ def test_a_failure_costs_what_its_clause_says_and_all_is_well_after_it(step: str
     else:
         cell.finish()
     cell.bench.audit()
+
+
+# --- a platform that has forgotten the agent --------------------------------------------------------------------------
+
+
+class Forgetful(Scripted):
+    """A platform that at some moment knows nothing any more, as one in memory that was started anew: it refuses every
+    token that it gave until then (401), and with `rotated` the agent's first key too.
+    """
+
+    def __init__(self, *, rotated: bool) -> None:
+        super().__init__(next_key=rotated)
+        self.rotated = rotated
+        self.good: set[str] = set()
+        self.refused: list[str] = []
+        self.asked: list[str] = []
+        """The last part of every request's target since it has forgotten."""
+        self.has_forgotten = False
+        self.key = 0
+
+    def forget(self) -> None:
+        self.drain()
+        self.good.clear()
+        self.has_forgotten = True
+        self.unseen.clear()
+
+    def comply(self, output: MachineEffect | Event) -> None:
+        if isinstance(output, Sign):
+            self.key = output.key
+        if not isinstance(output, SendRequest | SendUpgrade):
+            super().comply(output)
+            return
+        request = output.request
+        self.asked += [request.target.rpartition("/")[2]] * self.has_forgotten
+        bearer = (request.header("authorization") or "").removeprefix("Bearer ")
+        if request.target.endswith("verify"):
+            if self.rotated and self.has_forgotten and self.key == 0:
+                self.answer(output, answer(401, {"detail": "no such key"}))
+                return
+            self._token = token(exp=self.wall + 900 + len(self.refused), iat=self.wall)
+            self.good.add(self._token)
+            super().comply(output)
+        elif request.target.endswith("challenge") or bearer in self.good:
+            if isinstance(output, SendUpgrade) or request.target.endswith("challenge"):
+                super().comply(output)
+            else:
+                self.answer(output, answer(200, {"agent_id": "agent-1"}))
+        else:
+            self.refused.append(bearer)
+            self.answer(output, answer(401, {"detail": "who are you?"}))
+
+    def run_until(self, kind: type[object]) -> None:
+        """Let the agent go on until this is said."""
+        self._reach(kind)
+
+
+def lose_the_link(script: Forgetful, conn: int) -> None:
+    script.machine.disconnected(conn, "the platform was started anew", script.now)
+
+
+def be_closed(script: Forgetful, conn: int) -> None:
+    script.machine.close_received(conn, 4401, "", script.now)
+
+
+def ask(script: Forgetful, conn: int) -> None:
+    script.machine.get_details(script.now)
+
+
+def tell(script: Forgetful, conn: int) -> None:
+    script.machine.put_status("busy", script.now)
+
+
+def ask_while_it_waits(script: Forgetful, conn: int) -> None:
+    lose_the_link(script, conn)
+    script.machine.get_details(script.now)
+
+
+def renew_in_vain(script: Forgetful, conn: int) -> None:
+    """The renewal is refused while the old token has minutes left, and then the link is lost."""
+    while not (connects := [output for output in script.unseen if isinstance(output, Connect)]):
+        due = script.machine.deadline()
+        assert due is not None
+        script.wait(due - script.mono)
+        for output in [output for output in script.said if isinstance(output, SendPing)][-1:]:
+            script.machine.bytes_received(conn, script.now)
+            script.machine.pong_received(conn, output.payload, script.now)
+        script.drain()
+    script.unseen.clear()
+    script.machine.connected(connects[0].conn, script.now)
+    script.answer(script.expect(SendRequest), answer(404, {"detail": "no such agent"}))
+    script.expect(RenewalFailed)
+    lose_the_link(script, conn)
+
+
+PATHS: Final = (lose_the_link, be_closed, ask, tell, ask_while_it_waits, renew_in_vain)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
+def test_tok_3_a_platform_that_has_forgotten_the_agent_is_asked_for_a_challenge(
+    path: Callable[[Forgetful, int], None], rotated: bool
+) -> None:
+    script = Forgetful(rotated=rotated)
+    conn = script.up()
+    before = script.mono
+    script.forget()
+    path(script, conn)
+    waited_s = script.mono - before if path is renew_in_vain else 0.0
+    script.run_until(CallAnswered if path in (ask, tell, ask_while_it_waits) else Online)
+    assert len(script.refused) == (0 if path is be_closed else 1), "no token is tried again that was refused"
+    challenged = script.asked.index("challenge")
+    assert challenged == len(script.refused), "it starts over at once"
+    assert script.asked[challenged + 1] == "verify"
+    assert script.mono - before - waited_s < 30.0, "the token that is left is not waited for"
+    assert (script.key == 1) is rotated

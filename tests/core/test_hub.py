@@ -313,6 +313,17 @@ def test_msg_4_unknown_types_and_messages_become_events() -> None:
     assert [(event.agent_id, event.data) for event in stage.seen(MessageReceived)] == [(AGENT, {"text": "hello"})]
 
 
+def test_msg_4_an_agent_may_say_what_nobody_knows_in_any_shape() -> None:
+    stage = Stage(max_bad_messages=1)
+    session = stage.online()
+    sent(session)
+    for _ in range(5):
+        session.text_received(b'{"type":"ACK","message_id":5}', stage.now)
+        session.text_received(b'{"type":"command"}', stage.now)
+    assert [event.type for event in stage.seen(UnknownReceived)] == ["ACK", "command"] * 5
+    assert sent(session) == [], "the link is as it was"
+
+
 def test_plat_4_messages_reach_an_agent_that_is_online_only() -> None:
     stage = Stage()
     with pytest.raises(ApiError) as refused:
@@ -861,3 +872,18 @@ def test_challenges_of_unknown_agents_take_no_memory() -> None:
     for _ in range(10):
         stage.verify(stage.challenge("nobody"), agent_id="nobody", tenant_id="")
     assert not stage.hub.authenticator._book._consumed  # type: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [(None, ""), ("", ""), ("10.0.0.7", " from 10.0.0.7"), ("fe80::1%eth0\n", r" from fe80::1%eth0\n")],
+)
+def test_plat_6_who_is_replaced_hears_from_where(address: str | None, where: str) -> None:
+    stage = Stage()
+    older = stage.online()
+    sent(older)
+    stage.online(address=address)
+    (close,) = [output for output in sent(older) if isinstance(output, SendClose)]
+    assert (close.code, close.reason) == (4409, f"replaced by a newer connection{where}")
+    assert len(close.reason.encode()) <= 123
+    assert [event.reason for event in stage.seen(AgentOffline)] == [close.reason]

@@ -21,17 +21,20 @@ from hypothesis import strategies as st
 from msgspec import Raw, Struct
 
 from artcafe_proto import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.aliases import decode_heartbeat, decode_response
+from artcafe_proto.damaged import read_command_id
 from artcafe_proto.instants import format_http_date, format_timestamp, parse_http_date, parse_timestamp
 from artcafe_proto.messages import (
+    HEARD_BY_AGENTS,
     HeartbeatData,
     MessageIds,
     command_timeout,
     decode_command,
     decode_envelope,
+    decode_sound_heartbeat,
     encode,
     encode_json,
     is_too_deep,
-    read_command_id,
 )
 from artcafe_proto.misuse import plain_number
 
@@ -104,6 +107,78 @@ def test_msg_2_the_timestamp_may_be_missing() -> None:
 
 def test_msg_4_unknown_fields_are_ignored() -> None:
     assert decode_envelope(message(trace={"a": [1]}, version=2)).type == "message"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type":"ACK","message_id":"hb-1","timestamp":"2026-05-01T12:34:56Z"}',
+        b'{"type":"ERROR","error":"who are you?","timestamp":5}',
+        b'{"type":"response","data":{}}',
+        b'{"type":""}',
+        message(type="gossip", id=5),
+        message(type="gossip", id=""),
+        message(type="gossip", id="x" * 129),
+        message(type="gossip", id=[], data=[1]),
+    ],
+)
+def test_msg_4_a_type_that_is_not_understood_is_skipped_whatever_else_it_lacks(payload: bytes) -> None:
+    skipped = decode_envelope(payload, HEARD_BY_AGENTS)
+    assert (skipped.id, bytes(skipped.data)) == ("", b"{}")
+    assert skipped.type == json.loads(payload)["type"]
+
+
+@pytest.mark.parametrize("payload", [b'{"type":5}', b'{"type":"ACK"', b'["ACK"]', b'{"id":"m","data":{}}'])
+def test_msg_5_without_a_type_there_is_nothing_to_skip_by(payload: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="expected"):
+        decode_envelope(payload, HEARD_BY_AGENTS)
+
+
+HEARTBEATS: list[tuple[dict[str, object], tuple[float, float]]] = [
+    ({"cpu_usage": 5, "memory_usage": 60}, (5, 60)),
+    ({"cpu_percent": 5, "memory_mb": 60}, (5, 60)),
+    ({"cpu_usage": 1, "memory_mb": 60}, (1, 60)),
+    ({"cpu_percent": 5, "memory_usage": 2}, (5, 2)),
+    ({"cpu_usage": 1, "memory_usage": 2, "cpu_percent": "?", "memory_mb": None}, (1, 2)),
+    ({}, (0, 0)),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), HEARTBEATS)
+def test_heartbeats_of_existing_agents_name_their_figures_otherwise(
+    fields: dict[str, object], expected: tuple[float, float]
+) -> None:
+    payload = message(type="heartbeat", data={"agent_id": "a", **fields})
+    short, long = decode_sound_heartbeat(payload), decode_heartbeat(decode_envelope(payload).data)
+    assert short is None or short.data == long
+    assert (long.cpu_usage, long.memory_usage) == expected
+
+
+def test_a_heartbeat_with_a_figure_that_is_none_is_bad() -> None:
+    with pytest.raises(RemoteProtocolError, match="expected other data"):
+        decode_heartbeat(Raw(b'{"agent_id":"a","cpu_percent":"5"}'))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"error": "no such file"}, "no such file"),
+        ({"reason": "mine", "error": "other"}, "mine"),
+        ({"reason": "", "error": "other"}, ""),
+        ({"error": {"code": 7}}, '{"code": 7}'),
+        ({"error": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_failure_of_existing_agents_gives_its_text_as_error(fields: dict[str, object], reason: str) -> None:
+    data = Raw(json.dumps({"command_id": "c", "status": "error", **fields}).encode())
+    assert decode_response(data).reason == reason
+
+
+@pytest.mark.parametrize("error", [None, 5, "x"])
+def test_a_success_may_have_an_error_beside_it(error: object) -> None:
+    data = Raw(json.dumps({"command_id": "c", "status": "success", "result": 1, "error": error}).encode())
+    assert decode_response(data).reason == ""
 
 
 @pytest.mark.parametrize("length", [1, 128])

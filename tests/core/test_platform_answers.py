@@ -87,6 +87,13 @@ REFUSALS: list[tuple[Callable[[Stage], Any], int, str, str | None, dict[str, str
         "expected a body of Content-Type application/json",
         {},
     ),
+    (
+        lambda s: s.ask("/api/v1/auth/challenge", {"agent_id": "a"}, content_encoding="gzip"),
+        415,
+        "unsupported_media_type",
+        "expected a body without Content-Encoding",
+        {},
+    ),
     (lambda s: opening(s, "/elsewhere"), 404, "not_found", "there is no WebSocket at this address", {}),
     (lambda s: opening(s, method="POST"), 405, "method_not_allowed", "expected GET", {"allow": "GET"}),
     (

@@ -12,6 +12,7 @@ from artcafe_proto.policies.ledger import Entry, Ledger
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
 from artcafe_proto.testing.agents import AgentProcess
 from artcafe_proto.testing.circuits import Circuit
+from artcafe_proto.testing.tenants import TENANT
 
 SELDOM_S = 1e9
 
@@ -115,7 +116,10 @@ def test_an_agent_of_a_world_can_ask_about_itself(monkeypatch: pytest.MonkeyPatc
     agent.turn(agent.protocol.get_details)
     sim.run_for(5.0)
     assert [each.details for each in heard if isinstance(each, CallAnswered)] == [{"agent_id": "agent-1"}]
-    sim.platform.revoke("agent-1")
+    registry = sim.platform.hub.registry
+    (key,) = registry.agent(TENANT, "agent-1").keys.values()
+    registry.remove_key(key)  # which closes no link: the call is what learns of it
+    sim.platform.keys.clear()
     agent.turn(agent.protocol.get_details)
     sim.run_for(70.0)
     assert [each.status for each in heard if isinstance(each, CallFailed)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import anyio
 import pytest
 import trio
+from anyio import to_thread
 
+from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
 from artcafe_proto import AgentConfig, AgentOffline, AgentProtocol, CommandAnswered, CommandReceived, HubEvent, Instant
 from virtual import signing_key
@@ -32,12 +35,19 @@ ONLY_OURS = {"artcafe_proto"}
 THEIRS = {"asyncio", "contextlib", "fcntl", "math", "random", "selectors", "socket", "sys", "termios", "time", "trio"}
 
 
-def program(kind: str) -> str:
-    """A driver's code."""
+def printed(kind: str) -> str:
+    """A whole program."""
     page, mark = MARKS[kind]
     found = re.search(rf"<!-- {mark} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def program(kind: str) -> str:
+    """A driver's code, without what starts it."""
+    driver, mark, _ = printed(kind).partition("\n# Run it: ")
+    assert mark
+    return driver
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,6 +62,35 @@ def test_a_driver_has_fewer_than_40_lines_and_nothing_of_ours_but_the_core(kind:
         for name in names.split(",")
     }
     assert imported <= ONLY_OURS | THEIRS
+
+
+@pytest.mark.parametrize("kind", MARKS)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_program_runs_as_pasted(kind: str, tmp_path: Path) -> None:
+    """With the key of `artcafe keygen agent_key` in its folder; only where the platform listens is another place."""
+    public = await to_thread.run_sync(make_key_pair, tmp_path / "agent_key", "ed25519", "")
+    async with Platform(tenants={"tenant-1": "t" * 32}) as platform:
+        answered = anyio.Event()
+        results: list[bytes] = []
+
+        def tell(event: HubEvent) -> None:
+            if isinstance(event, CommandAnswered):
+                results.append(bytes(event.response.result))
+                answered.set()
+
+        platform.on_event(tell)
+        with platform.turn() as now:
+            registry = platform.hub.registry
+            registry.create_agent("tenant-1", agent_id="agent-1", name="", capabilities=(), metadata={}, wall=now.wall)
+            registry.add_key("tenant-1", "agent-1", public.openssh, "test")
+        platform.send_command("tenant-1", "agent-1", "echo", {"n": 1})
+        text = printed(kind).replace("http://127.0.0.1:8420", platform.url)
+        (tmp_path / "pasted.py").write_text(text)
+        async with await anyio.open_process([sys.executable, "pasted.py"], cwd=tmp_path) as process:
+            with anyio.fail_after(PATIENCE_S):
+                await answered.wait()
+            process.terminate()
+    assert results == [b'{"command":"echo","args":{"n":1}}']
 
 
 def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Callable[[], None]:

@@ -21,7 +21,7 @@ def embedding_loop() -> str:
     """The code of the README."""
     found = re.search(r"<!-- embedding -->\n```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert found is not None
-    return found[1]
+    return found[1].partition("\n# Run it: ")[0]
 
 
 def test_the_readmes_driver_has_at_most_40_lines() -> None:

@@ -108,6 +108,13 @@ MUTANTS: Final = (
         "tests/core/test_agent_failures.py::test_link_3_a_refused_upgrade_waits_by_its_status",
     ),
     Mutant(
+        "a token whose link was closed for it is used again",
+        "artcafe_proto/agent/machine.py",
+        "                self._login.reject()  # TOK-3\n",
+        "                pass\n",
+        "tests/core/test_failure_matrix.py::test_tok_3_a_platform_that_has_forgotten_the_agent_is_asked_for_a_challenge",
+    ),
+    Mutant(
         "a token is not marked as used",
         "artcafe_proto/agent/rules.py",
         "            token.used = True\n",

@@ -79,16 +79,16 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "a key file that the group may read is used",
-        "adapters/artcafe_anyio/keys.py",
-        "if mode & 0o077:",
-        "if mode & 0o007:",
+        "adapters/artcafe_anyio/files.py",
+        "or not mode & 0o077:",
+        "or not mode & 0o007:",
         "tests/anyio_agent/test_keys.py::test_access_for_others",
     ),
     Mutant(
         "a secret is read through a symbolic link",
         "adapters/artcafe_platform/data_dir.py",
-        "os.O_RDONLY | os.O_NOFOLLOW",
-        "os.O_RDONLY",
+        'flags("O_NOFOLLOW", ',
+        "flags(",
         "tests/platform_server/test_data_dir.py::test_a_spoilt_secret_is_refused_and_left_alone",
     ),
     Mutant(
@@ -97,6 +97,20 @@ VULNERABILITIES: Final = (
         "{mark and '?…'}, {len(self.headers)} headers",
         "{mark and '?…'}, {self.headers}",
         "tests/core/test_config.py::test_tok_4_reprs_show_no_headers_and_no_bodies",
+    ),
+    Mutant(
+        "what a platform says of a refusal may repeat a token",
+        "artcafe_proto/refusals.py",
+        "        said = said.replace(secret, _HIDDEN)\n",
+        "        pass\n",
+        "tests/core/test_refusals.py::test_tok_4_a_platform_that_repeats_a_secret_has_it_left_out",
+    ),
+    Mutant(
+        "what a platform says colours a terminal",
+        "artcafe_proto/refusals.py",
+        "each if each.isprintable() else each.encode(",
+        "each if True else each.encode(",
+        "tests/core/test_refusals.py::test_what_a_platform_says_is_shortened_and_escaped",
     ),
     Mutant(
         "tenants are told apart by how their ids begin",

@@ -124,6 +124,7 @@ def common_faults(operation: Operation) -> Iterator[Fault]:
     if operation.request_body is not None:
         yield Fault(name, 400, "invalid_json", body=b"{")
         yield Fault(name, 415, "unsupported_media_type", headers={"content-type": "text/plain"})
+        yield Fault(name, 415, "unsupported_media_type", headers={"content-encoding": "gzip"})
         yield Fault(name, 422, "invalid_body", body=b"[]")
     if name not in SIGN_IN:
         yield Fault(name, 500, "internal_error", patch=(routes, "answer", broken))

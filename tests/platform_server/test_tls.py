@@ -43,15 +43,15 @@ async def version_of(platform: Platform, client: ssl.SSLContext) -> str:
 async def test_the_certificate_is_shown_with_its_chain_and_nothing_older_than_tls_1_2_is_spoken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = ssl.create_default_context
+    usual = ssl.SSLContext.__new__
 
-    def laxer(purpose: ssl.Purpose) -> ssl.SSLContext:
-        return lax(usual(purpose))
+    def laxer(kind: type[ssl.SSLContext], protocol: int) -> ssl.SSLContext:
+        return lax(usual(kind, protocol))
 
     trust = ssl.create_default_context(cadata=AUTHORITY.pem.decode())
     cert_file, key_file = ISSUED.write(tmp_path, "server")
     with monkeypatch.context() as machine:
-        machine.setattr(ssl, "create_default_context", laxer)
+        machine.setattr(ssl.SSLContext, "__new__", staticmethod(laxer))
         context = make_server_context(str(cert_file), str(key_file))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     async with Platform(tenants={"tenant-1": TOKEN}, ssl_context=context, config=CONFIG) as platform:
@@ -114,13 +114,14 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("mode", [0o604, 0o602])
-def test_a_key_that_is_open_to_everybody(mode: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o602])
+def test_auth_5_a_key_that_is_open_to_others(mode: int, tmp_path: Path) -> None:
     cert_file, key_file = ISSUED.write(tmp_path, "server")
-    key_file.chmod(0o640)  # for the group of those who serve, as distributions have it
-    make_server_context(str(cert_file), str(key_file))
     key_file.chmod(mode)
-    assert refusal(cert_file, key_file) == ("key_file", f"{key_file} is open to everybody: chmod o= {key_file}")
+    assert refusal(cert_file, key_file) == (
+        "key_file",
+        f"{key_file} is open to others (mode {mode:04o}): chmod 600 {key_file}",
+    )
 
 
 def test_a_key_in_the_file_of_its_certificate(tmp_path: Path) -> None:
@@ -129,4 +130,4 @@ def test_a_key_in_the_file_of_its_certificate(tmp_path: Path) -> None:
     both.write_bytes(ISSUED.pem + ISSUED.key_pem())
     make_server_context(str(both))
     both.chmod(0o644)
-    assert refusal(both) == ("cert_file", f"{both} is open to everybody: chmod o= {both}")
+    assert refusal(both) == ("cert_file", f"{both} is open to others (mode 0644): chmod 600 {both}")

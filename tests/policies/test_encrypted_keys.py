@@ -186,3 +186,30 @@ def test_auth_5_a_damaged_encrypted_file_gives_a_key_or_key_refused_error(
     except KeyRefusedError:
         return
     assert key.public.openssh == PublicKey.parse((key_dir / f"{name.partition('.')[0]}.pub").read_text()).openssh
+
+
+@pytest.mark.parametrize("name", ["ed25519", "rsa", "ecdsa.pem", "ecdsa.pk8", "ed25519.enc", "ecdsa.pem.enc"])
+def test_a_mistake_in_a_program_is_never_called_a_damaged_file_or_a_wrong_passphrase(
+    key_dir: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when `cryptography` does not know an argument, or a callback gives no bytes."""
+    data = (key_dir / name).read_bytes()
+    if name.endswith(".enc"):
+        with pytest.raises(TypeError):
+            SigningKey.load(data, 1234)  # pyright: ignore[reportArgumentType]
+    for loader in ("load_ssh_private_key", "load_der_private_key", "load_pem_private_key"):
+        monkeypatch.setattr(private_keys, loader, Mock(side_effect=TypeError("an unexpected keyword argument")))
+    with pytest.raises(TypeError, match="keyword"):
+        SigningKey.load(data, SECRET)
+
+
+@pytest.mark.parametrize("kind", ["4,CLEAR", "4,MIC-ONLY", "4,ENCRYPTEDX", "5,ENCRYPTED", ""])
+@pytest.mark.parametrize("name", ["ecdsa.pem", "ecdsa.pem.enc"])
+def test_auth_5_a_header_that_says_something_else_than_encrypted(key_dir: Path, name: str, kind: str) -> None:
+    data = (key_dir / name).read_bytes().replace(b"Proc-Type: 4,ENCRYPTED\n", b"")
+    data = data.replace(
+        b"KEY-----\n", b"KEY-----\nProc-Type: %b\n%b" % (kind.encode(), b"" if ".enc" in name else b"\n"), 1
+    )
+    for passphrase in (SECRET, b"", b"x"):
+        with pytest.raises(KeyRefusedError):
+            SigningKey.load(data, passphrase)

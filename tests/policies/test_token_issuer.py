@@ -254,6 +254,14 @@ def test_tok_5_even_what_our_key_signed_raises_remote_protocol_error_only(
         assert ISSUER.check(signed({**GOOD_HEADER, **header}, {**GOOD, **payload}), WALL).expires_at > WALL
 
 
+def test_a_mistake_in_a_program_is_never_called_a_bad_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_our_arguments(token: str, key: object) -> None: ...
+
+    monkeypatch.setattr("jwt.decode", without_our_arguments)
+    with pytest.raises(TypeError, match="keyword"):
+        TokenIssuer(bytes(32), issuer="x", life_s=1.0).check(signed(GOOD_HEADER, GOOD), WALL)
+
+
 def test_a_seed_of_another_size_is_misuse() -> None:
     with pytest.raises(LocalProtocolError, match="seed of 32 bytes, got 31"):
         TokenIssuer(bytes(31), issuer="x", life_s=1.0)

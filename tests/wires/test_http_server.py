@@ -449,11 +449,15 @@ def head(*lines: bytes, start: bytes = b"POST /p HTTP/1.1", host: bytes = b"Host
         pytest.param(
             UPGRADE.replace(b"Connection: Upgrade", b"Connection: Upgrade\xa0"), 400, id="no Upgrade in Connection"
         ),
-        pytest.param(head(start=b"GET http://h/ HTTP/1.1"), 400, id="absolute-form"),
+        pytest.param(head(start=b"GET ftp://h/ HTTP/1.1"), 400, id="another scheme"),
+        pytest.param(head(start=b"GET http:/h HTTP/1.1"), 400, id="scheme without an authority"),
+        pytest.param(head(start=b"GET http:///x HTTP/1.1"), 400, id="empty authority"),
+        pytest.param(head(start=b"GET http://u@h/ HTTP/1.1"), 400, id="user in the absolute-form"),
+        pytest.param(head(start=b"GET http://h/# HTTP/1.1"), 400, id="fragment in the absolute-form"),
+        pytest.param(head(start=b"GET http://h\\/ HTTP/1.1"), 400, id="backslash in the absolute-form"),
         pytest.param(head(start=b"CONNECT h:443 HTTP/1.1"), 400, id="authority-form"),
         pytest.param(head(start=b"OPTIONS * HTTP/1.1"), 400, id="asterisk-form"),
         pytest.param(head(start=b"GET /# HTTP/1.1"), 400, id="fragment"),
-        pytest.param(head(start=b"GET https://h/ HTTP/1.1"), 400, id="absolute-form with TLS"),
         pytest.param(head(start=b"GET x HTTP/1.1"), 400, id="relative target"),
         pytest.param(head(start=b"GET \\x HTTP/1.1"), 400, id="backslash"),
         pytest.param(head(start=b"GET HTTP/1.1"), 400, id="no target"),
@@ -498,6 +502,29 @@ def test_a_doubtful_request_is_refused_once_and_for_all(data: bytes, code: int) 
     assert server.receive_eof() == []
     with pytest.raises(LocalProtocolError):
         server.refuse(error)
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "path"),
+    [
+        (b"http://h", "h", "/"),
+        (b"http://h/", "h", "/"),
+        (b"http://h?a=1", "h", "/?a=1"),
+        (b"HTTPS://h:8420/a%2Fb?c=//d", "h:8420", "/a%2Fb?c=//d"),
+        (b"http://[::1]:80/x", "[::1]:80", "/x"),
+    ],
+)
+def test_the_absolute_form_means_its_path_on_its_host(target: bytes, host: str, path: str) -> None:
+    (received,) = wire().receive(b"GET " + target + b" HTTP/1.1\r\nHost: other\r\nX: y\r\n\r\n")
+    assert isinstance(received, RequestReceived)
+    assert received.request.target == path
+    assert received.request.headers == (("host", host), ("x", "y"))
+
+
+def test_an_opening_handshake_may_have_the_absolute_form() -> None:
+    (received,) = wire().receive(UPGRADE.replace(b"GET /", b"GET http://h/", 1))
+    assert isinstance(received, RequestReceived)
+    assert received.upgrade
 
 
 def answer(data: bytes) -> tuple[int, dict[str, str], bytes]:

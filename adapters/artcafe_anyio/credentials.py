@@ -1,0 +1,90 @@
+"""What an agent has in files: whom it trusts, the certificate that it shows, its keys; read again when they change."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+
+from artcafe_anyio.files import FromFiles
+from artcafe_anyio.keys import passphrase_in
+from artcafe_anyio.signers import open_key
+from artcafe_anyio.tls import files_of_ssl_context, make_ssl_context
+from artcafe_proto.secrecy import Secretive
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from artcafe_anyio.keys import Passphrase
+    from artcafe_anyio.logs import AgentLog
+    from artcafe_anyio.parameters import MachineSettings
+    from artcafe_anyio.signers import Signer
+    from artcafe_anyio.threads import Threads
+    from artcafe_proto import AgentConfig
+
+    Trust = Callable[[], Awaitable[ssl.SSLContext]]
+    """The context for a connection that is to be made now."""
+
+
+class Credentials(Secretive):
+    """Those of one run of an agent."""
+
+    def __init__(self, config: AgentConfig, machine: MachineSettings, threads: Threads, log: AgentLog) -> None:
+        self._config = config
+        self._machine = machine
+        self._threads = threads
+        self._log = log
+        self._files: list[FromFiles[Any]] = []
+
+    async def trust(self) -> Trust | None:
+        """How to verify the platform; None where there is nothing to verify. Raises ConfigError."""
+        machine, config = self._machine, self._config
+        own = machine.ssl_context
+        if own is not None:
+
+            async def as_it_is() -> ssl.SSLContext:
+                return own
+
+            return as_it_is
+        if not (config.api.origin.tls or config.ws.origin.tls):
+            return None
+        ca_file, cert_file, key_file = machine.ca_file, machine.client_cert_file, machine.client_key_file
+
+        def make() -> ssl.SSLContext:
+            return make_ssl_context(
+                ca_file, client_cert_file=cert_file, client_key_file=key_file, passphrase=passphrase_of(machine)
+            )
+
+        def paths() -> list[str]:
+            passphrase_file = None if cert_file is None else machine.key_passphrase_file
+            return files_of_ssl_context(ca_file, cert_file, key_file, passphrase_file)
+
+        context = await to_thread.run_sync(FromFiles[ssl.SSLContext], make, paths, self._log.line)
+        self._files.append(context)
+        return lambda: self._threads.run(context.get)
+
+    async def signers(self) -> list[Signer]:
+        """One for each key file, the first one first. Raises ConfigError."""
+        machine = self._machine
+        signers: list[Signer] = []
+        fingerprints: list[str] = []
+        for path in filter(None, (machine.private_key_path, machine.next_private_key_path)):
+            signer, key = await open_key(path, passphrase_of(machine), machine, self._threads, self._log.line)
+            signers.append(signer)
+            fingerprints.append(str(key))
+            self._files.append(key)
+        keys = ", then ".join(fingerprints)
+        self._log.line(logging.INFO, f"starting: {self._config.api_endpoint}, {keys}")
+        return signers
+
+    async def read_again(self) -> None:
+        """Read again what has changed, now and not when it is needed next."""
+        for each in self._files:
+            await self._threads.run(each.get)
+
+
+def passphrase_of(machine: MachineSettings) -> Passphrase | None:
+    """Where the passphrase of an encrypted key comes from."""
+    return machine.passphrase if machine.key_passphrase_file is None else passphrase_in(machine.key_passphrase_file)
