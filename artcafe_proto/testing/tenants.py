@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 TENANT: Final = "tenant-1"
 
-_MOST_UNANSWERED: Final = 8
-"""For each agent."""
-
 _SIZES: Final = (0, 0, 40, 2000)
 _LARGE: Final = 150_000
 _EXPIRIES_S: Final = (None, None, None, 8.0, 60.0)
@@ -62,7 +59,7 @@ class Tenant:
         self._sim.after(self._rng.expovariate(1 / self._gap_s), lambda: self._go_on(agent_id))
         if self._rng.random() < 0.1:
             self._say(agent_id)
-        elif self.unanswered < _MOST_UNANSWERED * len(self._sim.agent_ids):
+        elif self.unanswered < self._sim.world.most_unanswered * len(self._sim.agent_ids):
             size = _LARGE if self._rng.random() < 0.005 else self._rng.choice(_SIZES)
             content = (self.accepted, size, self._rng.choice((2.0, 10.0, 30.0, None)))
             self.send(agent_id, content, self._rng.choice(_EXPIRIES_S))

@@ -18,6 +18,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of `AgentConfig`."""
     platform: dict[str, Any]
     """Settings of `PlatformConfig`."""
+    most_unanswered: int
+    """How many of its commands for an agent the tenant lets wait."""
     says_gap_s: float
     """How often an application does something beside its commands, on average."""
     pongs: bool
@@ -43,4 +45,5 @@ def draw_world(rng: Random) -> World:
         },
         says_gap_s=rng.choice([3.0, 20.0, 60.0]),
         pongs=rng.random() >= 0.08,
+        most_unanswered=rng.choice([8, 8, 30]),
     )

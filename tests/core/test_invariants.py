@@ -345,9 +345,12 @@ def a_command_that_starves(show: Show) -> None:
     show.platform_sends(circuit, 1)
     show.sim.invariants.platform_hears(circuit)
     show.platform_says(CommandDeferred("agent-1", "cmd-1", "overloaded"))
-    for number in range(2, 30):
-        show.platform_sends(circuit, number)
-        show.platform_says(answered(number))
+    for number in range(2, 50):
+        show.sim.tenant.accounts[f"cmd-{number}"] = Account("agent-1", number, (0, 0, None))
+    show.links()
+    for number in range(2, 50):
+        show.is_told(f"cmd-{number}")
+        show.runs(f"cmd-{number}")
 
 
 def two_onlines(show: Show) -> None:

@@ -97,6 +97,8 @@ class Invariants(Checks):
             case Online():
                 self._links.online(watched, output.conn)
             case Offline():
+                if watched.link is not None:
+                    self._work.link_lost(watched, watched.link)
                 self._waits.waiting(watched, output)
                 self._links.offline(watched, output.clause)
             case _:

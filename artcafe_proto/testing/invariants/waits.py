@@ -85,7 +85,8 @@ class WaitInvariants:
         tap = None if watched.reading is None else watched.taps.get(watched.reading)
         if offline.clause == "AUTH-6":
             return "authentication", 0.0
-        if watched.reading is None or tap is None or tap.last_request is None:
+        is_garbled = offline.clause.startswith("RFC")
+        if watched.reading is None or tap is None or tap.last_request is None or is_garbled:
             return "other", 0.0
         if tap.is_upgraded:
             link = watched.links.get(watched.reading)

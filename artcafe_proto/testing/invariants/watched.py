@@ -37,6 +37,8 @@ class WatchedLink:
         """When a status of each kind went out last."""
         self.last_sent = -1
         """The place, in the order of answers, of the response or message that went out last."""
+        self.sent: list[str] = []
+        """All of them that went out."""
         self.repeats: dict[str, int] = {}
         """Stored responses that are to go out again, by command."""
         self.close_code: int | None = None
@@ -82,8 +84,9 @@ class Watched:
         self.places: dict[str, int] = {}
         """Of responses by command, and of messages by id: the order in which they were given."""
         self.given = 0
-        self.times_sent: Counter[str] = Counter()
-        """How often each of them went out."""
+        self.settled: set[str] = set()
+        self.times_blamed: Counter[str] = Counter()
+        """How many links each of them may have cost."""
         self.messages: dict[str, int] = {}
         """Sizes of messages that are not settled."""
         self.received: set[str] = set()

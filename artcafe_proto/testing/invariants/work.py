@@ -102,9 +102,9 @@ class WorkInvariants:
         place = watched.places.get(key)
         if place is None:
             return  # the protocol was called by somebody else than the simulation's application
-        watched.times_sent[key] += 1
+        link.sent.append(key)
         # What a link may have ended of is held back, and goes out after others (CMD-11).
-        holds = place > link.last_sent or watched.times_sent[key] > _FRUITLESS_LINKS
+        holds = place > link.last_sent or watched.times_blamed[key] >= _FRUITLESS_LINKS
         self._check("responses and messages go out in order", holds, key, place, link.last_sent)
         link.last_sent = max(place, link.last_sent)
 
@@ -126,9 +126,15 @@ class WorkInvariants:
         """Responses, by their commands, or messages are taken as received; `assumed`, if no peer has said so."""
         for key in keys:
             watched.messages.pop(key, None)
+            watched.settled.add(key)
             is_known = not watched.is_ponged if assumed else key in watched.received
             self._check("what is settled was received", is_known, key)
             watched.assumed |= {key} if assumed else set()
+
+    def link_lost(self, watched: Watched, link: WatchedLink) -> None:
+        """A link has ended: perhaps of the first that was sent and is not settled (CMD-11)."""
+        first = next((key for key in link.sent if key not in watched.settled), None)
+        watched.times_blamed.update(() if first is None else (first,))
 
     def undeliverable(self, watched: Watched, key: str) -> None:
         """A response or a message was dropped."""
