@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from artcafe_proto.effects import PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
 from artcafe_proto.limits import MAX_WAITING_REPLIES
 from artcafe_proto.policies.liveness import Liveness
-from artcafe_proto.policies.outflow import GRANT_S, Outflow
+from artcafe_proto.policies.outflow import Outflow
 
 if TYPE_CHECKING:
     from artcafe_proto.config import LinkSettings
@@ -60,10 +60,6 @@ class LinkEnd:
     def stall_deadline(self) -> float | None:
         """When nothing will have left for too long (LINK-8)."""
         return self.outflow.stall_deadline(self._settings.write_stall_timeout)
-
-    def grant_deadline(self, mono: float) -> float | None:
-        """When to call `grant`, after an input at `mono`: a driver that has something to report has done so by then."""
-        return mono + GRANT_S if self.outflow.awaits_report else None
 
     def send(self, payload: bytes) -> None:
         """Send a message now; for what may wait, ask `outflow.has_room` first."""

@@ -31,6 +31,7 @@ from artcafe_proto.limits import CLOCK_DRIFT_S, REPLACED_RESET_S
 from artcafe_proto.messages import HEARD_BY_AGENTS, decode_envelope, decode_sound_command
 from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
+from artcafe_proto.policies.outflow import GRANT_S
 from artcafe_proto.refusals import explain
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ class AgentRules(AgentParts):
             self._watch_give_up(self.config.give_up_after, now)
         if self._link is not None and self._link_region.state is not LinkState.CLOSING:
             self._link.report(self._status(), now)
-            if self._timers.get(AgentTimer.GRANT) is None:
-                self._timers.arm(AgentTimer.GRANT, self._link.grant_deadline(now.mono))
+            if self._link.outflow.awaits_report and self._timers.get(AgentTimer.GRANT) is None:
+                self._timers.set(AgentTimer.GRANT, now.mono + GRANT_S)
 
     def _armed_timers(self) -> Timers[AgentTimer]:
         """The timers, after what the last input has changed about what is waited for."""

@@ -15,7 +15,6 @@ told as the assumption it is. Once a peer has answered a ping, nothing settles w
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -135,17 +134,24 @@ class Outbox:
         """What waits and may go out, now taken as sent: as many as `room` bytes begin to hold, the last one perhaps
         beyond them.
         """
-        count, most = 0, len(self._waiting)
+        if not self._group and self._response_bytes + self.message_bytes < room:
+            items = list(self._waiting)
+            self._waiting.clear()
+        else:
+            items = self._take_some(room)
+        for item in items:
+            item.sent_at = mono
+        self._sent.extend(items)
+        return items
+
+    def _take_some(self, room: int) -> list[Item]:
+        items: list[Item] = []
+        most = len(self._waiting)
         if self._group:
             most = 0 if self._sent else min(self._group, most)
-        for item in islice(self._waiting, most):
-            count += 1
-            item.sent_at = mono
-            room -= len(item.payload)
-            if room <= 0:
-                break
-        items = [self._waiting.popleft() for _ in range(count)]
-        self._sent.extend(items)
+        while room > 0 and len(items) < most:
+            items.append(self._waiting.popleft())
+            room -= len(items[-1].payload)
         return items
 
     def release(self, *, last: bool = False) -> None:
