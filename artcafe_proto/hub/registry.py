@@ -18,7 +18,7 @@ from artcafe_proto.limits import (
     MAX_AGENTS,
     MAX_KEYS_PER_AGENT,
 )
-from artcafe_proto.messages import text_bytes
+from artcafe_proto.messages import encode_json, text_bytes
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.token_issuer import has_form_of_token
 from artcafe_proto.secrecy import forgetful
@@ -147,7 +147,9 @@ class Registry:
         metadata: dict[str, Any],
         wall: float,
     ) -> Agent:
-        """Register an agent. Raises ApiError: 422 for an unusable id, 409 for one that is taken, 507 when full."""
+        """Register an agent. Raises ApiError: 422 for an unusable id, 409 for one that is taken, 507 when full; and
+        LocalProtocolError for metadata that JSON does not have, such as NaN.
+        """
         agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else agent_id
         try:
             check_id("agent_id", agent_id)
@@ -158,8 +160,8 @@ class Registry:
         if len(self._agents) >= MAX_AGENTS or self._bytes >= MAX_AGENT_BYTES:
             limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes"
             raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
+        described = encode_json(_Described(capabilities, metadata), "metadata")
         others = self._agents_of.setdefault(tenant_id, [])
-        described = msgspec.Raw(msgspec.json.encode(_Described(capabilities, metadata)))
         agent = Agent(tenant_id, agent_id, name or agent_id, described, wall, place=len(others))
         self._bytes += agent.size
         self._agents[agent_id] = agent

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import ApiError, ConfigError
+from artcafe_proto import ApiError, ConfigError, LocalProtocolError
 from artcafe_proto.hub import registry as registry_module
 from artcafe_proto.hub.registry import Agent, Registry
 from virtual import signing_key
@@ -40,6 +40,14 @@ def test_plat_3_what_describes_an_agent_is_kept_as_json_and_shown_as_it_came() -
     assert 60_000 < agent.size < 70_000
     assert kept < 70_000
     assert (agent.public()["capabilities"], agent.public()["metadata"]) == (names, METADATA)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+def test_plat_2_a_number_that_json_does_not_have_describes_no_agent(number: float) -> None:
+    registry = Registry(Random(1))
+    with pytest.raises(LocalProtocolError, match="metadata"):
+        registry.create_agent("t", agent_id="a", name="", capabilities=(), metadata={"x": [number]}, wall=0.0)
+    assert create(registry).place == 0
 
 
 def test_plat_8_agents_and_keys_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
