@@ -185,9 +185,7 @@ class AgentProtocol(AgentMachine):
 
     def _encode(self, sends: list[Send]) -> None:
         for conn, group in groupby(sends, _conn_of):
-            channel = self._channels.get(conn)
-            if channel is None:
-                continue  # the connection ended before this was drained
+            channel = self._channels[conn]
             self._unwritten[conn] = channel
             websocket = channel.wire.websocket
             if websocket is None:
