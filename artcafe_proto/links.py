@@ -62,7 +62,7 @@ class LinkEnd:
         return self.outflow.stall_deadline(self._settings.write_stall_timeout)
 
     def grant_deadline(self, mono: float) -> float | None:
-        """When to call `grant`, found out at `mono`: a driver that has something to report has done so by then."""
+        """When to call `grant`, after an input at `mono`: a driver that has something to report has done so by then."""
         return mono + GRANT_S if self.outflow.awaits_report else None
 
     def send(self, payload: bytes) -> None:

@@ -249,8 +249,7 @@ class AgentMachine(Secretive, AgentRules):
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
         now = self._enter(now)
-        self._is_armed = False
-        self._timers.cancel(AgentTimer.PING)  # what was received has put that look off
+        self._put_off_look()
         while (due := self._armed_timers().pop_due(now.mono)) is not None:
             self._timer_due(due[0], now)
             self._settle(now)

@@ -130,6 +130,11 @@ class AgentParts:
         silent_s = link.liveness.silence_s(now.mono) if failure.close_code == 1006 else None
         return up_for_s, self._link_ages.ended(up_for_s, silent_s)
 
+    def _put_off_look(self) -> None:
+        """What was received puts off the look at liveness, which else would take its turn before other timers."""
+        if self._link is not None and self._timers.get(AgentTimer.PING) is not None:
+            self._timers.arm(AgentTimer.PING, self._link.liveness.deadline)
+
     def _watch_give_up(self, give_up_after: float, now: Instant) -> None:
         if self._link is not None or self._life is not Life.RUNNING:
             self._timers.cancel(AgentTimer.GIVE_UP)

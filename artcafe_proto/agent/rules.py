@@ -89,6 +89,8 @@ class AgentRules(AgentParts):
             self._watch_give_up(self.config.give_up_after, now)
         if self._link is not None and self._link_region.state is not LinkState.CLOSING:
             self._link.report(self._status(), now)
+            if self._timers.get(AgentTimer.GRANT) is None:
+                self._timers.arm(AgentTimer.GRANT, self._link.grant_deadline(now.mono))
 
     def _armed_timers(self) -> Timers[AgentTimer]:
         """The timers, after what the last input has changed about what is waited for."""
@@ -102,7 +104,6 @@ class AgentRules(AgentParts):
             timers.arm(AgentTimer.STALL, link.stall_deadline)
             timers.arm(AgentTimer.STATUS, link.status_deadline)
             timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
-            timers.arm(AgentTimer.GRANT, link.grant_deadline(now.mono))
         timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
         timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
         timers.arm(AgentTimer.CALL, self._calls.deadline)

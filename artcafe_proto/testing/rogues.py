@@ -14,6 +14,9 @@ def _answer(status: int, body: bytes = b"{}", *headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+ROGUE_CHALLENGE: Final = "0123456789abcdef"
+"""What a server that is no platform has signed. It says so to everybody: that is no secret."""
+
 ROGUES: Final[dict[str, bytes]] = {
     "500": _answer(500),
     "503": _answer(503),
@@ -26,7 +29,7 @@ ROGUES: Final[dict[str, bytes]] = {
     "301": _answer(301, b"", "Location: http://elsewhere.example/"),
     "no JSON": _answer(200, b"<html>"),
     "wrong types": _answer(200, b'{"challenge": 5, "valid": "yes", "token": []}'),
-    "invalid": _answer(200, b'{"challenge": "0123456789abcdef", "valid": false}'),
+    "invalid": _answer(200, b'{"challenge": "%s", "valid": false}' % ROGUE_CHALLENGE.encode()),
     "oracle": _answer(200, b'{"challenge": "eyJhbGciOiJFZERTQSJ9.e30"}'),
     "huge": _answer(200, b" " * 70_000),
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00",

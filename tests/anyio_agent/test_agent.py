@@ -540,7 +540,7 @@ async def test_more_messages_than_their_handlers_can_take_are_dropped(
         let_go.set()
         await link.call("and one more answer")
     assert sorted(heard) == ["msg-0", "msg-1"]
-    assert "a message is dropped: 2 handlers of messages are busy already" in caplog.text
+    assert "a message is dropped: 2 handlers of messages are busy, with 4 bytes" in caplog.text
 
 
 async def test_messages_beyond_the_bytes_that_their_handlers_may_hold_are_dropped(
@@ -564,7 +564,7 @@ async def test_messages_beyond_the_bytes_that_their_handlers_may_hold_are_droppe
         await link.send("message", "msg-3", {"x": "x" * 100})
         await link.call("another answer")
     assert heard == ["msg-0", "msg-3"]
-    assert "message 'msg-1' dropped: 1 handlers are busy already, with 409 bytes" in caplog.text
+    assert "a message is dropped: 1 handlers of messages are busy, with 409 bytes" in caplog.text
 
 
 async def test_messages_and_status_from_a_thread(stage: Stage) -> None:

@@ -200,7 +200,7 @@ BUGS: Final = (
     ),
     Bug(
         "an agent with a link gives up",
-        _RULES,
+        "artcafe_proto/agent/parts.py",
         "if self._link is not None or self._life is not Life.RUNNING:",
         "if self._life is not Life.RUNNING:",
     ),
@@ -271,7 +271,7 @@ ALONE: Final[dict[str, Bug]] = {
     ),
     "an agent gives up after so long without a link": Bug(
         "an agent gives up late",
-        _RULES,
+        "artcafe_proto/agent/parts.py",
         "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after)",
         "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after + 1.0)",
     ),

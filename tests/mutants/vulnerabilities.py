@@ -108,8 +108,8 @@ VULNERABILITIES: Final = (
     Mutant(
         "what a platform says colours a terminal",
         "artcafe_proto/refusals.py",
-        "each if each.isprintable() else each.encode(",
-        "each if True else each.encode(",
+        "    return one_line(text if",
+        "    return (text if",
         "tests/core/test_refusals.py::test_what_a_platform_says_is_shortened_and_escaped",
     ),
     Mutant(

@@ -31,6 +31,7 @@ from artcafe_proto.testing.invariants.platforms import PlatformInvariants
 from artcafe_proto.testing.invariants.table import Checks
 from artcafe_proto.testing.invariants.waits import WaitInvariants
 from artcafe_proto.testing.invariants.work import WorkInvariants
+from artcafe_proto.testing.rogues import ROGUE_CHALLENGE
 from artcafe_proto.testing.wiretap import Request
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Invariants(Checks):
             case PauseReading() | ResumeReading():
                 self._links.asks_to_read(watched, output.conn, reads=isinstance(output, ResumeReading))
             case Sign():
-                watched.secrets.add(output.challenge)
+                watched.secrets |= {output.challenge} - {ROGUE_CHALLENGE}
             case Online():
                 self._links.online(watched, output.conn)
             case Offline():
