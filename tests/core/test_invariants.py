@@ -447,6 +447,21 @@ def test_after_ten_minutes_on_one_link_the_waits_of_4409_start_over() -> None:
         show.goes_on(wait_s)
 
 
+def test_a_platform_that_looks_at_silence_late_has_another_time_and_not_for_ever() -> None:
+    show = Show()
+    circuit, sim = show.platform_links(), show.sim
+    for seconds in (20.0, 71.0):
+        sim.schedule.time += seconds
+        sim.platform.be_late(sim.time)
+        sim.invariants.platform_wrote(circuit, server_frame(9, b"1"))
+        sim.invariants.platform_handled_timers(sim.platform)
+    sim.schedule.time += 119.0
+    sim.invariants.platform_handled_timers(sim.platform)
+    sim.schedule.time += 2.0
+    with pytest.raises(InvariantError, match="silence is answered with a ping"):
+        sim.invariants.platform_handled_timers(sim.platform)
+
+
 def test_what_comes_for_a_connection_that_is_over_says_nothing() -> None:
     show = Show()
     show.reads(b"late")
