@@ -276,10 +276,10 @@ ALONE: Final[dict[str, Bug]] = {
         "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after + 1.0)",
     ),
     "renewals keep their distance": Bug(
-        "failed renewals are spaced too little",
-        "artcafe_proto/agent/renewal.py",
-        "max(self._backoff.wait_s(failure), RENEWAL_INTERVAL_S)",
-        "self._backoff.wait_s(failure)",
+        "renewals are spaced too little",
+        _LIMITS,
+        "RENEWAL_INTERVAL_S: Final = 10.0",
+        "RENEWAL_INTERVAL_S: Final = 5.0",
     ),
     "a token is renewed in its time": Bug(
         "a renewed token is not used (alone)",
@@ -306,10 +306,10 @@ ALONE: Final[dict[str, Bug]] = {
         "self._waiting.extendleft(self._sent)",
     ),
     "what is settled was received": Bug(
-        "time settles though the platform answers pings",
+        "a pong settles what was sent after its ping",
         _OUTBOX,
-        "if self._ping is None or self._left_at is None or self.has_ponged:",
-        "if self._ping is None or self._left_at is None:",
+        "settled = [self._sent.popleft() for _ in range(self._covered)]",
+        "settled = [self._sent.popleft() for _ in range(len(self._sent))]",
     ),
     "a message is refused only for want of a place": Bug(
         "there are few places for messages",
