@@ -279,7 +279,7 @@ ALONE: Final[dict[str, Bug]] = {
         "renewals are spaced too little",
         _LIMITS,
         "RENEWAL_INTERVAL_S: Final = 10.0",
-        "RENEWAL_INTERVAL_S: Final = 9.0",
+        "RENEWAL_INTERVAL_S: Final = 5.0",
     ),
     "a token is renewed in its time": Bug(
         "a renewed token is not used (alone)",

@@ -9,12 +9,9 @@ import pytest
 
 from artcafe_proto.testing import INVARIANTS
 from mutants.simulated import ALONE, BUGS
-from simulated_bugs import LEAST_FOUND, is_found_alone, look_for
+from simulated_bugs import FEW_SESSIONS, LEAST_FOUND, is_found_alone, look_for
 
 ROOT: Final = Path(__file__).parents[2]
-FEW_SESSIONS: Final = 500
-MORE_SESSIONS: Final = 1500
-"""For what takes a crowd."""
 
 
 def test_every_bug_of_the_simulation_still_fits_where_it_was_planted() -> None:
@@ -33,4 +30,4 @@ def test_the_simulation_alone_finds_most_of_the_planted_bugs_within_few_sessions
 @pytest.mark.thorough
 @pytest.mark.parametrize("invariant", ALONE)
 def test_an_invariant_alone_finds_its_planted_bug(invariant: str) -> None:
-    assert not is_found_alone(invariant, MORE_SESSIONS)
+    assert not is_found_alone(invariant)
