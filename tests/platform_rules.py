@@ -250,6 +250,9 @@ class PlatformLife(RuleBasedStateMachine):
         match event:
             case CommandSent():
                 assert event.agent_id in self.online
+                if event.attempt == 1 and command in self.over:  # another command has its id
+                    on_link.discard(event.command_id)
+                    self.attempts[command] = 0
                 assert event.command_id not in on_link
                 self.attempts[command] += 1
                 assert event.attempt == self.attempts[command]
