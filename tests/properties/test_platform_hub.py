@@ -65,7 +65,13 @@ class Link(msgspec.Struct):
     online: bool = False
     drained: bool = False
     unanswered: list[str] = []
-    deferred: dict[str, float] = {}
+    limit: int = WINDOW
+    """How many may be unanswered: the window, or fewer since the agent was overloaded."""
+    opens_at: float = 0.0
+
+    @property
+    def takes_more(self) -> bool:
+        return self.online and not self.drained and len(self.unanswered) < self.limit
 
 
 class Task(msgspec.Struct):
@@ -83,8 +89,6 @@ class HubLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.mono, self.wall = 50.0, 1e9
-        self.looked_at = self.mono
-        """When the hub was last told of the time by its timer."""
         self.lives = 0
         self.conns = 0
         self.tokens: list[Token] = []
@@ -132,15 +136,20 @@ class HubLife(RuleBasedStateMachine):
         return codes
 
     def hear_command(self, link: Link, message: dict[str, Any]) -> None:
+        assert link.takes_more, "CMD-9 and CMD-10: after `draining` none, after `overloaded` as many as it holds"
+        assert message["id"] == self.next_for(link), "CMD-10: what is pending, once a connection, by acceptance"
         task = self.tasks[link.agent_id][message["id"]]
         assert message["data"]["args"] == {"n": task.args}
-        assert task.state in ("queued", "sent"), "what is over is not sent"
-        assert task.expires_at > self.mono
-        assert not link.drained, "CMD-9: it takes no more"
-        assert message["id"] not in link.unanswered, "CMD-10: once a connection"
-        assert link.deferred.pop(message["id"], 0.0) <= self.mono
         link.unanswered.append(message["id"])
         task.state, task.attempts = "sent", task.attempts + 1
+
+    def next_for(self, link: Link) -> str | None:
+        """The first that was accepted of those that are pending and not on their way."""
+        for command_id, task in self.tasks[link.agent_id].items():
+            is_pending = task.state in ("queued", "sent") and task.expires_at > self.mono
+            if is_pending and command_id not in link.unanswered:
+                return command_id
+        return None
 
     def drain(self, about: Link | None = None, *, closed: Link | None = None, code: int = 0) -> None:
         """Drain the hub, the link that an input was for and those that the hub names; one link at most closes."""
@@ -186,14 +195,14 @@ class HubLife(RuleBasedStateMachine):
         self.mono += seconds
         self.wall += seconds
         for tasks in self.tasks.values():
-            for command_id, task in tasks.items():
+            for task in tasks.values():
                 if task.expires_at <= self.mono and task.state in ("queued", "sent"):
                     task.state = "expired"
-                    for link in self.links:
-                        if command_id in link.unanswered and tasks is self.tasks[link.agent_id]:
-                            link.unanswered.remove(command_id)
+        for link in self.links:
+            if link.limit < WINDOW and link.opens_at <= self.mono:
+                link.limit = min(2 * link.limit + 1, WINDOW)
+                link.opens_at = self.mono + OVERLOADED_S
         self.hub.handle_timer(self.now)
-        self.looked_at = self.mono
         deadline = self.hub.deadline()
         assert deadline is None or deadline > self.mono
         self.drain()
@@ -347,17 +356,17 @@ class HubLife(RuleBasedStateMachine):
         if link.unanswered and which < 2:
             command_id = self.pick(link.unanswered, which)
         task = self.tasks.get(link.agent_id, {}).get(command_id)
-        if link.alive and task is not None and task.state in ("queued", "sent"):
-            if kind in ("success", "handler_error"):
-                task.state = "succeeded" if kind == "success" else "failed"
-                link.deferred.pop(command_id, None)
-                if command_id in link.unanswered:
-                    link.unanswered.remove(command_id)
-            elif command_id in link.unanswered:
-                task.state = "queued"
+        if link.alive:
+            is_final = kind in ("success", "handler_error")
+            was_under_way = command_id in link.unanswered
+            if was_under_way:
                 link.unanswered.remove(command_id)
-                link.deferred[command_id] = self.mono + OVERLOADED_S
-                link.drained |= kind == "draining"
+            if was_under_way and kind == "overloaded":
+                link.limit = min(len(link.unanswered), WINDOW - 1)
+                link.opens_at = self.mono + OVERLOADED_S
+            link.drained |= was_under_way and kind == "draining"
+            if task is not None and task.state in ("queued", "sent") and (is_final or was_under_way):
+                task.state = {"success": "succeeded", "handler_error": "failed"}.get(kind, "queued")
         status = {"status": "success"} if kind == "success" else {"status": "error", "code": kind}
         self.say(link, "response", {"command_id": command_id} | status)
 
@@ -379,11 +388,7 @@ class HubLife(RuleBasedStateMachine):
         """CMD-10: as many as the window allows are on their way to whoever is online and takes them."""
         for link in self.links:
             assert len(link.unanswered) <= WINDOW
-            if link.online and not link.drained and len(link.unanswered) < WINDOW:
-                waiting = {each for each, until in link.deferred.items() if until > self.looked_at}
-                for command_id, task in self.tasks[link.agent_id].items():
-                    is_pending = task.state in ("queued", "sent") and task.expires_at > self.mono
-                    assert not is_pending or command_id in waiting or command_id in link.unanswered
+            assert not link.takes_more or self.next_for(link) is None
 
 
 TestPlatformHub = HubLife.TestCase
