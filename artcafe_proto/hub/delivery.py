@@ -126,9 +126,9 @@ class _Line(msgspec.Struct):
             heapq.heapify(self.to_send)
 
     def find(self, entry: tuple[int, str]) -> Command | None:
-        """The command of an entry of `to_send`, None if it is over; another may have its id by now."""
+        """The command of an entry of `to_send`, None if it is over; a later one may have its id by now."""
         command = self.pending.get(entry[1])
-        return command if command is not None and command.number == entry[0] else None
+        return command if command is not None and command.number <= entry[0] else None
 
 
 class Delivery:

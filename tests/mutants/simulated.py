@@ -357,7 +357,7 @@ ALONE: Final[dict[str, Bug]] = {
         "an overloaded command goes behind all others",
         _DELIVERY,
         "line.queue(command)\n            self._emit(CommandDeferred",
-        "command.number += 10**9\n            line.queue(command)\n            self._emit(CommandDeferred",
+        "heapq.heappush(line.to_send, (10**9 + command.number, command_id))\n            self._emit(CommandDeferred",
     ),
     "AgentOnline and AgentOffline alternate, and epochs rise": Bug(
         "a replaced link goes offline with the epoch of the newer one",
