@@ -369,9 +369,16 @@ MUTANTS: Final = (
     Mutant(
         "bad messages are never too many",
         "artcafe_proto/links.py",
-        "return self.bad_in_a_row <= self._settings.max_bad_messages",
-        "return True",
+        "if self.bad_in_a_row > self._settings.max_bad_messages:",
+        "if self.bad_in_a_row < 0:",
         "tests/core/test_hub.py::test_msg_5_too_many_bad_messages_in_a_row_close_with_1008",
+    ),
+    Mutant(
+        "tiny bad messages hold a link's reader for ever, if a good one comes now and then",
+        "artcafe_proto/links.py",
+        "self._bad_allowed += size_bytes / PIECE_BYTES - 1",
+        "self._bad_allowed += size_bytes / PIECE_BYTES",
+        "tests/core/test_agent_link.py::test_msg_5_small_bad_messages_are_bounded_whatever_comes_between_them",
     ),
     Mutant(
         "a message over the limit is taken",
