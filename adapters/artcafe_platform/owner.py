@@ -133,11 +133,10 @@ class Owner:
             output = self.hub.next_output()
             if output is None:
                 break
-            if isinstance(output, Attend):
-                if output.conn in self.connections:
-                    self._touched[output.conn] = self.connections[output.conn]
-            else:
+            if not isinstance(output, Attend):
                 self._publish(output, now)
+            elif output.conn in self.connections:
+                self._touched[output.conn] = self.connections[output.conn]
 
     def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
@@ -187,10 +186,11 @@ class Owner:
     def _publish(self, event: HubEvent, now: Instant) -> None:
         if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._waiting.for_command(event.agent_id, event.command_id):
-                self._answer_poll(poll, now)
+                if self._waiting.get(poll.conn) is poll:  # else it was cut, as all together hold too much
+                    self._answer_poll(poll, now)
+                    self._carry_out(self._touched.pop(poll.conn), now)
         agent = self.hub.registry.find(event.agent_id)
-        publication = None if agent is None else self._streams.publish(agent.tenant_id, event, now)
-        if publication is not None:
+        if agent is not None and (publication := self._streams.publish(agent.tenant_id, event, now)) is not None:
             for stream in publication.streams:
                 self._send_on(stream, publication.data, now)
         for callback in self._callbacks:
