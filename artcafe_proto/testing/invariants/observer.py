@@ -109,7 +109,7 @@ class Invariants(Checks):
         match output:
             case CommandReceived():
                 work.started(watched, output.command_id)
-                self._platform.started(output.command_id)
+                self._platform.started(watched.process.agent_id, output.command_id)
             case CommandRefused():
                 work.refused(watched, output)
             case CommandCancelled(code="timeout"):
