@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from artcafe_anyio.threads import Threads
 
 Function = Callable[..., object]
@@ -86,6 +88,23 @@ async def call_anywhere(call: Callable[[], object], threads: Threads, *, in_thre
     return await awaited(await call_in_thread(call, threads) if in_thread else call_here(call))
 
 
+def call_back(
+    callbacks: Iterable[Function], event: object, context: Context, tell: Callable[[str, BaseException | None], object]
+) -> None:
+    """Tell all of them what happened, each in a copy of `context`; `tell` logs what they do wrong."""
+    for callback in callbacks:
+        what = f"a callback of on_event failed with {type(event).__name__}"
+        try:
+            result = context.copy().run(callback, event)
+        except BaseException as error:
+            raise_interrupt(error)
+            tell(what, error)
+        else:
+            if is_awaitable(result):
+                discard(result)
+                tell(f"{what}: it returned {type(result).__name__}, and nothing is awaited there", None)
+
+
 def _is_cancelled_by_itself() -> bool:
     try:
         task = asyncio.current_task()
@@ -148,6 +167,15 @@ def check_takes_one(function: Function, what: str) -> None:
         raise LocalProtocolError(f"{what} takes one argument: {name_of(function)}: {error}") from None
     except ValueError:
         pass  # written in C, with a signature that nobody knows
+
+
+def check_callback(function: Function) -> None:
+    """Raise LocalProtocolError for what `on_event` cannot call with an event, or would have to await."""
+    check_function(function, "on_event")
+    check_takes_one(function, "on_event")
+    if is_async(function):
+        why = "events are told at once and in order, so nothing is awaited: start a task, or use on_message"
+        raise LocalProtocolError(f"on_event takes a plain function, and {name_of(function)} is async: {why}")
 
 
 def name_of(function: object) -> str:

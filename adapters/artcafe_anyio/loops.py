@@ -114,6 +114,15 @@ class Starter:
                 context.run(self._group.start_soon, function, *arguments)
 
 
+def thread_context() -> Context:
+    """A copy of the current context for a thread, where no event loop runs: that thread may run one of its own."""
+    context = copy_context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:  # it notes in the context which library runs here
+        context.run(sniffio.current_async_library_cvar.set, None)
+    return context
+
+
 def runs_on_asyncio() -> bool:
     """Whether the event loop is asyncio's, or another that has its transports."""
     return _trio_token() is None

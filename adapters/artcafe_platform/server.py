@@ -12,6 +12,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import SocketAttribute
 
+from artcafe_anyio.calling import check_callback
 from artcafe_anyio.errors import first_error
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
@@ -106,7 +107,10 @@ class Platform(Secretive):
     # --- call ---------------------------------------------------------------------------------------------------------
 
     def on_event(self, callback: Callable[[HubEvent], None]) -> None:
-        """Call `callback` with everything that happens, at once and in order; what it raises is logged."""
+        """Call `callback` with everything that happens, at once and in order; what it raises is logged.
+        Raises LocalProtocolError for what cannot be called so, such as an `async def`.
+        """
+        check_callback(callback)
         self._callbacks.append(callback)
 
     @contextmanager
