@@ -271,6 +271,11 @@ class Loop(msgspec.Struct):
     inner: Any = None
 
 
+class Exiting:
+    def __fspath__(self) -> str:
+        sys.exit(1)
+
+
 def recursive() -> object:
     loop = Loop()
     loop.inner = [loop]
@@ -295,6 +300,8 @@ RETURNED: list[tuple[str, Callable[[], object], Answer]] = [
     ("an object", lambda: object(), UNWRITABLE),
     ("a generator", lambda: (each for each in [1]), UNWRITABLE),
     ("half a character", lambda: "\ud800", UNWRITABLE),
+    ("JSON that is none", lambda: {"a": msgspec.Raw(b"NaN")}, UNWRITABLE),
+    ("what exits", lambda: Exiting(), UNWRITABLE),
     ("tuples as keys", lambda: {(1, 2): 3}, UNWRITABLE),
 ]
 
