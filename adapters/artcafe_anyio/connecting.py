@@ -61,7 +61,7 @@ async def open_by(open_stream: Callable[[Connect], Awaitable[ByteStream]], log: 
     try:
         stream = await awaited(call_here(partial(open_stream, asked)))
     except CallFailed as failed:
-        if isinstance(failed.error, ConnectError):
+        if isinstance(failed.error, ConnectError) and {"cause", "detail"} <= vars(failed.error).keys():
             raise failed.error from None
         log.line(logging.ERROR, "open_stream failed", failed.error)
         raise ConnectError("other", f"open_stream raised {type(failed.error).__name__}") from None

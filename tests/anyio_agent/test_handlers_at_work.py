@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.clocks import monotonic
-from artcafe_anyio.connecting import open_tcp_stream
+from artcafe_anyio.connecting import ConnectError, open_tcp_stream
 from artcafe_anyio.testing import Answer, SimulatedPlatform
 from artcafe_anyio.threads import Threads
 from artcafe_proto import ConfigError, Connect, LocalProtocolError, MessageReceived, Offline
@@ -557,10 +557,22 @@ def test_auth_6_what_a_signer_gives_ends_only_the_attempt(
     assert reasons == [f"signing the challenge failed: {reason}"]
 
 
+class HalfMadeError(ConnectError):
+    """Forgets what its class needs."""
+
+    def __init__(self) -> None:
+        pass
+
+
+def raises_half_of_an_error(_: object) -> None:
+    raise HalfMadeError
+
+
 OPENERS: dict[str, tuple[Any, str]] = {
     "None": (ignore, "open_stream returns an anyio ByteStream, and returned NoneType"),
     "an exit": (exits, "open_stream raised SystemExit"),
     "an error": (fails, "open_stream raised ZeroDivisionError"),
+    "ConnectError half made": (raises_half_of_an_error, "open_stream raised HalfMadeError"),
 }
 
 
