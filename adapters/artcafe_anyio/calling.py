@@ -12,7 +12,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from anyio.lowlevel import checkpoint_if_cancelled
 
@@ -145,6 +145,16 @@ def is_async(function: Function) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(innermost(function))
 
 
+def _nothing() -> Any: ...
+
+
+_MAKE_CONTEXT_MANAGERS: Final = (
+    contextlib.contextmanager(_nothing).__code__,
+    contextlib.asynccontextmanager(_nothing).__code__,
+)
+"""What these decorators make of a function; what a context manager makes of one that it decorates is another."""
+
+
 def check_function(function: Function, what: str) -> None:
     """Raise LocalProtocolError if `function` cannot be called, or what it gives is no result."""
     inner = innermost(function)
@@ -153,7 +163,7 @@ def check_function(function: Function, what: str) -> None:
         raise LocalProtocolError(f"{what} is a function or a method that can be called, not an object of {kind}")
     if isinstance(inner, type):
         raise LocalProtocolError(f"{what} is a function or a method: {name_of(function)} is a class")
-    if getattr(inner, "__globals__", None) is vars(contextlib):
+    if getattr(inner, "__code__", None) in _MAKE_CONTEXT_MANAGERS:
         raise LocalProtocolError(f"{name_of(function)} makes a context manager, which is no result: use it in {what}")
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise LocalProtocolError(f"{name_of(function)} is a generator: {what} returns its result, or awaits")
