@@ -123,7 +123,7 @@ async def context_of(trust: Trust | None) -> ssl.SSLContext | None:
     """What TLS verifies the platform by. Raises ConnectError."""
     try:
         return None if trust is None else await trust()
-    except Exception as error:  # no thread is left to look at the files in, no memory
+    except Exception as error:  # there may be no thread to look at the files in, no memory
         raise ConnectError("other", f"looking at whom to trust failed: {type(error).__name__}: {error}") from None
 
 
