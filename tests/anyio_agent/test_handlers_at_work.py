@@ -474,6 +474,15 @@ def fails(_: object) -> float:
     return 1 / 0
 
 
+def how_it_ended(run: Callable[[Main], None], main: Main) -> str | None:
+    """What it raised, if anything."""
+    try:
+        run(main)
+    except Exception as error:
+        return repr(error)
+    return None
+
+
 def no_thread(*_: object) -> None:
     """Stand in for `Thread.start`."""
     raise RuntimeError("can't start new thread")
@@ -529,7 +538,7 @@ def test_link_6_no_thread_to_look_at_certificates_in_ends_only_the_attempt(
                 await tasks.start(functools.partial(agent.serve, sign=no_signature))
                 patch.setattr("artcafe_anyio.threads.Thread.start", no_thread)
 
-    run(main)
+    assert how_it_ended(run, main) is None
     why = "looking at whom to trust failed: RuntimeError: can't start new thread"
     assert reasons[-1] == f"cannot connect (other): {why}"
 
@@ -658,7 +667,7 @@ def test_link_6_whatever_a_stream_of_the_authors_does_ends_only_its_connection(
     platform._hub.registry.create_agent(  # pyright: ignore[reportPrivateUsage]
         "t", agent_id="a", name="", capabilities=(), metadata={}, wall=0.0
     )
-    run(main)
+    assert how_it_ended(run, main) is None
     if method == "receive" or (method == "send" and isinstance(make(), BaseException)):
         assert reasons[0] == f"the connection ended: {reason}"
 

@@ -505,7 +505,7 @@ MUTANTS: Final = (
         "trio that another thread is loading ends the agent",
         "adapters/artcafe_anyio/loops.py",
         'getattr(sys.modules.get("trio"), "lowlevel", None)',
-        'sys.modules["trio"].lowlevel',
+        '(trio := sys.modules.get("trio")) and trio.lowlevel',
         "tests/anyio_agent/test_plain_runners.py::test_another_thread_may_be_loading_trio_and_sniffio[asyncio]",
     ),
     Mutant(
@@ -528,7 +528,7 @@ MUTANTS: Final = (
         "adapters/artcafe_anyio/calling.py",
         "            result = context.copy().run(callback, event)\n        except BaseException as error:",
         "            result = context.copy().run(callback, event)\n        except Exception as error:",
-        "tests/platform_server/test_server.py::test_callbacks_get_every_event_and_may_call_back[SystemExit-asyncio]",
+        "tests/platform_server/test_server.py::test_callbacks_get_every_event_and_may_call_back[asyncio-SystemExit]",
     ),
     Mutant(
         "SystemExit while a result is written ends the agent",
