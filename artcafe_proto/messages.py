@@ -196,13 +196,23 @@ def encode_json(value: object, what: str) -> msgspec.Raw:
     """
     try:
         raw = _value_encoder.encode(value)
+        _syntax_decoder.decode(raw.decode())  # a msgspec.Raw of the application's is written as it is
         if value is not None and b"null" in raw:  # so msgspec writes them
             json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=_finite), allow_nan=False)
-    except Exception as error:  # types of the application's raise what they like
-        raise LocalProtocolError(f"{what} cannot be written as JSON: {error}") from None
+    except KeyboardInterrupt:  # a signal
+        raise
+    except BaseException as error:  # types of the application's raise what they like
+        raise LocalProtocolError(f"{what} cannot be written as JSON: {_text_of(error)}") from None
     if is_too_deep(raw, MAX_JSON_DEPTH - _ENVELOPE_LEVELS):
         raise LocalProtocolError(f"{what} nests deeper than {MAX_JSON_DEPTH - _ENVELOPE_LEVELS} levels (MSG-6)")
     return msgspec.Raw(raw)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # likewise
+        return type(error).__name__
 
 
 def _plain(value: Any) -> object:
@@ -370,6 +380,7 @@ def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
 
 
 _value_encoder = msgspec.json.Encoder(enc_hook=_plain)
+_syntax_decoder = msgspec.json.Decoder(msgspec.Raw)
 _command_decoder = msgspec.json.Decoder(CommandData)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 status_decoder = msgspec.json.Decoder(StatusData)

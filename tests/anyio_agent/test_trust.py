@@ -212,6 +212,14 @@ def test_an_encrypted_client_key(tmp_path: Path) -> None:
         setting, problem = refusal(cert_file, key_file, passphrase=partial(str.format, wrong))
         assert (setting, wrong in problem) == (SETTING, False)
         assert problem.startswith(f"{key_file} holds no PEM private key, or its passphrase is another: ")
+    for nothing in (lambda _: None, later):  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType]
+        setting, problem = refusal(cert_file, key_file, passphrase=nothing)
+        assert setting == "passphrase"
+        assert problem.startswith("must return str or bytes, and returned ")
+
+
+async def later(path: str) -> str:
+    return path
 
 
 @pytest.mark.parametrize("value", ["by parameter", "by variable"])
