@@ -81,6 +81,8 @@ class Endpoint(NamedTuple):
 
 def _wrong_part(url: str) -> str:
     """What keeps `url` from being a base URL, if anything."""
+    if "\\" in url:
+        return "has a backslash, and needs slashes"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -94,8 +96,6 @@ def _wrong_part(url: str) -> str:
         return "names a user"
     if "?" in url or "#" in url:
         return f"has a {'query' if '?' in url else 'fragment'}"
-    if "\\" in url:
-        return "has a backslash"
     if not parts.hostname:
         return "names no host"
     wrong = _wrong_host(parts.hostname, is_bracketed="[" in parts.netloc)
@@ -113,7 +113,7 @@ def _wrong_host(host: str, *, is_bracketed: bool) -> str:
     try:
         ipaddress.IPv6Address(host)
     except ValueError:
-        return "has what is no IPv6 address in its brackets"
+        return "needs an IPv6 address in its brackets"
     return ""
 
 

@@ -154,7 +154,7 @@ def _check_path(name: str, path: str | None) -> None:
     if path is None:
         return
     if not path.strip():
-        raise ConfigError("is empty: expected the path of a file", setting=name)
+        raise ConfigError("is empty: expected a path", setting=name)
     if path.rstrip("\r\n") != path and path.rstrip("\r\n").isprintable():
         raise ConfigError("ends with a line break: remove it", setting=name)
     if "PRIVATE KEY" in path or "-----BEGIN" in path or not path.isprintable():
