@@ -43,9 +43,7 @@ def read_public_key_line(path: Path) -> str:
         line = path.read_text("utf-8").strip()
         PublicKey.parse(line)
     except FileNotFoundError:
-        raise ConfigError(
-            f"the public key {path} is missing: artcafe keygen makes one beside its private key"
-        ) from None
+        raise ConfigError(f"the public key {path} is missing: make both with artcafe keygen") from None
     except OSError as error:
         raise ConfigError(f"cannot read the public key {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def _path(_: object, tokens: Sequence[Token]) -> Path:
-    """A path with `~` as the home directory, which a shell leaves alone behind `=`. Raises ConfigError for an empty one:
-    a variable that is not set, which would be the working directory.
+    """A path with `~` as the home directory, which a shell leaves alone behind `=`. Raises ConfigError for an empty
+    one: it comes of a variable that is not set, and would be the working directory.
     """
     token = tokens[0]
     if not token.value.strip():
@@ -332,9 +332,9 @@ def main() -> NoReturn:
         finally:
             sys.stdout.flush()
     except UnusedCliTokensError as error:
-        complain(
-            f"did not expect {' '.join(error.unused_tokens or ())}: write JSON in single quotes; see artcafe --help"
-        )
+        unused = " ".join(error.unused_tokens or ())
+        hint = "; JSON is one argument, in single quotes, behind --args" if "{" in unused or "}" in unused else ""
+        complain(f"did not expect {unused}: see artcafe --help{hint}")
         sys.exit(2)
     except (CycloptsError, LocalProtocolError) as error:
         complain(str(error))

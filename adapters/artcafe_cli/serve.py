@@ -102,7 +102,7 @@ async def _serve_platform(
             if show_token and sys.stderr.isatty():
                 print(f"{TENANT_TOKEN}={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
             elif show_token:
-                text = f"the tenant's token is shown on terminals only: set {TENANT_TOKEN}, or keep it with --data DIR"
+                text = f"the tenant's token is shown on a terminal only: set {TENANT_TOKEN}, or use --data DIR"
                 complain(text)
             async for received in signals:
                 if not obeyed.reads_again(received):
