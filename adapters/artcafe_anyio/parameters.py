@@ -242,8 +242,8 @@ def _struct(kind: type[Struct], parameters: AgentParameters) -> Struct:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        name = re.split(r"[`\[]", where)[0]
+        what, _, where = str(error).partition(" - at ")
+        name = re.split(r"[`\[]", where.partition("$.")[2])[0]
         if name == "signature_format":
             what = f"expected one of {', '.join(get_args(SignatureFormat))}"
         raise ConfigError(f"does not fit: {what[:1].lower()}{what[1:]}", setting=name) from None
