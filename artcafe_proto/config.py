@@ -22,7 +22,7 @@ API_PREFIX = "/api/v1"
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
 _AFTER_BRACKETS = re.compile(r"(?::[0-9]*)?")
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?|")
 _OWN_HEADERS = frozenset(
@@ -108,7 +108,7 @@ def _wrong_part(url: str) -> str:
 def _wrong_host(host: str, netloc: str) -> str:
     """What keeps `host` of `netloc` from being one, if anything."""
     if "[" not in netloc:
-        return "" if _HOST.fullmatch(host) else "names a host with characters that no host has"
+        return "" if _HOST.fullmatch(host) else "names a host that is neither a name nor an address"
     if "%" in host:
         return "names a zone id, the part after %, which no URL can carry: use an address without one, or a name"
     try:
