@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 import anyio
 from anyio import TASK_STATUS_IGNORED
 
+from artcafe_anyio.background import in_background
 from artcafe_anyio.calling import Function
 from artcafe_anyio.connecting import open_by, open_tcp_stream
 from artcafe_anyio.connection import Connection
@@ -238,25 +239,8 @@ class Agent(Secretive):
         open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
     ) -> AsyncGenerator[None]:
         """What `async with agent` does, with the parameters of `serve`."""
-        failure: Exception | None = None  # of the block or of the start, to come out as it is, not in a group
-        end: Exception | None = None  # of `serve`, likewise
-        try:
-            async with anyio.create_task_group() as tasks:
-                try:
-                    await tasks.start(partial(self.serve, sign=sign, open_stream=open_stream))
-                    yield
-                    self.stop()
-                except Exception as error:
-                    failure = error
-                    tasks.cancel_scope.cancel()
-        except ExceptionGroup as group:
-            end = first_error(group)
-        if end is not None and failure is not None and failure is not end:
-            raise end from failure
-        if end is not None:
-            raise end
-        if failure is not None:
-            raise failure
+        async with in_background(partial(self.serve, sign=sign, open_stream=open_stream), self.stop):
+            yield
 
     def stop(self, *, drain: bool = True) -> None:
         """End: after a drain, or at once. Harmless if it does not run."""

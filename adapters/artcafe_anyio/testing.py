@@ -10,6 +10,7 @@ The agent is the real one, with its whole protocol, and so is the platform's cor
 from __future__ import annotations
 
 import random
+import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -89,8 +90,12 @@ class SimulatedPlatform(Secretive):
         await self._stack.enter_async_context(
             self._agent.running(sign=lambda challenge: self._key.sign(challenge, "ssh"), open_stream=self._open)
         )
-        while not self.is_online:
-            await self._hear_more()
+        try:
+            while not self.is_online:
+                await self._hear_more()
+        except BaseException:
+            await self._stack.__aexit__(*sys.exc_info())
+            raise
         return self
 
     async def __aexit__(

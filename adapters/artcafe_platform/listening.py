@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
-    from anyio.abc import Listener, SocketStream, TaskGroup
+    from anyio.abc import Listener, SocketStream, TaskGroup, TaskStatus
 
     from artcafe_platform.owner import AnyConnection, Owner
     from artcafe_platform.sockets import SocketConnection
@@ -84,7 +84,7 @@ class Listening:
         self._is_empty = anyio.Event()
         self._is_stopping = False
 
-    async def serve(self) -> None:
+    async def serve(self, *, task_status: TaskStatus[None]) -> None:
         """Run everything until `stop`. Shielded, so that also what is cancelled from outside says goodbye."""
         with self._scope:
             async with anyio.create_task_group() as tasks:
@@ -94,6 +94,7 @@ class Listening:
                         self._watch(listener.extra(SocketAttribute.raw_socket))  # noqa: S610 this is not Django's
                     else:
                         tasks.start_soon(self._accept, listener, tasks)
+                task_status.started()
 
     async def stop(self) -> None:
         """Accept no more, drop every connection and wait until they have closed, which takes a few seconds at most."""

@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import SocketAttribute
 
-from artcafe_anyio.errors import first_error
+from artcafe_anyio.background import in_background
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     import os
     import ssl
     from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
-
-    from anyio.abc import TaskGroup
 
     from artcafe_proto import HubEvent, Instant
 
@@ -83,7 +82,7 @@ class Platform(Secretive):
         self._callbacks: list[Callable[[HubEvent], None]] = []
         self._owner: Owner | None = None
         self._listening: Listening | None = None
-        self._tasks: TaskGroup | None = None
+        self._background: AbstractAsyncContextManager[None] | None = None
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -164,9 +163,8 @@ class Platform(Secretive):
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
         self._owner = Owner(hub, self._callbacks)
         self._listening = Listening(self._owner, multi.listeners, self._ssl_context, anyio_streams=self._anyio_streams)
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._listening.serve)
+        self._background = in_background(self._listening.serve, lambda: None)
+        await self._background.__aenter__()
         return self
 
     async def __aexit__(
@@ -176,18 +174,12 @@ class Platform(Secretive):
 
         Raises the internal error that has ended the platform, if one has: the block was cancelled then.
         """
-        assert self._tasks is not None
+        assert self._background is not None
         assert self._listening is not None
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
-        # What the block raised is not passed in: it is raised as it is, not in a group, and so is an internal error.
-        failure: Exception | None = None
-        try:
-            await self._tasks.__aexit__(None, None, None)
-        except ExceptionGroup as group:
-            failure = first_error(group)
-        if failure is None:
-            failure = self._entered.failure
+        await self._background.__aexit__(exc_type, exc, traceback)
+        failure = self._entered.failure
         if failure is not None and failure is not exc:
             raise failure
 

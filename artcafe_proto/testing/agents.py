@@ -43,7 +43,6 @@ class AgentProcess(Node):
         self.agent_id = config.agent_id
         self.protocol = AgentProtocol(config, rng=rng)
         self.circuits: dict[int, Circuit] = {}
-        self.is_dead = False
         self.is_stopping = False
         self.is_in_session = False
         """Whether it has written something for the link that it has or tries to have."""
@@ -97,7 +96,7 @@ class AgentProcess(Node):
     def die(self) -> None:
         """End without a word, as a killed process does: the system resets its connections."""
         self.is_dead = True
-        self.wakes_at = math.inf
+        self._wake_at(math.inf)
         for circuit in self.circuits.values():
             circuit.leave(circuit.down, circuit.up, abort=True)
         self.circuits.clear()
@@ -111,7 +110,7 @@ class AgentProcess(Node):
             self.mono_offset_s -= until - max(self._asleep_until, self.sim.time)
         self._asleep_until = until
         self._is_asleep = True
-        self.wakes_at = math.inf
+        self._wake_at(math.inf)
         self.sim.schedule.at(until, self._wake_in_time)
 
     def wake(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.instants import Instant
@@ -16,13 +17,16 @@ REPORT_INTERVAL_S: Final = 1.0
 _ROUNDING_S: Final = 1e-6
 
 
-class Node:
+class Node(ABC):
     """Something with clocks of its own, which may stand still for a while."""
 
     def __init__(self, sim: Simulation, *, wall_skew_s: float = 0.0) -> None:
         self.sim = sim
+        self.number = sim.enter(self)
+        """In the order in which they came to be: of two timers of one moment, that of the earlier one is first."""
         self.mono_offset_s: float = 1000.0
         self.wall_offset_s = sim.wall_at_start + wall_skew_s
+        self.is_dead = False
         self.wakes_at = math.inf
         """When its timer is due, in the simulation's time."""
         self.held_up_until = -math.inf
@@ -56,13 +60,24 @@ class Node:
         self._was_held_up(until + self.mono_offset_s)
         self._wait_for(self._deadline)
 
+    @abstractmethod
+    def handle_timer(self) -> None:
+        """Its timer is due."""
+
     def _was_held_up(self, until: float) -> None:
         self.held_up_until = max(self.held_up_until, until)
 
     def _wait_for(self, deadline: float | None) -> None:
         self._deadline = deadline
-        if deadline is None or self._is_asleep:
-            self.wakes_at = math.inf
+        if deadline is None or self._is_asleep or self.is_dead:
+            self._wake_at(math.inf)
         else:
             at = deadline - self.mono_offset_s
-            self.wakes_at = at if at > self._late_until else self._late_until
+            self._wake_at(at if at > self._late_until else self._late_until)
+
+    def _wake_at(self, at: float) -> None:
+        self.wakes_at = at
+        if at < math.inf:
+            self.sim.alarms.set(self.number, at)
+        else:
+            self.sim.alarms.remove(self.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, get_args
 
 from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
@@ -13,6 +14,7 @@ from artcafe_proto.hub.protocol import PlatformProtocol
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.messages import AgentStatus
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
+from artcafe_proto.testing.schedule import Alarms
 from artcafe_proto.testing.tenants import TENANT
 from artcafe_proto.testing.wiretap import with_blank_pongs
 
@@ -49,7 +51,8 @@ class PlatformProcess(Node):
         self._conns = 0
         self._attended: list[int] = []
         """Connections that something happened to."""
-        self._deadlines: dict[int, float | None] = {}
+        self._deadlines = Alarms()
+        """Of connections, in the platform's monotonic time."""
         self.hub = self._new_hub()
 
     def _new_hub(self) -> PlatformHub:
@@ -102,7 +105,7 @@ class PlatformProcess(Node):
             session.disconnected("the platform restarts", self.now)
         self.drain()
         self.sessions.clear()
-        self._deadlines.clear()
+        self._deadlines = Alarms()
         self._linked.clear()
         self._reports_at.clear()
         self.sim.invariants.platform_restarts(keeps_memory=keeps_memory)
@@ -153,10 +156,9 @@ class PlatformProcess(Node):
     def handle_timer(self) -> None:
         """A timer is due."""
         self._handle_timer(self.hub)
-        for conn, deadline in list(self._deadlines.items()):
-            if deadline is not None and self._is_due(deadline):
-                self._handle_timer(self.sessions[conn][0])
-                self._attended.append(conn)
+        for conn in sorted(self._deadlines.take_due(self._is_due)):
+            self._handle_timer(self.sessions[conn][0])
+            self._attended.append(conn)
         self.drain()
         self.sim.invariants.platform_handled_timers(self)
 
@@ -205,11 +207,9 @@ class PlatformProcess(Node):
                 self._drain_session(self._attended.pop())
             else:
                 break
-        earliest = self.hub.deadline()
-        for deadline in self._deadlines.values():
-            if deadline is not None and (earliest is None or deadline < earliest):
-                earliest = deadline
-        self._wait_for(earliest)
+        hub, connections = self.hub.deadline(), self._deadlines.next()[0]
+        earliest = connections if hub is None else min(hub, connections)
+        self._wait_for(earliest if earliest < math.inf else None)
 
     def _drain_session(self, conn: int) -> None:
         attended = self.sessions.get(conn)
@@ -219,12 +219,16 @@ class PlatformProcess(Node):
         while (output := session.next_output()) is not None:
             self._carry_out(output, session, circuit)
         if conn in self.sessions:
-            self._deadlines[conn] = session.deadline()
+            deadline = session.deadline()
+            if deadline is None:
+                self._deadlines.remove(conn)
+            else:
+                self._deadlines.set(conn, deadline)
 
     def _leave(self, circuit: Circuit) -> None:
         conn = circuit.server_conn
         self.sessions.pop(conn, None)
-        self._deadlines.pop(conn, None)
+        self._deadlines.remove(conn)
         self._linked.discard(conn)
         self._reports_at.pop(conn, None)
         self.sim.invariants.platform_left(circuit)

@@ -1,4 +1,4 @@
-"""What is to happen, and when: the one queue of a simulation."""
+"""What is to happen in a simulation, and when: actions that were planned, and timers that are due."""
 
 from __future__ import annotations
 
@@ -9,6 +9,46 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Alarms:
+    """The time of the next alarm of each of many, who are known by number; of one moment the lowest number is first.
+
+    An alarm that is moved leaves its entry in the heap, where it is skipped once it is on top.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[int, float] = {}
+        self._heap: list[tuple[float, int]] = []
+
+    def set(self, number: int, time: float) -> None:
+        """Move somebody's alarm."""
+        if self._times.get(number) != time:
+            self._times[number] = time
+            heapq.heappush(self._heap, (time, number))
+
+    def remove(self, number: int) -> None:
+        """Somebody has no alarm, or none any more."""
+        self._times.pop(number, None)
+
+    def next(self) -> tuple[float, int]:
+        """The next alarm and whose it is; infinity and -1 if there is none."""
+        heap, times = self._heap, self._times
+        while heap:
+            time, number = heap[0]
+            if times.get(number) == time:
+                return heap[0]
+            heapq.heappop(heap)
+        return math.inf, -1
+
+    def take_due(self, is_due: Callable[[float], bool]) -> list[int]:
+        """Take out all alarms that are due; whose they are."""
+        due: list[int] = []
+        while (time := self.next()[0]) < math.inf and is_due(time):
+            number = heapq.heappop(self._heap)[1]
+            del self._times[number]
+            due.append(number)
+        return due
 
 
 class Schedule:

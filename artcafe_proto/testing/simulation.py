@@ -6,6 +6,8 @@ import math
 from collections import Counter, deque
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain, count
+from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +21,7 @@ from artcafe_proto.testing.faults import CONCERN_ALL, Fault, FaultKind, draw_fau
 from artcafe_proto.testing.invariants import Invariants
 from artcafe_proto.testing.networks import Network
 from artcafe_proto.testing.platforms import PlatformProcess
-from artcafe_proto.testing.schedule import Schedule
+from artcafe_proto.testing.schedule import Alarms, Schedule
 from artcafe_proto.testing.tenants import TENANT, Tenant
 from artcafe_proto.testing.worlds import draw_world
 
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from artcafe_proto.testing.circuits import Circuit
+    from artcafe_proto.testing.nodes import Node
 
 _LAST_EVENTS: Final = 30
 _LONGEST_COMMAND_S: Final = 400.0
 _LONGEST_LINK_FAULT_S: Final = 60.0
 _ENDS: Final = (FaultKind.RESET, FaultKind.CLOSED)
+_number_of = attrgetter("number")
 
 
 class Signer:
@@ -81,6 +85,9 @@ class Simulation:
         self.wall_at_start = 1_700_000_000.0
         self.seconds = seconds
         self.schedule = Schedule()
+        self.alarms = Alarms()  # the timers of the platform and of the agents' processes
+        self._nodes: dict[int, Node] = {}
+        self._nodes_so_far = count()
         world = draw_world(self.rng)
         self.world = world if says_gap_s is None else replace(world, says_gap_s=says_gap_s)
         self.invariants = Invariants(self)
@@ -92,7 +99,7 @@ class Simulation:
         self.platform = PlatformProcess(self, PlatformConfig(**(self.world.platform | (platform or {}))), self._rng())
         self.tenant = Tenant(self, self._rng(), gap_s=command_gap_s)
         self.agent_ids = [f"agent-{number + 1}" for number in range(agents)]
-        self.processes: list[AgentProcess] = []
+        self._processes: dict[str, list[AgentProcess]] = {agent_id: [] for agent_id in self.agent_ids}
         self.happened: Counter[FaultKind] = Counter()
         self.sessions = 0
         """Links that began, with the first byte of an attempt, and ended, with at least one fault in their time."""
@@ -145,11 +152,7 @@ class Simulation:
 
     def _run_to(self, end: float) -> None:
         while True:
-            node: PlatformProcess | AgentProcess = self.platform
-            for process in self.processes:
-                if process.wakes_at < node.wakes_at:
-                    node = process
-            wakes_at = node.wakes_at
+            wakes_at, number = self.alarms.next()
             schedule = self.schedule
             next_at = schedule.next_at
             due = wakes_at if wakes_at < next_at else next_at
@@ -161,7 +164,7 @@ class Simulation:
             if next_at <= due:
                 schedule.pop()()
             else:
-                node.handle_timer()
+                self._nodes[number].handle_timer()
 
     def _run_until(self, holds: Callable[[], bool], *, within_s: float) -> None:
         end = self.time + within_s
@@ -230,9 +233,20 @@ class Simulation:
         """An agent's signer."""
         return self._signers[agent_id]
 
+    @property
+    def processes(self) -> list[AgentProcess]:
+        """The living processes, in the order in which they were started."""
+        return sorted(chain(*self._processes.values()), key=_number_of)
+
     def processes_of(self, agent_id: str) -> list[AgentProcess]:
         """The living processes of an agent."""
-        return [process for process in self.processes if process.agent_id == agent_id]
+        return list(self._processes[agent_id])
+
+    def enter(self, node: Node) -> int:
+        """Something new has a timer; returns its number."""
+        number = next(self._nodes_so_far)
+        self._nodes[number] = node
+        return number
 
     def restart_agent(self, agent_id: str, after_s: float) -> None:
         """Kill an agent, and start it again later."""
@@ -249,7 +263,7 @@ class Simulation:
     def process_stopped(self, process: AgentProcess) -> None:
         """A process has ended in good order: unless all is at an end, somebody starts the agent again."""
         if not self._is_ending:
-            self.processes.remove(process)
+            self._remove(process)
             self.after(self.rng.uniform(0.5, 20.0), lambda: self._start_agent_unless_there(process.agent_id))
 
     def process_at(self, circuit: Circuit) -> AgentProcess:
@@ -304,9 +318,13 @@ class Simulation:
     def _start_agent(self, agent_id: str) -> AgentProcess:
         skew_s = self.rng.choice([0.0, 0.0, -86_400.0, 5.0, 864_000.0])
         process = AgentProcess(self, self.agent_config(agent_id), self._rng(), wall_skew_s=skew_s)
-        self.processes.append(process)
+        self._processes[agent_id].append(process)
         process.start()
         return process
+
+    def _remove(self, process: AgentProcess) -> None:
+        self._processes[process.agent_id].remove(process)
+        del self._nodes[process.number]
 
     def _start_agent_unless_there(self, agent_id: str) -> None:
         if not self.processes_of(agent_id):
@@ -314,11 +332,12 @@ class Simulation:
 
     def _kill(self, process: AgentProcess) -> None:
         process.die()
-        self.processes.remove(process)
+        self._remove(process)
         self.session_ended(process)
 
     def _kill_if_second(self, process: AgentProcess) -> None:
-        if process in self.processes and len(self.processes_of(process.agent_id)) > 1:
+        others = self._processes[process.agent_id]
+        if process in others and len(others) > 1:
             self._kill(process)
 
 

@@ -435,6 +435,22 @@ def test_what_is_told_to_be_undeliverable_need_not_be_told_by_who_stops() -> Non
     show.says(Undeliverable("r-1", "cmd-1", "CMD-11"), Undeliverable("m-1", None, "CMD-11"), Stopped(()))
 
 
+def test_what_was_written_before_its_replacement_keeps_its_place() -> None:
+    show = Show()
+    show.links()
+    show.beats()
+    show.is_told("cmd-1")
+    show.runs("cmd-1")
+    show.sim.invariants.agent_answers(show.agent, "cmd-1")
+    show.sim.invariants.agent_sends(show.agent, "m-2", 1)
+    show.says(ResponseReplaced("cmd-1", "undeliverable", "", "CMD-11"))
+    show.waits(1.0)  # the link has ended with what it was sent
+    show.frame(1, message("response", "r-1", '{"command_id":"cmd-1"}'))
+    show.frame(1, message("message", "m-2"))
+    with pytest.raises(InvariantError, match="responses and messages go out in order"):
+        show.frame(1, message("response", "r-1", '{"command_id":"cmd-1"}'))
+
+
 def test_after_ten_minutes_on_one_link_the_waits_of_4409_start_over() -> None:
     show = Show()
     for seconds, code, wait_s in ((0.0, 4409, 10.0), (0.0, 4409, 20.0), (601.0, 1000, 1.0), (0.0, 4409, 10.0)):

@@ -264,7 +264,7 @@ async def test_a_failed_accept_is_tried_again(
     hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
     accepting = Listening(Owner(hub, []), [cast(Any, listener)], None, anyio_streams=True)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(accepting.serve)
+        await tasks.start(accepting.serve)
         await wait_all_tasks_blocked()
         await accepting.stop()
     assert listener.tries == 4

@@ -69,6 +69,7 @@ class LinkInvariants:
     def offline(self, watched: Watched, clause: str) -> None:
         """A link, or an attempt at one, is over."""
         link, watched.link = watched.link, None
+        watched.ended_link = link or watched.ended_link
         if clause == "LINK-7":
             assert link is not None, "an attempt has other deadlines"
             mono = watched.process.mono

@@ -95,10 +95,9 @@ class Invariants(Checks):
             case Sign():
                 watched.secrets |= {output.challenge} - {ROGUE_CHALLENGE}
             case Online():
+                self._work.link_begins(watched)
                 self._links.online(watched, output.conn)
             case Offline():
-                if watched.link is not None:
-                    self._work.link_lost(watched, watched.link)
                 self._waits.waiting(watched, output)
                 self._links.offline(watched, output.clause)
             case _:
@@ -110,7 +109,7 @@ class Invariants(Checks):
         match output:
             case CommandReceived():
                 work.started(watched, output.command_id)
-                self._platform.started(output.command_id)
+                self._platform.started(watched.process.agent_id, output.command_id)
             case CommandRefused():
                 work.refused(watched, output)
             case CommandCancelled(code="timeout"):

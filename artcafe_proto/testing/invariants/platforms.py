@@ -20,6 +20,7 @@ from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.testing.ensuring import ensure
 from artcafe_proto.testing.invariants.links import REPORTED_WITHIN_S, UNANSWERED_PING_S, after, read_message
 from artcafe_proto.testing.invariants.table import EPSILON_S
+from artcafe_proto.testing.schedule import Alarms
 from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, read_frames, read_pings
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ class _Wire:
         self.last_number = 0
         """Of the commands that went out first."""
 
+    def ping_due(self, interval_s: float) -> float:
+        """By when it pings, or gives up a peer that is silent."""
+        offline_at = self.heard_at + _OFFLINE_AFTER_S
+        if self.pinged_at >= offline_at - EPSILON_S:  # it looked too late, which proves nothing (LINK-7)
+            return self.pinged_at + UNANSWERED_PING_S
+        return offline_at if self.pinged_at > -math.inf else self.heard_at + interval_s
+
 
 class PlatformInvariants:
     """The platform, whatever process of it runs."""
@@ -68,25 +76,31 @@ class PlatformInvariants:
         self._challenges = 0
         self._tokens = 0
         self._wires: dict[int, _Wire] = {}
+        self._looks = Alarms()
+        """When what a link is due may be overdue, at the earliest."""
         self._hearing: _Wire | None = None
         self._epochs: dict[str, int] = {}
         self._online: set[str] = set()
-        self._overtaken: dict[str, int] = {}
-        """Commands that were given back and not started since: how many later ones were started meanwhile."""
+        self._overtaken: dict[str, dict[str, int]] = {}
+        """Commands that were given back and not started since, by agent: how many later ones were started meanwhile."""
 
     # --- connections --------------------------------------------------------------------------------------------------
 
     def linked(self, circuit: Circuit, watched: Watched) -> None:
         """A link is open."""
-        self._wires[circuit.server_conn] = _Wire(circuit, watched, self._sim.platform.mono)
+        mono = self._sim.platform.mono
+        self._wires[circuit.server_conn] = _Wire(circuit, watched, mono)
+        self._looks.set(circuit.server_conn, mono)
 
     def left(self, conn: int) -> None:
         """A connection has ended."""
         self._wires.pop(conn, None)
+        self._looks.remove(conn)
 
     def restarts(self, *, keeps_memory: bool) -> None:
         """All connections have ended, and perhaps everything is forgotten."""
         self._wires.clear()
+        self._looks = Alarms()
         if not keeps_memory:
             self._epochs.clear()
             self._overtaken.clear()
@@ -103,6 +117,7 @@ class PlatformInvariants:
         if pings:
             wire.owed_since = wire.owed_since if wire.owed_pongs else wire.heard_at
             wire.owed_pongs += pings
+            self._looks.set(conn, wire.heard_at)
 
     def hears(self, conn: int) -> None:
         """What its events tell next is of this connection."""
@@ -125,6 +140,7 @@ class PlatformInvariants:
             else:
                 ensure(frame.opcode == CLOSE, "there are no others")
                 wire.is_closed = True
+                self._looks.remove(conn)
 
     def _sends_command(self, wire: _Wire, command_id: str) -> None:
         mono = self._sim.platform.mono
@@ -145,21 +161,16 @@ class PlatformInvariants:
 
     def handled_timers(self, platform: PlatformProcess) -> None:
         """All its timers that were due were handled."""
-        mono, interval_s = platform.mono, platform.config.ping_interval
-        for conn, wire in self._wires.items():
-            if wire.is_closed:
-                continue
-            offline_at = wire.heard_at + _OFFLINE_AFTER_S
-            due = offline_at if wire.pinged_at > -math.inf else wire.heard_at + interval_s
-            if wire.pinged_at >= offline_at - EPSILON_S:  # it looked too late, which proves nothing (LINK-7)
-                due = wire.pinged_at + UNANSWERED_PING_S
-            due = max(due, platform.held_up_until)
+        mono, held_up_until = platform.mono, platform.held_up_until
+        for conn in self._looks.take_due(lambda at: at + EPSILON_S < mono):
+            wire = self._wires[conn]
+            due = max(wire.ping_due(platform.config.ping_interval), held_up_until)
             self._check("silence is answered with a ping", mono <= due + EPSILON_S, "connection", conn)
             if wire.circuit.down.unsent_bytes >= WRITE_AHEAD_BYTES:
                 wire.owed_since = mono  # its transport is full: it may owe a pong (LINK-8)
-            due = max(wire.owed_since + REPORTED_WITHIN_S, platform.held_up_until)
-            holds = not wire.owed_pongs or mono <= due + EPSILON_S
-            self._check("a ping is answered with one pong", holds, "none to", wire.owed_pongs)
+            pong_due = max(wire.owed_since + REPORTED_WITHIN_S, held_up_until) if wire.owed_pongs else math.inf
+            self._check("a ping is answered with one pong", mono <= pong_due + EPSILON_S, "none to", wire.owed_pongs)
+            self._looks.set(conn, min(due, pong_due))
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -183,7 +194,7 @@ class PlatformInvariants:
             case CommandDeferred():
                 self._deferred(event)
             case CommandExpired():
-                self._overtaken.pop(event.command_id, None)
+                self._waits_no_more(event.agent_id, event.command_id)
                 self._sim.tenant.expired(event.command_id)
             case _:
                 pass
@@ -207,7 +218,7 @@ class PlatformInvariants:
         self._check("an answer after the expiry is late", event.late == is_late, event.command_id, event.late)
         times = self._sim.tenant.answered(event.command_id)
         self._check("one final response for each command", times <= 1, event.command_id, times)
-        self._overtaken.pop(event.command_id, None)
+        self._waits_no_more(event.agent_id, event.command_id)
 
     def _received(self, key: str) -> None:
         """A response to this command, or this message, has come in."""
@@ -223,17 +234,20 @@ class PlatformInvariants:
         wire.unanswered.discard(event.command_id)
         if event.code == "overloaded":
             wire.again[event.command_id] = (self._sim.platform.mono + _OVERLOADED_RETRY_S, len(wire.answered))
-            self._overtaken.setdefault(event.command_id, 0)
+            self._overtaken.setdefault(event.agent_id, {}).setdefault(event.command_id, 0)
 
-    def started(self, command_id: str) -> None:
+    def _waits_no_more(self, agent_id: str, command_id: str) -> None:
+        self._overtaken.get(agent_id, {}).pop(command_id, None)
+
+    def started(self, agent_id: str, command_id: str) -> None:
         """An agent executes a command; those that were accepted before it and given back have waited for it, too."""
-        self._overtaken.pop(command_id, None)
+        self._waits_no_more(agent_id, command_id)
         account = self._sim.tenant.accounts.get(command_id)
         if account is None:
             return  # the platform has forgotten it
-        for waiting, times in self._overtaken.items():
-            other = self._sim.tenant.accounts[waiting]
-            if other.agent_id == account.agent_id and other.number < account.number:
-                self._overtaken[waiting] = times + 1
+        overtaken = self._overtaken.get(agent_id, {})
+        for waiting, times in overtaken.items():
+            if self._sim.tenant.accounts[waiting].number < account.number:
+                overtaken[waiting] = times + 1
                 is_bounded = times < 2 * self._sim.platform.config.window + _ACCEPTED_AT_ONCE
                 self._check("no command waits while later ones are served", is_bounded, waiting, times)

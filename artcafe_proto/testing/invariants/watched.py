@@ -39,6 +39,8 @@ class WatchedLink:
         """The place, in the order of answers, of the response or message that went out last."""
         self.sent: list[str] = []
         """All of them that went out."""
+        self.replaced: dict[str, int] = {}
+        """Places, by command, of responses that were replaced: on this link it is still the first that goes out."""
         self.repeats: dict[str, int] = {}
         """Stored responses that are to go out again, by command."""
         self.close_code: int | None = None
@@ -56,6 +58,8 @@ class Watched:
         self.links: dict[int, WatchedLink] = {}
         self.link: WatchedLink | None = None
         """The one that is up."""
+        self.ended_link: WatchedLink | None = None
+        """The one that was up before; the last of what went out on it may be seen after its end."""
         self.reading: int | None = None
         """The connection whose bytes are what happens now."""
         self.rejected: set[str] = set()

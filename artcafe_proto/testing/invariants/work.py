@@ -80,6 +80,8 @@ class WorkInvariants:
     def replaced(self, watched: Watched, event: ResponseReplaced) -> None:
         """Another response takes the place of one."""
         if event.code == "undeliverable":
+            if watched.link is not None:
+                watched.link.replaced[event.command_id] = watched.places[event.command_id]
             watched.place(event.command_id)
 
     # --- what goes out, and what is known to have come ----------------------------------------------------------------
@@ -99,7 +101,7 @@ class WorkInvariants:
             link.repeats[key] -= 1
             return
         self.answered(watched, key)
-        place = watched.places.get(key)
+        place = link.replaced.get(key, watched.places.get(key))
         if place is None:
             return  # the protocol was called by somebody else than the simulation's application
         link.sent.append(key)
@@ -131,10 +133,12 @@ class WorkInvariants:
             self._check("what is settled was received", is_known, key)
             watched.assumed |= {key} if assumed else set()
 
-    def link_lost(self, watched: Watched, link: WatchedLink) -> None:
-        """A link has ended: perhaps of the first that was sent and is not settled (CMD-11)."""
-        first = next((key for key in link.sent if key not in watched.settled), None)
-        watched.times_blamed.update(() if first is None else (first,))
+    def link_begins(self, watched: Watched) -> None:
+        """The one before has ended: perhaps of the first that was sent and is not settled (CMD-11)."""
+        if watched.ended_link is not None:
+            first = next((key for key in watched.ended_link.sent if key not in watched.settled), None)
+            watched.times_blamed.update(() if first is None else (first,))
+            watched.ended_link = None
 
     def undeliverable(self, watched: Watched, key: str) -> None:
         """A response or a message was dropped."""
