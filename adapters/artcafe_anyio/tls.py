@@ -115,6 +115,8 @@ def _check_regular(path: str) -> None:
 
 
 def _no_certificates(path: str, error: OSError) -> str:
+    if not isinstance(error, ssl.SSLError) and error.strerror:
+        return f"{path} cannot be read: {error.strerror}"
     return f"{path} is no PEM file of certificates: {error.strerror or error}"
 
 
