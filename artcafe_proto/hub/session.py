@@ -170,8 +170,9 @@ class PlatformSession(Secretive):
             else:
                 self._hub.message_received(self, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
-            self._hub.violated(self, error)
-            if too_many := link.bad_message(len(payload), now.mono):
+            if self._hub.violated(self, error, payload, now):
+                link.bad_in_a_row = 0
+            elif too_many := link.bad_message(len(payload), now.mono):
                 self.close(1008, too_many, now)
         else:
             link.bad_in_a_row = 0

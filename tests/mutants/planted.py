@@ -452,6 +452,13 @@ MUTANTS: Final = (
         "tests/core/test_agent_events.py::test_msg_5_a_command_whose_data_is_damaged_is_answered_once",
     ),
     Mutant(
+        "a damaged response leaves its command open",
+        "artcafe_proto/hub/hub.py",
+        "        if command_id is None:\n            return False\n",
+        "        if command_id is None or command_id:\n            return False\n",
+        "tests/core/test_hub.py::test_msg_5_a_response_that_cannot_be_read_ends_its_command",
+    ),
+    Mutant(
         "progress is written as what it was given as",
         "artcafe_proto/agent/machine.py",
         "offer_progress(command_id, number, self.status)",
