@@ -21,6 +21,7 @@ from rich.text import Text
 
 from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.signals import Obeyed
 from artcafe_cli.account import Account
 from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.telling import say_json
@@ -217,11 +218,36 @@ class Demo:
             self._account.flush()
 
 
+async def _run_until_told(demo: Demo) -> dict[str, Any] | int:
+    """The summary of a run; or, of one that a signal has cut short, the exit status that shells know it by.
+
+    However many signals come, the keys are removed first.
+    """
+    status: int | None = None
+    with Obeyed().receive() as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def obey() -> None:
+                nonlocal status
+                async for received in signals:
+                    status = 128 + received
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(obey)
+            summary = await demo.run()
+            tasks.cancel_scope.cancel()
+            return summary
+    assert status is not None, "nothing else cancels it"
+    return status
+
+
 def run_demo(*, agents: int, seconds: float, json: bool) -> int:
     """Run the demo and print its account, or only the summary as one line of JSON; returns the exit status."""
     logging.getLogger("artcafe").addHandler(logging.NullHandler())  # the account tells it all
     console = Console(stderr=json)
-    summary = anyio.run(Demo(agents, seconds, console).run)
+    summary = anyio.run(_run_until_told, Demo(agents, seconds, console))
+    if isinstance(summary, int):
+        return summary
     if json:
         say_json(summary)
         return 0 if summary["ok"] else 1
