@@ -9,6 +9,7 @@ from artcafe_anyio.arguments import Arguments
 from artcafe_anyio.calling import check_function, is_async, name_of
 from artcafe_anyio.clocks import monotonic
 from artcafe_proto import ArtCafeError, LocalProtocolError
+from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ class CommandError(ArtCafeError):
 
     def __init__(self, reason: str | BaseException) -> None:
         super().__init__(reason)
-        self.reason = str(reason)
+        self.reason = text_of(reason) if isinstance(reason, BaseException) else str(reason)
 
 
 class CommandContext:

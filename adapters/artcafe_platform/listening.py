@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_platform.clocks import monotonic
+from artcafe_platform.logs import logger
 from artcafe_platform.tls import OLD_VERSIONS
 
 if sys.platform != "win32":
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from artcafe_platform.owner import AnyConnection, Owner
     from artcafe_platform.sockets import SocketConnection
 
-logger = logging.getLogger("artcafe_platform")
 
 MAX_CONNECTIONS: Final = 20_000
 """PLAT-8: connections served at once, if the process may have so many file descriptors."""
