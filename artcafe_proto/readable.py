@@ -38,9 +38,9 @@ def traceback_of(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """What `error` says, or the name of its class if it says nothing or fails to: it may be of anybody's making."""
+    """What `error` says, or the name of its class if it fails to say anything: it may be of anybody's making."""
     try:
-        return str(error) or type(error).__name__
+        return str(error)
     except KeyboardInterrupt:  # a signal
         raise
     except BaseException:

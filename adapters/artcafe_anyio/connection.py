@@ -202,4 +202,4 @@ def reason_of(error: BaseException | None, host: str) -> str:
     cause = error if error.__cause__ is None else error.__cause__
     if isinstance(cause, ssl.SSLError):  # TLS 1.3 tells only after the handshake what is wrong with a client's side
         return explain(cause, host)
-    return text_of(cause)
+    return text_of(cause) or type(cause).__name__

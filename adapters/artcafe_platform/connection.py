@@ -216,4 +216,4 @@ class Connection(Level):
 def _reason(error: Exception) -> str:
     """For people: what the system said, where anyio wraps it."""
     cause = error if error.__cause__ is None else error.__cause__
-    return text_of(cause)
+    return text_of(cause) or type(cause).__name__

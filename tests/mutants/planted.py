@@ -482,8 +482,8 @@ MUTANTS: Final = (
     Mutant(
         "an error in the place of a reason stays one",
         "adapters/artcafe_anyio/handlers.py",
-        "self.reason = str(reason)",
-        "self.reason = reason",
+        "text_of(reason) if isinstance(reason, BaseException) else str(reason)",
+        "reason",
         "tests/anyio_agent/test_handlers_at_work.py::test_cmd_7_whatever_a_handler_raises_is_answered_and_its_slot_is_free_again",
     ),
     Mutant(
