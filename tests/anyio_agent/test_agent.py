@@ -758,6 +758,23 @@ async def test_an_agent_serves_once_at_a_time_and_then_again(stage: Stage) -> No
     stage.agent.stop()  # harmless
 
 
+async def test_cmd_1_each_time_it_serves_is_a_life_of_its_own(stage: Stage) -> None:
+    ran: list[str] = []
+    agent = stage.make()
+
+    @agent.command("note")
+    def note() -> None:  # pyright: ignore[reportUnusedFunction]
+        ran.append("note")
+
+    for life in (1, 2):
+        async with agent:
+            link = await stage.platform.link()
+            for _ in range(2):
+                await link.send("command", "cmd-same", {"command": "note", "args": {}})
+                await link.wait_for("response", command_id="cmd-same")
+        assert len(ran) == life
+
+
 async def test_stopped_before_it_began(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = stage.make()
 
