@@ -138,7 +138,8 @@ class AgentMachine(Secretive, AgentRules):
             link.liveness.received(now.mono)
             if now.mono - link.up_at >= self.config.stable_after:
                 self._backoff.reset()
-                self._desk.outbox.release()
+                if self._desk.outbox.release():
+                    self._settle_at = now
         elif (dialer := self._dialer_of(conn)) is not None:
             dialer.heard()
 
@@ -226,10 +227,9 @@ class AgentMachine(Secretive, AgentRules):
         """A pong."""
         now = self._look_at_clocks(now)
         link = self._live_link(conn)
-        if link is not None:
-            link.liveness.pong(payload, now.mono)
+        if link is not None and link.liveness.pong(payload, now.mono):
             self._desk.settle(self._desk.outbox.ponged(link.liveness.answered), now.mono)
-        self._settle_at = now
+            self._settle_at = now
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""

@@ -154,17 +154,20 @@ class Outbox:
             room -= len(items[-1].payload)
         return items
 
-    def release(self, *, last: bool = False) -> None:
-        """The link lives, so what was held goes out next and alone; with `last` it does behind all others."""
+    def release(self, *, last: bool = False) -> bool:
+        """The link lives, so what was held goes out next and alone; with `last` it does behind all others. Whether
+        anything was held.
+        """
         held, self._held = self._held, None
         if held is None:
-            return
+            return False
         if last:
             self._waiting.append(held)
         else:
             self._waiting.appendleft(held)
             self._tried = held
             self._group = 1
+        return True
 
     def cover(self, link: LinkEnd, mono: float) -> None:
         """Everything sent so far is to be settled by a ping, or by time if the peer answers none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from sys import getrefcount
 from typing import Any
 
@@ -743,6 +744,25 @@ def test_link_7_silence_leads_to_a_ping_and_then_to_the_end() -> None:
     offline = script.expect(Offline)
     assert (offline.clause, offline.retry_at) == ("LINK-7", script.mono + 1)
     assert script.expect(Disconnect) == Disconnect(conn, abort=True)
+
+
+def test_link_7_a_pong_that_answers_nothing_is_a_sign_of_life_and_no_more() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.wait(script.machine.config.ping_interval)
+    ping = script.expect(SendPing).payload
+
+    def calls(payload: bytes) -> int:
+        """How many functions a pong has called."""
+        called: list[object] = []
+        sys.setprofile(lambda frame, event, _: called.append(frame.f_code) if event == "call" else None)
+        script.machine.pong_received(conn, payload, script.now)
+        assert script.machine.next_output() is None
+        sys.setprofile(None)
+        return len(called)
+
+    useless = [calls(payload) for payload in (b"", b"0", b"9", b"x" * 125)]
+    assert max(useless) < calls(ping) / 2, "the joint rules have nothing to conclude from it"
 
 
 def test_link_7_a_pong_gives_the_round_trip_time() -> None:
