@@ -285,8 +285,8 @@ MUTANTS: Final = (
     Mutant(
         "the pong of an old ping counts for the last",
         "artcafe_proto/policies/liveness.py",
-        "        if self.answered < number <= self.pings:\n            self.answered = number",
-        "        if self.answered < number <= self.pings:\n            self.answered = self.pings",
+        "            return False\n        self.answered = number",
+        "            return False\n        self.answered = self.pings",
         "tests/core/test_liveness.py::test_pings_are_numbered_and_a_pong_answers_all_up_to_its_number",
     ),
     Mutant(
