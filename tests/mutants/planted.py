@@ -573,6 +573,22 @@ MUTANTS: Final = (
         "tests/anyio_agent/test_simulated_platform.py::test_what_is_asked_over_http_is_answered_as_a_platform_does",
     ),
     Mutant(
+        "a simulated platform does not know what the agent has read",
+        "adapters/artcafe_anyio/testing.py",
+        "        self._platform.read()\n",
+        "",
+        "tests/anyio_agent/test_simulated_platform.py"
+        "::test_large_commands_and_messages_follow_one_another_as_the_agent_reads_them",
+    ),
+    Mutant(
+        "a simulated platform has no time",
+        "adapters/artcafe_anyio/testing.py",
+        "                each.handle_timer(now)\n",
+        "                pass\n",
+        "tests/anyio_agent/test_simulated_platform.py"
+        "::test_cmd_10_what_an_agent_refused_as_overloaded_comes_again_by_time_alone",
+    ),
+    Mutant(
         "what a drain gave back is remembered",
         "artcafe_proto/agent/commands.py",
         "        for command_id in given_back:\n            self._ledger.forget(command_id)\n",
