@@ -310,6 +310,8 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
 
 def check_id(name: str, value: str) -> None:
     """Raise ConfigError unless `value` is a usable id: 1 to 128 printable characters (MSG-3)."""
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"must be text, not {type(value).__name__}", setting=name)
     odd = next((character for character in value if not character.isprintable()), None)
     if not value or len(value) > MAX_ID_CHARS or odd is not None:
         found = f"{len(value)} characters" if odd is None else f"one that is U+{ord(odd):04X}"

@@ -18,6 +18,7 @@ from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, MAX_COMMAND_TIMEOUT_
 
 AgentStatus = Literal["online", "offline", "busy", "error"]
 """STAT-1."""
+STATUSES: Final = get_args(AgentStatus)
 
 FinalCode = Literal[
     "unknown_command",
