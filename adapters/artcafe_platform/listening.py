@@ -111,7 +111,7 @@ class Listening:
         self._scope.cancel()
 
     def _complain(self, error: BaseException) -> None:
-        """Nothing can be accepted, for want of descriptors perhaps. It is tried again and again, and told now and then."""
+        """Nothing can be accepted, for want of descriptors perhaps. It is tried on and on, and told now and then."""
         mono = monotonic()
         if mono >= self._complains_at:
             logger.warning("cannot accept connections, and goes on trying: %s", error)
