@@ -170,12 +170,11 @@ class PlatformSession(Secretive):
             else:
                 self._hub.message_received(self, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
-            if self._hub.violated(self, error, payload, now):
-                link.bad_in_a_row = 0
-            elif too_many := link.bad_message(len(payload), now.mono):
-                self.close(1008, too_many, now)
-        else:
-            link.bad_in_a_row = 0
+            if not self._hub.violated(self, error, payload, now):
+                if too_many := link.bad_message(len(payload), now.mono):
+                    self.close(1008, too_many, now)
+                return
+        link.bad_in_a_row = 0
 
     def bytes_received(self, now: Instant) -> None:
         """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""
