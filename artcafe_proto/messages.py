@@ -19,6 +19,7 @@ from artcafe_proto.readable import text_of
 
 AgentStatus = Literal["online", "offline", "busy", "error"]
 """STAT-1."""
+STATUSES: Final = get_args(AgentStatus)
 
 FinalCode = Literal[
     "unknown_command",

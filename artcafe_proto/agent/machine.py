@@ -100,8 +100,9 @@ class AgentMachine(Secretive, AgentRules):
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
         now = self._enter(now)
-        dialer = self._dialer_of(conn)
-        if dialer is not None:
+        if (dialer := self._dialer_of(conn)) is None:
+            self._connection_ended(conn, detail, now)  # it was open, or is over
+        else:
             dialer.gone(now.mono)
             self._failed_on(dialer, Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3"), now)
         self._settle(now)

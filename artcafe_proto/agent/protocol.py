@@ -105,6 +105,7 @@ class AgentProtocol(AgentMachine):
         """The peer has ended its side of `conn`; nothing more will come in."""
         channel = self._channels.get(conn)
         if channel is not None:
+            now = self._enter(now)
             for received in channel.wire.receive_eof():
                 self._take(conn, channel, received, now)
 
@@ -125,13 +126,13 @@ class AgentProtocol(AgentMachine):
 
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
-        self._forget(conn)
         super().connect_failed(conn, cause, detail, now)
+        self._forget(conn)
 
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
-        self._forget(conn)
         super().disconnected(conn, reason, now)
+        self._forget(conn)
 
     def _take(self, conn: int, channel: _Channel, received: Input, now: Instant) -> None:
         """Hand an input that is no text to the machine, which drops it if `conn` is no longer its own (LINK-9)."""

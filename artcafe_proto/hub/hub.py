@@ -30,6 +30,7 @@ from artcafe_proto.hub.registry import Agent, Registry
 from artcafe_proto.instants import sound_instant
 from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
+    STATUSES,
     CommandData,
     Envelope,
     HeartbeatData,
@@ -200,9 +201,11 @@ class PlatformHub(Secretive):
             self.attend(session.conn)
 
     def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
-        """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404."""
+        """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404 or 422."""
         now = self.look_at_clock(now)
         agent = self.registry.agent(tenant_id, agent_id)
+        if status not in STATUSES:
+            raise ApiError(422, "invalid_body", f"expected a status {', '.join(STATUSES)}")
         agent.presence.last_seen = now.wall
         self._status(agent, StatusData(status))
         return agent

@@ -543,6 +543,33 @@ async def test_more_messages_than_their_handlers_can_take_are_dropped(
     assert "a message is dropped: 2 handlers of messages are busy, with 4 bytes" in caplog.text
 
 
+async def test_handlers_of_messages_take_few_threads_and_the_others_wait_for_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artcafe_anyio.running.MAX_MESSAGE_THREADS", 2)
+    running: list[int] = []
+    most: list[int] = []
+    let_go = threading.Event()
+
+    @stage.agent.on_message
+    def hear(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
+        running.append(1)
+        most.append(len(running))
+        let_go.wait(PATIENCE_S)
+        running.pop()
+
+    async with stage.online() as link:
+        for number in range(6):
+            await link.send("message", f"msg-{number}", {})
+        await stage.seen(MessageReceived, 6)
+        await link.call("and the agent answers meanwhile")
+        let_go.set()
+        with anyio.fail_after(PATIENCE_S):
+            while len(most) < 6:  # noqa: ASYNC110 threads tell
+                await anyio.sleep(0.001)
+    assert max(most) == 2
+
+
 async def test_messages_beyond_the_bytes_that_their_handlers_may_hold_are_dropped(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,7 +201,7 @@ MUTANTS: Final = (
     Mutant(
         "poison is sent for ever",
         "artcafe_proto/policies/outbox.py",
-        "if close_code in (1007, 1009) or (suspect is tried and is_sudden):",
+        "if is_verdict or (suspect is tried and is_sudden):",
         "if suspect.fruitless_links > 1_000_000:",
         "tests/core/test_agent_link.py::test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once",
     ),
@@ -215,9 +215,23 @@ MUTANTS: Final = (
     Mutant(
         "1009 is not taken as a verdict",
         "artcafe_proto/policies/outbox.py",
-        "if close_code in (1007, 1009) or",
-        "if close_code == 1007 or",
+        "is_verdict = None, close_code == 1009 or",
+        "is_verdict = None,",
         "tests/core/test_agent_link.py::test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once",
+    ),
+    Mutant(
+        "of 1007 the first of several is the cause",
+        "artcafe_proto/policies/outbox.py",
+        "close_code == 1007 and len(self._sent) == 1",
+        "close_code == 1007",
+        "tests/core/test_outbox.py::test_cmd_11_of_1007_that_one_is_the_cause_which_goes_out_alone",
+    ),
+    Mutant(
+        "after 1007 all go out together again",
+        "artcafe_proto/policies/outbox.py",
+        "int(close_code == 1007 or (is_sudden and (self._group > 0 or suspect.fruitless_links > 1)))",
+        "int(is_sudden and (self._group > 0 or suspect.fruitless_links > 1))",
+        "tests/core/test_outbox.py::test_cmd_11_of_1007_that_one_is_the_cause_which_goes_out_alone",
     ),
     Mutant(
         "a command runs again when it comes again",
@@ -578,6 +592,22 @@ MUTANTS: Final = (
         "answer = routes.answer(self._hub, output.request, now)",
         'answer = Response(status=200, body=b\'{"status":"online"}\')',
         "tests/anyio_agent/test_simulated_platform.py::test_what_is_asked_over_http_is_answered_as_a_platform_does",
+    ),
+    Mutant(
+        "a simulated platform does not know what the agent has read",
+        "adapters/artcafe_anyio/testing.py",
+        "        self._platform.read()\n",
+        "",
+        "tests/anyio_agent/test_simulated_platform.py"
+        "::test_large_commands_and_messages_follow_one_another_as_the_agent_reads_them",
+    ),
+    Mutant(
+        "a simulated platform has no time",
+        "adapters/artcafe_anyio/testing.py",
+        "                each.handle_timer(now)\n",
+        "                pass\n",
+        "tests/anyio_agent/test_simulated_platform.py"
+        "::test_cmd_10_what_an_agent_refused_as_overloaded_comes_again_by_time_alone",
     ),
     Mutant(
         "what a drain gave back is remembered",
