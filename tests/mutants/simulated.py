@@ -351,7 +351,7 @@ ALONE: Final[dict[str, Bug]] = {
         "a new link gets the newest commands first (alone)",
         _DELIVERY,
         "line.to_send.extend((command.number, command_id)",
-        "line.to_send.extend((-command.number, command_id)",
+        "line.to_send.extend((2**60 - command.number, command_id)",
     ),
     "no command waits while later ones are served": Bug(
         "an overloaded command goes behind all others",
