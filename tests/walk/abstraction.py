@@ -271,6 +271,9 @@ def _outbox(world: World, outbox: Outbox) -> Abstract:
         outbox.has_ponged,
         outbox.is_assuming,
         outbox._left_at is not None,
+        outbox._group,
+        None if outbox._held is None else _item(outbox._held),
+        None if outbox._tried is None else _item(outbox._tried),
     )
 
 
