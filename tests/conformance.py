@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from functools import partial
 from importlib import import_module
@@ -92,8 +93,10 @@ def main(role: str, *cases: str) -> None:
         results = asyncio.run(run(list(cases)))
     except FailureError as failure:
         results = failure.results
-    print(json.dumps({result.case_id: [result.behavior.value, result.behavior_close.value] for result in results}))
+    verdicts = {result.case_id: [result.behavior.value, result.behavior_close.value] for result in results}
+    print(json.dumps(verdicts), flush=True)
 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    os._exit(0)  # kosoku has threads of its own that abort the process, now and then, while Python finalizes
