@@ -12,9 +12,9 @@ elsewhere, and is walked on from there.
 **What is kept.** The states of all regions; which exchange is under way, on which connection, and how far; the errand
 and the renewal; the token (there, used, usable, of a key that is still registered); for every command its entry in the
 ledger, its place among those that wait and run, in the outbox and in the hub's line; both ends of the link (writable,
-what was told, which pings are out); all messages on their way, in order, by kind; which timers are set; what was
-reported too lately to be reported again; whether clocks have parted unnoticed; what the invariants have to remember of
-the past; and what may still happen to this world: commands, calls, stops, the fault.
+what was told, which pings are out); the status that was declared; all messages on their way, in order, by kind; which
+timers are set; what was reported too lately to be reported again; whether clocks have parted unnoticed; what the
+invariants have to remember of the past; and what may still happen to this world: commands, calls, stops, the fault.
 
 **What is forgotten, and why that is sound.**
 
@@ -22,7 +22,7 @@ the past; and what may still happen to this world: commands, calls, stops, the f
   only. Whatever carries an old one is told apart as that: connections by their part in the agent, a challenge by
   whether this platform made it, a token by whether its key is there.
 - *Texts* for people, headers, bodies: nothing reads them but what is kept here as a kind.
-- *Epochs* of links: compared with the current one only, so `is this the session of now` is kept in their place.
+- *Epochs* of links: compared with the current one only, so `is this the current session` is kept in their place.
 - *Numbers of pings*: compared with the last one of their link, so the distance to that is kept, up to 2.
 
 **What is forgotten, and what that may miss.**
@@ -189,6 +189,7 @@ def _agent(world: World) -> Abstract:
         agent._calls._carried is not None and agent._calls._carried is agent._login.token,
         _dialer(world, agent._calls.dialer),
         agent._retried_at_once,
+        agent._declared,
         _desk(world),
         None if agent._link is None else (_end(agent._link), agent._link._told, *_reports(world, agent._link._reports)),
         last is not None and abs((world.wall - world.mono) - (last.wall - last.mono)) > 1.0,
@@ -229,7 +230,7 @@ def _key_of(token: str) -> str:
 
 
 def _is_of_now(world: World, challenge: str) -> bool:
-    """Whether the platform of now made the challenge."""
+    """Whether the current platform made the challenge."""
     head, _, mac = challenge.rpartition(".")
     return world.hub.authenticator._book._mac(head, AGENT, TENANT) == mac
 
@@ -338,7 +339,10 @@ def _session(world: World, session: PlatformSession) -> Abstract:
 
 
 def _wire(world: World, wire: Wire) -> Abstract:
-    agent_link, session = world.agent._link, wire.session
+    session = wire.session
+    agent_link = world.agent._link
+    if agent_link is not None and agent_link.conn != wire.conn:
+        agent_link = None  # what comes on this connection is for nobody, whatever its number
     platform_link = None if session is None else session._link
     return (
         wire.is_held,

@@ -33,7 +33,6 @@ def test_every_row_of_the_tables_is_taken_and_everything_met_that_is_worth_it() 
 
 
 @pytest.mark.thorough
-@pytest.mark.xfail(reason="the abstraction forgets what decides after a close 1009 and a drain: to be found")
 def test_every_state_with_two_links_two_commands_and_one_fault() -> None:
     report = walked(THOROUGH)
     assert report.unvisited() == []

@@ -44,7 +44,7 @@ class Watch:
     def __init__(self) -> None:
         self.is_stopped = False
         self.executed: Counter[str] = Counter()
-        self.answered: Counter[str] = Counter()  # by the platform of now
+        self.answered: Counter[str] = Counter()  # by the current platform
         self.read: set[str] = set()  # commands whose final response, and messages, that a platform has read
         self.rejected: set[str] = set()
         self.linking: set[int] = set()  # connections of the agent with an opening handshake or a link
