@@ -215,7 +215,7 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
                 check_id(name, value)
         check_agent_id(self.agent_id)
         if self.next_key_id is not None and not self.next_key:
-            raise ConfigError("is the id of a second key, and there is none", setting="next_key_id")
+            raise ConfigError("is the id of a second key, but no second key is set", setting="next_key_id")
         for name, endpoint in (("api_endpoint", self.api), ("ws_endpoint", self.ws)):
             if not (endpoint.origin.tls or endpoint.origin.is_loopback or self.allow_cleartext):
                 raise ConfigError(

@@ -47,7 +47,7 @@ def _places(text: str, place: int | None) -> dict[object, int]:
 
 
 def _value_at(text: str, place: int | None) -> object:
-    """The value that begins there, None if there is none that can be read."""
+    """The value that begins there, None if it cannot be read."""
     with suppress(*_DAMAGE):
         return None if place is None else _tolerant_decoder.raw_decode(text, place)[0]
     return None

@@ -18,13 +18,13 @@ class ArtCafeError(Exception):
 
 
 class LocalProtocolError(ArtCafeError):
-    """You called the library in a way it does not allow. Nothing has changed; mend the call."""
+    """You called the library in a way it does not allow. Nothing has changed; fix the call."""
 
 
 class ConfigError(LocalProtocolError):
     """A setting is missing or impossible. The message names it, what was expected and what to do.
 
-    `setting` is the name alone, empty where there is none, and `problem` the rest: whoever knows how the setting was
+    `setting` is the name alone, empty if none is at fault, and `problem` the rest: whoever knows how the setting was
     given, as a flag or a variable, can say it again in those words.
     """
 

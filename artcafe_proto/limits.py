@@ -95,7 +95,7 @@ MAX_REPLACED_BACKOFF_S: Final = 3600.0
 CUT_LINKS: Final = 3
 """LINK-3: so many links in a row that are cut at one age are no accident."""
 MIN_CUT_AGE_S: Final = 2.0
-"""LINK-3: a link that ends sooner was hung up on rather than idle."""
+"""LINK-3: a link that ends sooner was closed on purpose, not for being idle."""
 MAX_CUT_AGE_S: Final = 60.0
 """LINK-3: pings keep a link from being idle for longer than the usual timeouts, which begin at 60 s."""
 IDLE_BEFORE_CUT_S: Final = 1.0

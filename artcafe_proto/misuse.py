@@ -69,7 +69,7 @@ def checked_metrics(cpu_usage: SupportsFloat, memory_usage: SupportsFloat) -> tu
 
 
 def plain_number(value: SupportsFloat) -> float:
-    """A number as JSON has it, NaN for what is none: what is written later must not fail then."""
+    """A number as JSON has it, NaN for what is no number: what is written later must not fail then."""
     try:
         return math.nan if isinstance(value, str | bytes) else float(value)
     except Exception:  # what a type of the application's raises

@@ -51,7 +51,7 @@ def advice(step: Step, response: Response) -> str:
 
 
 def what_it_says(response: Response, secrets: Iterable[str] = ()) -> str:
-    """The `detail`, `error` or `message` of a JSON body, quoted, shortened and escaped; "" if there is none."""
+    """The `detail`, `error` or `message` of a JSON body, quoted, shortened and escaped; "" if it has none of them."""
     if is_too_deep(response.body):
         return ""
     try:

@@ -24,7 +24,7 @@ class Timers(Generic[Reason]):
         self.has_changed = True
 
     def arm(self, reason: Reason, deadline: float | None) -> None:
-        """Wait for `deadline`, or stop waiting if there is none."""
+        """Wait for `deadline`, or stop waiting if it is None."""
         if deadline is None:
             self._deadlines.pop(reason, None)
         else:

@@ -42,7 +42,7 @@ class AnySocket(Protocol):
 
 
 def socket_of(stream: TypedAttributeProvider) -> AnySocket | None:
-    """The socket under a stream of anyio; None where there is none, or none any more."""
+    """The socket under a stream of anyio; None if the stream has no socket, or has closed it."""
     with suppress(OSError, AttributeError):  # AttributeError: uvloop's, of a transport that is closed
         return stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 of anyio, not of Django
     return None

@@ -1,7 +1,7 @@
 """What is needed of the event loop where no task runs: in a transport's callback, a timer, a signal handler.
 
-anyio looks up the running task to learn which library it is on. Where there is none its scopes, events, tasks and clock
-are not to be had, unless `anyio.run` started the program or sniffio is not installed. So nothing of anyio is made or
+anyio looks up the running task to learn which library it is on. Without a running task its scopes, events, tasks and
+clock cannot be used, unless `anyio.run` started the program or sniffio is not installed. So nothing of anyio is made or
 read in a turn: what these classes need of it they make in a task.
 """
 

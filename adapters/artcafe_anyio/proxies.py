@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def unused_proxy(*origins: Origin) -> str:
     """One line on the variable that names a proxy for one of these, unless NO_PROXY or loopback rules it out; "" if
-    there is none. Its value may hold a password and is not shown.
+    no variable does. Its value may hold a password and is not shown.
     """
     found = getproxies_environment()  # by names in lower case
     for origin in origins:

@@ -236,7 +236,7 @@ class CommandRunner:
             self._fail(event, "handler_error", name)
 
     def _refuse(self, event: CommandReceived, code: FinalCode, reason: str) -> None:
-        """Answer with an error that is the caller's to read and mend."""
+        """Answer with an error that is the caller's to read and fix."""
         self._log.line(logging.INFO, f"{_named(event)} answered {code}: {reason} [CMD-9]")
         self._fail(event, code, reason)
 

@@ -80,7 +80,7 @@ def explain(error: ssl.SSLError, host: str) -> str:
 
 
 def shortcoming(secured: ssl.SSLObject, host: str) -> str | None:
-    """What is missing after a handshake that succeeded: names, or a version of now; None if all is well.
+    """What is missing after a handshake that succeeded: names, or a current version; None if all is well.
 
     A context of somebody else's may have let it pass, and Windows takes a common name for a name (RFC 9525 section 2).
     """

@@ -155,7 +155,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is there. With TLS this is not called: what that has come to is looked at first."""
-        self._begin(cast("asyncio.Transport", transport))  # of uvloop it is none by its class
+        self._begin(cast("asyncio.Transport", transport))  # uvloop's is of another class
 
     @property
     def is_over(self) -> bool:

@@ -79,7 +79,7 @@ def open_directory(directory: Path) -> None:
 
 @forgetful
 def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The secret in the file `path`, made by `make` and kept there (mode 0600) if there is none yet.
+    """The secret in the file `path`, made by `make` and kept there (mode 0600) if it is missing.
 
     Raises ConfigError if the file is not kept safe (AUTH-5), or is no secret.
     """

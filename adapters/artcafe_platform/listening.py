@@ -259,6 +259,6 @@ async def _shake_hands(stream: SocketStream, ssl_context: ssl.SSLContext) -> TLS
         return None
     version = secured.extra(TLSAttribute.tls_version)  # noqa: S610 this is not Django's
     if version in OLD_VERSIONS:  # which a context of somebody else's may take
-        logger.debug("no TLS of now: %s", version)
+        logger.debug("TLS is too old: %s", version)
         return None
     return secured

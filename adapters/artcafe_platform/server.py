@@ -65,7 +65,7 @@ class Platform(Secretive):
         a network that encrypts by itself.
 
         `ssl_context` is what `make_server_context` returns, or one of your own, as to have clients show certificates.
-        Whatever it says, clients that speak nothing later than TLS 1.1 are hung up on.
+        Whatever it says, connections that agree on nothing later than TLS 1.1 are closed.
 
         `anyio_streams` has connections on asyncio run by anyio's streams, as they are on trio: slower, for comparison.
         """

@@ -76,7 +76,7 @@ def status_request(config: AgentConfig, token: Token, status: AgentStatus) -> Re
 
 
 def read_challenge(request: Request, response: Response) -> str | Failure:
-    """The challenge to sign (AUTH-1), or why there is none: refused, not understood, or not fit to sign (AUTH-2)."""
+    """The challenge to sign (AUTH-1), or why it is missing: refused, not understood, or not fit to sign (AUTH-2)."""
     if response.status != 200:
         return _refusal("challenge", request, response)
     try:
@@ -91,7 +91,7 @@ def read_challenge(request: Request, response: Response) -> str | Failure:
 
 
 def read_verdict(request: Request, response: Response, now: Instant) -> Token | Failure:
-    """The token (TOK-1), or why there is none (AUTH-7)."""
+    """The token (TOK-1), or why it is missing (AUTH-7)."""
     if response.status != 200:
         return _refusal("verify", request, response)
     try:

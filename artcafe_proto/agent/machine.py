@@ -188,7 +188,7 @@ class AgentMachine(Secretive, AgentRules):
         self._settle(now)
 
     def signed(self, request: int, signature: bytes, now: Instant) -> None:
-        """Answer to `Sign`: the signature, in the configured format (AUTH-3). Where there is none, call `sign_failed`.
+        """Answer to `Sign`: the signature, in the configured format (AUTH-3). Without a signature, call `sign_failed`.
 
         Raises LocalProtocolError, and changes nothing, for anything but bytes, at most 16 KiB.
         """

@@ -29,7 +29,7 @@ class MessageReceived(AnyEvent, frozen=True, gc=False):
 class UnknownReceived(AnyEvent, frozen=True, gc=False):
     """A message of an unknown type, or of a known one in the wrong direction; nothing else happens (MSG-4).
 
-    `message_id` is "" and the data an empty object where there is none that may be one. On a platform `agent_id` says
+    `message_id` is "" and the data an empty object if the message has no usable ones. On a platform `agent_id` says
     whose.
     """
 

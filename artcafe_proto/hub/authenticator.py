@@ -127,7 +127,7 @@ class Authenticator(Secretive):
         self._by_agent.take(pair, now.mono)
 
     def _verified_key(self, body: _VerifyBody, address: str | None, now: Instant) -> tuple[Key, str] | str:
-        """The key that made the signature and its algorithm, or the operator's reason why there is none.
+        """The key that made the signature and its algorithm, or the reason, for the operator, why no key did.
 
         What is not there is looked for all the same, lest the time it takes tell who is registered (AUTH-8).
         """

@@ -1,4 +1,4 @@
-"""Keys of nobody, to try a signature against where there is no key of an agent's (AUTH-8).
+"""Decoy keys, to try a signature against where there is no key of an agent's (AUTH-8).
 
 Verifying takes most of the time of an answer: were it left out for agents that do not exist, the time would tell which
 do. What a decoy says of a signature is never looked at; its private half is no secret.

@@ -34,7 +34,7 @@ def check_openssh_cost(cipher: bytes, kdf: bytes, options: bytes) -> None:
 def check_pkcs8_cost(der: bytes) -> None:
     """Judge an EncryptedPrivateKeyInfo (RFC 5958): PBES2 with PBKDF2 (RFC 8018) or scrypt (RFC 7914).
 
-    Raises KeyRefusedError, or ValueError for what is none.
+    Raises KeyRefusedError, or ValueError for what is not such a key.
     """
     (_, info), *_ = _elements(der)
     (_, algorithm), *_ = _elements(info)
@@ -91,7 +91,7 @@ def _elements(data: bytes) -> list[tuple[int, bytes]]:
         if length >= _LONG_FORM:
             start += length - _LONG_FORM
             if not 2 < start <= 2 + _MAX_LENGTH_BYTES:
-                raise ValueError("a DER length is none")
+                raise ValueError("a DER length is malformed")
             length = int.from_bytes(data[2:start], "big")
         if len(data) < start + length:
             raise ValueError("a DER element is cut short")

@@ -26,7 +26,7 @@ from artcafe_proto.policies.signatures import SignedBlob, open_signature
 from artcafe_proto.secrecy import forgetful
 
 MAKE_A_KEY: Final = "make a key with: ssh-keygen -t ed25519"
-"""What to do about a key that cannot be mended."""
+"""What to do about a key that cannot be repaired."""
 ECDSA_HASHES: Final = {"secp256r1": SHA256(), "secp384r1": SHA384(), "secp521r1": SHA512()}
 """RFC 5656 section 6.2.1: the hash that goes with each curve of AUTH-5."""
 ACCEPTED_TYPES: Final = (
@@ -154,7 +154,7 @@ def type_refusal(name: str) -> str | None:
 
 _REFUSED_TYPES = {
     "ssh-dss": "DSA keys are too weak",
-    "ecdsa-": "the curve is none of P-256, P-384 and P-521",
+    "ecdsa-": "the curve is not P-256, P-384 or P-521",
     "sk-": "keys on a security token (sk-…) make signatures of another kind",
 }
 

@@ -21,7 +21,7 @@ SignatureFormat = Literal["ssh", "raw", "sshsig"]
 for ECDSA); what `ssh-keygen -Y sign` writes, for the namespace `artcafe-auth`."""
 
 SSHSIG_NAMESPACE: Final = b"artcafe-auth"
-"""AUTH-3: a signature for files, Git commits or anything else is none for a challenge, and the other way round."""
+"""AUTH-3: a signature for files, Git commits or anything else is not valid for a challenge, nor the reverse."""
 
 
 class SignedBlob(NamedTuple):
@@ -150,5 +150,5 @@ def _open_sshsig(signature: bytes, message: bytes | None, public_blob: bytes) ->
         raise ValueError("the signature's hash is unknown, or something follows it")
     opened = _open_blob(blob)
     if opened.algorithm == "ssh-rsa":
-        raise ValueError("an sshsig with SHA-1 is none")  # PROTOCOL.sshsig
+        raise ValueError("an sshsig never has SHA-1")  # PROTOCOL.sshsig
     return SignedBlob(opened.algorithm, opened.signature, b"" if message is None else _sshsig_data(message, hash_name))

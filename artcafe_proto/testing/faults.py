@@ -229,10 +229,10 @@ def _is_of_agent(sim: Simulation, fault: Fault) -> None:
             sim.start_second_process(agent_id, fault.amount)
         case FaultKind.SIGNER_SLOW:
             signer.delay_s = fault.amount
-            sim.after(90.0, signer.mend)
+            sim.after(90.0, signer.recover)
         case FaultKind.SIGNER_REFUSES:
             signer.refuses = True
-            sim.after(fault.amount, signer.mend)
+            sim.after(fault.amount, signer.recover)
         case _:
             for process in sim.processes_of(agent_id):
                 _of_process(process, fault)

@@ -96,7 +96,7 @@ class ScriptedPeer:
             self.links.remove(conn)
 
     def send(self, message_type: str, data: dict[str, Any], now: Instant, *, message_id: str = "") -> Write:
-        """A message on the last link. Raises LocalProtocolError while there is none."""
+        """A message on the last link. Raises LocalProtocolError without one."""
         self._sent += 1
         envelope = {
             "type": message_type,
@@ -109,11 +109,11 @@ class ScriptedPeer:
         return Write(conn, wire.websocket.writer.text(msgspec.json.encode(envelope)))
 
     def command(self, command: str, args: dict[str, Any], now: Instant, *, command_id: str = "") -> Write:
-        """A command on the last link. Raises LocalProtocolError while there is none."""
+        """A command on the last link. Raises LocalProtocolError without one."""
         return self.send("command", {"command": command, "args": args}, now, message_id=command_id)
 
     def close(self, code: int, reason: str = "") -> Write:
-        """A close frame on the last link (RFC 6455 section 7.4). Raises LocalProtocolError while there is none."""
+        """A close frame on the last link (RFC 6455 section 7.4). Raises LocalProtocolError without one."""
         conn, wire = self._last_link()
         assert wire.websocket is not None
         return Write(conn, wire.websocket.writer.close(code, reason))

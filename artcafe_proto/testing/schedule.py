@@ -32,7 +32,7 @@ class Alarms:
         self._times.pop(number, None)
 
     def next(self) -> tuple[float, int]:
-        """The next alarm and whose it is; infinity and -1 if there is none."""
+        """The next alarm and whose it is; infinity and -1 without one."""
         heap, times = self._heap, self._times
         while heap:
             time, number = heap[0]
@@ -58,7 +58,7 @@ class Schedule:
         self.time = 0.0
         """Seconds since the beginning."""
         self.next_at = math.inf
-        """When the next action is due; infinity if there is none."""
+        """When the next action is due; infinity without one."""
         self._planned: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
 

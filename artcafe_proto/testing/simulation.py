@@ -45,7 +45,7 @@ class Signer:
         self.delay_s = 0.0
         self.refuses = False
 
-    def mend(self) -> None:
+    def recover(self) -> None:
         """Sign at once."""
         self.delay_s, self.refuses = 0.0, False
 
@@ -176,7 +176,7 @@ class Simulation:
         self.is_calm = True
         self.network.calm()
         for agent_id in self.agent_ids:
-            self._signers[agent_id].mend()
+            self._signers[agent_id].recover()
             self.platform.restore_key(agent_id)
             for process in self.processes_of(agent_id)[1:]:
                 self._kill(process)

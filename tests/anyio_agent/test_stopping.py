@@ -176,12 +176,12 @@ STATES = {
 
 
 def workers() -> list[threading.Thread]:
-    """The agent's threads of now."""
+    """The agent's threads that run."""
     return [thread for thread in threading.enumerate() if thread.name == "artcafe worker"]
 
 
 def tasks() -> list[str]:
-    """The agent's tasks of now, each by the name of its function."""
+    """The agent's tasks that run, each by the name of its function."""
     return [task.name for task in get_running_tasks() if task.name and task.name.startswith("artcafe_anyio.")]
 
 

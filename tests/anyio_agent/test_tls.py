@@ -1,4 +1,4 @@
-"""TLS of an agent: what is not verified hears nothing, and what is wrong is told so that somebody can mend it."""
+"""TLS of an agent: what is not verified hears nothing, and what is wrong is told so that somebody can fix it."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_link_1_the_websocket_is_derived_from_the_endpoint_and_the_id_percent_en
         ({"tenant_id": "a\nb"}, "tenant_id"),
         ({"key_id": ""}, "key_id"),
         ({"next_key": True, "next_key_id": ""}, "next_key_id"),
-        ({"next_key_id": "k2"}, "next_key_id is the id of a second key, and there is none"),
+        ({"next_key_id": "k2"}, "next_key_id is the id of a second key, but no second key is set"),
         ({"api_endpoint": "api.artcafe.ai"}, "api_endpoint"),
         ({"api_endpoint": "ftp://api.artcafe.ai"}, "api_endpoint"),
         ({"api_endpoint": "https://"}, "api_endpoint"),

@@ -87,5 +87,5 @@ def test_what_the_code_cites_can_be_looked_up(path: Path) -> None:
 @pytest.mark.parametrize(("clause", "phrase", "unit", "value"), NUMBERS, ids=[f"{row[0]}: {row[1]}" for row in NUMBERS])
 def test_numbers_are_those_of_the_code(clause: str, phrase: str, unit: float, value: float) -> None:
     found = re.findall(phrase, clause_texts()[clause])
-    assert len(found) == 1, f"{clause} no longer says {phrase!r} once: mend the table with the page"
+    assert len(found) == 1, f"{clause} no longer says {phrase!r} once: correct the table with the page"
     assert float(found[0].replace(",", "")) * unit == pytest.approx(value)

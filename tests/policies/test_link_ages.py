@@ -23,7 +23,7 @@ def test_three_in_a_row_that_were_cut_while_idle_at_one_age_are_no_accident() ->
     [
         (15.0, None),  # a close frame
         (15.0, 0.5),  # amid talk
-        (1.0, 1.0),  # hung up on
+        (1.0, 1.0),  # closed at once
         (60.0, 20.0),  # older than any that an idle timeout cuts
     ],
 )

@@ -124,7 +124,7 @@ def refused_files() -> dict[str, tuple[bytes, str]]:
         "long seed": (pem("PRIVATE KEY", bytes.fromhex("3047020100300506032b6570043b0439") + bytes(57)), "damaged"),
         "not PKCS#8": (pem("PRIVATE KEY", b"\x30\x03\x02\x01\x00"), "damaged"),
         "openssh dsa": (openssh_pem(dsa_public, dsa_public), "DSA keys are too weak"),
-        "openssh ecdsa": (openssh_pem(pack_string(b"ecdsa-sha2-nistp192"), b""), "none of P-256, P-384 and P-521"),
+        "openssh ecdsa": (openssh_pem(pack_string(b"ecdsa-sha2-nistp192"), b""), "not P-256, P-384 or P-521"),
         "openssh ecdsa without a point": (openssh_pem(pack_string(b"ecdsa-sha2-nistp256"), b""), "damaged"),
         "openssh sk": (openssh_pem(pack_string(b"sk-ssh-ed25519@openssh.com"), b""), "security token"),
         "openssh unknown": (openssh_pem(pack_string(b"ssh-foo"), b""), "found another type"),

@@ -94,7 +94,7 @@ PUBLIC: Final[list[tuple[str, str]]] = [
         "certificates are not accepted: give the key they certify, the line of the .pub file",
     ),
     ("ssh-dss AAAA", f"DSA keys are too weak: {MAKE}"),
-    ("ecdsa-sha2-nistp192 AAAA", f"the curve is none of P-256, P-384 and P-521: {MAKE}"),
+    ("ecdsa-sha2-nistp192 AAAA", f"the curve is not P-256, P-384 or P-521: {MAKE}"),
     ("ecdsa-sha2-nistp256 AAAA", "the ecdsa-sha2-nistp256 key is damaged: copy it again"),
     ("ssh-ed25519 AAAA", "the ssh-ed25519 key is damaged: copy it again"),
     ("ssh-rsa !", "the ssh-rsa key is damaged: copy it again"),
