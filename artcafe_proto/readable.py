@@ -8,12 +8,7 @@ So is what Python takes as printable and nobody can see: two names are not to lo
 from __future__ import annotations
 
 import re
-from traceback import TracebackException
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from logging import LogRecord
-    from types import TracebackType
+from typing import Final
 
 
 def one_line(text: str) -> str:
@@ -31,12 +26,6 @@ def lines(text: str) -> str:
     return "\n    ".join(map(one_line, text.split("\n")))
 
 
-def traceback_of(error: BaseException) -> str:
-    """The traceback of `error`, as Python prints it, but with the text of exceptions as `lines`."""
-    chunks = (chunk.removesuffix("\n") for chunk in TracebackException.from_exception(error).format())
-    return "\n".join(_as_it_is(chunk) if _OF_PYTHON.match(chunk) else lines(chunk) for chunk in chunks)
-
-
 def text_of(error: BaseException) -> str:
     """What `error` says, or the name of its class if it fails to say anything: it may be of anybody's making."""
     try:
@@ -45,25 +34,6 @@ def text_of(error: BaseException) -> str:
         raise
     except BaseException:
         return type(error).__name__
-
-
-def exc_info_of(error: BaseException | None) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
-    """`error` for a logger, which shows nothing of an exception that is false, as one without items may be."""
-    return None if error is None else (type(error), error, error.__traceback__)
-
-
-def readable_record(record: LogRecord) -> bool:
-    """A filter for loggers: what a record was given is shown readably, whatever its handlers do with it."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(each if isinstance(each, int | float) else one_line(str(each)) for each in record.args)
-    error = record.exc_info[1] if record.exc_info else None
-    if error is not None and not record.exc_text:
-        record.exc_text = traceback_of(error)
-    return True
-
-
-def _as_it_is(chunk: str) -> str:
-    return "\n".join(map(one_line, chunk.split("\n")))
 
 
 def _is_visible(text: str) -> bool:
@@ -85,5 +55,3 @@ _UNSEEN: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 """Of Unicode's Default_Ignorable_Code_Point those that are letters and marks, and the Braille blank."""
-_OF_PYTHON: Final = re.compile(r'\n|[ |+]*File "')
-"""How a frame begins, with the source lines that follow it, and what stands between an exception and its cause."""

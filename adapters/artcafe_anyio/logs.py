@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from artcafe_anyio.log_records import exc_info_of, readable_record
 from artcafe_proto import (
     AgentIdContested,
     CallAnswered,
@@ -38,7 +39,7 @@ from artcafe_proto import (
     Undeliverable,
     UnknownReceived,
 )
-from artcafe_proto.readable import exc_info_of, one_line, readable_record
+from artcafe_proto.readable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

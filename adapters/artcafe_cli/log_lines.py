@@ -8,7 +8,8 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from artcafe_proto.readable import lines, traceback_of
+from artcafe_anyio.log_records import traceback_of
+from artcafe_proto.readable import lines
 
 if TYPE_CHECKING:
     from types import TracebackType

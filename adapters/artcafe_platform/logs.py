@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from artcafe_proto.readable import exc_info_of, readable_record
+from artcafe_anyio.log_records import exc_info_of, readable_record
 
 logger = logging.getLogger("artcafe_platform")
 logger.addFilter(readable_record)

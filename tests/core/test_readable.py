@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import pytest
 
 from artcafe_proto import ArtCafeError, RemoteProtocolError
-from artcafe_proto.readable import exc_info_of, json_line, lines, one_line, readable_record, text_of, traceback_of
+from artcafe_proto.readable import json_line, lines, one_line, text_of
 from artcafe_proto.secrecy import Secret
 from artcafe_proto.testing.wiretap import Request
 from hostile_text import HOSTILE, check_readable
-
-
-def raised(error: BaseException) -> BaseException:
-    """An error that has been raised, and has a cause with a text of its own."""
-    try:
-        try:
-            raise KeyError(HOSTILE)
-        except KeyError as cause:
-            raise error from cause
-    except BaseException as caught:
-        return caught
 
 
 @pytest.mark.parametrize("text", ["", "plain", "Zoë 東京 😀", r"back\slash", "[markup]"])
@@ -55,41 +43,11 @@ def test_of_several_lines_none_but_the_first_begins_at_the_left() -> None:
     check_readable(lines(HOSTILE))
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ValueError(HOSTILE),
-        ExceptionGroup(HOSTILE, [ValueError(HOSTILE), KeyError(HOSTILE)]),
-        RemoteProtocolError(400, HOSTILE, "MSG-5"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_a_traceback_shows_where_and_nothing_that_misleads(error: Exception) -> None:
-    text = traceback_of(raised(error))
-    check_readable(text)
-    assert "test_readable.py" in text
-    assert "\nThe above exception was the direct cause of the following exception:\n" in text
-
-
 def test_an_error_of_ours_can_be_shown() -> None:
     error = ArtCafeError(HOSTILE)
     check_readable(str(error))
     check_readable(f"{error} {error!r}")
     assert RemoteProtocolError(400, HOSTILE, "MSG-5").reason == HOSTILE
-
-
-def test_records_are_readable_whatever_a_handler_does_with_them(caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger("tests.readable")
-    logger.addFilter(readable_record)
-    logger.warning("%s in %d of %s", HOSTILE, 3, ValueError(HOSTILE))
-    logger.warning("plain")
-    logger.error("failed", exc_info=raised(ValueError(HOSTILE)))
-    logger.error("named %(name)s", {"name": "a"})  # a mapping is nobody's way here, and stays
-    logger.removeFilter(readable_record)
-    for line in caplog.handler.format(caplog.records[0]), caplog.handler.format(caplog.records[2]):
-        check_readable(line)
-    assert [record.getMessage() for record in caplog.records[1:]] == ["plain", "failed", "named a"]
-    assert caplog.records[0].msg == "%s in %d of %s"
 
 
 def test_a_secret_among_other_things_is_not_shown() -> None:
@@ -120,9 +78,3 @@ def test_an_interrupt_amid_a_text_is_a_signal() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         text_of(Interrupted())
-
-
-def test_an_exception_that_is_false_is_logged_like_any_other() -> None:
-    error = ExceptionGroup("none of them", [ValueError()])
-    assert exc_info_of(error) == (ExceptionGroup, error, None)
-    assert exc_info_of(None) is None

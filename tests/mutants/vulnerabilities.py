@@ -304,10 +304,10 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "what went wrong in a handler is logged as it is",
-        "artcafe_proto/readable.py",
+        "adapters/artcafe_anyio/log_records.py",
         "record.exc_text = traceback_of(error)",
         "pass",
-        "tests/core/test_readable.py::test_records_are_readable_whatever_a_handler_does_with_them",
+        "tests/anyio_agent/test_log_records.py::test_records_are_readable_whatever_a_handler_does_with_them",
     ),
     Mutant(
         "a tenant's token can be guessed at any pace",
