@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import sys
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -65,7 +66,7 @@ def bound_send_buffer(sock: AnySocket | None) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
-class Level:
+class Level(ABC):
     """A connection's level: what has not left. It is looked at after much was written, and while it is not 0."""
 
     __slots__ = ("_level", "_unreported_bytes", "_wait_s", "look_at")
@@ -77,9 +78,9 @@ class Level:
         self.look_at = math.inf
         """When to look again, monotonic seconds."""
 
+    @abstractmethod
     def measure(self) -> int:
         """How much has not left: in our buffers, and in the system's."""
-        raise NotImplementedError
 
     def wrote(self, nbytes: int) -> None:
         """So many bytes more were written."""
