@@ -102,7 +102,7 @@ class Owner:
             self.failure = error
             forget_locals(error)
             with suppress(Exception):  # of a log that is broken: this is raised, too
-                logger.error("the platform is ended by an internal error: %s", type(error).__name__, exc_info=error)
+                tell(logging.ERROR, f"the platform is ended by an internal error: {type(error).__name__}", error)
         self._abort_all()
         self._earlier.set()
 

@@ -21,7 +21,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", BACKEN
 
 
 class PlantedError(Exception):
-    """Of a kind that nothing expects."""
+    """Of a kind that nothing expects, and false."""
+
+    def __bool__(self) -> bool:
+        return False
 
 
 class Plant:
@@ -103,7 +106,8 @@ async def test_it_ends_the_platform(
         await anyio.sleep_forever()
 
     assert await how_it_ends(provoke, anyio_streams=anyio_streams) == repr(PlantedError(method))
-    assert caplog.text.count("the platform is ended by an internal error") <= 1
+    assert caplog.text.count("the platform is ended by an internal error: PlantedError") == 1
+    assert f"PlantedError: {method}" in caplog.text, "with its traceback"
 
 
 async def test_writing_on(monkeypatch: pytest.MonkeyPatch) -> None:
