@@ -38,6 +38,7 @@ TRANSPORT_ERRORS: Final = (
     anyio.BusyResourceError,  # TLS wants to send while it reads, and something is being sent
     RuntimeError,  # uvloop's, of a transport that was closed
 )
+"""What a stream raises once its connection has ended, in both roles."""
 
 
 class Connection(Level):

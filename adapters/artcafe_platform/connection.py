@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from artcafe_anyio.connection import READ_BYTES, SEND_BYTES, TRANSPORT_ERRORS
 from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.loops import Flag, Scope
 from artcafe_platform.clocks import monotonic
@@ -27,19 +28,9 @@ if TYPE_CHECKING:
 
     from artcafe_proto import Instant, PlatformProtocol
 
-READ_BYTES: Final = 65_536
-SEND_BYTES: Final = 64 * 1024
-"""Sent at once at most, so that its progress is seen (LINK-8)."""
 MAX_UNSENT_BYTES: Final = 6 * 1024 * 1024
 """Of a peer that does not read: above all that the protocol writes ahead (LINK-8) and a stream may keep waiting
 (PLAT-4); the connection is aborted."""
-TRANSPORT_ERRORS: Final = (
-    OSError,  # ssl.SSLError is one
-    anyio.BrokenResourceError,
-    anyio.ClosedResourceError,
-    anyio.BusyResourceError,  # TLS wants to send while it reads, and something is being sent
-    RuntimeError,  # uvloop's, of a transport that was closed
-)
 _NO_SOCKET: Final = (OSError, AttributeError, anyio.TypedAttributeLookupError)
 """The connection has ended already. AttributeError: uvloop has no socket of a transport that was closed."""
 

@@ -14,8 +14,9 @@ from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Final
 
+from artcafe_anyio.connection import READ_BYTES, SEND_BYTES
 from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
-from artcafe_platform.connection import MAX_UNSENT_BYTES, READ_BYTES, SEND_BYTES
+from artcafe_platform.connection import MAX_UNSENT_BYTES
 
 if TYPE_CHECKING:
     import socket

@@ -10,9 +10,9 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
+from artcafe_anyio.connection import SEND_BYTES
 from artcafe_anyio.levels import ENOUGH_BYTES
 from artcafe_platform import Platform, connection, listening
-from artcafe_platform.connection import SEND_BYTES
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ApiError, Instant, PlatformConfig, PlatformHub, PlatformProtocol
