@@ -89,9 +89,6 @@ of both it is ten times as long."""
 # --- links (LINK) -----------------------------------------------------------------------------------------------------
 MAX_BACKOFF_S: Final = 120.0
 """LINK-3: two minutes, the guide's cap."""
-REPLACED_BACKOFF_S: Final = 10.0
-MAX_REPLACED_BACKOFF_S: Final = 3600.0
-"""LINK-6: two processes with one agent id must not fight every second."""
 CUT_LINKS: Final = 3
 """LINK-3: so many links in a row that are cut at one age are no accident."""
 MIN_CUT_AGE_S: Final = 2.0
@@ -100,8 +97,9 @@ MAX_CUT_AGE_S: Final = 60.0
 """LINK-3: pings keep a link from being idle for longer than the usual timeouts, which begin at 60 s."""
 IDLE_BEFORE_CUT_S: Final = 1.0
 """LINK-3: a link on which something came so shortly before its end was not idle."""
-MAX_SHOWN_ADDRESS_CHARS: Final = 64
-"""PLAT-6: an IPv6 address with its zone fits, and the reason of a close frame has room for it."""
+REPLACED_BACKOFF_S: Final = 10.0
+MAX_REPLACED_BACKOFF_S: Final = 3600.0
+"""LINK-6: two processes with one agent id must not fight every second."""
 REPLACED_RESET_S: Final = 600.0
 """LINK-6: a link that lived this long and ended otherwise shows that the other process is gone."""
 LATE_TIMER_S: Final = 1.0
@@ -152,6 +150,8 @@ STATUS_INTERVAL_S: Final = 1.0
 """STAT-2, STAT-4: at most one status message a second, the latest wins."""
 
 # --- the platform (PLAT, CMD-10) --------------------------------------------------------------------------------------
+MAX_SHOWN_ADDRESS_CHARS: Final = 64
+"""PLAT-6: an IPv6 address with its zone fits, and the reason of a close frame has room for it."""
 OFFLINE_AFTER_S: Final = 90.0
 """HB-3: three missed heartbeats."""
 OVERLOADED_RETRY_S: Final = 1.0
