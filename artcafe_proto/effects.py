@@ -179,8 +179,10 @@ class SendClose(_Effect, frozen=True, gc=False):
 
 
 SendFrame = SendText | SendPing | SendPong | SendClose
-Send = SendRequest | SendUpgrade | SendResponse | SendBody | AcceptUpgrade | SendFrame
-Ask = Connect | Sign | CancelSign | PauseReading | ResumeReading | Attend
+AgentSend = SendRequest | SendUpgrade | SendFrame
+"""What an `AgentMachine` has sent."""
+Send = AgentSend | SendResponse | SendBody | AcceptUpgrade
+Ask = Connect | Sign | CancelSign | PauseReading | ResumeReading
 Effect = Ask | Write | Disconnect
 """What a façade asks of a driver."""
 MachineEffect = Effect | Send

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 import msgspec
@@ -27,6 +27,10 @@ class EntryState(Enum):
     """It has its final response, which the platform may not have read."""
     SETTLED = "settled"
     """The platform has read its final response."""
+
+
+_ANSWERED: Final = EntryState.ANSWERED  # once: CPython 3.11 takes ten times as long for a member as for a name
+_SETTLED: Final = EntryState.SETTLED
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -70,7 +74,7 @@ class Ledger:
     def answer(self, command_id: str, body: bytes) -> None:
         """An open command has its final response."""
         entry = self._entries[command_id]
-        entry.state = EntryState.ANSWERED
+        entry.state = _ANSWERED
         entry.body = body
         self.stored_bytes += len(body)
         if self.stored_bytes > MAX_STORED_BODIES_BYTES:
@@ -92,8 +96,8 @@ class Ledger:
         """The platform has read these final responses; from now on the entries may be let go."""
         for command_id in command_ids:
             entry = self._entries.get(command_id)
-            if entry is not None and entry.state is EntryState.ANSWERED:
-                entry.state = EntryState.SETTLED
+            if entry is not None and entry.state is _ANSWERED:
+                entry.state = _SETTLED
                 entry.settled_at = mono
                 self._settled.append(command_id)
         if self.stored_bytes > MAX_STORED_BODIES_BYTES:
