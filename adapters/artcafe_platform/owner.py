@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
+from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
+from artcafe_anyio.calling import call_back
 from artcafe_anyio.loops import Flag
 from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
@@ -69,6 +72,7 @@ class Owner:
         self._waiting = Waiting()
         self._streams = Streams(f"{hub.rng.getrandbits(64):016x}")
         self._timetable = Timetable()
+        self._context = copy_context()  # of where the platform is entered
         self._is_settling = False
         self._wakes_at = math.inf
         self._earlier = Flag()
@@ -99,7 +103,8 @@ class Owner:
         if self.failure is None:
             self.failure = error
             forget_locals(error)
-            logger.error("the platform is ended by an internal error: %s", type(error).__name__, exc_info=error)
+            with suppress(Exception):  # of a log that is broken: this is raised, too
+                logger.error("the platform is ended by an internal error: %s", type(error).__name__, exc_info=error)
         self._abort_all()
         self._earlier.set()
 
@@ -133,11 +138,10 @@ class Owner:
             output = self.hub.next_output()
             if output is None:
                 break
-            if isinstance(output, Attend):
-                if output.conn in self.connections:
-                    self._touched[output.conn] = self.connections[output.conn]
-            else:
+            if not isinstance(output, Attend):
                 self._publish(output, now)
+            elif output.conn in self.connections:
+                self._touched[output.conn] = self.connections[output.conn]
 
     def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
@@ -187,17 +191,14 @@ class Owner:
     def _publish(self, event: HubEvent, now: Instant) -> None:
         if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._waiting.for_command(event.agent_id, event.command_id):
-                self._answer_poll(poll, now)
+                if self._waiting.get(poll.conn) is poll:  # else it was cut, as all together hold too much
+                    self._answer_poll(poll, now)
+                    self._carry_out(self._touched.pop(poll.conn), now)
         agent = self.hub.registry.find(event.agent_id)
-        publication = None if agent is None else self._streams.publish(agent.tenant_id, event, now)
-        if publication is not None:
+        if agent is not None and (publication := self._streams.publish(agent.tenant_id, event, now)) is not None:
             for stream in publication.streams:
                 self._send_on(stream, publication.data, now)
-        for callback in self._callbacks:
-            try:
-                callback(event)
-            except Exception:
-                logger.exception("a callback of on_event failed with %s", type(event).__name__)
+        call_back(self._callbacks, event, self._context, lambda text, error: logger.error("%s", text, exc_info=error))
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -236,9 +237,8 @@ class Owner:
         self._forget(connection.conn)
 
     def drop_all(self, reason: str) -> None:
-        """End every connection from this side, with 1001 where a link is up; polls are answered and streams ended.
-
-        They are over when `connections` is empty.
+        """End every connection from this side, with 1001 where a link is up; polls are answered and streams ended. They
+        are over when `connections` is empty.
         """
         with self.own_turn() as now:
             for poll in self._waiting.all():

@@ -171,8 +171,8 @@ class PlatformSession(Secretive):
                 self._hub.message_received(self, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
             self._hub.violated(self, error)
-            if not link.bad_message():
-                self.close(1008, f"more than {self._hub.config.max_bad_messages} bad messages in a row", now)
+            if too_many := link.bad_message(len(payload), now.mono):
+                self.close(1008, too_many, now)
         else:
             link.bad_in_a_row = 0
 
