@@ -28,7 +28,7 @@ from artcafe_proto.secrecy import Secretive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artcafe_proto.effects import AgentSend, Ask
+    from artcafe_proto.effects import AgentMachineEffect
     from artcafe_proto.events import AgentEvent
     from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
@@ -369,7 +369,7 @@ class AgentMachine(Secretive, AgentRules):
 
     # --- D: core → world ----------------------------------------------------------------------------------------------
 
-    def next_output(self) -> AgentEvent | Ask | AgentSend | Disconnect | None:
+    def next_output(self) -> AgentMachineEffect | AgentEvent | None:
         """The next output; call until None after every input."""
         event = self.next_event()
         return self._outputs.next() if event is None else event
