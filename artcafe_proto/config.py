@@ -20,6 +20,8 @@ from artcafe_proto.limits import MAX_ID_CHARS
 
 API_PREFIX = "/api/v1"
 
+_fields_of = lru_cache(maxsize=4)(msgspec.structs.fields)
+
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
 _AFTER_BRACKETS = re.compile(r"(?::[0-9]*)?")
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -146,10 +148,14 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """MSG-5: bad messages in a row before the link is closed with 1008."""
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
+        for field in _fields_of(type(self)):
+            value = getattr(self, field.name)
+            try:
+                msgspec.convert(value, field.type)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"is of a wrong type: {error}", setting=field.name) from None
             if isinstance(value, int | float) and not isinstance(value, bool):
-                _check_number(name, value)
+                _check_number(field.name, value)
 
 
 class AgentConfig(LinkSettings, frozen=True, kw_only=True):
@@ -310,6 +316,8 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
 
 def check_id(name: str, value: str) -> None:
     """Raise ConfigError unless `value` is a usable id: 1 to 128 printable characters (MSG-3)."""
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"must be text, not {type(value).__name__}", setting=name)
     odd = next((character for character in value if not character.isprintable()), None)
     if not value or len(value) > MAX_ID_CHARS or odd is not None:
         found = f"{len(value)} characters" if odd is None else f"one that is U+{ord(odd):04X}"

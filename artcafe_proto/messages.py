@@ -15,9 +15,11 @@ import msgspec
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, MAX_COMMAND_TIMEOUT_S, MAX_ID_CHARS, MAX_JSON_DEPTH
+from artcafe_proto.readable import text_of
 
 AgentStatus = Literal["online", "offline", "busy", "error"]
 """STAT-1."""
+STATUSES: Final = get_args(AgentStatus)
 
 FinalCode = Literal[
     "unknown_command",
@@ -204,17 +206,10 @@ def encode_json(value: object, what: str) -> msgspec.Raw:
     except KeyboardInterrupt:  # a signal
         raise
     except BaseException as error:  # types of the application's raise what they like
-        raise LocalProtocolError(f"{what} cannot be written as JSON: {_text_of(error)}") from None
+        raise LocalProtocolError(f"{what} cannot be written as JSON: {text_of(error)}") from None
     if len(raw) > 2 * _VALUE_LEVELS and is_too_deep(raw, _VALUE_LEVELS):  # most are too short to be
         raise LocalProtocolError(f"{what} nests deeper than {_VALUE_LEVELS} levels (MSG-6)")
     return msgspec.Raw(raw)
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # likewise
-        return type(error).__name__
 
 
 def _plain(value: Any) -> object:

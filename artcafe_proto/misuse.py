@@ -36,12 +36,18 @@ def check_failure(code: object, reason: object) -> None:
     """Refuse what is no final code, and a reason that is no text (CMD-9)."""
     if not isinstance(code, str) or code not in FINAL_CODES:
         raise LocalProtocolError(f"expected one of the codes {', '.join(sorted(FINAL_CODES))}, not {code!r}")
+    check_reason(reason)
+
+
+def check_reason(reason: object) -> None:
+    """Refuse a reason that is no text."""
     if not isinstance(reason, str):
         raise LocalProtocolError(f"expected a reason as text, not {type(reason).__name__}")
 
 
-def check_close_code(code: object) -> None:
-    """Refuse what no close frame names (RFC 6455 section 7.4)."""
+def check_close(code: object, reason: object) -> None:
+    """Refuse what no close frame says (RFC 6455 section 7.4)."""
+    check_reason(reason)
     if not isinstance(code, int) or not 1000 <= code <= 4999:
         raise LocalProtocolError(f"expected a close code from 1000 to 4999, not {code!r}")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from logging import LogRecord
+    from types import TracebackType
 
 
 def one_line(text: str) -> str:
@@ -34,6 +35,21 @@ def traceback_of(error: BaseException) -> str:
     """The traceback of `error`, as Python prints it, but with the text of exceptions as `lines`."""
     chunks = (chunk.removesuffix("\n") for chunk in TracebackException.from_exception(error).format())
     return "\n".join(_as_it_is(chunk) if _OF_PYTHON.match(chunk) else lines(chunk) for chunk in chunks)
+
+
+def text_of(error: BaseException) -> str:
+    """What `error` says, or the name of its class if it fails to say anything: it may be of anybody's making."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:  # a signal
+        raise
+    except BaseException:
+        return type(error).__name__
+
+
+def exc_info_of(error: BaseException | None) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
+    """`error` for a logger, which shows nothing of an exception that is false, as one without items may be."""
+    return None if error is None else (type(error), error, error.__traceback__)
 
 
 def readable_record(record: LogRecord) -> bool:

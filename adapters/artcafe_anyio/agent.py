@@ -186,6 +186,7 @@ class Agent(Secretive):
         task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
+        Each call is a life of its own, which knows nothing of the commands of an earlier one (CMD-1).
 
         `sign` makes the signature of a challenge in the place of the key: an `async def` as a task, any
         other function in a thread. It raises SigningRefusedError to say why it does not.

@@ -19,6 +19,7 @@ from msgspec.structs import astuple
 
 from artcafe_anyio.calling import innermost, name_of
 from artcafe_proto import LocalProtocolError
+from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +56,7 @@ class Arguments:
                     annotation = msgspec.Raw
                 _check_type(annotation)
             except Exception as error:  # msgspec's, pydantic's, or a NameError within a type of the author's
-                why = str(error).partition("\n")[0]
+                why = text_of(error).partition("\n")[0]
                 raise LocalProtocolError(f"{name_of(function)}: {parameter} cannot be read from JSON: {why}") from None
             field = f"field_{len(fields)}"
             names[field] = parameter.name
@@ -111,7 +112,7 @@ def _hints(function: Function) -> dict[str, Any]:
             "outside of TYPE_CHECKING, or register the function where it is defined"
         ) from None
     except Exception as error:  # an annotation may be any expression
-        why = f"{type(error).__name__}: {error}"
+        why = f"{type(error).__name__}: {text_of(error)}"
         raise LocalProtocolError(f"{name_of(function)}: its annotations cannot be evaluated: {why}") from None
 
 

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from functools import partial, singledispatch, singledispatchmethod
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -155,6 +155,18 @@ _MAKE_CONTEXT_MANAGERS: Final = (
 """What these decorators make of a function; what a context manager makes of one that it decorates is another."""
 
 
+_DISPATCHERS: Final[tuple[object, ...]] = tuple(
+    getattr(innermost(each), "__code__", None)
+    for each in (singledispatch(_nothing), singledispatchmethod(_nothing).__get__(object()))
+)
+"""What these decorators make of a function, and of a method that belongs to an object."""
+
+
+def dispatches(function: Function) -> bool:
+    """Whether the type of its first positional argument decides what is called, as with functools.singledispatch."""
+    return getattr(innermost(function), "__code__", None) in _DISPATCHERS
+
+
 def check_function(function: Function, what: str) -> None:
     """Raise LocalProtocolError if `function` cannot be called, or what it gives is no result."""
     inner = innermost(function)
@@ -172,7 +184,8 @@ def check_function(function: Function, what: str) -> None:
 def check_takes_one(function: Function, what: str) -> None:
     """Raise LocalProtocolError unless `function` can be called with one argument."""
     try:
-        inspect.signature(function).bind(object())
+        # A bound singledispatchmethod shows the signature of the function that it wraps, `self` included.
+        inspect.signature(function, follow_wrapped=not dispatches(function)).bind(object())
     except TypeError as error:
         raise LocalProtocolError(f"{what} takes one argument: {name_of(function)}: {error}") from None
     except ValueError:

@@ -24,6 +24,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 from artcafe_anyio.calling import CallFailed, awaited, call_here
 from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.tls_failures import explain, shortcoming
+from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,7 +62,8 @@ async def open_by(open_stream: Callable[[Connect], Awaitable[ByteStream]], log: 
     try:
         stream = await awaited(call_here(partial(open_stream, asked)))
     except CallFailed as failed:
-        if isinstance(failed.error, ConnectError) and {"cause", "detail"} <= vars(failed.error).keys():
+        said = map(vars(failed.error).get, ("cause", "detail"))
+        if isinstance(failed.error, ConnectError) and all(type(each) is str for each in said):
             raise failed.error from None
         log.line(logging.ERROR, "open_stream failed", failed.error)
         raise ConnectError("other", f"open_stream raised {type(failed.error).__name__}") from None
@@ -124,7 +126,8 @@ async def context_of(trust: Trust | None) -> ssl.SSLContext | None:
     try:
         return None if trust is None else await trust()
     except Exception as error:  # there may be no thread to look at the files in, no memory
-        raise ConnectError("other", f"looking at whom to trust failed: {type(error).__name__}: {error}") from None
+        why = f"{type(error).__name__}: {text_of(error)}"
+        raise ConnectError("other", f"looking at whom to trust failed: {why}") from None
 
 
 class Opener(Protocol[Raw, Ready]):
@@ -191,7 +194,7 @@ async def open_tcp(asked: Connect, opener: Opener[Raw, Ready], threads: Threads)
     except ConnectError:
         raise
     except Exception as error:  # no thread is left to resolve a name in, no memory
-        raise ConnectError("other", f"{step} failed: {type(error).__name__}: {error}") from None
+        raise ConnectError("other", f"{step} failed: {type(error).__name__}: {text_of(error)}") from None
     raise ConnectError("timeout", f"{step} was not done within {time_s:.1f} s")
 
 
@@ -215,7 +218,7 @@ async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> 
 
 def _because(error: Exception) -> str:
     cause = error.__cause__ or error
-    told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and text_of(cause)
+    told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and system_text(cause)
     return f": {told}" if told else ""
 
 
@@ -278,7 +281,7 @@ def _innermost(error: Exception) -> Exception:
 
 
 def _failure(failures: dict[str, Exception], port: int) -> ConnectError:
-    said = [f"{address} port {port}: {text_of(error)}" for address, error in failures.items()]
+    said = [f"{address} port {port}: {system_text(error)}" for address, error in failures.items()]
     detail = "; ".join(said)
     if any(isinstance(error, ConnectionRefusedError) for error in failures.values()):
         return ConnectError("refused", f"{detail}: does the platform run there?")
@@ -287,6 +290,6 @@ def _failure(failures: dict[str, Exception], port: int) -> ConnectError:
     return ConnectError("other", detail)
 
 
-def text_of(error: Exception) -> str:
+def system_text(error: Exception) -> str:
     """For people: what the system said."""
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else text_of(error)

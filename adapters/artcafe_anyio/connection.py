@@ -17,6 +17,7 @@ from artcafe_anyio.connecting import ConnectError
 from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.loops import Flag, Scope
 from artcafe_anyio.tls_failures import explain
+from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -198,7 +199,7 @@ def reason_of(error: BaseException | None, host: str) -> str:
     """For people: why a connection with `host` has ended; what the system said, where anyio wraps it."""
     if error is None:
         return "the peer closed it"
-    cause = error.__cause__ or error
+    cause = error if error.__cause__ is None else error.__cause__
     if isinstance(cause, ssl.SSLError):  # TLS 1.3 tells only after the handshake what is wrong with a client's side
         return explain(cause, host)
-    return str(cause) or type(cause).__name__
+    return text_of(cause) or type(cause).__name__

@@ -49,6 +49,7 @@ from artcafe_proto import (
     Stopped,
     Write,
 )
+from artcafe_proto.readable import text_of
 from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
@@ -350,7 +351,7 @@ class Driver:
                 signature = await self._signers[asked.key](asked.challenge.encode())
             except (SigningRefusedError, RemoteProtocolError) as error:
                 with self.turn() as now:
-                    self.protocol.sign_failed(asked.request, str(error), now)
+                    self.protocol.sign_failed(asked.request, text_of(error), now)
             except Exception as error:
                 forget_locals(error)
                 self.log.line(logging.ERROR, "signing the challenge failed", error)

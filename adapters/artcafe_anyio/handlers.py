@@ -6,9 +6,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_anyio.arguments import Arguments
-from artcafe_anyio.calling import check_function, is_async, name_of
+from artcafe_anyio.calling import check_function, dispatches, is_async, name_of
 from artcafe_anyio.clocks import monotonic
 from artcafe_proto import ArtCafeError, LocalProtocolError
+from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ class CommandError(ArtCafeError):
 
     def __init__(self, reason: str | BaseException) -> None:
         super().__init__(reason)
-        self.reason = str(reason)
+        self.reason = text_of(reason) if isinstance(reason, BaseException) else str(reason)
 
 
 class CommandContext:
@@ -81,6 +82,9 @@ class Handler:
     def __init__(self, function: Function, *, inline: bool) -> None:
         """Raises LocalProtocolError if the function cannot be one."""
         check_function(function, "a handler")
+        if dispatches(function) and not getattr(function, "args", ()):  # of a partial, which has bound it
+            why = "the type of its first positional argument decides what is called, and arguments come by name"
+            raise LocalProtocolError(f"{name_of(function)}: {why}: register a function that calls it")
         self.function: Final = function
         self.mode: Final = _mode(function, inline=inline)
         self._arguments = Arguments(function, CommandContext)

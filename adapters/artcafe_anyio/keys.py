@@ -12,6 +12,7 @@ from artcafe_anyio.calling import discard
 from artcafe_anyio.files import exposure, flags
 from artcafe_proto import ConfigError, KeyRefusedError, PassphraseNeededError, PublicKey, SigningKey
 from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES, MAX_PUBLIC_KEY_BYTES
+from artcafe_proto.readable import text_of
 from artcafe_proto.secrecy import forgetful
 
 Passphrase = Callable[[str], str | bytes]
@@ -35,7 +36,7 @@ def load_key(path: str, passphrase: Passphrase | None = None) -> SigningKey:
                 raise
             return SigningKey.load(data, ask_passphrase(passphrase, path))
     except KeyRefusedError as error:
-        raise ConfigError(f"{path}: {error}", setting="private_key_path") from None
+        raise ConfigError(f"{path}: {text_of(error)}", setting="private_key_path") from None
 
 
 def ask_passphrase(passphrase: Callable[[str], object], path: str) -> bytes:

@@ -38,7 +38,7 @@ from artcafe_proto import (
     Undeliverable,
     UnknownReceived,
 )
-from artcafe_proto.readable import one_line, readable_record
+from artcafe_proto.readable import exc_info_of, one_line, readable_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ class AgentLog:
 
     def line(self, level: int, text: str, error: BaseException | None = None) -> None:
         """Log one line, and the traceback of `error` if there is one."""
-        logger.log(level, "%s: %s", self._agent_id, text, exc_info=error, stacklevel=2)
+        logger.log(level, "%s: %s", self._agent_id, text, exc_info=exc_info_of(error), stacklevel=2)
 
     def event(self, event: AgentEvent, mono: float) -> None:
         """Log an event; `mono` is the monotonic time of it."""

@@ -9,6 +9,7 @@ The agent is the real one, with its whole protocol, and so is the platform's cor
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from contextlib import AsyncExitStack
@@ -20,7 +21,8 @@ import msgspec
 from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_anyio.clocks import read_clocks
+from artcafe_anyio.background import in_background
+from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import OwnStream
 from artcafe_anyio.loops import Flag
 from artcafe_platform import routes
@@ -42,7 +44,10 @@ from artcafe_proto import (
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
+
+    from anyio.abc import TaskStatus
 
     from artcafe_anyio.agent import Agent
     from artcafe_proto import Attend, Connect, Event, HubEvent, MachineEffect
@@ -80,6 +85,7 @@ class SimulatedPlatform(Secretive):
         self._news = Flag()
         self._stack = AsyncExitStack()
         self._is_settling = False
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
         """Start the agent and wait until it is online. Raises as `Agent.serve` does."""
@@ -88,10 +94,11 @@ class SimulatedPlatform(Secretive):
             config.tenant_id, agent_id=config.agent_id, name="", capabilities=(), metadata={}, wall=read_clocks().wall
         )
         registry.add_key(config.tenant_id, config.agent_id, self._key.public.openssh, "simulated")
-        await self._stack.enter_async_context(
-            self._agent.running(sign=lambda challenge: self._key.sign(challenge, "ssh"), open_stream=self._open)
-        )
         try:
+            await self._stack.enter_async_context(in_background(self._keep_time, self._end))
+            await self._stack.enter_async_context(
+                self._agent.running(sign=lambda challenge: self._key.sign(challenge, "ssh"), open_stream=self._open)
+            )
             while not self.is_online:
                 await self._hear_more()
         except BaseException:
@@ -142,6 +149,27 @@ class SimulatedPlatform(Secretive):
         self._ends[asked.conn] = end
         return end
 
+    def _end(self) -> None:
+        self._is_over = True
+        self._news.set()
+
+    async def _keep_time(self, *, task_status: TaskStatus[None]) -> None:
+        """Have the platform do what is due, until the end of the block."""
+        task_status.started()
+        while not self._is_over:
+            self._news.clear()
+            deadlines = [deadline for each in self._machines() if (deadline := each.deadline()) is not None]
+            with anyio.move_on_after(max(min(deadlines, default=math.inf) - monotonic(), 0)):
+                await self._news.wait()
+            now = read_clocks()
+            for each in self._machines():
+                each.handle_timer(now)
+            self._settle()
+
+    def _machines(self) -> Iterator[PlatformHub | PlatformProtocol]:
+        yield self._hub
+        yield from [end.session for end in self._ends.values()]
+
     async def _hear_more(self) -> None:
         self._news.clear()
         await self._news.wait()
@@ -154,6 +182,10 @@ class SimulatedPlatform(Secretive):
             else:
                 end.session.eof_received(read_clocks())
             self._settle()
+
+    def read(self) -> None:
+        """The agent has read."""
+        self._settle()
 
     def closed(self, end: _AgentEnd) -> None:
         """The agent closed the connection."""
@@ -189,6 +221,9 @@ class SimulatedPlatform(Secretive):
         while (output := end.session.next_output()) is not None:
             busy = True
             self._carry_out(end, output)
+        if (level := end.new_level()) is not None:
+            busy = True
+            end.session.unsent(level, read_clocks())
         return busy
 
     def _carry_out(self, end: _AgentEnd, output: MachineEffect | Event) -> None:
@@ -230,6 +265,7 @@ class _AgentEnd(OwnStream):
         self.session = session
         self._platform = platform
         self._unread = bytearray()
+        self._level = 0
         self._is_over = False
         self._was_reset = False
         self._arrived = Flag()
@@ -258,6 +294,11 @@ class _AgentEnd(OwnStream):
     def resume(self) -> None:
         self._may_send.set()
 
+    def new_level(self) -> int | None:
+        """How much has not been read (LINK-8), if that is not what was asked for last."""
+        before, self._level = self._level, len(self._unread)
+        return None if self._level == before else self._level
+
     # --- the agent's --------------------------------------------------------------------------------------------------
 
     async def send(self, item: bytes) -> None:
@@ -276,6 +317,7 @@ class _AgentEnd(OwnStream):
             raise anyio.EndOfStream
         data = bytes(self._unread[:max_bytes])
         del self._unread[:max_bytes]
+        self._platform.read()
         return data
 
     async def send_eof(self) -> None:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from artcafe_proto.readable import text_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -56,7 +58,7 @@ def explain(error: ssl.SSLError, host: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         chain = error.chain if isinstance(error, UntrustedError) else ()
         return _refused(error.verify_code, error.verify_message.rstrip("."), host, _read_all(chain))
-    reason = error.reason or str(error)
+    reason = error.reason or text_of(error)
     alert = reason.partition("_ALERT_")[2]
     if reason in _NOT_TLS:
         return f"what answers at {host} does not speak TLS ({reason}): is the port of the endpoint right?"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
-from artcafe_anyio.connecting import ConnectError, context_of, open_tcp, text_of
+from artcafe_anyio.connecting import ConnectError, context_of, open_tcp, system_text
 from artcafe_anyio.connection import SEND_BYTES, reason_of
 from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
 from artcafe_anyio.loops import Scope
@@ -272,7 +272,7 @@ class TransportOpener:
             await self._make_transport(self._connection, connection)
         except Exception as error:
             connection.close()
-            raise ConnectError("other", text_of(error)) from None
+            raise ConnectError("other", system_text(error)) from None
 
     async def start_tls(self, connection: socket.socket, host: str) -> asyncio.Transport:
         """The same with TLS, verified, as a transport."""

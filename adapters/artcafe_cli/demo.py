@@ -21,6 +21,8 @@ from rich.text import Text
 
 from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.errors import first_error
+from artcafe_anyio.signals import Obeyed
 from artcafe_cli.account import Account
 from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.telling import say_json
@@ -116,6 +118,7 @@ class Demo:
         self._seconds = seconds
         self._console = console
         self._account = Account(self._write)
+        self._lines: list[Text] = []
         self._tally = Tally()
         self._cuts = 0
         self._changed = anyio.Event()
@@ -129,7 +132,7 @@ class Demo:
                 self._console.print(Text(f"platform on {platform.url}, keys in {folder}", "dim"))
                 agents = await self._make_agents(Path(folder), platform.url, Operator(platform.url, token))
                 async with anyio.create_task_group() as background:
-                    background.start_soon(self._flush_regularly)
+                    background.start_soon(self._print_regularly)
                     async with anyio.create_task_group() as running:
                         for agent in agents:
                             await running.start(agent.serve)
@@ -138,7 +141,7 @@ class Demo:
                         for agent in agents:
                             agent.stop()
                     background.cancel_scope.cancel()
-                self._account.flush()
+                self._print()
         tally = self._tally
         return {
             "ok": tally.ok and tally.reconnects >= self._cuts > 0,
@@ -209,19 +212,62 @@ class Demo:
         self._account.tell("platform", event)
 
     def _write(self, seconds: float, who: str, text: str, style: str) -> None:
-        self._console.print(Text(f"{seconds:7.3f}  {who:<9} {text}", style), soft_wrap=True)
+        self._lines.append(Text(f"{seconds:7.3f}  {who:<9} {text}", style))
 
-    async def _flush_regularly(self) -> None:
+    def _print(self) -> None:
+        """Print what there is to tell. Not in a callback, whose errors end nothing."""
+        self._account.flush()
+        lines, self._lines = self._lines, []
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
+
+    async def _print_regularly(self) -> None:
         while True:
             await anyio.sleep(0.1)
-            self._account.flush()
+            self._print()
+
+
+class _Console(Console):
+    """One that says so if whoever reads the output has had enough, instead of ending the program by itself."""
+
+    def on_broken_pipe(self) -> None:
+        """Called where the error is handled."""
+        raise
+
+
+async def _run_until_told(demo: Demo) -> dict[str, Any] | int:
+    """The summary of a run; or, of one that a signal has cut short, the exit status that shells know it by.
+
+    However many signals come, the keys are removed first.
+    """
+    status: int | None = None
+    with Obeyed().receive() as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def obey() -> None:
+                nonlocal status
+                async for received in signals:
+                    status = 128 + received
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(obey)
+            summary = await demo.run()
+            tasks.cancel_scope.cancel()
+            return summary
+    assert status is not None, "nothing else cancels it"
+    return status
 
 
 def run_demo(*, agents: int, seconds: float, json: bool) -> int:
     """Run the demo and print its account, or only the summary as one line of JSON; returns the exit status."""
     logging.getLogger("artcafe").addHandler(logging.NullHandler())  # the account tells it all
-    console = Console(stderr=json)
-    summary = anyio.run(Demo(agents, seconds, console).run)
+    console = _Console(stderr=json)
+    try:
+        summary = anyio.run(_run_until_told, Demo(agents, seconds, console))
+    except ExceptionGroup as group:
+        raise first_error(group) from None
+    if isinstance(summary, int):
+        return summary
     if json:
         say_json(summary)
         return 0 if summary["ok"] else 1

@@ -21,6 +21,7 @@ from artcafe_cli.telling import complain, say, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 from artcafe_proto.config import check_agent_id
+from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -337,10 +338,10 @@ def main() -> NoReturn:
         complain(f"did not expect {unused}: see artcafe --help{hint}")
         sys.exit(2)
     except (CycloptsError, LocalProtocolError) as error:
-        complain(str(error))
+        complain(text_of(error))
         sys.exit(2)
     except ArtCafeError as error:
-        complain(str(error))
+        complain(text_of(error))
         sys.exit(1)
     except OSError as error:
         if not _cannot_write(error):

@@ -20,6 +20,7 @@ from artcafe_cli.telling import complain, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, checked_token
 from artcafe_platform import Platform, make_server_context
 from artcafe_platform.data_dir import SECRETS
+from artcafe_platform.logs import logger
 from artcafe_platform.server import DEFAULT_TENANT
 from artcafe_proto import ConfigError, PlatformConfig
 from artcafe_proto.config import Origin
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from artcafe_platform.tls import ServerContext
-
-logger = logging.getLogger("artcafe_platform")
 
 
 _IN_MEMORY = ("agents", "keys", "commands")

@@ -17,6 +17,7 @@ from anyio.streams.tls import TLSStream
 from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.loops import Flag, Scope
 from artcafe_platform.clocks import monotonic
+from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,5 +215,5 @@ class Connection(Level):
 
 def _reason(error: Exception) -> str:
     """For people: what the system said, where anyio wraps it."""
-    cause = error.__cause__ or error
-    return str(cause) or type(cause).__name__
+    cause = error if error.__cause__ is None else error.__cause__
+    return text_of(cause) or type(cause).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_platform.clocks import monotonic
+from artcafe_platform.logs import logger
 from artcafe_platform.tls import OLD_VERSIONS
 
 if sys.platform != "win32":
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from artcafe_platform.owner import AnyConnection, Owner
     from artcafe_platform.sockets import SocketConnection
 
-logger = logging.getLogger("artcafe_platform")
 
 MAX_CONNECTIONS: Final = 20_000
 """PLAT-8: connections served at once, if the process may have so many file descriptors."""
@@ -83,6 +82,7 @@ class Listening:
         self._scope = anyio.CancelScope(shield=True)
         self._is_empty = anyio.Event()
         self._is_stopping = False
+        self._complains_at = -math.inf
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
         """Run everything until `stop`. Shielded, so that also what is cancelled from outside says goodbye."""
@@ -109,6 +109,13 @@ class Listening:
             await self._is_empty.wait()  # LINK-8: each closes within `close_timeout`
         self._scope.cancel()
 
+    def _complain(self, error: BaseException) -> None:
+        """Nothing can be accepted, for want of descriptors perhaps. It is tried on and on, and told now and then."""
+        mono = monotonic()
+        if mono >= self._complains_at:
+            logger.warning("cannot accept connections, and goes on trying: %s", error)
+            self._complains_at = mono + COMPLAINT_INTERVAL_S
+
     # --- by sockets that asyncio watches ------------------------------------------------------------------------------
 
     def _watch(self, listener: socket.socket) -> None:
@@ -123,7 +130,7 @@ class Listening:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                logger.warning("cannot accept a connection: %s", error)
+                self._complain(error)
                 self._watched.remove(listener)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listener)
@@ -164,7 +171,7 @@ class Listening:
             except anyio.ClosedResourceError:
                 return
             except (OSError, anyio.BrokenResourceError) as error:
-                logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+                self._complain(error.__cause__ or error)
                 await anyio.sleep(ACCEPT_RETRY_S)
 
     async def _attend(self, stream: SocketStream) -> None:

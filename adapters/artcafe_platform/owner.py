@@ -6,6 +6,7 @@ import logging
 import math
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -17,6 +18,7 @@ from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
 from artcafe_platform.connection import Connection, peer_address
 from artcafe_platform.holdings import Holdings
+from artcafe_platform.logs import logger, tell
 from artcafe_platform.sockets import SocketConnection, address_of
 from artcafe_platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
 from artcafe_platform.timetable import Timetable, shared_moment
@@ -34,7 +36,6 @@ from artcafe_proto import (
     ResumeReading,
     Write,
 )
-from artcafe_proto.readable import readable_record
 from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
 
 AnyConnection = Connection | SocketConnection
 C = TypeVar("C", Connection, SocketConnection)
-
-logger = logging.getLogger("artcafe_platform")
-logger.addFilter(readable_record)
 
 _ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
 
@@ -198,7 +196,7 @@ class Owner:
         if agent is not None and (publication := self._streams.publish(agent.tenant_id, event, now)) is not None:
             for stream in publication.streams:
                 self._send_on(stream, publication.data, now)
-        call_back(self._callbacks, event, self._context, lambda text, error: logger.error("%s", text, exc_info=error))
+        call_back(self._callbacks, event, self._context, partial(tell, logging.ERROR))
 
     # --- connections --------------------------------------------------------------------------------------------------
 

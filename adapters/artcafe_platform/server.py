@@ -60,8 +60,9 @@ class Platform(Secretive):
         """`tenants` are ids with their tokens (PLAT-1). Without them there is one, `tenant-1`, whose token is in
         `platform.tenants`: kept in `data_dir` together with the key that signs agents' tokens, or made anew.
 
-        `port` 0 takes a free one. Raises ConfigError if tokens would be taken unencrypted from other machines (TOK-4):
-        listening beyond loopback needs `ssl_context`, or `allow_cleartext` on a network that encrypts by itself.
+        `port` 0 takes a free one. Raises ConfigError for a number that no port has, and if tokens would be taken
+        unencrypted from other machines (TOK-4): listening beyond loopback needs `ssl_context`, or `allow_cleartext` on
+        a network that encrypts by itself.
 
         `ssl_context` is what `make_server_context` returns, or one of your own, as to have clients show certificates.
         Whatever it says, clients that speak nothing later than TLS 1.1 are hung up on.
@@ -73,6 +74,8 @@ class Platform(Secretive):
                 f"host {host} would take tokens unencrypted from other machines: give an ssl_context, "
                 "or set allow_cleartext if that network encrypts by itself"
             )
+        if not isinstance(port, int) or not 0 <= port <= 65_535:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"must be 0 to 65,535, not {port!r}", setting="port")
         self.config = PlatformConfig() if config is None else config
         self._tenants = Secret(dict(tenants or {}))
         self._host = host

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import stat
 from typing import Any, Final
 
 from artcafe_anyio.files import FromFiles, exposure
+from artcafe_platform.logs import tell
 from artcafe_proto import ConfigError
-
-logger = logging.getLogger("artcafe_platform")
 
 OLD_VERSIONS: Final = ("SSLv3", "TLSv1", "TLSv1.1")
 """As `ssl.SSLObject.version` calls them; RFC 8996 has done with them."""
@@ -42,7 +40,7 @@ class ServerContext(ssl.SSLContext):
             _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert_file, key_file)
             _load(self, cert_file, key_file)
 
-        self._shown = FromFiles(read, lambda: paths, _tell)
+        self._shown = FromFiles(read, lambda: paths, tell)
 
     def read_again(self) -> None:
         """Read the files again if they have changed, which takes milliseconds.
@@ -60,10 +58,6 @@ class ServerContext(ssl.SSLContext):
         """As `ssl.SSLContext` does, with what is in the files."""
         self.read_again()
         return super().wrap_socket(*args, **more)
-
-
-def _tell(level: int, text: str, error: BaseException | None = None) -> None:
-    logger.log(level, "%s", text, exc_info=error)
 
 
 def _load(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:

@@ -59,8 +59,9 @@ class AgentMachine(Secretive, AgentRules):
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
         now = self._enter(now)
-        dialer = self._dialer_of(conn)
-        if dialer is not None:
+        if (dialer := self._dialer_of(conn)) is None:
+            self._connection_ended(conn, detail, now)  # it was open, or is over
+        else:
             dialer.gone(now.mono)
             self._failed_on(dialer, Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3"), now)
         self._settle(now)
@@ -97,7 +98,8 @@ class AgentMachine(Secretive, AgentRules):
             link.liveness.received(now.mono)
             if now.mono - link.up_at >= self.config.stable_after:
                 self._backoff.reset()
-                self._desk.outbox.release()
+                if self._desk.outbox.release():
+                    self._settle_at = now
         elif (dialer := self._dialer_of(conn)) is not None:
             dialer.heard()
 
@@ -186,10 +188,9 @@ class AgentMachine(Secretive, AgentRules):
         """A pong."""
         now = self._look_at_clocks(now)
         link = self._live_link(conn)
-        if link is not None:
-            link.liveness.pong(payload, now.mono)
+        if link is not None and link.liveness.pong(payload, now.mono):
             self._desk.settle(self._desk.outbox.ponged(link.liveness.answered), now.mono)
-        self._settle_at = now
+            self._settle_at = now
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""

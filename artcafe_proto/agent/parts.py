@@ -192,7 +192,7 @@ class AgentParts:
 
     def _dialer_of(self, conn: int) -> Dialer | None:
         dialers = (self._dialer, self._renewal.dialer, self._calls.dialer)
-        return next((dialer for dialer in dialers if dialer.conn == conn), None)
+        return next((dialer for dialer in dialers if dialer.conn is not None and dialer.conn == conn), None)
 
     def _beat(self, link: AgentLink, now: Instant) -> None:
         link.beat(self.status, *self._metrics, now)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto.aliases import decode_heartbeat, decode_response
 from artcafe_proto.config import check_id
+from artcafe_proto.damaged import read_answered_id
 from artcafe_proto.effects import Attend
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import (
@@ -29,10 +30,12 @@ from artcafe_proto.hub.registry import Agent, Registry
 from artcafe_proto.instants import sound_instant
 from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
+    STATUSES,
     CommandData,
     Envelope,
     HeartbeatData,
     MessageIds,
+    ResponseData,
     StatusData,
     check_command,
     decode_data,
@@ -41,6 +44,7 @@ from artcafe_proto.messages import (
     encode_object,
     status_decoder,
 )
+from artcafe_proto.refusals import MAX_SAID_CHARS, shown
 from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
@@ -158,10 +162,20 @@ class PlatformHub(Secretive):
         said = StatusReceived(agent.agent_id, data.status, data.current_task, data.progress, data.message)
         self._events.append(said)
 
-    def violated(self, session: PlatformSession, error: RemoteProtocolError) -> None:
-        """An agent broke a clause in a way that does not cost its link (MSG-5)."""
-        assert session.agent is not None
-        self._events.append(PeerViolation(error.reason, error.clause, session.agent.agent_id))
+    def violated(self, session: PlatformSession, error: RemoteProtocolError, payload: bytes, now: Instant) -> bool:
+        """An agent broke a clause in a way that does not cost its link (MSG-5). True for a response whose `command_id`
+        can be read: its command is over.
+        """
+        agent = session.agent
+        assert agent is not None
+        self._events.append(PeerViolation(error.reason, error.clause, agent.agent_id))
+        command_id = read_answered_id(payload)
+        if command_id is None:
+            return False
+        reason = f"the agent's response cannot be read: {shown(error.reason, MAX_SAID_CHARS)}"
+        refused = ResponseData(command_id, "error", reason=reason, code="undeliverable")
+        self._delivery.answer(agent.tenant_id, agent.agent_id, refused, now)
+        return True
 
     def attend(self, conn: int) -> None:
         """Have the driver drain the connection `conn`."""
@@ -187,9 +201,11 @@ class PlatformHub(Secretive):
             self.attend(session.conn)
 
     def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
-        """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404."""
+        """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404 or 422."""
         now = self.look_at_clock(now)
         agent = self.registry.agent(tenant_id, agent_id)
+        if status not in STATUSES:
+            raise ApiError(422, "invalid_body", f"expected a status {', '.join(STATUSES)}")
         agent.presence.last_seen = now.wall
         self._status(agent, StatusData(status))
         return agent

@@ -147,9 +147,10 @@ class Registry:
         metadata: dict[str, Any],
         wall: float,
     ) -> Agent:
-        """Register an agent. Raises ApiError: 422 for an unusable id, 409 for one that is taken, 507 when full; and
+        """Register an agent. Raises ApiError: 422 for a bad id or name, 409 for one that is taken, 507 when full; and
         LocalProtocolError for metadata that JSON does not have, such as NaN.
         """
+        _check_name(name)
         agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else agent_id
         try:
             check_id("agent_id", agent_id)
@@ -186,7 +187,8 @@ class Registry:
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str) -> Key:
-        """Register a public key line. Raises ApiError: 422 for an unusable key, 404, 409 for one that is known."""
+        """Register a public key line. Raises ApiError: 422 for a bad key or name, 404, 409 for one that is known."""
+        _check_name(name)
         agent = self.agent(tenant_id, agent_id)
         try:
             parsed = PublicKey.parse(public_key)
@@ -215,3 +217,8 @@ class Registry:
         self._bytes -= key.size
         del self._keys[key.key_id]
         del self._agents[key.agent_id].keys[key.key_id]
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise ApiError(422, "invalid_body", f"expected a name as text, not {type(name).__name__}")

@@ -20,7 +20,7 @@ from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_sound_heartbeat
-from artcafe_proto.misuse import check_close_code, check_unsent
+from artcafe_proto.misuse import check_close, check_reason, check_unsent
 from artcafe_proto.outputs import Outputs, PlatformOutputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
@@ -170,11 +170,11 @@ class PlatformSession(Secretive):
             else:
                 self._hub.message_received(self, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
-            self._hub.violated(self, error)
-            if too_many := link.bad_message(len(payload), now.mono):
-                self.close(1008, too_many, now)
-        else:
-            link.bad_in_a_row = 0
+            if not self._hub.violated(self, error, payload, now):
+                if too_many := link.bad_message(len(payload), now.mono):
+                    self.close(1008, too_many, now)
+                return
+        link.bad_in_a_row = 0
 
     def bytes_received(self, now: Instant) -> None:
         """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""
@@ -185,9 +185,10 @@ class PlatformSession(Secretive):
 
     def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
+        now = self._hub.look_at_clock(now)
         if (link := self._live) is not None:
             link.pong(payload)
-            self._await_report(self._hub.look_at_clock(now))
+            self._await_report(now)
 
     def pong_received(self, payload: bytes, now: Instant) -> None:
         """A pong."""
@@ -218,7 +219,7 @@ class PlatformSession(Secretive):
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """Begin the closing handshake; from now on the agent is offline. Raises LocalProtocolError for an odd code."""
-        check_close_code(code)
+        check_close(code, reason)
         now = self._hub.look_at_clock(now)
         link = self._live
         if link is not None:
@@ -246,6 +247,7 @@ class PlatformSession(Secretive):
 
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for an owner that is shutting down."""
+        check_reason(reason)
         self._drop(1001, reason)
 
     def _drop(self, code: int, reason: str) -> None:

@@ -81,17 +81,19 @@ class Liveness:
         self._last_ping_at = mono
         return b"%d" % self.pings
 
-    def pong(self, payload: bytes, mono: float) -> None:
-        """A pong answers every ping up to its number; any other pong is a sign of life only."""
+    def pong(self, payload: bytes, mono: float) -> bool:
+        """A pong answers every ping up to its number; any other pong is a sign of life only. Whether it answers one."""
         if not (payload.isdigit() and len(payload) < 20):
-            return
+            return False
         number = int(payload)
-        if self.answered < number <= self.pings:
-            self.answered = number
-            self.answers_pings = True
-            if number == self.pings:
-                self.rtt_s = mono - self._last_ping_at
-                self._ping_sent_at = None
+        if not self.answered < number <= self.pings:
+            return False
+        self.answered = number
+        self.answers_pings = True
+        if number == self.pings:
+            self.rtt_s = mono - self._last_ping_at
+            self._ping_sent_at = None
+        return True
 
     def pause(self, mono: float) -> None:
         """Reading stops: silence does not count until `resume`."""

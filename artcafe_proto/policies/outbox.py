@@ -4,9 +4,10 @@ The wire knows no acknowledgement, but an endpoint reads its messages in order: 
 read when the pong comes. So an item waits, is sent, and is settled by the next such pong; until then a lost link makes
 it unsent again. One ping is under way at a time, and everything sent before it shares it.
 
-An item may be what a link ends of, and nothing says so. When links in a row have ended right after items went out, the
-next begins with one of them, and twice as many each time that all are settled: so a poisoned one comes to be the first
-that is sent. If three links have ended with it, the next does without it. Should that live, it is tried once more.
+An item may be what a link ends of, and nothing says so. When links in a row have ended right after items went out, or
+one with 1007 after several, the next begins with one of them, and twice as many each time that all are settled: so a
+poisoned one comes to be the first that is sent. If three links have ended with it, the next does without it. Should
+that live, it is tried once more.
 
 A peer that has never answered a ping cannot tell. What was sent to it settles some time after it has left, and that is
 told as the assumption it is. Once a peer has answered a ping, nothing settles without.
@@ -154,17 +155,20 @@ class Outbox:
             room -= len(items[-1].payload)
         return items
 
-    def release(self, *, last: bool = False) -> None:
-        """The link lives, so what was held goes out next and alone; with `last` it does behind all others."""
+    def release(self, *, last: bool = False) -> bool:
+        """The link lives, so what was held goes out next and alone; with `last` it does behind all others. Whether
+        anything was held.
+        """
         held, self._held = self._held, None
         if held is None:
-            return
+            return False
         if last:
             self._waiting.append(held)
         else:
             self._waiting.appendleft(held)
             self._tried = held
             self._group = 1
+        return True
 
     def cover(self, link: LinkEnd, mono: float) -> None:
         """Everything sent so far is to be settled by a ping, or by time if the peer answers none."""
@@ -209,11 +213,11 @@ class Outbox:
     def link_lost(self, mono: float, *, close_code: int = 0) -> Item | None:
         """What was sent waits again, in order. Returns the item that the link has ended of, and takes it out (CMD-11).
 
-        `close_code`: of the platform's close frame. Of 1009 the largest item is the cause, of 1007 the first.
+        `close_code`: of the platform's close frame. Of 1009 the largest item is the cause, of 1007 one that was alone.
         """
         held, tried = self._held, self._tried
         self._held = self._tried = self._ping = None
-        suspect = None
+        suspect, is_verdict = None, close_code == 1009 or (close_code == 1007 and len(self._sent) == 1)
         if self._sent:
             suspect = max(self._sent, key=_size_of) if close_code == 1009 else self._sent[0]
         self._waiting.extendleft(reversed(self._sent))
@@ -225,12 +229,12 @@ class Outbox:
         if suspect is None:
             return None
         is_sudden = mono - suspect.sent_at <= SUDDEN_END_S
-        if close_code in (1007, 1009) or (suspect is tried and is_sudden):
+        if is_verdict or (suspect is tried and is_sudden):
             self._waiting.remove(suspect)
             self._discount([suspect])
             return suspect
         suspect.fruitless_links = suspect.fruitless_links + 1 if is_sudden else 0
-        self._group = int(is_sudden and (self._group > 0 or suspect.fruitless_links > 1))
+        self._group = int(close_code == 1007 or (is_sudden and (self._group > 0 or suspect.fruitless_links > 1)))
         if suspect.fruitless_links == MAX_FRUITLESS_LINKS:
             self._waiting.remove(suspect)
             self._held = suspect

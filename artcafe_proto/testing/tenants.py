@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,8 @@ class Account(msgspec.Struct):
     content: tuple[int, int, float | None]
     answers: int = 0
     has_expired: bool = False
+    expires_at: float = math.inf
+    """On the platform's monotonic clock; its timers may be late."""
 
     @property
     def is_over(self) -> bool:
@@ -95,7 +98,7 @@ class Tenant:
                 now=now,
             )
             self.accepted += 1
-            self.accounts[command.command_id] = Account(agent_id, self.accepted, content)
+            self.accounts[command.command_id] = Account(agent_id, self.accepted, content, expires_at=command.expires_at)
             self.unanswered += 1
             accepted.append(command.command_id)
 

@@ -17,6 +17,7 @@ import msgspec
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response, ascii_lower
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES, TURNED_AWAY_RETRY_AFTER_S
+from artcafe_proto.misuse import check_bytes
 from artcafe_proto.wires.handshake import VERSION, accept_headers, check_request, wants_websocket
 from artcafe_proto.wires.http_connection import BODYLESS_STATUSES, HttpConnection, byte_headers
 from artcafe_proto.wires.inputs import Ended, Failed, Input, RequestReceived
@@ -236,6 +237,7 @@ def check_answer(response: Response) -> None:
     if not 200 <= response.status <= 599:
         raise LocalProtocolError(f"an answer has a status from 200 to 599, not {response.status} (RFC 9110 section 15)")
     byte_headers(response.headers)
+    check_bytes(response.body)
 
 
 _MAX_WAITING_BYTES: Final = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES

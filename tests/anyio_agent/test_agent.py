@@ -543,6 +543,33 @@ async def test_more_messages_than_their_handlers_can_take_are_dropped(
     assert "a message is dropped: 2 handlers of messages are busy, with 4 bytes" in caplog.text
 
 
+async def test_handlers_of_messages_take_few_threads_and_the_others_wait_for_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artcafe_anyio.running.MAX_MESSAGE_THREADS", 2)
+    running: list[int] = []
+    most: list[int] = []
+    let_go = threading.Event()
+
+    @stage.agent.on_message
+    def hear(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
+        running.append(1)
+        most.append(len(running))
+        let_go.wait(PATIENCE_S)
+        running.pop()
+
+    async with stage.online() as link:
+        for number in range(6):
+            await link.send("message", f"msg-{number}", {})
+        await stage.seen(MessageReceived, 6)
+        await link.call("and the agent answers meanwhile")
+        let_go.set()
+        with anyio.fail_after(PATIENCE_S):
+            while len(most) < 6:  # noqa: ASYNC110 threads tell
+                await anyio.sleep(0.001)
+    assert max(most) == 2
+
+
 async def test_messages_beyond_the_bytes_that_their_handlers_may_hold_are_dropped(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -756,6 +783,23 @@ async def test_an_agent_serves_once_at_a_time_and_then_again(stage: Stage) -> No
     with pytest.raises(LocalProtocolError, match="does not run"):
         stage.agent.set_status("online")
     stage.agent.stop()  # harmless
+
+
+async def test_cmd_1_each_time_it_serves_is_a_life_of_its_own(stage: Stage) -> None:
+    ran: list[str] = []
+    agent = stage.make()
+
+    @agent.command("note")
+    def note() -> None:  # pyright: ignore[reportUnusedFunction]
+        ran.append("note")
+
+    for life in (1, 2):
+        async with agent:
+            link = await stage.platform.link()
+            for _ in range(2):
+                await link.send("command", "cmd-same", {"command": "note", "args": {}})
+                await link.wait_for("response", command_id="cmd-same")
+        assert len(ran) == life
 
 
 async def test_stopped_before_it_began(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -451,6 +451,24 @@ async def async_context_manager() -> AsyncGenerator[int]:
     yield 1
 
 
+@functools.singledispatch
+def by_type(event: object, number: int = 0) -> int:
+    return number
+
+
+class Told:
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    @functools.singledispatchmethod
+    def hear(self, event: object) -> None:
+        self.heard.append(event)
+
+    @hear.register
+    def _(self, event: int) -> None:
+        self.heard.append(str(event))
+
+
 NO_FUNCTIONS: list[tuple[Any, str]] = [
     (object(), "a function or a method that can be called, not an object of object"),
     (Shop.__dict__["of_class"], "not an object of classmethod"),
@@ -476,6 +494,9 @@ NO_FUNCTIONS: list[tuple[Any, str]] = [
         (len, "obj"),
         (max, "its parameters are not known"),
         (Shop.method, "register the method of an instance"),
+        (by_type, "by_type: the type of its first positional argument decides"),
+        (functools.partial(by_type), "by_type: the type of its first positional argument decides"),
+        (Told().hear, "Told.hear: the type of its first positional argument decides"),
     ],
 )
 def test_functions_that_cannot_be_handlers(function: Any, reason: str) -> None:
@@ -503,6 +524,16 @@ def test_callbacks_of_events_are_plain_and_handlers_of_messages_either(function:
     else:
         with pytest.raises(LocalProtocolError, match=r"on_event takes a plain function, and awaits is async"):
             Agent().on_event(function)
+
+
+@pytest.mark.parametrize("function", [by_type, functools.partial(by_type), Told().hear])
+def test_what_the_type_of_an_event_decides_hears_of_messages_and_events(function: Any) -> None:
+    Agent().on_message(function)
+    Agent().on_event(function)
+
+
+def test_a_partial_that_has_bound_what_decides_is_a_handler() -> None:
+    assert call(functools.partial(by_type, "a text"), {"number": 5}) == 5
 
 
 def test_decorated_functions_are_unchanged_and_names_are_unique() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import anyio
 import pytest
 
+from anyio_agent.fake_platform import PATIENCE_S
 from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.testing import Answer, SimulatedPlatform
-from artcafe_proto import ApiError, ConfigError
+from artcafe_proto import ApiError, CommandRefused, ConfigError
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +73,56 @@ async def test_a_cut_costs_no_command() -> None:
         assert not platform.is_online
         assert await platform.command("square", {"number": 3}) == Answer("success", 9)
         assert platform.is_online
+
+
+@pytest.mark.parametrize("size", [300_000, 900_000])
+async def test_large_commands_and_messages_follow_one_another_as_the_agent_reads_them(size: int) -> None:
+    """LINK-8: 256 KiB are written ahead."""
+    reader = Agent(agent_id="a", tenant_id="t")
+    reader.command("take")(len_of)
+    heard: list[object] = []
+    reader.on_message(heard.append)
+    async with SimulatedPlatform(reader) as platform:
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(10):
+                    tasks.start_soon(platform.command, "take", {"x": "x" * size})
+            assert await platform.command("take", {"x": ""}) == Answer("success", 0)
+            platform.send_message({"x": "x" * size})
+            await reader.deliver_message({})  # the pong to its ping has not to wait for good either
+            while not heard:  # noqa: ASYNC110 a thread tells
+                await anyio.sleep(0.001)
+
+
+async def len_of(x: str) -> int:
+    return len(x)
+
+
+async def test_cmd_10_what_an_agent_refused_as_overloaded_comes_again_by_time_alone() -> None:
+    """A thread that has answered `timeout` keeps its slot, so no answer makes room."""
+    busy = Agent(agent_id="a", tenant_id="t", max_concurrent=1, max_queued=0)
+    busy.command("take")(len_of)
+    refused, may_end = anyio.Event(), threading.Event()
+
+    @busy.on_event
+    def note(event: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        if isinstance(event, CommandRefused):
+            refused.set()
+
+    @busy.command("block")
+    def block() -> None:  # pyright: ignore[reportUnusedFunction]
+        may_end.wait(PATIENCE_S)
+
+    async with SimulatedPlatform(busy) as platform, anyio.create_task_group() as tasks:
+        assert (await platform.command("block", timeout_s=0.01)).code == "timeout"
+        with anyio.fail_after(PATIENCE_S):
+            tasks.start_soon(_let_go, refused, may_end)
+            assert await platform.command("take", {"x": ""}) == Answer("success", 0)
+
+
+async def _let_go(refused: anyio.Event, may_end: threading.Event) -> None:
+    await refused.wait()
+    may_end.set()
 
 
 async def test_messages_reach_the_agent() -> None:

@@ -1,4 +1,6 @@
-"""CMD-8: what SIGHUP does to `artcafe agent` and `artcafe platform`, with a terminal, without one, and under nohup."""
+"""CMD-8: what SIGHUP does to `artcafe agent` and `artcafe platform`, with a terminal, without one, and under nohup; and
+what a signal leaves of `artcafe demo`.
+"""
 
 from __future__ import annotations
 
@@ -147,3 +149,21 @@ def test_with_a_terminal_it_drains(tmp_path: Path, kind: str, how: str) -> None:
         assert any("SIGHUP: draining" in line for line in program.lines)
     if how == "a signal":
         os.close(leader)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("moment", ["keys in", "sent"])
+def test_a_signal_ends_a_demo_which_leaves_no_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, moment: str
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    program = Running(tmp_path, ["demo", "--agents", "3", "--seconds", "600"], None)
+    try:
+        program.wait_for(moment)
+        assert [path.name.startswith("artcafe-demo-") for path in tmp_path.iterdir()] == [True]
+        program.process.send_signal(number)
+        assert program.end() == 128 + number
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        program.process.kill()
+        program.end()

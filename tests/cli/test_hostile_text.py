@@ -74,8 +74,13 @@ def lying_platform(*answers: tuple[int, object]) -> Generator[str]:
     [
         (["agents"], [(500, ANSWERS["error"])], 1),
         (["agents"], [(200, ANSWERS["agents"])], 0),
-        (["send", HOSTILE, "work"], [(500, ANSWERS["error"])], 1),
-        (["send", HOSTILE, "work"], [(202, ANSWERS["command"]), (200, {**ANSWERS["agent"], "status": "offline"})], 1),
+        (["send", "agent-1", HOSTILE], [(500, ANSWERS["error"])], 1),
+        (
+            ["send", "agent-1", HOSTILE],
+            [(202, ANSWERS["command"]), (200, {**ANSWERS["agent"], "status": "offline"})],
+            1,
+        ),
+        (["send", HOSTILE, "work"], [], 2),
         (["register", "--agent-id", "agent-1", "--public-key", "key.pub"], [(500, ANSWERS["error"])], 1),
         (["register", "--agent-id", "agent-1", "--public-key", "key.pub"], [(201, ANSWERS["agent"])], 0),
         ([HOSTILE], [], 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from sys import getrefcount
 from typing import Any
 
@@ -616,7 +617,15 @@ def test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once(c
     script.machine.close_received(conn, code, "", script.now)
     script.none_of(Undeliverable)
     before = len(responses(script))
+    if code == 1007:  # which may be of either
+        conn = script.up()
+        assert responses(script)[before:] == [("cmd-0", "success")], "alone"
+        script.machine.close_received(conn, code, "", script.now)
+        before = len(responses(script))
     conn = script.up()
+    if code == 1007:  # caution goes on
+        assert responses(script)[before:] == [("cmd-1", "success")]
+        script.pong(conn)
     assert responses(script)[before:] == [("cmd-1", "success"), ("cmd-0", "undeliverable")]
     script.pong(conn)
     assert script.machine.outbox_size == 0
@@ -743,6 +752,25 @@ def test_link_7_silence_leads_to_a_ping_and_then_to_the_end() -> None:
     offline = script.expect(Offline)
     assert (offline.clause, offline.retry_at) == ("LINK-7", script.mono + 1)
     assert script.expect(Disconnect) == Disconnect(conn, abort=True)
+
+
+def test_link_7_a_pong_that_answers_nothing_is_a_sign_of_life_and_no_more() -> None:
+    script = Scripted()
+    conn = script.up()
+    script.wait(script.machine.config.ping_interval)
+    ping = script.expect(SendPing).payload
+
+    def calls(payload: bytes) -> int:
+        """How many functions a pong has called."""
+        called: list[object] = []
+        sys.setprofile(lambda frame, event, _: called.append(frame.f_code) if event == "call" else None)
+        script.machine.pong_received(conn, payload, script.now)
+        assert script.machine.next_output() is None
+        sys.setprofile(None)
+        return len(called)
+
+    useless = [calls(payload) for payload in (b"", b"0", b"9", b"x" * 125)]
+    assert max(useless) < calls(ping) / 2, "the joint rules have nothing to conclude from it"
 
 
 def test_link_7_a_pong_gives_the_round_trip_time() -> None:

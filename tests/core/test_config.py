@@ -199,3 +199,27 @@ def test_tok_4_values_of_extra_headers_are_not_shown() -> None:
 )
 def test_link_3_retry_after(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
     assert Response(status=503, headers=headers).retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("window", "64"),
+        ("window", None),
+        ("window", True),
+        ("token_life", "900"),
+        ("issuer", 5),
+        ("compat", "no"),
+        ("allowed_origins", "https://pages.example.com"),  # of a text every part would be allowed
+    ],
+)
+def test_a_setting_of_another_type_is_refused_when_it_is_built(name: str, value: object) -> None:
+    """Such as come of a file or a variable: a platform would end of it when the first agent comes."""
+    with pytest.raises(ConfigError, match=f"{name} is of a wrong type"):
+        PlatformConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["agent_id", "api_endpoint", "heartbeat_interval", "max_queued", "extra_headers"])
+def test_a_setting_of_an_agent_too(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is of a wrong type"):
+        config(**{name: object()})

@@ -294,6 +294,53 @@ def test_msg_5_bad_data_is_reported_and_otherwise_ignored(message_type: str, dat
     assert sent(session) == []
 
 
+def damaged(command_id: str, result: str = "NaN") -> bytes:
+    """A response as a careless agent writes it."""
+    data = f'{{"command_id":"{command_id}","status":"success","result":{result}}}'
+    return f'{{"type":"response","id":"resp-1","data":{data}}}'.encode()
+
+
+@pytest.mark.parametrize("result", ["NaN", "[1,-Infinity]", '"\\ud800"', "[" * 70 + "]" * 70, '{"a":}', ""])
+def test_msg_5_a_response_that_cannot_be_read_ends_its_command(result: str) -> None:
+    stage = Stage(max_bad_messages=1)
+    session = stage.online()
+    command_id = stage.command()
+    assert command_ids(session) == [command_id]
+    for _ in range(3):  # no bad message, as that of an agent's platform is none
+        session.text_received(damaged(command_id, result), stage.now)
+    assert stage.hub.command(TENANT, command_id).state == "failed"
+    (ended,) = stage.seen(CommandAnswered)
+    assert (ended.command_id, ended.response.status, ended.response.code) == (command_id, "error", "undeliverable")
+    assert ended.response.reason.startswith("the agent's response cannot be read: expected ")
+    assert [violation.agent_id for violation in stage.seen(PeerViolation)] == [AGENT] * 3
+    assert sent(session) == []
+    assert command_ids(stage.online()) == [], "it does not run again on the next link"
+
+
+def test_msg_5_a_response_that_cannot_be_read_ends_no_other_command() -> None:
+    stage = Stage()
+    stage.register("agent-2")
+    session = stage.online()
+    command_id = stage.command()
+    other = stage.hub.send_command(TENANT, "agent-2", "work", now=stage.now)
+    before = stage.hub.command(TENANT, command_id).public()
+    session.text_received(damaged(other.command_id), stage.now)
+    session.text_received(damaged("nobody-knows"), stage.now)
+    assert [each.command_id for each in stage.seen(CommandRepeated)] == [other.command_id, "nobody-knows"]
+    assert stage.seen(CommandAnswered) == []
+    assert (other.state, stage.hub.command(TENANT, command_id).public()) == ("queued", before)
+
+
+def test_msg_5_what_is_told_of_a_response_that_cannot_be_read_is_short_and_visible() -> None:
+    stage = Stage()
+    session = stage.online()
+    command_id = stage.command()
+    answer(stage, session, command_id, status="\x1b\n" + "x" * 100_000)
+    (ended,) = stage.seen(CommandAnswered)
+    assert ended.response.reason.isprintable()
+    assert len(ended.response.reason) < 300
+
+
 def test_msg_5_too_many_bad_messages_in_a_row_close_with_1008() -> None:
     stage = Stage(max_bad_messages=3)
     session = stage.online()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from random import Random
 from typing import Any, Final
@@ -340,11 +341,12 @@ def the_later_accepted_first(show: Show) -> None:
     show.platform_sends(circuit, 1)
 
 
-def a_command_that_starves(show: Show) -> None:
+def a_command_that_starves(show: Show, expires_at: float = math.inf) -> None:
     circuit = show.platform_links()
     show.platform_sends(circuit, 1)
     show.sim.invariants.platform_hears(circuit)
     show.platform_says(CommandDeferred("agent-1", "cmd-1", "overloaded"))
+    show.sim.tenant.accounts["cmd-1"].expires_at = expires_at
     for number in range(2, 50):
         show.sim.tenant.accounts[f"cmd-{number}"] = Account("agent-1", number, (0, 0, None))
     show.links()
@@ -512,3 +514,8 @@ def test_an_agent_whose_key_stays_revoked_is_not_well(monkeypatch: pytest.Monkey
     sim = Simulation(1, faults=[Fault(10.0, FaultKind.KEY_REVOKED, 0, 5.0)], seconds=60.0)
     with pytest.raises(InvariantError, match="online again when all is well"):
         sim.run()
+
+
+def test_a_command_that_is_past_its_expiry_waits_for_nothing_however_late_the_platforms_timer_is() -> None:
+    show = Show()
+    a_command_that_starves(show, expires_at=show.sim.platform.mono)

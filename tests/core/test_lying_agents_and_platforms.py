@@ -222,6 +222,25 @@ def test_msg_5_no_text_message_makes_a_platform_raise_or_costs_its_link(message_
     assert AGENT in public, "and what it shows of the agent is still JSON"
 
 
+@pytest.mark.parametrize("field", ["id", "status", "result", "reason", "code"])
+def test_msg_5_a_response_with_a_usable_command_id_ends_its_command_whatever_else_is_in_it(field: str) -> None:
+    lied = Lied()
+    lied.pair.on_command = lambda event: None
+    hub = lied.pair.hub
+    for what, value in VALUES.items():
+        data = sound_fields(messages.ResponseData, EXAMPLES) | ({field: value} if field != "id" else {})
+        command_id = hub.send_command(TENANT, AGENT, "echo", now=lied.pair.now).command_id
+        data["command_id"] = msgspec.json.encode(command_id)
+        message_id = value if field == "id" else b'"x"'
+        events = lied.to_platform(b'{"type":"response","data":%b,"id":%b}' % (written(data), message_id))
+        is_refused = any(isinstance(event, PeerViolation) for event in events)
+        response = hub.command(TENANT, command_id).public()["response"]
+        assert response is not None, what
+        assert (response.get("code") == "undeliverable") is is_refused, what
+        json.dumps({name: member for name, member in response.items() if name != "result"}).encode()
+        msgspec.json.decode(response.get("result", b"null"))
+
+
 @pytest.mark.parametrize("to_agent", [True, False])
 def test_msg_5_what_comes_in_the_place_of_a_message_costs_nothing(to_agent: bool) -> None:
     lied = Lied()

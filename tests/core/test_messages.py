@@ -24,7 +24,7 @@ from msgspec import Raw, Struct
 
 from artcafe_proto import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.aliases import decode_heartbeat, decode_response
-from artcafe_proto.damaged import read_command_id
+from artcafe_proto.damaged import read_answered_id, read_command_id
 from artcafe_proto.instants import format_http_date, format_timestamp, parse_http_date, parse_timestamp
 from artcafe_proto.messages import (
     HEARD_BY_AGENTS,
@@ -455,6 +455,7 @@ def test_what_is_no_number_is_in_no_range(value: Any) -> None:
 
 _COMMAND = '{"type":"command","id":"cmd-1","data":{"command":"x","args":%s}}'
 _DEEP = "[" * 500 + "]" * 500
+_LONG = "[" + "9" * 20_000 + ",NaN]"
 
 
 @pytest.mark.parametrize(
@@ -465,7 +466,7 @@ def test_msg_5_the_id_of_a_damaged_command_is_read(args: str) -> None:
     assert read_command_id((_COMMAND % args).encode()) == "cmd-1"
 
 
-@pytest.mark.parametrize("args", ["NaN", '"\\ud800"', _DEEP, '"\x01"'])
+@pytest.mark.parametrize("args", ["NaN", '"\\ud800"', _DEEP, _LONG, '"\x01"'])
 def test_msg_5_the_id_may_follow_what_is_only_damaged_within(args: str) -> None:
     assert read_command_id(f' {{ "data" : {{"args":{args}}} ,\n"type":"command", "id" :"é"}}'.encode()) == "é"
 
@@ -493,10 +494,48 @@ def test_msg_5_a_damaged_message_without_an_id_that_can_be_read_has_none(text: s
     assert read_command_id(text.encode()) is None
 
 
+_RESPONSE = '{"type":"response","id":"resp-1","data":{"command_id":"cmd-1","status":"success","result":%s}}'
+
+
+@pytest.mark.parametrize("result", ["NaN", '"\\ud800"', _DEEP, "[" * 100_000, '{"a":1,}', '"\x01"', "1.", ""])
+def test_msg_5_what_a_damaged_response_answers_is_read(result: str) -> None:
+    assert read_answered_id((_RESPONSE % result).encode()) == "cmd-1"
+
+
+@pytest.mark.parametrize("result", ["NaN", '"\\ud800"', _DEEP, _LONG, '"\x01"'])
+def test_msg_5_what_is_answered_may_follow_what_is_only_damaged_within(result: str) -> None:
+    text = f' {{ "data" : {{"result":{result} , "command_id" :"é"}} ,\n"id":"","type":"response"}}'
+    assert read_answered_id(text.encode()) == "é"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        _RESPONSE.replace("response", "status") % "NaN",
+        _RESPONSE.replace('"cmd-1"', '""') % "NaN",
+        _RESPONSE.replace("cmd-1", "x" * 129) % "NaN",
+        _RESPONSE.replace("cmd-1", "\\ud800") % "NaN",
+        _RESPONSE.replace('"cmd-1"', "1") % "NaN",
+        '{"type":"response","id":"resp-1","command_id":"cmd-1","data":NaN}',
+        '{"type":"response","id":"resp-1","data":["command_id"]}',
+        '{"type":"response","id":"resp-1","data":{"result":,"command_id":"cmd-1"}}',
+        '{"data":{"command_id":"cmd-1","result":},"type":"response","id":"resp-1"}',
+        '{"type":"response","data":',
+        '{"type":',
+    ],
+)
+def test_msg_5_a_damaged_response_without_a_command_id_that_can_be_read_answers_nothing(text: str) -> None:
+    assert read_answered_id(text.encode()) is None
+
+
 @given(st.binary() | st.text().map(str.encode))
 def test_msg_5_looking_for_an_id_never_raises(payload: bytes) -> None:
     assert read_command_id(payload) is None
     assert read_command_id(b'{"type":"command","id":"a","data":' + payload) in ("a", None)
+    assert read_answered_id(b'{"type":"response","data":' + payload) is None
+    assert read_answered_id(b'{"type":"response","data":{"command_id":"a","result":' + payload) in ("a", None)
 
 
 def test_results_nested_too_deeply_are_refused() -> None:

@@ -11,19 +11,21 @@ import pytest
 
 from artcafe_proto import (
     AgentProtocol,
+    ApiError,
     ClocksParted,
     Instant,
     LocalProtocolError,
     PlatformHub,
     PlatformProtocol,
     RenewalStarted,
+    Response,
     Sign,
     TokenReceived,
 )
 from artcafe_proto.agent.states import AuthState, LinkState
 from scripted import Scripted
 from snapshots import snapshot
-from virtual import AGENT, TENANT, Pair
+from virtual import AGENT, TENANT, Pair, signing_key
 
 INF, NAN = math.inf, math.nan
 NO_MOMENTS: list[Any] = [
@@ -39,9 +41,10 @@ ODD_WALLS = [NAN, INF, -INF, 1e300, 253_402_300_799.9999, -1.0, -1e18]
 ODD_MONOS = [NAN, INF, -INF, 1e300, 2.0**46, -1e300, 0.0]
 OF_AGENT: dict[str, Callable[[AgentProtocol, int, Any], object]] = {
     "connected": lambda agent, conn, now: agent.connected(conn, now),
-    "connect_failed": lambda agent, conn, now: agent.connect_failed(conn + 99, "dns", "", now),
+    "connect_failed": lambda agent, conn, now: agent.connect_failed(conn, "dns", "", now),
     "data_received": lambda agent, conn, now: agent.data_received(conn, b"\x8a\0", now),
-    "disconnected": lambda agent, conn, now: agent.disconnected(conn + 99, "", now),
+    "eof_received": lambda agent, conn, now: agent.eof_received(conn, now),
+    "disconnected": lambda agent, conn, now: agent.disconnected(conn, "", now),
     "unsent": lambda agent, conn, now: agent.unsent(conn, 0, now),
     "signed": lambda agent, conn, now: agent.signed(99, b"", now),
     "sign_failed": lambda agent, conn, now: agent.sign_failed(99, "", now),
@@ -61,6 +64,7 @@ OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] =
     "accept": lambda hub, session, now: PlatformProtocol(hub, conn=99, now=now),
     "data_received": lambda hub, session, now: session.data_received(b"\x8a\x80\0\0\0\0", now),
     "eof_received": lambda hub, session, now: session.eof_received(now),
+    "ping_received": lambda hub, session, now: session.ping_received(b"", now),
     "unsent": lambda hub, session, now: session.unsent(0, now),
     "handle_timer": lambda hub, session, now: session.handle_timer(now),
     "close": lambda hub, session, now: session.close(1001, "", now),
@@ -237,6 +241,9 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         lambda: session.send_body(1, "x", pair.now),  # type: ignore[arg-type]
         lambda: session.unsent(-1, pair.now),
         lambda: session.close(99_999, "", pair.now),
+        lambda: session.close(1001, None, pair.now),  # type: ignore[arg-type]
+        lambda: session.drop(None, pair.now),  # type: ignore[arg-type]
+        lambda: session.respond(1, Response(status=200, body=None), pair.now),  # type: ignore[arg-type]
     ]
     pair.hub.handle_timer(pair.now)
     before = snapshot((pair.hub, session))
@@ -244,3 +251,50 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         with pytest.raises(LocalProtocolError):
             each()
         assert snapshot((pair.hub, session)) == before
+
+
+@pytest.mark.parametrize("no_conn", [None, 0])
+def test_link_9_what_is_said_of_no_connection_has_no_effect(no_conn: Any) -> None:
+    pair, conn = working()
+    pair.agent.connected(no_conn, pair.now)
+    pair.run_for(60.0)
+    assert pair.agent.state.link is LinkState.UP
+    assert pair.agent_conns[-1] == conn
+
+
+def test_link_9_a_link_that_is_said_to_have_failed_to_open_is_over_like_any_other() -> None:
+    pair, conn = working()
+    pair.agent.connect_failed(conn, "other", "what the driver says", pair.now)
+    pair.run_for(5.0)
+    assert pair.agent.state.link is LinkState.UP
+    assert pair.agent_conns[-1] != conn
+
+
+ODD_CALLS: dict[str, Callable[[PlatformHub, Any], object]] = {
+    "a status": lambda hub, odd: hub.set_status(TENANT, AGENT, odd, Instant(1e6, 1.7e9)),
+    "a command_id": lambda hub, odd: hub.send_command(TENANT, AGENT, "w", command_id=odd, now=Instant(1e6, 1.7e9)),
+    "a key's name": lambda hub, odd: hub.registry.add_key(TENANT, AGENT, signing_key(8).public.openssh, odd),
+    "an agent's name": lambda hub, odd: hub.registry.create_agent(
+        "tenant-9", agent_id="a", name=odd, capabilities=(), metadata={}, wall=0.0
+    ),
+    "an agent's id": lambda hub, odd: hub.registry.create_agent(
+        TENANT, agent_id=odd, name="", capabilities=(), metadata={}, wall=0.0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD_CALLS)
+@pytest.mark.parametrize("odd", [5, ("x",), ["busy"], b"x"], ids=type)
+def test_what_is_no_text_leaves_a_platform_as_it_is(name: str, odd: Any) -> None:
+    hub = working()[0].hub
+    hub.handle_timer(Instant(1e6, 1.7e9))
+    before = snapshot(hub)
+    with pytest.raises(ApiError):
+        ODD_CALLS[name](hub, odd)
+    assert snapshot(hub) == before
+
+
+def test_stat_1_a_status_that_is_none_is_refused() -> None:
+    hub = working()[0].hub
+    with pytest.raises(ApiError, match="online, offline, busy, error"):
+        hub.set_status(TENANT, AGENT, "fine", Instant(1e6, 1.7e9))  # type: ignore[arg-type]

@@ -261,14 +261,25 @@ def test_cmd_11_whoever_answers_no_pings_is_waited_for_once() -> None:
     assert len(outbox.send(WRITE_AHEAD_BYTES, 30.0)) == 19
 
 
-def test_cmd_11_of_1007_the_first_item_is_blamed_and_of_1009_the_largest() -> None:
-    items = (response(1), message(2, 9), response(3, 9))
-    for code, blamed in ((1007, "cmd-1"), (1009, "msg-2")):
-        outbox = sending(*items)
-        poison = outbox.link_lost(1000.0, close_code=code)
-        assert poison is not None
-        assert (poison.message_id, len(outbox)) == (blamed, 2)
-        assert outbox.link_lost(1000.0, close_code=code) is None, "nothing was sent"
+def test_cmd_11_of_1009_the_largest_item_is_the_cause() -> None:
+    outbox = sending(response(1), message(2, 9), response(3, 9))
+    poison = outbox.link_lost(1000.0, close_code=1009)
+    assert poison is not None
+    assert (poison.message_id, len(outbox)) == ("msg-2", 2)
+    assert outbox.link_lost(1000.0, close_code=1009) is None, "nothing was sent"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 700, 1299])
+def test_cmd_11_of_1007_that_one_is_the_cause_which_goes_out_alone(place: int) -> None:
+    """The platform reads in order, and closes at the poisoned one: no other is blamed, and it is soon found."""
+    outbox = sending(*map(response, range(1300)))
+    links = 1
+    while (poison := outbox.link_lost(1000.0, close_code=1007)) is None:
+        links += 1
+        while f"cmd-{place}" not in (sent := names(outbox.send(WRITE_AHEAD_BYTES, 1000.0))):
+            assert settle(outbox, 1000.0) == sent
+    assert poison.message_id == f"cmd-{place}"
+    assert links <= 12
 
 
 def test_cmd_11_a_drain_sends_last_what_was_held() -> None:

@@ -282,7 +282,7 @@ def test_link_9_a_renewal_that_begins_as_the_link_ends_opens_no_connection() -> 
     script, conn = up(life_s=100.0)
     keep_alive(script, conn, 79.0)
     script.mono, script.wall = script.mono + 1.0, script.wall + 1.0  # what comes is earlier than the timer
-    script.machine.pong_received(conn, b"1", script.now)
+    script.machine.unsent(conn, 0, script.now)
     script.machine.close_received(conn, 1011, "", script.now)
     script.expect(RenewalStarted)
     script.expect(Offline)

@@ -201,7 +201,7 @@ MUTANTS: Final = (
     Mutant(
         "poison is sent for ever",
         "artcafe_proto/policies/outbox.py",
-        "if close_code in (1007, 1009) or (suspect is tried and is_sudden):",
+        "if is_verdict or (suspect is tried and is_sudden):",
         "if suspect.fruitless_links > 1_000_000:",
         "tests/core/test_agent_link.py::test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once",
     ),
@@ -215,9 +215,23 @@ MUTANTS: Final = (
     Mutant(
         "1009 is not taken as a verdict",
         "artcafe_proto/policies/outbox.py",
-        "if close_code in (1007, 1009) or",
-        "if close_code == 1007 or",
+        "is_verdict = None, close_code == 1009 or",
+        "is_verdict = None,",
         "tests/core/test_agent_link.py::test_cmd_11_a_response_that_is_answered_with_1007_or_1009_is_replaced_once",
+    ),
+    Mutant(
+        "of 1007 the first of several is the cause",
+        "artcafe_proto/policies/outbox.py",
+        "close_code == 1007 and len(self._sent) == 1",
+        "close_code == 1007",
+        "tests/core/test_outbox.py::test_cmd_11_of_1007_that_one_is_the_cause_which_goes_out_alone",
+    ),
+    Mutant(
+        "after 1007 all go out together again",
+        "artcafe_proto/policies/outbox.py",
+        "int(close_code == 1007 or (is_sudden and (self._group > 0 or suspect.fruitless_links > 1)))",
+        "int(is_sudden and (self._group > 0 or suspect.fruitless_links > 1))",
+        "tests/core/test_outbox.py::test_cmd_11_of_1007_that_one_is_the_cause_which_goes_out_alone",
     ),
     Mutant(
         "a command runs again when it comes again",
@@ -285,8 +299,8 @@ MUTANTS: Final = (
     Mutant(
         "the pong of an old ping counts for the last",
         "artcafe_proto/policies/liveness.py",
-        "        if self.answered < number <= self.pings:\n            self.answered = number",
-        "        if self.answered < number <= self.pings:\n            self.answered = self.pings",
+        "            return False\n        self.answered = number",
+        "            return False\n        self.answered = self.pings",
         "tests/core/test_liveness.py::test_pings_are_numbered_and_a_pong_answers_all_up_to_its_number",
     ),
     Mutant(
@@ -452,6 +466,13 @@ MUTANTS: Final = (
         "tests/core/test_agent_events.py::test_msg_5_a_command_whose_data_is_damaged_is_answered_once",
     ),
     Mutant(
+        "a damaged response leaves its command open",
+        "artcafe_proto/hub/hub.py",
+        "        if command_id is None:\n            return False\n",
+        "        if command_id is None or command_id:\n            return False\n",
+        "tests/core/test_hub.py::test_msg_5_a_response_that_cannot_be_read_ends_its_command",
+    ),
+    Mutant(
         "progress is written as what it was given as",
         "artcafe_proto/agent/machine.py",
         "offer_progress(command_id, number, self.status)",
@@ -475,8 +496,8 @@ MUTANTS: Final = (
     Mutant(
         "an error in the place of a reason stays one",
         "adapters/artcafe_anyio/handlers.py",
-        "self.reason = str(reason)",
-        "self.reason = reason",
+        "text_of(reason) if isinstance(reason, BaseException) else str(reason)",
+        "reason",
         "tests/anyio_agent/test_handlers_at_work.py::test_cmd_7_whatever_a_handler_raises_is_answered_and_its_slot_is_free_again",
     ),
     Mutant(
@@ -571,6 +592,22 @@ MUTANTS: Final = (
         "answer = routes.answer(self._hub, output.request, now)",
         'answer = Response(status=200, body=b\'{"status":"online"}\')',
         "tests/anyio_agent/test_simulated_platform.py::test_what_is_asked_over_http_is_answered_as_a_platform_does",
+    ),
+    Mutant(
+        "a simulated platform does not know what the agent has read",
+        "adapters/artcafe_anyio/testing.py",
+        "        self._platform.read()\n",
+        "",
+        "tests/anyio_agent/test_simulated_platform.py"
+        "::test_large_commands_and_messages_follow_one_another_as_the_agent_reads_them",
+    ),
+    Mutant(
+        "a simulated platform has no time",
+        "adapters/artcafe_anyio/testing.py",
+        "                each.handle_timer(now)\n",
+        "                pass\n",
+        "tests/anyio_agent/test_simulated_platform.py"
+        "::test_cmd_10_what_an_agent_refused_as_overloaded_comes_again_by_time_alone",
     ),
     Mutant(
         "what a drain gave back is remembered",
@@ -681,10 +718,10 @@ MUTANTS: Final = (
         "tests/core/test_agent_facade.py::test_what_a_read_begins_with_is_answered_before_what_it_ends_with",
     ),
     Mutant(
-        "a connection whose end was told wrongly is forgotten",
+        "a connection whose end is refused is forgotten",
         "artcafe_proto/agent/protocol.py",
         "        self._machine.disconnected(conn, reason, now)\n        self._forget(conn)\n",
         "        self._forget(conn)\n        self._machine.disconnected(conn, reason, now)\n",
-        "tests/core/test_agent_facade.py::test_the_end_of_a_connection_that_is_told_wrongly_is_not_told",
+        "tests/core/test_agent_facade.py::test_the_end_of_a_connection_is_refused_while_outputs_are_undrained",
     ),
 )

@@ -268,7 +268,7 @@ async def test_a_failed_accept_is_tried_again(
         await wait_all_tasks_blocked()
         await accepting.stop()
     assert listener.tries == 4
-    assert caplog.text.count("Too many open files") == 3
+    assert caplog.text.count("Too many open files") == 1, "it may go on for hours"
 
 
 async def test_no_task_is_left() -> None:

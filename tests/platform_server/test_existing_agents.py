@@ -87,10 +87,16 @@ async def test_it_comes_online_answers_and_sets_its_status() -> None:
                 await link.send(message("response", **failure))
                 over = (await client.get(f"/commands/{command_id}", params={"wait": 30})).json()
                 assert over["response"] == {"status": "error", "code": "", "reason": "no such file"}
+                damaged_id = platform.send_command(TENANT, AGENT, "measure")
+                command = json.loads(await link.recv())
+                success = {"command_id": command["id"], "status": "success", "result": float("nan")}
+                await link.send(message("response", **success))
+                over = (await client.get(f"/commands/{damaged_id}", params={"wait": 30})).json()
+                assert (over["state"], over["response"]["code"]) == ("failed", "undeliverable")
                 assert (await agent.http.put(f"/agents/{AGENT}/status", json={"status": "busy"})).status_code == 200
                 assert (await client.get(f"/agents/{AGENT}")).json()["status"] == "busy"
             assert [event.type for event in events.of(UnknownReceived)] == ["ACK"]
-            assert events.of(PeerViolation) == []
+            assert [event.clause for event in events.of(PeerViolation)] == ["MSG-1"], "NaN is no JSON"
             await agent.http.aclose()
 
 

@@ -487,3 +487,9 @@ async def test_slow_requests_time_out() -> None:
             await stream.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             answer = await read_to_end(stream)
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, "8420"])
+def test_a_port_that_is_none_is_refused_before_anything_listens(port: Any) -> None:
+    with pytest.raises(ConfigError, match="port must be 0 to 65,535"):
+        Platform(port=port)

@@ -294,7 +294,7 @@ async def test_a_failed_accept_is_tried_again(
                 await stream.send(REQUEST)
                 assert (await stream.receive()).startswith(b"HTTP/1.1 404")
             await accepting.stop()
-    assert caplog.text.count("Too many open files") == 3
+    assert caplog.text.count("Too many open files") == 1, "it may go on for hours"
 
 
 async def test_a_socket_that_ended_before_it_was_attended_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,11 +323,11 @@ class OutboxModel(RuleBasedStateMachine):
             suspect = max(back, key=lambda letter: letter.size) if close_code == 1009 else back[0]
             sudden = self.mono - self.sent_at[suspect.name] <= SUDDEN_S
             count = self.fruitless[suspect.name] = sudden * (self.fruitless.get(suspect.name, 0) + 1)
-            if close_code in (1007, 1009) or (sudden and suspect is tried):
+            if close_code == 1009 or (close_code == 1007 and len(back) == 1) or (sudden and suspect is tried):
                 expected = suspect.name
                 back.remove(suspect)
             else:
-                self.group = 1 if sudden and (self.group or count >= 2) else 0
+                self.group = 1 if close_code == 1007 or (sudden and (self.group or count >= 2)) else 0
                 if count == FRUITLESS:
                     self.held = suspect
                     back.remove(suspect)

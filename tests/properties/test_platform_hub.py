@@ -348,16 +348,16 @@ class HubLife(RuleBasedStateMachine):
         number=PICKS,
         which=PICKS,
         command_id=COMMAND_IDS,
-        kind=st.sampled_from(["success", "handler_error", "overloaded", "draining"]),
+        kind=st.sampled_from(["success", "handler_error", "overloaded", "draining", "damaged"]),
     )
     def answer(self, number: int, which: int, command_id: str, kind: str) -> None:
-        """An agent answers what it was sent, now or before, or what it never was."""
+        """An agent answers what it was sent, now or before, or what it never was; or what cannot be read (MSG-5)."""
         link = self.pick(self.links, number)
         if link.unanswered and which < 2:
             command_id = self.pick(link.unanswered, which)
         task = self.tasks.get(link.agent_id, {}).get(command_id)
         if link.alive:
-            is_final = kind in ("success", "handler_error")
+            is_final = kind in ("success", "handler_error", "damaged")
             was_under_way = command_id in link.unanswered
             if was_under_way:
                 link.unanswered.remove(command_id)
@@ -366,8 +366,9 @@ class HubLife(RuleBasedStateMachine):
                 link.opens_at = self.mono + OVERLOADED_S
             link.drained |= was_under_way and kind == "draining"
             if task is not None and task.state in ("queued", "sent") and (is_final or was_under_way):
-                task.state = {"success": "succeeded", "handler_error": "failed"}.get(kind, "queued")
-        status = {"status": "success"} if kind == "success" else {"status": "error", "code": kind}
+                task.state = {"success": "succeeded", "overloaded": "queued", "draining": "queued"}.get(kind, "failed")
+        status: dict[str, Any] = {"status": "success"} if kind == "success" else {"status": "error", "code": kind}
+        status |= {"result": float("nan")} if kind == "damaged" else {}
         self.say(link, "response", {"command_id": command_id} | status)
 
     # --- what always holds --------------------------------------------------------------------------------------------

@@ -311,6 +311,23 @@ def test_the_end_within_a_response_fails(data: bytes) -> None:
 # --- the upgrade ------------------------------------------------------------------------------------------------------
 
 
+UNASKED = "expected a final response, got a 101 to a request that asked for no upgrade"
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (SWITCH, UNASKED),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + SWITCH, UNASKED),
+        (SWITCH.replace(b"HTTP/1.1", b"HTTP/1.0"), UNASKED),
+        (b"HTTP/1.1 099 Early\r\n\r\n", "expected a status from 100 on, got 99"),
+    ],
+)
+@pytest.mark.parametrize("asked", [GET, POST])
+def test_auth_7_a_status_that_answers_no_request_is_told_in_our_words(asked: Request, head: bytes, reason: str) -> None:
+    assert failure(waiting(asked).receive(head))[1] == reason
+
+
 def test_http_1_0_has_no_101() -> None:
     client = upgrading()
     assert failure(client.receive(SWITCH.replace(b"HTTP/1.1", b"HTTP/1.0")))[1] == "HTTP/1.0 has no 101"

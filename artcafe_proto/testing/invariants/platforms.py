@@ -247,7 +247,8 @@ class PlatformInvariants:
             return  # the platform has forgotten it
         overtaken = self._overtaken.get(agent_id, {})
         for waiting, times in overtaken.items():
-            if self._sim.tenant.accounts[waiting].number < account.number:
+            other = self._sim.tenant.accounts[waiting]
+            if other.number < account.number and other.expires_at > self._sim.platform.mono:
                 overtaken[waiting] = times + 1
                 is_bounded = times < 2 * self._sim.platform.config.window + _ACCEPTED_AT_ONCE
                 self._check("no command waits while later ones are served", is_bounded, waiting, times)

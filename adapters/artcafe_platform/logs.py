@@ -1,0 +1,15 @@
+"""The log of a platform."""
+
+from __future__ import annotations
+
+import logging
+
+from artcafe_proto.readable import exc_info_of, readable_record
+
+logger = logging.getLogger("artcafe_platform")
+logger.addFilter(readable_record)
+
+
+def tell(level: int, text: str, error: BaseException | None = None) -> None:
+    """Log one line, and the traceback of `error` if there is one."""
+    logger.log(level, "%s", text, exc_info=exc_info_of(error))
