@@ -221,8 +221,7 @@ class PlatformSession(Secretive):
         """Begin the closing handshake; from now on the agent is offline. Raises LocalProtocolError for an odd code."""
         check_close(code, reason)
         now = self._hub.look_at_clock(now)
-        link = self._live
-        if link is not None:
+        if (link := self._live) is not None:
             link.close(code, reason)
             self._region.fire(SessionInput.CLOSE)
             self._live = None

@@ -12,8 +12,7 @@ from artcafe_anyio import Agent, CommandError
 from artcafe_anyio.connecting import ConnectError
 from artcafe_anyio.testing import SimulatedPlatform
 from artcafe_platform import Platform
-from artcafe_proto import ArtCafeError, KeyRefusedError, Offline, SigningRefusedError
-from artcafe_proto.readable import text_of
+from artcafe_proto import Offline, SigningRefusedError
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 60.0
@@ -41,9 +40,6 @@ class MuteOSError(Mute, OSError): ...
 
 
 class MuteCommandError(Mute, CommandError): ...
-
-
-class MuteKeyError(Mute, KeyRefusedError): ...
 
 
 async def reason_offline(**options: Any) -> str:
@@ -177,15 +173,3 @@ class Written:
 
     def model_dump_json(self) -> NoReturn:
         raise MuteError
-
-
-def test_auth_5_a_key_that_a_callback_refuses_without_a_text_is_told_by_its_class() -> None:
-    assert text_of(MuteKeyError()) == "MuteKeyError"
-    assert text_of(ArtCafeError("a text")) == "a text"
-    with pytest.raises(KeyboardInterrupt):
-        text_of(Interrupted())
-
-
-class Interrupted(Exception):
-    def __str__(self) -> NoReturn:
-        raise KeyboardInterrupt

@@ -792,6 +792,7 @@ def test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time(monkeypatch: py
     session = stage.online()
     stage.command(command_id="c-1", expires_in_s=5.0)
     answer(stage, session, "c-1")  # and so it is forgotten
+    monkeypatch.undo()
     stage.command(command_id="c-1", expires_in_s=60.0)
     stage.wait(59.0)
     assert stage.hub.command(TENANT, "c-1").state == "sent"

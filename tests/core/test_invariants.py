@@ -453,6 +453,14 @@ def test_what_was_written_before_its_replacement_keeps_its_place() -> None:
         show.frame(1, message("response", "r-1", '{"command_id":"cmd-1"}'))
 
 
+def test_what_rounding_leaves_of_no_wait_is_no_wait() -> None:
+    show = Show()
+    show.connects()
+    show.waits(2e-13)
+    with pytest.raises(InvariantError, match="waits are within their bounds"):
+        show.waits(0.1)
+
+
 def test_after_ten_minutes_on_one_link_the_waits_of_4409_start_over() -> None:
     show = Show()
     for seconds, code, wait_s in ((0.0, 4409, 10.0), (0.0, 4409, 20.0), (601.0, 1000, 1.0), (0.0, 4409, 10.0)):

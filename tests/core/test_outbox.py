@@ -276,8 +276,11 @@ def test_cmd_11_of_1007_that_one_is_the_cause_which_goes_out_alone(place: int) -
     links = 1
     while (poison := outbox.link_lost(1000.0, close_code=1007)) is None:
         links += 1
-        while f"cmd-{place}" not in (sent := names(outbox.send(WRITE_AHEAD_BYTES, 1000.0))):
+        sent = names(outbox.send(WRITE_AHEAD_BYTES, 1000.0))
+        assert len(sent) == 1, "each further link begins with one"
+        while f"cmd-{place}" not in sent:
             assert settle(outbox, 1000.0) == sent
+            sent = names(outbox.send(WRITE_AHEAD_BYTES, 1000.0))
     assert poison.message_id == f"cmd-{place}"
     assert links <= 12
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from artcafe_proto import ArtCafeError, RemoteProtocolError
-from artcafe_proto.readable import json_line, lines, one_line, readable_record, traceback_of
+from artcafe_proto.readable import exc_info_of, json_line, lines, one_line, readable_record, text_of, traceback_of
 from artcafe_proto.secrecy import Secret
 from artcafe_proto.testing.wiretap import Request
 from hostile_text import HOSTILE, check_readable
@@ -100,3 +100,29 @@ def test_a_secret_among_other_things_is_not_shown() -> None:
 def test_a_wiretap_says_what_it_heard_instead_of_a_request() -> None:
     with pytest.raises(AssertionError, match="expected a request, got 8 bytes of something else"):
         Request(b"nonsense")
+
+
+@pytest.mark.parametrize("error", [SystemExit, ValueError])
+def test_what_fails_to_say_what_it_is_is_told_by_its_class(error: type[BaseException]) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise error
+
+    assert text_of(Mute()) == "Mute"
+    assert text_of(ArtCafeError(Mute())) == "ArtCafeError"
+    assert text_of(ArtCafeError("a text")) == "a text"
+
+
+def test_an_interrupt_amid_a_text_is_a_signal() -> None:
+    class Interrupted(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        text_of(Interrupted())
+
+
+def test_an_exception_that_is_false_is_logged_like_any_other() -> None:
+    error = ExceptionGroup("none of them", [ValueError()])
+    assert exc_info_of(error) == (ExceptionGroup, error, None)
+    assert exc_info_of(None) is None

@@ -480,13 +480,6 @@ MUTANTS: Final = (
         "tests/core/test_agent_events.py::test_stat_4_progress_is_0_to_100_both_included_and_carries_the_status",
     ),
     Mutant(
-        "SystemExit in an inline handler ends the agent",
-        "adapters/artcafe_anyio/running.py",
-        "            result = around.run(begin)\n        except BaseException as error:",
-        "            result = around.run(begin)\n        except Exception as error:",
-        "tests/anyio_agent/test_handlers_at_work.py::test_cmd_7_whatever_a_handler_raises_is_answered_and_its_slot_is_free_again",
-    ),
-    Mutant(
         "SystemExit in a handler ends the agent",
         "adapters/artcafe_anyio/calling.py",
         "                await asyncio.sleep(0)\n        except BaseException as error:",
@@ -592,14 +585,6 @@ MUTANTS: Final = (
         "answer = routes.answer(self._hub, output.request, now)",
         'answer = Response(status=200, body=b\'{"status":"online"}\')',
         "tests/anyio_agent/test_simulated_platform.py::test_what_is_asked_over_http_is_answered_as_a_platform_does",
-    ),
-    Mutant(
-        "a simulated platform does not know what the agent has read",
-        "adapters/artcafe_anyio/testing.py",
-        "        self._platform.read()\n",
-        "",
-        "tests/anyio_agent/test_simulated_platform.py"
-        "::test_large_commands_and_messages_follow_one_another_as_the_agent_reads_them",
     ),
     Mutant(
         "a simulated platform has no time",

@@ -230,7 +230,7 @@ VULNERABILITIES: Final = (
         "artcafe_proto/wires/lane.py",
         "first = buffer[place]",
         "first = buffer[place] & 0x8F",
-        "tests/wires/test_lane.py::test_the_lane_changes_nothing",
+        "tests/wires/test_rfc_6455.py::test_section_5_2_reserved_bits_fail_in_every_frame",
     ),
     Mutant(
         "tokens travel unencrypted",

@@ -72,7 +72,7 @@ class WaitInvariants:
         if row != "replaced" and link is not None and process.mono - link.up_at >= _REPLACED_RESET_S:
             watched.delays_s.pop("replaced", None)
         wait_s = offline.retry_at - process.mono
-        at_once = wait_s <= 0.0
+        at_once = wait_s <= EPSILON_S
         longest_s = 1.2 * _ROWS[row][1]
         bounded = (at_once and not watched.was_at_once) or 0.5 <= wait_s <= max(longest_s, _LONGEST_ASKED_S)
         self._check("waits are within their bounds", bounded, wait_s, "s after", offline.reason)

@@ -80,8 +80,8 @@ class WorkInvariants:
     def replaced(self, watched: Watched, event: ResponseReplaced) -> None:
         """Another response takes the place of one."""
         if event.code == "undeliverable":
-            if watched.link is not None:
-                watched.link.replaced[event.command_id] = watched.places[event.command_id]
+            assert watched.link is not None, "a link has ended of it"
+            watched.link.replaced[event.command_id] = watched.places[event.command_id]
             watched.place(event.command_id)
 
     # --- what goes out, and what is known to have come ----------------------------------------------------------------
