@@ -179,9 +179,12 @@ class SendClose(_Effect, frozen=True, gc=False):
 
 
 SendFrame = SendText | SendPing | SendPong | SendClose
-Send = SendRequest | SendUpgrade | SendResponse | SendBody | AcceptUpgrade | SendFrame
-Ask = Connect | Sign | CancelSign | PauseReading | ResumeReading | Attend
+AgentSend = SendRequest | SendUpgrade | SendFrame
+Send = AgentSend | SendResponse | SendBody | AcceptUpgrade
+Ask = Connect | Sign | CancelSign | PauseReading | ResumeReading
 Effect = Ask | Write | Disconnect
 """What a façade asks of a driver."""
+AgentMachineEffect = Ask | AgentSend | Disconnect
+"""What an `AgentMachine` asks of its façade, or of a transport that frames messages itself."""
 MachineEffect = Effect | Send
-"""What a machine asks of its façade, or of a transport that frames messages itself; never a `Write`."""
+"""What a machine of either role asks likewise; never a `Write`."""

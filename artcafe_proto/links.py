@@ -11,7 +11,7 @@ from artcafe_proto.policies.outflow import Outflow
 
 if TYPE_CHECKING:
     from artcafe_proto.config import LinkSettings
-    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.outputs import AgentOutputs, PlatformOutputs
 
 
 class LinkEnd:
@@ -34,7 +34,7 @@ class LinkEnd:
         self,
         conn: int,
         settings: LinkSettings,
-        outputs: Outputs,
+        outputs: AgentOutputs | PlatformOutputs,
         mono: float,
         outflow: Outflow | None = None,
         *,

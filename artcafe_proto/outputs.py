@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from artcafe_proto.effects import (
-    Ask,
-    Connect,
-    Disconnect,
-    MachineEffect,
-    Send,
-    SendPing,
-    SendPong,
-    SendText,
-)
+from artcafe_proto.effects import AgentSend, Ask, Connect, Disconnect, Send, SendPing, SendPong, SendText
 from artcafe_proto.errors import LocalProtocolError
-from artcafe_proto.events import Event
+from artcafe_proto.events import AgentEvent, Event
 from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
+
+S = TypeVar("S", bound=Send)
+E = TypeVar("E", bound=Event)
 
 _FRAMES: Final = (SendText, SendPing, SendPong)
 
 
-class Outputs:
+class Outputs(Generic[S, E]):
     """Outputs in the order of a drain: events, what is asked of the world, what is sent, disconnects.
 
     Events come first, so that an application answering one while draining shares the write of everything else.
@@ -31,12 +25,12 @@ class Outputs:
     __slots__ = ("asks", "disconnects", "events", "sends")
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[E] = []
         self.asks: list[Ask] = []
-        self.sends: list[Send] = []
+        self.sends: list[S] = []
         self.disconnects: list[Disconnect] = []
 
-    def next(self) -> MachineEffect | Event | None:
+    def next(self) -> E | Ask | S | Disconnect | None:
         """Take out the next output, None when all are drained."""
         for queue in (self.events, self.asks, self.sends, self.disconnects):
             if queue:
@@ -64,3 +58,7 @@ class Outputs:
         waiting = len(self.events) + len(self.asks) + len(self.sends) + len(self.disconnects)
         if waiting > MAX_UNDRAINED_OUTPUTS:
             raise LocalProtocolError(f"{waiting} outputs are undrained: call next_output until None after every input")
+
+
+AgentOutputs = Outputs[AgentSend, AgentEvent]
+PlatformOutputs = Outputs[Send, Event]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pytest
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from artcafe_proto import (
     AgentConfig,
     AgentMachine,
+    AgentProtocol,
     CommandCancelled,
     CommandReceived,
     Connect,
@@ -36,6 +37,7 @@ from artcafe_proto.policies import outbox as outbox_module
 from artcafe_proto.policies import tokens as tokens_module
 from snapshots import snapshot
 
+A = TypeVar("A", AgentMachine, AgentProtocol)
 T = TypeVar("T")
 Output = MachineEffect | Event
 
@@ -80,10 +82,10 @@ def envelope(message_type: str, message_id: str, data: object) -> bytes:
     return json.dumps({"type": message_type, "id": message_id, "data": data}).encode()
 
 
-class AgentLife(RuleBasedStateMachine):
+class AgentLife(RuleBasedStateMachine, Generic[A]):
     """The application, the clocks, and what must hold; subclasses are the world."""
 
-    def make(self, config: AgentConfig) -> AgentMachine:
+    def make(self, config: AgentConfig) -> A:
         """One agent; called twice."""
         raise NotImplementedError
 
@@ -99,7 +101,7 @@ class AgentLife(RuleBasedStateMachine):
         self.mono, self.wall, self.skew = 1000.0, 1e9, 0.0
         self.latest = 0.0
         """The latest time that the agents were told."""
-        self.agents: tuple[AgentMachine, AgentMachine]
+        self.agents: tuple[A, A]
         self.started = self.stopped = False
         self.ids: set[int] = set()
         self.conns: list[int] = []
@@ -124,13 +126,13 @@ class AgentLife(RuleBasedStateMachine):
 
     # --- how an input is made -----------------------------------------------------------------------------------------
 
-    def world(self, *actions: Callable[[AgentMachine], object]) -> None:
+    def world(self, *actions: Callable[[A], object]) -> None:
         """An input from the world, perhaps told differently to the second agent: it never raises."""
         for agent, action in zip(self.agents, (actions[0], actions[-1]), strict=True):
             action(agent)
         self.drain()
 
-    def application(self, action: Callable[[AgentMachine], T]) -> T | None:
+    def application(self, action: Callable[[A], T]) -> T | None:
         """An input from the application: misuse raises LocalProtocolError (None here) and changes nothing."""
         before = snapshot(self.agents[0])
         try:

@@ -21,6 +21,7 @@ from artcafe_proto import (
     AgentOffline,
     AgentOnline,
     ApiError,
+    Attend,
     CommandAnswered,
     CommandDeferred,
     CommandExpired,
@@ -46,7 +47,7 @@ from snapshots import snapshot
 from virtual import signing_key
 
 T = TypeVar("T")
-Output = MachineEffect | Event
+Output = MachineEffect | Event | Attend
 Heard = tuple[int, Output]
 """What was said, and on which connection; 0 is the hub."""
 

@@ -13,7 +13,7 @@ import math
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -49,7 +49,6 @@ from artcafe_proto import (
     Stopped,
     Write,
 )
-from artcafe_proto.events.shared import AnyEvent
 from artcafe_proto.readable import text_of
 from artcafe_proto.secrecy import forget_locals
 
@@ -63,7 +62,7 @@ if TYPE_CHECKING:
     from artcafe_anyio.running import Application
     from artcafe_anyio.signers import Signer
     from artcafe_anyio.transports import TransportConnection
-    from artcafe_proto import AgentConfig, AgentEvent, Event, Instant, MachineEffect
+    from artcafe_proto import AgentConfig, AgentEvent, Effect, Instant
 
     AnyConnection = Connection | TransportConnection
     Connector = Callable[[Connect, AgentProtocol, Callable[[], AbstractContextManager[Instant]]], AnyConnection]
@@ -286,10 +285,8 @@ class Driver:
             if all(level is None for _, level in levels):
                 break
 
-    def _carry_out(self, output: MachineEffect | Event, now: Instant) -> None:
+    def _carry_out(self, output: Effect | AgentEvent, now: Instant) -> None:
         match output:
-            case AnyEvent():
-                self._publish(cast("AgentEvent", output), now)
             case Write(conn=conn):
                 if conn in self._connections:
                     self._connections[conn].write(output.data)
@@ -311,7 +308,7 @@ class Driver:
                 if request in self._signing:
                     self._signing[request].cancel()
             case _:
-                raise AssertionError(f"an agent's protocol asks for no {type(output).__name__}")
+                self._publish(output, now)
 
     def _tell(self, event: AgentEvent, now: Instant) -> None:
         self.log.event(event, now.mono)

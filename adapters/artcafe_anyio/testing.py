@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from artcafe_anyio.agent import Agent
-    from artcafe_proto import Connect, Event, HubEvent, MachineEffect
+    from artcafe_proto import Attend, Connect, Event, HubEvent, MachineEffect
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -245,7 +245,7 @@ class SimulatedPlatform(Secretive):
             case _:
                 pass
 
-    def _heard(self, event: HubEvent | MachineEffect) -> None:
+    def _heard(self, event: HubEvent | Attend) -> None:
         match event:
             case CommandAnswered(response=response):
                 result = msgspec.json.decode(response.result) if response.status == "success" else None

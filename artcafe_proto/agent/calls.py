@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.exchanges import Request, Response
-    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.tokens import Token
     from artcafe_proto.timers import Timers
 
@@ -37,7 +37,9 @@ class _Call(msgspec.Struct, gc=False):
 class Calls:
     """The calls that wait, the first of which may be under way."""
 
-    def __init__(self, config: AgentConfig, outputs: Outputs, timers: Timers[AgentTimer], ids: Iterator[int]) -> None:
+    def __init__(
+        self, config: AgentConfig, outputs: AgentOutputs, timers: Timers[AgentTimer], ids: Iterator[int]
+    ) -> None:
         self._config = config
         self._outputs = outputs
         self._ids = ids

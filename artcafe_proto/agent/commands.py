@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
     from artcafe_proto.links import LinkEnd
     from artcafe_proto.messages import FinalCode, MessageIds
-    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.ledger import Entry
 
 
@@ -62,7 +62,7 @@ class Accepted(msgspec.Struct, gc=False):
 class CommandDesk:
     """Accepts, starts, times and answers commands; the machine sends what `receive` returns and `outbox` holds."""
 
-    def __init__(self, config: AgentConfig, outputs: Outputs, ids: MessageIds) -> None:
+    def __init__(self, config: AgentConfig, outputs: AgentOutputs, ids: MessageIds) -> None:
         self._config = config
         self._outputs = outputs
         self._ids = ids

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from artcafe_proto.config import AgentConfig, Origin
-    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.timers import Timers
 
 
@@ -108,7 +108,7 @@ class Dialer:
     def __init__(
         self,
         config: AgentConfig,
-        outputs: Outputs,
+        outputs: AgentOutputs,
         timers: Timers[AgentTimer],
         ids: Iterator[int],
         deadlines: DialTimers,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, MessageIds
-    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.outputs import AgentOutputs
 
 
 class AgentLink(LinkEnd):
@@ -23,7 +23,7 @@ class AgentLink(LinkEnd):
         self,
         conn: int,
         config: AgentConfig,
-        outputs: Outputs,
+        outputs: AgentOutputs,
         ids: MessageIds,
         mono: float,
         *,

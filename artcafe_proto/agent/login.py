@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
-    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.tokens import Token
     from artcafe_proto.timers import Timers
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Keys:
     """Which of the agent's keys is to sign. One for all errands: what one learns of a key, the next one knows."""
 
-    def __init__(self, config: AgentConfig, outputs: Outputs) -> None:
+    def __init__(self, config: AgentConfig, outputs: AgentOutputs) -> None:
         self._config = config
         self._outputs = outputs
         self.current = 0
@@ -62,7 +62,7 @@ class Login(Secretive):
     def __init__(
         self,
         config: AgentConfig,
-        outputs: Outputs,
+        outputs: AgentOutputs,
         timers: Timers[AgentTimer],
         ids: Iterator[int],
         dialer: Dialer,

@@ -4,23 +4,23 @@ Read `states.py` first, then `parts.py` and `rules.py`: every input here tells a
 which draws the conclusions.
 
 A transport that frames messages itself (in memory, over another WebSocket library) drives this class; everyone else
-drives `AgentProtocol`, which puts bytes in the place of requests and messages.
+drives `AgentProtocol`, which has a machine and puts bytes in the place of requests and messages.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from artcafe_proto.agent.authentication import details_request, status_request
 from artcafe_proto.agent.dialing import AgentTimer, ExchangeKind
 from artcafe_proto.agent.parts import Life
 from artcafe_proto.agent.rules import AgentRules
-from artcafe_proto.agent.states import AgentState, LinkInput, LinkState
+from artcafe_proto.agent.states import LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import Draining, Online
-from artcafe_proto.messages import encode_json
+from artcafe_proto.messages import decode_sound_command, encode_json
 from artcafe_proto.misuse import check_failure, check_signature, check_unsent, checked_metrics, checked_percentage
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 from artcafe_proto.secrecy import Secretive
@@ -28,14 +28,16 @@ from artcafe_proto.secrecy import Secretive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artcafe_proto.agent.commands import Accepted
-    from artcafe_proto.effects import MachineEffect
-    from artcafe_proto.events import Event
+    from artcafe_proto.effects import AgentMachineEffect
+    from artcafe_proto.events import AgentEvent
     from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, FinalCode
+    from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.status import DeclaredStatus
     from artcafe_proto.policies.tokens import Token
+
+_CLOSING: Final = LinkState.CLOSING  # once: CPython 3.11 takes ten times as long for a member as for a name
 
 ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
 """Causes of `connect_failed`."""
@@ -43,49 +45,6 @@ ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
 
 class AgentMachine(Secretive, AgentRules):
     """One agent, for one life from `start` to `Stopped`. Not thread-safe; not for use across a fork."""
-
-    # --- A: look ------------------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> AgentState:
-        """The states of both regions."""
-        return AgentState(self._login.state, self._link_region.state)
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether this agent has ended for good."""
-        return self._life is Life.STOPPED
-
-    @property
-    def status(self) -> AgentStatus:
-        """What heartbeats say (STAT-1)."""
-        return self._status()
-
-    @property
-    def deadline_reason(self) -> AgentTimer | None:
-        """What `deadline` is for; where it is the heartbeat, call `set_metrics` before `handle_timer` (HB-2)."""
-        earliest = self._armed_timers().next()
-        return None if earliest is None else earliest[1]
-
-    @property
-    def in_flight(self) -> tuple[str, ...]:
-        """Ids of the commands that run (CMD-5)."""
-        return tuple(self._desk.running)
-
-    @property
-    def queued(self) -> tuple[str, ...]:
-        """Ids of the commands that wait for a slot (CMD-5)."""
-        return tuple(self._desk.queued)
-
-    @property
-    def outbox_size(self) -> int:
-        """Responses and messages that are not settled (CMD-3)."""
-        return len(self._desk.outbox)
-
-    @property
-    def rtt_s(self) -> float | None:
-        """Round-trip time of the last answered ping of this link, in seconds (LINK-7)."""
-        return None if self._link is None else self._link.liveness.rtt_s
 
     # --- B: world → core: connections ---------------------------------------------------------------------------------
 
@@ -144,16 +103,17 @@ class AgentMachine(Secretive, AgentRules):
         elif (dialer := self._dialer_of(conn)) is not None:
             dialer.heard()
 
-    def unsent(self, conn: int, nbytes: int, now: Instant) -> None:
+    def unsent(self, conn: int, nbytes: int, now: Instant, *, unwritten_bytes: int = 0) -> None:
         """So many bytes of what was written on `conn` have not left. When to tell it, `AgentProtocol.unsent` says.
 
-        A transport that frames messages counts their payloads, or more. Raises LocalProtocolError below 0.
+        A transport that frames messages counts their payloads, or more. `unwritten_bytes`: of what was drained, and
+        not written yet, so that `nbytes` cannot count it. Raises LocalProtocolError below 0.
         """
         check_unsent(nbytes)
         now = self._enter(now)
         link = self._link
         if link is not None and conn == link.conn:
-            link.unsent(nbytes, now.mono, self._undrained_bytes(conn))
+            link.unsent(nbytes, now.mono, self._outputs.undrained_bytes(conn) + unwritten_bytes)
             self._desk.outbox.watch(link, now.mono)
         self._settle(now)
 
@@ -212,7 +172,7 @@ class AgentMachine(Secretive, AgentRules):
     def text_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
         now = self._enter(now)
-        self._hear(conn, payload, now)
+        self.hear(conn, payload, now)
         self._settle(now)
 
     def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
@@ -244,6 +204,36 @@ class AgentMachine(Secretive, AgentRules):
             self._outputs.disconnects.append(Disconnect(conn, abort=False))
             self._lose_link(failure, now)
         self._settle(now)
+
+    # --- B: world → core: what came in one read, for a façade that frames it ------------------------------------------
+
+    def read_began(self, now: Instant) -> Instant:
+        """Several inputs may follow that came in at once, until `read_ended`: they are no misuse for their number.
+
+        Returns the moment that all of them are to be told.
+        """
+        now = self._enter(now)
+        self._is_reading = True
+        return now
+
+    def hear(self, conn: int, payload: bytes, now: Instant) -> None:
+        """A TEXT message of a read, as for `text_received`. What follows from it is found out with the others."""
+        self._settle_at = now
+        link = self._link
+        if link is None or conn != link.conn or self._link_region.state is _CLOSING:
+            return
+        message = decode_sound_command(payload)
+        if message is None:
+            self._hear_other(link, payload, now)
+        else:  # most are
+            link.bad_in_a_row = 0
+            reply = self._desk.receive(message.id, message.data, len(payload), now)
+            if reply is not None:
+                link.reply(reply, now.mono)
+
+    def read_ended(self) -> None:
+        """That was all that came in the read."""
+        self._is_reading = False
 
     # --- B: world → core: time ----------------------------------------------------------------------------------------
 
@@ -310,16 +300,6 @@ class AgentMachine(Secretive, AgentRules):
         if not running.answered:
             self._desk.fail(running, code, reason, now)
         return not running.answered
-
-    def _release(self, running: Accepted, now: Instant) -> Instant:
-        """A command is over, and so is free its slot."""
-        if now is not self._now:
-            now = self._look_at_clocks(now)
-        self._settle_at = now
-        del self._desk.running[running.command_id]
-        if running.has_progress and self._link is not None:
-            self._link.forget_progress(running.command_id)
-        return now
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
@@ -390,11 +370,23 @@ class AgentMachine(Secretive, AgentRules):
 
     # --- D: core → world ----------------------------------------------------------------------------------------------
 
-    def next_output(self) -> MachineEffect | Event | None:
+    def next_output(self) -> AgentMachineEffect | AgentEvent | None:
         """The next output; call until None after every input."""
-        event = self._next_event()
+        event = self.next_event()
         return self._outputs.next() if event is None else event
 
-    def deadline(self) -> float | None:
-        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
-        return None if (earliest := self._armed_timers().next()) is None else earliest[0]
+    def next_event(self) -> AgentEvent | None:
+        """For a façade, the next event of a drain: those there are, then a command that starts, then what follows."""
+        events = self._outputs.events
+        if not events and self._desk.queued and self._now is not None:
+            self._desk.start_next(self._now)
+            if events:
+                self._settle_at = self._now  # what starts may take the last slot, which is told (STAT-2)
+        if not events and self._settle_at is not None:
+            self._settle(self._settle_at)
+        return events.pop(0) if events else None
+
+    @property
+    def outputs(self) -> AgentOutputs:
+        """For a façade: what is drained after the events, in an order of its own."""
+        return self._outputs

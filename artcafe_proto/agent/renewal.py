@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.exchanges import Response
     from artcafe_proto.instants import Instant
-    from artcafe_proto.outputs import Outputs
+    from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.backoff import Failure
     from artcafe_proto.policies.tokens import Token
     from artcafe_proto.timers import Timers
@@ -36,7 +36,7 @@ class Renewal:
     def __init__(
         self,
         config: AgentConfig,
-        outputs: Outputs,
+        outputs: AgentOutputs,
         timers: Timers[AgentTimer],
         ids: Iterator[int],
         rng: Random,

@@ -17,7 +17,6 @@ from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.events import (
     AgentIdContested,
-    ClocksParted,
     LinkClosing,
     MessageReceived,
     Offline,
@@ -26,9 +25,8 @@ from artcafe_proto.events import (
     TokenReceived,
     UnknownReceived,
 )
-from artcafe_proto.instants import sound_instant
-from artcafe_proto.limits import CLOCK_DRIFT_S, REPLACED_RESET_S
-from artcafe_proto.messages import HEARD_BY_AGENTS, decode_envelope, decode_sound_command
+from artcafe_proto.limits import REPLACED_RESET_S
+from artcafe_proto.messages import HEARD_BY_AGENTS, decode_envelope
 from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S
@@ -37,11 +35,9 @@ from artcafe_proto.refusals import explain
 if TYPE_CHECKING:
     from artcafe_proto.agent.dialing import Dialer, Exchange
     from artcafe_proto.agent.link import AgentLink
-    from artcafe_proto.events import Event
     from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import Envelope
-    from artcafe_proto.timers import Timers
 
 
 class AgentRules(AgentParts):
@@ -53,32 +49,13 @@ class AgentRules(AgentParts):
         """Time as this input sees it, and nothing left to do of those before."""
         if not self._is_reading:
             self._outputs.check_drained()
-        if self._settle_at is not None:
-            self._settle(self._settle_at)
+        self.conclude()
         return self._look_at_clocks(now)
 
-    def _look_at_clocks(self, now: Instant) -> Instant:
-        """Time as it is seen here: never earlier than before, and with a look at both clocks (LINK-7)."""
-        last = self._now
-        if now is last:
-            return now
-        now = sound_instant(now, last)
-        if last is not None and now is not last:
-            drift_s = (now.wall - now.mono) - (last.wall - last.mono)
-            if abs(drift_s) > CLOCK_DRIFT_S and self._life is not Life.STOPPED:
-                self._clocks_parted(drift_s, now)
-        self._now = now
-        return now
-
-    def _clocks_parted(self, drift_s: float, now: Instant) -> None:
-        """The machine slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
-        self._outputs.events.append(ClocksParted(drift_s, "LINK-7"))
-        if self._login.token is not None:
-            self._login.token.age(max(drift_s, 0.0))
-        if self._link is not None and self._link_region.state is not LinkState.CLOSING:
-            self._link.ping(now.mono)
-            self._timers.arm(AgentTimer.PING, self._link.liveness.deadline)
-            self._timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
+    def conclude(self) -> None:
+        """Find out now what follows from the inputs so far. For a façade: between two inputs of a read."""
+        if self._settle_at is not None:
+            self._settle(self._settle_at)
 
     def _settle(self, now: Instant) -> None:
         """Run the joint rules to their fixed point. What is waited for then is found out when somebody asks."""
@@ -89,26 +66,9 @@ class AgentRules(AgentParts):
         if self.config.give_up_after is not None:
             self._watch_give_up(self.config.give_up_after, now)
         if self._link is not None and self._link_region.state is not LinkState.CLOSING:
-            self._link.report(self._status(), now)
+            self._link.report(self.status, now)
             if self._link.outflow.awaits_report and self._timers.get(AgentTimer.GRANT) is None:
                 self._timers.set(AgentTimer.GRANT, now.mono + GRANT_S)
-
-    def _armed_timers(self) -> Timers[AgentTimer]:
-        """The timers, after what the last input has changed about what is waited for."""
-        link, timers, now = self._link, self._timers, self._now
-        if self._is_armed or self._life is Life.STOPPED or now is None:
-            return timers
-        self._is_armed = True
-        if link is not None and self._link_region.state is not LinkState.CLOSING:
-            if timers.get(AgentTimer.PING) is None:
-                timers.arm(AgentTimer.PING, link.liveness.deadline)
-            timers.arm(AgentTimer.STALL, link.stall_deadline)
-            timers.arm(AgentTimer.STATUS, link.status_deadline)
-            timers.arm(AgentTimer.SETTLE, self._desk.outbox.deadline(self.config.ping_timeout))
-        timers.arm(AgentTimer.COMMANDS, self._desk.deadline)
-        timers.arm(AgentTimer.RENEW, self._renewal_deadline(now))
-        timers.arm(AgentTimer.CALL, self._calls.deadline)
-        return timers
 
     def _step(self, now: Instant) -> bool:
         """One joint rule, the first that applies; False if none does."""
@@ -142,32 +102,7 @@ class AgentRules(AgentParts):
             return self._calls.send(self._login.token, now.mono)
         return True
 
-    def _next_event(self) -> Event | None:
-        """The next event of a drain: those there are, then a command that starts, then what the joint rules tell."""
-        events = self._outputs.events
-        if not events and self._desk.queued and self._now is not None:
-            self._desk.start_next(self._now)
-            if events:
-                self._settle_at = self._now  # what starts may take the last slot, which is told (STAT-2)
-        if not events and self._settle_at is not None:
-            self._settle(self._settle_at)
-        return events.pop(0) if events else None
-
     # --- what a message says ------------------------------------------------------------------------------------------
-
-    def _hear(self, conn: int, payload: bytes, now: Instant) -> None:
-        """One TEXT message; most are commands."""
-        link = self._link
-        if link is None or conn != link.conn or self._link_region.state is LinkState.CLOSING:
-            return
-        message = decode_sound_command(payload)
-        if message is None:
-            self._hear_other(link, payload, now)
-        else:
-            link.bad_in_a_row = 0
-            reply = self._desk.receive(message.id, message.data, len(payload), now)
-            if reply is not None:
-                link.reply(reply, now.mono)
 
     def _hear_other(self, link: AgentLink, payload: bytes, now: Instant) -> None:
         """Anything but a sound command."""

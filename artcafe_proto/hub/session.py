@@ -21,7 +21,7 @@ from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, W
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_sound_heartbeat
 from artcafe_proto.misuse import check_close, check_reason, check_unsent
-from artcafe_proto.outputs import Outputs
+from artcafe_proto.outputs import Outputs, PlatformOutputs
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
 from artcafe_proto.policies.rate_limits import network_of
@@ -64,7 +64,7 @@ class PlatformSession(Secretive):
         self.origin = "" if not address else f" from {shown_address(address)}"
         """Where the link is opened from, for who loses its place to it (PLAT-6); not kept afterwards."""
         self._hub = hub
-        self._outputs = Outputs()
+        self._outputs: PlatformOutputs = Outputs()
         self._outflow = Outflow()
         self._timers: Timers[SessionTimer] = Timers()
         self._region = Region(SESSION)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.agent.machine import ConnectFailure
     from artcafe_proto.config import AgentConfig
-    from artcafe_proto.effects import MachineEffect
-    from artcafe_proto.events import Event
+    from artcafe_proto.effects import Effect
+    from artcafe_proto.events import AgentEvent
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.simulation import Simulation
@@ -198,7 +198,7 @@ class AgentProcess(Node):
             self.is_dead = True
             self.sim.process_stopped(self)
 
-    def _carry_out(self, output: MachineEffect | Event) -> None:
+    def _carry_out(self, output: Effect | AgentEvent) -> None:
         sim = self.sim
         match output:
             case Connect():

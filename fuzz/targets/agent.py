@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from artcafe_proto import AgentMachine, LocalProtocolError
+from artcafe_proto import AgentProtocol, LocalProtocolError
 from artcafe_proto.testing import Answer, HangUp, Raw, Silence
 from artcafe_proto.testing.peers import Reply
 from decoding import Reader
@@ -26,7 +26,7 @@ _MAX_OPERATIONS: Final = 80
 class _Life(AgentProtocolLife):
     """Without the comparison of all state around each misuse, which takes longer than all the rest."""
 
-    def application(self, action: Callable[[AgentMachine], T]) -> T | None:
+    def application(self, action: Callable[[AgentProtocol], T]) -> T | None:
         results: list[T | None] = []
         for agent in self.agents:
             try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from artcafe_proto import CallAnswered, CallFailed, CommandReceived, Event, MachineEffect, Online, Stopped
+from artcafe_proto import AgentEvent, CallAnswered, CallFailed, CommandReceived, Effect, Online, Stopped
 from artcafe_proto.policies.backoff import Backoff, Failure
 from artcafe_proto.policies.ledger import Entry, Ledger
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
@@ -107,7 +107,7 @@ def test_an_agent_of_a_world_can_ask_about_itself(monkeypatch: pytest.MonkeyPatc
     sim = Simulation(1, faults=[], says_gap_s=SELDOM_S)
     agent, heard, look = sim.processes[0], list[object](), sim.invariants.agent_said
 
-    def hear(process: AgentProcess, output: MachineEffect | Event) -> None:
+    def hear(process: AgentProcess, output: Effect | AgentEvent) -> None:
         heard.append(output)
         look(process, output)
 
@@ -142,7 +142,7 @@ def test_an_agent_may_say_hello_and_goodbye_in_one(monkeypatch: pytest.MonkeyPat
     agent, said = sim.processes[0], list[type]()
     look = sim.invariants.agent_said
 
-    def hear(process: AgentProcess, output: MachineEffect | Event) -> None:
+    def hear(process: AgentProcess, output: Effect | AgentEvent) -> None:
         look(process, output)
         if process is agent:  # and not one that is started after it
             said.append(type(output))

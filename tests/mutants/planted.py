@@ -688,4 +688,25 @@ MUTANTS: Final = (
         "if not isinstance(signature, bytes):",
         "tests/core/test_misuse.py::test_auth_6_what_is_no_signature_is_refused_and_the_agent_goes_on",
     ),
+    Mutant(
+        "what a façade has not handed over yet counts as having left",
+        "artcafe_proto/agent/protocol.py",
+        "unwritten_bytes=unwritten_bytes)",
+        "unwritten_bytes=0)",
+        "tests/core/test_agent_facade.py::test_link_8_what_is_drained_and_not_written_yet_has_not_left",
+    ),
+    Mutant(
+        "the end of a read is answered before its beginning",
+        "artcafe_proto/agent/protocol.py",
+        "                    machine.conclude()  # what was heard before is answered before, however it was cut\n",
+        "",
+        "tests/core/test_agent_facade.py::test_what_a_read_begins_with_is_answered_before_what_it_ends_with",
+    ),
+    Mutant(
+        "a connection whose end is refused is forgotten",
+        "artcafe_proto/agent/protocol.py",
+        "        self._machine.disconnected(conn, reason, now)\n        self._forget(conn)\n",
+        "        self._forget(conn)\n        self._machine.disconnected(conn, reason, now)\n",
+        "tests/core/test_agent_facade.py::test_the_end_of_a_connection_is_refused_while_outputs_are_undrained",
+    ),
 )

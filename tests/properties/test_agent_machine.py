@@ -52,7 +52,7 @@ HEADERS = st.lists(
 RESPONSES = st.builds(Response, status=STATUSES, headers=HEADERS, body=BODIES, reusable=st.booleans())
 
 
-class AgentMachineLife(AgentLife):
+class AgentMachineLife(AgentLife[AgentMachine]):
     """The world of messages."""
 
     def make(self, config: AgentConfig) -> AgentMachine:

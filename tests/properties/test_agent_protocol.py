@@ -14,7 +14,6 @@ from hypothesis.stateful import rule
 from agent_rules import COMMAND_IDS, COMMANDS, CONTENTS, GARBAGE, LIVES_S, MESSAGES, PICKS, AgentLife, Output, envelope
 from artcafe_proto import (
     AgentConfig,
-    AgentMachine,
     AgentProtocol,
     Connect,
     ConnectFailure,
@@ -51,10 +50,10 @@ REPLIES: st.SearchStrategy[Reply] = (
 FRAMES = FrameWriter(client=False, rng=Random(1))
 
 
-class AgentProtocolLife(AgentLife):
+class AgentProtocolLife(AgentLife[AgentProtocol]):
     """The world of bytes."""
 
-    def make(self, config: AgentConfig) -> AgentMachine:
+    def make(self, config: AgentConfig) -> AgentProtocol:
         return AgentProtocol(config, rng=Random(1))
 
     def __init__(self) -> None:
@@ -93,26 +92,17 @@ class AgentProtocolLife(AgentLife):
             data, self.held[conn] = data[:-hold], data[-hold:]
         now, step = self.now, self.step
 
-        def in_pieces(agent: AgentMachine) -> None:
-            assert isinstance(agent, AgentProtocol)
+        def in_pieces(agent: AgentProtocol) -> None:
             for place in range(0, len(data), step):
                 agent.data_received(conn, data[place : place + step], now)
 
-        def whole(agent: AgentMachine) -> None:
-            assert isinstance(agent, AgentProtocol)
-            agent.data_received(conn, data, now)
-
-        self.world(whole, in_pieces)
+        self.world(lambda agent: agent.data_received(conn, data, now), in_pieces)
 
     def eof(self, conn: int) -> None:
         """The end of the peer's side."""
         now = self.now
 
-        def end(agent: AgentMachine) -> None:
-            assert isinstance(agent, AgentProtocol)
-            agent.eof_received(conn, now)
-
-        self.world(end)
+        self.world(lambda agent: agent.eof_received(conn, now))
 
     def lose(self, conn: int) -> None:
         """A reset, or nobody knows."""

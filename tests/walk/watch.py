@@ -27,8 +27,8 @@ from artcafe_proto.events import MessageSettled, ResponsesSettled
 from artcafe_proto.hub.states import SessionState
 
 if TYPE_CHECKING:
-    from artcafe_proto.effects import MachineEffect, Send
-    from artcafe_proto.events import Event, HubEvent
+    from artcafe_proto.effects import AgentMachineEffect, Send
+    from artcafe_proto.events import AgentEvent, HubEvent
     from artcafe_proto.exchanges import Request
     from artcafe_proto.instants import Instant
     from walk.world import Ended, Wire, World
@@ -61,7 +61,7 @@ class Watch:
 
     # --- the agent ----------------------------------------------------------------------------------------------------
 
-    def agent_said(self, world: World, output: MachineEffect | Event) -> None:
+    def agent_said(self, world: World, output: AgentMachineEffect | AgentEvent) -> None:
         """The agent said something."""
         self.check(not self.is_stopped or not isinstance(output, Connect | Stopped), "after Stopped nothing", output)
         match output:

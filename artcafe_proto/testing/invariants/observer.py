@@ -35,8 +35,8 @@ from artcafe_proto.testing.rogues import ROGUE_CHALLENGE
 from artcafe_proto.testing.wiretap import Request
 
 if TYPE_CHECKING:
-    from artcafe_proto.effects import MachineEffect
-    from artcafe_proto.events import Event
+    from artcafe_proto.effects import Effect
+    from artcafe_proto.events import AgentEvent, Event
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.agents import AgentProcess
     from artcafe_proto.testing.circuits import Circuit
@@ -59,7 +59,7 @@ class Invariants(Checks):
 
     # --- what agents say ----------------------------------------------------------------------------------------------
 
-    def agent_said(self, process: AgentProcess, output: MachineEffect | Event) -> None:
+    def agent_said(self, process: AgentProcess, output: Effect | AgentEvent) -> None:
         """An output was drained."""
         watched = process.watched
         if type(output) is Write:
@@ -83,7 +83,7 @@ class Invariants(Checks):
             elif message.type in _OUTBOX:
                 self._work.sends(watched, watched.links[write.conn], message)
 
-    def _about_links(self, watched: Watched, output: MachineEffect | Event) -> bool:
+    def _about_links(self, watched: Watched, output: Effect | AgentEvent) -> bool:
         match output:
             case Connect():
                 self._links.connecting(watched, output.conn)
@@ -104,7 +104,7 @@ class Invariants(Checks):
                 return False
         return True
 
-    def _about_work(self, watched: Watched, output: MachineEffect | Event) -> bool:
+    def _about_work(self, watched: Watched, output: Effect | AgentEvent) -> bool:
         work = self._work
         match output:
             case CommandReceived():
@@ -133,7 +133,7 @@ class Invariants(Checks):
                 return False
         return True
 
-    def _about_waits(self, watched: Watched, output: MachineEffect | Event) -> None:
+    def _about_waits(self, watched: Watched, output: Effect | AgentEvent) -> None:
         match output:
             case TokenReceived() | TokenRenewed():
                 self._waits.token(watched, output)
