@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.loops import Flag
-from artcafe_platform import routes
 from artcafe_proto import (
     CommandAnswered,
     Disconnect,
@@ -32,12 +31,12 @@ from artcafe_proto import (
     PlatformHub,
     PlatformProtocol,
     RequestArrived,
-    Response,
     ResumeReading,
     SigningKey,
     StatusReceived,
     Write,
 )
+from artcafe_proto.hub.api import NOT_FOUND
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
@@ -202,10 +201,7 @@ class SimulatedPlatform(Secretive):
             case ResumeReading():
                 end.resume()
             case RequestArrived():
-                now = read_clocks()
-                answer = routes.answer(self._hub, output.request, now)
-                assert isinstance(answer, Response), "only tenants wait for what happens"
-                end.session.respond(output.exchange, answer, now)
+                end.session.respond(output.exchange, NOT_FOUND, read_clocks())
             case _:
                 pass
 

@@ -11,8 +11,6 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_platform import routes, streams
-from artcafe_platform.routes import CommandWatch, EventWatch, answer, command_answer
 from artcafe_proto import (
     CommandExpired,
     Instant,
@@ -24,6 +22,9 @@ from artcafe_proto import (
     SigningKey,
     StatusReceived,
 )
+from artcafe_proto.hub import api as routes
+from artcafe_proto.hub import streams
+from artcafe_proto.hub.api import CommandWatch, EventWatch, answer, command_answer
 from platform_server.harness import OTHER_TOKEN, TENANT, TENANTS, TOKEN
 
 NOW = Instant(1000.0, 1_700_000_000.0)

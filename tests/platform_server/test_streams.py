@@ -13,8 +13,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import TaskStatus
 
-from artcafe_platform import Platform, owner, streams
-from artcafe_platform.streams import Stream, Streams, describe
+from artcafe_platform import Platform, owner
 from artcafe_proto import (
     AgentAuthenticated,
     AgentOffline,
@@ -34,6 +33,8 @@ from artcafe_proto import (
     StatusReceived,
     UnknownReceived,
 )
+from artcafe_proto.hub import streams
+from artcafe_proto.hub.streams import Stream, Streams, describe
 from artcafe_proto.messages import HeartbeatData, ResponseData
 from platform_server.foreign_stage import AGENT, online
 from platform_server.foreign_stage import stage as foreign_stage

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from random import Random
 
+from artcafe_platform.waiting import Poll, Waiting
+
 from artcafe_platform.clocks import read_clocks
 from artcafe_platform.timetable import Timetable
-from artcafe_platform.waiting import Poll, Waiting
 from artcafe_proto import Command
 from artcafe_proto.messages import CommandData
 
