@@ -21,7 +21,8 @@ from artcafe_proto.limits import MAX_ID_CHARS
 API_PREFIX = "/api/v1"
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_AFTER_BRACKETS = re.compile(r"(?::[0-9]*)?")
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?|")
 _OWN_HEADERS = frozenset(
@@ -81,6 +82,8 @@ class Endpoint(NamedTuple):
 
 def _wrong_part(url: str) -> str:
     """What keeps `url` from being a base URL, if anything."""
+    if "\\" in url:
+        return "has a backslash, and needs slashes"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -94,36 +97,36 @@ def _wrong_part(url: str) -> str:
         return "names a user"
     if "?" in url or "#" in url:
         return f"has a {'query' if '?' in url else 'fragment'}"
-    if "\\" in url:
-        return "has a backslash"
     if not parts.hostname:
         return "names no host"
-    wrong = _wrong_host(parts.hostname, is_bracketed="[" in parts.netloc)
+    wrong = _wrong_host(parts.hostname, parts.netloc)
     if not wrong and f"{API_PREFIX}/" in f"{parts.path}/":
         wrong = f"has {API_PREFIX} in its path, which is added to it: leave it out, and what follows"
     return wrong or ("has port 0" if port == 0 else "")
 
 
-def _wrong_host(host: str, *, is_bracketed: bool) -> str:
-    """What keeps `host` from being one, if anything."""
-    if not is_bracketed:
-        return "" if _HOST.fullmatch(host) else "names a host with characters that no host has"
+def _wrong_host(host: str, netloc: str) -> str:
+    """What keeps `host` of `netloc` from being one, if anything."""
+    if "[" not in netloc:
+        return "" if _HOST.fullmatch(host) else "names a host that is neither a name nor an address"
     if "%" in host:
         return "names a zone id, the part after %, which no URL can carry: use an address without one, or a name"
     try:
         ipaddress.IPv6Address(host)
     except ValueError:
-        return "has what is no IPv6 address in its brackets"
-    return ""
+        return "needs an IPv6 address in its brackets"
+    return "" if _AFTER_BRACKETS.fullmatch(netloc.partition("]")[2]) else "needs a colon before its port"
 
 
 def _ascii_host(url: str) -> str:
     """For the host of `url`, what is to be written in its place."""
     try:
-        host = (urlsplit(url).hostname or "").encode("idna").decode()
+        meant = urlsplit(url).hostname or ""
+        host = meant.encode("idna").decode()
+        is_same = host.encode().decode("idna") == meant  # else it may be somebody else's: fass.de is not faß.de
     except ValueError:
-        host = ""
-    return f": write its host as {host}" if host and host not in url else ""
+        return ""
+    return f": write its host as {host}" if is_same and host not in url else ""
 
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,9 @@ from artcafe_proto.errors import LocalProtocolError
 class Instant(NamedTuple):
     """A moment on both clocks, in seconds. The core never reads a clock: every input brings its `Instant`.
 
-    No reading of a clock is an error. One whose monotonic time is earlier than the last, or not finite, counts as the
-    last one, and wall time before 1970 or after the year 9999 as the nearest moment within. Anything but two numbers is
-    a LocalProtocolError, and changes nothing.
+    No reading of a clock is an error. One whose monotonic time is earlier than the last, or further than 2^46 s from 0,
+    counts as the last one, and wall time before 1970 or after the year 9999 as the nearest moment within. Anything but
+    two numbers is a LocalProtocolError, and changes nothing.
     """
 
     mono: float
@@ -42,10 +42,11 @@ def sound_instant(now: Instant, last: Instant | None) -> Instant:
     return last if last is not _BEFORE_ALL else Instant(0.0, 0.0)
 
 
-_NEVER: Final = float("inf")
+_NEVER: Final = 2.0**46
+"""Later readings are so coarse that adding the shortest wait to one would not move it: no timer would ever be over."""
 _LATEST_WALL: Final = 253_402_300_799.0
 """The last second that a timestamp can name (RFC 3339 section 1)."""
-_BEFORE_ALL: Final = Instant(-1e300, 0.0)
+_BEFORE_ALL: Final = Instant(-_NEVER, 0.0)
 
 
 @lru_cache(maxsize=1)  # what is written in one go bears one moment

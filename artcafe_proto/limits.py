@@ -16,7 +16,8 @@ MAX_JSON_DEPTH: Final = 64
 MAX_SMALL_PIECES: Final = 1024
 PIECE_BYTES: Final = 16
 """MSG-6, PLAT-8: fragments that a message may have, or chunks a body, and one more for every so many bytes of it. Each
-costs microseconds, and nobody who sends in pieces makes thousands of them smaller than their headers."""
+costs microseconds, and nobody who sends in pieces makes thousands of them smaller than their headers. MSG-5: bad
+messages of a link likewise, and one more for every second."""
 
 # --- HTTP (AUTH-7, PLAT-8) --------------------------------------------------------------------------------------------
 MAX_HTTP_HEAD_BYTES: Final = 64 * 1024

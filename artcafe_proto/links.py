@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artcafe_proto.effects import PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
-from artcafe_proto.limits import MAX_WAITING_REPLIES
+from artcafe_proto.limits import MAX_SMALL_PIECES, MAX_WAITING_REPLIES, PIECE_BYTES
 from artcafe_proto.policies.liveness import Liveness
 from artcafe_proto.policies.outflow import Outflow
 
@@ -18,6 +18,7 @@ class LinkEnd:
     """Sending with back-pressure, pings and pongs, and the count of bad messages. It lives as long as its link."""
 
     __slots__ = (
+        "_bad_allowed",
         "_outputs",
         "_owed_pong",
         "_replies",
@@ -53,6 +54,7 @@ class LinkEnd:
         self._outputs = outputs
         self.bad_in_a_row = 0
         """Messages that were not understood, since one was."""
+        self._bad_allowed = float(MAX_SMALL_PIECES)  # further ones, but for what their bytes and time bring
         self._owed_pong: bytes | None = None
         self._replies: list[bytes] = []
 
@@ -132,7 +134,10 @@ class LinkEnd:
             self.liveness.resume(mono)
             self._outputs.asks.append(ResumeReading(self.conn))
 
-    def bad_message(self) -> bool:
-        """A message was not understood; False once too many of them came in a row (MSG-5)."""
+    def bad_message(self, size_bytes: int, mono: float) -> str:
+        """A message of so many bytes was not understood. Returns why that is one too many (MSG-5), or ""."""
         self.bad_in_a_row += 1
-        return self.bad_in_a_row <= self._settings.max_bad_messages
+        self._bad_allowed += size_bytes / PIECE_BYTES - 1
+        if self.bad_in_a_row > self._settings.max_bad_messages:
+            return f"more than {self._settings.max_bad_messages} bad messages in a row"
+        return "too many small bad messages" if self._bad_allowed + mono - self.up_at < 0 else ""

@@ -159,7 +159,7 @@ _text_decoder = msgspec.json.Decoder(str)
 _heartbeat_message_decoder = msgspec.json.Decoder(HeartbeatMessage)
 _command_message_decoder = msgspec.json.Decoder(CommandMessage)
 
-_ENVELOPE_LEVELS: Final = 2  # an envelope and its data are around every result and all arguments
+_VALUE_LEVELS: Final = MAX_JSON_DEPTH - 2  # an envelope and its data are around every result and all arguments
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """A bracket as a signed byte: one level more, or one less."""
@@ -196,13 +196,25 @@ def encode_json(value: object, what: str) -> msgspec.Raw:
     """
     try:
         raw = _value_encoder.encode(value)
+        _check_syntax(raw)  # a msgspec.Raw of the application's is written as it is
+        if not raw.isascii():
+            raw.decode()
         if value is not None and b"null" in raw:  # so msgspec writes them
             json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=_finite), allow_nan=False)
-    except Exception as error:  # types of the application's raise what they like
-        raise LocalProtocolError(f"{what} cannot be written as JSON: {error}") from None
-    if is_too_deep(raw, MAX_JSON_DEPTH - _ENVELOPE_LEVELS):
-        raise LocalProtocolError(f"{what} nests deeper than {MAX_JSON_DEPTH - _ENVELOPE_LEVELS} levels (MSG-6)")
+    except KeyboardInterrupt:  # a signal
+        raise
+    except BaseException as error:  # types of the application's raise what they like
+        raise LocalProtocolError(f"{what} cannot be written as JSON: {_text_of(error)}") from None
+    if len(raw) > 2 * _VALUE_LEVELS and is_too_deep(raw, _VALUE_LEVELS):  # most are too short to be
+        raise LocalProtocolError(f"{what} nests deeper than {_VALUE_LEVELS} levels (MSG-6)")
     return msgspec.Raw(raw)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # likewise
+        return type(error).__name__
 
 
 def _plain(value: Any) -> object:
@@ -370,6 +382,7 @@ def is_too_deep(payload: bytes, levels: int = MAX_JSON_DEPTH) -> bool:
 
 
 _value_encoder = msgspec.json.Encoder(enc_hook=_plain)
+_check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 _command_decoder = msgspec.json.Decoder(CommandData)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 status_decoder = msgspec.json.Decoder(StatusData)

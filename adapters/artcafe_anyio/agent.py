@@ -12,7 +12,7 @@ from anyio import TASK_STATUS_IGNORED
 
 from artcafe_anyio.background import in_background
 from artcafe_anyio.calling import Function
-from artcafe_anyio.connecting import open_by, open_tcp_stream
+from artcafe_anyio.connecting import context_of, open_by, open_tcp_stream
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.credentials import Credentials, passphrase_of
 from artcafe_anyio.driver import Driver
@@ -344,7 +344,7 @@ def _connector(trust: Trust | None, driver: Driver, *, by_asyncio: bool) -> Conn
         return partial(TransportConnection, trust=trust, threads=driver.threads)
 
     async def open_stream(asked: Connect) -> ByteStream:
-        context = None if trust is None else await trust()
+        context = await context_of(trust)
         return await open_tcp_stream(asked, ssl_context=context, threads=driver.threads)
 
     return partial(Connection, open_stream=open_stream)

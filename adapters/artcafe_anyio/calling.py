@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from artcafe_anyio.threads import Threads
 
 Function = Callable[..., object]
@@ -86,6 +88,23 @@ async def call_anywhere(call: Callable[[], object], threads: Threads, *, in_thre
     return await awaited(await call_in_thread(call, threads) if in_thread else call_here(call))
 
 
+def call_back(
+    callbacks: Iterable[Function], event: object, context: Context, tell: Callable[[str, BaseException | None], object]
+) -> None:
+    """Tell all of them what happened, each in a copy of `context`; `tell` logs what they do wrong."""
+    for callback in callbacks:
+        what = f"a callback of on_event failed with {type(event).__name__}"
+        try:
+            result = context.copy().run(callback, event)
+        except BaseException as error:
+            raise_interrupt(error)
+            tell(what, error)
+        else:
+            if is_awaitable(result):
+                discard(result)
+                tell(f"{what}: it returned {type(result).__name__}, and nothing is awaited there", None)
+
+
 def _is_cancelled_by_itself() -> bool:
     try:
         task = asyncio.current_task()
@@ -126,6 +145,16 @@ def is_async(function: Function) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(innermost(function))
 
 
+def _nothing() -> Any: ...
+
+
+_MAKE_CONTEXT_MANAGERS: Final = (
+    contextlib.contextmanager(_nothing).__code__,
+    contextlib.asynccontextmanager(_nothing).__code__,
+)
+"""What these decorators make of a function; what a context manager makes of one that it decorates is another."""
+
+
 def check_function(function: Function, what: str) -> None:
     """Raise LocalProtocolError if `function` cannot be called, or what it gives is no result."""
     inner = innermost(function)
@@ -134,7 +163,7 @@ def check_function(function: Function, what: str) -> None:
         raise LocalProtocolError(f"{what} is a function or a method that can be called, not an object of {kind}")
     if isinstance(inner, type):
         raise LocalProtocolError(f"{what} is a function or a method: {name_of(function)} is a class")
-    if getattr(inner, "__globals__", None) is vars(contextlib):
+    if getattr(inner, "__code__", None) in _MAKE_CONTEXT_MANAGERS:
         raise LocalProtocolError(f"{name_of(function)} makes a context manager, which is no result: use it in {what}")
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise LocalProtocolError(f"{name_of(function)} is a generator: {what} returns its result, or awaits")
@@ -148,6 +177,15 @@ def check_takes_one(function: Function, what: str) -> None:
         raise LocalProtocolError(f"{what} takes one argument: {name_of(function)}: {error}") from None
     except ValueError:
         pass  # written in C, with a signature that nobody knows
+
+
+def check_callback(function: Function) -> None:
+    """Raise LocalProtocolError for what `on_event` cannot call with an event, or would have to await."""
+    check_function(function, "on_event")
+    check_takes_one(function, "on_event")
+    if is_async(function):
+        why = "events are told at once and in order, so nothing is awaited: start a task, or use on_message"
+        raise LocalProtocolError(f"on_event takes a plain function, and {name_of(function)} is async: {why}")
 
 
 def name_of(function: object) -> str:

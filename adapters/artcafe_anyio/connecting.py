@@ -10,11 +10,12 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import anyio
 from anyio.abc import ByteStream, SocketStream
@@ -27,6 +28,7 @@ from artcafe_anyio.tls_failures import explain, shortcoming
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from artcafe_anyio.credentials import Trust
     from artcafe_anyio.logs import AgentLog
     from artcafe_anyio.threads import Threads
     from artcafe_proto import Connect, ConnectFailure
@@ -59,13 +61,70 @@ async def open_by(open_stream: Callable[[Connect], Awaitable[ByteStream]], log: 
     try:
         stream = await awaited(call_here(partial(open_stream, asked)))
     except CallFailed as failed:
-        if isinstance(failed.error, ConnectError):
+        if isinstance(failed.error, ConnectError) and {"cause", "detail"} <= vars(failed.error).keys():
             raise failed.error from None
         log.line(logging.ERROR, "open_stream failed", failed.error)
         raise ConnectError("other", f"open_stream raised {type(failed.error).__name__}") from None
     if not isinstance(stream, ByteStream):
         raise ConnectError("other", f"open_stream returns an anyio ByteStream, and returned {type(stream).__name__}")
-    return stream
+    return stream if isinstance(stream, OwnStream | TLSStream) else _AuthorsStream(stream, log)
+
+
+class OwnStream(ByteStream):
+    """A stream that is part of this package: what it raises beyond anyio's errors is an internal error."""
+
+
+class _AuthorsStream(ByteStream):
+    """A stream of the author's: whatever it raises or gives ends its connection, and nothing else (LINK-6)."""
+
+    def __init__(self, stream: ByteStream, log: AgentLog) -> None:
+        self._stream = stream
+        self._log = log
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        data = await self._call(partial(self._stream.receive, max_bytes))
+        if data == b"":  # as a socket says it
+            raise anyio.EndOfStream
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise anyio.BrokenResourceError(f"its receive gives bytes, and gave {type(data).__name__}")
+        return bytes(cast("bytes", data))
+
+    async def send(self, item: bytes) -> None:
+        await self._call(partial(self._stream.send, item))
+
+    async def send_eof(self) -> None:
+        await self._call(self._stream.send_eof)
+
+    async def aclose(self) -> None:
+        await self._call(self._stream.aclose)
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        try:
+            attributes = call_here(partial(getattr, self._stream, "extra_attributes"))
+        except CallFailed:
+            return {}
+        return cast("Mapping[Any, Callable[[], Any]]", attributes) if isinstance(attributes, Mapping) else {}
+
+    async def _call(self, call: Callable[[], object]) -> object:
+        try:
+            return await awaited(call_here(call))
+        except CallFailed as failed:
+            if isinstance(failed.error, _OF_STREAMS):
+                raise failed.error from failed.error.__cause__
+            self._log.line(logging.ERROR, "the stream of open_stream failed", failed.error)
+            raise anyio.BrokenResourceError(f"the stream raised {type(failed.error).__name__}") from None
+
+
+_OF_STREAMS: Final = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+async def context_of(trust: Trust | None) -> ssl.SSLContext | None:
+    """What TLS verifies the platform by. Raises ConnectError."""
+    try:
+        return None if trust is None else await trust()
+    except Exception as error:  # there may be no thread to look at the files in, no memory
+        raise ConnectError("other", f"looking at whom to trust failed: {type(error).__name__}: {error}") from None
 
 
 class Opener(Protocol[Raw, Ready]):

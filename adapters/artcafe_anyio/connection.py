@@ -35,6 +35,7 @@ TRANSPORT_ERRORS: Final = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
     anyio.BusyResourceError,  # TLS wants to send while it reads, and something is being sent
+    RuntimeError,  # uvloop's, of a transport that was closed
 )
 
 
@@ -78,7 +79,8 @@ class Connection(Level):
                 with suppress(*TRANSPORT_ERRORS):
                     await stream.aclose()  # TLS says goodbye
             finally:
-                await anyio.aclose_forcefully(stream)
+                with suppress(*TRANSPORT_ERRORS):
+                    await anyio.aclose_forcefully(stream)
 
     # --- from the driver, while it carries out effects ----------------------------------------------------------------
 

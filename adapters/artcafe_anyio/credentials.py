@@ -82,7 +82,10 @@ class Credentials(Secretive):
     async def read_again(self) -> None:
         """Read again what has changed, now and not when it is needed next."""
         for each in self._files:
-            await self._threads.run(each.get)
+            try:
+                await self._threads.run(each.get)
+            except Exception as error:  # no thread is left, no memory: what was read before stays in force
+                self._log.line(logging.ERROR, f"files were not read again: {type(error).__name__} [AUTH-5]", error)
 
 
 def passphrase_of(machine: MachineSettings) -> Passphrase | None:

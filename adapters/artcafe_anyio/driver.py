@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
+from artcafe_anyio.calling import call_back
 from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.errors import GaveUpError, first_error
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.loops import Flag, Scope, Starter
 from artcafe_anyio.process_metrics import ProcessMetrics
 from artcafe_anyio.randomness import PooledRandom
-from artcafe_anyio.running import CommandRunner, MessageRunner, call_back
+from artcafe_anyio.running import CommandRunner, MessageRunner
 from artcafe_anyio.tasks import AnyioTasks, AsyncioTasks
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.waiting import WaitingRoom
@@ -189,7 +192,8 @@ class Driver:
         if self._failure is None:
             self._failure = error
             forget_locals(error)
-            self.log.line(logging.ERROR, f"ended by an internal error: {type(error).__name__}", error)
+            with suppress(Exception):  # of a log that is broken: this is raised, too
+                self.log.line(logging.ERROR, f"ended by an internal error: {type(error).__name__}", error)
         self._is_over = True
         self._stopped.set()
 
@@ -311,7 +315,7 @@ class Driver:
     def _tell(self, event: AgentEvent, now: Instant) -> None:
         self.log.event(event, now.mono)
         if self._callbacks:
-            call_back(self._callbacks, event, self.log, self._context)
+            call_back(self._callbacks, event, self._context, partial(self.log.line, logging.ERROR))
 
     def _publish(self, event: AgentEvent, now: Instant) -> None:
         self._tell(event, now)

@@ -91,7 +91,7 @@ class FromFiles(Secretive, Generic[T]):
         except ConfigError as error:
             self._seen = seen
             self._complain(f"{what}, and what was read before stays in force: {error.problem} [AUTH-5]")
-        except Exception as error:  # of a passphrase's callback; so it is tried again the next time
+        except BaseException as error:  # of a passphrase's callback, exits too; so it is tried again the next time
             forget_locals(error)
             text = f"{what}, and what was read before stays in force: {type(error).__name__} [AUTH-5]"
             self._complain(text, error)
@@ -100,7 +100,7 @@ class FromFiles(Secretive, Generic[T]):
             name = f": {self}" if str(self) else ""
             self._tell(logging.INFO, f"{what} and was read again{name} [AUTH-5]")
 
-    def _complain(self, text: str, error: Exception | None = None) -> None:
+    def _complain(self, text: str, error: BaseException | None = None) -> None:
         """Once, however often the files change without being of use."""
         if text != self._said:
             self._said = text

@@ -33,12 +33,13 @@ def load_key(path: str, passphrase: Passphrase | None = None) -> SigningKey:
         except PassphraseNeededError:
             if passphrase is None:
                 raise
-            return SigningKey.load(data, _ask(passphrase, path))
+            return SigningKey.load(data, ask_passphrase(passphrase, path))
     except KeyRefusedError as error:
         raise ConfigError(f"{path}: {error}", setting="private_key_path") from None
 
 
-def _ask(passphrase: Callable[[str], object], path: str) -> bytes:
+def ask_passphrase(passphrase: Callable[[str], object], path: str) -> bytes:
+    """What `passphrase` says of the key `path`. Raises ConfigError for what is no passphrase, and what it raises."""
     secret = passphrase(path)
     if isinstance(secret, str):
         return secret.encode()

@@ -114,6 +114,15 @@ class Starter:
                 context.run(self._group.start_soon, function, *arguments)
 
 
+def thread_context() -> Context:
+    """A copy of the current context for a thread, where no event loop runs: that thread may run one of its own."""
+    context = copy_context()
+    noted = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
+    if noted is not None:  # sniffio notes in the context which library runs here
+        context.run(noted.set, None)
+    return context
+
+
 def runs_on_asyncio() -> bool:
     """Whether the event loop is asyncio's, or another that has its transports."""
     return _trio_token() is None
@@ -126,8 +135,9 @@ def find_call_soon() -> Callable[[Callable[[], object]], object]:
 
 
 def _trio_token() -> TrioToken | None:
-    trio = sys.modules.get("trio")
-    if trio is not None:
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    find_token = getattr(lowlevel, "current_trio_token", None)  # another thread may be in the middle of loading trio
+    if find_token is not None:
         with suppress(RuntimeError):  # it is loaded, but this is not its loop
-            return trio.lowlevel.current_trio_token()
+            return find_token()
     return None

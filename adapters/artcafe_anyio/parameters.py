@@ -154,7 +154,7 @@ def _check_path(name: str, path: str | None) -> None:
     if path is None:
         return
     if not path.strip():
-        raise ConfigError("is empty: expected the path of a file", setting=name)
+        raise ConfigError("is empty: expected a path", setting=name)
     if path.rstrip("\r\n") != path and path.rstrip("\r\n").isprintable():
         raise ConfigError("ends with a line break: remove it", setting=name)
     if "PRIVATE KEY" in path or "-----BEGIN" in path or not path.isprintable():
@@ -242,8 +242,8 @@ def _struct(kind: type[Struct], parameters: AgentParameters) -> Struct:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        name = re.split(r"[`\[]", where)[0]
+        what, _, where = str(error).partition(" - at ")
+        name = re.split(r"[`\[]", where.partition("$.")[2])[0]
         if name == "signature_format":
             what = f"expected one of {', '.join(get_args(SignatureFormat))}"
         raise ConfigError(f"does not fit: {what[:1].lower()}{what[1:]}", setting=name) from None

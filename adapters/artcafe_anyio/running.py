@@ -16,12 +16,12 @@ from artcafe_anyio.calling import (
     call_anywhere,
     call_here,
     call_in_thread,
+    check_callback,
     check_function,
     check_takes_one,
     discard,
     is_async,
     is_awaitable,
-    name_of,
     raise_interrupt,
 )
 from artcafe_anyio.clocks import monotonic, read_clocks
@@ -76,11 +76,7 @@ class Application:
 
     def add_callback(self, callback: EventCallback) -> None:
         """Raises LocalProtocolError for what cannot be called back, or would have to be awaited."""
-        check_function(callback, "on_event")
-        check_takes_one(callback, "on_event")
-        if is_async(callback):
-            why = "events are told at once and in order, so nothing is awaited: start a task, or use on_message"
-            raise LocalProtocolError(f"on_event takes a plain function, and {name_of(callback)} is async: {why}")
+        check_callback(callback)
         self.callbacks.append(callback)
 
     def copy(self) -> Application:
@@ -306,18 +302,3 @@ class MessageRunner:
         finally:
             self._count -= 1
             self._bytes -= size
-
-
-def call_back(callbacks: list[EventCallback], event: AgentEvent, log: AgentLog, context: Context) -> None:
-    """Tell all of them what happened, each in a copy of `context`."""
-    for callback in callbacks:
-        what = f"a callback of on_event failed with {type(event).__name__}"
-        try:
-            result = context.copy().run(callback, event)
-        except BaseException as error:
-            raise_interrupt(error)
-            log.line(logging.ERROR, what, error)
-        else:
-            if is_awaitable(result):
-                discard(result)
-                log.line(logging.ERROR, f"{what}: it returned {type(result).__name__}, and nothing is awaited there")

@@ -21,6 +21,7 @@ from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_anyio.clocks import read_clocks
+from artcafe_anyio.connecting import OwnStream
 from artcafe_anyio.loops import Flag
 from artcafe_proto import (
     CommandAnswered,
@@ -218,7 +219,7 @@ class SimulatedPlatform(Secretive):
                 pass
 
 
-class _AgentEnd(ByteStream):
+class _AgentEnd(OwnStream):
     """The agent's end of a connection in memory."""
 
     def __init__(self, platform: SimulatedPlatform, session: PlatformProtocol) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from threading import Lock, Thread, get_ident
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 
-from artcafe_anyio.loops import find_call_soon
+from artcafe_anyio.loops import find_call_soon, thread_context
 from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Threads:
         """The same, but what came of it is told apart from what happens to who waits: the future is done. The function
         sees a copy of this task's context.
         """
-        call = _Call(partial(copy_context().run, function))
+        call = _Call(partial(thread_context().run, function))
         over = anyio.Event()
 
         def work() -> None:

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from artcafe_anyio.keys import read_secret_file
+from artcafe_anyio.keys import ask_passphrase, read_secret_file
 from artcafe_anyio.tls_failures import UntrustedError
 from artcafe_proto import ConfigError
 
@@ -115,6 +115,8 @@ def _check_regular(path: str) -> None:
 
 
 def _no_certificates(path: str, error: OSError) -> str:
+    if not isinstance(error, ssl.SSLError) and error.strerror:
+        return f"{path} cannot be read: {error.strerror}"
     return f"{path} is no PEM file of certificates: {error.strerror or error}"
 
 
@@ -140,8 +142,7 @@ def _load_client_certificate(
     def ask() -> bytes:  # without it OpenSSL would ask on the terminal by itself
         if passphrase is None:
             raise _LockedError
-        said = passphrase(key_path)
-        secret = said.encode() if isinstance(said, str) else said
+        secret = ask_passphrase(passphrase, key_path)
         return secret if len(secret) <= _MAX_PASSPHRASE_BYTES else b""  # which is as wrong
 
     read_secret_file(key_path, setting=key_setting)

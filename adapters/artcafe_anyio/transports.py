@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
-from artcafe_anyio.connecting import ConnectError, open_tcp, text_of
+from artcafe_anyio.connecting import ConnectError, context_of, open_tcp, text_of
 from artcafe_anyio.connection import SEND_BYTES, reason_of
 from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
 from artcafe_anyio.loops import Scope
@@ -79,8 +79,8 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
                     self._deadline.cancel()
 
     async def _open(self) -> None:
-        opener = TransportOpener(self, None if self._trust is None else await self._trust())
         try:
+            opener = TransportOpener(self, await context_of(self._trust))
             opened = await open_tcp(self._asked, opener, self._threads)
             if isinstance(opened, socket.socket):
                 await opener.start(opened)

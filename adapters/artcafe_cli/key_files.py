@@ -42,8 +42,12 @@ def read_public_key_line(path: Path) -> str:
     try:
         line = path.read_text("utf-8").strip()
         PublicKey.parse(line)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the public key {path}: {error}") from None
+    except FileNotFoundError:
+        raise ConfigError(f"the public key {path} is missing: make both with artcafe keygen") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the public key {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not a public key: expected a file of text, as keygen writes it") from None
     except KeyRefusedError as error:
         raise ConfigError(f"{path}: {error}") from None
     return line

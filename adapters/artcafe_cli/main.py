@@ -8,10 +8,11 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token
+from cyclopts.exceptions import UnusedCliTokensError
 
 from artcafe_anyio.parameters import spelled
 from artcafe_cli.__main__ import INTERRUPTED, discard, open_standard_streams
@@ -21,12 +22,28 @@ from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 from artcafe_proto.config import check_agent_id
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _path(_: object, tokens: Sequence[Token]) -> Path:
+    """A path with `~` as the home directory, which a shell leaves alone behind `=`. Raises ConfigError for an empty
+    one: it comes of a variable that is not set, and would be the working directory.
+    """
+    token = tokens[0]
+    if not token.value.strip():
+        raise ConfigError("is empty: expected a path", setting=token.keyword or "PATH")
+    return Path(token.value).expanduser()
+
+
+FilePath = Annotated[Path, Parameter(converter=_path)]
 PlatformUrl = Annotated[
     str, Parameter(name="--platform", env_var="ARTCAFE_PLATFORM", help="Base URL of the platform's HTTP interface.")
 ]
 CaFile = Annotated[
     Path | None,
     Parameter(
+        converter=_path,
         name="--ca-file",
         env_var="ARTCAFE_CA_FILE",
         help="PEM file of the authorities to trust instead of the system's, for a platform at https://.",
@@ -66,9 +83,9 @@ def platform(
     *,
     host: str = "127.0.0.1",
     port: int = 8420,
-    data: Path | None = None,
-    cert_file: Path | None = None,
-    key_file: Path | None = None,
+    data: FilePath | None = None,
+    cert_file: FilePath | None = None,
+    key_file: FilePath | None = None,
     compat: Annotated[bool, Parameter(negative="")] = False,
     auth_rate_by_address: float | None = None,
     auth_burst_by_address: int | None = None,
@@ -117,16 +134,16 @@ def platform(
     return serve_platform(
         host,
         port,
-        _expanded(data),
+        data,
         os.environ.get(TENANT_TOKEN),
-        cert_file=_expanded(cert_file),
-        key_file=_expanded(key_file),
+        cert_file=cert_file,
+        key_file=key_file,
         settings={name: value for name, value in flags.items() if value is not None},
     )
 
 
 @app.command
-def keygen(path: Path, *, kind: Annotated[KeyType, Parameter(name="--type")] = "ed25519") -> None:
+def keygen(path: FilePath, *, kind: Annotated[KeyType, Parameter(name="--type")] = "ed25519") -> None:
     """Make a key pair for an agent: PATH (readable by its owner only) and PATH.pub.
 
     Parameters
@@ -136,14 +153,13 @@ def keygen(path: Path, *, kind: Annotated[KeyType, Parameter(name="--type")] = "
     kind
         Kind of key.
     """
-    path = path.expanduser()
     public = make_key_pair(path, kind, "artcafe-agent")
     say(f"{public.fingerprint} {path}.pub")
 
 
 @app.command
 def register(
-    *, agent_id: str, public_key: Path, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None
+    *, agent_id: str, public_key: FilePath, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None
 ) -> None:
     """Register an agent and its public key with a platform; prints the agent_id and the key_id as JSON.
 
@@ -159,7 +175,7 @@ def register(
     """
     with spelled({"agent_id": "--agent-id"}):
         check_agent_id(agent_id)
-    line = read_public_key_line(public_key.expanduser())
+    line = read_public_key_line(public_key)
     say_json(_operator(platform, ca_file).register(agent_id, line))
 
 
@@ -177,6 +193,8 @@ def agents(*, wait_for: str | None = None, platform: PlatformUrl = DEFAULT_PLATF
     """
     operator = _operator(platform, ca_file)
     if wait_for is not None:
+        with spelled({"agent_id": "--wait-for"}):
+            check_agent_id(wait_for)
         operator.wait_for(wait_for)
     listed = operator.agents()
     if sys.stdout.isatty():
@@ -214,6 +232,8 @@ def send(
     timeout
         Seconds the agent may take (300 if not given).
     """
+    with spelled({"agent_id": "AGENT"}):
+        check_agent_id(agent)
     if timeout is not None and not 0 < timeout < math.inf:
         raise ConfigError(f"--timeout must be a finite number of seconds above 0, not {timeout}")
     try:
@@ -236,11 +256,11 @@ def agent(
     api_endpoint: str | None = None,
     agent_id: str | None = None,
     tenant_id: str | None = None,
-    private_key_path: Path | None = None,
+    private_key_path: FilePath | None = None,
     key_id: str | None = None,
-    ca_file: Path | None = None,
-    client_cert_file: Path | None = None,
-    client_key_file: Path | None = None,
+    ca_file: FilePath | None = None,
+    client_cert_file: FilePath | None = None,
+    client_key_file: FilePath | None = None,
     log_level: str | None = None,
     heartbeat_interval: float | None = None,
     give_up_after: float | None = None,
@@ -304,11 +324,18 @@ def agent(
 def main() -> NoReturn:
     """Run the command line: exit status 2 for wrong usage or settings, 1 for a failure, with one line on stderr."""
     open_standard_streams()
+    for name in [name for name, value in os.environ.items() if name.startswith("ARTCAFE_") and not value]:
+        del os.environ[name]  # an empty variable is one that is not set, as it is to an `Agent`
     try:
         try:
             app(sys.argv[1:], exit_on_error=False, print_error=False)
         finally:
             sys.stdout.flush()
+    except UnusedCliTokensError as error:
+        unused = " ".join(error.unused_tokens or ())
+        hint = "; JSON is one argument, in single quotes, behind --args" if "{" in unused or "}" in unused else ""
+        complain(f"did not expect {unused}: see artcafe --help{hint}")
+        sys.exit(2)
     except (CycloptsError, LocalProtocolError) as error:
         complain(str(error))
         sys.exit(2)
@@ -345,8 +372,3 @@ def _operator(platform: str, ca_file: Path | None) -> Operator:
         )
     with spelled({"ca_file": "--ca-file"}):
         return Operator(platform, token, None if ca_file is None else str(ca_file))
-
-
-def _expanded(path: Path | None) -> Path | None:
-    """The path with `~` as the home directory, which a shell leaves alone behind `=`."""
-    return None if path is None else path.expanduser()

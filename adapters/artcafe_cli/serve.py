@@ -88,7 +88,7 @@ async def _serve_platform(
         try:
             await platform.__aenter__()
         except OSError as error:
-            hint = ": another --port, or --port 0, is free" if error.errno == errno.EADDRINUSE else ""
+            hint = ": give another --port, or --port 0 for a free one" if error.errno == errno.EADDRINUSE else ""
             raise ConfigError(f"cannot listen at {platform.url}: {error.strerror or error}{hint}") from None
         try:
             ready = {
@@ -102,7 +102,7 @@ async def _serve_platform(
             if show_token and sys.stderr.isatty():
                 print(f"{TENANT_TOKEN}={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
             elif show_token:
-                text = f"nobody learns the tenant's token: set {TENANT_TOKEN}, or keep it with --data DIR"
+                text = f"the tenant's token is shown on a terminal only: set {TENANT_TOKEN}, or use --data DIR"
                 complain(text)
             async for received in signals:
                 if not obeyed.reads_again(received):
@@ -155,7 +155,9 @@ def load_agent(target: str) -> Agent:
             raise  # something that the module itself wants is missing: its author needs the traceback
         hint = f": leave .py out, as in my_agent:{attribute}" if module_name.endswith(".py") else ""
         raise ConfigError(f"there is no module {module_name!r} here or among the installed packages{hint}") from None
-    agent = getattr(module, attribute, None)
+    if not hasattr(module, attribute):
+        raise ConfigError(f"the module {module_name} has no {attribute}: expected the name of its artcafe_anyio.Agent")
+    agent = getattr(module, attribute)
     if not isinstance(agent, Agent):
         raise ConfigError(f"{target} is not an artcafe_anyio.Agent but {type(agent).__name__}")
     return agent

@@ -202,7 +202,7 @@ class Operator(Secretive):
             connection.request(method, f"{self._endpoint.path}{API_PREFIX}{path}", data, headers)
             response = connection.getresponse()
             answer = response.read()
-        except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a name that cannot be one of a host
+        except (OSError, HTTPException) as error:
             text = f"cannot reach the platform at {origin.authority}: {_why(error, origin)}"
             proxy = unused_proxy(origin)
             raise RequestFailedError(f"{text}; {proxy}" if proxy else text) from None

@@ -39,7 +39,7 @@ TRANSPORT_ERRORS: Final = (
     anyio.BusyResourceError,  # TLS wants to send while it reads, and something is being sent
     RuntimeError,  # uvloop's, of a transport that was closed
 )
-_NO_SOCKET: Final = (OSError, AttributeError)
+_NO_SOCKET: Final = (OSError, AttributeError, anyio.TypedAttributeLookupError)
 """The connection has ended already. AttributeError: uvloop has no socket of a transport that was closed."""
 
 

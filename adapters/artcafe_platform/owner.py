@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
+from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from artcafe_anyio.calling import call_back
 from artcafe_anyio.loops import Flag
 from artcafe_platform.clocks import monotonic, read_clocks
 from artcafe_platform.connection import Connection, peer_address
@@ -62,6 +65,7 @@ class Owner:
         self._touched: dict[int, AnyConnection] = {}
         self._holdings = Holdings(self.connections)
         self._timetable = Timetable()
+        self._context = copy_context()  # of where the platform is entered
         self._is_settling = False
         self._wakes_at = math.inf
         self._earlier = Flag()
@@ -92,7 +96,8 @@ class Owner:
         if self.failure is None:
             self.failure = error
             forget_locals(error)
-            logger.error("the platform is ended by an internal error: %s", type(error).__name__, exc_info=error)
+            with suppress(Exception):  # of a log that is broken: this is raised, too
+                logger.error("the platform is ended by an internal error: %s", type(error).__name__, exc_info=error)
         self._abort_all()
         self._earlier.set()
 
@@ -126,11 +131,10 @@ class Owner:
             output = self.hub.next_output()
             if output is None:
                 break
-            if isinstance(output, Attend):
-                if output.conn in self.connections:
-                    self._touched[output.conn] = self.connections[output.conn]
-            else:
+            if not isinstance(output, Attend):
                 self._publish(output)
+            elif output.conn in self.connections:
+                self._touched[output.conn] = self.connections[output.conn]
 
     def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
@@ -178,11 +182,7 @@ class Owner:
     def _publish(self, event: HubEvent) -> None:
         if isinstance(event, RequestFailed):  # its target may name what is secret
             logger.error("a %s request failed", event.method, exc_info=event.error)
-        for callback in self._callbacks:
-            try:
-                callback(event)
-            except Exception:
-                logger.exception("a callback of on_event failed with %s", type(event).__name__)
+        call_back(self._callbacks, event, self._context, lambda text, error: logger.error("%s", text, exc_info=error))
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -221,9 +221,8 @@ class Owner:
         self._timetable.forget(connection.conn)
 
     def drop_all(self, reason: str) -> None:
-        """End every connection from this side, with 1001 where a link is up; polls are answered and streams ended.
-
-        They are over when `connections` is empty.
+        """End every connection from this side, with 1001 where a link is up; polls are answered and streams ended. They
+        are over when `connections` is empty.
         """
         for connection in list(self.connections.values()):
             if connection.protocol.agent is None:

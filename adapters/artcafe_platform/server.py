@@ -13,6 +13,7 @@ from anyio import to_thread
 from anyio.abc import SocketAttribute
 
 from artcafe_anyio.background import in_background
+from artcafe_anyio.calling import check_callback
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
@@ -105,7 +106,10 @@ class Platform(Secretive):
     # --- call ---------------------------------------------------------------------------------------------------------
 
     def on_event(self, callback: Callable[[HubEvent], None]) -> None:
-        """Call `callback` with everything that happens, at once and in order; what it raises is logged."""
+        """Call `callback` with everything that happens, at once and in order; what it raises is logged.
+        Raises LocalProtocolError for what cannot be called so, such as an `async def`.
+        """
+        check_callback(callback)
         self._callbacks.append(callback)
 
     @contextmanager

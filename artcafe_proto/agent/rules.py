@@ -176,7 +176,7 @@ class AgentRules(AgentParts):
         except RemoteProtocolError as error:
             command_id = read_command_id(payload)
             if command_id is None:
-                self._bad_message(link, error, now)
+                self._bad_message(link, error, len(payload), now)
                 return
             link.bad_in_a_row = 0
             reply = self._desk.receive_damaged(command_id, error, now)
@@ -196,11 +196,10 @@ class AgentRules(AgentParts):
             self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
         return None
 
-    def _bad_message(self, link: AgentLink, error: RemoteProtocolError, now: Instant) -> None:
+    def _bad_message(self, link: AgentLink, error: RemoteProtocolError, size: int, now: Instant) -> None:
         self._outputs.events.append(PeerViolation(error.reason, error.clause))
-        if not link.bad_message():
-            reason = f"more than {self.config.max_bad_messages} bad messages in a row"
-            self._close_link(link, 1008, Failure(FailureKind.OTHER, reason, "MSG-5"), now)
+        if too_many := link.bad_message(size, now.mono):
+            self._close_link(link, 1008, Failure(FailureKind.OTHER, too_many, "MSG-5"), now)
 
     # --- attempts and failures ----------------------------------------------------------------------------------------
 

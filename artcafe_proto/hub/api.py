@@ -1,7 +1,7 @@
 """Every HTTP operation of a platform: (hub, request, now) → answer (AUTH-1 … AUTH-8, PLAT-1 … PLAT-4, PLAT-7).
 
-An operation is a function and its entry in `OPERATIONS`. The link's opening handshake is no
-operation: `PlatformSession` answers it.
+An operation is a function and its entry in `OPERATIONS`. The opening handshake of a link is checked by a function of
+its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from artcafe_proto.hub.streams import MAX_STREAMS_PER_TENANT
 from artcafe_proto.messages import AgentStatus
 
 if TYPE_CHECKING:
+    from artcafe_proto.config import PlatformConfig
     from artcafe_proto.exchanges import Request
     from artcafe_proto.hub.delivery import Command
     from artcafe_proto.hub.hub import PlatformHub
@@ -85,6 +86,25 @@ def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None
         return operation(Call(hub, request, caller, ids, now, address))
     except ApiError as error:
         return error_answer(error, extra_headers(error, _allow(operations)))
+
+
+def link_asked_for(config: PlatformConfig, request: Request, *, upgrade: bool) -> str | None:
+    """The id of the agent whose link a request is to open, None for any other request; `upgrade` as a session has it.
+
+    Raises ApiError if it cannot be opened so.
+    """
+    path = request.target.partition("?")[0]
+    if not path.startswith(_LINK):
+        if upgrade:
+            raise ApiError(404, "not_found", "there is no WebSocket at this address")
+        return None
+    if request.method != "GET":
+        raise ApiError(405, "method_not_allowed", "expected GET")
+    if not upgrade:
+        raise ApiError(426, "upgrade_required", "expected a WebSocket opening handshake (RFC 6455)")
+    if any(name == "origin" and value not in config.allowed_origins for name, value in request.headers):
+        raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
+    return unquote(path[len(_LINK) :])
 
 
 def command_answer(command: Command) -> Response:
@@ -278,6 +298,7 @@ def _watch_events(call: Call) -> Answer:
 
 # --- which is which ---------------------------------------------------------------------------------------------------
 
+_LINK: Final = f"{API_PREFIX}/ws/agent/"
 _ID: Final = ""  # stands for an id in a path
 Operation = Callable[[Call], Answer]
 OPERATIONS: Final[dict[tuple[str, ...], dict[str, Operation]]] = {
@@ -313,8 +334,8 @@ def _find(path: str, *, with_compat: bool) -> tuple[dict[str, Operation], tuple[
     if prefix or more[:1] == [""]:
         return {}, ()
     operations = OPERATIONS.get(segments) or (COMPAT.get(segments) if with_compat else None)
-    if operations is not None:
-        return operations, ()
+    if operations is not None or not more:
+        return operations or {}, ()
     return OPERATIONS.get((kind, _ID, *more[1:]), {}), tuple(unquote(segment) for segment in more[:1])
 
 

@@ -118,6 +118,18 @@ class _Line(msgspec.Struct):
     limit: int = 0  # of unanswered commands: the window, or fewer since the agent was overloaded
     opens_at: float = 0.0  # when it may be more again
 
+    def queue(self, command: Command) -> None:
+        """Let a command wait for its turn. Of those that are over entries stay, until there are more of them."""
+        heapq.heappush(self.to_send, (command.number, command.command_id))
+        if len(self.to_send) > 2 * len(self.pending) + 64:
+            self.to_send = [entry for entry in self.to_send if self.find(entry) is not None]
+            heapq.heapify(self.to_send)
+
+    def find(self, entry: tuple[int, str]) -> Command | None:
+        """The command of an entry of `to_send`, None if it is over; a later one may have its id by now."""
+        command = self.pending.get(entry[1])
+        return command if command is not None and command.number <= entry[0] else None
+
 
 class Delivery:
     """All commands of a platform."""
@@ -185,7 +197,7 @@ class Delivery:
         self._pending_count += 1
         self._watch_expiry(command)
         if line.carrier is not None:
-            heapq.heappush(line.to_send, (command.number, command.command_id))
+            line.queue(command)
             self._pump(line, now)
         return command
 
@@ -228,7 +240,7 @@ class Delivery:
             self._finish(command, response, now)
         elif command is not None and was_under_way and not response.is_final and not command.is_over:
             command.move(CommandInput.DEFER)
-            heapq.heappush(line.to_send, (command.number, command_id))
+            line.queue(command)
             self._emit(CommandDeferred(agent_id, command_id, response.code))
         else:  # answered already or forgotten; or it is not under way on this link: nothing can have been refused
             self._emit(CommandRepeated(agent_id, command_id))
@@ -335,7 +347,7 @@ class Delivery:
         """Send what window and link allow, in order; what is over meanwhile, or about to expire, is passed over."""
         carrier = line.carrier
         while carrier is not None and line.to_send and len(line.unanswered) < line.limit and carrier.has_room:
-            command = line.pending.get(heapq.heappop(line.to_send)[1])
+            command = line.find(heapq.heappop(line.to_send))
             if command is None or command.expires_at <= now.mono:
                 continue
             line.unanswered[command.command_id] = None

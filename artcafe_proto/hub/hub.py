@@ -41,6 +41,7 @@ from artcafe_proto.messages import (
     check_command,
     decode_data,
     encode,
+    encode_json,
     encode_object,
     status_decoder,
 )
@@ -244,10 +245,11 @@ class PlatformHub(Secretive):
         if not 0 < expires_in_s <= MAX_COMMAND_EXPIRES_IN_S:
             limit = f"{MAX_COMMAND_EXPIRES_IN_S:.0f}"
             raise ApiError(422, "invalid_body", f"expected expires_in to be seconds above 0 and at most {limit}")
-        if not 1 <= len(command) <= MAX_COMMAND_NAME_CHARS:
+        if not isinstance(command, str) or not 1 <= len(command) <= MAX_COMMAND_NAME_CHARS:  # pyright: ignore[reportUnnecessaryIsInstance]
             limit = f"{MAX_COMMAND_NAME_CHARS}"
             raise ApiError(422, "invalid_body", f"expected a command of 1 to {limit} characters")
         try:
+            encode_json(command, "command")  # half a surrogate pair could not be sent
             raw_args = encode_object({} if args is None else args, "args")
             data = check_command(CommandData(command, raw_args, timeout_s))
             if command_id is not None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from enum import IntEnum
 from typing import TYPE_CHECKING, assert_never
-from urllib.parse import unquote
 
-from artcafe_proto.config import API_PREFIX
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import error_answer, extra_headers
+from artcafe_proto.hub.api import link_asked_for
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
@@ -48,9 +47,6 @@ class SessionTimer(IntEnum):
     NEXT_REQUEST = 5
     GRANT = 6
     WATCH = 7
-
-
-_LINK = f"{API_PREFIX}/ws/agent/"
 
 
 class PlatformSession(Secretive):
@@ -98,10 +94,10 @@ class PlatformSession(Secretive):
         now = self._hub.look_at_clock(now)
         if self.state is not SessionState.HTTP:
             return
-        path = request.target.partition("?")[0]
         try:
-            if upgrade or path.startswith(_LINK):
-                self._open_link(exchange, path, request, now, upgrade=upgrade)
+            agent_id = link_asked_for(self._hub.config, request, upgrade=upgrade)
+            if agent_id is not None:
+                self._open_link(exchange, agent_id, request, now)
                 return
         except ApiError as error:
             self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
@@ -145,16 +141,8 @@ class PlatformSession(Secretive):
         self._outflow.written += len(response.body)
         self._outputs.sends.append(SendResponse(self.conn, exchange, response, more))
 
-    def _open_link(self, exchange: int, path: str, request: Request, now: Instant, *, upgrade: bool) -> None:
-        if not path.startswith(_LINK):
-            raise ApiError(404, "not_found", "there is no WebSocket at this address")
-        if request.method != "GET":
-            raise ApiError(405, "method_not_allowed", "expected GET")
-        if not upgrade:
-            raise ApiError(426, "upgrade_required", "expected a WebSocket opening handshake (RFC 6455)")
-        if any(name == "origin" and value not in self._hub.config.allowed_origins for name, value in request.headers):
-            raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
-        self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
+    def _open_link(self, exchange: int, agent_id: str, request: Request, now: Instant) -> None:
+        self._hub.link_requested(self, agent_id, request, now)
         self._region.fire(SessionInput.UPGRADED)
         self.address, self.origin = None, ""
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono, self._outflow)
@@ -179,8 +167,8 @@ class PlatformSession(Secretive):
                 self._hub.message_received(self, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
             self._hub.violated(self, error)
-            if not link.bad_message():
-                self.close(1008, f"more than {self._hub.config.max_bad_messages} bad messages in a row", now)
+            if too_many := link.bad_message(len(payload), now.mono):
+                self.close(1008, too_many, now)
         else:
             link.bad_in_a_row = 0
 

@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.events import RequestArrived
+from artcafe_proto.hub.api import NOT_FOUND
 from artcafe_proto.hub.hub import PlatformHub
 from artcafe_proto.hub.protocol import PlatformProtocol
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
@@ -248,7 +250,8 @@ class PlatformProcess(Node):
             case ResumeReading():
                 circuit.up.resume()
             case _:
-                raise AssertionError(f"nobody in a simulation asks for what causes {output}")
+                assert isinstance(output, RequestArrived), "that is all else that a session in a simulation says"
+                session.respond(output.exchange, NOT_FOUND, self.now)
 
     def is_online(self, agent_id: str) -> bool:
         """Whether it takes the agent as online (HB-3)."""

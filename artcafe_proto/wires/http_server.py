@@ -266,7 +266,9 @@ def _check_head(head: h11.Request, headers: Headers) -> None:
     """Refuse what h11 and `HttpConnection` take and this server does not. Raises RemoteProtocolError."""
     fields = dict(headers)
     if not (_ORIGIN_FORM.fullmatch(head.target) or _ABSOLUTE_FORM.fullmatch(head.target)):
-        raise RemoteProtocolError(400, "the target must be a path with a query or none", "RFC 9112 section 3.2.1")
+        raise RemoteProtocolError(
+            400, "the target must be a path or a URL of http or https, without a fragment", "RFC 9112 section 3.2"
+        )
     if not _HOST.fullmatch(fields.get("host", "")):
         raise RemoteProtocolError(400, "the Host field is not a host and a port", "RFC 9112 section 3.2")
     if head.method == b"CONNECT":

@@ -377,7 +377,24 @@ def bound(path: str, connection: object, *, depth: int = 1) -> object:
 CONNECTION = object()
 
 
+@contextmanager
+def around() -> Generator[None]:
+    """To decorate with."""
+    yield
+
+
+@around()
+def within(path: str, size: Size) -> object:
+    return path, size
+
+
+@asynccontextmanager
+async def around_async() -> AsyncGenerator[None]:
+    yield
+
+
 CALLED: list[tuple[Any, dict[str, Any], object]] = [
+    (within, {"path": "x", "size": {"width": 2}}, ("x", Size(2))),
     (Shop(), {"a": 1}, 1),
     (Shop().method, {"a": 1, "size": {"width": 2}}, (1, Size(2))),
     (Shop.static, {"a": 1}, 1),
@@ -396,6 +413,14 @@ CALLED: list[tuple[Any, dict[str, Any], object]] = [
 @pytest.mark.parametrize(("function", "args", "result"), CALLED)
 def test_whatever_can_be_called_is_a_handler(function: Any, args: dict[str, Any], result: object) -> None:
     assert call(function, args) == result
+
+
+def test_a_context_manager_may_decorate_a_handler_of_each_kind() -> None:
+    @around_async()
+    async def within_async() -> None: ...
+
+    assert Handler(within_async, inline=False).mode is Mode.TASK
+    assert Handler(within, inline=False).mode is Mode.THREAD
 
 
 def test_what_a_partial_has_bound_is_not_for_the_platform() -> None:

@@ -24,12 +24,13 @@ import pydantic
 import pytest
 import trio
 import uvloop
+from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.clocks import monotonic
-from artcafe_anyio.connecting import open_tcp_stream
+from artcafe_anyio.connecting import ConnectError, open_tcp_stream
 from artcafe_anyio.testing import Answer, SimulatedPlatform
 from artcafe_anyio.threads import Threads
 from artcafe_proto import ConfigError, Connect, LocalProtocolError, MessageReceived, Offline
@@ -270,6 +271,11 @@ class Loop(msgspec.Struct):
     inner: Any = None
 
 
+class Exiting:
+    def __fspath__(self) -> str:
+        sys.exit(1)
+
+
 def recursive() -> object:
     loop = Loop()
     loop.inner = [loop]
@@ -294,6 +300,8 @@ RETURNED: list[tuple[str, Callable[[], object], Answer]] = [
     ("an object", lambda: object(), UNWRITABLE),
     ("a generator", lambda: (each for each in [1]), UNWRITABLE),
     ("half a character", lambda: "\ud800", UNWRITABLE),
+    ("JSON that is none", lambda: {"a": msgspec.Raw(b"NaN")}, UNWRITABLE),
+    ("what exits", lambda: Exiting(), UNWRITABLE),
     ("tuples as keys", lambda: {(1, 2): 3}, UNWRITABLE),
 ]
 
@@ -430,6 +438,30 @@ async def looks_later() -> str:
     return before
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_thread_may_run_an_event_loop_of_its_own(backend: str) -> None:
+    agent = Agent(agent_id="a", tenant_id="t", jitter=0)
+    heard: list[int] = []
+    agent.command("anyio")(lambda: anyio.run(double, 2))
+    agent.command("asyncio")(lambda: asyncio.run(double(2)))
+    agent.command("trio")(lambda: trio.run(double, 2))
+
+    @agent.on_message
+    def hear(_: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        heard.append(anyio.run(double, 2))
+
+    async def main() -> None:
+        with anyio.fail_after(PATIENCE_S):
+            async with SimulatedPlatform(agent) as platform:
+                for name in ("anyio", "asyncio", "trio"):
+                    assert await platform.command(name) == Answer("success", 4), name
+                platform.send_message({})
+                while not heard:  # noqa: ASYNC110 likewise
+                    await anyio.sleep(0.001)
+
+    anyio.run(main, backend=backend)
+
+
 # --- what else may fail -----------------------------------------------------------------------------------------------
 
 
@@ -440,6 +472,15 @@ def exits(_: object) -> None:
 
 def fails(_: object) -> float:
     return 1 / 0
+
+
+def how_it_ended(run: Callable[[Main], None], main: Main) -> str | None:
+    """What it raised, if anything."""
+    try:
+        run(main)
+    except Exception as error:
+        return repr(error)
+    return None
 
 
 def no_thread(*_: object) -> None:
@@ -478,6 +519,30 @@ def test_link_6_no_thread_ends_only_what_needed_it(
     assert sum(text in record.getMessage() for record in caplog.records) == MAX_CONCURRENT + 1
 
 
+def test_link_6_no_thread_to_look_at_certificates_in_ends_only_the_attempt(
+    run: Callable[[Main], None], parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons: list[str] = []
+    agent = Agent(**parameters, api_endpoint="https://127.0.0.1:1")
+
+    @agent.on_event
+    def note(event: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        if isinstance(event, Offline):
+            reasons.append(event.reason)
+            if "thread" in event.reason:
+                agent.stop()
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(functools.partial(agent.serve, sign=no_signature))
+                patch.setattr("artcafe_anyio.threads.Thread.start", no_thread)
+
+    assert how_it_ended(run, main) is None
+    why = "looking at whom to trust failed: RuntimeError: can't start new thread"
+    assert reasons[-1] == f"cannot connect (other): {why}"
+
+
 SIGNERS: dict[str, tuple[Any, str]] = {
     "None": (ignore, "sign returns the signature in bytes, and returned NoneType"),
     "a text": (repr, "sign returns the signature in bytes, and returned str"),
@@ -501,10 +566,22 @@ def test_auth_6_what_a_signer_gives_ends_only_the_attempt(
     assert reasons == [f"signing the challenge failed: {reason}"]
 
 
+class HalfMadeError(ConnectError):
+    """Forgets what its class needs."""
+
+    def __init__(self) -> None:
+        pass
+
+
+def raises_half_of_an_error(_: object) -> None:
+    raise HalfMadeError
+
+
 OPENERS: dict[str, tuple[Any, str]] = {
     "None": (ignore, "open_stream returns an anyio ByteStream, and returned NoneType"),
     "an exit": (exits, "open_stream raised SystemExit"),
     "an error": (fails, "open_stream raised ZeroDivisionError"),
+    "ConnectError half made": (raises_half_of_an_error, "open_stream raised HalfMadeError"),
 }
 
 
@@ -515,6 +592,84 @@ def test_link_6_whatever_open_stream_does_ends_only_the_attempt(
     open_stream, reason = OPENERS[kind]
     reasons = until_offline(run, parameters, None, functools.partial(later, open_stream))
     assert reasons == [f"cannot connect (other): {reason}"]
+
+
+class OddStream(ByteStream):
+    """As somebody may write one, around another that does what it should."""
+
+    def __init__(self, stream: ByteStream, method: str, make: Callable[[], object]) -> None:
+        self._stream = stream
+        self._method = method
+        self._make = make
+
+    def _made(self, method: str, otherwise: object) -> Any:
+        if method != self._method:
+            return otherwise
+        made = self._make()
+        if isinstance(made, BaseException):
+            raise made
+        return made
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        return self._made("receive", await self._stream.receive(max_bytes))
+
+    async def send(self, item: bytes) -> None:
+        self._made("send", await self._stream.send(item))
+
+    async def send_eof(self) -> None:
+        self._made("send_eof", await self._stream.send_eof())
+
+    async def aclose(self) -> None:
+        self._made("aclose", await self._stream.aclose())
+
+    @property
+    def extra_attributes(self) -> Any:
+        return self._made("extra_attributes", {})
+
+
+ODDITIES: dict[str, tuple[Callable[[], object], str]] = {
+    "an error": (ZeroDivisionError, "the stream raised ZeroDivisionError"),
+    "an exit": (SystemExit, "the stream raised SystemExit"),
+    "a cancellation": (asyncio.CancelledError, "the stream raised CancelledError"),
+    "None": (lambda: None, "its receive gives bytes, and gave NoneType"),
+    "no bytes": (lambda: b"", "the peer closed it"),
+}
+
+
+@pytest.mark.parametrize("kind", ODDITIES)
+@pytest.mark.parametrize("method", ["receive", "send", "send_eof", "aclose", "extra_attributes"])
+def test_link_6_whatever_a_stream_of_the_authors_does_ends_only_its_connection(
+    run: Callable[[Main], None], parameters: dict[str, Any], method: str, kind: str
+) -> None:
+    make, reason = ODDITIES[kind]
+    agent = Agent(**parameters)
+    platform = SimulatedPlatform(agent)
+    opened: list[ByteStream] = []
+    reasons: list[str] = []
+
+    @agent.on_event
+    def note(event: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        if isinstance(event, Offline):
+            reasons.append(event.reason)
+
+    async def open_stream(asked: Connect) -> ByteStream:
+        stream = await platform._open(asked)  # pyright: ignore[reportPrivateUsage]
+        opened.append(stream if opened else OddStream(stream, method, make))
+        return opened[-1]
+
+    def refuse(_: bytes) -> bytes:  # the first connection has answered by then, or a second one has
+        agent.stop()
+        return b""
+
+    async def main() -> None:
+        await agent.serve(sign=refuse, open_stream=open_stream)
+
+    platform._hub.registry.create_agent(  # pyright: ignore[reportPrivateUsage]
+        "t", agent_id="a", name="", capabilities=(), metadata={}, wall=0.0
+    )
+    assert how_it_ended(run, main) is None
+    if method == "receive" or (method == "send" and isinstance(make(), BaseException)):
+        assert reasons[0] == f"the connection ended: {reason}"
 
 
 def no_signature(_: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
@@ -200,6 +201,33 @@ async def test_who_calls_the_agent_is_told_and_the_agent_ends(method: str, scene
         await use()
     with pytest.raises(LocalProtocolError, match="does not run"):
         scene.agent.send_message({})
+
+
+class BrokenFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "ended by an internal error" in record.getMessage():
+            raise ZeroDivisionError
+        return True
+
+
+async def test_it_ends_also_if_that_cannot_be_logged(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever raised it, what follows from it happens; and no timer is there to help."""
+    broken = BrokenFilter()
+    monkeypatch.setattr(logging.getLogger("artcafe.agent"), "filters", [broken])
+    monkeypatch.setattr("artcafe_anyio.driver.MAX_SLEEP_S", 1e6)
+    scene.agent = scene.agent.configured(heartbeat_interval=3600, ping_interval=600)
+    scene.plant("data_received")
+
+    async def provoke() -> None:
+        link = await scene.platform.link()
+        scene.is_planted = True
+        await link.command("async")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(provoke)
+        ended = await scene.serve()
+        assert repr(ended) == repr(PlantedError("data_received"))
+        tasks.cancel_scope.cancel()
 
 
 async def test_what_a_caller_does_wrong_ends_nothing(scene: Scene) -> None:

@@ -44,6 +44,7 @@ SECONDS = "must be 0.001 to 2,592,000 seconds, not"
 BAD_VALUES: list[tuple[str, Any, str]] = [
     ("agent_id", "", "must be 1 to 128 printable characters, got 0 characters"),
     ("agent_id", None, "does not fit: expected `str`, got `null`"),
+    ("extra_headers", {7: "x"}, "does not fit: expected `str`, got `int`"),
     ("key_id", 7, "does not fit: expected `str | null`, got `int`"),
     ("private_key_path", 3, "does not fit: expected `str`, got `int`"),
     ("log_level", "LOUD", "must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'LOUD'"),

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 
 import anyio
 import httpx
@@ -145,3 +146,10 @@ def test_what_a_task_waits_for_is_made_and_told_where_no_task_runs(runner: str) 
 
     run(runner, use)
     assert ends == ["its time was over", "it was cancelled before it began"]
+
+
+@pytest.mark.parametrize("runner", ["asyncio", "uvloop"])
+def test_another_thread_may_be_loading_trio_and_sniffio(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("trio", "sniffio"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert how_it_ended(runner, anyio_streams=False) is None

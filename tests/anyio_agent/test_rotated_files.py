@@ -168,21 +168,22 @@ def test_who_asks_while_it_is_made_anew_gets_the_old_at_once(tmp_path: Path) -> 
     assert story.made.get() == "two"
 
 
-def test_a_callback_that_fails_is_asked_again_and_told_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [ConnectionError("the vault"), SystemExit(1)])
+def test_a_callback_that_fails_is_asked_again_and_told_once(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "file"
     path.write_text("one")
-    answers: list[Exception | str] = ["one", ConnectionError("the vault"), ConnectionError("the vault"), "two"]
+    answers: list[BaseException | str] = ["one", error, error, "two"]
 
     def read() -> str:
         answer = answers.pop(0)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
     story = Story(path, read)
     path.write_text("two")
     assert [story.made.get() for _ in range(3)] == ["one", "one", "two"]
-    failed = "FILE changed, and what was read before stays in force: ConnectionError [AUTH-5]"
+    failed = f"FILE changed, and what was read before stays in force: {type(error).__name__} [AUTH-5]"
     assert story.lines == [(logging.ERROR, failed), AGAIN]
 
 

@@ -79,7 +79,7 @@ def test_a_file_that_holds_no_certificates(how: str, tmp_path: Path, monkeypatch
         assert caught.value.setting == how
         return str(caught.value).replace(path, "PATH")
 
-    assert refusal("missing.pem") == f"{how} PATH is no PEM file of certificates: No such file or directory"
+    assert refusal("missing.pem") == f"{how} PATH cannot be read: No such file or directory"
     (tmp_path / "empty.pem").touch()
     assert refusal("empty.pem").startswith(f"{how} PATH is no PEM file of certificates: ")
     (tmp_path / "text.pem").write_text("no certificate")
@@ -183,8 +183,8 @@ def test_auth_5_a_client_key_is_kept_as_safe_as_the_other(tmp_path: Path) -> Non
 
 def test_what_is_no_client_certificate(tmp_path: Path) -> None:
     cert_file, key_file = CLIENT.write(tmp_path, "client")
-    why = "is no PEM file of certificates: "
-    for name, text in (("missing", None), ("key", CLIENT.key_pem())):
+    no_pem = "is no PEM file of certificates: "
+    for name, text, why in (("missing", None, "cannot be read: "), ("key", CLIENT.key_pem(), no_pem)):
         path = tmp_path / name
         if text is not None:
             path.write_bytes(text)
@@ -212,6 +212,14 @@ def test_an_encrypted_client_key(tmp_path: Path) -> None:
         setting, problem = refusal(cert_file, key_file, passphrase=partial(str.format, wrong))
         assert (setting, wrong in problem) == (SETTING, False)
         assert problem.startswith(f"{key_file} holds no PEM private key, or its passphrase is another: ")
+    for nothing in (lambda _: None, later):  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType]
+        setting, problem = refusal(cert_file, key_file, passphrase=nothing)
+        assert setting == "passphrase"
+        assert problem.startswith("must return str or bytes, and returned ")
+
+
+async def later(path: str) -> str:
+    return path
 
 
 @pytest.mark.parametrize("value", ["by parameter", "by variable"])

@@ -56,6 +56,12 @@ def _fragments(masked: bool, *, step: int) -> Flood:
     return Flood(b"", begun + more * ((1 << 20) // step - len(UNKNOWN)) + last)
 
 
+def _bad_and_good(masked: bool) -> Flood:
+    """Messages that are too small to be one, and a good one before there are too many of them in a row."""
+    bad, good = (frame(0x81, payload, masked=masked) for payload in (b"x", UNKNOWN))
+    return Flood(b"", bad * 90 + good)
+
+
 def _chunks(masked: bool) -> Flood:
     """The body of a request to a platform, or of a response to an agent."""
     start = b"POST /api/v1/auth/challenge HTTP/1.1\r\nhost: x" if masked else b"HTTP/1.1 200 OK"
@@ -73,6 +79,7 @@ FLOODS: Final[dict[str, Callable[[bool], Flood]]] = {
     "pongs": partial(_frames, first=0x8A, payload=b"9"),
     "empty messages": partial(_frames, first=0x81),
     "messages nobody knows": partial(_frames, first=0x81, payload=UNKNOWN),
+    "bad messages and good ones": _bad_and_good,
     CHUNKS: _chunks,
 }
 

@@ -110,16 +110,31 @@ def test_each_command_is_readable_whatever_the_platform_says(
 
 
 @pytest.mark.parametrize("name", ["worker[gpu]", "[/]", ":warning:", HOSTILE], ids=["gpu", "tag", "emoji", "all"])
-def test_a_table_shows_data_as_it_is(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "2000")
+def test_a_table_shows_data_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_agents(
         [{**ANSWERS["agent"], "agent_id": name, "status": name, "last_seen": name, "capabilities": [name, "a"]}]
     )
     out = capsys.readouterr().out
     check_readable(out)
     assert out.count(one_line(name)) == 4
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_ids_that_differ_at_their_ends_look_different(
+    is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")  # 80 columns, without colour
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    ids = [f"worker-{'a' * 100}-{kind}" for kind in ("gpu", "cpu")] + ["hidden\u3164", "hidden\ufe0f"]
+    print_agents(
+        [{**ANSWERS["agent"], "agent_id": agent_id, "status": "online", "last_seen": None} for agent_id in ids]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    if is_terminal:
+        agents = "".join(line[1:].split(" ")[0] for line in lines)
+        assert all(one_line(agent_id) in agents for agent_id in ids), agents
+    else:
+        assert [line.split()[0] for line in lines[1:]] == [one_line(agent_id) for agent_id in ids]
 
 
 def hostile_events() -> list[Event]:

@@ -109,7 +109,7 @@ VALUES: list[tuple[str, str, str]] = [
     ("heartbeat_interval", "inf", "must be 0.01 to 3,600 seconds, not inf"),
     ("heartbeat_interval", "30000", "must be 0.01 to 3,600 seconds, not 30000.0"),
     ("private_key_path", "missing", "missing is not there: make it with artcafe keygen missing"),
-    ("private_key_path", " ", "is empty: expected the path of a file"),
+    ("private_key_path", " ", "is empty: expected a path"),
     ("private_key_path", "key\n", "ends with a line break: remove it"),
     ("ca_file", "-----BEGIN CERTIFICATE-----", "must be the path of a file, not what the file holds"),
     ("private_key_path", ".", ". is a directory: expected a regular file"),
@@ -157,7 +157,7 @@ def test_what_is_no_number(artcafe_agent: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize("name", ["private_key_path", "ca_file", "client_cert_file"])
 def test_an_empty_path_is_none(artcafe_agent: Callable[..., str], name: str) -> None:
-    assert artcafe_agent(GOOD | {name: ""}, {}, {}) == f"{name} is empty: expected the path of a file"
+    assert artcafe_agent(GOOD | {name: ""}, {}, {}) == f"{name} is empty: expected a path"
 
 
 @pytest.mark.parametrize("name", ["agent_id", "tenant_id"])

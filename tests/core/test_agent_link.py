@@ -104,6 +104,30 @@ def test_msg_5_more_than_100_bad_messages_in_a_row_close_with_1008() -> None:
     assert script.expect(Disconnect).conn == conn
 
 
+def test_msg_5_small_bad_messages_are_bounded_whatever_comes_between_them() -> None:
+    script = Scripted()
+    conn = script.up()
+    for _ in range(15):
+        for payload in (b"", b"x") * 45:
+            script.machine.text_received(conn, payload, script.now)
+        script.receive(conn, "message", {})
+    assert script.expect(Offline).clause == "MSG-5"
+    assert script.expect(SendClose).reason == "too many small bad messages"
+
+
+@pytest.mark.parametrize(("payload", "wait_s"), [(b"x" * 16, 0.0), (b"", 1.0)])
+def test_msg_5_bad_messages_of_some_size_or_now_and_then_cost_nothing(payload: bytes, wait_s: float) -> None:
+    script = Scripted()
+    conn = script.up()
+    for _ in range(50):
+        for _ in range(40):
+            script.machine.text_received(conn, payload, script.now)
+            script.mono += wait_s
+            script.wall += wait_s
+        script.receive(conn, "message", {})
+    script.none_of(SendClose, Disconnect)
+
+
 @pytest.mark.parametrize("data", [{}, {"command": 5}, {"command": "x", "timeout": 0}, {"command": "x", "args": []}])
 def test_msg_5_a_command_with_a_usable_id_and_bad_data_is_answered(data: dict[str, object]) -> None:
     script = Scripted()

@@ -148,7 +148,7 @@ def test_plat_7_the_statuses_of_the_agents_endpoints() -> None:
 def test_other_requests_are_the_owners_to_answer() -> None:
     stage = Stage()
     session = stage.session()
-    request = Request(method="GET", target="/api/v1/agents")
+    request = Request(method="GET", target="/elsewhere")
     session.request_received(7, request, stage.now, upgrade=False)
     assert sent(session) == [RequestArrived(7, request)]
     assert session.respond(7, Response(status=204), stage.now)
@@ -159,7 +159,7 @@ def test_other_requests_are_the_owners_to_answer() -> None:
 def test_an_answer_may_come_in_pieces() -> None:
     stage = Stage()
     session = stage.session()
-    session.request_received(7, Request(method="GET", target="/api/v1/events"), stage.now, upgrade=False)
+    session.request_received(7, Request(method="GET", target="/elsewhere"), stage.now, upgrade=False)
     assert session.send_body(7, b"early", stage.now) is False
     assert session.respond(7, Response(status=200), stage.now, more=True)
     assert session.send_body(7, b"one", stage.now)
@@ -769,6 +769,36 @@ def test_cmd_10_the_heap_of_expiries_does_not_keep_what_is_finished() -> None:
         answer(stage, session, stage.command())
         sent(session)
     assert len(stage.hub._delivery._expiries) < 100  # type: ignore[reportPrivateUsage]
+
+
+def test_cmd_10_what_expires_behind_a_full_window_leaves_nothing_in_the_line() -> None:
+    stage = Stage(window=1)
+    session = stage.online()
+    stage.command()
+    for _ in range(200):
+        stage.command(expires_in_s=0.5)
+        stage.wait(0.5)
+    waits = stage.command()
+    line = stage.hub._delivery._lines[AGENT]  # type: ignore[reportPrivateUsage]
+    assert len(line.to_send) < 100
+    answer(stage, session, command_ids(session)[0])
+    assert command_ids(session) == [waits]
+
+
+def test_cmd_10_an_id_that_is_used_again_is_sent_once_and_in_its_own_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", 0)
+    stage = Stage(window=3)
+    session = stage.online()
+    for _ in range(3):
+        stage.command()
+    unanswered = command_ids(session)
+    stage.command(command_id="c-1", expires_in_s=5.0)
+    stage.wait(5.0)  # and so it is forgotten
+    between = stage.command()
+    stage.command(command_id="c-1")
+    for command_id in unanswered:
+        answer(stage, session, command_id)
+    assert command_ids(session) == [between, "c-1"]
 
 
 def test_link_7_a_late_look_at_a_silent_agent_pings_first() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from random import Random
 from typing import Any, ClassVar
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -314,6 +316,40 @@ class Amount:
 def test_what_cannot_be_json_is_refused_by_name(value: object) -> None:
     with pytest.raises(LocalProtocolError, match="result"):
         encode_json(value, "result")
+
+
+@pytest.mark.parametrize("raw", [b"NaN", b"{", b"1 2", b'{"a":Infinity}', b'"\\ud800"', b'"\xff"'])
+def test_cmd_7_raw_json_of_the_applications_is_looked_at(raw: bytes) -> None:
+    for value in (msgspec.Raw(raw), {"a": [msgspec.Raw(raw)]}):
+        with pytest.raises(LocalProtocolError, match="result cannot be written as JSON"):
+            encode_json(value, "result")
+    assert bytes(encode_json([msgspec.Raw(b'{"a": null}')], "result")) == b'[{"a": null}]'
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+class Raising:
+    """Raises while it is written."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __fspath__(self) -> str:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, CancelledError, UnspeakableError])
+def test_cmd_7_whatever_is_raised_while_a_result_is_written_refuses_it(error: type[BaseException]) -> None:
+    with pytest.raises(LocalProtocolError, match="result cannot be written as JSON"):
+        encode_json(Raising(error), "result")
+
+
+def test_a_signal_while_a_result_is_written_is_no_matter_of_it() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        encode_json(Raising(KeyboardInterrupt), "result")
 
 
 class Model:

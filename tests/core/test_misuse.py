@@ -36,7 +36,7 @@ NO_MOMENTS: list[Any] = [
     Instant(10**400, 2.0),
 ]
 ODD_WALLS = [NAN, INF, -INF, 1e300, 253_402_300_799.9999, -1.0, -1e18]
-ODD_MONOS = [NAN, INF, -INF, -1e300, 0.0]
+ODD_MONOS = [NAN, INF, -INF, 1e300, 2.0**46, -1e300, 0.0]
 OF_AGENT: dict[str, Callable[[AgentProtocol, int, Any], object]] = {
     "connected": lambda agent, conn, now: agent.connected(conn, now),
     "connect_failed": lambda agent, conn, now: agent.connect_failed(conn + 99, "dns", "", now),

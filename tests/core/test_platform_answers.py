@@ -270,6 +270,7 @@ WISHES: list[tuple[Callable[[Stage], object], int, str, str | None]] = [
         "expected expires_in to be seconds above 0 and at most 2592000",
     ),
     (lambda s: command(s, ""), 422, "invalid_body", "expected a command of 1 to 256 characters"),
+    (lambda s: command(s, 5), 422, "invalid_body", "expected a command of 1 to 256 characters"),  # type: ignore[arg-type]
     (lambda s: command(s, "x" * 257), 422, "invalid_body", "expected a command of 1 to 256 characters"),
     (lambda s: command(s, command_id="x" * 129), 422, "invalid_body", None),
     (lambda s: command(s, timeout_s=-1.0), 422, "invalid_body", None),
@@ -315,6 +316,7 @@ def test_plat_4_arguments_and_data_that_are_no_json_are_named() -> None:
     stage.online()
     for call, name in (
         (lambda: command(stage, args={"x": {1, object()}}), "args"),
+        (lambda: command(stage, "\ud800"), "command"),
         (lambda: stage.hub.send_message(TENANT, AGENT, {"x": {1, object()}}, stage.now), "data"),
     ):
         with pytest.raises(ApiError) as refused:

@@ -250,6 +250,16 @@ def test_msg_5_bad_messages_count_in_a_row_only() -> None:
     assert closed(session) == []
 
 
+def test_msg_5_small_bad_messages_are_bounded_whatever_comes_between_them() -> None:
+    stage = Stage()
+    session = stage.online()
+    for _ in range(15):
+        for _ in range(90):
+            session.text_received(b"x", stage.now)
+        say(stage, session, "message", {})
+    assert closed(session) == [SendClose(session.conn, 1008, "too many small bad messages")]
+
+
 def test_cmd_10_each_link_takes_what_is_unanswered_once_however_the_last_one_ended() -> None:
     stage = Stage()
     first = stage.online()

@@ -36,6 +36,13 @@ def test_what_is_not_printable_is_escaped() -> None:
     assert "\n" not in one_line(HOSTILE)
 
 
+@pytest.mark.parametrize("unseen", "\u034f\u115f\u17b4\u180b\u2800\u3164\ufe0f\uffa0\U000e0100")
+def test_two_texts_that_differ_in_what_nobody_sees_look_different(unseen: str) -> None:
+    assert one_line(f"worker{unseen}") == "worker" + unseen.encode("unicode_escape").decode()
+    assert json_line(f'"{unseen}"').isascii()
+    assert json.loads(json_line(f'"{unseen}"')) == unseen
+
+
 def test_json_stays_exact() -> None:
     text = json_line(json.dumps(HOSTILE, ensure_ascii=False))
     check_readable(text)

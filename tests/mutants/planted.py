@@ -369,9 +369,16 @@ MUTANTS: Final = (
     Mutant(
         "bad messages are never too many",
         "artcafe_proto/links.py",
-        "return self.bad_in_a_row <= self._settings.max_bad_messages",
-        "return True",
+        "if self.bad_in_a_row > self._settings.max_bad_messages:",
+        "if self.bad_in_a_row < 0:",
         "tests/core/test_hub.py::test_msg_5_too_many_bad_messages_in_a_row_close_with_1008",
+    ),
+    Mutant(
+        "tiny bad messages hold a link's reader for ever, if a good one comes now and then",
+        "artcafe_proto/links.py",
+        "self._bad_allowed += size_bytes / PIECE_BYTES - 1",
+        "self._bad_allowed += size_bytes / PIECE_BYTES",
+        "tests/core/test_agent_link.py::test_msg_5_small_bad_messages_are_bounded_whatever_comes_between_them",
     ),
     Mutant(
         "a message over the limit is taken",
@@ -490,9 +497,52 @@ MUTANTS: Final = (
     Mutant(
         "handlers that are threads see an empty context",
         "adapters/artcafe_anyio/threads.py",
-        "_Call(partial(copy_context().run, function))",
+        "_Call(partial(thread_context().run, function))",
         "_Call(function)",
         "tests/anyio_agent/test_handlers_at_work.py::test_each_call_has_a_copy_of_the_context_in_which_the_agent_was_started",
+    ),
+    Mutant(
+        "a thread's context names the event loop that started it",
+        "adapters/artcafe_anyio/loops.py",
+        "context.run(noted.set, None)",
+        "pass",
+        "tests/anyio_agent/test_handlers_at_work.py::test_a_thread_may_run_an_event_loop_of_its_own[asyncio]",
+    ),
+    Mutant(
+        "trio that another thread is loading ends the agent",
+        "adapters/artcafe_anyio/loops.py",
+        'getattr(sys.modules.get("trio"), "lowlevel", None)',
+        '(trio := sys.modules.get("trio")) and trio.lowlevel',
+        "tests/anyio_agent/test_plain_runners.py::test_another_thread_may_be_loading_trio_and_sniffio[asyncio]",
+    ),
+    Mutant(
+        "certificates that no thread can look at end the agent",
+        "adapters/artcafe_anyio/connecting.py",
+        "    except Exception as error:  # there may be no thread",
+        "    except OSError as error:  # there may be no thread",
+        "tests/anyio_agent/test_handlers_at_work.py::test_link_6_no_thread_to_look_at_certificates_in_ends_only_the_attempt[asyncio]",
+    ),
+    Mutant(
+        "what a stream of the author's raises ends the agent",
+        "adapters/artcafe_anyio/connecting.py",
+        "if isinstance(failed.error, _OF_STREAMS):",
+        "if failed.error is not None:",
+        "tests/anyio_agent/test_handlers_at_work.py::test_link_6_whatever_a_stream_of_the_authors_does_ends_only_its_"
+        "connection[asyncio-receive-an error]",
+    ),
+    Mutant(
+        "a cancellation that a callback raises leaves a turn undone",
+        "adapters/artcafe_anyio/calling.py",
+        "            result = context.copy().run(callback, event)\n        except BaseException as error:",
+        "            result = context.copy().run(callback, event)\n        except Exception as error:",
+        "tests/platform_server/test_server.py::test_callbacks_get_every_event_and_may_call_back[asyncio-SystemExit]",
+    ),
+    Mutant(
+        "SystemExit while a result is written ends the agent",
+        "artcafe_proto/messages.py",
+        "    except BaseException as error:  # types of the application's",
+        "    except Exception as error:  # types of the application's",
+        "tests/core/test_messages.py::test_cmd_7_whatever_is_raised_while_a_result_is_written_refuses_it[SystemExit]",
     ),
     Mutant(
         "an inline handler leaves its context to the next command",

@@ -356,7 +356,7 @@ ALONE: Final[dict[str, Bug]] = {
     "no command waits while later ones are served": Bug(
         "an overloaded command goes behind all others",
         _DELIVERY,
-        "heapq.heappush(line.to_send, (command.number, command_id))\n            self._emit(CommandDeferred",
+        "line.queue(command)\n            self._emit(CommandDeferred",
         "heapq.heappush(line.to_send, (10**9 + command.number, command_id))\n            self._emit(CommandDeferred",
     ),
     "AgentOnline and AgentOffline alternate, and epochs rise": Bug(

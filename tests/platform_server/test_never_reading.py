@@ -72,7 +72,7 @@ class Stage:
 
     async def until_streams(self, number: int) -> None:
         """Wait until it has so many event streams."""
-        await until(lambda: len(self.platform._entered._streams.all()) == number)  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: len(self.platform._entered.hub.watches._streams.all()) == number)  # pyright: ignore[reportPrivateUsage]
 
     @asynccontextmanager
     async def peer(self) -> AsyncGenerator[SocketStream]:
@@ -209,12 +209,40 @@ async def test_plat_8_what_all_connections_hold_is_bounded_and_those_that_hold_m
     assert stage.platform._entered._holdings.total_bytes == 0  # pyright: ignore[reportPrivateUsage]
 
 
+@stalls_late
+async def test_plat_8_what_all_are_answered_that_wait_for_one_command_is_bounded_too(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "MAX_HELD_BYTES", 1000 * KIB)
+    held: list[int] = []
+    for kind in (Connection, SocketConnection):
+        original: Any = kind.write
+
+        def write(each: Any, data: bytes, original: Any = original) -> None:
+            original(each, data)
+            protocols = (every.protocol for every in stage.platform._entered.connections.values())  # pyright: ignore[reportPrivateUsage]
+            held.append(sum(protocol._undrained_bytes() for protocol in protocols))  # pyright: ignore[reportPrivateUsage]
+
+        monkeypatch.setattr(kind, "write", write)
+    async with stage.link() as (link, frames), AsyncExitStack() as stack:
+        command_id = stage.platform.send_command(TENANT, AGENT, "work")
+        poll = LIST.replace(b"agents", b"commands/%s?wait=60" % command_id.encode())
+        for _ in range(12):
+            await (await stack.enter_async_context(stage.peer())).send(poll)
+        waiting = stage.platform._entered.hub.watches._polls  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: len(waiting.all()) == 12)
+        data = b'{"command_id":"%s","status":"success","result":"%s"}' % (command_id.encode(), b"x" * 400 * KIB)
+        await link.send(frames.text(b'{"type":"response","id":"r-1","data":%s}' % data))
+        await until(lambda: not waiting.all())
+        assert max(held) < 1000 * KIB
+
+
 @stalls_soon
 async def test_link_8_a_listener_that_reads_no_events_is_cut(stage: Stage) -> None:
     async with stage.link() as (link, frames), stage.peer() as stream:
         await stream.send(WATCH)
         await stage.until_streams(1)
-        while stage.platform._entered._streams.all():  # pyright: ignore[reportPrivateUsage]
+        while stage.platform._entered.hub.watches._streams.all():  # pyright: ignore[reportPrivateUsage]
             await link.send(frames.text(MESSAGE))
             await checkpoint()
         assert stage.most_bytes < 1024 * KIB + 2 * len(MESSAGE)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -249,12 +252,19 @@ async def test_the_hub_is_called_within_turns() -> None:
         assert (await client.get(f"/commands/{command_id}", params={"wait": 60})).json()["state"] == "expired"
 
 
-async def test_callbacks_get_every_event_and_may_call_back(caplog: pytest.LogCaptureFixture) -> None:
+HERE: ContextVar[str] = ContextVar("HERE", default="nowhere")
+RAISED = [RuntimeError("a callback of the test"), SystemExit(1), GeneratorExit(), asyncio.CancelledError()]
+
+
+@pytest.mark.parametrize("raised", RAISED, ids=lambda error: type(error).__name__)
+async def test_callbacks_get_every_event_and_may_call_back(
+    raised: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     platform = Platform(tenants=TENANTS)
     heard: list[HubEvent] = []
 
     def broken(event: HubEvent) -> None:
-        raise RuntimeError("a callback of the test")
+        raise raised
 
     def calls_back(event: HubEvent) -> None:
         heard.append(event)
@@ -269,7 +279,47 @@ async def test_callbacks_get_every_event_and_may_call_back(caplog: pytest.LogCap
         assert (await client.post("/auth/challenge", json={"agent_id": "agent-1"})).status_code == 200
         await events.nth(CommandExpired)
         assert [type(event) for event in heard] == [ChallengeIssued, CommandExpired]
-        assert "a callback of the test" in caplog.text
+        assert f"{type(raised).__name__}: {raised}".removesuffix(": ") in caplog.text
+
+
+async def awaits(event: HubEvent) -> None: ...
+
+
+def test_callbacks_are_plain_functions_of_an_event() -> None:
+    refused: list[Any] = [awaits, partial(awaits), 5, lambda: None]
+    for callback in refused:
+        with pytest.raises(LocalProtocolError, match="on_event"):
+            Platform(tenants=TENANTS).on_event(callback)
+
+
+async def test_a_callback_that_returns_a_coroutine_is_told_of_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    platform = Platform(tenants=TENANTS)
+    platform.on_event(lambda event: awaits(event))  # type: ignore[arg-type,return-value] # pyright: ignore
+    async with platform, tenant_client(platform) as client:
+        await register(client, "agent-1", PUBLIC_KEY)
+        assert (await client.post("/auth/challenge", json={"agent_id": "agent-1"})).status_code == 200
+    assert "it returned coroutine, and nothing is awaited there" in caplog.text
+
+
+async def test_each_callback_sees_a_copy_of_the_context_in_which_the_platform_was_entered() -> None:
+    platform = Platform(tenants=TENANTS)
+    seen: list[str] = []
+
+    def look(event: HubEvent) -> None:
+        seen.append(HERE.get())
+        HERE.set("in a callback")
+
+    platform.on_event(look)
+    HERE.set("where it was entered")
+    async with platform, tenant_client(platform) as client:
+        HERE.set("where it is asked")
+        await register(client, "agent-1", PUBLIC_KEY)
+        for _ in range(2):
+            assert (await client.post("/auth/challenge", json={"agent_id": "agent-1"})).status_code == 200
+        platform.send_command(TENANT, "agent-1", "work")
+        assert HERE.get() == "where it is asked"
+    assert set(seen) == {"where it was entered"}
+    assert len(seen) >= 2
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

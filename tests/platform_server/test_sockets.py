@@ -289,7 +289,7 @@ async def test_a_failed_accept_is_tried_again(
     accepting = Listening(Owner(hub, []), [cast(Any, ShortOfDescriptors(sock, 3))], None)
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(accepting.serve)
+            await tasks.start(accepting.serve)
             async with await anyio.connect_tcp(*sock.getsockname()[:2]) as stream:
                 await stream.send(REQUEST)
                 assert (await stream.receive()).startswith(b"HTTP/1.1 404")
@@ -310,7 +310,7 @@ async def test_a_socket_that_ended_before_it_was_attended_costs_nothing(monkeypa
         assert ended.fileno() == -1
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(accepting.serve)
+            await tasks.start(accepting.serve)
             async with await anyio.connect_tcp(*sock.getsockname()[:2]) as stream:
                 await stream.send(REQUEST)
                 assert (await stream.receive()).startswith(b"HTTP/1.1 404"), "its place was free"
