@@ -81,6 +81,7 @@ from artcafe_proto.events import (
     RenewalStarted,
     RepeatReceived,
     RequestArrived,
+    RequestFailed,
     ResponseReplaced,
     ResponsesSettled,
     StatusReceived,
@@ -124,7 +125,8 @@ __all__ = [
     "MessageReceived", "UnknownReceived", "PeerViolation", "MessageSettled", "Undeliverable", "Stopped",
     "ChallengeIssued", "AgentAuthenticated",
     "AuthenticationRefused", "AgentOnline", "AgentOffline", "HeartbeatReceived", "StatusReceived", "CommandSent",
-    "CommandDeferred", "CommandAnswered", "CommandRepeated", "CommandExpired", "RequestArrived",
+    "CommandDeferred", "CommandAnswered", "CommandRepeated", "CommandExpired", "RequestFailed",
+    "RequestArrived",
     # errors
     "ArtCafeError", "LocalProtocolError", "ConfigError", "OutboxFullError", "RemoteProtocolError", "ApiError",
     "KeyRefusedError", "PassphraseNeededError", "SigningRefusedError",

@@ -14,7 +14,6 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from artcafe_platform import routes
 from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
@@ -33,6 +32,7 @@ from artcafe_proto import (
     SigningKey,
     Write,
 )
+from artcafe_proto.hub import api as routes
 from well_formed import check_well_formed
 
 WALL_AT_START = 1_700_000_000.0

@@ -25,7 +25,6 @@ from artcafe_anyio.background import in_background
 from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import OwnStream
 from artcafe_anyio.loops import Flag
-from artcafe_platform import routes
 from artcafe_proto import (
     CommandAnswered,
     Disconnect,
@@ -35,12 +34,12 @@ from artcafe_proto import (
     PlatformHub,
     PlatformProtocol,
     RequestArrived,
-    Response,
     ResumeReading,
     SigningKey,
     StatusReceived,
     Write,
 )
+from artcafe_proto.hub.api import NOT_FOUND
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
@@ -238,10 +237,7 @@ class SimulatedPlatform(Secretive):
             case ResumeReading():
                 end.resume()
             case RequestArrived():
-                now = read_clocks()
-                answer = routes.answer(self._hub, output.request, now)
-                assert isinstance(answer, Response), "only tenants wait for what happens"
-                end.session.respond(output.exchange, answer, now)
+                end.session.respond(output.exchange, NOT_FOUND, read_clocks())
             case _:
                 pass
 

@@ -24,6 +24,7 @@ from artcafe_proto import (
     MessageReceived,
     PeerViolation,
     RequestArrived,
+    RequestFailed,
     StatusReceived,
     UnknownReceived,
 )
@@ -134,6 +135,8 @@ def _describe_platform(event: HubEvent | RequestArrived) -> Line | None:
             return Line(f"message of unknown type {event.type!r} of {event.agent_id} ignored [MSG-4]", "yellow")
         case PeerViolation():
             return Line(f"{event.agent_id} broke a rule: {event.reason} [{event.clause}]", "red")
+        case RequestFailed():
+            return Line(f"a {event.method} request failed: {type(event.error).__name__}", "red")
         case RequestArrived():
             return None
 

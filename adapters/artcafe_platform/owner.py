@@ -8,34 +8,31 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from artcafe_anyio.calling import call_back
 from artcafe_anyio.loops import Flag
-from artcafe_platform import routes
 from artcafe_platform.clocks import monotonic, read_clocks
 from artcafe_platform.connection import Connection, peer_address
 from artcafe_platform.holdings import Holdings
 from artcafe_platform.logs import logger, tell
 from artcafe_platform.sockets import SocketConnection, address_of
-from artcafe_platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
 from artcafe_platform.timetable import Timetable, shared_moment
 from artcafe_platform.turns import OwnTurn, Turn
-from artcafe_platform.waiting import Poll, Waiting
 from artcafe_proto import (
     Attend,
-    CommandAnswered,
-    CommandExpired,
     Disconnect,
     PauseReading,
     PlatformHub,
     PlatformProtocol,
     RequestArrived,
+    RequestFailed,
     ResumeReading,
     Write,
 )
+from artcafe_proto.hub.api import NOT_FOUND
 from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
@@ -49,8 +46,6 @@ if TYPE_CHECKING:
 
 AnyConnection = Connection | SocketConnection
 C = TypeVar("C", Connection, SocketConnection)
-
-_ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
 
 
 class Owner:
@@ -67,8 +62,6 @@ class Owner:
         self._numbers = count(1)
         self._touched: dict[int, AnyConnection] = {}
         self._holdings = Holdings(self.connections)
-        self._waiting = Waiting()
-        self._streams = Streams(f"{hub.rng.getrandbits(64):016x}")
         self._timetable = Timetable()
         self._context = copy_context()  # of where the platform is entered
         self._is_settling = False
@@ -137,14 +130,14 @@ class Owner:
             if output is None:
                 break
             if not isinstance(output, Attend):
-                self._publish(output, now)
+                self._publish(output)
             elif output.conn in self.connections:
                 self._touched[output.conn] = self.connections[output.conn]
 
     def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
         output = protocol.next_output()
-        if output is not None or protocol.has_peer_ended or connection.look_at <= now.mono:
+        if output is not None or connection.look_at <= now.mono:
             while output is not None:
                 self._carry_out_one(connection, output, now)
                 output = protocol.next_output()
@@ -164,7 +157,7 @@ class Owner:
             case Write():
                 connection.write(output.data)
             case RequestArrived():
-                self._answer(connection, output, now)
+                connection.protocol.respond(output.exchange, NOT_FOUND, now)
             case Disconnect():
                 connection.close(abort=output.abort)
             case PauseReading():
@@ -176,8 +169,6 @@ class Owner:
 
     def _look_after(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
-        if protocol.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
-            self._hurry(connection.conn, now)
         if connection.is_overrun():
             self._cut(connection, "too much waits to be read by it", now)
         elif (level := connection.due_level(now.mono)) is not None:
@@ -186,16 +177,9 @@ class Owner:
             if level:
                 self._look_at(connection.conn, connection.look_at)
 
-    def _publish(self, event: HubEvent, now: Instant) -> None:
-        if isinstance(event, _ENDS_OF_COMMANDS):
-            for poll in self._waiting.for_command(event.agent_id, event.command_id):
-                if self._waiting.get(poll.conn) is poll:  # else it was cut, as all together hold too much
-                    self._answer_poll(poll, now)
-                    self._carry_out(self._touched.pop(poll.conn), now)
-        agent = self.hub.registry.find(event.agent_id)
-        if agent is not None and (publication := self._streams.publish(agent.tenant_id, event, now)) is not None:
-            for stream in publication.streams:
-                self._send_on(stream, publication.data, now)
+    def _publish(self, event: HubEvent) -> None:
+        if isinstance(event, RequestFailed):  # its target may name what is secret
+            logger.error("a %s request failed", event.method, exc_info=event.error)
         call_back(self._callbacks, event, self._context, partial(tell, logging.ERROR))
 
     # --- connections --------------------------------------------------------------------------------------------------
@@ -232,17 +216,12 @@ class Owner:
         """A connection has been run to its end."""
         del self.connections[connection.conn]
         self._holdings.forget(connection.conn)
-        self._forget(connection.conn)
+        self._timetable.forget(connection.conn)
 
     def drop_all(self, reason: str) -> None:
         """End every connection from this side, with 1001 where a link is up; polls are answered and streams ended. They
         are over when `connections` is empty.
         """
-        with self.own_turn() as now:
-            for poll in self._waiting.all():
-                self._answer_poll(poll, now)
-            for stream in self._streams.all():
-                self._end_stream(stream, now)
         for connection in list(self.connections.values()):
             if connection.protocol.agent is None:
                 connection.hasten()
@@ -265,73 +244,6 @@ class Owner:
             with self.turn() as now:
                 self._cut(connection, "aborted by the platform's operator", now)
         return connection is not None
-
-    # --- requests -----------------------------------------------------------------------------------------------------
-
-    def _answer(self, connection: AnyConnection, arrived: RequestArrived, now: Instant) -> None:
-        try:
-            answer = routes.answer(self.hub, arrived.request, now, connection.protocol.address)
-        except Exception:
-            logger.exception("a %s request failed", arrived.request.method)  # its target may name what is secret
-            answer = routes.INTERNAL_ERROR
-        match answer:
-            case routes.CommandWatch():
-                until = now.mono + answer.wait_s
-                poll = Poll(connection.conn, arrived.exchange, answer.command, until)
-                self._waiting.add(poll)
-                self._wait_on(poll, now)
-            case routes.EventWatch():
-                self._begin_stream(connection, arrived, answer, now)
-            case _:
-                connection.protocol.respond(arrived.exchange, answer, now)
-
-    def _answer_poll(self, poll: Poll, now: Instant) -> None:
-        self._waiting.forget(poll.conn)
-        connection = self.connections[poll.conn]
-        connection.protocol.respond(poll.exchange, routes.command_answer(poll.command), now)
-        self._touched[poll.conn] = connection
-
-    def _hurry(self, conn: int, now: Instant) -> None:
-        """Give the answer that waits on a connection, if one does, its end."""
-        poll, stream = self._waiting.get(conn), self._streams.get(conn)
-        if poll is not None:
-            self._answer_poll(poll, now)
-        if stream is not None:
-            self._end_stream(stream, now)
-
-    # --- streams ------------------------------------------------------------------------------------------------------
-
-    def _begin_stream(
-        self, connection: AnyConnection, arrived: RequestArrived, watch: routes.EventWatch, now: Instant
-    ) -> None:
-        protocol, exchange = connection.protocol, arrived.exchange
-        if not self._streams.has_room(watch.tenant_id):
-            protocol.respond(exchange, routes.TOO_MANY_STREAMS, now)
-            return
-        protocol.respond(exchange, HEAD, now, more=True)
-        if arrived.request.method == "HEAD":
-            protocol.send_body(exchange, b"", now, more=False)
-            return
-        stream = Stream(connection.conn, exchange, watch.tenant_id, watch.agent_id, now.mono + KEEP_ALIVE_S)
-        self._look_at(stream.conn, stream.keep_alive_at)
-        protocol.send_body(exchange, self._streams.add(stream, watch.last_event_id, now), now)
-
-    def _send_on(self, stream: Stream, data: bytes, now: Instant) -> None:
-        """Send on a stream, or end it if its listener does not keep up; whoever comes back is told what is missing."""
-        connection = self.connections[stream.conn]
-        if connection.unsent_bytes > MAX_WAITING_BYTES:
-            self._end_stream(stream, now)
-            connection.protocol.drop("too many events wait to be read by it", now)
-            return
-        connection.protocol.send_body(stream.exchange, data, now)
-        stream.keep_alive_at = now.mono + KEEP_ALIVE_S
-        self._touched[stream.conn] = connection
-
-    def _end_stream(self, stream: Stream, now: Instant) -> None:
-        self._streams.forget(stream.conn)
-        connection = self.connections[stream.conn]
-        connection.protocol.send_body(stream.exchange, b"", now, more=False)
-        self._touched[stream.conn] = connection
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -360,22 +272,6 @@ class Owner:
                 connection.protocol.handle_timer(now)
                 self._touched[conn] = connection
                 self._set_time(connection, now)
-                poll, stream = self._waiting.get(conn), self._streams.get(conn)
-                if poll is not None:
-                    self._wait_on(poll, now)
-                if stream is not None:
-                    self._keep_alive(stream, now)
-
-    def _wait_on(self, poll: Poll, now: Instant) -> None:
-        if poll.until <= now.mono:
-            self._answer_poll(poll, now)
-        else:
-            self._look_at(poll.conn, poll.until)
-
-    def _keep_alive(self, stream: Stream, now: Instant) -> None:
-        if stream.keep_alive_at <= now.mono:
-            self._send_on(stream, KEEP_ALIVE, now)
-        self._look_at(stream.conn, stream.keep_alive_at)
 
     def _set_time(self, connection: AnyConnection, now: Instant) -> None:
         deadline = connection.protocol.deadline()
@@ -383,7 +279,7 @@ class Owner:
             self._look_at(connection.conn, connection.look_at)
         if deadline is None:
             if connection.protocol.is_closed:
-                self._forget(connection.conn)
+                self._timetable.forget(connection.conn)
             return
         self._look_at(connection.conn, shared_moment(deadline, now.mono))
 
@@ -391,8 +287,3 @@ class Owner:
         self._timetable.set(conn, deadline)
         if deadline < self._wakes_at:
             self._earlier.set()
-
-    def _forget(self, conn: int) -> None:
-        self._waiting.forget(conn)
-        self._streams.forget(conn)
-        self._timetable.forget(conn)

@@ -48,6 +48,7 @@ from artcafe_proto.events.hub import (
     HeartbeatReceived,
     HubEvent,
     RequestArrived,
+    RequestFailed,
     StatusReceived,
 )
 from artcafe_proto.events.shared import MessageReceived, PeerViolation, UnknownReceived
@@ -96,5 +97,6 @@ __all__ = [
     "CommandRepeated",
     "CommandExpired",
     "RequestArrived",
+    "RequestFailed",
     "HubEvent",
 ]

@@ -101,8 +101,17 @@ class CommandExpired(AnyEvent, frozen=True, gc=False):
     command_id: str
 
 
+class RequestFailed(AnyEvent, frozen=True, gc=False):
+    """An operation of the HTTP interface raised what it should not have, and was answered 500 (PLAT-7). For the log."""
+
+    method: str
+    error: Exception
+    agent_id: str = ""
+    """Of nobody."""
+
+
 class RequestArrived(AnyEvent, frozen=True, gc=False):
-    """An HTTP request that a platform's owner answers with `respond(exchange, …)`."""
+    """An HTTP request at whose path no operation is: a platform's owner answers it with `respond(exchange, …)`."""
 
     exchange: int
     request: Request
@@ -124,4 +133,5 @@ HubEvent = (
     | MessageReceived
     | UnknownReceived
     | PeerViolation
+    | RequestFailed
 )

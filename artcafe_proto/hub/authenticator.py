@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import AgentAuthenticated, AuthenticationRefused, ChallengeIssued
 from artcafe_proto.exchanges import ascii_lower, trimmed
@@ -228,11 +227,3 @@ def _check_wait(wait_s: float) -> None:
 _NOT_VALID: Final = "the token is not valid, or no longer"
 _challenge_decoder = msgspec.json.Decoder(_ChallengeBody)
 _verify_decoder = msgspec.json.Decoder(_VerifyBody)
-
-
-SIGN_IN: Final = {
-    f"{API_PREFIX}/auth/challenge": Authenticator.challenge,
-    f"{API_PREFIX}/auth/verify": Authenticator.verify,
-}
-COMPAT_SIGN_IN: Final = SIGN_IN | {path.replace("/auth/", "/auth/agent/"): answer for path, answer in SIGN_IN.items()}
-"""What answers at which path (AUTH-1, AUTH-3); existing agents know others, too."""

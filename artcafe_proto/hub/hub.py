@@ -21,12 +21,16 @@ from artcafe_proto.events import (
     HeartbeatReceived,
     MessageReceived,
     PeerViolation,
+    RequestFailed,
     StatusReceived,
     UnknownReceived,
 )
+from artcafe_proto.exchanges import Response
+from artcafe_proto.hub import api
 from artcafe_proto.hub.authenticator import Authenticator, Principal
 from artcafe_proto.hub.delivery import Command, Delivery
 from artcafe_proto.hub.registry import Agent, Registry
+from artcafe_proto.hub.watches import Watches
 from artcafe_proto.instants import sound_instant
 from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
@@ -76,10 +80,9 @@ class PlatformHub(Secretive):
         self._attend: dict[int, None] = {}
         self._now: Instant | None = None
         self.registry = Registry(rng)
-        self.authenticator = Authenticator(
-            config, self.registry, self._events.append, signing_seed=signing_seed, rng=rng
-        )
-        self._delivery = Delivery(self._events.append, window=config.window)
+        self.authenticator = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
+        self.watches = Watches(self)
+        self._delivery = Delivery(self._emit, window=config.window)
 
     # --- from sessions ------------------------------------------------------------------------------------------------
 
@@ -89,6 +92,35 @@ class PlatformHub(Secretive):
             return now
         self._now = now = sound_instant(now, self._now)
         return now
+
+    @property
+    def now(self) -> Instant:
+        """The last moment that an input was given."""
+        assert self._now is not None, "whoever asks has given one"
+        return self._now
+
+    def request_received(self, session: PlatformSession, exchange: int, request: Request, now: Instant) -> bool:
+        """A session's request, which is answered now or later. False if no operation is at its path."""
+        try:
+            answer = api.answer(self, request, now, session.address)
+        except Exception as error:  # a mistake of ours, which costs this request alone
+            self._emit(RequestFailed(request.method, error))
+            answer = api.INTERNAL_ERROR
+        match answer:
+            case None:
+                return False
+            case Response():
+                session.respond(exchange, answer, now)
+            case _:
+                self.watches.begin(session, exchange, request, answer, now)
+        return True
+
+    def _emit(self, event: HubEvent) -> None:
+        """Something has happened: for the driver, and for the tenants that watch."""
+        self._events.append(event)
+        agent = self.registry.find(event.agent_id)
+        if self._now is not None:  # before the first input nobody watches
+            self.watches.heard(event, None if agent is None else agent.tenant_id, self._now)
 
     def link_requested(self, session: PlatformSession, agent_id: str, request: Request, now: Instant) -> None:
         """A session's agent opens its link, which replaces an older one (PLAT-6). Raises ApiError, as for a request."""
@@ -115,7 +147,7 @@ class PlatformHub(Secretive):
             agent.presence.status = "offline"
             agent.presence.online = False
             self._delivery.end(agent.agent_id)
-            self._events.append(AgentOffline(agent.agent_id, epoch, reason))
+            self._emit(AgentOffline(agent.agent_id, epoch, reason))
 
     def message_received(self, session: PlatformSession, envelope: Envelope, now: Instant) -> None:
         """An agent said something over its live link. Raises RemoteProtocolError for bad data (MSG-5)."""
@@ -129,9 +161,9 @@ class PlatformHub(Secretive):
             case "status":
                 self._status(agent, decode_data(envelope.data, status_decoder))
             case "message":
-                self._events.append(MessageReceived(envelope.id, envelope.data.copy(), agent.agent_id))
+                self._emit(MessageReceived(envelope.id, envelope.data.copy(), agent.agent_id))
             case _:
-                self._events.append(UnknownReceived(envelope.type, envelope.id, envelope.data, agent.agent_id))
+                self._emit(UnknownReceived(envelope.type, envelope.id, envelope.data, agent.agent_id))
 
     def heartbeat_received(self, session: PlatformSession, data: HeartbeatData, now: Instant) -> None:
         """An agent says over its live link how it is (HB-3). Raises RemoteProtocolError if it speaks for another."""
@@ -147,8 +179,8 @@ class PlatformHub(Secretive):
         came_online = not presence.online
         if came_online:
             presence.online = True
-            self._events.append(AgentOnline(agent.agent_id, session.epoch))
-        self._events.append(HeartbeatReceived(agent.agent_id, data))
+            self._emit(AgentOnline(agent.agent_id, session.epoch))
+        self._emit(HeartbeatReceived(agent.agent_id, data))
         if came_online:
             self._delivery.begin(agent.agent_id, session, now)
 
@@ -160,7 +192,7 @@ class PlatformHub(Secretive):
     def _status(self, agent: Agent, data: StatusData) -> None:
         agent.presence.status = data.status
         said = StatusReceived(agent.agent_id, data.status, data.current_task, data.progress, data.message)
-        self._events.append(said)
+        self._emit(said)
 
     def violated(self, session: PlatformSession, error: RemoteProtocolError, payload: bytes, now: Instant) -> bool:
         """An agent broke a clause in a way that does not cost its link (MSG-5). True for a response whose `command_id`
@@ -168,7 +200,7 @@ class PlatformHub(Secretive):
         """
         agent = session.agent
         assert agent is not None
-        self._events.append(PeerViolation(error.reason, error.clause, agent.agent_id))
+        self._emit(PeerViolation(error.reason, error.clause, agent.agent_id))
         command_id = read_answered_id(payload)
         if command_id is None:
             return False

@@ -71,8 +71,6 @@ class PlatformProtocol(PlatformSession):
         self._now = now = hub.look_at_clock(now)
         self._phase = Phase.IDLE
         self._chunks: list[bytes] = []
-        self.has_peer_ended = False
-        """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
         self._watch_phase(now.mono)
 
     # --- world → core -------------------------------------------------------------------------------------------------
@@ -97,6 +95,7 @@ class PlatformProtocol(PlatformSession):
         self._now = now = self._hub.look_at_clock(now)
         self.has_peer_ended = True
         self._read(self._wire.receive_eof(), now)
+        self._hub.watches.finish(self, now)  # whoever goes on waiting for an answer does not end its side
 
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended.
@@ -227,6 +226,7 @@ class PlatformProtocol(PlatformSession):
 
     def next_output(self) -> MachineEffect | Event | None:
         """The next effect or event: events, then what is asked, then one `Write`, then a disconnect."""
+        self._hub.watches.drained(self)
         outputs = self._outputs
         if outputs.sends:
             self._encode_sends()

@@ -1,21 +1,19 @@
 """One accepted connection of a platform: requests, then perhaps a link; messages and time, no bytes.
 
-A session answers what belongs to an agent's way online by itself (challenge, verify, the opening handshake). Any other
-request becomes the event `RequestArrived`, which the owner answers with `respond`.
+A session answers the opening handshake of a link, and has the hub answer the operations of `api`. Any other request
+becomes the event `RequestArrived`, which the owner answers with `respond`.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 from typing import TYPE_CHECKING, assert_never
-from urllib.parse import unquote
 
-from artcafe_proto.config import API_PREFIX
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.hub.answers import error_answer, extra_headers
-from artcafe_proto.hub.authenticator import COMPAT_SIGN_IN, SIGN_IN
+from artcafe_proto.hub.api import link_asked_for
 from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
@@ -48,9 +46,7 @@ class SessionTimer(IntEnum):
     REQUEST = 4
     NEXT_REQUEST = 5
     GRANT = 6
-
-
-_LINK = f"{API_PREFIX}/ws/agent/"
+    WATCH = 7
 
 
 class PlatformSession(Secretive):
@@ -74,6 +70,8 @@ class PlatformSession(Secretive):
         self._begun: int | None = None  # the exchange whose answer is to be continued
         self._reading_paused = False
         self._clock_offset_s = 0.0
+        self.has_peer_ended = False
+        """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
         # What the hub knows this link by, once it has one (PLAT-6):
         self.agent: Agent | None = None
         self.key_id = ""
@@ -96,23 +94,20 @@ class PlatformSession(Secretive):
         now = self._hub.look_at_clock(now)
         if self.state is not SessionState.HTTP:
             return
-        path = request.target.partition("?")[0]
         try:
-            if upgrade or path.startswith(_LINK):
-                self._open_link(exchange, path, request, now, upgrade=upgrade)
-            elif path in (sign_in := COMPAT_SIGN_IN if self._hub.config.compat else SIGN_IN):
-                if request.method != "POST":
-                    raise ApiError(405, "method_not_allowed", "expected POST")
-                self._answer(exchange, sign_in[path](self._hub.authenticator, request, self.address, now))
-            else:
-                self._awaited = exchange
-                self._outputs.events.append(RequestArrived(exchange, request))
+            agent_id = link_asked_for(self._hub.config, request, upgrade=upgrade)
+            if agent_id is not None:
+                self._open_link(exchange, agent_id, request, now)
+                return
         except ApiError as error:
-            allowed = "GET" if path.startswith(_LINK) else "POST"
-            self._answer(exchange, error_answer(error, extra_headers(error, allowed)))
+            self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
+            return
+        self._awaited = exchange
+        if not self._hub.request_received(self, exchange, request, now):
+            self._outputs.events.append(RequestArrived(exchange, request))
 
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
-        """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended."""
+        """Answer a request, once; with `more`, `send_body` goes on. False if the connection has ended."""
         if self.state is not SessionState.HTTP or exchange != self._awaited:
             return False
         self._awaited = None
@@ -133,20 +128,21 @@ class PlatformSession(Secretive):
         self._outputs.sends.append(SendBody(self.conn, exchange, data, more))
         return True
 
+    def look_at(self, mono: float) -> None:
+        """From the hub: have `Watches.timer_due` called at that time."""
+        self._timers.set(SessionTimer.WATCH, mono)
+
+    @property
+    def unread_bytes(self) -> int:
+        """What was written and, as far as the driver has told, has not left."""
+        return self._outflow.pending
+
     def _answer(self, exchange: int, response: Response, *, more: bool = False) -> None:
         self._outflow.written += len(response.body)
         self._outputs.sends.append(SendResponse(self.conn, exchange, response, more))
 
-    def _open_link(self, exchange: int, path: str, request: Request, now: Instant, *, upgrade: bool) -> None:
-        if not path.startswith(_LINK):
-            raise ApiError(404, "not_found", "there is no WebSocket at this address")
-        if request.method != "GET":
-            raise ApiError(405, "method_not_allowed", "expected GET")
-        if not upgrade:
-            raise ApiError(426, "upgrade_required", "expected a WebSocket opening handshake (RFC 6455)")
-        if any(name == "origin" and value not in self._hub.config.allowed_origins for name, value in request.headers):
-            raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
-        self._hub.link_requested(self, unquote(path[len(_LINK) :]), request, now)
+    def _open_link(self, exchange: int, agent_id: str, request: Request, now: Instant) -> None:
+        self._hub.link_requested(self, agent_id, request, now)
         self._region.fire(SessionInput.UPGRADED)
         self.address, self.origin = None, ""
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono, self._outflow)
@@ -247,6 +243,7 @@ class PlatformSession(Secretive):
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for an owner that is shutting down."""
         check_reason(reason)
+        self._hub.watches.finish(self, now)
         self._drop(1001, reason)
 
     def _drop(self, code: int, reason: str) -> None:
@@ -318,6 +315,8 @@ class PlatformSession(Secretive):
                     self._request_timed_out(now)
                 case SessionTimer.NEXT_REQUEST:
                     self._read_next_request(now)
+                case SessionTimer.WATCH:
+                    self._hub.watches.timer_due(self, now)
                 case SessionTimer.GRANT:
                     assert self._live is not None, "only a live link waits for a report"
                     self._live.grant(now.mono)
@@ -359,6 +358,7 @@ class PlatformSession(Secretive):
 
     def next_output(self) -> MachineEffect | Event | None:
         """The next output; call until None after every input, and drain the hub too."""
+        self._hub.watches.drained(self)
         return self._outputs.next()
 
     def deadline(self) -> float | None:
@@ -390,6 +390,7 @@ class PlatformSession(Secretive):
         self._region.fire(SessionInput.ENDED)
         self._live = None
         self._timers.clear()
+        self._hub.watches.forget(self.conn)
         self._reading_paused = False
         if was_up:
             self._leave(reason)

@@ -46,6 +46,11 @@ class Outflow:
         """Whether there is no room for what was written since the last report, and nothing else."""
         return self.written >= self._ceiling and self.unsent < WRITE_AHEAD_BYTES
 
+    @property
+    def pending(self) -> int:
+        """How many bytes have not left, as far as is known; 0 unless the last report was of some."""
+        return self.unsent + self.written - self._reported if self.unsent else 0
+
     def grant(self) -> None:
         """No report came: what was written since the last one counts no more."""
         self._ceiling = self.written - self.unsent + WRITE_AHEAD_BYTES

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
-from artcafe_proto.errors import ApiError
 from artcafe_proto.events import RequestArrived
-from artcafe_proto.hub.answers import error_answer, json_answer
+from artcafe_proto.hub.api import NOT_FOUND
 from artcafe_proto.hub.hub import PlatformHub
 from artcafe_proto.hub.protocol import PlatformProtocol
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
-from artcafe_proto.messages import AgentStatus
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 from artcafe_proto.testing.schedule import Alarms
 from artcafe_proto.testing.tenants import TENANT
@@ -25,13 +23,11 @@ if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
-    from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.simulation import Simulation
 
 _SWITCHED: Final = b"HTTP/1.1 101"
-_STATUSES: Final = {f'{{"status":"{status}"}}'.encode(): status for status in get_args(AgentStatus)}
 
 
 class PlatformProcess(Node):
@@ -254,18 +250,8 @@ class PlatformProcess(Node):
             case ResumeReading():
                 circuit.up.resume()
             case _:
-                assert isinstance(output, RequestArrived), "that is all there is of a session in a simulation"
-                session.respond(output.exchange, self._details(output.request), self.now)
-
-    def _details(self, request: Request) -> Response:
-        """What an agent asks about itself, or says (STAT-2)."""
-        try:
-            agent_id = self.hub.principal(request, self.now).agent_id
-            if request.method == "PUT" and agent_id is not None:
-                self.hub.set_status(TENANT, agent_id, _STATUSES[request.body], self.now)
-            return json_answer(200, {"agent_id": agent_id})
-        except ApiError as error:
-            return error_answer(error)
+                assert isinstance(output, RequestArrived), "that is all else that a session in a simulation says"
+                session.respond(output.exchange, NOT_FOUND, self.now)
 
     def is_online(self, agent_id: str) -> bool:
         """Whether it takes the agent as online (HB-3)."""

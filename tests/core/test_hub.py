@@ -148,7 +148,7 @@ def test_plat_7_the_statuses_of_the_agents_endpoints() -> None:
 def test_other_requests_are_the_owners_to_answer() -> None:
     stage = Stage()
     session = stage.session()
-    request = Request(method="GET", target="/api/v1/agents")
+    request = Request(method="GET", target="/elsewhere")
     session.request_received(7, request, stage.now, upgrade=False)
     assert sent(session) == [RequestArrived(7, request)]
     assert session.respond(7, Response(status=204), stage.now)
@@ -159,7 +159,7 @@ def test_other_requests_are_the_owners_to_answer() -> None:
 def test_an_answer_may_come_in_pieces() -> None:
     stage = Stage()
     session = stage.session()
-    session.request_received(7, Request(method="GET", target="/api/v1/events"), stage.now, upgrade=False)
+    session.request_received(7, Request(method="GET", target="/elsewhere"), stage.now, upgrade=False)
     assert session.send_body(7, b"early", stage.now) is False
     assert session.respond(7, Response(status=200), stage.now, more=True)
     assert session.send_body(7, b"one", stage.now)

@@ -12,7 +12,6 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from artcafe_platform import routes
 from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
@@ -40,6 +39,7 @@ from artcafe_proto import (
 )
 from artcafe_proto.agent import authentication
 from artcafe_proto.exchanges import JSON_HEADERS
+from artcafe_proto.hub import api as routes
 from artcafe_proto.hub import authenticator
 from artcafe_proto.testing.wiretap import CLOSE, TEXT, Frame, Wiretap
 from artcafe_proto.wires.frames import FrameWriter

@@ -72,7 +72,7 @@ class Stage:
 
     async def until_streams(self, number: int) -> None:
         """Wait until it has so many event streams."""
-        await until(lambda: len(self.platform._entered._streams.all()) == number)  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: len(self.platform._entered.hub.watches._streams.all()) == number)  # pyright: ignore[reportPrivateUsage]
 
     @asynccontextmanager
     async def peer(self) -> AsyncGenerator[SocketStream]:
@@ -229,7 +229,7 @@ async def test_plat_8_what_all_are_answered_that_wait_for_one_command_is_bounded
         poll = LIST.replace(b"agents", b"commands/%s?wait=60" % command_id.encode())
         for _ in range(12):
             await (await stack.enter_async_context(stage.peer())).send(poll)
-        waiting = stage.platform._entered._waiting  # pyright: ignore[reportPrivateUsage]
+        waiting = stage.platform._entered.hub.watches._polls  # pyright: ignore[reportPrivateUsage]
         await until(lambda: len(waiting.all()) == 12)
         data = b'{"command_id":"%s","status":"success","result":"%s"}' % (command_id.encode(), b"x" * 400 * KIB)
         await link.send(frames.text(b'{"type":"response","id":"r-1","data":%s}' % data))
@@ -242,7 +242,7 @@ async def test_link_8_a_listener_that_reads_no_events_is_cut(stage: Stage) -> No
     async with stage.link() as (link, frames), stage.peer() as stream:
         await stream.send(WATCH)
         await stage.until_streams(1)
-        while stage.platform._entered._streams.all():  # pyright: ignore[reportPrivateUsage]
+        while stage.platform._entered.hub.watches._streams.all():  # pyright: ignore[reportPrivateUsage]
             await link.send(frames.text(MESSAGE))
             await checkpoint()
         assert stage.most_bytes < 1024 * KIB + 2 * len(MESSAGE)

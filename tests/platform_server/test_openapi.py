@@ -16,10 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import artcafe_proto
-from artcafe_platform import Platform, routes, streams
-from artcafe_platform.streams import describe
+from artcafe_platform import Platform
 from artcafe_proto import ConfigError, PlatformConfig, SigningKey, limits
 from artcafe_proto.config import API_PREFIX, check_id
+from artcafe_proto.hub import api as routes
+from artcafe_proto.hub import streams
+from artcafe_proto.hub.streams import describe
 from platform_server.foreign_agent import ForeignAgent, Link
 from platform_server.foreign_stage import AGENT, ed25519_key
 from platform_server.harness import TENANT, TENANTS, TOKEN, Recorder
@@ -41,12 +43,8 @@ from platform_server.test_streams import EVENTS, NOW
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(Random(1).randbytes(32)))
 """Of the example's public key."""
-SESSION_ROUTES = {
-    ("POST", ("auth", "challenge")),
-    ("POST", ("auth", "verify")),
-    ("GET", ("ws", "agent", "")),
-}
-"""What `PlatformProtocol` answers by itself."""
+SESSION_ROUTES = {("GET", ("ws", "agent", ""))}
+"""The opening handshake of a link."""
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 VOLATILE = {
     "accepted_at",
@@ -90,7 +88,7 @@ def test_it_has_the_routes_of_the_platform_and_no_others() -> None:
         (operation.method, tuple("" if part[:1] == "{" else part for part in operation.path.split("/")[3:]))
         for operation in OPERATIONS
     }
-    routed = {(method, path) for path, handlers in routes.ROUTES.items() for method in handlers}
+    routed = {(method, path) for path, operations in routes.OPERATIONS.items() for method in operations}
     assert documented == routed | SESSION_ROUTES
     assert all(operation.path.startswith(f"{API_PREFIX}/") for operation in OPERATIONS)
 
@@ -227,8 +225,8 @@ def test_it_has_every_event_of_the_stream() -> None:
 def test_events_are_as_it_says(event: artcafe_proto.HubEvent) -> None:
     described = describe(event)
     assert described is not None
-    all_streams = streams.Streams("run")
-    all_streams.add(streams.Stream(1, 1, TENANT, None, 0.0), None, NOW)
+    all_streams = streams.Streams(Random(1))
+    all_streams.add(streams.Stream(1, 1, TENANT, None), None, NOW)
     publication = all_streams.publish(TENANT, event, NOW)
     assert publication is not None
     parser = EventParser()

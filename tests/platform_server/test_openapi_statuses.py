@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from artcafe_platform import Platform, routes, streams
+from artcafe_platform import Platform
 from artcafe_proto import ApiError, PlatformConfig, PlatformHub
-from artcafe_proto.hub import delivery, registry
+from artcafe_proto.hub import api as routes
+from artcafe_proto.hub import delivery, registry, streams
 from artcafe_proto.policies import challenges
 from artcafe_proto.policies.rate_limits import RateLimit
 from platform_server.foreign_agent import ForeignAgent

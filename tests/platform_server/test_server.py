@@ -21,7 +21,7 @@ from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_platform import Platform, routes
+from artcafe_platform import Platform
 from artcafe_proto import (
     ApiError,
     ChallengeIssued,
@@ -32,6 +32,7 @@ from artcafe_proto import (
     PlatformConfig,
     SigningKey,
 )
+from artcafe_proto.hub import api as routes
 from platform_server.harness import (
     OTHER_TOKEN,
     PATIENCE_S,

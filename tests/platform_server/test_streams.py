@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any, get_args
 
 import anyio
@@ -13,8 +14,8 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import TaskStatus
 
-from artcafe_platform import Platform, owner, streams
-from artcafe_platform.streams import Stream, Streams, describe
+from artcafe_platform import Platform
+from artcafe_platform.timetable import GRID_S
 from artcafe_proto import (
     AgentAuthenticated,
     AgentOffline,
@@ -31,9 +32,12 @@ from artcafe_proto import (
     Instant,
     MessageReceived,
     PeerViolation,
+    RequestFailed,
     StatusReceived,
     UnknownReceived,
 )
+from artcafe_proto.hub import streams, watches
+from artcafe_proto.hub.streams import Stream, Streams, describe
 from artcafe_proto.messages import HeartbeatData, ResponseData
 from platform_server.foreign_stage import AGENT, online
 from platform_server.foreign_stage import stage as foreign_stage
@@ -49,6 +53,7 @@ from platform_server.harness import (
 from platform_server.listener import listening
 from platform_server.scripted_stream import Stage, stage
 
+RUN = f"{Random(1).getrandbits(64):016x}"
 NOW = Instant(1000.0, 1_700_000_000.0)
 AT = "2023-11-14T22:13:20.000Z"
 SUCCESS = ResponseData("c1", "success", result=msgspec.Raw(b'{"n":1}'))
@@ -94,11 +99,15 @@ EVENTS: list[tuple[HubEvent, str, dict[str, Any]]] = [
     (CommandRepeated("a1", "c1"), "command.repeated", {"command_id": "c1"}),
     (CommandExpired("a1", "c1"), "command.expired", {"command_id": "c1"}),
 ]
-UNTOLD: list[HubEvent] = [ChallengeIssued("a1"), AuthenticationRefused("a1", "no key of its", "AUTH-8")]
+UNTOLD: list[HubEvent] = [
+    ChallengeIssued("a1"),
+    AuthenticationRefused("a1", "no key of its", "AUTH-8"),
+    RequestFailed("GET", ValueError()),
+]
 
 
 def listener(conn: int = 1, tenant_id: str = TENANT, agent_id: str | None = None) -> Stream:
-    return Stream(conn, 1, tenant_id, agent_id, 0.0)
+    return Stream(conn, 1, tenant_id, agent_id)
 
 
 # --- the format -------------------------------------------------------------------------------------------------------
@@ -111,18 +120,18 @@ def test_every_event_of_the_hub_is_on_the_stream_or_left_out_on_purpose() -> Non
 
 @pytest.mark.parametrize(("event", "name", "fields"), EVENTS, ids=lambda value: value if isinstance(value, str) else "")
 def test_an_event_is_named_numbered_and_says_whose_and_when(event: HubEvent, name: str, fields: dict[str, Any]) -> None:
-    all_streams = Streams("run")
+    all_streams = Streams(Random(1))
     all_streams.add(listener(), None, NOW)
     publication = all_streams.publish(TENANT, event, NOW)
     assert publication is not None
     named, numbered, data, *rest = publication.data.decode().split("\n")
-    assert (named, numbered, rest) == (f"event: {name}", "id: run-1", ["", ""])
+    assert (named, numbered, rest) == (f"event: {name}", f"id: {RUN}-1", ["", ""])
     assert json.loads(data.removeprefix("data: ")) == {"agent_id": "a1", **fields, "timestamp": AT}
 
 
 @pytest.mark.parametrize("event", UNTOLD)
 def test_what_anybody_can_cause_is_not_on_the_stream(event: HubEvent) -> None:
-    all_streams = Streams("run")
+    all_streams = Streams(Random(1))
     all_streams.add(listener(), None, NOW)
     assert describe(event) is None
     assert all_streams.publish(TENANT, event, NOW) is None
@@ -130,7 +139,7 @@ def test_what_anybody_can_cause_is_not_on_the_stream(event: HubEvent) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\nevent: agent.offline\ndata: "])
 def test_line_ends_in_what_an_agent_sent_end_nothing_on_the_stream(end: str) -> None:
-    all_streams = Streams("run")
+    all_streams = Streams(Random(1))
     all_streams.add(listener(), None, NOW)
     raw = f'{{{end[:2]}"x":{end[:2]}{json.dumps(end)}{end[:1]}}}'.encode()
     publication = all_streams.publish(TENANT, MessageReceived("m1", msgspec.Raw(raw), "a1"), NOW)
@@ -142,7 +151,7 @@ def test_line_ends_in_what_an_agent_sent_end_nothing_on_the_stream(end: str) -> 
 
 
 def test_streams_hear_of_their_tenant_and_if_they_want_of_one_agent() -> None:
-    all_streams = Streams("run")
+    all_streams = Streams(Random(1))
     everything, one, other, foreign = (
         listener(1),
         listener(2, agent_id="a1"),
@@ -164,27 +173,27 @@ def test_streams_hear_of_their_tenant_and_if_they_want_of_one_agent() -> None:
 
 
 def test_who_comes_back_is_told_whether_something_was_missed() -> None:
-    all_streams = Streams("run")
+    all_streams = Streams(Random(1))
 
     def begun(name: str, number: int) -> bytes:
-        return f'event: stream.{name}\nid: run-{number}\ndata: {{"timestamp":"{AT}"}}\n\n'.encode()
+        return f'event: stream.{name}\nid: {RUN}-{number}\ndata: {{"timestamp":"{AT}"}}\n\n'.encode()
 
     assert all_streams.add(listener(1), None, NOW) == begun("open", 0)
-    assert all_streams.add(listener(2), "run-0", NOW) == begun("open", 0)
+    assert all_streams.add(listener(2), f"{RUN}-0", NOW) == begun("open", 0)
     for conn in (1, 2):
         all_streams.forget(conn)
     assert all_streams.publish(TENANT, UNTOLD[0], NOW) is None
-    assert all_streams.add(listener(3), "run-0", NOW) == begun("open", 0), "what is not told is not missed"
+    assert all_streams.add(listener(3), f"{RUN}-0", NOW) == begun("open", 0), "what is not told is not missed"
     all_streams.forget(3)
     assert all_streams.publish(TENANT, CommandExpired("a1", "c1"), NOW) is None
-    assert all_streams.add(listener(4), "run-1", NOW) == begun("open", 1)
-    for missed in ("run-0", "other-1", "", "nonsense"):
+    assert all_streams.add(listener(4), f"{RUN}-1", NOW) == begun("open", 1)
+    for missed in (f"{RUN}-0", "other-1", "", "nonsense"):
         assert all_streams.add(listener(5), missed, NOW) == begun("reset", 1)
     assert all_streams.add(listener(6, OTHER_TENANT), None, NOW) == begun("open", 0), "each tenant has its own count"
 
 
 def test_a_tenant_has_room_for_so_many() -> None:
-    all_streams = Streams("run")
+    all_streams = Streams(Random(1))
     for conn in range(streams.MAX_STREAMS_PER_TENANT):
         assert all_streams.has_room(TENANT)
         all_streams.add(listener(conn), None, NOW)
@@ -217,7 +226,7 @@ async def watching(request: bytes = WATCH) -> AsyncGenerator[Stage]:
 def say(setting: Stage, message: str = "") -> None:
     """Something happens to the agent."""
     with setting.owner.turn() as now:
-        setting.owner.hub._events.append(StatusReceived(AGENT, "busy", None, None, message))  # type: ignore[reportPrivateUsage]
+        setting.owner.hub._emit(StatusReceived(AGENT, "busy", None, None, message))  # type: ignore[reportPrivateUsage]
         assert now.mono > 0
 
 
@@ -229,16 +238,16 @@ def sent(setting: Stage) -> bytes:
 async def test_a_reader_that_does_not_keep_up_costs_a_bounded_memory_and_loses_its_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(owner, "MAX_WAITING_BYTES", 10_000)
+    monkeypatch.setattr(watches, "MAX_WAITING_BYTES", 100_000)
     async with watching() as setting:
         setting.stream.stick()
         most = 0
-        for _ in range(1000):
+        for _ in range(2000):
             say(setting, "x" * 100)
             most = max(most, setting.connection.unsent_bytes)
-        assert 10_000 < most < 10_500
+        assert 100_000 < most < 100_500
         assert setting.protocol.is_closed
-        assert setting.owner._streams.all() == []  # type: ignore[reportPrivateUsage]
+        assert setting.owner.hub.watches._streams.all() == []  # type: ignore[reportPrivateUsage]
         setting.stream.unstick()
         await wait_all_tasks_blocked()
         assert sent(setting).endswith(b"\r\n0\r\n\r\n"), "what waited goes out, and the end is clean"
@@ -247,7 +256,7 @@ async def test_a_reader_that_does_not_keep_up_costs_a_bounded_memory_and_loses_i
 
 @pytest.mark.anyio
 async def test_a_reader_that_is_only_slow_keeps_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "MAX_WAITING_BYTES", 10_000)
+    monkeypatch.setattr(watches, "MAX_WAITING_BYTES", 10_000)
     async with watching() as setting:
         for _ in range(4):
             setting.stream.stick()
@@ -262,7 +271,7 @@ async def test_a_reader_that_is_only_slow_keeps_its_stream(monkeypatch: pytest.M
 
 @pytest.mark.anyio
 async def test_silence_is_broken_by_comments_without_a_task_for_each_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr(watches, "KEEP_ALIVE_S", 0.02)
     async with stage() as setting:
         await wait_all_tasks_blocked()
         without = len(anyio.get_running_tasks())
@@ -275,13 +284,15 @@ async def test_silence_is_broken_by_comments_without_a_task_for_each_stream(monk
 @pytest.mark.anyio
 async def test_a_comment_goes_out_after_silence_only(monkeypatch: pytest.MonkeyPatch) -> None:
     async with watching() as setting:
-        (stream,) = setting.owner._streams.all()  # type: ignore[reportPrivateUsage]
-        first = stream.keep_alive_at
+        first = setting.protocol.deadline()
         say(setting)
-        assert stream.keep_alive_at > first
+        then = setting.protocol.deadline()
         due = setting.owner._timetable.next()  # type: ignore[reportPrivateUsage]
+        assert first is not None
+        assert then is not None
         assert due is not None
-        assert due <= stream.keep_alive_at
+        assert first < then
+        assert due <= then + GRID_S
 
 
 @pytest.mark.anyio
@@ -290,7 +301,7 @@ async def test_a_reader_that_is_gone_is_forgotten(error: Exception) -> None:
     async with watching() as setting:
         setting.stream.comes(error)
         await setting.over.wait()
-        assert setting.owner._streams.all() == []  # type: ignore[reportPrivateUsage]
+        assert setting.owner.hub.watches._streams.all() == []  # type: ignore[reportPrivateUsage]
         say(setting)
 
 
@@ -299,7 +310,7 @@ async def test_a_reader_that_ends_its_side_is_taken_as_gone() -> None:
     async with watching(WATCH + b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n") as setting:
         setting.stream.comes(anyio.EndOfStream())
         await setting.over.wait()
-        assert setting.owner._streams.all() == []  # type: ignore[reportPrivateUsage]
+        assert setting.owner.hub.watches._streams.all() == []  # type: ignore[reportPrivateUsage]
         assert setting.stream.answers == 1, "what it asked before is answered"
         assert b"\r\n0\r\n\r\nHTTP/1.1 404" in sent(setting)
 

@@ -7,8 +7,8 @@ from random import Random
 
 from artcafe_platform.clocks import read_clocks
 from artcafe_platform.timetable import Timetable
-from artcafe_platform.waiting import Poll, Waiting
 from artcafe_proto import Command
+from artcafe_proto.hub.polls import Poll, Polls
 from artcafe_proto.messages import CommandData
 
 
@@ -56,12 +56,12 @@ def test_a_deadline_that_moves_away_leaves_no_entries_behind() -> None:
 
 
 def test_polls_are_found_by_connection_and_by_command() -> None:
-    waiting = Waiting()
+    waiting = Polls()
     commands = [
         Command("t", agent, command, CommandData("work"), accepted_at=0.0, expires_at=9.0)
         for agent, command in (("x", "a"), ("x", "b"), ("y", "a"))
     ]
-    polls = [Poll(conn, 1, commands[which], 5.0) for conn, which in enumerate([0, 0, 1, 2])]
+    polls = [Poll(conn, 1, commands[which]) for conn, which in enumerate([0, 0, 1, 2])]
     for poll in polls:
         waiting.add(poll)
     assert waiting.for_command("x", "a") == polls[:2]

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from unittest.mock import patch
 
 from artcafe_proto import AgentProtocol, Attend, PlatformHub, PlatformProtocol, RequestArrived
+from artcafe_proto.hub import api
 from artcafe_proto.hub.registry import Registry
 from artcafe_proto.testing.platforms import PlatformProcess
 from replays.draws import Draws
@@ -21,7 +22,6 @@ from replays.present import (
     NOT_INPUTS,
     Spec,
     agent_output,
-    answer,
     connection_outputs,
     raised,
     settings,
@@ -76,8 +76,6 @@ class _Recorder:
         """How many recorded functions are at work: one called by another is no input."""
         self._drained: list[_Place] = []
         """Of the platform, since the last step."""
-        self._asking: Any = None
-        """The connection that the last request came on which the core left to its owner."""
         self.answered: Callable[[Any, Any], None] = lambda request, response: None
         """Told of each such request, and of the response."""
 
@@ -95,7 +93,7 @@ class _Recorder:
             patches.enter_context(patch.object(PlatformProtocol, "__init__", self._accept(PlatformProtocol.__init__)))
             patches.enter_context(patch.object(PlatformProcess, "drain", self._drain_wrapper()))
             patches.enter_context(patch.object(PlatformProcess, "_new_hub", self._new_hub_wrapper()))
-            patches.enter_context(patch.object(PlatformProcess, "_details", self._answerer()))
+            patches.enter_context(patch.object(api, "answer", self._answerer(api.answer)))
             yield
 
     def _wrapper(self, owner: type[Any], kind: str, name: str) -> Callable[..., Any]:
@@ -193,14 +191,14 @@ class _Recorder:
 
         return call
 
-    def _answerer(self) -> Callable[..., Any]:
-        def details(process: PlatformProcess, request: Any) -> Any:
-            with self._inside():
-                response = answer(process.hub, self._asking, request, process.now)
-            self.answered(request, response)
+    def _answerer(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def answer(hub: PlatformHub, request: Any, *given: Any) -> Any:
+            response = original(hub, request, *given)
+            if response is not None:
+                self.answered(request, response)
             return response
 
-        return details
+        return answer
 
     def _new_hub_wrapper(self) -> Callable[..., Any]:
         original = cast("Callable[[PlatformProcess], PlatformHub]", vars(PlatformProcess)["_new_hub"])
@@ -229,9 +227,7 @@ class _Recorder:
             if output is None:
                 if place.machine.role == "agent":
                     self._flush([place])
-            elif isinstance(output, RequestArrived):
-                self._asking = owner
-            elif not isinstance(output, Attend):
+            elif not isinstance(output, Attend | RequestArrived):
                 place.outputs.append(output)
             return output
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from artcafe_proto import (
+from artcafe_proto.events import (
     AgentAuthenticated,
     AgentOffline,
     AgentOnline,
@@ -25,17 +25,20 @@ from artcafe_proto import (
     HeartbeatReceived,
     MessageReceived,
     PeerViolation,
-    Response,
+    RequestFailed,
     StatusReceived,
     UnknownReceived,
 )
+from artcafe_proto.exchanges import Response
 from artcafe_proto.hub.delivery import public_response
 from artcafe_proto.instants import format_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from random import Random
 
-    from artcafe_proto import HubEvent, Instant
+    from artcafe_proto.events import HubEvent
+    from artcafe_proto.instants import Instant
 
 MAX_STREAMS_PER_TENANT: Final = 64
 """Every event goes out on each of them; a further one is refused (429)."""
@@ -43,8 +46,8 @@ MAX_WAITING_BYTES: Final = 1024 * 1024
 """Unsent bytes of a listener that does not keep up, above which its stream ends instead of growing."""
 KEEP_ALIVE_S: Final = 15.0
 """Silence after which a comment goes out: proxies wait for a minute, and a client that is gone is noticed."""
-UNPUBLISHED: Final = (ChallengeIssued, AuthenticationRefused)
-"""Anybody can cause these, as often as they like."""
+UNPUBLISHED: Final = (ChallengeIssued, AuthenticationRefused, RequestFailed)
+"""Anybody can cause the first two, as often as they like; the last is for the operator."""
 KEEP_ALIVE: Final = b":\n\n"
 HEAD: Final = Response(
     status=200,
@@ -61,8 +64,6 @@ class Stream(msgspec.Struct):
     tenant_id: str
     agent_id: str | None
     """The one agent it wants to hear of, or None."""
-    keep_alive_at: float
-    """Monotonic seconds."""
 
 
 class Publication(NamedTuple):
@@ -73,10 +74,11 @@ class Publication(NamedTuple):
 
 
 class Streams:
-    """All streams of a platform, and the numbers of the events of each tenant. `run` is another in every process."""
+    """All streams of a platform, and the numbers of the events of each tenant."""
 
-    def __init__(self, run: str) -> None:
-        self._run = run
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._run = ""  # another in every process; drawn for the first stream
         self._numbers: Counter[str] = Counter()
         self._by_conn: dict[int, Stream] = {}
         self._by_tenant: dict[str, dict[int, Stream]] = {}
@@ -128,6 +130,7 @@ class Streams:
         return Publication(_encode(name, self._last_id(tenant_id), data), streams)
 
     def _last_id(self, tenant_id: str) -> str:
+        self._run = self._run or f"{self._rng.getrandbits(64):016x}"
         return f"{self._run}-{self._numbers[tenant_id]}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from artcafe_proto import Command
+    from artcafe_proto.hub.delivery import Command
 
 
 class Poll(NamedTuple):
@@ -14,11 +14,9 @@ class Poll(NamedTuple):
     conn: int
     exchange: int
     command: Command
-    until: float
-    """Monotonic seconds: answered then, over or not."""
 
 
-class Waiting:
+class Polls:
     """All polls that wait, by connection and by command."""
 
     def __init__(self) -> None:

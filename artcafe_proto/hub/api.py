@@ -1,26 +1,33 @@
-"""The JSON endpoints beyond an agent's way online: (hub, request, now) → response (PLAT-1 … PLAT-4, PLAT-7).
+"""Every HTTP operation of a platform: (hub, request, now) → answer (AUTH-1 … AUTH-8, PLAT-1 … PLAT-4, PLAT-7).
 
-Challenge, verify and the WebSocket never come here: `PlatformProtocol` answers them by itself.
+An operation is a function and its entry in `OPERATIONS`. The opening handshake of a link is checked by a function of
+its own.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from artcafe_platform.streams import MAX_STREAMS_PER_TENANT
-from artcafe_proto import AgentStatus, ApiError, Response
 from artcafe_proto.config import API_PREFIX
+from artcafe_proto.errors import ApiError
+from artcafe_proto.exchanges import Response
 from artcafe_proto.hub.answers import error_answer, extra_headers, json_answer, read_json
+from artcafe_proto.hub.authenticator import Principal
+from artcafe_proto.hub.streams import MAX_STREAMS_PER_TENANT
+from artcafe_proto.messages import AgentStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from artcafe_proto import Command, Instant, PlatformHub, Principal, Request
+    from artcafe_proto.config import PlatformConfig
+    from artcafe_proto.exchanges import Request
+    from artcafe_proto.hub.delivery import Command
+    from artcafe_proto.hub.hub import PlatformHub
     from artcafe_proto.hub.registry import Agent
+    from artcafe_proto.instants import Instant
 
 MAX_PAGE_AGENTS: Final = 100
 MAX_PAGE_BYTES: Final = 1024 * 1024
@@ -33,6 +40,9 @@ MAX_CAPABILITIES: Final = 256
 
 INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platform failed; its log says more"))
 """For what should not happen; it says nothing about it (PLAT-7)."""
+
+NOT_FOUND: Final = error_answer(ApiError(404, "not_found", "there is nothing at this address"))
+"""For an owner that has nothing there either."""
 
 TOO_MANY_STREAMS: Final = error_answer(
     ApiError(429, "too_many_streams", f"a tenant has at most {MAX_STREAMS_PER_TENANT} event streams at a time")
@@ -57,20 +67,44 @@ class EventWatch(NamedTuple):
 Answer = Response | CommandWatch | EventWatch
 
 
-def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None = None) -> Answer:
-    """Answer one request, which came over a session with this `address`. What is wrong becomes an error response."""
+def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None = None) -> Answer | None:
+    """Answer one request, which came over a session with this `address`; None if no operation is at its path.
+
+    What is wrong becomes an error response.
+    """
     path = request.target.partition("?")[0]
+    operations, ids = _find(path, with_compat=hub.config.compat)
+    if not operations:
+        return None
+    operation = operations.get("GET" if request.method == "HEAD" else request.method)
     try:
-        handlers, ids = _find(path)
+        if operation is None:
+            is_open = not _OPEN.isdisjoint(operations.values())
+            expected = "expected POST" if is_open else "this address does not take this method"
+            raise ApiError(405, "method_not_allowed", expected)
+        caller = _NOBODY if operation in _OPEN else hub.principal(request, now, address)
+        return operation(Call(hub, request, caller, ids, now, address))
     except ApiError as error:
-        return error_answer(error)
-    handler = handlers.get("GET" if request.method == "HEAD" else request.method)
-    if handler is None:
-        return error_answer(_NOT_ALLOWED, extra_headers(_NOT_ALLOWED, _allow(handlers)))
-    try:
-        return handler(Call(hub, request, hub.principal(request, now, address), ids, now))
-    except ApiError as error:
-        return error_answer(error, extra_headers(error))
+        return error_answer(error, extra_headers(error, _allow(operations)))
+
+
+def link_asked_for(config: PlatformConfig, request: Request, *, upgrade: bool) -> str | None:
+    """The id of the agent whose link a request is to open, None for any other request; `upgrade` as a session has it.
+
+    Raises ApiError if it cannot be opened so.
+    """
+    path = request.target.partition("?")[0]
+    if not path.startswith(_LINK):
+        if upgrade:
+            raise ApiError(404, "not_found", "there is no WebSocket at this address")
+        return None
+    if request.method != "GET":
+        raise ApiError(405, "method_not_allowed", "expected GET")
+    if not upgrade:
+        raise ApiError(426, "upgrade_required", "expected a WebSocket opening handshake (RFC 6455)")
+    if any(name == "origin" and value not in config.allowed_origins for name, value in request.headers):
+        raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
+    return unquote(path[len(_LINK) :])
 
 
 def command_answer(command: Command) -> Response:
@@ -87,6 +121,8 @@ class Call(NamedTuple):
     ids: tuple[str, ...]
     """From the path."""
     now: Instant
+    address: str | None = None
+    """Where it comes from, by which attempts to sign in are limited."""
 
     @property
     def tenant_id(self) -> str:
@@ -109,6 +145,17 @@ class Call(NamedTuple):
         if len(values) > 1:
             raise ApiError(400, "invalid_query", f"expected {name} once")
         return values[0] if values else None
+
+
+# --- signing in -------------------------------------------------------------------------------------------------------
+
+
+def _challenge(call: Call) -> Response:
+    return call.hub.authenticator.challenge(call.request, call.address, call.now)
+
+
+def _verify(call: Call) -> Response:
+    return call.hub.authenticator.verify(call.request, call.address, call.now)
 
 
 # --- agents -----------------------------------------------------------------------------------------------------------
@@ -251,8 +298,12 @@ def _watch_events(call: Call) -> Answer:
 
 # --- which is which ---------------------------------------------------------------------------------------------------
 
+_LINK: Final = f"{API_PREFIX}/ws/agent/"
 _ID: Final = ""  # stands for an id in a path
-ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
+Operation = Callable[[Call], Answer]
+OPERATIONS: Final[dict[tuple[str, ...], dict[str, Operation]]] = {
+    ("auth", "challenge"): {"POST": _challenge},
+    ("auth", "verify"): {"POST": _verify},
     ("agents",): {"GET": _list_agents, "POST": _create_agent},
     ("agents", _ID): {"GET": _show_agent},
     ("agents", _ID, "status"): {"PUT": _set_status},
@@ -263,21 +314,33 @@ ROUTES: Final[dict[tuple[str, ...], dict[str, Callable[[Call], Answer]]]] = {
     ("commands", _ID): {"GET": _show_command},
     ("events",): {"GET": _watch_events},
 }
-"""Handlers by the segments of a path and by method; `docs/openapi.yaml` says what they take and answer."""
+"""Operations by the segments of a path and by method; `docs/openapi.yaml` says what they take and answer."""
+COMPAT: Final[dict[tuple[str, ...], dict[str, Operation]]] = {
+    ("auth", "agent", step): OPERATIONS["auth", step] for step in ("challenge", "verify")
+}
+"""Where existing agents look for some of them (AUTH-1, AUTH-3), with `PlatformConfig.compat`."""
+_OPEN: Final = frozenset({_challenge, _verify})
+"""Whoever calls these is nobody yet."""
+_NOBODY: Final = Principal("")
 
 
-def _find(path: str) -> tuple[dict[str, Callable[[Call], Answer]], tuple[str, ...]]:
-    """The handlers of a path and the ids in it, each decoded after splitting: an id may hold a slash (RFC 3986 2.4)."""
+def _find(path: str, *, with_compat: bool) -> tuple[dict[str, Operation], tuple[str, ...]]:
+    """The operations at a path, none where nothing is, and the ids in the path.
+
+    An id is decoded after splitting: it may hold a slash (RFC 3986 section 2.4).
+    """
     prefix, _, rest = path.partition(f"{API_PREFIX}/")
-    kind, *more = rest.split("/")
-    handlers = ROUTES.get((kind, _ID, *more[1:]) if more else (kind,))
-    if prefix or handlers is None or more[:1] == [""]:
-        raise ApiError(404, "not_found", "there is nothing at this address")
-    return handlers, tuple(unquote(segment) for segment in more[:1])
+    kind, *more = segments = tuple(rest.split("/"))
+    if prefix or more[:1] == [""]:
+        return {}, ()
+    operations = OPERATIONS.get(segments) or (COMPAT.get(segments) if with_compat else None)
+    if operations is not None or not more:
+        return operations or {}, ()
+    return OPERATIONS.get((kind, _ID, *more[1:]), {}), tuple(unquote(segment) for segment in more[:1])
 
 
-def _allow(handlers: dict[str, Callable[[Call], Answer]]) -> str:
-    return ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
+def _allow(operations: dict[str, Operation]) -> str:
+    return ", ".join([*operations, *(["HEAD"] if "GET" in operations else [])])
 
 
 def _limit(text: str | None) -> int:
@@ -303,4 +366,3 @@ _status_decoder = msgspec.json.Decoder(_StatusBody)
 _key_decoder = msgspec.json.Decoder(_KeyBody)
 _command_decoder = msgspec.json.Decoder(_CommandBody)
 _message_decoder = msgspec.json.Decoder(_MessageBody)
-_NOT_ALLOWED: Final = ApiError(405, "method_not_allowed", "this address does not take this method")

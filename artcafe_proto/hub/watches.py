@@ -1,0 +1,108 @@
+"""Requests whose answer takes its time: polls that wait for a command, and event streams (PLAT-4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from artcafe_proto.events import CommandAnswered, CommandExpired
+from artcafe_proto.hub.api import TOO_MANY_STREAMS, CommandWatch, EventWatch, command_answer
+from artcafe_proto.hub.polls import Poll, Polls
+from artcafe_proto.hub.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
+
+if TYPE_CHECKING:
+    from artcafe_proto.events import HubEvent
+    from artcafe_proto.exchanges import Request
+    from artcafe_proto.hub.hub import PlatformHub
+    from artcafe_proto.hub.session import PlatformSession
+    from artcafe_proto.instants import Instant
+
+_ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
+
+
+class Watches:
+    """All of them. A connection carries one request at a time, so its number names its poll or stream."""
+
+    def __init__(self, hub: PlatformHub) -> None:
+        self._hub = hub
+        self._sessions: dict[int, PlatformSession] = {}
+        self._polls = Polls()
+        self._streams = Streams(hub.rng)
+
+    def begin(
+        self, session: PlatformSession, exchange: int, request: Request, watch: CommandWatch | EventWatch, now: Instant
+    ) -> None:
+        """A session has got a request that is to be answered so."""
+        if isinstance(watch, CommandWatch):
+            self._sessions[session.conn] = session
+            self._polls.add(Poll(session.conn, exchange, watch.command))
+            session.look_at(now.mono + watch.wait_s)
+        else:
+            self._open(session, exchange, request, watch, now)
+        if session.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
+            self.finish(session, now)
+
+    def _open(self, session: PlatformSession, exchange: int, request: Request, watch: EventWatch, now: Instant) -> None:
+        if not self._streams.has_room(watch.tenant_id):
+            session.respond(exchange, TOO_MANY_STREAMS, now)
+            return
+        session.respond(exchange, HEAD, now, more=True)
+        if request.method == "HEAD":
+            session.send_body(exchange, b"", now, more=False)
+            return
+        stream = Stream(session.conn, exchange, watch.tenant_id, watch.agent_id)
+        self._sessions[session.conn] = session
+        session.send_body(exchange, self._streams.add(stream, watch.last_event_id, now), now)
+        session.look_at(now.mono + KEEP_ALIVE_S)
+
+    def heard(self, event: HubEvent, tenant_id: str | None, now: Instant) -> None:
+        """Something has happened, to an agent of a tenant if it is one that is known."""
+        if isinstance(event, _ENDS_OF_COMMANDS):
+            for poll in self._polls.for_command(event.agent_id, event.command_id):
+                self._hub.attend(poll.conn)  # which is answered when it is drained: all at once might be very much
+        publication = None if tenant_id is None else self._streams.publish(tenant_id, event, now)
+        if publication is not None:
+            for stream in publication.streams:
+                self._send_on(stream, publication.data, now)
+
+    def drained(self, session: PlatformSession) -> None:
+        """The driver drains a session, whose poll is answered if its command is over."""
+        poll = self._polls.get(session.conn)
+        if poll is not None and poll.command.is_over:
+            self._answer(session, poll, self._hub.now)
+
+    def timer_due(self, session: PlatformSession, now: Instant) -> None:
+        """It is time to answer a poll, or to say on a stream that it is still there."""
+        poll, stream = self._polls.get(session.conn), self._streams.get(session.conn)
+        if poll is not None:
+            self._answer(session, poll, now)
+        if stream is not None:
+            self._send_on(stream, KEEP_ALIVE, now)
+
+    def finish(self, session: PlatformSession, now: Instant) -> None:
+        """Give the answer that a session waits with its end: the command as it is now, or no more events."""
+        poll, stream = self._polls.get(session.conn), self._streams.get(session.conn)
+        if poll is not None:
+            self._answer(session, poll, now)
+        if stream is not None:
+            self.forget(session.conn)
+            session.send_body(stream.exchange, b"", now, more=False)
+
+    def forget(self, conn: int) -> None:
+        """A connection has ended, or its answer."""
+        if self._sessions.pop(conn, None) is not None:
+            self._polls.forget(conn)
+            self._streams.forget(conn)
+
+    def _answer(self, session: PlatformSession, poll: Poll, now: Instant) -> None:
+        self.forget(session.conn)
+        session.respond(poll.exchange, command_answer(poll.command), now)
+
+    def _send_on(self, stream: Stream, data: bytes, now: Instant) -> None:
+        """Send on a stream, or end it if its listener does not keep up; whoever comes back is told what is missing."""
+        session = self._sessions[stream.conn]
+        self._hub.attend(stream.conn)
+        if session.unread_bytes > MAX_WAITING_BYTES:
+            session.drop("too many events wait to be read by it", now)
+            return
+        session.send_body(stream.exchange, data, now)
+        session.look_at(now.mono + KEEP_ALIVE_S)
