@@ -100,12 +100,12 @@ from artcafe_proto.policies.signatures import SignatureFormat
 from artcafe_proto.policies.ssh_agent import SshAgentSigning
 
 if TYPE_CHECKING:
-    from artcafe_proto.hub.authenticator import Principal
-    from artcafe_proto.hub.delivery import Command
-    from artcafe_proto.hub.hub import PlatformHub
-    from artcafe_proto.hub.protocol import PlatformProtocol
-    from artcafe_proto.hub.registry import Agent, Key
-    from artcafe_proto.hub.session import PlatformSession
+    from artcafe_proto.platform.authenticator import Principal
+    from artcafe_proto.platform.delivery import Command
+    from artcafe_proto.platform.hub import PlatformHub
+    from artcafe_proto.platform.protocol import PlatformProtocol
+    from artcafe_proto.platform.registry import Agent, Key
+    from artcafe_proto.platform.session import PlatformSession
 
 __all__ = [
     # façades, machines and what they are built of
@@ -138,7 +138,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """The platform's side, imported when it is first asked for: an agent starts without it."""
-        import artcafe_proto.hub as hub
+        import artcafe_proto.platform as hub
 
         if name not in hub.__all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

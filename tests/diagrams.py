@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artcafe_proto.agent.states import AUTHENTICATION, LINK
-from artcafe_proto.hub.states import COMMAND, SESSION
+from artcafe_proto.platform.states import COMMAND, SESSION
 
 if TYPE_CHECKING:
     from enum import Enum

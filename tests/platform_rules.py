@@ -40,7 +40,7 @@ from artcafe_proto import (
     Response,
 )
 from artcafe_proto import links as links_module
-from artcafe_proto.hub import delivery as delivery_module
+from artcafe_proto.platform import delivery as delivery_module
 from artcafe_proto.policies import challenges as challenges_module
 from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN
 from snapshots import snapshot

@@ -32,7 +32,7 @@ from artcafe_proto import (
     SigningKey,
     Write,
 )
-from artcafe_proto.hub import api as routes
+from artcafe_proto.platform import api as routes
 from well_formed import check_well_formed
 
 WALL_AT_START = 1_700_000_000.0

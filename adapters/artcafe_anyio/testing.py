@@ -39,7 +39,7 @@ from artcafe_proto import (
     StatusReceived,
     Write,
 )
-from artcafe_proto.hub.api import NOT_FOUND
+from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:

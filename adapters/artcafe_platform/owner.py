@@ -32,7 +32,7 @@ from artcafe_proto import (
     ResumeReading,
     Write,
 )
-from artcafe_proto.hub.api import NOT_FOUND
+from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:

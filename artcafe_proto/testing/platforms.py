@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
 from artcafe_proto.events import RequestArrived
-from artcafe_proto.hub.api import NOT_FOUND
-from artcafe_proto.hub.hub import PlatformHub
-from artcafe_proto.hub.protocol import PlatformProtocol
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.platform.api import NOT_FOUND
+from artcafe_proto.platform.hub import PlatformHub
+from artcafe_proto.platform.protocol import PlatformProtocol
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 from artcafe_proto.testing.schedule import Alarms
 from artcafe_proto.testing.tenants import TENANT

@@ -9,8 +9,8 @@ import pytest
 
 from artcafe_platform import listening
 from artcafe_proto import AgentConfig, PlatformConfig, limits
-from artcafe_proto.hub import api as routes
-from artcafe_proto.hub import streams
+from artcafe_proto.platform import api as routes
+from artcafe_proto.platform import streams
 from artcafe_proto.policies.backoff import FailureKind
 
 ROOT = Path(__file__).parents[2]

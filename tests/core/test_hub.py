@@ -695,7 +695,7 @@ def test_a_stored_result_does_not_keep_the_message_it_came_in() -> None:
 
 
 def test_finished_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_BYTES", 1000)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_FINISHED_BYTES", 1000)
     stage = Stage()
     session = stage.online()
     ids = [stage.command() for _ in range(5)]
@@ -718,7 +718,7 @@ def test_a_stored_code_and_reason_are_bounded_and_counted() -> None:
 
 
 def test_pending_commands_of_all_agents_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_ALL_PENDING_COMMAND_BYTES", 10_000)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_ALL_PENDING_COMMAND_BYTES", 10_000)
     stage = Stage()
     stage.register("agent-2")
     session = stage.online()
@@ -741,7 +741,7 @@ def test_cmd_9_giving_back_what_is_not_under_way_is_told_as_a_repeat() -> None:
 
 
 def test_pending_bytes_are_those_of_all_that_wait_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_PENDING_COMMAND_BYTES", 18)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_PENDING_COMMAND_BYTES", 18)
     stage = Stage()
     session = stage.online()
     first = stage.command(args={"n": 1})
@@ -754,7 +754,7 @@ def test_pending_bytes_are_those_of_all_that_wait_and_no_others(monkeypatch: pyt
 
 
 def test_late_responses_are_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_BYTES", 1000)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_FINISHED_BYTES", 1000)
     stage = Stage()
     ids = sorted(stage.command(expires_in_s=5) for _ in range(3))  # which expire at once, in the order of their ids
     session = stage.online()
@@ -768,7 +768,7 @@ def test_late_responses_are_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_forgotten_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", 2)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_FINISHED_COMMANDS", 2)
     stage = Stage()
     stage.register("agent-2")
     session = stage.online()
@@ -787,7 +787,7 @@ def test_what_is_forgotten_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", 0)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_FINISHED_COMMANDS", 0)
     stage = Stage()
     session = stage.online()
     stage.command(command_id="c-1", expires_in_s=5.0)
@@ -799,7 +799,7 @@ def test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time(monkeypatch: py
 
 
 def test_pending_commands_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_PENDING_COMMAND_BYTES", 1000)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_PENDING_COMMAND_BYTES", 1000)
     stage = Stage()
     first = stage.command(args={"a": "x" * 1000})
     with pytest.raises(ApiError) as refused:
@@ -834,7 +834,7 @@ def test_cmd_10_what_expires_behind_a_full_window_leaves_nothing_in_the_line() -
 
 
 def test_cmd_10_an_id_that_is_used_again_is_sent_once_and_in_its_own_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", 0)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_FINISHED_COMMANDS", 0)
     stage = Stage(window=3)
     session = stage.online()
     for _ in range(3):

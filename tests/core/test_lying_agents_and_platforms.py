@@ -39,8 +39,8 @@ from artcafe_proto import (
 )
 from artcafe_proto.agent import authentication
 from artcafe_proto.exchanges import JSON_HEADERS
-from artcafe_proto.hub import api as routes
-from artcafe_proto.hub import authenticator
+from artcafe_proto.platform import api as routes
+from artcafe_proto.platform import authenticator
 from artcafe_proto.testing.wiretap import CLOSE, TEXT, Frame, Wiretap
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.http_client import ClientWire

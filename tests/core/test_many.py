@@ -96,7 +96,7 @@ def blocks() -> int:
 def test_cmd_1_memory_is_flat_however_many_commands_a_link_carries(
     commands: int, remembered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_FINISHED_COMMANDS", remembered)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_FINISHED_COMMANDS", remembered)
     monkeypatch.setattr("artcafe_proto.policies.ledger.MAX_SETTLED_COMMANDS", min(remembered, 10_000))
     stream = Stream()
     stream.run(commands // 5)

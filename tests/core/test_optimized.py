@@ -15,7 +15,7 @@ OPTIMIZED = """
 from random import Random
 
 from artcafe_proto.agent.states import AUTHENTICATION, AuthInput, AuthState
-from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
+from artcafe_proto.platform.states import SESSION, SessionInput, SessionState
 from artcafe_proto.regions import Region
 from artcafe_proto.testing import Simulation
 from artcafe_proto.testing.ensuring import ensure

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Raw
 
 from artcafe_proto import ApiError, ConfigError, PlatformSession, Request
-from artcafe_proto.hub.authenticator import Principal
+from artcafe_proto.platform.authenticator import Principal
 from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, answer, say, sent
 from virtual import signing_key
 
@@ -301,9 +301,9 @@ WISHES: list[tuple[Callable[[Stage], object], int, str, str | None]] = [
 def test_plat_7_each_refusal_of_a_tenants_wish_has_its_status_code_and_text(
     call: Callable[[Stage], object], status: int, code: str, message: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("artcafe_proto.hub.registry.MAX_AGENTS", 2)
-    monkeypatch.setattr("artcafe_proto.hub.registry.MAX_KEYS_PER_AGENT", 2)
-    monkeypatch.setattr("artcafe_proto.hub.delivery.MAX_PENDING_COMMANDS", 2)
+    monkeypatch.setattr("artcafe_proto.platform.registry.MAX_AGENTS", 2)
+    monkeypatch.setattr("artcafe_proto.platform.registry.MAX_KEYS_PER_AGENT", 2)
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_PENDING_COMMANDS", 2)
     with pytest.raises(ApiError) as refused:
         call(Stage())
     error = refused.value

@@ -111,19 +111,19 @@ def test_only_wires_import_h11_and_wsproto() -> None:
             assert not imported & {"h11", "wsproto"}, path
 
 
-LAYERS = ["policies", "wires", "agent", "hub"]
+LAYERS = ["policies", "wires", "agent", "platform"]
 
 
 def test_layers_import_downwards_only() -> None:
     allowed = {"policies": {"policies"}, "wires": {"wires"}, "agent": {"policies", "wires", "agent"}}
-    allowed["hub"] = {"policies", "wires", "hub"}
+    allowed["platform"] = {"policies", "wires", "hub"}
     for layer, below in allowed.items():
         for path in (CORE / layer).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("artcafe_proto."):
                     part = (node.module or "").split(".")[1]
                     assert part not in LAYERS or part in below, f"{path}: {node.module}"
-    for layer in ("agent", "hub"):
+    for layer in ("agent", "platform"):
         for path in (CORE / layer).rglob("*.py"):
             if path.name != "protocol.py":
                 assert "artcafe_proto.wires" not in path.read_text(), f"{path}: machines know no wires"

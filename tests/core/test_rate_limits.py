@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto import ConfigError, PublicKey, Request, Response, SendResponse
-from artcafe_proto.hub import api as routes
+from artcafe_proto.platform import api as routes
 from artcafe_proto.policies import rate_limits
 from artcafe_proto.policies.rate_limits import RateLimit, network_of
 from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from artcafe_proto import ApiError, ConfigError, LocalProtocolError
-from artcafe_proto.hub import registry as registry_module
-from artcafe_proto.hub.registry import Agent, Registry
+from artcafe_proto.platform import registry as registry_module
+from artcafe_proto.platform.registry import Agent, Registry
 from virtual import signing_key
 
 TOKEN = "a-tenant-token-of-some-length"

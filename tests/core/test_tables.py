@@ -11,7 +11,7 @@ import pytest
 
 import diagrams
 from artcafe_proto.agent.states import AUTHENTICATION, LINK
-from artcafe_proto.hub.states import COMMAND, SESSION
+from artcafe_proto.platform.states import COMMAND, SESSION
 from artcafe_proto.regions import Region, Table
 
 TABLES: dict[str, Table[Any, Any]] = {

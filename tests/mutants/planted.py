@@ -333,14 +333,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an unknown agent is told apart",
-        "artcafe_proto/hub/authenticator.py",
+        "artcafe_proto/platform/authenticator.py",
         'json_answer(401, {"valid"',
         'json_answer(404 if "such" in found else 401, {"valid"',
         "tests/core/test_hub.py::test_auth_8_all_failures_look_the_same_and_the_operator_learns_why",
     ),
     Mutant(
         "a revoked key's tokens live on",
-        "artcafe_proto/hub/authenticator.py",
+        "artcafe_proto/platform/authenticator.py",
         "if agent is None or agent.tenant_id != claims.tenant_id or key is None:",
         "if agent is None or agent.tenant_id != claims.tenant_id:",
         "tests/core/test_hub.py::test_tok_6_revoking_a_key_kills_its_tokens_and_its_link",
@@ -354,21 +354,21 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the window is ignored",
-        "artcafe_proto/hub/delivery.py",
+        "artcafe_proto/platform/delivery.py",
         "line.to_send and len(line.unanswered) < line.limit and carrier.has_room:",
         "line.to_send and carrier.has_room:",
         "tests/core/test_hub.py::test_cmd_10_at_most_the_window_is_unanswered_on_a_connection",
     ),
     Mutant(
         "the second response counts",
-        "artcafe_proto/hub/delivery.py",
+        "artcafe_proto/platform/delivery.py",
         "response.is_final and command.response is None:",
         "response.is_final:",
         "tests/core/test_hub.py::test_cmd_10_at_most_the_window_is_unanswered_on_a_connection",
     ),
     Mutant(
         "an expired command is sent on",
-        "artcafe_proto/hub/delivery.py",
+        "artcafe_proto/platform/delivery.py",
         "if command is None or command.expires_at <= now.mono:",
         "if command is None:",
         "tests/core/test_hub.py::test_cmd_10_nothing_is_sent_in_the_moment_in_which_it_expires",
@@ -467,7 +467,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a damaged response leaves its command open",
-        "artcafe_proto/hub/hub.py",
+        "artcafe_proto/platform/hub.py",
         "        if command_id is None:\n            return False\n",
         "        if command_id is None or command_id:\n            return False\n",
         "tests/core/test_hub.py::test_msg_5_a_response_that_cannot_be_read_ends_its_command",
@@ -617,7 +617,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an id that is used again expires with the command that had it before",
-        "artcafe_proto/hub/delivery.py",
+        "artcafe_proto/platform/delivery.py",
         "if command is not None and not command.is_over and command.expires_at <= now.mono:",
         "if command is not None and not command.is_over:",
         "tests/core/test_hub.py::test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time",
@@ -661,7 +661,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "commands are sent into a line that is full",
-        "artcafe_proto/hub/delivery.py",
+        "artcafe_proto/platform/delivery.py",
         "len(line.unanswered) < line.limit and carrier.has_room:",
         "len(line.unanswered) < line.limit:",
         "tests/core/test_slow_lines.py::"
@@ -669,7 +669,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a line opens at once after `overloaded`",
-        "artcafe_proto/hub/delivery.py",
+        "artcafe_proto/platform/delivery.py",
         "        line.limit = min(len(line.unanswered), self._window - 1)\n",
         "",
         "tests/core/test_overload.py::test_cmd_10_a_line_that_was_held_opens_step_by_step_in_order",

@@ -22,7 +22,7 @@ _OUTBOX: Final = "artcafe_proto/policies/outbox.py"
 _COMMANDS: Final = "artcafe_proto/agent/commands.py"
 _LIVENESS: Final = "artcafe_proto/policies/liveness.py"
 _LINKS: Final = "artcafe_proto/links.py"
-_DELIVERY: Final = "artcafe_proto/hub/delivery.py"
+_DELIVERY: Final = "artcafe_proto/platform/delivery.py"
 _BACKOFF: Final = "artcafe_proto/policies/backoff.py"
 _RULES: Final = "artcafe_proto/agent/rules.py"
 _MACHINE: Final = "artcafe_proto/agent/machine.py"
@@ -175,13 +175,13 @@ BUGS: Final = (
     # --- the platform's links ---
     Bug(
         "the end of an older link takes the newer one offline",
-        "artcafe_proto/hub/hub.py",
+        "artcafe_proto/platform/hub.py",
         "if agent.presence.epoch == epoch and agent.presence.session is not None:",
         "if agent.presence.session is not None:",
     ),
     Bug(
         "the platform does not ping after silence",
-        "artcafe_proto/hub/session.py",
+        "artcafe_proto/platform/session.py",
         "elif verdict is Verdict.PING or is_silent:",
         "elif is_silent:",
     ),
@@ -337,7 +337,7 @@ ALONE: Final[dict[str, Bug]] = {
     ),
     "no more than the window is unanswered": Bug(
         "the window is one too large",
-        "artcafe_proto/hub/hub.py",
+        "artcafe_proto/platform/hub.py",
         "window=config.window)",
         "window=config.window + 1)",
     ),
@@ -361,7 +361,7 @@ ALONE: Final[dict[str, Bug]] = {
     ),
     "AgentOnline and AgentOffline alternate, and epochs rise": Bug(
         "a replaced link goes offline with the epoch of the newer one",
-        "artcafe_proto/hub/hub.py",
+        "artcafe_proto/platform/hub.py",
         "self._offline(agent, presence.epoch - 1,",
         "self._offline(agent, presence.epoch,",
     ),

@@ -22,8 +22,8 @@ from artcafe_platform.connection import Connection
 from artcafe_platform.holdings import Holdings
 from artcafe_platform.sockets import SocketConnection
 from artcafe_proto import AgentOffline, AgentOnline, ApiError, CommandSent, PlatformConfig
-from artcafe_proto.hub import watches
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.platform import watches
 from artcafe_proto.wires.frames import FrameWriter
 from platform_server.foreign_agent import ForeignAgent
 from platform_server.foreign_stage import AGENT, ed25519_key

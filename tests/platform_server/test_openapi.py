@@ -19,9 +19,9 @@ import artcafe_proto
 from artcafe_platform import Platform
 from artcafe_proto import ConfigError, PlatformConfig, SigningKey, limits
 from artcafe_proto.config import API_PREFIX, check_id
-from artcafe_proto.hub import api as routes
-from artcafe_proto.hub import streams
-from artcafe_proto.hub.streams import describe
+from artcafe_proto.platform import api as routes
+from artcafe_proto.platform import streams
+from artcafe_proto.platform.streams import describe
 from platform_server.foreign_agent import ForeignAgent, Link
 from platform_server.foreign_stage import AGENT, ed25519_key
 from platform_server.harness import TENANT, TENANTS, TOKEN, Recorder

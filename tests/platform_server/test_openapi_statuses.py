@@ -9,8 +9,8 @@ import pytest
 
 from artcafe_platform import Platform
 from artcafe_proto import ApiError, PlatformConfig, PlatformHub
-from artcafe_proto.hub import api as routes
-from artcafe_proto.hub import delivery, registry, streams
+from artcafe_proto.platform import api as routes
+from artcafe_proto.platform import delivery, registry, streams
 from artcafe_proto.policies import challenges
 from artcafe_proto.policies.rate_limits import RateLimit
 from platform_server.foreign_agent import ForeignAgent

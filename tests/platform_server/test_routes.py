@@ -22,8 +22,8 @@ from artcafe_proto import (
     SigningKey,
     StatusReceived,
 )
-from artcafe_proto.hub import api as routes
-from artcafe_proto.hub.api import CommandWatch, EventWatch, answer, command_answer
+from artcafe_proto.platform import api as routes
+from artcafe_proto.platform.api import CommandWatch, EventWatch, answer, command_answer
 from platform_server.harness import OTHER_TOKEN, TENANT, TENANTS, TOKEN
 
 NOW = Instant(1000.0, 1_700_000_000.0)

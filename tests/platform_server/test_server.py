@@ -32,7 +32,7 @@ from artcafe_proto import (
     PlatformConfig,
     SigningKey,
 )
-from artcafe_proto.hub import api as routes
+from artcafe_proto.platform import api as routes
 from platform_server.harness import (
     OTHER_TOKEN,
     PATIENCE_S,

@@ -36,9 +36,9 @@ from artcafe_proto import (
     StatusReceived,
     UnknownReceived,
 )
-from artcafe_proto.hub import streams, watches
-from artcafe_proto.hub.streams import Stream, Streams, describe
 from artcafe_proto.messages import HeartbeatData, ResponseData
+from artcafe_proto.platform import streams, watches
+from artcafe_proto.platform.streams import Stream, Streams, describe
 from platform_server.foreign_stage import AGENT, online
 from platform_server.foreign_stage import stage as foreign_stage
 from platform_server.harness import (

@@ -8,8 +8,8 @@ from random import Random
 from artcafe_platform.clocks import read_clocks
 from artcafe_platform.timetable import Timetable
 from artcafe_proto import Command
-from artcafe_proto.hub.polls import Poll, Polls
 from artcafe_proto.messages import CommandData
+from artcafe_proto.platform.polls import Poll, Polls
 
 
 def test_the_clocks_go_on() -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, Instant, PlatformConfig, PlatformHub
-from artcafe_proto.hub.protocol import PlatformProtocol
+from artcafe_proto.platform.protocol import PlatformProtocol
 from artcafe_proto.policies.tokens import Token
 from artcafe_proto.testing import ScriptedPeer
 from snapshots import snapshot

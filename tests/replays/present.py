@@ -27,8 +27,8 @@ from artcafe_proto import (
     Response,
     Write,
 )
-from artcafe_proto.hub import api as routes
-from artcafe_proto.hub.registry import Registry
+from artcafe_proto.platform import api as routes
+from artcafe_proto.platform.registry import Registry
 from replays.draws import Draws
 from replays.stored import HUB, Call, Drained, Machine, plain, unmasked
 

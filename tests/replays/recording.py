@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 from unittest.mock import patch
 
 from artcafe_proto import AgentProtocol, Attend, PlatformHub, PlatformProtocol, RequestArrived
-from artcafe_proto.hub import api
-from artcafe_proto.hub.registry import Registry
+from artcafe_proto.platform import api
+from artcafe_proto.platform.registry import Registry
 from artcafe_proto.testing.platforms import PlatformProcess
 from replays.draws import Draws
 from replays.present import (

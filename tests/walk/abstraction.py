@@ -59,8 +59,8 @@ from artcafe_proto import (
     SendText,
     SendUpgrade,
 )
-from artcafe_proto.hub.states import SessionState
 from artcafe_proto.limits import STATUS_INTERVAL_S
+from artcafe_proto.platform.states import SessionState
 from artcafe_proto.policies.backoff import close_failure
 from virtual import AGENT, TENANT
 from walk.world import Ended

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from artcafe_proto import LinkState, Response, SendRequest, SendResponse, SendUpgrade
-from artcafe_proto.hub.states import SessionState
+from artcafe_proto.platform.states import SessionState
 from virtual import AGENT, TENANT
 from walk.abstraction import timers
 from walk.world import COMMANDS, KEY, Ended

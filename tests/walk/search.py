@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto.agent.states import AUTHENTICATION, LINK
-from artcafe_proto.hub.states import COMMAND, SESSION
+from artcafe_proto.platform.states import COMMAND, SESSION
 from artcafe_proto.regions import Table
 from walk.abstraction import CIRCUMSTANCES, abstract, circumstances, situation
 from walk.actions import TIMED, do, enabled, fair, is_good

@@ -24,7 +24,7 @@ from artcafe_proto import (
     Stopped,
 )
 from artcafe_proto.events import MessageSettled, ResponsesSettled
-from artcafe_proto.hub.states import SessionState
+from artcafe_proto.platform.states import SessionState
 
 if TYPE_CHECKING:
     from artcafe_proto.effects import AgentMachineEffect, Send

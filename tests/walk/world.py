@@ -37,7 +37,7 @@ from artcafe_proto import (
     Stopped,
 )
 from artcafe_proto.errors import ApiError
-from artcafe_proto.hub.answers import error_answer, json_answer
+from artcafe_proto.platform.answers import error_answer, json_answer
 from virtual import AGENT, TENANT, signing_key
 from walk.watch import Watch
 

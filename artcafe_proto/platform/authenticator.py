@@ -11,9 +11,9 @@ import msgspec
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import AgentAuthenticated, AuthenticationRefused, ChallengeIssued
 from artcafe_proto.exchanges import ascii_lower, trimmed
-from artcafe_proto.hub.answers import BEARER_CHALLENGE, json_answer, read_json
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import CHALLENGE_LIFE_S, MAX_ID_CHARS
+from artcafe_proto.platform.answers import BEARER_CHALLENGE, json_answer, read_json
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.rate_limits import RateLimit
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import Request, Response
-    from artcafe_proto.hub.registry import Agent, Key, Registry
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.registry import Agent, Key, Registry
 
 
 class Principal(NamedTuple):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, assert_never
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
 from artcafe_proto.errors import ApiError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
-from artcafe_proto.hub.answers import error_answer, extra_headers
-from artcafe_proto.hub.api import link_asked_for
-from artcafe_proto.hub.states import SESSION, SessionInput, SessionState
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_sound_heartbeat
 from artcafe_proto.misuse import check_close, check_reason, check_unsent
 from artcafe_proto.outputs import Outputs, PlatformOutputs
+from artcafe_proto.platform.answers import error_answer, extra_headers
+from artcafe_proto.platform.api import link_asked_for
+from artcafe_proto.platform.states import SESSION, SessionInput, SessionState
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
 from artcafe_proto.policies.rate_limits import network_of
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
     from artcafe_proto.exchanges import Request, Response
-    from artcafe_proto.hub.hub import PlatformHub
-    from artcafe_proto.hub.registry import Agent
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.hub import PlatformHub
+    from artcafe_proto.platform.registry import Agent
 
 
 class SessionTimer(IntEnum):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.events import CommandAnswered, CommandExpired
-from artcafe_proto.hub.api import TOO_MANY_STREAMS, CommandWatch, EventWatch, command_answer
-from artcafe_proto.hub.polls import Poll, Polls
-from artcafe_proto.hub.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
+from artcafe_proto.platform.api import TOO_MANY_STREAMS, CommandWatch, EventWatch, command_answer
+from artcafe_proto.platform.polls import Poll, Polls
+from artcafe_proto.platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
 
 if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import Request
-    from artcafe_proto.hub.hub import PlatformHub
-    from artcafe_proto.hub.session import PlatformSession
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.hub import PlatformHub
+    from artcafe_proto.platform.session import PlatformSession
 
 _ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
 

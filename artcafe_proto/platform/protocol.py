@@ -18,10 +18,10 @@ from artcafe_proto.effects import (
 )
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import Response
-from artcafe_proto.hub.session import PlatformSession, SessionTimer
-from artcafe_proto.hub.states import SessionState
 from artcafe_proto.instants import format_http_date
 from artcafe_proto.misuse import check_bytes
+from artcafe_proto.platform.session import PlatformSession, SessionTimer
+from artcafe_proto.platform.states import SessionState
 from artcafe_proto.wires.http_server import Phase, ServerWire, check_answer
 from artcafe_proto.wires.inputs import (
     BinaryReceived,
@@ -39,8 +39,8 @@ from artcafe_proto.wires.inputs import (
 if TYPE_CHECKING:
     from artcafe_proto.effects import MachineEffect
     from artcafe_proto.events import Event
-    from artcafe_proto.hub.hub import PlatformHub
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.wires.inputs import Input
 
 _RUSHED: Final = frozenset({Phase.HEAD, Phase.BODY})

@@ -26,11 +26,6 @@ from artcafe_proto.events import (
     UnknownReceived,
 )
 from artcafe_proto.exchanges import Response
-from artcafe_proto.hub import api
-from artcafe_proto.hub.authenticator import Authenticator, Principal
-from artcafe_proto.hub.delivery import Command, Delivery
-from artcafe_proto.hub.registry import Agent, Registry
-from artcafe_proto.hub.watches import Watches
 from artcafe_proto.instants import sound_instant
 from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
@@ -48,6 +43,11 @@ from artcafe_proto.messages import (
     encode_object,
     status_decoder,
 )
+from artcafe_proto.platform import api
+from artcafe_proto.platform.authenticator import Authenticator, Principal
+from artcafe_proto.platform.delivery import Command, Delivery
+from artcafe_proto.platform.registry import Agent, Registry
+from artcafe_proto.platform.watches import Watches
 from artcafe_proto.refusals import MAX_SAID_CHARS, shown
 from artcafe_proto.secrecy import Secretive, forgetful
 
@@ -59,9 +59,9 @@ if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import Request
-    from artcafe_proto.hub.session import PlatformSession
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.platform.session import PlatformSession
 
 
 _ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes

@@ -16,18 +16,18 @@ import msgspec
 from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import ApiError
 from artcafe_proto.exchanges import Response
-from artcafe_proto.hub.answers import error_answer, extra_headers, json_answer, read_json
-from artcafe_proto.hub.authenticator import Principal
-from artcafe_proto.hub.streams import MAX_STREAMS_PER_TENANT
 from artcafe_proto.messages import AgentStatus
+from artcafe_proto.platform.answers import error_answer, extra_headers, json_answer, read_json
+from artcafe_proto.platform.authenticator import Principal
+from artcafe_proto.platform.streams import MAX_STREAMS_PER_TENANT
 
 if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.exchanges import Request
-    from artcafe_proto.hub.delivery import Command
-    from artcafe_proto.hub.hub import PlatformHub
-    from artcafe_proto.hub.registry import Agent
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.delivery import Command
+    from artcafe_proto.platform.hub import PlatformHub
+    from artcafe_proto.platform.registry import Agent
 
 MAX_PAGE_AGENTS: Final = 100
 MAX_PAGE_BYTES: Final = 1024 * 1024

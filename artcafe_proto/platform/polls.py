@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from artcafe_proto.hub.delivery import Command
+    from artcafe_proto.platform.delivery import Command
 
 
 class Poll(NamedTuple):

@@ -16,7 +16,6 @@ from artcafe_proto.events import (
     CommandRepeated,
     CommandSent,
 )
-from artcafe_proto.hub.states import COMMAND, CommandInput, CommandState
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import (
     COMMAND_OVERHEAD_BYTES,
@@ -29,6 +28,7 @@ from artcafe_proto.limits import (
     OVERLOADED_RETRY_S,
 )
 from artcafe_proto.messages import CommandData, ResponseData, encode, text_bytes
+from artcafe_proto.platform.states import COMMAND, CommandInput, CommandState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

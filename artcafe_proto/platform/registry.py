@@ -26,8 +26,8 @@ from artcafe_proto.secrecy import forgetful
 if TYPE_CHECKING:
     from random import Random
 
-    from artcafe_proto.hub.session import PlatformSession
     from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.platform.session import PlatformSession
 
 
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
