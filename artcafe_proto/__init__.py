@@ -100,18 +100,21 @@ from artcafe_proto.policies.signatures import SignatureFormat
 from artcafe_proto.policies.ssh_agent import SshAgentSigning
 
 if TYPE_CHECKING:
+    from artcafe_proto.platform.agents import Agent
     from artcafe_proto.platform.authenticator import Principal
-    from artcafe_proto.platform.delivery import Command
+    from artcafe_proto.platform.commands import Command
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.protocol import PlatformProtocol
-    from artcafe_proto.platform.registry import Agent, Key
+    from artcafe_proto.platform.records import AgentRecord, Record
     from artcafe_proto.platform.session import PlatformSession
+    from artcafe_proto.platform.state import Key
 
 __all__ = [
     # façades, machines and what they are built of
     "AgentProtocol", "PlatformProtocol", "PlatformHub", "AgentMachine", "PlatformSession", "AgentConfig",
     "PlatformConfig", "Instant", "AgentState", "AuthState", "LinkState", "AgentTimer", "AgentStatus", "FinalCode",
-    "ConnectFailure", "Request", "Response", "Principal", "Command", "Agent", "Key",
+    "ConnectFailure", "Request", "Response", "Principal", "Command", "Agent", "AgentRecord",
+    "Key", "Record",
     # effects
     "Effect", "MachineEffect", "Connect", "Write", "Disconnect", "PauseReading", "ResumeReading", "Sign", "CancelSign",
     "Attend", "SendRequest", "SendUpgrade", "SendResponse", "SendBody", "AcceptUpgrade", "SendText", "SendPing",

@@ -365,7 +365,7 @@ class PlatformLife(RuleBasedStateMachine):
     def revoke_or_add_a_key(self, number: int) -> None:
         """Of the first agent."""
         now = self.now
-        keys = list(self.hubs[0].registry.agent(TENANT, AGENT).keys)
+        keys = [key.key_id for key in self.hubs[0].registry.keys(AGENT)]
         if number < 3:
             self.owner(lambda hub: hub.registry.add_key(TENANT, AGENT, self.key.public.openssh, "") and None)
         elif number < 5:
@@ -453,7 +453,6 @@ class PlatformLife(RuleBasedStateMachine):
     def holds(self) -> None:
         """After every step."""
         for agent_id in AGENTS:
-            presence = self.hubs[0].registry.agent(TENANT, agent_id).presence
-            assert presence.online == (agent_id in self.online)
+            assert self.hubs[0].agent(TENANT, agent_id).online == (agent_id in self.online)
         for session in self.sessions[0].values():
             assert not session.is_closed or session.deadline() is None

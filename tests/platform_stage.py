@@ -149,6 +149,13 @@ def say(stage: Stage, session: PlatformSession, message_type: str, data: object)
     session.text_received(payload, stage.now)
 
 
+def size_of(stage: Stage, command_id: str) -> int:
+    """Bytes that are kept of a command's arguments and of its response."""
+    command = stage.hub._state.command(TENANT, command_id, AGENT)  # pyright: ignore[reportPrivateUsage]
+    assert command is not None
+    return command.size
+
+
 def sent(session: PlatformSession) -> list[Any]:
     """What a session has to send."""
     outputs: list[Any] = []

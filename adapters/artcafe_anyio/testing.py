@@ -114,7 +114,7 @@ class SimulatedPlatform(Secretive):
     @property
     def is_online(self) -> bool:
         """Whether the agent has a link, from its first heartbeat on (HB-3)."""
-        return self._hub.registry.agent(self._config.tenant_id, self._config.agent_id).presence.online
+        return self._hub.agent(self._config.tenant_id, self._config.agent_id).online
 
     async def command(
         self, command: str, args: dict[str, Any] | None = None, *, timeout_s: float | None = None

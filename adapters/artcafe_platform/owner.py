@@ -223,7 +223,7 @@ class Owner:
         are over when `connections` is empty.
         """
         for connection in list(self.connections.values()):
-            if connection.protocol.agent is None:
+            if connection.protocol.linked is None:
                 connection.hasten()
             with self.own_turn(connection) as now:
                 connection.protocol.drop(reason, now)
@@ -237,9 +237,8 @@ class Owner:
 
     def abort_agent(self, agent_id: str) -> bool:
         """Cut the connection of an agent's link, as a network would. False if it has none."""
-        agent = self.hub.registry.find(agent_id)
-        session = None if agent is None else agent.presence.session
-        connection = None if session is None else self.connections.get(session.conn)
+        conn = self.hub.conn_of(agent_id)
+        connection = None if conn is None else self.connections.get(conn)
         if connection is not None:
             with self.turn() as now:
                 self._cut(connection, "aborted by the platform's operator", now)

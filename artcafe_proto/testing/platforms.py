@@ -76,8 +76,8 @@ class PlatformProcess(Node):
         """Take away an agent's key."""
         if agent_id not in self.revoked:
             self.revoked.add(agent_id)
-            (key_id,) = self.hub.registry.agent(TENANT, agent_id).keys
-            self.turn(lambda now: self.hub.revoke_key(TENANT, key_id, now))
+            (key,) = self.hub.registry.keys(agent_id)
+            self.turn(lambda now: self.hub.revoke_key(TENANT, key.key_id, now))
 
     def restore_key(self, agent_id: str) -> None:
         """Give it back."""
@@ -111,9 +111,10 @@ class PlatformProcess(Node):
 
     def close_links(self, agent_id: str, code: int) -> None:
         """Close an agent's link, as a platform may."""
-        session = self.hub.registry.agent(TENANT, agent_id).presence.session
-        if session is not None:
-            self._attended.append(session.conn)
+        conn = self.hub.conn_of(agent_id)
+        if conn is not None:
+            session, _ = self.sessions[conn]
+            self._attended.append(conn)
             self.turn(lambda now: session.close(code, "by the simulation", now))
 
     def congest(self, circuits: list[Circuit], seconds: float) -> None:
@@ -255,4 +256,4 @@ class PlatformProcess(Node):
 
     def is_online(self, agent_id: str) -> bool:
         """Whether it takes the agent as online (HB-3)."""
-        return self.hub.registry.agent(TENANT, agent_id).presence.online
+        return self.hub.agent(TENANT, agent_id).online

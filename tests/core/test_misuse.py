@@ -131,7 +131,7 @@ def test_no_reading_of_a_clock_raises_or_stops_a_platform(name: str) -> None:
         while session.next_output() is not None or pair.hub.next_output() is not None:
             pass
     pair.run_for(60.0)
-    assert pair.hub.registry.agent(TENANT, AGENT).presence.online
+    assert pair.hub.agent(TENANT, AGENT).online
 
 
 def test_the_first_reading_may_be_odd_too() -> None:
@@ -229,8 +229,8 @@ def test_hb_2_numbers_of_other_kinds_are_written_as_numbers() -> None:
     pair, _ = working()
     pair.agent.set_metrics(Decimal("12.5"), True)  # type: ignore[arg-type]
     pair.run_for(60.0)
-    presence = pair.hub.registry.agent(TENANT, AGENT).presence
-    assert (presence.cpu_usage, presence.memory_usage) == (12.5, 1.0)
+    shown = pair.hub.agent(TENANT, AGENT)
+    assert (shown.cpu_usage, shown.memory_usage) == (12.5, 1.0)
 
 
 def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> None:

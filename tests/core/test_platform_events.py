@@ -124,7 +124,7 @@ def test_stat_2_a_status_set_by_request_is_told_and_a_sign_of_life() -> None:
     stage = Stage()
     agent = stage.hub.set_status(TENANT, AGENT, "busy", stage.now)
     assert told(stage) == [StatusReceived(AGENT, "busy", None, None, None)]
-    assert (agent.presence.status, agent.presence.last_seen) == ("busy", stage.wall)
+    assert (agent.status, agent.last_seen) == ("offline", stage.wall), "without a link it is not online"
 
 
 def end_by_close_frame(stage: Stage, session: PlatformSession) -> None:
@@ -237,7 +237,7 @@ def test_tok_6_only_the_link_of_the_revoked_key_ends() -> None:
     assert session.state.value == "up"
     session.disconnected("reset", stage.now)
     stage.hub.revoke_key(TENANT, stage.key_id, stage.now)
-    assert stage.hub.registry.agent(TENANT, AGENT).keys == {}
+    assert stage.hub.registry.keys(AGENT) == ()
 
 
 def test_msg_5_bad_messages_count_in_a_row_only() -> None:

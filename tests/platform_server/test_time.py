@@ -10,6 +10,7 @@ from artcafe_platform.timetable import Timetable
 from artcafe_proto import Command
 from artcafe_proto.messages import CommandData
 from artcafe_proto.platform.polls import Poll, Polls
+from artcafe_proto.platform.states import CommandState
 
 
 def test_the_clocks_go_on() -> None:
@@ -58,7 +59,7 @@ def test_a_deadline_that_moves_away_leaves_no_entries_behind() -> None:
 def test_polls_are_found_by_connection_and_by_command() -> None:
     waiting = Polls()
     commands = [
-        Command("t", agent, command, CommandData("work"), accepted_at=0.0, expires_at=9.0)
+        Command("t", agent, command, CommandData("work"), 0.0, 9.0, CommandState.QUEUED, 0)
         for agent, command in (("x", "a"), ("x", "b"), ("y", "a"))
     ]
     polls = [Poll(conn, 1, commands[which]) for conn, which in enumerate([0, 0, 1, 2])]

@@ -376,9 +376,9 @@ class HubLife(RuleBasedStateMachine):
     @invariant()
     def tenants_are_shown_how_it_is(self) -> None:
         for agent_id, tasks in self.tasks.items():
-            agent = self.hub.registry.agent(AGENTS[agent_id], agent_id)
+            agent = self.hub.agent(AGENTS[agent_id], agent_id)
             link = self.live(agent_id)
-            assert agent.presence.online == (link is not None and link.online)
+            assert agent.online == (link is not None and link.online)
             for command_id, task in tasks.items():
                 shown = self.hub.command(AGENTS[agent_id], command_id, agent_id).public()
                 assert (shown["state"], shown["attempts"]) == (task.state, task.attempts)

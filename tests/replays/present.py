@@ -75,7 +75,10 @@ CALLS: Final[dict[str, dict[str, Spec]]] = {
 """By the kind of object. A connection's first call is `accepted`, which builds it."""
 
 ACCEPTED: Final = "accepted"
-NOT_INPUTS: Final = frozenset({"agent", "agents", "find", "key", "tenant_of", "command", "deadline"})
+NOT_INPUTS: Final = frozenset(
+    {"agent", "agents", "find", "key", "keys", "has_key", "page", "shown", "conn_of", "tenant_of", "command", "records"}
+    | {"deadline"}
+)
 """Functions that change nothing, and the deadline, which is recorded with the outputs."""
 ANSWERED: Final = Spec(PlatformProtocol, "respond")
 """How a connection is given what `answer` makes. That is no input: a request may as well be answered in the core."""
