@@ -2,7 +2,7 @@
 
 It holds the registry, authenticates, fences links by epoch, and delivers commands. Every connection has a
 `PlatformSession` that reports to the hub; where the hub makes another session send something, it says so by the effect
-`Attend`.
+`Wake`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artcafe_proto.aliases import decode_heartbeat, decode_response
 from artcafe_proto.config import check_id
 from artcafe_proto.damaged import read_answered_id
-from artcafe_proto.effects import Attend
+from artcafe_proto.effects import Wake
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import (
     AgentOffline,
@@ -77,7 +77,7 @@ class PlatformHub(Secretive):
         self.rng = rng
         self._message_ids = MessageIds(rng)
         self._events: deque[HubEvent] = deque()
-        self._attend: dict[int, None] = {}
+        self._woken: dict[int, None] = {}
         self._now: Instant | None = None
         self.registry = Registry(rng)
         self.authenticator = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
@@ -134,7 +134,7 @@ class PlatformHub(Secretive):
             replaced = f"replaced by a newer connection{session.origin}"
             self._offline(agent, presence.epoch - 1, replaced)
             older.close(4409, replaced, now)
-            self.attend(older.conn)
+            self.wake(older.conn)
 
     def link_ended(self, agent: Agent, epoch: int, reason: str) -> None:
         """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
@@ -209,9 +209,9 @@ class PlatformHub(Secretive):
         self._delivery.answer(agent.tenant_id, agent.agent_id, refused, now)
         return True
 
-    def attend(self, conn: int) -> None:
+    def wake(self, conn: int) -> None:
         """Have the driver drain the connection `conn`."""
-        self._attend[conn] = None
+        self._woken[conn] = None
 
     # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class PlatformHub(Secretive):
         session = self.registry.agent(tenant_id, key.agent_id).presence.session
         if session is not None and session.key_id == key_id:
             session.close(4403, "the key was revoked", now)
-            self.attend(session.conn)
+            self.wake(session.conn)
 
     def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
         """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404 or 422."""
@@ -328,10 +328,10 @@ class PlatformHub(Secretive):
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
         return self._delivery.deadline
 
-    def next_output(self) -> Attend | HubEvent | None:
+    def next_output(self) -> Wake | HubEvent | None:
         """The next output; call until None after every call of the hub or of any of its sessions."""
         if self._events:
             return self._events.popleft()
-        if self._attend:
-            return Attend(self._attend.popitem()[0])
+        if self._woken:
+            return Wake(self._woken.popitem()[0])
         return None

@@ -58,9 +58,9 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _CASE,
     ),
     Equivalent(
-        "artcafe_proto.platform.hub.PlatformHub.attend",
-        "self._attend[conn] = None",
-        'self._attend[conn] = ""',
+        "artcafe_proto.platform.hub.PlatformHub.wake",
+        "self._woken[conn] = None",
+        'self._woken[conn] = ""',
         "only the keys are looked at: it is a set that keeps its order",
     ),
     Equivalent(

@@ -330,7 +330,7 @@ def _session(world: World, session: PlatformSession) -> Abstract:
         session.agent is not None and session.agent.presence.session is session,
         session.key_id in _keys(world),
         None if session._link is None or session.state is not SessionState.UP else _end(session._link),
-        session._reading_paused,
+        session.is_reading_paused,
         abs((world.wall - world.mono) - session._clock_offset_s) > 1.0,
     )
 
