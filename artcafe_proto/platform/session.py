@@ -96,13 +96,11 @@ class PlatformSession(Secretive):
             agent_id = link_asked_for(self._hub.config, request, upgrade=upgrade)
             if agent_id is not None:
                 self._open_link(exchange, agent_id, request, now)
-                return
+            else:  # answered when it is drained
+                self._awaited = exchange
+                self._outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
             self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
-            return
-        self._awaited = exchange
-        if not self._hub.request_received(self, exchange, request, now):
-            self._outputs.events.append(RequestArrived(exchange, request))
 
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
         """Answer a request, once; with `more`, `send_body` goes on. False if the connection has ended."""
@@ -346,14 +344,17 @@ class PlatformSession(Secretive):
 
     def next_output(self) -> PlatformSessionEffect | RequestArrived | None:
         """The next output; call until None after every input, and drain the hub too."""
-        event = self.next_event()
-        return self._outputs.next() if event is None else event
+        return self.next_event() or self._outputs.next()
 
     def next_event(self) -> RequestArrived | None:
-        """For a façade, the next event of a drain; before the first the hub gives the answer that is due."""
+        """For a façade, the next event of a drain. What the hub can answer it answers now: one request a drain (PLAT-8)."""
         self._hub.watches.drained(self)
         events = self._outputs.events
-        return events.pop(0) if events else None
+        while events:
+            arrived = events.pop(0)
+            if not self._hub.request_received(self, arrived.exchange, arrived.request, self._hub.now):
+                return arrived
+        return None
 
     @property
     def outputs(self) -> PlatformOutputs:
