@@ -347,7 +347,7 @@ class PlatformSession(Secretive):
         return self.next_event() or self._outputs.next()
 
     def next_event(self) -> RequestArrived | None:
-        """For a façade, the next event of a drain. What the hub can answer it answers now: one request a drain (PLAT-8)."""
+        """For a façade, the next event of a drain. The hub answers what it can now: one request a drain (PLAT-8)."""
         self._hub.watches.drained(self)
         events = self._outputs.events
         while events:
