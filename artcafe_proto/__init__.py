@@ -16,13 +16,14 @@ from artcafe_proto.agent.states import AgentState, AuthState, LinkState
 from artcafe_proto.config import AgentConfig, PlatformConfig
 from artcafe_proto.effects import (
     AcceptUpgrade,
-    Attend,
+    AgentMachineEffect,
     CancelSign,
     Connect,
     Disconnect,
     Effect,
-    MachineEffect,
     PauseReading,
+    PlatformEffect,
+    PlatformSessionEffect,
     ResumeReading,
     SendBody,
     SendClose,
@@ -33,6 +34,7 @@ from artcafe_proto.effects import (
     SendText,
     SendUpgrade,
     Sign,
+    Wake,
     Write,
 )
 from artcafe_proto.errors import (
@@ -116,9 +118,9 @@ __all__ = [
     "ConnectFailure", "Request", "Response", "Principal", "Command", "Agent", "AgentRecord",
     "Key", "Record",
     # effects
-    "Effect", "MachineEffect", "Connect", "Write", "Disconnect", "PauseReading", "ResumeReading", "Sign", "CancelSign",
-    "Attend", "SendRequest", "SendUpgrade", "SendResponse", "SendBody", "AcceptUpgrade", "SendText", "SendPing",
-    "SendPong", "SendClose",
+    "Effect", "PlatformEffect", "AgentMachineEffect", "PlatformSessionEffect", "Connect", "Write", "Disconnect",
+    "PauseReading", "ResumeReading", "Sign", "CancelSign", "Wake", "SendRequest", "SendUpgrade", "SendResponse",
+    "SendBody", "AcceptUpgrade", "SendText", "SendPing", "SendPong", "SendClose",
     # events
     "Event", "AgentEvent", "HubEvent", "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "KeyChanged",
     "Online",

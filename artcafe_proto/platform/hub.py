@@ -2,7 +2,7 @@
 
 It holds the registry, authenticates, fences links by epoch, and delivers commands. Every connection has a
 `PlatformSession` that reports to the hub; where the hub makes another session send something, it says so by the effect
-`Attend`.
+`Wake`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto.aliases import decode_heartbeat, decode_response
 from artcafe_proto.damaged import read_answered_id
-from artcafe_proto.effects import Attend
+from artcafe_proto.effects import Wake
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import (
     AgentOffline,
@@ -93,7 +93,7 @@ class PlatformHub(Secretive):
         self.rng = rng
         self._message_ids = MessageIds(rng)
         self._events: deque[HubEvent] = deque()
-        self._attend: dict[int, None] = {}
+        self._woken: dict[int, None] = {}
         self._now: Instant | None = None if now is None else sound_instant(now, None)
         self._state = PlatformState(restored)
         self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(None if now is None else now.wall)))
@@ -161,7 +161,7 @@ class PlatformHub(Secretive):
             replaced = f"replaced by a newer connection{session.origin}"
             self._offline(older.linked, replaced)
             older.close(4409, replaced, now)
-            self.attend(older.conn)
+            self.wake(older.conn)
 
     def link_ended(self, linked: LinkedAgent, reason: str) -> None:
         """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
@@ -240,9 +240,9 @@ class PlatformHub(Secretive):
         self._answered(linked.record, ResponseData(command_id, "error", reason=reason, code="undeliverable"), now)
         return True
 
-    def attend(self, conn: int) -> None:
+    def wake(self, conn: int) -> None:
         """Have the driver drain the connection `conn`."""
-        self._attend[conn] = None
+        self._woken[conn] = None
 
     # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
 
@@ -260,7 +260,7 @@ class PlatformHub(Secretive):
         session = self._links.presence(key.agent_id).session
         if session is not None and session.linked is not None and session.linked.key_id == key_id:
             session.close(4403, "the key was revoked", now)
-            self.attend(session.conn)
+            self.wake(session.conn)
 
     def agent(self, tenant_id: str, agent_id: str) -> Agent:
         """A tenant's agent, as it is now (PLAT-3). Raises ApiError 404, also for another tenant's."""
@@ -270,10 +270,10 @@ class PlatformHub(Secretive):
         """A registered agent, as it is now."""
         return Agent.of(agent, self._links.find(agent.agent_id))
 
-    def conn_of(self, agent_id: str) -> int | None:
-        """The number of the connection that carries an agent's link; None if it has none."""
+    def session_of(self, agent_id: str) -> PlatformSession | None:
+        """The session that carries an agent's link; None if it has none."""
         presence = self._links.find(agent_id)
-        return None if presence is None or presence.session is None else presence.session.conn
+        return None if presence is None else presence.session
 
     def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
         """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404 or 422."""
@@ -356,10 +356,10 @@ class PlatformHub(Secretive):
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
         return self._delivery.deadline
 
-    def next_output(self) -> Attend | HubEvent | None:
+    def next_output(self) -> Wake | HubEvent | None:
         """The next output; call until None after every call of the hub or of any of its sessions."""
         if self._events:
             return self._events.popleft()
-        if self._attend:
-            return Attend(self._attend.popitem()[0])
+        if self._woken:
+            return Wake(self._woken.popitem()[0])
         return None

@@ -96,7 +96,10 @@ class PlatformState:
         return self._last[kind] + 1
 
     def apply(self, record: Record) -> None:
-        """Change what is known as `record` says. Raises LocalProtocolError for a schema that is not known."""
+        """Change what is known as `record` says.
+
+        Raises LocalProtocolError for another schema, and for the deletion of what is kept for good.
+        """
         kind, n, value = record
         if value is None:
             self._delete(kind, n)
@@ -144,20 +147,22 @@ class PlatformState:
         self.finished_bytes += command.size
 
     def _delete(self, kind: Kind, n: int) -> None:
-        if kind is Kind.KEY:
-            key = self._keys.pop(n)
-            del self._key_of[key.key_id]
-            del self._agents[key.agent_id].keys[key.key_id]
-            self.agent_bytes -= key.size
-        elif kind is Kind.COMMAND:
-            record = self._commands.pop(n).record
-            named = self._commands_of[record.tenant_id, record.command_id]
-            del named[record.agent_id]
-            if not named:
-                del self._commands_of[record.tenant_id, record.command_id]
-        else:
-            assert kind is Kind.OUTCOME, "nothing else is deleted"
-            self.finished_bytes -= self._finished.pop(n).size
+        match kind:
+            case Kind.KEY:
+                key = self._keys.pop(n)
+                del self._key_of[key.key_id]
+                del self._agents[key.agent_id].keys[key.key_id]
+                self.agent_bytes -= key.size
+            case Kind.COMMAND:
+                record = self._commands.pop(n).record
+                named = self._commands_of[record.tenant_id, record.command_id]
+                del named[record.agent_id]
+                if not named:
+                    del self._commands_of[record.tenant_id, record.command_id]
+            case Kind.OUTCOME:
+                self.finished_bytes -= self._finished.pop(n).size
+            case _:
+                raise LocalProtocolError(f"expected a key, a command or an outcome to delete, not a {kind.name}")
 
     # --- looking at it ------------------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class Watches:
         if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._polls.for_command(event.agent_id, event.command_id):
                 self._polls.end(poll, self._as_it_is(poll))
-                self._hub.attend(poll.conn)  # which is answered when it is drained: all at once might be very much
+                self._hub.wake(poll.conn)  # which is answered when it is drained: all at once might be very much
         publication = None if tenant_id is None else self._streams.publish(tenant_id, event, now)
         if publication is not None:
             for stream in publication.streams:
@@ -106,7 +106,7 @@ class Watches:
     def _send_on(self, stream: Stream, data: bytes, now: Instant) -> None:
         """Send on a stream, or end it if its listener does not keep up; whoever comes back is told what is missing."""
         session = self._sessions[stream.conn]
-        self._hub.attend(stream.conn)
+        self._hub.wake(stream.conn)
         if session.unread_bytes > MAX_WAITING_BYTES:
             session.drop("too many events wait to be read by it", now)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Wake, Write
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.platform.api import NOT_FOUND
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.config import PlatformConfig
-    from artcafe_proto.effects import MachineEffect
-    from artcafe_proto.events import Event
+    from artcafe_proto.effects import PlatformEffect
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.simulation import Simulation
@@ -111,10 +110,9 @@ class PlatformProcess(Node):
 
     def close_links(self, agent_id: str, code: int) -> None:
         """Close an agent's link, as a platform may."""
-        conn = self.hub.conn_of(agent_id)
-        if conn is not None:
-            session, _ = self.sessions[conn]
-            self._attended.append(conn)
+        session = self.hub.session_of(agent_id)
+        if session is not None:
+            self._attended.append(session.conn)
             self.turn(lambda now: session.close(code, "by the simulation", now))
 
     def congest(self, circuits: list[Circuit], seconds: float) -> None:
@@ -196,7 +194,7 @@ class PlatformProcess(Node):
         """Carry out everything that the hub and those of its sessions that something happened to ask for."""
         while True:
             event = self.hub.next_output()
-            if isinstance(event, Attend):
+            if isinstance(event, Wake):
                 self._attended.append(event.conn)
             elif event is not None:
                 self.sim.invariants.platform_said(event)
@@ -230,7 +228,7 @@ class PlatformProcess(Node):
         self._reports_at.pop(conn, None)
         self.sim.invariants.platform_left(circuit)
 
-    def _carry_out(self, output: MachineEffect | Event, session: PlatformProtocol, circuit: Circuit) -> None:
+    def _carry_out(self, output: PlatformEffect | RequestArrived, session: PlatformProtocol, circuit: Circuit) -> None:
         match output:
             case Write():
                 data = output.data
@@ -250,8 +248,7 @@ class PlatformProcess(Node):
                 circuit.up.is_paused = True
             case ResumeReading():
                 circuit.up.resume()
-            case _:
-                assert isinstance(output, RequestArrived), "that is all else that a session in a simulation says"
+            case RequestArrived():
                 session.respond(output.exchange, NOT_FOUND, self.now)
 
     def is_online(self, agent_id: str) -> bool:

@@ -228,7 +228,7 @@ def test_plat_6_a_newer_link_replaces_the_older_whose_end_touches_nothing() -> N
     assert [output.code for output in sent(older) if isinstance(output, SendClose)] == [4409]
     older.close_received(4409, "", stage.now)
     older.disconnected("closed", stage.now)
-    assert (stage.hub.conn_of(AGENT), stage.hub.agent(TENANT, AGENT).online) == (newer.conn, True)
+    assert (stage.hub.session_of(AGENT), stage.hub.agent(TENANT, AGENT).online) == (newer, True)
     assert [event.epoch for event in stage.seen(AgentOnline)] == [1, 2]
     assert [event.epoch for event in stage.seen(AgentOffline)] == [1]
 
@@ -589,27 +589,31 @@ def test_plat_4_ids_are_unique_within_tenant_and_agent() -> None:
     stage.register("agent-3", "tenant-2")
     hub, now = stage.hub, stage.now
     first = hub.send_command(TENANT, AGENT, "one", command_id="c-1", now=now)
-    assert hub.command(TENANT, "c-1") is first
+    assert hub.command(TENANT, "c-1") == first
     second = hub.send_command(TENANT, "agent-2", "two", command_id="c-1", now=now)
     third = hub.send_command("tenant-2", "agent-3", "three", command_id="c-1", now=now)
-    assert hub.send_command(TENANT, AGENT, "one", command_id="c-1", now=now) is first
-    assert hub.command("tenant-2", "c-1") is third
+    assert hub.send_command(TENANT, AGENT, "one", command_id="c-1", now=now) == first
+    assert hub.command("tenant-2", "c-1") == third
     with pytest.raises(ApiError) as refused:
         hub.command(TENANT, "c-1")
     assert (refused.value.status, refused.value.error) == (409, "ambiguous_command_id")
-    assert hub.command(TENANT, "c-1", AGENT) is first
-    assert hub.command(TENANT, "c-1", "agent-2") is second
+    assert hub.command(TENANT, "c-1", AGENT) == first
+    assert hub.command(TENANT, "c-1", "agent-2") == second
     for agent_id in ("agent-3", "nobody", ""):
         with pytest.raises(ApiError) as refused:
             hub.command(TENANT, "c-1", agent_id)
         assert refused.value.status == 404
 
+    def states() -> list[str]:
+        named = ((TENANT, AGENT), (TENANT, "agent-2"), ("tenant-2", "agent-3"))
+        return [hub.command(tenant_id, "c-1", agent_id).state for tenant_id, agent_id in named]
+
     session = stage.online()
     assert command_ids(session) == ["c-1"]
     answer(stage, session, "c-1")
-    assert (first.state, second.state, third.state) == ("succeeded", "queued", "queued")
+    assert states() == ["succeeded", "queued", "queued"]
     stage.wait(86_400)
-    assert (first.state, second.state, third.state) == ("succeeded", "expired", "expired")
+    assert states() == ["succeeded", "expired", "expired"]
 
 
 def test_plat_4_another_tenants_commands_and_agents_read_as_404() -> None:

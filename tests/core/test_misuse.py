@@ -25,7 +25,7 @@ from artcafe_proto import (
 from artcafe_proto.agent.states import AuthState, LinkState
 from scripted import Scripted
 from snapshots import snapshot
-from virtual import AGENT, TENANT, Pair, signing_key
+from virtual import AGENT, TENANT, Pair, session_of, signing_key
 
 INF, NAN = math.inf, math.nan
 NO_MOMENTS: list[Any] = [
@@ -64,10 +64,10 @@ OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] =
     "accept": lambda hub, session, now: PlatformProtocol(hub, conn=99, now=now),
     "data_received": lambda hub, session, now: session.data_received(b"\x8a\x80\0\0\0\0", now),
     "eof_received": lambda hub, session, now: session.eof_received(now),
-    "ping_received": lambda hub, session, now: session.ping_received(b"", now),
+    "ping_received": lambda hub, session, now: session_of(session).ping_received(b"", now),
     "unsent": lambda hub, session, now: session.unsent(0, now),
     "handle_timer": lambda hub, session, now: session.handle_timer(now),
-    "close": lambda hub, session, now: session.close(1001, "", now),
+    "close": lambda hub, session, now: session_of(session).close(1001, "", now),
     "hub's handle_timer": lambda hub, session, now: hub.handle_timer(now),
     "send_command": lambda hub, session, now: hub.send_command(TENANT, AGENT, "work", now=now),
     "send_message": lambda hub, session, now: hub.send_message(TENANT, AGENT, {}, now),
@@ -240,8 +240,8 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         lambda: session.data_received("x", pair.now),  # type: ignore[arg-type]
         lambda: session.send_body(1, "x", pair.now),  # type: ignore[arg-type]
         lambda: session.unsent(-1, pair.now),
-        lambda: session.close(99_999, "", pair.now),
-        lambda: session.close(1001, None, pair.now),  # type: ignore[arg-type]
+        lambda: session_of(session).close(99_999, "", pair.now),
+        lambda: session_of(session).close(1001, None, pair.now),  # type: ignore[arg-type]
         lambda: session.drop(None, pair.now),  # type: ignore[arg-type]
         lambda: session.respond(1, Response(status=200, body=None), pair.now),  # type: ignore[arg-type]
     ]

@@ -12,7 +12,6 @@ from artcafe_proto import (
     AgentAuthenticated,
     AgentOffline,
     AgentOnline,
-    Attend,
     AuthenticationRefused,
     ChallengeIssued,
     CommandAnswered,
@@ -39,6 +38,7 @@ from artcafe_proto import (
     SendText,
     StatusReceived,
     UnknownReceived,
+    Wake,
 )
 from artcafe_proto.messages import HeartbeatData, ResponseData
 from platform_stage import AGENT, TENANT, Stage, answer, say, sent
@@ -221,9 +221,7 @@ def test_plat_6_a_replaced_link_is_closed_and_drained() -> None:
     stage = Stage()
     older = stage.online()
     stage.open()
-    assert [output for output in iter(stage.hub.next_output, None) if isinstance(output, Attend)] == [
-        Attend(older.conn)
-    ]
+    assert [output for output in iter(stage.hub.next_output, None) if isinstance(output, Wake)] == [Wake(older.conn)]
 
 
 def test_tok_6_only_the_link_of_the_revoked_key_ends() -> None:

@@ -19,7 +19,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from artcafe_proto import (
     AcceptUpgrade,
     ApiError,
-    Attend,
     Instant,
     PlatformConfig,
     PlatformHub,
@@ -29,6 +28,7 @@ from artcafe_proto import (
     SendClose,
     SendResponse,
     SendText,
+    Wake,
 )
 from platform_stage import JSON
 from virtual import signing_key
@@ -155,7 +155,7 @@ class HubLife(RuleBasedStateMachine):
         """Drain the hub, the link that an input was for and those that the hub names; one link at most closes."""
         attended: set[int] = set()
         while (output := self.hub.next_output()) is not None:
-            if isinstance(output, Attend):
+            if isinstance(output, Wake):
                 attended.add(output.conn)
         for link in self.links:
             codes = self.hear(link, is_drained=link is about or link.session.conn in attended)

@@ -330,7 +330,7 @@ def _session(world: World, session: PlatformSession) -> Abstract:
         session.linked is not None and session.linked.presence.session is session,
         session.linked is not None and session.linked.key_id in _keys(world),
         None if session._link is None or session.state is not SessionState.UP else _end(session._link),
-        session._reading_paused,
+        session.is_reading_paused,
         abs((world.wall - world.mono) - session._clock_offset_s) > 1.0,
     )
 

@@ -15,7 +15,6 @@ from artcafe_proto import (
     AcceptUpgrade,
     AgentConfig,
     AgentMachine,
-    Attend,
     CancelSign,
     CommandReceived,
     Connect,
@@ -35,6 +34,7 @@ from artcafe_proto import (
     SendUpgrade,
     Sign,
     Stopped,
+    Wake,
 )
 from artcafe_proto.errors import ApiError
 from artcafe_proto.platform.answers import error_answer, json_answer
@@ -297,7 +297,7 @@ class World:
             self.watch.agent_said(self, output)
             self._agent_said(output)
         while (output := self.hub.next_output()) is not None:
-            if isinstance(output, Attend):
+            if isinstance(output, Wake):
                 wire = self.wires.get(output.conn)
                 if wire is not None:
                     self.drain_session(wire)
