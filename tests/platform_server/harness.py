@@ -1,4 +1,4 @@
-"""What the platform's tests share: a tenant, a recorder of events, and a bare client that sends any bytes."""
+"""What the platform's tests share: a recorder of events, and a bare client that sends any bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 
 from artcafe_platform import Platform
 from artcafe_proto import HubEvent
-from platform_api import OTHER_TENANT, OTHER_TOKEN, TENANT, TENANTS, TOKEN  # noqa: F401 for those that import them
+from platform_api import TOKEN
 
 PATIENCE_S = 30.0
 """Before a test that waits for something is taken as failed."""

@@ -22,10 +22,10 @@ from artcafe_proto.config import API_PREFIX, check_id
 from artcafe_proto.platform import api, streams
 from artcafe_proto.platform.streams import describe
 from core.test_event_streams import EVENTS
-from platform_api import NOW
+from platform_api import NOW, TENANT, TENANTS, TOKEN
 from platform_server.foreign_agent import ForeignAgent, Link
 from platform_server.foreign_stage import AGENT, ed25519_key
-from platform_server.harness import TENANT, TENANTS, TOKEN, Recorder
+from platform_server.harness import Recorder
 from platform_server.listener import EventParser
 from platform_server.openapi import (
     BY_NAME,

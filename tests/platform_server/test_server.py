@@ -33,18 +33,8 @@ from artcafe_proto import (
     SigningKey,
 )
 from artcafe_proto.platform import api
-from platform_server.harness import (
-    OTHER_TOKEN,
-    PATIENCE_S,
-    TENANT,
-    TENANTS,
-    TOKEN,
-    Recorder,
-    bare_connection,
-    read_to_end,
-    register,
-    tenant_client,
-)
+from platform_api import OTHER_TOKEN, TENANT, TENANTS, TOKEN
+from platform_server.harness import PATIENCE_S, Recorder, bare_connection, read_to_end, register, tenant_client
 
 pytestmark = pytest.mark.anyio
 
