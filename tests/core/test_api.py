@@ -5,10 +5,28 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from artcafe_proto import CommandExpired, Instant, PlatformProtocol, Request, StatusReceived
-from artcafe_proto.platform.api import INTERNAL_ERROR, NOT_FOUND, CommandWatch, EventWatch, answer, command_answer
+from artcafe_proto import (
+    ChallengeIssued,
+    CommandExpired,
+    Instant,
+    PlatformProtocol,
+    Request,
+    RequestFailed,
+    Response,
+    StatusReceived,
+)
+from artcafe_proto.platform.api import (
+    INTERNAL_ERROR,
+    NOT_FOUND,
+    OPERATIONS,
+    CommandWatch,
+    EventWatch,
+    answer,
+    command_answer,
+)
 from platform_api import NOW, OTHER_TOKEN, TENANT, TOKEN, Api, key
 
 
@@ -371,6 +389,37 @@ def test_an_expired_agents_token_is_refused(api: Api) -> None:
     token = api.agent("a1")
     later = Instant(NOW.mono + 901, NOW.wall + 901)
     assert api.error("GET", "/agents/a1", status=401, token=token, now=later) == "invalid_token"
+
+
+def test_a_mistake_of_ours_costs_its_request_alone_and_is_told_to_the_operator(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mistake = ZeroDivisionError("a detail of the inside")
+
+    def fail(_: object) -> Response:
+        raise mistake
+
+    monkeypatch.setitem(OPERATIONS["agents",], "GET", fail)
+    protocol = PlatformProtocol(api.hub, conn=1, now=NOW)
+    for method, status in (("GET", b"500"), ("POST", b"415"), ("GET", b"500")):
+        head = f"{method} /api/v1/agents HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+        protocol.data_received(head.encode(), NOW)
+        written: Any = protocol.next_output()
+        assert written.data.startswith(b"HTTP/1.1 " + status)
+        assert b"inside" not in written.data
+        assert protocol.next_output() is None
+    assert api.events(RequestFailed) == [RequestFailed("GET", mistake)] * 2
+
+
+def test_an_event_has_the_time_of_the_request_that_caused_it(api: Api) -> None:
+    """Also if that is the first thing that happens on a platform."""
+    body = msgspec.json.encode({"agent_id": "a1"})
+    request = Request(
+        method="POST", target="/api/v1/auth/challenge", headers=(("content-type", "application/json"),), body=body
+    )
+    assert isinstance(answer(api.hub, request, NOW), Response)
+    assert api.hub.now == NOW
+    assert api.events(ChallengeIssued) == [ChallengeIssued("a1")]
 
 
 def test_the_internal_error_says_nothing() -> None:

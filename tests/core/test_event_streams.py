@@ -20,18 +20,26 @@ from artcafe_proto import (
     CommandExpired,
     CommandRepeated,
     CommandSent,
+    Disconnect,
     HeartbeatReceived,
     HubEvent,
     MessageReceived,
+    PauseReading,
     PeerViolation,
+    PlatformSession,
+    Request,
     RequestFailed,
+    SendBody,
+    SendResponse,
     StatusReceived,
     UnknownReceived,
 )
 from artcafe_proto.messages import HeartbeatData, ResponseData
 from artcafe_proto.platform import streams
 from artcafe_proto.platform.streams import Stream, Streams, describe
+from core.test_platform_protocol import Wire
 from platform_api import NOW, OTHER_TENANT, TENANT
+from platform_stage import AGENT, TENANT_TOKEN, Stage, sent
 
 RUN = f"{Random(1).getrandbits(64):016x}"
 AT = "2023-11-14T22:13:20.000Z"
@@ -180,3 +188,160 @@ def test_a_tenant_has_room_for_so_many() -> None:
     assert all_streams.has_room(OTHER_TENANT)
     all_streams.forget(0)
     assert all_streams.has_room(TENANT)
+
+
+# --- on connections ---------------------------------------------------------------------------------------------------
+
+
+class Scene(Stage):
+    """A hub whose tenant listens, on a connection of its own for each stream."""
+
+    def listen(self, query: str = "", method: str = "GET", **headers: str) -> PlatformSession:
+        """A connection whose request was for events."""
+        session = self.session()
+        fields = {"authorization": f"Bearer {TENANT_TOKEN}"} | headers
+        target = f"/api/v1/events{query}"
+        request = Request(method=method, target=target, headers=tuple(fields.items()))
+        session.request_received(1, request, self.now, upgrade=False)
+        return session
+
+    def listener(self, query: str = "", **headers: str) -> PlatformSession:
+        """A connection on which a stream has begun, and its beginning was read."""
+        session = self.listen(query, **headers)
+        assert [named(output) for output in sent(session)] == [200, "stream.open"]
+        return session
+
+    def happens(self, agent_id: str = AGENT) -> None:
+        """An agent of the tenant says that it is busy."""
+        self.hub.set_status(TENANT, agent_id, "busy", self.now)
+
+
+def named(output: Any) -> Any:
+    """A status, the name of an event, the bytes of another piece, or a disconnect."""
+    match output:
+        case SendResponse():
+            return output.response.status
+        case SendBody():
+            name, separator, _ = output.data.partition(b"\nid: ")
+            return name.decode().removeprefix("event: ") if separator else (output.data, output.more)
+        case _:
+            return output
+
+
+def test_plat_4_a_stream_begins_with_its_place_and_goes_on_with_what_happens() -> None:
+    scene = Scene()
+    session = scene.listen()
+    head, opening = sent(session)
+    assert (head.response, head.more) == (streams.HEAD, True)
+    assert named(opening) == "stream.open"
+    scene.happens()
+    scene.seen(object)
+    assert session.conn in scene.attended, "its driver is told to drain it"
+    (event,) = sent(session)
+    assert (named(event), event.more) == ("agent.status", True)
+    last_id = event.data.partition(b"id: ")[2].partition(b"\n")[0].decode()
+    assert named(sent(scene.listen("", **{"last-event-id": last_id}))[1]) == "stream.open"
+    scene.happens()
+    assert named(sent(scene.listen("", **{"last-event-id": last_id}))[1]) == "stream.reset"
+
+
+def test_plat_4_a_stream_of_one_agent_has_its_events_alone() -> None:
+    scene = Scene()
+    scene.register("agent-2")
+    session = scene.listener("?agent_id=agent-2")
+    scene.happens()
+    assert sent(session) == []
+    scene.happens("agent-2")
+    assert [named(output) for output in sent(session)] == ["agent.status"]
+
+
+def test_plat_4_a_head_request_for_events_is_answered_whole() -> None:
+    scene = Scene()
+    session = scene.listen(method="HEAD")
+    head, end = sent(session)
+    assert head.response == streams.HEAD
+    assert (end.data, end.more) == (b"", False)
+    scene.happens()
+    assert sent(session) == []
+    assert session.deadline() is None
+
+
+def test_plat_4_silence_is_broken_by_a_comment_and_only_silence() -> None:
+    scene = Scene()
+    session = scene.listener()
+    scene.wait(streams.KEEP_ALIVE_S - 1, session)
+    scene.happens()
+    assert [named(output) for output in sent(session)] == ["agent.status"]
+    scene.wait(streams.KEEP_ALIVE_S - 0.5, session)
+    assert sent(session) == []
+    scene.wait(1, session)
+    assert [named(output) for output in sent(session)] == [(streams.KEEP_ALIVE, True)]
+    scene.wait(4 * streams.KEEP_ALIVE_S, session)
+    assert len(sent(session)) == 4
+
+
+@pytest.mark.parametrize("silence", [False, True])
+@pytest.mark.parametrize("over", [0, 1])
+def test_plat_4_a_listener_that_does_not_keep_up_loses_its_stream_above_a_level(over: int, silence: bool) -> None:
+    scene = Scene(write_stall_timeout=600.0)
+    session = scene.listener()
+    session.unsent(streams.MAX_WAITING_BYTES + over, scene.now)
+    assert sent(session) == [PauseReading(session.conn)]
+    if silence:
+        scene.wait(streams.KEEP_ALIVE_S, session)
+    else:
+        scene.happens()
+    ended = [(b"", False), Disconnect(session.conn, abort=False)]
+    going_on = [(streams.KEEP_ALIVE, True) if silence else "agent.status"]
+    assert [named(output) for output in sent(session)] == (ended if over else going_on)
+    scene.happens()
+    assert [named(output) for output in sent(session)] == ([] if over else ended), "what is written counts with it"
+
+
+def test_plat_4_a_listener_that_has_read_keeps_its_stream() -> None:
+    scene = Scene()
+    session = scene.listener()
+    for _ in range(3):
+        session.unsent(streams.MAX_WAITING_BYTES, scene.now)
+        scene.happens()
+        session.unsent(0, scene.now)
+        scene.happens()
+    events = [named(output) for output in sent(session) if isinstance(output, SendBody)]
+    assert events == ["agent.status"] * 6
+    assert not session.is_closed
+
+
+def test_plat_4_a_stream_ends_whole_when_its_connection_is_dropped_and_is_forgotten_when_it_is_lost() -> None:
+    scene = Scene()
+    dropped, lost = scene.listener(), scene.listener()
+    dropped.drop("the platform stops", scene.now)
+    assert [named(output) for output in sent(dropped)] == [(b"", False), Disconnect(dropped.conn, abort=False)]
+    lost.disconnected("reset", scene.now)
+    scene.seen(object)
+    scene.attended.clear()
+    scene.happens()
+    scene.seen(object)
+    assert scene.attended == []
+    assert sent(dropped) == sent(lost) == []
+
+
+def test_plat_4_a_tenant_that_has_as_many_streams_as_it_may_is_refused_until_one_ends() -> None:
+    scene = Scene()
+    listeners = [scene.listener() for _ in range(streams.MAX_STREAMS_PER_TENANT)]
+    (refused,) = sent(scene.listen())
+    assert refused.response.status == 429
+    assert json.loads(refused.response.body)["error"]["code"] == "too_many_streams"
+    listeners[0].disconnected("reset", scene.now)
+    scene.listener()
+
+
+@pytest.mark.parametrize("requests", [1, 2])
+def test_plat_4_a_listener_that_ends_its_side_has_heard_all(requests: int) -> None:
+    """Also one whose turn comes only then, because it stood behind another."""
+    wire = Wire()
+    head = f"GET /api/v1/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TENANT_TOKEN}\r\n\r\n".encode()
+    assert wire.send(head * requests).count(b"event: stream.open\n") == 1
+    wire.protocol.eof_received(wire.stage.now)
+    rest = wire.read()
+    assert rest.count(b"event: stream.open\n") == requests - 1
+    assert rest.endswith(b"\r\n0\r\n\r\n<closed>") or rest == b"0\r\n\r\n<closed>"
