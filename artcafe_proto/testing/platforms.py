@@ -13,7 +13,7 @@ from artcafe_proto.platform.hub import PlatformHub
 from artcafe_proto.platform.protocol import PlatformProtocol
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 from artcafe_proto.testing.schedule import Alarms
-from artcafe_proto.testing.tenants import TENANT
+from artcafe_proto.testing.tenants import TENANT, TENANT_TOKEN
 from artcafe_proto.testing.wiretap import with_blank_pongs
 
 if TYPE_CHECKING:
@@ -49,10 +49,12 @@ class PlatformProcess(Node):
         """Connections that something happened to."""
         self._deadlines = Alarms()
         """Of connections, in the platform's monotonic time."""
+        self._looks: list[Callable[[], bool]] = []
         self.hub = self._new_hub()
 
     def _new_hub(self) -> PlatformHub:
         hub = PlatformHub(self.config, rng=self._rng, signing_seed=self._rng.randbytes(32))
+        hub.registry.add_tenant(TENANT, TENANT_TOKEN)
         for agent_id in self.keys:
             self._register(hub, agent_id)
         return hub
@@ -76,8 +78,12 @@ class PlatformProcess(Node):
         """Take away an agent's key."""
         if agent_id not in self.revoked:
             self.revoked.add(agent_id)
-            (key_id,) = self.hub.registry.agent(TENANT, agent_id).keys
+            (key_id,) = self.key_ids(agent_id)
             self.turn(lambda now: self.hub.revoke_key(TENANT, key_id, now))
+
+    def key_ids(self, agent_id: str) -> list[str]:
+        """The keys that it knows of an agent, one or none."""
+        return list(self.hub.registry.agent(TENANT, agent_id).keys)
 
     def restore_key(self, agent_id: str) -> None:
         """Give it back."""
@@ -167,10 +173,19 @@ class PlatformProcess(Node):
             machine.handle_timer(now)
             self.sim.invariants.timer_handled(machine.deadline(), now)
 
+    def look_for(self, has_happened: Callable[[], bool]) -> None:
+        """Have it asked after all that comes in, before anything follows from that; until it says so."""
+        self._looks.append(has_happened)
+
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """From a circuit."""
         self.sim.invariants.platform_was_sent(circuit, data)
-        self._turn_of(circuit, lambda session, now: session.data_received(data, now))
+
+        def read(session: PlatformProtocol, now: Instant) -> None:
+            session.data_received(data, now)
+            self._looks = [has_happened for has_happened in self._looks if not has_happened()]
+
+        self._turn_of(circuit, read)
 
     def eof_arrived(self, circuit: Circuit) -> None:
         """From a circuit."""
