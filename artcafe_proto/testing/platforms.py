@@ -174,18 +174,13 @@ class PlatformProcess(Node):
             self.sim.invariants.timer_handled(machine.deadline(), now)
 
     def look_for(self, has_happened: Callable[[], bool]) -> None:
-        """Have it asked after all that comes in, before anything follows from that; until it says so."""
+        """Have it asked whenever something was done, before the events of that are told; until it says so."""
         self._looks.append(has_happened)
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """From a circuit."""
         self.sim.invariants.platform_was_sent(circuit, data)
-
-        def read(session: PlatformProtocol, now: Instant) -> None:
-            session.data_received(data, now)
-            self._looks = [has_happened for has_happened in self._looks if not has_happened()]
-
-        self._turn_of(circuit, read)
+        self._turn_of(circuit, lambda session, now: session.data_received(data, now))
 
     def eof_arrived(self, circuit: Circuit) -> None:
         """From a circuit."""
@@ -209,6 +204,8 @@ class PlatformProcess(Node):
     def drain(self) -> None:
         """Carry out everything that the hub and those of its sessions that something happened to ask for."""
         while True:
+            if self._looks:
+                self._looks = [has_happened for has_happened in self._looks if not has_happened()]
             event = self.hub.next_output()
             if isinstance(event, Attend):
                 self._attended.append(event.conn)
