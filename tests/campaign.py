@@ -34,6 +34,7 @@ def settings(seed: int) -> dict[str, Any]:
         "mean_gap_s": (30.0, 300.0, 1000.0)[seed // 3 % 3],
         "link_fault_s": (0.05, 0.5, 3.0)[seed // 9 % 3],
         "command_gap_s": (2.0, 10.0, 30.0, 30.0)[seed // 27 % 4],
+        "calls_gap_s": (None, 30.0, 5.0)[seed // 108 % 3],
     }
 
 

@@ -11,7 +11,8 @@ the tables of transitions have tests of their own.
 
 Whatever is not killed has survived: timeouts, crashes of the run, and functions that no test calls too. Equivalents
 are listed one by one in `tests/mutants/equivalent.py`. Ends with status 1 if the score is below 90 %, if more than 5 %
-are called equivalent, or if the list names a mutant that does not exist or that was killed.
+are called equivalent, if the list names a mutant that does not exist or that was killed, or if there were fewer mutants
+than there should be: of all, or of one of the patterns that name the files.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from os import chdir
 from pathlib import Path
 from time import monotonic
@@ -38,6 +40,8 @@ from mutants.equivalent import EQUIVALENTS, Equivalent
 ROOT: Final = Path(__file__).parents[1]
 LEAST_SCORE: Final = 0.9
 MOST_EQUIVALENT: Final = 0.05
+LEAST_MUTANTS: Final = 8500
+"""A pattern that matches no file, or part of them, scores as well as the code that it no longer finds."""
 
 
 class Mutant(NamedTuple):
@@ -91,11 +95,23 @@ def report() -> int:
     stale = [each for each in EQUIVALENTS if each not in {find(mutant) for mutant in equivalent}]
     for each in stale:
         print(f"\nlisted as equivalent, but killed or no mutant: {each.function}\n- {each.old}\n+ {each.new}")
+    missing = unmatched(config().only_mutate, [path for path, _, _ in everything])
+    for pattern in missing:
+        print(f"\nno mutant of any file that this names: {pattern}")
+    if len(everything) < LEAST_MUTANTS:
+        print(f"\nexpected at least {LEAST_MUTANTS} mutants, got {len(everything)}")
     judged = len(everything) - len(equivalent)
-    score = counts["killed"] / judged
+    score = counts["killed"] / max(judged, 1)
     print(f"\n{len(everything)} mutants: {dict(counts)}; {len(equivalent)} of them equivalent")
     print(f"score: {counts['killed']} / {judged} = {score:.2%}")
-    return int(score < LEAST_SCORE or len(equivalent) > MOST_EQUIVALENT * len(everything) or bool(stale))
+    are_few = len(everything) < LEAST_MUTANTS or bool(missing)
+    return int(are_few or score < LEAST_SCORE or len(equivalent) > MOST_EQUIVALENT * len(everything) or bool(stale))
+
+
+def unmatched(patterns: Iterable[str], paths: Iterable[Path]) -> list[str]:
+    """The patterns that name none of these files."""
+    names = {path.as_posix() for path in paths}
+    return [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]
 
 
 def describe(path: Path, name: str, status: str) -> Mutant:

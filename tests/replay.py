@@ -20,7 +20,7 @@ What is the same must be the same to the byte, but for this:
 
 A record is plain data. `replays.present` alone knows the API of the core, and is to be changed with it. (To record
 again, `replays.recording` and `replays.worlds` need the simulation, too.) Not recorded are long polls and event
-streams, which a simulation's driver does not serve. No address fails so often that its attempts are limited (PLAT-8).
+streams, for which nobody asks in these worlds. No address fails so often that its attempts are limited (PLAT-8).
 """
 
 from __future__ import annotations

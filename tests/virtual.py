@@ -27,13 +27,12 @@ from artcafe_proto import (
     PlatformProtocol,
     PlatformSession,
     RequestArrived,
-    Response,
     Sign,
     SigningKey,
     Wake,
     Write,
 )
-from artcafe_proto.platform import api as routes
+from artcafe_proto.platform.api import NOT_FOUND
 from well_formed import check_well_formed
 
 WALL_AT_START = 1_700_000_000.0
@@ -222,9 +221,7 @@ class Pair:
                 case Disconnect():
                     self._carry(lambda o=output: self._closed_by_platform(o.conn))
                 case RequestArrived():
-                    answer = routes.answer(self.hub, output.request, self.now)
-                    assert isinstance(answer, Response)
-                    session.respond(output.exchange, answer, self.now)
+                    session.respond(output.exchange, NOT_FOUND, self.now)
                 case _:
                     pass
         return drained

@@ -69,6 +69,7 @@ def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None
 
     What is wrong becomes an error response.
     """
+    now = hub.look_at_clock(now)
     path = request.target.partition("?")[0]
     operations, ids = _find(path, with_compat=hub.config.compat)
     if not operations:

@@ -149,8 +149,7 @@ class PlatformHub(Secretive):
         """Something has happened: for the driver, and for the tenants that watch."""
         self._events.append(event)
         agent = self.registry.find(event.agent_id)
-        if self._now is not None:  # before the first input nobody watches
-            self.watches.heard(event, None if agent is None else agent.tenant_id, self._now)
+        self.watches.heard(event, None if agent is None else agent.tenant_id, self.now)
 
     def link_requested(self, session: PlatformSession, agent_id: str, request: Request, now: Instant) -> None:
         """A session's agent opens its link, which replaces an older one (PLAT-6). Raises ApiError, as for a request."""

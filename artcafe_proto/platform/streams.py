@@ -7,7 +7,7 @@ has missed anything, and then the first event is `stream.reset`, in the place of
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -169,6 +169,8 @@ def describe(event: HubEvent) -> tuple[str, dict[str, Any]] | None:
             return "command.repeated", {"command_id": event.command_id}
         case CommandExpired():
             return "command.expired", {"command_id": event.command_id}
+        case _:
+            assert_never(event)
 
 
 def _wanting(agent_id: str, streams: Iterable[Stream]) -> list[Stream]:

@@ -13,7 +13,7 @@ from artcafe_proto.platform.hub import PlatformHub
 from artcafe_proto.platform.protocol import PlatformProtocol
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 from artcafe_proto.testing.schedule import Alarms
-from artcafe_proto.testing.tenants import TENANT
+from artcafe_proto.testing.tenants import TENANT, TENANT_TOKEN
 from artcafe_proto.testing.wiretap import with_blank_pongs
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ class PlatformProcess(Node):
         """Connections that something happened to."""
         self._deadlines = Alarms()
         """Of connections, in the platform's monotonic time."""
+        self._looks: list[Callable[[], bool]] = []
         self.hub = self._new_hub()
 
     def _new_hub(self) -> PlatformHub:
         hub = PlatformHub(self.config, rng=self._rng, signing_seed=self._rng.randbytes(32))
+        hub.registry.add_tenant(TENANT, TENANT_TOKEN)
         for agent_id in self.keys:
             self._register(hub, agent_id)
         return hub
@@ -75,8 +77,12 @@ class PlatformProcess(Node):
         """Take away an agent's key."""
         if agent_id not in self.revoked:
             self.revoked.add(agent_id)
-            (key,) = self.hub.registry.keys(agent_id)
-            self.turn(lambda now: self.hub.revoke_key(TENANT, key.key_id, now))
+            (key_id,) = self.key_ids(agent_id)
+            self.turn(lambda now: self.hub.revoke_key(TENANT, key_id, now))
+
+    def key_ids(self, agent_id: str) -> list[str]:
+        """The keys that it knows of an agent, one or none."""
+        return [key.key_id for key in self.hub.registry.keys(agent_id)]
 
     def restore_key(self, agent_id: str) -> None:
         """Give it back."""
@@ -166,6 +172,10 @@ class PlatformProcess(Node):
             machine.handle_timer(now)
             self.sim.invariants.timer_handled(machine.deadline(), now)
 
+    def look_for(self, has_happened: Callable[[], bool]) -> None:
+        """Have it asked whenever something was done, before the events of that are told; until it says so."""
+        self._looks.append(has_happened)
+
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """From a circuit."""
         self.sim.invariants.platform_was_sent(circuit, data)
@@ -193,6 +203,8 @@ class PlatformProcess(Node):
     def drain(self) -> None:
         """Carry out everything that the hub and those of its sessions that something happened to ask for."""
         while True:
+            if self._looks:
+                self._looks = [has_happened for has_happened in self._looks if not has_happened()]
             event = self.hub.next_output()
             if isinstance(event, Wake):
                 self._attended.append(event.conn)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from artcafe_proto.config import AgentConfig, PlatformConfig
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.testing.agents import AgentProcess
+from artcafe_proto.testing.callers import Caller
 from artcafe_proto.testing.faults import CONCERN_ALL, Fault, FaultKind, draw_fault, draw_faults, inject
 from artcafe_proto.testing.invariants import Invariants
 from artcafe_proto.testing.networks import Network
@@ -68,6 +69,7 @@ class Simulation:
         link_fault_s: float | None = None,
         command_gap_s: float = 5.0,
         says_gap_s: float | None = None,
+        calls_gap_s: float | None = None,
         faults: Sequence[Fault] | None = None,
         agent: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None,
@@ -77,8 +79,9 @@ class Simulation:
         With `link_fault_s`, each link besides has faults of its own, the first of any kind and this long after its
         first byte on average, then such as end it: most of the work is then in what is worth to be looked at.
         `command_gap_s` and `says_gap_s` are how often, on average, the tenant sends an agent a command, and an
-        application does something beside its commands; None is drawn. `agent` and `platform` are settings of
-        `AgentConfig` and `PlatformConfig`; what is not given is drawn, too.
+        application does something beside its commands; None is drawn. With `calls_gap_s`, two callers ask for
+        something over HTTP, each this often. `agent` and `platform` are settings of `AgentConfig` and
+        `PlatformConfig`; what is not given is drawn, too.
         """
         self.seed = seed
         self.rng = Random(seed)  # noqa: S311 to be repeated
@@ -122,12 +125,8 @@ class Simulation:
             if faults is None
             else list(faults)
         )
-        for fault in self.faults:
-            self.schedule.at(fault.at, lambda each=fault: self._inject(each))
-        for agent_id in self.agent_ids:
-            self.platform.register(agent_id)
-            self._start_agent(agent_id)
-            self.tenant.begin(agent_id)
+        self.callers: list[Caller] = []
+        self._begin(calls_gap_s)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -140,6 +139,9 @@ class Simulation:
         patience_s = (1 + self.tenant.unanswered) * _LONGEST_COMMAND_S
         self._run_until(lambda: not self.tenant.unanswered, within_s=patience_s)
         self.invariants.every_command_was_answered_once()
+        waits_s = self.invariants.calls.longest_wait_s()
+        self._run_until(lambda: not any(caller.is_waiting for caller in self.callers), within_s=waits_s)
+        self.invariants.calls.ended()
         self._is_ending = True
         for process in self.processes:
             process.stop()
@@ -284,6 +286,17 @@ class Simulation:
         self.sessions += self._faults_of(process) > faults
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _begin(self, calls_gap_s: float | None) -> None:
+        for fault in self.faults:
+            self.schedule.at(fault.at, lambda each=fault: self._inject(each))
+        for agent_id in self.agent_ids:
+            self.platform.register(agent_id)
+            self._start_agent(agent_id)
+            self.tenant.begin(agent_id)
+        if calls_gap_s is not None:
+            rng = Random(f"callers of {self.seed}")  # noqa: S311 another than the world's, which stays as it is
+            self.callers = [Caller(self, rng, gap_s=calls_gap_s) for _ in range(2)]
 
     def _rng(self) -> Random:
         return Random(self.rng.getrandbits(64))  # noqa: S311

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.simulation import Simulation
 
 TENANT: Final = "tenant-1"
+TENANT_TOKEN: Final = "the-token-of-tenant-1"  # noqa: S105 of nobody but a simulation
 
 _SIZES: Final = (0, 0, 40, 2000)
 _LARGE: Final = 150_000
@@ -35,6 +36,9 @@ class Account(msgspec.Struct):
     expires_at: float = math.inf
     """On the platform's monotonic clock; its timers may be late."""
 
+    over_at: float = math.inf
+    """In the simulation's time."""
+
     @property
     def is_over(self) -> bool:
         """Whether nothing more has to come."""
@@ -51,6 +55,8 @@ class Tenant:
         self.accounts: dict[str, Account] = {}
         self.unanswered = 0
         self.accepted = 0
+        self.accepted_over_http: set[str] = set()
+        """Ids of commands, also of those that the platform has forgotten since."""
 
     def begin(self, agent_id: str) -> None:
         """Send commands to an agent, until the calm."""
@@ -62,10 +68,15 @@ class Tenant:
         self._sim.after(self._rng.expovariate(1 / self._gap_s), lambda: self._go_on(agent_id))
         if self._rng.random() < 0.1:
             self._say(agent_id)
-        elif self.unanswered < self._sim.world.most_unanswered * len(self._sim.agent_ids):
+        elif not self.has_enough:
             size = _LARGE if self._rng.random() < 0.005 else self._rng.choice(_SIZES)
             content = (self.accepted, size, self._rng.choice((2.0, 10.0, 30.0, None)))
             self.send(agent_id, content, self._rng.choice(_EXPIRIES_S))
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether as many commands wait as it lets wait."""
+        return self.unanswered >= self._sim.world.most_unanswered * len(self._sim.agent_ids)
 
     def _say(self, agent_id: str) -> None:
         hub = self._sim.platform.hub
@@ -83,7 +94,6 @@ class Tenant:
 
         `content`: a number, how many characters more, and its timeout.
         """
-        number, size, timeout_s = content
         accepted: list[str] = []
 
         def send(now: Instant) -> None:
@@ -91,35 +101,55 @@ class Tenant:
                 TENANT,
                 agent_id,
                 "work",
-                {"n": number, "text": "x" * size},
-                timeout_s=timeout_s,
+                self.args(content),
+                timeout_s=content[2],
                 expires_in_s=expires_in_s,
                 command_id=command_id,
                 now=now,
             )
-            self.accepted += 1
-            self.accounts[command.command_id] = Account(agent_id, self.accepted, content, expires_at=command.expires_at)
-            self.unanswered += 1
+            self._enter(command.command_id, agent_id, content, command.expires_at)
             accepted.append(command.command_id)
 
         with suppress(ApiError):
             self._sim.platform.turn(send)
         return accepted[0] if accepted else None
 
+    def args(self, content: tuple[int, int, float | None]) -> dict[str, object]:
+        """The arguments of a command with this content."""
+        number, size, _ = content
+        return {"n": number, "text": "x" * size}
+
+    def look_for(self, agent_id: str, command_id: str, content: tuple[int, int, float | None]) -> bool:
+        """Enter a command that was sent over HTTP, if the platform has accepted it; returns whether it has."""
+        with suppress(ApiError):
+            command = self._sim.platform.hub.command(TENANT, command_id, agent_id)
+            self._enter(command_id, agent_id, content, command.expires_at)
+            self.accepted_over_http.add(command_id)
+            return True
+        return False
+
+    def _enter(self, command_id: str, agent_id: str, content: tuple[int, int, float | None], expires_at: float) -> None:
+        self.accepted += 1
+        self.unanswered += 1
+        self.accounts[command_id] = Account(agent_id, self.accepted, content, expires_at=expires_at)
+
     # --- what becomes of commands -------------------------------------------------------------------------------------
 
     def answered(self, command_id: str) -> int:
         """A final response came; how many that makes."""
-        account = self.accounts[command_id]
-        self.unanswered -= not account.is_over
+        account = self._end(command_id)
         account.answers += 1
         return account.answers
 
     def expired(self, command_id: str) -> None:
         """No final response came in time."""
+        self._end(command_id).has_expired = True
+
+    def _end(self, command_id: str) -> Account:
         account = self.accounts[command_id]
         self.unanswered -= not account.is_over
-        account.has_expired = True
+        account.over_at = min(account.over_at, self._sim.time)
+        return account
 
     def forgotten(self) -> None:
         """The platform lost its memory: what it has not answered is sent again, under the same ids."""

@@ -25,6 +25,7 @@ from artcafe_proto import (
     Offline,
     Online,
     RenewalStarted,
+    RequestFailed,
     ResponseReplaced,
     ResponsesSettled,
     Sign,
@@ -36,7 +37,9 @@ from artcafe_proto import (
 from artcafe_proto.messages import ResponseData
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation
 from artcafe_proto.testing.agents import AgentProcess
+from artcafe_proto.testing.calls import Call
 from artcafe_proto.testing.circuits import Circuit
+from artcafe_proto.testing.invariants.calls import Listening
 from artcafe_proto.testing.platforms import PlatformProcess
 from artcafe_proto.testing.tenants import Account
 
@@ -370,6 +373,53 @@ def an_outbox_without_end(show: Show) -> None:
         show.sim.invariants.agent_settled(show.agent)
 
 
+def call(**more: Any) -> Call:
+    return Call(method="GET", target="/api/v1/events", statuses=(200,), headers=[], **more)
+
+
+def a_command(show: Show) -> Account:
+    account = show.sim.tenant.accounts["cmd-1"] = Account("agent-1", 1, (0, 0, None))
+    return account
+
+
+def a_response_to_nobody(show: Show) -> None:
+    show.sim.invariants.calls.is_expected(None, b"HTTP/1.1 200 OK")
+
+
+def a_mistake_of_the_platform(show: Show) -> None:
+    show.platform_says(RequestFailed("GET", ZeroDivisionError()))
+
+
+def a_command_that_ends_later_than_it_does(show: Show) -> None:
+    show.sim.invariants.calls.shown("cmd-1", a_command(show), "succeeded", was_over=False)
+
+
+def a_poll_that_does_not_wait(show: Show) -> None:
+    show.sim.invariants.calls.poll_ended("cmd-1", a_command(show), "queued", show.sim.time, 5.0)
+
+
+def a_gap_that_is_not_told(show: Show) -> None:
+    listening = Listening(call(last_event_id="run-1"), show.sim.time)
+    show.sim.invariants.calls.came(listening, b"event: stream.open\nid: run-2\ndata: {}\n\n")
+
+
+def an_event_that_is_missing(show: Show) -> None:
+    listening = Listening(call(hears_all=True), show.sim.time)
+    for name, number in (("stream.open", 1), ("agent.online", 2), ("agent.offline", 4)):
+        show.sim.invariants.calls.came(listening, f"event: {name}\nid: run-{number}\ndata: {{}}\n\n".encode())
+
+
+def a_silent_stream(show: Show) -> None:
+    listening = Listening(call(), show.sim.time)
+    show.sim.schedule.time += 17.0
+    show.sim.invariants.calls.came(listening, b":\n\n")
+
+
+def a_key_that_stays(show: Show) -> None:
+    (key_id,) = show.sim.platform.key_ids("agent-1")
+    show.sim.invariants.calls.revoked("agent-1", key_id)
+
+
 LIES: Final[dict[str, Callable[[Show], None]]] = {
     "one link, up or opening": two_links,
     "nothing but authentication goes out before the link": another_request,
@@ -411,6 +461,15 @@ LIES: Final[dict[str, Callable[[Show], None]]] = {
     "commands first go out in the order of acceptance": the_later_accepted_first,
     "no command waits while later ones are served": a_command_that_starves,
     "AgentOnline and AgentOffline alternate, and epochs rise": two_onlines,
+    "every request gets one response, or its connection ends": a_response_to_nobody,
+    "a response has a status of its operation": a_mistake_of_the_platform,
+    "a command is known once it is accepted": lambda show: show.sim.invariants.calls.asked_for("cmd-1", "cmd-1"),
+    "a command is shown as it is": a_command_that_ends_later_than_it_does,
+    "a key that was revoked over HTTP is gone": a_key_that_stays,
+    "a poll ends with its command or its wait": a_poll_that_does_not_wait,
+    "an event stream begins with what was missed": a_gap_that_is_not_told,
+    "the ids of an event stream rise one by one": an_event_that_is_missing,
+    "silence on an event stream is broken": a_silent_stream,
     "online again when all is well": lambda show: show.sim.invariants.all_is_well_again(),
     "every command answered once": a_command_without_answer,
 }
@@ -422,6 +481,62 @@ def test_an_invariant_is_broken_by_what_it_forbids(name: str) -> None:
         LIES[name](Show())
     assert broken.value.name == name
     assert str(broken.value).splitlines()[0].startswith(f"{name} [{INVARIANTS[name]}]: ")
+
+
+@pytest.mark.parametrize(
+    ("state", "was_over", "asked_before_s", "name"),
+    [
+        ("", False, 0.0, "a command is known once it is accepted"),
+        ("queued", True, 0.0, "a command is shown as it is"),
+        ("queued", False, 8.0, "a poll ends with its command or its wait"),
+        ("failed", False, 8.0, "a poll ends with its command or its wait"),
+    ],
+)
+def test_a_command_that_is_shown_too_late_or_otherwise_than_it_is_is_found_out(
+    state: str, was_over: bool, asked_before_s: float, name: str
+) -> None:
+    show = Show()
+    show.sim.schedule.time += 10.0
+    account, asked_at = a_command(show), show.sim.time - asked_before_s
+    if state == "failed":
+        account.answers, account.over_at = 1, asked_at + 1.0
+
+    def is_shown() -> None:
+        show.sim.invariants.calls.shown("cmd-1", account, state, was_over=was_over)
+        show.sim.invariants.calls.poll_ended("cmd-1", account, state, asked_at, 5.0)
+
+    with pytest.raises(InvariantError) as broken:
+        is_shown()
+    assert broken.value.name == name
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nothing of HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nnothing\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxxx",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n",
+    ],
+)
+def test_what_is_no_response_is_found_out(data: bytes) -> None:
+    sim = Simulation(1, faults=[], calls_gap_s=1.0)
+    caller = sim.callers[0]
+    caller.call = call()
+    circuit = Circuit(caller, sim.platform, schedule=sim.schedule, rng=Random(1), latency_s=0.0)
+    with pytest.raises(InvariantError, match="every request gets one response"):
+        caller.data_arrived(circuit, data)
+
+
+def test_a_request_without_a_response_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(circuit: Circuit, data: bytes) -> None:
+        pass
+
+    sim = Simulation(1, faults=[], calls_gap_s=1.0)
+    monkeypatch.setattr(sim.platform, "data_arrived", lose)
+    sim.run_for(30.0)
+    with pytest.raises(InvariantError, match="every request gets one response"):
+        sim.invariants.calls.ended()
 
 
 def test_what_is_told_to_be_undeliverable_need_not_be_told_by_who_stops() -> None:

@@ -29,7 +29,6 @@ from artcafe_proto import (
     PlatformProtocol,
     RepeatReceived,
     Request,
-    RequestArrived,
     Response,
     Sign,
     TokenReceived,
@@ -39,8 +38,7 @@ from artcafe_proto import (
 )
 from artcafe_proto.agent import authentication
 from artcafe_proto.exchanges import JSON_HEADERS
-from artcafe_proto.platform import api as routes
-from artcafe_proto.platform import authenticator
+from artcafe_proto.platform import api, authenticator
 from artcafe_proto.testing.wiretap import CLOSE, TEXT, Frame, Wiretap
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.http_client import ClientWire
@@ -388,7 +386,7 @@ BODIES: Final = {
     "_CommandBody": ("POST", f"/api/v1/agents/{AGENT}/commands"),
     "_MessageBody": ("POST", f"/api/v1/agents/{AGENT}/messages"),
 }
-READ: Final = structs_in(authenticator, "Body") | structs_in(routes, "Body")
+READ: Final = structs_in(authenticator, "Body") | structs_in(api, "Body")
 SAID: Final = {200, 201, 202, 400, 401, 404, 409, 413, 422, 429}
 
 
@@ -417,10 +415,6 @@ class Caller:
         received: list[Any] = []
         while (output := self._protocol.next_output()) is not None:
             match output:
-                case RequestArrived():
-                    answer = routes.answer(self._pair.hub, output.request, self._pair.now)
-                    assert isinstance(answer, Response)
-                    self._protocol.respond(output.exchange, answer, self._pair.now)
                 case Write():
                     received += self._wire.receive(output.data)
                 case _:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto import ConfigError, PublicKey, Request, Response, SendResponse
-from artcafe_proto.platform import api as routes
+from artcafe_proto.platform import api
 from artcafe_proto.policies import rate_limits
 from artcafe_proto.policies.rate_limits import RateLimit, network_of
 from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
@@ -157,7 +157,7 @@ def ask_as_tenant(stage: Stage, address: str | None, token: str, path: str = "/a
         output = session.next_output()
         assert isinstance(output, SendResponse)
         return output.response
-    answer = routes.answer(stage.hub, Request(method="GET", target=path, headers=headers), stage.now, address)
+    answer = api.answer(stage.hub, Request(method="GET", target=path, headers=headers), stage.now, address)
     assert isinstance(answer, Response)
     return answer
 
@@ -195,7 +195,7 @@ def test_plat_1_a_credential_in_the_query_is_none() -> None:
     stage = Stage()
     for name in ("access_token", "token", "authorization", "Authorization"):
         query = f"?{name}={TENANT_TOKEN}"
-        answer = routes.answer(stage.hub, Request(method="GET", target=f"/api/v1/agents{query}"), stage.now)
+        answer = api.answer(stage.hub, Request(method="GET", target=f"/api/v1/agents{query}"), stage.now)
         assert isinstance(answer, Response)
         assert answer.status == 401
 
@@ -205,12 +205,12 @@ def test_plat_1_two_credentials_are_none() -> None:
     bearer = ("authorization", f"Bearer {TENANT_TOKEN}")
     for headers in ((bearer, bearer), (bearer, ("authorization", ""))):
         request = Request(method="GET", target="/api/v1/agents", headers=headers)
-        answer = routes.answer(stage.hub, request, stage.now)
+        answer = api.answer(stage.hub, request, stage.now)
         assert isinstance(answer, Response)
         assert answer.status == 400
     for odd in (f"Bearer {TENANT_TOKEN}\xa0", f"Bearer\xa0{TENANT_TOKEN}", f"Bearer \x85{TENANT_TOKEN}"):
         request = Request(method="GET", target="/api/v1/agents", headers=(("authorization", odd),))
-        answer = routes.answer(stage.hub, request, stage.now)
+        answer = api.answer(stage.hub, request, stage.now)
         assert isinstance(answer, Response)
         assert answer.status == 401
 

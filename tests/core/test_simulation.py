@@ -7,11 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from artcafe_proto import AgentEvent, CallAnswered, CallFailed, CommandReceived, Effect, Online, Stopped
+from artcafe_proto.config import API_PREFIX
+from artcafe_proto.platform.api import OPERATIONS
 from artcafe_proto.policies.backoff import Backoff, Failure
 from artcafe_proto.policies.ledger import Entry, Ledger
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
 from artcafe_proto.testing.agents import AgentProcess
+from artcafe_proto.testing.calls import Call
 from artcafe_proto.testing.circuits import Circuit
+from artcafe_proto.testing.invariants.calls import CallInvariants
 from artcafe_proto.testing.tenants import TENANT
 
 SELDOM_S = 1e9
@@ -19,14 +23,14 @@ SELDOM_S = 1e9
 
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_goes_wrong_every_invariant_holds(seed: int) -> None:
-    Simulation(seed, agents=1 + seed % 2).run()
+    Simulation(seed, agents=1 + seed % 2, calls_gap_s=(None, 5.0)[seed // 2 % 2]).run()
 
 
 def test_every_invariant_is_looked_at_and_every_fault_happens() -> None:
     evaluations: set[str] = set()
     happened: set[FaultKind] = set()
     for seed in range(100, 112):
-        sim = Simulation(seed)
+        sim = Simulation(seed, calls_gap_s=5.0)
         sim.run()
         evaluations |= set(sim.invariants.evaluations)
         happened |= set(sim.happened)
@@ -37,7 +41,7 @@ def test_every_invariant_is_looked_at_and_every_fault_happens() -> None:
 def test_the_same_seed_is_the_same_run_byte_for_byte() -> None:
     digests: list[str] = []
     for seed in (1, 1, 2):
-        sim = Simulation(seed, seconds=200.0)
+        sim = Simulation(seed, seconds=200.0, calls_gap_s=5.0)
         sim.run()
         digests.append(sim.digest)
     assert digests[0] == digests[1] != digests[2]
@@ -52,9 +56,9 @@ def test_faults_can_be_scripted() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_faults_of_a_run_repeat_it(seed: int) -> None:
-    drawn = Simulation(seed, seconds=900.0, link_fault_s=3.0)
+    drawn = Simulation(seed, seconds=900.0, link_fault_s=3.0, calls_gap_s=20.0)
     drawn.run()
-    repeated = Simulation(seed, seconds=900.0, faults=drawn.injected)
+    repeated = Simulation(seed, seconds=900.0, calls_gap_s=20.0, faults=drawn.injected)
     repeated.run()
     assert len(drawn.injected) > 20
     assert (repeated.digest, repeated.sessions) == (drawn.digest, drawn.sessions)
@@ -154,6 +158,24 @@ def test_an_agent_may_say_hello_and_goodbye_in_one(monkeypatch: pytest.MonkeyPat
     sim.run_for(10.0)
     assert Stopped in said
     assert CommandReceived not in said
+
+
+def test_callers_ask_for_every_operation_and_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered: set[tuple[str, tuple[str, ...], int]] = set()
+    look = CallInvariants.answered
+
+    def hear(invariants: CallInvariants, call: Call, status: int) -> None:
+        look(invariants, call, status)
+        segments = call.target.partition("?")[0].removeprefix(f"{API_PREFIX}/").split("/")
+        path = (segments[0], *("" for _ in segments[1:2]), *segments[2:])
+        answered.add((call.method, tuple(segments) if segments[0] == "auth" else path, status))
+
+    monkeypatch.setattr(CallInvariants, "answered", hear)
+    for seed in range(6):
+        Simulation(seed, agents=2, calls_gap_s=1.0).run()
+    done = {(method, path) for method, path, status in answered if status < 300}
+    assert done >= {(method, path) for path, operations in OPERATIONS.items() for method in operations}
+    assert {status for _, _, status in answered} >= {400, 401, 403, 404, 405, 409, 422, 426}
 
 
 def test_a_calm_world_keeps_its_link() -> None:

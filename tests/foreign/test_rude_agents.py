@@ -23,8 +23,9 @@ from artcafe_proto import AgentOffline, AgentOnline, CommandAnswered, CommandSen
 from foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table, until
 from foreign_clients import IMPOSSIBLE, SIDES, LinkClosedError
 from foreign_proxy import RudeProxy, rude_proxy
+from platform_api import TENANT, TENANTS
 from platform_server.foreign_agent import ForeignAgent, Link
-from platform_server.harness import TENANT, TENANTS, Recorder, register, tenant_client
+from platform_server.harness import Recorder, register, tenant_client
 from platform_server.test_foreign_agent import AGENT, ed25519_key
 
 BIG = 900_000

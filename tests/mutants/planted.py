@@ -588,10 +588,10 @@ MUTANTS: Final = (
         "tests/core/test_optimized.py::test_a_state_is_moved_by_its_table_alone",
     ),
     Mutant(
-        "a simulated platform forgets a status that was put",
-        "adapters/artcafe_anyio/testing.py",
-        "answer = routes.answer(self._hub, output.request, now)",
-        'answer = Response(status=200, body=b\'{"status":"online"}\')',
+        "a platform forgets a status that was put",
+        "artcafe_proto/platform/api.py",
+        "call.hub.set_status(call.caller.tenant_id, agent_id, body.status, call.now)",
+        'call.hub.set_status(call.caller.tenant_id, agent_id, "online", call.now)',
         "tests/anyio_agent/test_simulated_platform.py::test_what_is_asked_over_http_is_answered_as_a_platform_does",
     ),
     Mutant(

@@ -23,6 +23,9 @@ _COMMANDS: Final = "artcafe_proto/agent/commands.py"
 _LIVENESS: Final = "artcafe_proto/policies/liveness.py"
 _LINKS: Final = "artcafe_proto/links.py"
 _DELIVERY: Final = "artcafe_proto/platform/delivery.py"
+_API: Final = "artcafe_proto/platform/api.py"
+_WATCHES: Final = "artcafe_proto/platform/watches.py"
+_STREAMS: Final = "artcafe_proto/platform/streams.py"
 _BACKOFF: Final = "artcafe_proto/policies/backoff.py"
 _RULES: Final = "artcafe_proto/agent/rules.py"
 _MACHINE: Final = "artcafe_proto/agent/machine.py"
@@ -365,5 +368,55 @@ ALONE: Final[dict[str, Bug]] = {
         "self._offline(agent, presence.epoch - 1,",
         "self._offline(agent, presence.epoch,",
     ),
+    "a response has a status of its operation": Bug(
+        "what is for tenants is not there for agents",
+        _API,
+        'raise ApiError(403, "forbidden", "this is for tenants',
+        'raise ApiError(404, "forbidden", "this is for tenants',
+    ),
+    "a command is known once it is accepted": Bug(
+        "the id of an accepted command is told in capitals",
+        _API,
+        'json_answer(202, {"command_id": command.command_id})',
+        'json_answer(202, {"command_id": command.command_id.upper()})',
+    ),
+    "a command is shown as it is": Bug(
+        "every command is shown as one that has succeeded",
+        _API,
+        "return json_answer(200, command.public())",
+        'return json_answer(200, {**command.public(), "state": "succeeded"})',
+    ),
+    "a key that was revoked over HTTP is gone": Bug(
+        "a key is called revoked and is not",
+        _API,
+        "call.hub.revoke_key(call.tenant_id, call.ids[0], call.now)",
+        "_ = call.tenant_id",
+    ),
+    "a poll ends with its command or its wait": Bug(
+        "a poll is not woken by the end of its command",
+        _WATCHES,
+        "self._hub.attend(poll.conn)  # which",
+        "pass  # which",
+    ),
+    "an event stream begins with what was missed": Bug(
+        "events that nobody hears are not counted",
+        _STREAMS,
+        "self._numbers[tenant_id] += 1",
+        "self._numbers[tenant_id] += tenant_id in self._by_tenant",
+    ),
+    "the ids of an event stream rise one by one": Bug(
+        "heartbeats are counted and not told",
+        _STREAMS,
+        "if described is None or not streams:",
+        'if described is None or not streams or described[0] == "agent.heartbeat":',
+    ),
+    "silence on an event stream is broken": Bug(
+        "a stream goes on without a comment after its first event",
+        _WATCHES,
+        "        session.send_body(stream.exchange, data, now)\n        session.look_at(now.mono + KEEP_ALIVE_S)",
+        "        session.send_body(stream.exchange, data, now)",
+    ),
 }
 """For invariants of `artcafe_proto.testing`: a bug that no other finds in a short campaign."""
+OVER_HTTP: Final = (_API, _WATCHES, _STREAMS)
+"""Where only callers find anything."""

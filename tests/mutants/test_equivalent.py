@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import tomllib
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +26,15 @@ def test_an_equivalent_mutant_still_fits_where_it_was_found(each: Equivalent) ->
         module, _, class_name = module.rpartition(".")
         function = getattr(getattr(import_module(module), class_name), name)
     assert each.old in " ".join(line.strip() for line in inspect.getsource(function).splitlines())
+
+
+def test_every_file_that_is_to_be_mutated_is_there() -> None:
+    root = Path(__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["mutmut"]["only_mutate"]
+    assert {Path(pattern).parent.as_posix() for pattern in patterns} == {
+        "artcafe_proto",
+        "artcafe_proto/agent",
+        "artcafe_proto/platform",
+        "artcafe_proto/policies",
+    }
+    assert [pattern for pattern in patterns if not list(root.glob(pattern))] == []

@@ -135,18 +135,18 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "an agent reaches others",
-        "adapters/artcafe_platform/routes.py",
+        "artcafe_proto/platform/api.py",
         "if self.caller.agent_id not in (None, self.ids[0]):",
         "if False:",
-        "tests/platform_server/test_routes.py::test_an_agent_is_for_its_tenant_and_itself",
+        "tests/core/test_api.py::test_an_agent_is_for_its_tenant_and_itself",
     ),
     Mutant(
         "an agent does what tenants do",
-        "adapters/artcafe_platform/routes.py",
+        "artcafe_proto/platform/api.py",
         "        if self.caller.agent_id is not None:\n"
         '            raise ApiError(403, "forbidden", "this is for tenants',
         '        if self.caller.agent_id == "":\n            raise ApiError(403, "forbidden", "this is for tenants',
-        "tests/platform_server/test_routes.py::test_commands_belong_to_a_tenant",
+        "tests/core/test_api.py::test_commands_belong_to_a_tenant",
     ),
     Mutant(
         "a signature uses its challenge up only if it is right",
@@ -157,7 +157,7 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "pages in a browser open links",
-        "artcafe_proto/platform/session.py",
+        "artcafe_proto/platform/api.py",
         'if any(name == "origin" and',
         "if any(False and",
         "tests/core/test_hub.py::test_tok_5_a_link_opens_with_the_agents_token_only",
@@ -388,9 +388,9 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "a failure is explained to whoever caused it",
-        "adapters/artcafe_platform/owner.py",
-        "            answer = routes.INTERNAL_ERROR",
-        '            answer = routes.json_answer(500, str(__import__("sys").exception()))',
+        "artcafe_proto/platform/hub.py",
+        "            answer = api.INTERNAL_ERROR",
+        "            answer = api.json_answer(500, str(error))",
         "tests/platform_server/test_server.py::test_an_unexpected_error_is_logged_and_answered_with_a_fixed_text",
     ),
     Mutant(

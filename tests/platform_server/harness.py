@@ -1,4 +1,4 @@
-"""What the platform's tests share: a tenant, a recorder of events, and a bare client that sends any bytes."""
+"""What the platform's tests share: a recorder of events, and a bare client that sends any bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ from anyio.abc import SocketStream
 
 from artcafe_platform import Platform
 from artcafe_proto import HubEvent
+from platform_api import TOKEN
 
-TENANT = "tenant-1"
-TOKEN = "tenant-token-0123456789"
-OTHER_TENANT = "tenant-2"
-OTHER_TOKEN = "other-token-0123456789"
-TENANTS = {TENANT: TOKEN, OTHER_TENANT: OTHER_TOKEN}
 PATIENCE_S = 30.0
 """Before a test that waits for something is taken as failed."""
 

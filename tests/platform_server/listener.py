@@ -13,7 +13,8 @@ import h11
 from anyio.abc import SocketStream
 
 from artcafe_platform import Platform
-from platform_server.harness import TOKEN, bare_connection
+from platform_api import TOKEN
+from platform_server.harness import bare_connection
 
 
 class ServerSentEvent(NamedTuple):

@@ -17,7 +17,8 @@ from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ApiError, Instant, PlatformConfig, PlatformHub, PlatformProtocol
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
-from platform_server.harness import TENANTS, bare_connection
+from platform_api import TENANTS
+from platform_server.harness import bare_connection
 from platform_server.scripted_stream import stage
 
 pytestmark = pytest.mark.anyio

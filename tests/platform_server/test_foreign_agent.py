@@ -19,9 +19,10 @@ from artcafe_proto import (
     StatusReceived,
 )
 from foreign_clients import SIDES, LinkClosedError, UpgradeRefusedError
+from platform_api import TENANT, TENANTS
 from platform_server.foreign_agent import AuthenticationFailedError, ForeignAgent, paramiko
 from platform_server.foreign_stage import AGENT, ed25519_key, online, stage
-from platform_server.harness import TENANT, TENANTS, Recorder, register, tenant_client
+from platform_server.harness import Recorder, register, tenant_client
 
 pytestmark = pytest.mark.anyio
 

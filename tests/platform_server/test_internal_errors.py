@@ -13,7 +13,8 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from artcafe_platform import Platform
 from artcafe_proto import PlatformHub, PlatformProtocol
-from platform_server.harness import PATIENCE_S, TENANTS, bare_connection, read_to_end
+from platform_api import TENANTS
+from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
 
 REQUEST = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"
 BACKENDS = ["asyncio", ("asyncio", {"use_uvloop": True}), "trio"]

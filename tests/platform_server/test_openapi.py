@@ -1,4 +1,4 @@
-"""`docs/openapi.yaml` is true: it is OpenAPI 3.1, has every route, and each of its examples is answered as it says."""
+"""`docs/openapi.yaml` is true: it is OpenAPI 3.1, has every operation, and its examples are answered as it says."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ import artcafe_proto
 from artcafe_platform import Platform
 from artcafe_proto import ConfigError, PlatformConfig, SigningKey, limits
 from artcafe_proto.config import API_PREFIX, check_id
-from artcafe_proto.platform import api as routes
-from artcafe_proto.platform import streams
+from artcafe_proto.platform import api, streams
 from artcafe_proto.platform.streams import describe
+from core.test_event_streams import EVENTS
+from platform_api import NOW, TENANT, TENANTS, TOKEN
 from platform_server.foreign_agent import ForeignAgent, Link
 from platform_server.foreign_stage import AGENT, ed25519_key
-from platform_server.harness import TENANT, TENANTS, TOKEN, Recorder
+from platform_server.harness import Recorder
 from platform_server.listener import EventParser
 from platform_server.openapi import (
     BY_NAME,
@@ -39,11 +40,10 @@ from platform_server.openapi import (
     check_value,
     example_request,
 )
-from platform_server.test_streams import EVENTS, NOW
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(Random(1).randbytes(32)))
 """Of the example's public key."""
-SESSION_ROUTES = {("GET", ("ws", "agent", ""))}
+OPENING = ("GET", ("ws", "agent", ""))
 """The opening handshake of a link."""
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 VOLATILE = {
@@ -83,13 +83,17 @@ def test_it_is_openapi_3_1() -> None:
     assert DOCUMENT["info"]["version"] == version("artcafe-proto")
 
 
-def test_it_has_the_routes_of_the_platform_and_no_others() -> None:
-    documented = {
+def test_an_operation_is_one_entry_of_the_platform_and_one_of_the_document() -> None:
+    documented = [
         (operation.method, tuple("" if part[:1] == "{" else part for part in operation.path.split("/")[3:]))
         for operation in OPERATIONS
-    }
-    routed = {(method, path) for path, operations in routes.OPERATIONS.items() for method in operations}
-    assert documented == routed | SESSION_ROUTES
+    ]
+    entries = [(method, path) for path, operations in api.OPERATIONS.items() for method in operations]
+    assert sorted(documented) == sorted([*entries, OPENING])
+    functions = [operation for operations in api.OPERATIONS.values() for operation in operations.values()]
+    assert len(set(functions)) == len(functions)
+    others = {operation for operations in api.COMPAT.values() for operation in operations.values()}
+    assert others < set(functions), "the document names where existing agents look for them"
     assert all(operation.path.startswith(f"{API_PREFIX}/") for operation in OPERATIONS)
 
 
@@ -99,17 +103,17 @@ def test_numbers_are_those_of_the_code() -> None:
     limit, wait = (BY_NAME[name].spec["parameters"] for name in ("listAgents", "showCommand"))
     challenge = BY_NAME["challenge"].spec["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert schemas["Id"]["maxLength"] == challenge["agent_id"]["maxLength"] == limits.MAX_ID_CHARS
-    assert agent["name"]["maxLength"] == agent["capabilities"]["items"]["maxLength"] == routes.MAX_NAME_CHARS
-    assert schemas["NewKey"]["properties"]["name"]["maxLength"] == routes.MAX_NAME_CHARS
-    assert agent["capabilities"]["maxItems"] == routes.MAX_CAPABILITIES
-    assert command["command"]["maxLength"] == limits.MAX_COMMAND_NAME_CHARS == routes.MAX_NAME_CHARS
+    assert agent["name"]["maxLength"] == agent["capabilities"]["items"]["maxLength"] == api.MAX_NAME_CHARS
+    assert schemas["NewKey"]["properties"]["name"]["maxLength"] == api.MAX_NAME_CHARS
+    assert agent["capabilities"]["maxItems"] == api.MAX_CAPABILITIES
+    assert command["command"]["maxLength"] == limits.MAX_COMMAND_NAME_CHARS == api.MAX_NAME_CHARS
     assert command["timeout"]["maximum"] == limits.MAX_COMMAND_TIMEOUT_S
     assert command["expires_in"]["maximum"] == limits.MAX_COMMAND_EXPIRES_IN_S
     assert (limit[0]["schema"]["maximum"], limit[0]["schema"]["default"]) == (
-        routes.MAX_PAGE_AGENTS,
-        routes.DEFAULT_PAGE_AGENTS,
+        api.MAX_PAGE_AGENTS,
+        api.DEFAULT_PAGE_AGENTS,
     )
-    assert next(each for each in wait if each["name"] == "wait")["schema"]["maximum"] == routes.MAX_WAIT_S
+    assert next(each for each in wait if each["name"] == "wait")["schema"]["maximum"] == api.MAX_WAIT_S
     text = " ".join(PATH.read_text("utf-8").split())
     for phrase in (
         f"of {limits.MAX_HTTP_BODY_BYTES // 1024} KiB and {limits.MAX_JSON_DEPTH} levels at most",

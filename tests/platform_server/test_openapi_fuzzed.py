@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from platform_api import TOKEN
 from platform_server.foreign_agent import Link
 from platform_server.foreign_stage import AGENT, online, stage
-from platform_server.harness import TOKEN
 from platform_server.openapi import PATH
 
 EXAMPLES = 100

@@ -32,19 +32,9 @@ from artcafe_proto import (
     PlatformConfig,
     SigningKey,
 )
-from artcafe_proto.platform import api as routes
-from platform_server.harness import (
-    OTHER_TOKEN,
-    PATIENCE_S,
-    TENANT,
-    TENANTS,
-    TOKEN,
-    Recorder,
-    bare_connection,
-    read_to_end,
-    register,
-    tenant_client,
-)
+from artcafe_proto.platform import api
+from platform_api import OTHER_TOKEN, TENANT, TENANTS, TOKEN
+from platform_server.harness import PATIENCE_S, Recorder, bare_connection, read_to_end, register, tenant_client
 
 pytestmark = pytest.mark.anyio
 
@@ -134,7 +124,7 @@ async def test_an_unexpected_error_is_logged_and_answered_with_a_fixed_text(
     def fail(*_: object) -> None:
         raise RuntimeError("a detail of the inside")
 
-    monkeypatch.setattr(routes, "answer", fail)
+    monkeypatch.setattr(api, "answer", fail)
     async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
         answer = await client.get("/agents?token=s3cret")
         assert answer.status_code == 500

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_platform import Platform
 from artcafe_proto import PlatformConfig, SigningKey
-from platform_server.harness import PATIENCE_S, TENANT, TENANTS, register, tenant_client
+from platform_api import TENANT, TENANTS
+from platform_server.harness import PATIENCE_S, register, tenant_client
 
 pytestmark = pytest.mark.anyio
 

@@ -1,207 +1,25 @@
-"""PLAT-4: the event stream of a tenant, as a format, over a transport that a test holds up, and over sockets."""
+"""PLAT-4: the event stream of a tenant, over a transport that a test holds up, and over sockets."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from random import Random
-from typing import Any, get_args
 
 import anyio
-import msgspec
 import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import TaskStatus
 
 from artcafe_platform import Platform
 from artcafe_platform.timetable import GRID_S
-from artcafe_proto import (
-    AgentAuthenticated,
-    AgentOffline,
-    AgentOnline,
-    AuthenticationRefused,
-    ChallengeIssued,
-    CommandAnswered,
-    CommandDeferred,
-    CommandExpired,
-    CommandRepeated,
-    CommandSent,
-    HeartbeatReceived,
-    HubEvent,
-    Instant,
-    MessageReceived,
-    PeerViolation,
-    RequestFailed,
-    StatusReceived,
-    UnknownReceived,
-)
-from artcafe_proto.messages import HeartbeatData, ResponseData
+from artcafe_proto import StatusReceived
 from artcafe_proto.platform import streams, watches
-from artcafe_proto.platform.streams import Stream, Streams, describe
+from platform_api import NOW, OTHER_TENANT, OTHER_TOKEN, TENANT, TENANTS, TOKEN
 from platform_server.foreign_stage import AGENT, online
 from platform_server.foreign_stage import stage as foreign_stage
-from platform_server.harness import (
-    OTHER_TENANT,
-    OTHER_TOKEN,
-    TENANT,
-    TENANTS,
-    TOKEN,
-    bare_connection,
-    tenant_client,
-)
+from platform_server.harness import bare_connection, tenant_client
 from platform_server.listener import listening
 from platform_server.scripted_stream import Stage, stage
-
-RUN = f"{Random(1).getrandbits(64):016x}"
-NOW = Instant(1000.0, 1_700_000_000.0)
-AT = "2023-11-14T22:13:20.000Z"
-SUCCESS = ResponseData("c1", "success", result=msgspec.Raw(b'{"n":1}'))
-FAILURE = ResponseData("c1", "error", reason="no", code="handler_error")
-
-EVENTS: list[tuple[HubEvent, str, dict[str, Any]]] = [
-    (
-        AgentAuthenticated("a1", "k1", "ssh-ed25519"),
-        "agent.authenticated",
-        {"key_id": "k1", "algorithm": "ssh-ed25519"},
-    ),
-    (AgentOnline("a1", 3), "agent.online", {"epoch": 3}),
-    (AgentOffline("a1", 3, "reset"), "agent.offline", {"epoch": 3, "reason": "reset"}),
-    (
-        HeartbeatReceived("a1", HeartbeatData("a1", "busy", 12.5, 256.5)),
-        "agent.heartbeat",
-        {"status": "busy", "metrics": {"cpu_usage": 12.5, "memory_usage": 256.5}},
-    ),
-    (
-        StatusReceived("a1", "busy", "c1", 50.0, "half"),
-        "agent.status",
-        {"status": "busy", "current_task": "c1", "progress": 50.0, "message": "half"},
-    ),
-    (MessageReceived("m1", msgspec.Raw(b'{"x":[1]}'), "a1"), "agent.message", {"message_id": "m1", "data": {"x": [1]}}),
-    (
-        UnknownReceived("new", "m1", msgspec.Raw(b"{}"), "a1"),
-        "agent.unknown",
-        {"message_id": "m1", "type": "new", "data": {}},
-    ),
-    (PeerViolation("bad", "MSG-5", "a1"), "agent.violation", {"reason": "bad", "clause": "MSG-5"}),
-    (CommandSent("a1", "c1", "work", 1), "command.sent", {"command_id": "c1", "command": "work", "attempt": 1}),
-    (CommandDeferred("a1", "c1", "draining"), "command.deferred", {"command_id": "c1", "code": "draining"}),
-    (
-        CommandAnswered("a1", "c1", SUCCESS, False),
-        "command.answered",
-        {"command_id": "c1", "response": {"status": "success", "result": {"n": 1}}, "late": False},
-    ),
-    (
-        CommandAnswered("a1", "c1", FAILURE, True),
-        "command.answered",
-        {"command_id": "c1", "response": {"status": "error", "code": "handler_error", "reason": "no"}, "late": True},
-    ),
-    (CommandRepeated("a1", "c1"), "command.repeated", {"command_id": "c1"}),
-    (CommandExpired("a1", "c1"), "command.expired", {"command_id": "c1"}),
-]
-UNTOLD: list[HubEvent] = [
-    ChallengeIssued("a1"),
-    AuthenticationRefused("a1", "no key of its", "AUTH-8"),
-    RequestFailed("GET", ValueError()),
-]
-
-
-def listener(conn: int = 1, tenant_id: str = TENANT, agent_id: str | None = None) -> Stream:
-    return Stream(conn, 1, tenant_id, agent_id)
-
-
-# --- the format -------------------------------------------------------------------------------------------------------
-
-
-def test_every_event_of_the_hub_is_on_the_stream_or_left_out_on_purpose() -> None:
-    seen = {type(event) for event, _, _ in EVENTS} | {type(event) for event in UNTOLD}
-    assert seen == set(get_args(HubEvent))
-
-
-@pytest.mark.parametrize(("event", "name", "fields"), EVENTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_an_event_is_named_numbered_and_says_whose_and_when(event: HubEvent, name: str, fields: dict[str, Any]) -> None:
-    all_streams = Streams(Random(1))
-    all_streams.add(listener(), None, NOW)
-    publication = all_streams.publish(TENANT, event, NOW)
-    assert publication is not None
-    named, numbered, data, *rest = publication.data.decode().split("\n")
-    assert (named, numbered, rest) == (f"event: {name}", f"id: {RUN}-1", ["", ""])
-    assert json.loads(data.removeprefix("data: ")) == {"agent_id": "a1", **fields, "timestamp": AT}
-
-
-@pytest.mark.parametrize("event", UNTOLD)
-def test_what_anybody_can_cause_is_not_on_the_stream(event: HubEvent) -> None:
-    all_streams = Streams(Random(1))
-    all_streams.add(listener(), None, NOW)
-    assert describe(event) is None
-    assert all_streams.publish(TENANT, event, NOW) is None
-
-
-@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\nevent: agent.offline\ndata: "])
-def test_line_ends_in_what_an_agent_sent_end_nothing_on_the_stream(end: str) -> None:
-    all_streams = Streams(Random(1))
-    all_streams.add(listener(), None, NOW)
-    raw = f'{{{end[:2]}"x":{end[:2]}{json.dumps(end)}{end[:1]}}}'.encode()
-    publication = all_streams.publish(TENANT, MessageReceived("m1", msgspec.Raw(raw), "a1"), NOW)
-    assert publication is not None
-    assert publication.data.count(b"\n") == 4
-    assert b"\r" not in publication.data
-    data = json.loads(publication.data.split(b"\n")[2].removeprefix(b"data: "))
-    assert data["data"] == {"x": end}
-
-
-def test_streams_hear_of_their_tenant_and_if_they_want_of_one_agent() -> None:
-    all_streams = Streams(Random(1))
-    everything, one, other, foreign = (
-        listener(1),
-        listener(2, agent_id="a1"),
-        listener(3, agent_id="a2"),
-        listener(4, OTHER_TENANT),
-    )
-    for stream in (everything, one, other, foreign):
-        all_streams.add(stream, None, NOW)
-    publication = all_streams.publish(TENANT, CommandExpired("a1", "c1"), NOW)
-    assert publication is not None
-    assert publication.streams == [everything, one]
-    all_streams.forget(1)
-    all_streams.forget(1)
-    publication = all_streams.publish(TENANT, CommandExpired("a2", "c1"), NOW)
-    assert publication is not None
-    assert publication.streams == [other]
-    assert all_streams.get(2) is one
-    assert all_streams.all() == [one, other, foreign]
-
-
-def test_who_comes_back_is_told_whether_something_was_missed() -> None:
-    all_streams = Streams(Random(1))
-
-    def begun(name: str, number: int) -> bytes:
-        return f'event: stream.{name}\nid: {RUN}-{number}\ndata: {{"timestamp":"{AT}"}}\n\n'.encode()
-
-    assert all_streams.add(listener(1), None, NOW) == begun("open", 0)
-    assert all_streams.add(listener(2), f"{RUN}-0", NOW) == begun("open", 0)
-    for conn in (1, 2):
-        all_streams.forget(conn)
-    assert all_streams.publish(TENANT, UNTOLD[0], NOW) is None
-    assert all_streams.add(listener(3), f"{RUN}-0", NOW) == begun("open", 0), "what is not told is not missed"
-    all_streams.forget(3)
-    assert all_streams.publish(TENANT, CommandExpired("a1", "c1"), NOW) is None
-    assert all_streams.add(listener(4), f"{RUN}-1", NOW) == begun("open", 1)
-    for missed in (f"{RUN}-0", "other-1", "", "nonsense"):
-        assert all_streams.add(listener(5), missed, NOW) == begun("reset", 1)
-    assert all_streams.add(listener(6, OTHER_TENANT), None, NOW) == begun("open", 0), "each tenant has its own count"
-
-
-def test_a_tenant_has_room_for_so_many() -> None:
-    all_streams = Streams(Random(1))
-    for conn in range(streams.MAX_STREAMS_PER_TENANT):
-        assert all_streams.has_room(TENANT)
-        all_streams.add(listener(conn), None, NOW)
-    assert not all_streams.has_room(TENANT)
-    assert all_streams.has_room(OTHER_TENANT)
-    all_streams.forget(0)
-    assert all_streams.has_room(TENANT)
-
 
 # --- a transport that is held up --------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Deadlines and long polls by themselves, and the clocks."""
+"""Deadlines by themselves, and the clocks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from random import Random
 
 from artcafe_platform.clocks import read_clocks
 from artcafe_platform.timetable import Timetable
-from artcafe_proto import Command
-from artcafe_proto.messages import CommandData
-from artcafe_proto.platform.polls import Poll, Polls
-from artcafe_proto.platform.states import CommandState
 
 
 def test_the_clocks_go_on() -> None:
@@ -54,22 +50,3 @@ def test_a_deadline_that_moves_away_leaves_no_entries_behind() -> None:
         timetable.set(1, 10.0 + step)
     assert timetable.take_due(10.0) == [1]
     assert timetable.next() is None
-
-
-def test_polls_are_found_by_connection_and_by_command() -> None:
-    waiting = Polls()
-    commands = [
-        Command("t", agent, command, CommandData("work"), 0.0, 9.0, CommandState.QUEUED, 0)
-        for agent, command in (("x", "a"), ("x", "b"), ("y", "a"))
-    ]
-    polls = [Poll(conn, 1, commands[which]) for conn, which in enumerate([0, 0, 1, 2])]
-    for poll in polls:
-        waiting.add(poll)
-    assert waiting.for_command("x", "a") == polls[:2]
-    assert waiting.for_command("other", "a") == []
-    waiting.forget(0)
-    waiting.forget(0)
-    assert waiting.for_command("x", "a") == polls[1:2]
-    assert waiting.for_command("y", "a") == polls[3:]
-    assert waiting.get(0) is None
-    assert waiting.all() == polls[1:]

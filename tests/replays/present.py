@@ -28,7 +28,7 @@ from artcafe_proto import (
     Wake,
     Write,
 )
-from artcafe_proto.platform import api as routes
+from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.platform.registry import Registry
 from replays.draws import Draws
 from replays.stored import HUB, Call, Drained, Machine, plain, unmasked
@@ -129,7 +129,7 @@ def argument(name: str, value: Any) -> Any:
 
 def answer(hub: PlatformHub, connection: PlatformProtocol, request: Request, now: Instant) -> Response:
     """The response to a request that the core does not answer by itself."""
-    return routes.NOT_FOUND
+    return NOT_FOUND
 
 
 # --- what outputs are compared as -------------------------------------------------------------------------------------

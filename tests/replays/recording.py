@@ -212,8 +212,7 @@ class _Recorder:
 
         def new_hub(process: PlatformProcess) -> PlatformHub:
             hub = original(process)
-            for tenant_id, token in TENANT_TOKENS.items():
-                hub.registry.add_tenant(tenant_id, token)
+            hub.registry.add_tenant(OTHER_TENANT, TENANT_TOKENS[OTHER_TENANT])
             for agent_id in OTHER_AGENTS:
                 hub.registry.create_agent(
                     OTHER_TENANT, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=process.now.wall

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from artcafe_proto import AgentProtocol, Instant, LocalProtocolError, Request, Response
 from artcafe_proto.testing import Simulation
 from artcafe_proto.testing.circuits import Chunking, Circuit
-from artcafe_proto.testing.tenants import TENANT, Account
+from artcafe_proto.testing.tenants import TENANT, TENANT_TOKEN, Account
 
 OTHER_TENANT: Final = "tenant-2"
-TENANT_TOKENS: Final = {TENANT: "the-token-of-tenant-1", OTHER_TENANT: "the-token-of-tenant-2"}
+TENANT_TOKENS: Final = {TENANT: TENANT_TOKEN, OTHER_TENANT: "the-token-of-tenant-2"}
 ADDRESS: Final = "192.0.2.7"
 """Where every connection comes from."""
 OTHER_AGENTS: Final = ("other-0", "other-1")

@@ -23,8 +23,6 @@ from artcafe_proto import (
     PlatformConfig,
     PlatformHub,
     PlatformSession,
-    RequestArrived,
-    Response,
     SendClose,
     SendPing,
     SendPong,
@@ -36,8 +34,6 @@ from artcafe_proto import (
     Stopped,
     Wake,
 )
-from artcafe_proto.errors import ApiError
-from artcafe_proto.platform.answers import error_answer, json_answer
 from virtual import AGENT, TENANT, signing_key
 from walk.watch import Watch
 
@@ -321,8 +317,6 @@ class World:
                     if output.abort:
                         wire.down.clear()
                     wire.send_down(Ended(output.abort))
-                case RequestArrived():
-                    session.respond(output.exchange, self._answer(output), self.now)
                 case _:
                     pass
         if session is not None and session.is_closed:
@@ -351,14 +345,6 @@ class World:
                 self.running.clear()
             case _:
                 pass
-
-    def _answer(self, arrived: RequestArrived) -> Response:
-        """What the HTTP interface says of the agent, to whoever may know (PLAT-1, PLAT-3)."""
-        try:
-            self.hub.principal(arrived.request, self.now)
-        except ApiError as error:
-            return error_answer(error)
-        return json_answer(200, {"agent_id": AGENT})
 
     def _forget_what_is_over(self) -> None:
         for conn, wire in list(self.wires.items()):

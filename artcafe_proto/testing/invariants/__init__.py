@@ -2,7 +2,8 @@
 
 They look from outside: at what the two sides write, say and wait for, not at how they do it. `observer.py` is told of
 everything and tells the families: `links.py` what goes over connections, `waits.py` when attempts and renewals come,
-`work.py` what becomes of commands, messages and calls, `platforms.py` what the platform does.
+`work.py` what becomes of commands, messages and calls, `platforms.py` what the platform does, `calls.py` what comes of
+requests over HTTP.
 """
 
 from artcafe_proto.testing.invariants.observer import Invariants

@@ -26,6 +26,7 @@ from artcafe_proto.events import (
     TokenRenewed,
     Undeliverable,
 )
+from artcafe_proto.testing.invariants.calls import CallInvariants
 from artcafe_proto.testing.invariants.links import LinkInvariants
 from artcafe_proto.testing.invariants.platforms import PlatformInvariants
 from artcafe_proto.testing.invariants.table import Checks
@@ -56,6 +57,8 @@ class Invariants(Checks):
         self._waits = WaitInvariants(self)
         self._work = WorkInvariants(self)
         self._platform = PlatformInvariants(self, sim)
+        self.calls = CallInvariants(self, sim)
+        """Told by callers."""
 
     # --- what agents say ----------------------------------------------------------------------------------------------
 
@@ -213,6 +216,7 @@ class Invariants(Checks):
         """An event of the hub was drained."""
         self._sim.told("platform", event)
         self._platform.said(event)
+        self.calls.said(event)
 
     def platform_linked(self, circuit: Circuit, process: AgentProcess) -> None:
         """It has accepted the link of a process."""
@@ -237,6 +241,7 @@ class Invariants(Checks):
     def platform_restarts(self, *, keeps_memory: bool) -> None:
         """All its connections are over."""
         self._platform.restarts(keeps_memory=keeps_memory)
+        self.calls.restarts(keeps_memory=keeps_memory)
 
     def platform_handled_timers(self, platform: PlatformProcess) -> None:
         """Whatever was due was handled."""

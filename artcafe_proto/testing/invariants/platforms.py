@@ -15,6 +15,7 @@ from artcafe_proto.events import (
     CommandExpired,
     CommandRepeated,
     MessageReceived,
+    RequestFailed,
 )
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.testing.ensuring import ensure
@@ -196,6 +197,8 @@ class PlatformInvariants:
             case CommandExpired():
                 self._waits_no_more(event.agent_id, event.command_id)
                 self._sim.tenant.expired(event.command_id)
+            case RequestFailed():
+                self._check("a response has a status of its operation", False, event.method, repr(event.error))
             case _:
                 pass
 

@@ -53,6 +53,16 @@ INVARIANTS: Final[dict[str, str]] = {
     "commands first go out in the order of acceptance": "CMD-10",
     "no command waits while later ones are served": "CMD-10",
     "AgentOnline and AgentOffline alternate, and epochs rise": "PLAT-6",
+    # calls.py
+    "every request gets one response, or its connection ends": "RFC 9112 section 9.3",
+    "a response has a status of its operation": "PLAT-7",
+    "a command is known once it is accepted": "PLAT-4",
+    "a command is shown as it is": "PLAT-4",
+    "a key that was revoked over HTTP is gone": "TOK-6",
+    "a poll ends with its command or its wait": "PLAT-4",
+    "an event stream begins with what was missed": "PLAT-4",
+    "the ids of an event stream rise one by one": "PLAT-4",
+    "silence on an event stream is broken": "PLAT-4",
     # observer.py
     "online again when all is well": "LINK-6",
     "every command answered once": "CMD-3, CMD-10",

@@ -3,107 +3,31 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
-from random import Random
 from typing import Any
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_proto import (
+    ChallengeIssued,
     CommandExpired,
     Instant,
-    PlatformConfig,
-    PlatformHub,
     PlatformProtocol,
     Request,
+    RequestFailed,
     Response,
-    SigningKey,
     StatusReceived,
 )
-from artcafe_proto.platform import api as routes
-from artcafe_proto.platform.api import CommandWatch, EventWatch, answer, command_answer
-from platform_server.harness import OTHER_TOKEN, TENANT, TENANTS, TOKEN
-
-NOW = Instant(1000.0, 1_700_000_000.0)
-JSON = "application/json"
-
-
-def key(seed: int) -> SigningKey:
-    return SigningKey(Ed25519PrivateKey.from_private_bytes(Random(seed).randbytes(32)))
-
-
-class Api:
-    """A hub with two tenants, called as over HTTP."""
-
-    def __init__(self) -> None:
-        self.hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
-        for tenant_id, token in TENANTS.items():
-            self.hub.registry.add_tenant(tenant_id, token)
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        token: str | None = TOKEN,
-        media_type: str | None = JSON,
-        now: Instant = NOW,
-    ) -> routes.Answer:
-        """The answer to a request; a body of bytes goes as it is."""
-        headers = [("host", "platform")]
-        if token is not None:
-            headers.append(("authorization", f"Bearer {token}"))
-        if media_type is not None:
-            headers.append(("content-type", media_type))
-        raw = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
-        request = Request(method=method, target=f"/api/v1{path}", headers=tuple(headers), body=raw)
-        found = answer(self.hub, request, now)
-        return routes.NOT_FOUND if found is None else found  # as an owner answers
-
-    def response(self, method: str, path: str, body: object = None, **how: Any) -> Response:
-        """The answer, which is a response at once."""
-        response = self.ask(method, path, body, **how)
-        assert isinstance(response, Response)
-        return response
-
-    def json(self, method: str, path: str, body: object = None, *, status: int, **how: Any) -> Any:
-        """The answer's JSON."""
-        response = self.response(method, path, body, **how)
-        assert response.status == status, response.body
-        assert response.header("content-type") == JSON
-        return json.loads(response.body)
-
-    def error(self, method: str, path: str, body: object = None, *, status: int, **how: Any) -> str:
-        """The code of an error, whose body has no more than PLAT-7 says."""
-        value = self.json(method, path, body, status=status, **how)
-        assert set(value) == {"error"}
-        assert set(value["error"]) == {"code", "message"}
-        return value["error"]["code"]
-
-    def agent(self, agent_id: str, seed: int = 1) -> str:
-        """Register an agent with a key, and authenticate it; returns its token."""
-        self.json("POST", "/agents", {"agent_id": agent_id}, status=201)
-        self.json("POST", "/ssh-keys", {"agent_id": agent_id, "public_key": key(seed).public.openssh}, status=201)
-        challenge = json.loads(self.authenticate("challenge", {"agent_id": agent_id}).body)["challenge"]
-        signature = b64encode(key(seed).sign(challenge.encode(), "ssh")).decode()
-        proof = {"tenant_id": TENANT, "agent_id": agent_id, "challenge": challenge, "response": signature}
-        return json.loads(self.authenticate("verify", proof).body)["token"]
-
-    def authenticate(self, step: str, body: object) -> Response:
-        headers = (("content-type", JSON),)
-        request = Request(method="POST", target="/", headers=headers, body=msgspec.json.encode(body))
-        authenticator = self.hub.authenticator
-        return (authenticator.challenge if step == "challenge" else authenticator.verify)(request, None, NOW)
-
-    def events(self, kind: type[Any]) -> list[Any]:
-        """Drain the hub; what came of one kind."""
-        outputs: list[Any] = []
-        while (output := self.hub.next_output()) is not None:
-            outputs.append(output)
-        return [output for output in outputs if isinstance(output, kind)]
+from artcafe_proto.platform.api import (
+    INTERNAL_ERROR,
+    NOT_FOUND,
+    OPERATIONS,
+    CommandWatch,
+    EventWatch,
+    answer,
+    command_answer,
+)
+from platform_api import NOW, OTHER_TOKEN, TENANT, TOKEN, Api, key
 
 
 @pytest.fixture
@@ -437,7 +361,7 @@ def test_unknown_addresses(api: Api, path: str) -> None:
 @pytest.mark.parametrize("target", ["/", "/agents", "/x/api/v1/agents", "/api/v1", "/api/v2/agents", "*"])
 def test_unknown_addresses_outside_of_the_interface(api: Api, target: str) -> None:
     assert answer(api.hub, Request(method="GET", target=target), NOW) is None
-    assert routes.NOT_FOUND.status == 404
+    assert NOT_FOUND.status == 404
 
 
 @pytest.mark.parametrize(
@@ -467,9 +391,40 @@ def test_an_expired_agents_token_is_refused(api: Api) -> None:
     assert api.error("GET", "/agents/a1", status=401, token=token, now=later) == "invalid_token"
 
 
+def test_a_mistake_of_ours_costs_its_request_alone_and_is_told_to_the_operator(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mistake = ZeroDivisionError("a detail of the inside")
+
+    def fail(_: object) -> Response:
+        raise mistake
+
+    monkeypatch.setitem(OPERATIONS["agents",], "GET", fail)
+    protocol = PlatformProtocol(api.hub, conn=1, now=NOW)
+    for method, status in (("GET", b"500"), ("POST", b"415"), ("GET", b"500")):
+        head = f"{method} /api/v1/agents HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+        protocol.data_received(head.encode(), NOW)
+        written: Any = protocol.next_output()
+        assert written.data.startswith(b"HTTP/1.1 " + status)
+        assert b"inside" not in written.data
+        assert protocol.next_output() is None
+    assert api.events(RequestFailed) == [RequestFailed("GET", mistake)] * 2
+
+
+def test_an_event_has_the_time_of_the_request_that_caused_it(api: Api) -> None:
+    """Also if that is the first thing that happens on a platform."""
+    body = msgspec.json.encode({"agent_id": "a1"})
+    request = Request(
+        method="POST", target="/api/v1/auth/challenge", headers=(("content-type", "application/json"),), body=body
+    )
+    assert isinstance(answer(api.hub, request, NOW), Response)
+    assert api.hub.now == NOW
+    assert api.events(ChallengeIssued) == [ChallengeIssued("a1")]
+
+
 def test_the_internal_error_says_nothing() -> None:
-    assert routes.INTERNAL_ERROR.status == 500
-    assert json.loads(routes.INTERNAL_ERROR.body)["error"]["code"] == "internal_error"
+    assert INTERNAL_ERROR.status == 500
+    assert json.loads(INTERNAL_ERROR.body)["error"]["code"] == "internal_error"
 
 
 def test_every_answer_can_be_written_on_the_wire(api: Api) -> None:

@@ -1,0 +1,148 @@
+"""What must hold of requests over HTTP: their responses, the commands that they show, and event streams (PLAT-4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from artcafe_proto.events import AuthenticationRefused, ChallengeIssued
+from artcafe_proto.testing.invariants.table import EPSILON_S
+
+if TYPE_CHECKING:
+    from artcafe_proto.events import Event
+    from artcafe_proto.testing.calls import Call
+    from artcafe_proto.testing.invariants.table import Checks
+    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.testing.tenants import Account
+
+# The clauses' numbers, and not the core's, which may be wrong.
+_KEEP_ALIVE_S: Final = 15.0
+_LONGEST_WAIT_S: Final = 60.0
+_OVER: Final = ("succeeded", "failed", "expired")
+_UNPUBLISHED: Final = (AuthenticationRefused, ChallengeIssued)
+_ON_ITS_WAY_S: Final = 1.5
+"""How long a request and its response may take beside what was waited for: more than any connection of a caller."""
+
+
+class Listening:
+    """One event stream, from its head on. Times are the simulation's."""
+
+    def __init__(self, call: Call, at: float) -> None:
+        self.resumes = call.last_event_id
+        """The id that it came back with."""
+        self.least_number = call.events_before
+        """That its beginning must have at least: so many events there had been when it was asked for."""
+        self.is_whole = call.hears_all
+        """Whether it has the events of all agents."""
+        self.heard_at = at
+        self.last_id: str | None = None
+        self.unread = b""
+
+
+class CallInvariants:
+    """Every caller's requests."""
+
+    def __init__(self, checks: Checks, sim: Simulation) -> None:
+        self._check = checks.check
+        self._sim = sim
+        self.events = 0
+        """That a platform with its memory has told of a tenant's agents."""
+
+    def said(self, event: Event) -> None:
+        """The hub reports something."""
+        self.events += not isinstance(event, _UNPUBLISHED)
+
+    def restarts(self, *, keeps_memory: bool) -> None:
+        """Perhaps everything is forgotten."""
+        self.events = self.events if keeps_memory else 0
+
+    # --- responses ----------------------------------------------------------------------------------------------------
+
+    def is_expected(self, call: Call | None, data: bytes) -> None:
+        """Bytes have come, for this call if it waits for them."""
+        holds = call is not None or not data
+        self._check("every request gets one response, or its connection ends", holds, "not asked for:", data)
+
+    def answered(self, call: Call, status: int) -> None:
+        """The head of a response has come."""
+        is_one = status in call.statuses
+        self._check("a response has a status of its operation", is_one, call.method, call.target, status)
+
+    def odd(self, why: str) -> None:
+        """What came is no response."""
+        self._check("every request gets one response, or its connection ends", False, why)
+
+    def longest_wait_s(self) -> float:
+        """How long a request may take once nothing is wrong any more."""
+        return _LONGEST_WAIT_S + _ON_ITS_WAY_S
+
+    def ended(self) -> None:
+        """Every request had its time."""
+        for caller in self._sim.callers:
+            holds = not caller.is_waiting
+            self._check("every request gets one response, or its connection ends", holds, caller.call)
+            if caller.listening is not None:
+                self._is_heard_of(caller.listening)
+
+    def revoked(self, agent_id: str, key_id: str) -> None:
+        """The response says that a key is revoked."""
+        is_gone = key_id not in self._sim.platform.key_ids(agent_id)
+        self._check("a key that was revoked over HTTP is gone", is_gone, agent_id, key_id)
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def asked_for(self, command_id: str, promised_id: str | None) -> None:
+        """The response to a command has come; it names the one that was accepted, if any was."""
+        is_accepted = command_id in self._sim.tenant.accepted_over_http
+        holds = promised_id == (command_id if is_accepted else None)
+        self._check("a command is known once it is accepted", holds, command_id, promised_id)
+
+    def shown(self, command_id: str, account: Account, state: str, *, was_over: bool) -> None:
+        """The response says so of a command, "" for nothing; `was_over`: when it was asked for."""
+        self._check("a command is known once it is accepted", bool(state), command_id)
+        holds = account.is_over if state in _OVER else not was_over
+        self._check("a command is shown as it is", holds, command_id, state, account)
+
+    def poll_ended(self, command_id: str, account: Account, state: str, asked_at: float, wait_s: float) -> None:
+        """It waited for the end of a command, at most so long."""
+        platform, time = self._sim.platform, self._sim.time
+        if state in _OVER:
+            due = max(asked_at, account.over_at)
+        else:
+            due = max(asked_at + wait_s, platform.held_up_until - platform.mono_offset_s)
+            is_early = time < asked_at + wait_s - EPSILON_S
+            self._check("a poll ends with its command or its wait", not is_early, command_id, state, "too early")
+        is_late = time > due + _ON_ITS_WAY_S
+        self._check("a poll ends with its command or its wait", not is_late, command_id, state, time - due, "s late")
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def came(self, listening: Listening, data: bytes) -> None:
+        """A piece of an event stream."""
+        self._is_heard_of(listening)
+        listening.heard_at = self._sim.time
+        *events, listening.unread = (listening.unread + data).split(b"\n\n")
+        for event in events:
+            if event != b":":
+                self._event(listening, event)
+
+    def _event(self, listening: Listening, event: bytes) -> None:
+        parts = (line.partition(": ") for line in event.decode().split("\n"))
+        fields = {name: value for name, _, value in parts}
+        name, last, came = fields["event"], listening.last_id, fields["id"]
+        listening.last_id = came
+        if last is None:
+            has_missed = listening.resumes not in (None, came)
+            expected = "stream.reset" if has_missed else "stream.open"
+            holds = name == expected and int(came.partition("-")[2]) >= listening.least_number
+            self._check("an event stream begins with what was missed", holds, name, came, listening.resumes)
+        else:
+            (run, number), (last_run, last_number) = came.split("-"), last.split("-")
+            further = int(number) - int(last_number)
+            holds = run == last_run and (further == 1 or (further > 1 and not listening.is_whole))
+            self._check("the ids of an event stream rise one by one", holds, last, came)
+
+    def _is_heard_of(self, listening: Listening) -> None:
+        platform = self._sim.platform
+        due = max(listening.heard_at + _KEEP_ALIVE_S, platform.held_up_until - platform.mono_offset_s)
+        is_late = self._sim.time > due + _ON_ITS_WAY_S
+        self._check("silence on an event stream is broken", not is_late, "since", listening.heard_at)
