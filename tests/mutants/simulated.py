@@ -110,26 +110,26 @@ BUGS: Final = (
     Bug(
         "a new link gets the newest commands first",
         _DELIVERY,
-        "line.to_send.extend((command.number, command_id)",
-        "line.to_send.extend((-command.number, command_id)",
+        "((each.command.n, command_id) for",
+        "((-each.command.n, command_id) for",
     ),
     Bug(
         "the end of a link leaves its window taken",
-        _DELIVERY,
-        "            line.unanswered.clear()\n",
+        "artcafe_proto/platform/hub.py",
+        "            linked.presence.window = None\n",
         "",
     ),
     Bug(
         "an overloaded command goes out again at once",
         _DELIVERY,
-        "line.limit = min(len(line.unanswered), self._window - 1)",
-        "line.limit = self._window",
+        "window.limit = min(len(window.unanswered), self._window - 1)",
+        "window.limit = self._window",
     ),
     Bug(
         "what waited for a lost link goes out twice on the next",
         _DELIVERY,
-        "            line.to_send.clear()\n",
-        "",
+        "for command_id, each in line.pending.items())",
+        "for command_id, each in (*line.pending.items(), *line.pending.items()))",
     ),
     # --- waits ---
     Bug(
@@ -179,8 +179,8 @@ BUGS: Final = (
     Bug(
         "the end of an older link takes the newer one offline",
         "artcafe_proto/platform/hub.py",
-        "if agent.presence.epoch == epoch and agent.presence.session is not None:",
-        "if agent.presence.session is not None:",
+        "if presence.epoch == linked.epoch and presence.session is not None:",
+        "if presence.session is not None:",
     ),
     Bug(
         "the platform does not ping after silence",
@@ -335,8 +335,8 @@ ALONE: Final[dict[str, Bug]] = {
     "an answer after the expiry is late": Bug(
         "a late answer is not told as late",
         _DELIVERY,
-        "command.late = command.is_over",
-        "command.late = False",
+        "is_late = earlier is not None",
+        "is_late = False",
     ),
     "no more than the window is unanswered": Bug(
         "the window is one too large",
