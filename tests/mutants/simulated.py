@@ -353,20 +353,20 @@ ALONE: Final[dict[str, Bug]] = {
     "commands first go out in the order of acceptance": Bug(
         "a new link gets the newest commands first (alone)",
         _DELIVERY,
-        "line.to_send.extend((command.number, command_id)",
-        "line.to_send.extend((2**60 - command.number, command_id)",
+        "((each.command.n, command_id) for",
+        "((2**60 - each.command.n, command_id) for",
     ),
     "no command waits while later ones are served": Bug(
         "an overloaded command goes behind all others",
         _DELIVERY,
-        "line.queue(command)\n            self._emit(CommandDeferred",
-        "heapq.heappush(line.to_send, (10**9 + command.number, command_id))\n            self._emit(CommandDeferred",
+        "_queue(line, window, pending.command)\n            self._emit(CommandDeferred",
+        "heapq.heappush(window.to_send, (10**9 + pending.command.n, command_id))\n            self._emit(CommandDeferred",
     ),
     "AgentOnline and AgentOffline alternate, and epochs rise": Bug(
         "a replaced link goes offline with the epoch of the newer one",
         "artcafe_proto/platform/hub.py",
-        "self._offline(agent, presence.epoch - 1,",
-        "self._offline(agent, presence.epoch,",
+        "self._offline(older.linked, replaced)",
+        "self._offline(session.linked, replaced)",
     ),
     "a response has a status of its operation": Bug(
         "what is for tenants is not there for agents",
@@ -395,7 +395,7 @@ ALONE: Final[dict[str, Bug]] = {
     "a poll ends with its command or its wait": Bug(
         "a poll is not woken by the end of its command",
         _WATCHES,
-        "self._hub.attend(poll.conn)  # which",
+        "self._hub.wake(poll.conn)  # which",
         "pass  # which",
     ),
     "an event stream begins with what was missed": Bug(
