@@ -16,13 +16,14 @@ from artcafe_proto.agent.states import AgentState, AuthState, LinkState
 from artcafe_proto.config import AgentConfig, PlatformConfig
 from artcafe_proto.effects import (
     AcceptUpgrade,
-    Attend,
+    AgentMachineEffect,
     CancelSign,
     Connect,
     Disconnect,
     Effect,
-    MachineEffect,
     PauseReading,
+    PlatformEffect,
+    PlatformSessionEffect,
     ResumeReading,
     SendBody,
     SendClose,
@@ -33,6 +34,7 @@ from artcafe_proto.effects import (
     SendText,
     SendUpgrade,
     Sign,
+    Wake,
     Write,
 )
 from artcafe_proto.errors import (
@@ -100,22 +102,25 @@ from artcafe_proto.policies.signatures import SignatureFormat
 from artcafe_proto.policies.ssh_agent import SshAgentSigning
 
 if TYPE_CHECKING:
+    from artcafe_proto.platform.agents import Agent
     from artcafe_proto.platform.authenticator import Principal
-    from artcafe_proto.platform.delivery import Command
+    from artcafe_proto.platform.commands import Command
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.protocol import PlatformProtocol
-    from artcafe_proto.platform.registry import Agent, Key
+    from artcafe_proto.platform.records import AgentRecord, Record
     from artcafe_proto.platform.session import PlatformSession
+    from artcafe_proto.platform.state import Key
 
 __all__ = [
     # façades, machines and what they are built of
     "AgentProtocol", "PlatformProtocol", "PlatformHub", "AgentMachine", "PlatformSession", "AgentConfig",
     "PlatformConfig", "Instant", "AgentState", "AuthState", "LinkState", "AgentTimer", "AgentStatus", "FinalCode",
-    "ConnectFailure", "Request", "Response", "Principal", "Command", "Agent", "Key",
+    "ConnectFailure", "Request", "Response", "Principal", "Command", "Agent", "AgentRecord",
+    "Key", "Record",
     # effects
-    "Effect", "MachineEffect", "Connect", "Write", "Disconnect", "PauseReading", "ResumeReading", "Sign", "CancelSign",
-    "Attend", "SendRequest", "SendUpgrade", "SendResponse", "SendBody", "AcceptUpgrade", "SendText", "SendPing",
-    "SendPong", "SendClose",
+    "Effect", "PlatformEffect", "AgentMachineEffect", "PlatformSessionEffect", "Connect", "Write", "Disconnect",
+    "PauseReading", "ResumeReading", "Sign", "CancelSign", "Wake", "SendRequest", "SendUpgrade", "SendResponse",
+    "SendBody", "AcceptUpgrade", "SendText", "SendPing", "SendPong", "SendClose",
     # events
     "Event", "AgentEvent", "HubEvent", "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "KeyChanged",
     "Online",

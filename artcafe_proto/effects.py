@@ -93,7 +93,7 @@ class CancelSign(_Effect, frozen=True, gc=False):
     request: int
 
 
-class Attend(_Effect, frozen=True, gc=False):
+class Wake(_Effect, frozen=True, gc=False):
     """From `PlatformHub`: something happened on `conn` from elsewhere; drain its `PlatformProtocol`."""
 
     conn: int
@@ -180,11 +180,15 @@ class SendClose(_Effect, frozen=True, gc=False):
 
 SendFrame = SendText | SendPing | SendPong | SendClose
 AgentSend = SendRequest | SendUpgrade | SendFrame
-Send = AgentSend | SendResponse | SendBody | AcceptUpgrade
-Ask = Connect | Sign | CancelSign | PauseReading | ResumeReading
+PlatformSend = SendResponse | SendBody | AcceptUpgrade | SendFrame
+Send = AgentSend | PlatformSend
+PlatformAsk = PauseReading | ResumeReading
+Ask = Connect | Sign | CancelSign | PlatformAsk
 Effect = Ask | Write | Disconnect
-"""What a façade asks of a driver."""
+"""What `AgentProtocol` asks of a driver."""
+PlatformEffect = PlatformAsk | Write | Disconnect
+"""What `PlatformProtocol` asks of a driver: some of the same."""
 AgentMachineEffect = Ask | AgentSend | Disconnect
 """What an `AgentMachine` asks of its façade, or of a transport that frames messages itself."""
-MachineEffect = Effect | Send
-"""What a machine of either role asks likewise; never a `Write`."""
+PlatformSessionEffect = PlatformAsk | PlatformSend | Disconnect
+"""What a `PlatformSession` asks likewise."""

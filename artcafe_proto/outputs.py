@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from typing import Final, Generic, TypeVar
 
-from artcafe_proto.effects import AgentSend, Ask, Connect, Disconnect, Send, SendPing, SendPong, SendText
+from artcafe_proto.effects import (
+    AgentSend,
+    Ask,
+    Connect,
+    Disconnect,
+    PlatformAsk,
+    PlatformSend,
+    Send,
+    SendPing,
+    SendPong,
+    SendText,
+)
 from artcafe_proto.errors import LocalProtocolError
-from artcafe_proto.events import AgentEvent, Event
+from artcafe_proto.events import AgentEvent, Event, RequestArrived
 from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
 
+A = TypeVar("A", bound=Ask)
 S = TypeVar("S", bound=Send)
 E = TypeVar("E", bound=Event)
 
 _FRAMES: Final = (SendText, SendPing, SendPong)
 
 
-class Outputs(Generic[S, E]):
+class Outputs(Generic[A, S, E]):
     """Outputs in the order of a drain: events, what is asked of the world, what is sent, disconnects.
 
     Events come first, so that an application answering one while draining shares the write of everything else.
@@ -26,11 +38,11 @@ class Outputs(Generic[S, E]):
 
     def __init__(self) -> None:
         self.events: list[E] = []
-        self.asks: list[Ask] = []
+        self.asks: list[A] = []
         self.sends: list[S] = []
         self.disconnects: list[Disconnect] = []
 
-    def next(self) -> E | Ask | S | Disconnect | None:
+    def next(self) -> E | A | S | Disconnect | None:
         """Take out the next output, None when all are drained."""
         for queue in (self.events, self.asks, self.sends, self.disconnects):
             if queue:
@@ -60,5 +72,5 @@ class Outputs(Generic[S, E]):
             raise LocalProtocolError(f"{waiting} outputs are undrained: call next_output until None after every input")
 
 
-AgentOutputs = Outputs[AgentSend, AgentEvent]
-PlatformOutputs = Outputs[Send, Event]
+AgentOutputs = Outputs[Ask, AgentSend, AgentEvent]
+PlatformOutputs = Outputs[PlatformAsk, PlatformSend, RequestArrived]

@@ -17,15 +17,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from artcafe_proto import (
     AgentConfig,
     AgentMachine,
+    AgentMachineEffect,
     AgentProtocol,
     CommandCancelled,
     CommandReceived,
     Connect,
     Disconnect,
+    Effect,
     Event,
     Instant,
     LocalProtocolError,
-    MachineEffect,
     Offline,
     Online,
     Sign,
@@ -39,7 +40,7 @@ from snapshots import snapshot
 
 A = TypeVar("A", AgentMachine, AgentProtocol)
 T = TypeVar("T")
-Output = MachineEffect | Event
+Output = AgentMachineEffect | Effect | Event
 
 PICKS = st.integers(0, 6)
 """Which of the things seen so far: 0 is the last."""

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pytest
 from hypothesis import strategies as st
@@ -21,7 +21,6 @@ from artcafe_proto import (
     AgentOffline,
     AgentOnline,
     ApiError,
-    Attend,
     CommandAnswered,
     CommandDeferred,
     CommandExpired,
@@ -31,13 +30,16 @@ from artcafe_proto import (
     HeartbeatReceived,
     Instant,
     LocalProtocolError,
-    MachineEffect,
     PlatformConfig,
+    PlatformEffect,
     PlatformHub,
+    PlatformProtocol,
     PlatformSession,
+    PlatformSessionEffect,
     Request,
     RequestArrived,
     Response,
+    Wake,
 )
 from artcafe_proto import links as links_module
 from artcafe_proto.platform import delivery as delivery_module
@@ -46,8 +48,9 @@ from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN
 from snapshots import snapshot
 from virtual import signing_key
 
+C = TypeVar("C", PlatformSession, PlatformProtocol)
 T = TypeVar("T")
-Output = MachineEffect | Event | Attend
+Output = PlatformSessionEffect | PlatformEffect | Event | Wake
 Heard = tuple[int, Output]
 """What was said, and on which connection; 0 is the hub."""
 
@@ -115,10 +118,10 @@ LIMITS = (
 WINDOW = 2
 
 
-class PlatformLife(RuleBasedStateMachine):
+class PlatformLife(RuleBasedStateMachine, Generic[C]):
     """The tenants, the clocks, and what must hold; subclasses are the agents' side."""
 
-    def accept(self, hub: PlatformHub, conn: int, now: Instant) -> PlatformSession:
+    def accept(self, hub: PlatformHub, conn: int, now: Instant) -> C:
         """A new connection; called twice."""
         raise NotImplementedError
 
@@ -138,7 +141,7 @@ class PlatformLife(RuleBasedStateMachine):
         self.mono, self.wall = 50.0, 1e9
         self.key = signing_key()
         self.hubs = (self.make_hub(), self.make_hub())
-        self.sessions: tuple[dict[int, PlatformSession], dict[int, PlatformSession]] = ({}, {})
+        self.sessions: tuple[dict[int, C], dict[int, C]] = ({}, {})
         self.gone: set[int] = set()
         self.arrived: list[tuple[int, int]] = []
         self.challenges: list[tuple[str, str]] = []
@@ -168,7 +171,7 @@ class PlatformLife(RuleBasedStateMachine):
 
     # --- how an input is made -----------------------------------------------------------------------------------------
 
-    def world(self, conn: int, *actions: Callable[[PlatformSession], object]) -> None:
+    def world(self, conn: int, *actions: Callable[[C], object]) -> None:
         """An input from the world, perhaps told differently to the second session: it never raises."""
         for sessions, action in zip(self.sessions, (actions[0], actions[-1]), strict=True):
             action(sessions[conn])
@@ -208,7 +211,7 @@ class PlatformLife(RuleBasedStateMachine):
     def drained(self, index: int) -> list[Heard]:
         """Everything that one platform has to say."""
         heard: list[Heard] = []
-        speakers: list[tuple[int, PlatformHub | PlatformSession]] = [(0, self.hubs[index])]
+        speakers: list[tuple[int, PlatformHub | PlatformSession | PlatformProtocol]] = [(0, self.hubs[index])]
         speakers += self.sessions[index].items()
         was_busy = True
         while was_busy:
@@ -365,7 +368,7 @@ class PlatformLife(RuleBasedStateMachine):
     def revoke_or_add_a_key(self, number: int) -> None:
         """Of the first agent."""
         now = self.now
-        keys = list(self.hubs[0].registry.agent(TENANT, AGENT).keys)
+        keys = [key.key_id for key in self.hubs[0].registry.keys(AGENT)]
         if number < 3:
             self.owner(lambda hub: hub.registry.add_key(TENANT, AGENT, self.key.public.openssh, "") and None)
         elif number < 5:
@@ -453,7 +456,6 @@ class PlatformLife(RuleBasedStateMachine):
     def holds(self) -> None:
         """After every step."""
         for agent_id in AGENTS:
-            presence = self.hubs[0].registry.agent(TENANT, agent_id).presence
-            assert presence.online == (agent_id in self.online)
+            assert self.hubs[0].agent(TENANT, agent_id).online == (agent_id in self.online)
         for session in self.sessions[0].values():
             assert not session.is_closed or session.deadline() is None

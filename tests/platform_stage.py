@@ -10,15 +10,16 @@ from typing import Any
 
 from artcafe_proto import (
     AcceptUpgrade,
-    Attend,
     Instant,
     PlatformConfig,
     PlatformHub,
+    PlatformProtocol,
     PlatformSession,
     Request,
     Response,
     SendResponse,
     SendText,
+    Wake,
 )
 from virtual import signing_key
 from well_formed import check_well_formed
@@ -53,7 +54,7 @@ class Stage:
         """The moment."""
         return Instant(self.mono, self.wall)
 
-    def wait(self, seconds: float, *sessions: PlatformSession) -> None:
+    def wait(self, seconds: float, *sessions: PlatformSession | PlatformProtocol) -> None:
         """Let time pass for the hub and some sessions."""
         end = self.mono + seconds
         while True:
@@ -74,7 +75,7 @@ class Stage:
         """All events of one kind so far."""
         while (output := self.hub.next_output()) is not None:
             check_well_formed(output)
-            if isinstance(output, Attend):
+            if isinstance(output, Wake):
                 self.attended.append(output.conn)
             else:
                 self.events.append(output)
@@ -147,6 +148,18 @@ def say(stage: Stage, session: PlatformSession, message_type: str, data: object)
     session.bytes_received(stage.now)
     payload = json.dumps({"type": message_type, "id": "x-1", "data": data}).encode()
     session.text_received(payload, stage.now)
+
+
+def size_of(stage: Stage, command_id: str) -> int:
+    """Bytes that are kept of a command's arguments and of its response."""
+    command = stage.hub._state.command(TENANT, command_id, AGENT)  # pyright: ignore[reportPrivateUsage]
+    assert command is not None
+    return command.size
+
+
+def expiry_of(stage: Stage, command_id: str) -> float:
+    """When a command expires by the monotonic clock."""
+    return stage.hub._delivery._lines[AGENT].pending[command_id].expires_at  # pyright: ignore[reportPrivateUsage]
 
 
 def sent(session: PlatformSession) -> list[Any]:

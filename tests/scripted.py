@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from artcafe_proto import (
     AgentConfig,
+    AgentEvent,
     AgentMachine,
+    AgentMachineEffect,
     Connect,
     Disconnect,
-    Event,
     Instant,
-    MachineEffect,
     Offline,
     Online,
     Response,
@@ -55,8 +55,8 @@ class Scripted:
         self.machine = AgentMachine(AgentConfig(**(defaults | settings)), rng=Random(5))
         self.mono = 100.0
         self.wall = 1e9
-        self.said: list[MachineEffect | Event] = []
-        self.unseen: list[MachineEffect | Event] = []
+        self.said: list[AgentMachineEffect | AgentEvent] = []
+        self.unseen: list[AgentMachineEffect | AgentEvent] = []
         self.signed: list[int] = []
         """Requests that the signer has answered."""
         self._token: str | None = None
@@ -144,7 +144,7 @@ class Scripted:
             self.wait(due - self.mono)
         raise AssertionError(f"it never came to {kind.__name__}")
 
-    def comply(self, output: MachineEffect | Event) -> None:
+    def comply(self, output: AgentMachineEffect | AgentEvent) -> None:
         """The platform, the network or the signer does what it is asked for."""
         match output:
             case Connect():

@@ -19,13 +19,14 @@ from artcafe_proto import (
     AcceptUpgrade,
     AgentConfig,
     AgentMachine,
+    AgentMachineEffect,
     Connect,
     Instant,
     LinkState,
-    MachineEffect,
     PlatformConfig,
     PlatformHub,
     PlatformSession,
+    PlatformSessionEffect,
     SendPing,
     SendPong,
     SendRequest,
@@ -36,6 +37,7 @@ from artcafe_proto import (
 )
 from virtual import TENANT, signing_key
 
+Asked = AgentMachineEffect | PlatformSessionEffect
 WINDOW_S = 0.1
 STARTS_WITHIN_S = 30.0
 STABLE_S = 75.0
@@ -163,7 +165,7 @@ class World:
         while True:
             for machine in (member.machine, *member.sessions.values()):
                 while (output := machine.next_output()) is not None:
-                    if isinstance(output, MachineEffect):
+                    if isinstance(output, Asked):
                         self._carry_over(member, machine, output)
             while self._hub.next_output() is not None:
                 pass
@@ -173,7 +175,7 @@ class World:
                 self._inputs.popleft()(self._now)
         self._timetable.set(number, member.deadline)
 
-    def _carry_over(self, member: _Member, source: AgentMachine | PlatformSession, output: MachineEffect) -> None:
+    def _carry_over(self, member: _Member, source: AgentMachine | PlatformSession, output: Asked) -> None:
         agent = member.machine
         if isinstance(output, Connect):
             member.attempts.append(self._mono)
@@ -191,7 +193,7 @@ class World:
             conn = next(conn for conn, session in member.sessions.items() if session is source)
             self._to_agent(member, conn, output)
 
-    def _to_platform(self, member: _Member, output: MachineEffect) -> None:
+    def _to_platform(self, member: _Member, output: Asked) -> None:
         assert isinstance(output, SendRequest | SendUpgrade | SendText | SendPing | SendPong), output
         session = member.sessions[output.conn]
         self._inputs.append(session.bytes_received)
@@ -207,7 +209,7 @@ class World:
             case SendPong():
                 self._inputs.append(partial(session.pong_received, output.payload))
 
-    def _to_agent(self, member: _Member, conn: int, output: MachineEffect) -> None:
+    def _to_agent(self, member: _Member, conn: int, output: Asked) -> None:
         agent = member.machine
         self._inputs.append(partial(agent.bytes_received, conn))
         match output:

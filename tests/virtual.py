@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
-    Attend,
     CommandReceived,
     Connect,
     Disconnect,
@@ -26,9 +25,11 @@ from artcafe_proto import (
     PlatformConfig,
     PlatformHub,
     PlatformProtocol,
+    PlatformSession,
     RequestArrived,
     Sign,
     SigningKey,
+    Wake,
     Write,
 )
 from artcafe_proto.platform.api import NOT_FOUND
@@ -51,6 +52,11 @@ def new_hub(settings: dict[str, Any] | None = None, seed: int = 3) -> PlatformHu
     hub.registry.create_agent(TENANT, agent_id=AGENT, name="", capabilities=(), metadata={}, wall=WALL_AT_START)
     hub.registry.add_key(TENANT, AGENT, signing_key().public.openssh, "test")
     return hub
+
+
+def session_of(protocol: PlatformProtocol) -> PlatformSession:
+    """What the hub knows a connection by; a driver does not reach it."""
+    return protocol._session  # pyright: ignore[reportPrivateUsage]
 
 
 class Pair:
@@ -173,7 +179,7 @@ class Pair:
             while (output := self.hub.next_output()) is not None:
                 busy = True
                 check_well_formed(output)
-                if not isinstance(output, Attend):
+                if not isinstance(output, Wake):
                     self.hub_events.append((self.mono, output))
 
     def _drain_agent(self) -> bool:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from artcafe_anyio.agent import Agent
-    from artcafe_proto import Attend, Connect, Event, HubEvent, MachineEffect
+    from artcafe_proto import Connect, HubEvent, PlatformEffect, Wake
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -114,7 +114,7 @@ class SimulatedPlatform(Secretive):
     @property
     def is_online(self) -> bool:
         """Whether the agent has a link, from its first heartbeat on (HB-3)."""
-        return self._hub.registry.agent(self._config.tenant_id, self._config.agent_id).presence.online
+        return self._hub.agent(self._config.tenant_id, self._config.agent_id).online
 
     async def command(
         self, command: str, args: dict[str, Any] | None = None, *, timeout_s: float | None = None
@@ -225,7 +225,7 @@ class SimulatedPlatform(Secretive):
             end.session.unsent(level, read_clocks())
         return busy
 
-    def _carry_out(self, end: _AgentEnd, output: MachineEffect | Event) -> None:
+    def _carry_out(self, end: _AgentEnd, output: PlatformEffect | RequestArrived) -> None:
         match output:
             case Write():
                 end.feed(output.data)
@@ -238,10 +238,8 @@ class SimulatedPlatform(Secretive):
                 end.resume()
             case RequestArrived():
                 end.session.respond(output.exchange, NOT_FOUND, read_clocks())
-            case _:
-                pass
 
-    def _heard(self, event: HubEvent | Attend) -> None:
+    def _heard(self, event: HubEvent | Wake) -> None:
         match event:
             case CommandAnswered(response=response):
                 result = msgspec.json.decode(response.result) if response.status == "success" else None

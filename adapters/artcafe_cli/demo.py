@@ -192,7 +192,7 @@ class Demo:
         self._tally.sent.append(platform.send_command(TENANT, agent_id, command, args, timeout_s=10))
 
     def _online(self, platform: Platform) -> int:
-        return sum(agent.presence.online for agent in platform.hub.registry.agents(TENANT))
+        return sum(platform.hub.shown(agent).online for agent in platform.hub.registry.agents(TENANT))
 
     async def _wait_until(self, done: Callable[[], bool]) -> None:
         """Wait for events of the platform until `done`, or for so long that something must have gone wrong."""

@@ -22,7 +22,6 @@ from artcafe_platform.sockets import SocketConnection, address_of
 from artcafe_platform.timetable import Timetable, shared_moment
 from artcafe_platform.turns import OwnTurn, Turn
 from artcafe_proto import (
-    Attend,
     Disconnect,
     PauseReading,
     PlatformHub,
@@ -30,6 +29,7 @@ from artcafe_proto import (
     RequestArrived,
     RequestFailed,
     ResumeReading,
+    Wake,
     Write,
 )
 from artcafe_proto.platform.api import NOT_FOUND
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from anyio.abc import SocketStream
     from anyio.streams.tls import TLSStream
 
-    from artcafe_proto import Event, HubEvent, Instant, MachineEffect
+    from artcafe_proto import HubEvent, Instant, PlatformEffect
 
 AnyConnection = Connection | SocketConnection
 C = TypeVar("C", Connection, SocketConnection)
@@ -129,7 +129,7 @@ class Owner:
             output = self.hub.next_output()
             if output is None:
                 break
-            if not isinstance(output, Attend):
+            if not isinstance(output, Wake):
                 self._publish(output)
             elif output.conn in self.connections:
                 self._touched[output.conn] = self.connections[output.conn]
@@ -152,7 +152,7 @@ class Owner:
         connection.close(abort=True)
         self._touched[connection.conn] = connection
 
-    def _carry_out_one(self, connection: AnyConnection, output: MachineEffect | Event, now: Instant) -> None:
+    def _carry_out_one(self, connection: AnyConnection, output: PlatformEffect | RequestArrived, now: Instant) -> None:
         match output:
             case Write():
                 connection.write(output.data)
@@ -164,8 +164,6 @@ class Owner:
                 connection.pause_reading()
             case ResumeReading():
                 connection.resume_reading()
-            case _:
-                raise AssertionError(f"a connection's protocol asks for no {type(output).__name__}")
 
     def _look_after(self, connection: AnyConnection, now: Instant) -> None:
         protocol = connection.protocol
@@ -223,7 +221,7 @@ class Owner:
         are over when `connections` is empty.
         """
         for connection in list(self.connections.values()):
-            if connection.protocol.agent is None:
+            if connection.protocol.agent_id is None:
                 connection.hasten()
             with self.own_turn(connection) as now:
                 connection.protocol.drop(reason, now)
@@ -237,8 +235,7 @@ class Owner:
 
     def abort_agent(self, agent_id: str) -> bool:
         """Cut the connection of an agent's link, as a network would. False if it has none."""
-        agent = self.hub.registry.find(agent_id)
-        session = None if agent is None else agent.presence.session
+        session = self.hub.session_of(agent_id)
         connection = None if session is None else self.connections.get(session.conn)
         if connection is not None:
             with self.turn() as now:

@@ -25,13 +25,10 @@ if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.exchanges import Request
     from artcafe_proto.instants import Instant
-    from artcafe_proto.platform.delivery import Command
+    from artcafe_proto.platform.commands import Command
     from artcafe_proto.platform.hub import PlatformHub
-    from artcafe_proto.platform.registry import Agent
 
 MAX_PAGE_AGENTS: Final = 100
-MAX_PAGE_BYTES: Final = 1024 * 1024
-"""Agents of one page, and what is kept of them, one always: `next` leads on from wherever it ends."""
 DEFAULT_PAGE_AGENTS: Final = 50
 MAX_WAIT_S: Final = 60.0
 """Of a long poll: less than proxies commonly allow a response."""
@@ -186,31 +183,18 @@ def _create_agent(call: Call) -> Response:
         metadata=body.metadata,
         wall=call.now.wall,
     )
-    return json_answer(201, agent.public())
+    return json_answer(201, call.hub.shown(agent).public())
 
 
 def _list_agents(call: Call) -> Response:
-    agents = call.hub.registry.agents(call.tenant_id)
-    limit, after = _limit(call.parameter("limit")), call.parameter("after")
-    start = 0
-    if after is not None:
-        earlier = call.hub.registry.find(after)
-        if earlier is None or earlier.tenant_id != call.tenant_id:
-            raise ApiError(400, "invalid_query", "expected after to be the next of an earlier page")
-        start = earlier.place + 1
-    page: list[Agent] = []
-    size = 0
-    for agent in agents[start : start + limit]:
-        size += agent.size
-        if page and size > MAX_PAGE_BYTES:
-            break
-        page.append(agent)
-    following = page[-1].agent_id if start + len(page) < len(agents) else None
-    return json_answer(200, {"agents": [agent.public() for agent in page], "next": following})
+    tenant_id, limit = call.tenant_id, _limit(call.parameter("limit"))
+    page = call.hub.registry.page(tenant_id, call.parameter("after"), limit)
+    agents = [call.hub.shown(agent).public() for agent in page.agents]
+    return json_answer(200, {"agents": agents, "next": page.next})
 
 
 def _show_agent(call: Call) -> Response:
-    return json_answer(200, call.hub.registry.agent(call.caller.tenant_id, call.agent_id).public())
+    return json_answer(200, call.hub.agent(call.caller.tenant_id, call.agent_id).public())
 
 
 def _set_status(call: Call) -> Response:

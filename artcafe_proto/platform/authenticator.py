@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
-    from artcafe_proto.platform.registry import Agent, Key, Registry
+    from artcafe_proto.platform.records import AgentRecord
+    from artcafe_proto.platform.registry import Registry
+    from artcafe_proto.platform.state import Key
 
 
 class Principal(NamedTuple):
@@ -141,7 +143,8 @@ class Authenticator(Secretive):
         except ValueError:
             return "the response is not base64"
         key_id = None if self._compat and body.key_id == body.agent_id else body.key_id
-        keys = [] if agent is None else [key for key in agent.keys.values() if key_id in (None, key.key_id)]
+        known = () if agent is None else self._registry.keys(agent.agent_id)
+        keys = [key for key in known if key_id in (None, key.key_id)]
         made_by = self._made_by(keys, signature, body.challenge.encode("utf-8", "surrogatepass"))
         if agent is None:
             return "no such agent"
@@ -184,8 +187,7 @@ class Authenticator(Secretive):
         except RemoteProtocolError:
             raise ApiError(401, "invalid_token", _NOT_VALID) from None
         agent = self._registry.find(claims.agent_id)
-        key = None if agent is None else agent.keys.get(claims.key_id)
-        if agent is None or agent.tenant_id != claims.tenant_id or key is None:
+        if agent is None or agent.tenant_id != claims.tenant_id or not self._registry.has_key(agent, claims.key_id):
             raise ApiError(401, "invalid_token", _NOT_VALID)  # TOK-6
         return Principal(claims.tenant_id, claims.agent_id, claims.key_id)
 
@@ -204,7 +206,9 @@ class Authenticator(Secretive):
             raise ApiError(401, "invalid_token", _NOT_VALID)
         return tenant_id
 
-    def linking_agent(self, request: Request, agent_id: str, address: str | None, now: Instant) -> tuple[Agent, str]:
+    def linking_agent(
+        self, request: Request, agent_id: str, address: str | None, now: Instant
+    ) -> tuple[AgentRecord, str]:
         """The agent that may open the link of `agent_id`, and its key's id. Raises ApiError 403, and as `principal`."""
         try:
             principal = self.principal(request, now, address)

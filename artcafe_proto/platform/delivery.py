@@ -1,22 +1,18 @@
-"""Commands on their way: kept until answered or expired, sent in order, so many at a time (CMD-10, PLAT-4)."""
+"""Commands on their way: kept until answered or expired, sent in order, so many at a time (CMD-10, PLAT-4).
+
+`Delivery` says which command is to go to which agent next; whoever has the links sends it. What it knows beyond the
+stored state is of this process: how often a command went out, and when it expires by the monotonic clock.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from artcafe_proto.errors import ApiError
-from artcafe_proto.events import (
-    CommandAnswered,
-    CommandDeferred,
-    CommandExpired,
-    CommandRepeated,
-    CommandSent,
-)
-from artcafe_proto.instants import format_timestamp
+from artcafe_proto.events import CommandAnswered, CommandDeferred, CommandExpired, CommandRepeated
 from artcafe_proto.limits import (
     COMMAND_OVERHEAD_BYTES,
     MAX_ALL_PENDING_COMMAND_BYTES,
@@ -27,125 +23,82 @@ from artcafe_proto.limits import (
     MAX_PENDING_COMMANDS,
     OVERLOADED_RETRY_S,
 )
-from artcafe_proto.messages import CommandData, ResponseData, encode, text_bytes
+from artcafe_proto.platform.commands import Command, is_same
+from artcafe_proto.platform.records import Kind, OutcomeRecord, Record
 from artcafe_proto.platform.states import COMMAND, CommandInput, CommandState
+from artcafe_proto.platform.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from artcafe_proto.events import HubEvent
     from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import ResponseData
+    from artcafe_proto.platform.links import Links
+    from artcafe_proto.platform.records import CommandRecord
+    from artcafe_proto.platform.state import PlatformState, StoredCommand
 
 
-class Command(msgspec.Struct):
-    """One command of a tenant for an agent."""
+class ToSend(NamedTuple):
+    """A command that is to go out now, for the `attempt`-th time."""
 
-    tenant_id: str
-    agent_id: str
-    command_id: str
-    data: CommandData
-    accepted_at: float
-    expires_at: float
-    """Monotonic seconds."""
+    command: CommandRecord
+    attempt: int
+
+
+class _Pending(msgspec.Struct):
+    """A command that is not over."""
+
+    command: StoredCommand
+    expires_at: float  # monotonic seconds
     state: CommandState = COMMAND.initial
     attempts: int = 0
-    response: ResponseData | None = None
-    answered_at: float | None = None
-    late: bool = False
-    number: int = 0
-    """In the order of acceptance."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of its arguments and of its response."""
-        response = self.response
-        answered = 0
-        if response is not None:
-            answered = len(bytes(response.result)) + text_bytes(response.reason)
-        return len(bytes(self.data.args)) + answered
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its state changes no more."""
-        return self.state in _OVER
-
-    def move(self, cause: CommandInput) -> None:
-        """Take a transition of its life."""
+    def move(self, cause: CommandInput) -> CommandState:
         self.state = COMMAND.after(self.state, cause)
-
-    def is_same_as(self, other: Command) -> bool:
-        """Whether both ask for the same (PLAT-4); the order of names in `args` is no content (RFC 8259 section 4)."""
-        return _content(self) == _content(other)
-
-    def public(self) -> dict[str, Any]:
-        """The command object of the HTTP interface (PLAT-4)."""
-        response = self.response
-        return {
-            "command_id": self.command_id,
-            "agent_id": self.agent_id,
-            "command": self.data.command,
-            "state": self.state,
-            "attempts": self.attempts,
-            "accepted_at": format_timestamp(self.accepted_at),
-            "answered_at": None if self.answered_at is None else format_timestamp(self.answered_at),
-            "late": self.late,
-            "response": None if response is None else public_response(response),
-        }
-
-
-class Carrier(Protocol):
-    """An agent's live link."""
-
-    @property
-    def has_room(self) -> bool:
-        """Whether something may go out on it now; `Delivery.send_on` is called once it may again (LINK-8)."""
-        ...
-
-    def deliver(self, payload: bytes, now: Instant) -> None:
-        """Send a message."""
-        ...
+        return self.state
 
 
 class _Line(msgspec.Struct):
-    """One agent's commands. All but `pending` is of the current link; `links` rises when one begins or ends."""
+    """The pending commands of an agent, in order of acceptance."""
 
-    pending: dict[str, Command] = {}
+    pending: dict[str, _Pending] = {}
     pending_bytes: int = 0
-    to_send: list[tuple[int, str]] = []  # a heap, by acceptance
-    unanswered: dict[str, None] = {}  # a set, which would take four times as much while it is empty
-    carrier: Carrier | None = None
-    links: int = 0
-    limit: int = 0  # of unanswered commands: the window, or fewer since the agent was overloaded
-    opens_at: float = 0.0  # when it may be more again
 
-    def queue(self, command: Command) -> None:
-        """Let a command wait for its turn. Of those that are over entries stay, until there are more of them."""
-        heapq.heappush(self.to_send, (command.number, command.command_id))
-        if len(self.to_send) > 2 * len(self.pending) + 64:
-            self.to_send = [entry for entry in self.to_send if self.find(entry) is not None]
-            heapq.heapify(self.to_send)
-
-    def find(self, entry: tuple[int, str]) -> Command | None:
-        """The command of an entry of `to_send`, None if it is over; a later one may have its id by now."""
-        command = self.pending.get(entry[1])
-        return command if command is not None and command.number <= entry[0] else None
+    def find(self, entry: tuple[int, str]) -> _Pending | None:
+        """The command of an entry of a window, None if it is over; a later one may have its id by now."""
+        pending = self.pending.get(entry[1])
+        return pending if pending is not None and pending.command.n <= entry[0] else None
 
 
 class Delivery:
-    """All commands of a platform."""
+    """All commands of a platform that are on their way."""
 
-    def __init__(self, emit: Callable[[HubEvent], None], *, window: int) -> None:
+    def __init__(
+        self,
+        state: PlatformState,
+        links: Links,
+        put: Callable[[Record], None],
+        emit: Callable[[HubEvent], None],
+        *,
+        window: int,
+    ) -> None:
+        """`put` stores a record, which changes `state`."""
+        self._state = state
+        self._links = links
+        self._put = put
         self._emit = emit
         self._window = window
-        self._commands: dict[tuple[str, str], dict[str, Command]] = {}  # by tenant and id, then by agent (PLAT-4)
         self._lines: dict[str, _Line] = {}
-        self._finished: deque[Command] = deque()
-        self._finished_bytes = 0
         self._pending_count = 0
         self._pending_bytes = 0
-        self._accepted = 0
-        self._expiries: list[tuple[float, str, str, str]] = []
-        self._held: list[tuple[float, str, int]] = []  # a heap: when a line opens further after `overloaded`
+        self._expiries: list[tuple[float, str, str]] = []  # a heap: when, agent and id
+        self._held: list[tuple[float, str, int]] = []  # a heap: when a window opens further after `overloaded`
+
+    def restore(self, now: Instant) -> None:
+        """What is pending in a state that was just restored is on its way again: times are converted here."""
+        for command in self._state.pending():
+            self._begin(command, now.mono + (command.record.expires_at - now.wall))
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -154,13 +107,24 @@ class Delivery:
 
         Raises ApiError: 404, also for another tenant's, or 409 if several agents have one of this id (PLAT-4).
         """
-        named = self._commands.get((tenant_id, command_id), {})
+        named = self._state.commands(tenant_id, command_id)
         if agent_id is None and len(named) > 1:
             raise ApiError(409, "ambiguous_command_id", "several agents have a command of this id: add ?agent_id=")
-        command = next(iter(named.values()), None) if agent_id is None else named.get(agent_id)
+        command = next((each for each in named if agent_id in (None, each.record.agent_id)), None)
         if command is None:
             raise ApiError(404, "command_not_found", "no such command")
-        return command
+        return self.shown(command)
+
+    def shown(self, command: StoredCommand) -> Command:
+        """A command as it is now."""
+        record, outcome = command.record, command.outcome
+        about = (record.tenant_id, record.agent_id, record.command_id, record.data)
+        times = (record.accepted_at, record.expires_at)
+        if outcome is None:
+            pending = self._lines[record.agent_id].pending[record.command_id]
+            return Command(*about, *times, pending.state, pending.attempts)
+        ended = (outcome.state, outcome.attempts, outcome.response, outcome.answered_at, outcome.late)
+        return Command(*about, *times, *ended)
 
     @property
     def deadline(self) -> float | None:
@@ -172,206 +136,197 @@ class Delivery:
 
     # --- from tenants -------------------------------------------------------------------------------------------------
 
-    def accept(self, command: Command, now: Instant) -> Command:
-        """Keep a command until it is over. The same again is the same command; other content is ApiError 409.
+    def accept(self, record: CommandRecord, expires_at: float) -> StoredCommand:
+        """Keep a command until it is over, at `expires_at` by the monotonic clock at the latest.
 
-        Raises ApiError 429 when too many of this agent's are unanswered.
+        The same again is the same command. Raises ApiError: 409 for other content, 429 when too many are unanswered.
         """
-        known = self._find(command.tenant_id, command.agent_id, command.command_id)
+        known = self._state.command(record.tenant_id, record.command_id, record.agent_id)
         if known is not None:
-            if not known.is_same_as(command):
+            if not is_same(known.record, record):
                 raise ApiError(409, "command_exists", "this command_id was used before with other content")
             return known
-        line = self._lines.setdefault(command.agent_id, _Line())
-        if len(line.pending) >= MAX_PENDING_COMMANDS or line.pending_bytes >= MAX_PENDING_COMMAND_BYTES:
+        line = self._lines.get(record.agent_id)
+        if line is not None and (
+            len(line.pending) >= MAX_PENDING_COMMANDS or line.pending_bytes >= MAX_PENDING_COMMAND_BYTES
+        ):
             raise ApiError(429, "too_many_commands", "as many commands as allowed wait for this agent")
         all_bytes = self._pending_bytes + self._pending_count * COMMAND_OVERHEAD_BYTES
         if all_bytes >= MAX_ALL_PENDING_COMMAND_BYTES:
             raise ApiError(429, "too_many_commands", "as many commands as allowed wait for all agents together")
-        self._accepted += 1
-        command.number = self._accepted
-        self._commands.setdefault((command.tenant_id, command.command_id), {})[command.agent_id] = command
-        line.pending[command.command_id] = command
-        line.pending_bytes += command.size
-        self._pending_bytes += command.size
-        self._pending_count += 1
-        self._watch_expiry(command)
-        if line.carrier is not None:
-            line.queue(command)
-            self._pump(line, now)
+        self._put(Record(Kind.COMMAND, self._state.next_n(Kind.COMMAND), record))
+        command = self._state.command(record.tenant_id, record.command_id, record.agent_id)
+        assert command is not None, "it was just stored"
+        line = self._begin(command, expires_at)
+        window = self._window_of(record.agent_id)
+        if window is not None and not window.is_closed:
+            _queue(line, window, command)
         return command
 
+    def _begin(self, command: StoredCommand, expires_at: float) -> _Line:
+        """A command is pending from now on."""
+        record = command.record
+        line = self._lines.setdefault(record.agent_id, _Line())
+        line.pending[record.command_id] = _Pending(command, expires_at)
+        line.pending_bytes += record.size
+        self._pending_bytes += record.size
+        self._pending_count += 1
+        self._watch_expiry(record, expires_at)
+        return line
+
+    def _watch_expiry(self, record: CommandRecord, expires_at: float) -> None:
+        """Entries of finished commands stay in the heap until there are more of them than of others."""
+        heapq.heappush(self._expiries, (expires_at, record.agent_id, record.command_id))
+        if len(self._expiries) > 2 * self._pending_count + 64:
+            every = (each for line in self._lines.values() for each in line.pending.values())
+            named = ((each.expires_at, each.command.record) for each in every)
+            self._expiries = [(at, each.agent_id, each.command_id) for at, each in named]
+            heapq.heapify(self._expiries)
+
+    # --- to links -----------------------------------------------------------------------------------------------------
+
+    def window_for(self, agent_id: str) -> Window:
+        """That of a link on which its agent came online: everything unanswered goes out once on it (CMD-10)."""
+        line = self._lines.get(agent_id, _NOTHING)
+        entries = ((each.command.n, command_id) for command_id, each in line.pending.items())
+        return Window(self._window, list(entries))
+
+    def next_to_send(self, agent_id: str, now: Instant) -> ToSend | None:
+        """What goes out on the agent's link now that it has room, in order; None if nothing waits, or may go out.
+
+        What is over meanwhile, or about to expire, is passed over.
+        """
+        window, line = self._window_of(agent_id), self._lines.get(agent_id)
+        while window is not None and line is not None and window.has_place:
+            pending = line.find(heapq.heappop(window.to_send))
+            if pending is None or pending.expires_at <= now.mono:
+                continue
+            record = pending.command.record
+            window.unanswered[record.command_id] = None
+            pending.move(CommandInput.SEND)
+            pending.attempts += 1
+            return ToSend(record, pending.attempts)
+        return None
+
     # --- from links ---------------------------------------------------------------------------------------------------
-
-    def begin(self, agent_id: str, carrier: Carrier, now: Instant) -> None:
-        """The agent came online: everything unanswered goes out once on this link (CMD-10)."""
-        self.end(agent_id)
-        line = self._lines.setdefault(agent_id, _Line())
-        line.carrier = carrier
-        line.limit = self._window
-        line.to_send.extend((command.number, command_id) for command_id, command in line.pending.items())
-        self._pump(line, now)
-
-    def send_on(self, agent_id: str, now: Instant) -> None:
-        """There is room on the agent's link again."""
-        self._pump(self._lines[agent_id], now)
-
-    def end(self, agent_id: str) -> None:
-        """The link has ended: what it left unanswered is for the next one."""
-        line = self._lines.get(agent_id)
-        if line is not None:
-            line.carrier = None
-            line.links += 1
-            line.to_send.clear()
-            line.unanswered.clear()
 
     def answer(self, tenant_id: str, agent_id: str, response: ResponseData, now: Instant) -> None:
         """A response came: the first final one counts (CMD-3), a late one is stored and shown as late (CMD-10)."""
         command_id = response.command_id
-        line = self._lines.get(agent_id)
-        if line is None:  # it has never had a command
-            self._emit(CommandRepeated(agent_id, command_id))
-            return
-        was_under_way = line.unanswered.pop(command_id, _ABSENT) is not _ABSENT
-        command = self._find(tenant_id, agent_id, command_id)
-        if command is not None and response.is_final and command.response is None:
-            if not command.is_over:
-                self._take_out(line, command)
+        window, line = self._window_of(agent_id), self._lines.get(agent_id, _NOTHING)
+        was_under_way = window is not None and window.unanswered.pop(command_id, _ABSENT) is not _ABSENT
+        command = self._state.command(tenant_id, command_id, agent_id)
+        outcome = None if command is None else command.outcome
+        if command is not None and response.is_final and (outcome is None or outcome.response is None):
             self._finish(command, response, now)
-        elif command is not None and was_under_way and not response.is_final and not command.is_over:
-            command.move(CommandInput.DEFER)
-            line.queue(command)
+        elif window is not None and was_under_way and not response.is_final and command_id in line.pending:
+            pending = line.pending[command_id]
+            pending.move(CommandInput.DEFER)
+            _queue(line, window, pending.command)
             self._emit(CommandDeferred(agent_id, command_id, response.code))
         else:  # answered already or forgotten; or it is not under way on this link: nothing can have been refused
             self._emit(CommandRepeated(agent_id, command_id))
-        if was_under_way and not response.is_final:
-            self._hold(agent_id, line, response.code, now)
-        self._pump(line, now)
+        if window is not None and was_under_way and not response.is_final:
+            self._hold(agent_id, window, response.code, now)
 
-    def _hold(self, agent_id: str, line: _Line, code: str, now: Instant) -> None:
+    def _hold(self, agent_id: str, window: Window, code: str, now: Instant) -> None:
         """The agent has not started a command (CMD-9).
 
         One that is overloaded holds what is unanswered now: each answer makes room for the next, and time for more.
         """
         if code != "overloaded":
-            line.carrier = None  # draining: this link takes no more
+            window.is_closed = True  # draining
             return
-        if line.limit == self._window:
-            self._open_at(now.mono + OVERLOADED_RETRY_S, agent_id, line)
-        line.opens_at = now.mono + OVERLOADED_RETRY_S
-        line.limit = min(len(line.unanswered), self._window - 1)
+        if window.limit == self._window:
+            self._open_at(now.mono + OVERLOADED_RETRY_S, agent_id)
+        window.opens_at = now.mono + OVERLOADED_RETRY_S
+        window.limit = min(len(window.unanswered), self._window - 1)
 
-    def _open_at(self, mono: float, agent_id: str, line: _Line) -> None:
-        heapq.heappush(self._held, (mono, agent_id, line.links))
+    def _open_at(self, mono: float, agent_id: str) -> None:
+        heapq.heappush(self._held, (mono, agent_id, self._links.presence(agent_id).epoch.n))
 
-    def _open_further(self, agent_id: str, line: _Line, now: Instant) -> None:
-        """A line that was held lets more out, unless the agent was overloaded again meanwhile."""
-        if line.opens_at <= now.mono:
-            line.limit = min(2 * line.limit + 1, self._window)
-            line.opens_at = now.mono + OVERLOADED_RETRY_S
-        if line.limit < self._window:
-            self._open_at(line.opens_at, agent_id, line)
-        self._pump(line, now)
+    def _open_further(self, agent_id: str, window: Window, now: Instant) -> None:
+        """A window that was held lets more out, unless the agent was overloaded again meanwhile."""
+        if window.opens_at <= now.mono:
+            window.limit = min(2 * window.limit + 1, self._window)
+            window.opens_at = now.mono + OVERLOADED_RETRY_S
+        if window.limit < self._window:
+            self._open_at(window.opens_at, agent_id)
 
-    def _take_out(self, line: _Line, command: Command) -> None:
-        """A command is no longer pending."""
-        del line.pending[command.command_id]
-        line.pending_bytes -= command.size
-        self._pending_bytes -= command.size
-        self._pending_count -= 1
+    # --- the end of a command -----------------------------------------------------------------------------------------
 
-    def _finish(self, command: Command, response: ResponseData, now: Instant) -> None:
-        size = command.size
+    def _finish(self, command: StoredCommand, response: ResponseData, now: Instant) -> None:
+        record, earlier = command.record, command.outcome
         # A raw result is a view of its whole message, which may be larger and must not be kept.
         kept = {"result": msgspec.Raw(bytes(response.result)), "code": response.code[:MAX_CODE_CHARS]}
-        command.response = response = msgspec.structs.replace(response, **kept)
-        command.answered_at = now.wall
-        command.late = command.is_over
-        command.move(CommandInput.SUCCEED if response.status == "success" else CommandInput.FAIL)
-        if command.late:
-            self._finished_bytes += command.size - size
-            self._forget_oldest()
+        response = msgspec.structs.replace(response, **kept)
+        cause = CommandInput.SUCCEED if response.status == "success" else CommandInput.FAIL
+        if earlier is None:
+            pending = self._take_out(record)
+            state, attempts, n = pending.move(cause), pending.attempts, self._state.next_n(Kind.OUTCOME)
         else:
-            self._remember_finished(command)
-        self._emit(CommandAnswered(command.agent_id, command.command_id, response, command.late))
-
-    def _remember_finished(self, command: Command) -> None:
-        self._finished.append(command)
-        self._finished_bytes += command.size
+            state, attempts, n = COMMAND.after(earlier.state, cause), earlier.attempts, command.outcome_n
+        is_late = earlier is not None
+        outcome = OutcomeRecord(command.n, state, attempts, response, now.wall, is_late)
+        self._put(Record(Kind.OUTCOME, n, outcome))
+        self._emit(CommandAnswered(record.agent_id, record.command_id, response, is_late))
         self._forget_oldest()
 
-    def _forget_oldest(self) -> None:
-        while len(self._finished) > MAX_FINISHED_COMMANDS or self._finished_bytes > MAX_FINISHED_BYTES:
-            command = self._finished.popleft()
-            self._finished_bytes -= command.size
-            named = self._commands[command.tenant_id, command.command_id]
-            del named[command.agent_id]
-            if not named:
-                del self._commands[command.tenant_id, command.command_id]
-
-    def handle_timer(self, now: Instant) -> None:
-        """Let commands expire, and send again what was refused as overloaded (CMD-10)."""
-        while self._expiries and self._expiries[0][0] <= now.mono:
-            _, *names = heapq.heappop(self._expiries)
-            command = self._find(*names)
-            # An entry may be of an earlier command that had this id.
-            if command is not None and not command.is_over and command.expires_at <= now.mono:
-                self._expire(command, now)
-        while self._held and self._held[0][0] <= now.mono:
-            _, agent_id, links = heapq.heappop(self._held)
-            line = self._lines[agent_id]
-            if line.links == links:
-                self._open_further(agent_id, line, now)
-
-    def _expire(self, command: Command, now: Instant) -> None:
+    def _expire(self, pending: _Pending) -> None:
         """It is over, but the agent may hold it: its place in the window is free with its response (CMD-10)."""
-        command.move(CommandInput.EXPIRE)
-        line = self._lines[command.agent_id]
-        self._take_out(line, command)
-        self._emit(CommandExpired(command.agent_id, command.command_id))
-        self._remember_finished(command)
-        self._pump(line, now)
+        command = pending.command
+        self._take_out(command.record)
+        outcome = OutcomeRecord(command.n, pending.move(CommandInput.EXPIRE), pending.attempts)
+        self._put(Record(Kind.OUTCOME, self._state.next_n(Kind.OUTCOME), outcome))
+        self._emit(CommandExpired(command.record.agent_id, command.record.command_id))
+        self._forget_oldest()
 
-    def _watch_expiry(self, command: Command) -> None:
-        """Entries of finished commands stay in the heap until there are more of them than of others."""
-        heapq.heappush(self._expiries, _expiry(command))
-        if len(self._expiries) > 2 * self._pending_count + 64:
-            pending = (command for line in self._lines.values() for command in line.pending.values())
-            self._expiries = [_expiry(each) for each in pending]
-            heapq.heapify(self._expiries)
+    def _take_out(self, record: CommandRecord) -> _Pending:
+        """A command is no longer pending."""
+        line = self._lines[record.agent_id]
+        line.pending_bytes -= record.size
+        self._pending_bytes -= record.size
+        self._pending_count -= 1
+        return line.pending.pop(record.command_id)
 
-    def _find(self, tenant_id: str, agent_id: str, command_id: str) -> Command | None:
-        return self._commands.get((tenant_id, command_id), {}).get(agent_id)
+    def _forget_oldest(self) -> None:
+        state = self._state
+        while state.finished_count > MAX_FINISHED_COMMANDS or state.finished_bytes > MAX_FINISHED_BYTES:
+            command = state.oldest_finished()
+            self._put(Record(Kind.COMMAND, command.n, None))
+            self._put(Record(Kind.OUTCOME, command.outcome_n, None))
 
-    def _pump(self, line: _Line, now: Instant) -> None:
-        """Send what window and link allow, in order; what is over meanwhile, or about to expire, is passed over."""
-        carrier = line.carrier
-        while carrier is not None and line.to_send and len(line.unanswered) < line.limit and carrier.has_room:
-            command = line.find(heapq.heappop(line.to_send))
-            if command is None or command.expires_at <= now.mono:
-                continue
-            line.unanswered[command.command_id] = None
-            command.move(CommandInput.SEND)
-            command.attempts += 1
-            carrier.deliver(encode("command", command.command_id, command.data, now.wall), now)
-            self._emit(CommandSent(command.agent_id, command.command_id, command.data.command, command.attempts))
+    def handle_timer(self, now: Instant) -> Iterator[str]:
+        """Let commands expire, and send again what was refused as overloaded (CMD-10).
+
+        Yields the id of each agent for which something may go out now, once that has changed.
+        """
+        while self._expiries and self._expiries[0][0] <= now.mono:
+            _, agent_id, command_id = heapq.heappop(self._expiries)
+            pending = self._lines[agent_id].pending.get(command_id)
+            # An entry may be of an earlier command that had this id.
+            if pending is not None and pending.expires_at <= now.mono:
+                self._expire(pending)
+                yield agent_id
+        while self._held and self._held[0][0] <= now.mono:
+            _, agent_id, n = heapq.heappop(self._held)
+            presence = self._links.presence(agent_id)
+            if presence.window is not None and presence.epoch.n == n:
+                self._open_further(agent_id, presence.window, now)
+                yield agent_id
+
+    def _window_of(self, agent_id: str) -> Window | None:
+        presence = self._links.find(agent_id)
+        return None if presence is None else presence.window
 
 
-def _expiry(command: Command) -> tuple[float, str, str, str]:
-    return command.expires_at, command.tenant_id, command.agent_id, command.command_id
-
-
-def _content(command: Command) -> tuple[str, float | None, bytes]:
-    data = command.data
-    return data.command, data.timeout, msgspec.json.encode(msgspec.json.decode(data.args), order="deterministic")
-
-
-def public_response(response: ResponseData) -> dict[str, Any]:
-    """The response object of the HTTP interface (PLAT-4)."""
-    if response.status == "success":
-        return {"status": "success", "result": response.result}
-    return {"status": "error", "code": response.code, "reason": response.reason}
+def _queue(line: _Line, window: Window, command: StoredCommand) -> None:
+    """Let a command wait for its turn. Of those that are over entries stay, until there are more of them."""
+    heapq.heappush(window.to_send, (command.n, command.record.command_id))
+    if len(window.to_send) > 2 * len(line.pending) + 64:
+        window.to_send = [entry for entry in window.to_send if line.find(entry) is not None]
+        heapq.heapify(window.to_send)
 
 
 _ABSENT: Final = object()
-_OVER: Final = (CommandState.SUCCEEDED, CommandState.FAILED, CommandState.EXPIRED)
+_NOTHING: Final = _Line()  # never changed

@@ -2,7 +2,7 @@
 
 It holds the registry, authenticates, fences links by epoch, and delivers commands. Every connection has a
 `PlatformSession` that reports to the hub; where the hub makes another session send something, it says so by the effect
-`Attend`.
+`Wake`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto.aliases import decode_heartbeat, decode_response
-from artcafe_proto.config import check_id
 from artcafe_proto.damaged import read_answered_id
-from artcafe_proto.effects import Attend
+from artcafe_proto.effects import Wake
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import (
     AgentOffline,
     AgentOnline,
+    CommandSent,
     HeartbeatReceived,
     MessageReceived,
     PeerViolation,
@@ -27,31 +27,35 @@ from artcafe_proto.events import (
 )
 from artcafe_proto.exchanges import Response
 from artcafe_proto.instants import sound_instant
-from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, MAX_COMMAND_NAME_CHARS, RETRY_MESSAGE_AFTER_S
+from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
     STATUSES,
-    CommandData,
     Envelope,
     HeartbeatData,
     MessageIds,
     ResponseData,
     StatusData,
-    check_command,
     decode_data,
     encode,
-    encode_json,
     encode_object,
     status_decoder,
 )
 from artcafe_proto.platform import api
+from artcafe_proto.platform.agents import Agent
 from artcafe_proto.platform.authenticator import Authenticator, Principal
-from artcafe_proto.platform.delivery import Command, Delivery
-from artcafe_proto.platform.registry import Agent, Registry
+from artcafe_proto.platform.commands import Command, command_data
+from artcafe_proto.platform.delivery import Delivery
+from artcafe_proto.platform.links import LinkedAgent, Links
+from artcafe_proto.platform.records import AgentRecord, CommandRecord, Kind, LifeRecord, Record
+from artcafe_proto.platform.registry import Registry
+from artcafe_proto.platform.state import PlatformState
 from artcafe_proto.platform.watches import Watches
-from artcafe_proto.refusals import MAX_SAID_CHARS, shown
+from artcafe_proto.refusals import MAX_SAID_CHARS
+from artcafe_proto.refusals import shown as said
 from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from random import Random
 
     from msgspec import Raw
@@ -71,18 +75,44 @@ class PlatformHub(Secretive):
     """One platform. Not thread-safe; not for use across a fork."""
 
     @forgetful
-    def __init__(self, config: PlatformConfig, *, rng: Random, signing_seed: bytes) -> None:
-        """`signing_seed` are the 32 bytes of the Ed25519 key that signs tokens (TOK-5): keep them across restarts."""
+    def __init__(
+        self,
+        config: PlatformConfig,
+        *,
+        rng: Random,
+        signing_seed: bytes,
+        restored: Iterable[Record] = (),
+        now: Instant | None = None,
+    ) -> None:
+        """`signing_seed` are the 32 bytes of the Ed25519 key that signs tokens (TOK-5): keep them across restarts.
+
+        `restored` is what `records` of an earlier hub gave, and `now` the moment of this one's start: give both or
+        none. Raises LocalProtocolError for records of another schema.
+        """
         self.config = config
         self.rng = rng
         self._message_ids = MessageIds(rng)
         self._events: deque[HubEvent] = deque()
-        self._attend: dict[int, None] = {}
-        self._now: Instant | None = None
-        self.registry = Registry(rng)
+        self._woken: dict[int, None] = {}
+        self._now: Instant | None = None if now is None else sound_instant(now, None)
+        self._state = PlatformState(restored)
+        self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(None if now is None else now.wall)))
+        self._links = Links(self._state.life)
+        self.registry = Registry(self._state, self._put, rng)
         self.authenticator = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
         self.watches = Watches(self)
-        self._delivery = Delivery(self._emit, window=config.window)
+        self._delivery = Delivery(self._state, self._links, self._put, self._emit, window=config.window)
+        if now is not None:
+            self._delivery.restore(now)
+
+    # --- what is stored -----------------------------------------------------------------------------------------------
+
+    def _put(self, record: Record) -> None:
+        self._state.apply(record)
+
+    def records(self) -> Iterator[Record]:
+        """All that is to outlive this process, for the `restored` of the next hub."""
+        return self._state.records()
 
     # --- from sessions ------------------------------------------------------------------------------------------------
 
@@ -124,93 +154,94 @@ class PlatformHub(Secretive):
     def link_requested(self, session: PlatformSession, agent_id: str, request: Request, now: Instant) -> None:
         """A session's agent opens its link, which replaces an older one (PLAT-6). Raises ApiError, as for a request."""
         agent, key_id = self.authenticator.linking_agent(request, agent_id, session.address, now)
-        presence = agent.presence
-        older = presence.session
-        presence.epoch += 1
-        presence.session = session
-        session.agent, session.key_id, session.epoch = agent, key_id, presence.epoch
-        if older is not None:
+        older = self._links.presence(agent_id).session
+        session.linked = self._links.open(session, agent, key_id)
+        if older is not None and older.linked is not None:
             replaced = f"replaced by a newer connection{session.origin}"
-            self._offline(agent, presence.epoch - 1, replaced)
+            self._offline(older.linked, replaced)
             older.close(4409, replaced, now)
-            self.attend(older.conn)
+            self.wake(older.conn)
 
-    def link_ended(self, agent: Agent, epoch: int, reason: str) -> None:
+    def link_ended(self, linked: LinkedAgent, reason: str) -> None:
         """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
-        if agent.presence.epoch == epoch and agent.presence.session is not None:
-            agent.presence.session = None
-            self._offline(agent, epoch, reason)
+        presence = linked.presence
+        if presence.epoch == linked.epoch and presence.session is not None:
+            presence.session = None
+            self._offline(linked, reason)
 
-    def _offline(self, agent: Agent, epoch: int, reason: str) -> None:
-        if agent.presence.online:
-            agent.presence.status = "offline"
-            agent.presence.online = False
-            self._delivery.end(agent.agent_id)
-            self._emit(AgentOffline(agent.agent_id, epoch, reason))
+    def _offline(self, linked: LinkedAgent, reason: str) -> None:
+        if linked.presence.online:
+            linked.presence.status = "offline"
+            linked.presence.window = None
+            self._emit(AgentOffline(linked.record.agent_id, linked.epoch.number, reason))
 
-    def message_received(self, session: PlatformSession, envelope: Envelope, now: Instant) -> None:
+    def message_received(self, linked: LinkedAgent, envelope: Envelope, now: Instant) -> None:
         """An agent said something over its live link. Raises RemoteProtocolError for bad data (MSG-5)."""
-        agent = session.agent
-        assert agent is not None
+        agent_id = linked.record.agent_id
         match envelope.type:
             case "response":
-                self._delivery.answer(agent.tenant_id, agent.agent_id, decode_response(envelope.data), now)
+                self._answered(linked.record, decode_response(envelope.data), now)
             case "heartbeat":
-                self.heartbeat_received(session, decode_heartbeat(envelope.data), now)
+                self.heartbeat_received(linked, decode_heartbeat(envelope.data), now)
             case "status":
-                self._status(agent, decode_data(envelope.data, status_decoder))
+                self._status(agent_id, decode_data(envelope.data, status_decoder))
             case "message":
-                self._emit(MessageReceived(envelope.id, envelope.data.copy(), agent.agent_id))
+                self._emit(MessageReceived(envelope.id, envelope.data.copy(), agent_id))
             case _:
-                self._emit(UnknownReceived(envelope.type, envelope.id, envelope.data, agent.agent_id))
+                self._emit(UnknownReceived(envelope.type, envelope.id, envelope.data, agent_id))
 
-    def heartbeat_received(self, session: PlatformSession, data: HeartbeatData, now: Instant) -> None:
+    def heartbeat_received(self, linked: LinkedAgent, data: HeartbeatData, now: Instant) -> None:
         """An agent says over its live link how it is (HB-3). Raises RemoteProtocolError if it speaks for another."""
-        agent = session.agent
-        assert agent is not None
-        if data.agent_id != agent.agent_id:
+        agent_id, presence = linked.record.agent_id, linked.presence
+        if data.agent_id != agent_id:
             raise RemoteProtocolError(1008, "expected the agent_id of this link's agent in a heartbeat", "HB-2")
-        presence = agent.presence
         if not (0.0 <= data.cpu_usage <= 100.0 and data.memory_usage >= 0.0):
             cpu_usage, memory_usage = min(max(data.cpu_usage, 0.0), 100.0), max(data.memory_usage, 0.0)
             data = HeartbeatData(data.agent_id, data.status, cpu_usage, memory_usage)
         presence.status, presence.cpu_usage, presence.memory_usage = data.status, data.cpu_usage, data.memory_usage
         came_online = not presence.online
         if came_online:
-            presence.online = True
-            self._emit(AgentOnline(agent.agent_id, session.epoch))
-        self._emit(HeartbeatReceived(agent.agent_id, data))
+            presence.window = self._delivery.window_for(agent_id)
+            self._emit(AgentOnline(agent_id, linked.epoch.number))
+        self._emit(HeartbeatReceived(agent_id, data))
         if came_online:
-            self._delivery.begin(agent.agent_id, session, now)
+            self.send_on(agent_id, now)
 
-    def link_has_room(self, agent: Agent, now: Instant) -> None:
-        """What waited for room on an agent's link may go out (LINK-8)."""
-        if agent.presence.online:
-            self._delivery.send_on(agent.agent_id, now)
+    def send_on(self, agent_id: str, now: Instant) -> None:
+        """Send what waits for an agent, as far as its window and the room on its link allow (CMD-10, LINK-8)."""
+        presence = self._links.find(agent_id)
+        session = None if presence is None else presence.session
+        while session is not None and session.has_room:
+            due = self._delivery.next_to_send(agent_id, now)
+            if due is None:
+                break
+            command = due.command
+            session.deliver(encode("command", command.command_id, command.data, now.wall), now)
+            self._emit(CommandSent(agent_id, command.command_id, command.data.command, due.attempt))
 
-    def _status(self, agent: Agent, data: StatusData) -> None:
-        agent.presence.status = data.status
-        said = StatusReceived(agent.agent_id, data.status, data.current_task, data.progress, data.message)
-        self._emit(said)
+    def _answered(self, agent: AgentRecord, response: ResponseData, now: Instant) -> None:
+        self._delivery.answer(agent.tenant_id, agent.agent_id, response, now)
+        self.send_on(agent.agent_id, now)
 
-    def violated(self, session: PlatformSession, error: RemoteProtocolError, payload: bytes, now: Instant) -> bool:
+    def _status(self, agent_id: str, data: StatusData) -> None:
+        self._links.presence(agent_id).status = data.status
+        self._emit(StatusReceived(agent_id, data.status, data.current_task, data.progress, data.message))
+
+    def violated(self, linked: LinkedAgent, error: RemoteProtocolError, payload: bytes, now: Instant) -> bool:
         """An agent broke a clause in a way that does not cost its link (MSG-5). True for a response whose `command_id`
         can be read: its command is over.
         """
-        agent = session.agent
-        assert agent is not None
-        self._emit(PeerViolation(error.reason, error.clause, agent.agent_id))
+        self._emit(PeerViolation(error.reason, error.clause, linked.record.agent_id))
         command_id = read_answered_id(payload)
         if command_id is None:
             return False
-        reason = f"the agent's response cannot be read: {shown(error.reason, MAX_SAID_CHARS)}"
-        refused = ResponseData(command_id, "error", reason=reason, code="undeliverable")
-        self._delivery.answer(agent.tenant_id, agent.agent_id, refused, now)
+        reason = f"the agent's response cannot be read: {said(error.reason, MAX_SAID_CHARS)}"
+        self._answered(linked.record, ResponseData(command_id, "error", reason=reason, code="undeliverable"), now)
         return True
 
-    def attend(self, conn: int) -> None:
+    def wake(self, conn: int) -> None:
         """Have the driver drain the connection `conn`."""
-        self._attend[conn] = None
+        self._woken[conn] = None
 
     # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
 
@@ -224,12 +255,24 @@ class PlatformHub(Secretive):
     def revoke_key(self, tenant_id: str, key_id: str, now: Instant) -> None:
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""
         now = self.look_at_clock(now)
-        key = self.registry.key(tenant_id, key_id)
-        self.registry.remove_key(key)
-        session = self.registry.agent(tenant_id, key.agent_id).presence.session
-        if session is not None and session.key_id == key_id:
+        key = self.registry.remove_key(tenant_id, key_id)
+        session = self._links.presence(key.agent_id).session
+        if session is not None and session.linked is not None and session.linked.key_id == key_id:
             session.close(4403, "the key was revoked", now)
-            self.attend(session.conn)
+            self.wake(session.conn)
+
+    def agent(self, tenant_id: str, agent_id: str) -> Agent:
+        """A tenant's agent, as it is now (PLAT-3). Raises ApiError 404, also for another tenant's."""
+        return self.shown(self.registry.agent(tenant_id, agent_id))
+
+    def shown(self, agent: AgentRecord) -> Agent:
+        """A registered agent, as it is now."""
+        return Agent.of(agent, self._links.find(agent.agent_id))
+
+    def session_of(self, agent_id: str) -> PlatformSession | None:
+        """The session that carries an agent's link; None if it has none."""
+        presence = self._links.find(agent_id)
+        return None if presence is None else presence.session
 
     def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
         """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404 or 422."""
@@ -237,9 +280,9 @@ class PlatformHub(Secretive):
         agent = self.registry.agent(tenant_id, agent_id)
         if status not in STATUSES:
             raise ApiError(422, "invalid_body", f"expected a status {', '.join(STATUSES)}")
-        agent.presence.last_seen = now.wall
-        self._status(agent, StatusData(status))
-        return agent
+        self._links.presence(agent_id).last_seen = now.wall
+        self._status(agent_id, StatusData(status))
+        return self.shown(agent)
 
     def send_command(
         self,
@@ -255,36 +298,18 @@ class PlatformHub(Secretive):
     ) -> Command:
         """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 404, 409, 413, 422 or 429."""
         now = self.look_at_clock(now)
-        agent = self.registry.agent(tenant_id, agent_id)
+        self.registry.agent(tenant_id, agent_id)
         expires_in_s = self.config.command_expires_in if expires_in_s is None else expires_in_s
         if not 0 < expires_in_s <= MAX_COMMAND_EXPIRES_IN_S:
             limit = f"{MAX_COMMAND_EXPIRES_IN_S:.0f}"
             raise ApiError(422, "invalid_body", f"expected expires_in to be seconds above 0 and at most {limit}")
-        if not isinstance(command, str) or not 1 <= len(command) <= MAX_COMMAND_NAME_CHARS:  # pyright: ignore[reportUnnecessaryIsInstance]
-            limit = f"{MAX_COMMAND_NAME_CHARS}"
-            raise ApiError(422, "invalid_body", f"expected a command of 1 to {limit} characters")
-        try:
-            encode_json(command, "command")  # half a surrogate pair could not be sent
-            raw_args = encode_object({} if args is None else args, "args")
-            data = check_command(CommandData(command, raw_args, timeout_s))
-            if command_id is not None:
-                check_id("command_id", command_id)
-        except RemoteProtocolError as error:
-            raise ApiError(422, "invalid_body", error.reason) from None
-        except LocalProtocolError as error:
-            raise ApiError(422, "invalid_body", str(error)) from None
+        data = command_data(command, {} if args is None else args, timeout_s, command_id)
         self._check_size(data.args)
-        return self._delivery.accept(
-            Command(
-                tenant_id=tenant_id,
-                agent_id=agent.agent_id,
-                command_id=command_id or self._message_ids.new("command"),
-                data=data,
-                accepted_at=now.wall,
-                expires_at=now.mono + expires_in_s,
-            ),
-            now,
-        )
+        command_id = command_id or self._message_ids.new("command")
+        record = CommandRecord(tenant_id, agent_id, command_id, data, now.wall, now.wall + expires_in_s)
+        accepted = self._delivery.accept(record, now.mono + expires_in_s)
+        self.send_on(agent_id, now)
+        return self._delivery.shown(accepted)
 
     def command(self, tenant_id: str, command_id: str, agent_id: str | None = None) -> Command:
         """A command's state and response (PLAT-4). Raises ApiError 404, or 409 where only `agent_id` tells which."""
@@ -296,9 +321,10 @@ class PlatformHub(Secretive):
         Raises ApiError 404, 409 if it is not online, 413 or 422, or 503 while too much on its link has not left.
         """
         now = self.look_at_clock(now)
-        agent = self.registry.agent(tenant_id, agent_id)
-        session = agent.presence.session
-        if session is None or not agent.presence.online:
+        self.registry.agent(tenant_id, agent_id)
+        presence = self._links.find(agent_id)
+        session = None if presence is None or not presence.online else presence.session
+        if session is None:
             raise ApiError(409, "agent_offline", "the agent is not online; messages are not kept")
         try:
             raw_data = encode_object(data, "data")
@@ -321,16 +347,18 @@ class PlatformHub(Secretive):
 
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
-        self._delivery.handle_timer(self.look_at_clock(now))
+        now = self.look_at_clock(now)
+        for agent_id in self._delivery.handle_timer(now):
+            self.send_on(agent_id, now)
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
         return self._delivery.deadline
 
-    def next_output(self) -> Attend | HubEvent | None:
+    def next_output(self) -> Wake | HubEvent | None:
         """The next output; call until None after every call of the hub or of any of its sessions."""
         if self._events:
             return self._events.popleft()
-        if self._attend:
-            return Attend(self._attend.popitem()[0])
+        if self._woken:
+            return Wake(self._woken.popitem()[0])
         return None

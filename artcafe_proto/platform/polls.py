@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from artcafe_proto.platform.delivery import Command
+    from artcafe_proto.platform.commands import Command
 
 
 class Poll(NamedTuple):
@@ -14,6 +14,7 @@ class Poll(NamedTuple):
     conn: int
     exchange: int
     command: Command
+    """As it was when the poll began, or as it ended."""
 
 
 class Polls:
@@ -45,6 +46,11 @@ class Polls:
     def for_command(self, agent_id: str, command_id: str) -> list[Poll]:
         """The polls that wait for a command of an agent."""
         return list(self._by_command.get((agent_id, command_id), {}).values())
+
+    def end(self, poll: Poll, command: Command) -> None:
+        """What a poll waits for is over; `command` is what it will be told."""
+        ended = poll._replace(command=command)
+        self._by_conn[poll.conn] = self._by_command[command.agent_id, command.command_id][poll.conn] = ended
 
     def all(self) -> list[Poll]:
         """Every poll."""

@@ -1,7 +1,12 @@
-"""The platform's façade for one accepted connection: bytes and time in, effects out."""
+"""The platform's façade for one accepted connection: bytes and time in, effects out. An owner of sockets drives it.
+
+It has a session and a wire: bytes become requests and messages here, and back. How long a request may take to come is
+its affair too (PLAT-8); what has nothing to do with bytes it passes on.
+"""
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.effects import (
@@ -10,18 +15,18 @@ from artcafe_proto.effects import (
     SendClose,
     SendPing,
     SendPong,
-    SendRequest,
     SendResponse,
     SendText,
-    SendUpgrade,
     Write,
 )
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import Response
 from artcafe_proto.instants import format_http_date
-from artcafe_proto.misuse import check_bytes
-from artcafe_proto.platform.session import PlatformSession, SessionTimer
+from artcafe_proto.misuse import check_bytes, check_unsent
+from artcafe_proto.platform.session import PlatformSession
 from artcafe_proto.platform.states import SessionState
+from artcafe_proto.secrecy import Secretive
+from artcafe_proto.timers import Timers
 from artcafe_proto.wires.http_server import Phase, ServerWire, check_answer
 from artcafe_proto.wires.inputs import (
     BinaryReceived,
@@ -37,65 +42,150 @@ from artcafe_proto.wires.inputs import (
 )
 
 if TYPE_CHECKING:
-    from artcafe_proto.effects import MachineEffect
-    from artcafe_proto.events import Event
+    from artcafe_proto.effects import PlatformEffect
+    from artcafe_proto.events import RequestArrived
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.wires.inputs import Input
 
 _RUSHED: Final = frozenset({Phase.HEAD, Phase.BODY})
-_AN_AGENTS: Final = (SendRequest, SendUpgrade)  # a tuple is made once, a union each time
+_WAITED_WITH: Final = frozenset({Phase.ANSWERING, Phase.WEBSOCKET})
 _HEARD_BY_AGENTS: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wires refuse binary (MSG-7)
 
 
-class PlatformProtocol(PlatformSession):
+class RequestTimer(IntEnum):
+    """What is waited for between the bytes of requests; none of it while a link is idle."""
+
+    COMING = 1
+    """The next part of a request, or the next request."""
+    WAITING = 2
+    """A request that has come behind another, and has its own turn."""
+
+
+class PlatformProtocol(Secretive):
     """One accepted connection over a byte stream.
 
+    - Look: `conn`, `state`, `is_closed`, `has_peer_ended`, `agent_id`, `held_bytes`.
     - World → core: `data_received`, `eof_received`, `disconnected`, `unsent`, `handle_timer`. They never raise on
-      anything that a peer, a network or a clock can cause. (The other inputs of `PlatformSession` are for transports
-      that frame messages by themselves.)
-    - Owner → core: `respond` to a `RequestArrived`, and `send_body`; `turn_away`; `drop`.
+      anything that a peer, a network or a clock can cause.
+    - Owner → core: `respond` and `send_body`, for a `RequestArrived`; `turn_away`; `drop`.
     - Core → world: `next_output`, to be called until None after every call of this object, of its hub, and for every
-      `Attend` of the hub; and `deadline`.
+      `Wake` of the hub; and `deadline`, which may be another whenever `is_rescheduled`.
+
+    That is all. A transport that frames messages by itself drives a `PlatformSession`, which has inputs for them.
     """
 
-    __slots__ = ("_chunks",)  # tokens wait in them: `vars` is not to show any (TOK-4)
+    __slots__ = ("_chunks", "_exchange", "_hub", "_phase", "_session", "_timers", "_wire")
 
     def __init__(self, hub: PlatformHub, *, conn: int, now: Instant, address: str | None = None) -> None:
         """`conn` is the owner's number for the connection, unique on the platform. `address`: the peer's IP address, by
         which attempts to sign in are limited (PLAT-8); None: they are not.
         """
-        super().__init__(hub, conn, address=address)
+        now = hub.look_at_clock(now)
+        self._hub = hub
+        self._session = PlatformSession(hub, conn, address=address)
         self._wire = ServerWire(rng=hub.rng, max_message_size=hub.config.max_message_size)
         self._exchange = 0
-        self._now = now = hub.look_at_clock(now)
+        self._chunks: list[bytes] = []  # what is still to be written; tokens are in there (TOK-4)
+        self._timers: Timers[RequestTimer] = Timers()
         self._phase = Phase.IDLE
-        self._chunks: list[bytes] = []
         self._watch_phase(now.mono)
+
+    # --- look ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def conn(self) -> int:
+        """The owner's number for the connection."""
+        return self._session.conn
+
+    @property
+    def state(self) -> SessionState:
+        """Where the connection stands."""
+        return self._session.state
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is over, but for what is still to be drained."""
+        return self._session.is_closed
+
+    @property
+    def has_peer_ended(self) -> bool:
+        """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
+        return self._session.has_peer_ended
+
+    @property
+    def agent_id(self) -> str | None:
+        """Whose link it carries, or has carried; None if it is no link."""
+        linked = self._session.linked
+        return None if linked is None else linked.record.agent_id
+
+    @property
+    def held_bytes(self) -> int:
+        """What has come of a request or message that is not whole, or waits for its turn."""
+        return self._wire.held_bytes
 
     # --- world → core -------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes, now: Instant) -> None:
         """Bytes came in. Raises LocalProtocolError, and changes nothing, for anything but bytes."""
         check_bytes(data)
-        self._now = now = self._hub.look_at_clock(now)
-        self.bytes_received(now)
-        inputs = self._wire.receive(data)
-        if self._live is None:
-            self._read(inputs, now)
+        now = self._hub.look_at_clock(now)
+        session, wire = self._session, self._wire
+        session.bytes_received(now)
+        if wire.websocket is None or wire.has_unread:
+            self._read(wire.receive(data), now)
         else:  # nothing of HTTP is left to look after
-            for received in inputs:
-                if type(received) is TextReceived:
-                    self.text_received(received.payload, now)
+            for received in wire.receive(data):
+                if type(received) is TextReceived:  # most are
+                    session.text_received(received.payload, now)
                 else:
                     self._take(received, now)
 
     def eof_received(self, now: Instant) -> None:
         """The peer has ended its side; nothing more will come in."""
-        self._now = now = self._hub.look_at_clock(now)
-        self.has_peer_ended = True
+        now = self._hub.look_at_clock(now)
+        self._session.has_peer_ended = True
         self._read(self._wire.receive_eof(), now)
-        self._hub.watches.finish(self, now)  # whoever goes on waiting for an answer does not end its side
+        self._hub.watches.finish(self._session, now)  # whoever goes on waiting for an answer does not end its side
+        self._go_on()
+
+    def disconnected(self, reason: str, now: Instant) -> None:
+        """The connection has ended, by the peer or by the network. `reason` is for people."""
+        self._session.disconnected(reason, now)
+        self._timers.clear()
+
+    def unsent(self, nbytes: int, now: Instant) -> None:
+        """So many bytes of what was written have not left: a level, told as often as the driver likes.
+
+        It is what the transport holds plus what the system has not had acknowledged (SIOCOUTQ on Linux; elsewhere a
+        send buffer of at most 64 KiB keeps that small). Without a report everything counts as having left: so tell it
+        after a large write, and while it is above 0 before each `handle_timer` and now and then. What the hub has for
+        the agent waits while too much has not left (LINK-8). Raises LocalProtocolError unless `nbytes` is 0 or more.
+        """
+        check_unsent(nbytes)
+        now = self._hub.look_at_clock(now)
+        is_http = self._session.state is SessionState.HTTP
+        if is_http:
+            self._encode_sends()  # bodies are counted as they are written, in chunks
+        self._session.unsent(nbytes, now, unwritten_bytes=sum(map(len, self._chunks)))
+        if is_http:
+            self._read_on(now)
+
+    def handle_timer(self, now: Instant) -> None:
+        """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
+        now = self._hub.look_at_clock(now)
+        while (due := self.deadline()) is not None and due <= now.mono:
+            mine = None if due == self._session.deadline() else self._timers.pop_due(now.mono)
+            if mine is None:
+                self._session.handle_timer(now)
+                if self._wire.websocket is None:  # a link's frames are written when they are drained
+                    self._go_on()
+            elif mine[0] is RequestTimer.WAITING:
+                self._read(self._wire.receive(b""), now)
+            else:
+                self._request_timed_out(now)
+
+    # --- owner → core -------------------------------------------------------------------------------------------------
 
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended.
@@ -105,11 +195,9 @@ class PlatformProtocol(PlatformSession):
         for the body.
         """
         check_answer(response)
-        self._now = now = self._hub.look_at_clock(now)
-        if not super().respond(exchange, response, now, more=more):
+        if not self._session.respond(exchange, response, now, more=more):
             return False
-        self._encode_sends()
-        self._read_on(now)
+        self._go_on()
         return True
 
     def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
@@ -118,11 +206,9 @@ class PlatformProtocol(PlatformSession):
         Raises LocalProtocolError, and changes nothing, for anything but bytes.
         """
         check_bytes(data)
-        self._now = now = self._hub.look_at_clock(now)
-        if not super().send_body(exchange, data, now, more=more):
+        if not self._session.send_body(exchange, data, now, more=more):
             return False
-        self._encode_sends()
-        self._read_on(now)
+        self._go_on()
         return True
 
     def turn_away(self, now: Instant) -> None:
@@ -133,105 +219,32 @@ class PlatformProtocol(PlatformSession):
         self._refuse(RemoteProtocolError(503, "as many connections as allowed are open: try again later", "PLAT-8"))
         self.drop("there are too many connections", now)
 
-    def unsent(self, nbytes: int, now: Instant) -> None:
-        """So many bytes of what was written have not left: a level, told as often as the driver likes.
-
-        It is what the transport holds plus what the system has not had acknowledged (SIOCOUTQ on Linux; elsewhere a
-        send buffer of at most 64 KiB keeps that small). Without a report everything counts as having left: so tell it
-        after a large write, and while it is above 0 before each `handle_timer` and now and then. What the hub has for
-        the agent waits while too much has not left (LINK-8). Raises LocalProtocolError unless `nbytes` is 0 or more.
-        """
-        super().unsent(nbytes, now)
-        if self.state is SessionState.HTTP:
-            self._read_on(self._hub.look_at_clock(now))
-
-    def _undrained_bytes(self) -> int:
-        return super()._undrained_bytes() + sum(map(len, self._chunks))
-
-    @property
-    def held_bytes(self) -> int:
-        """What has come of a request or message that is not whole, or waits for its turn."""
-        return self._wire.held_bytes
-
-    def _read(self, inputs: list[Input], now: Instant) -> None:
-        if interim := self._wire.take_interim():
-            self._chunks.append(interim)
-        before = self._exchange
-        for received in inputs:
-            self._take(received, now)
-        self._encode_sends()
-        if self._exchange > before:
-            self._read_on(now)
-        self._watch_phase(now.mono)
-
-    def _read_on(self, now: Instant) -> None:
-        """A request that came behind another has its own turn, once the answer to that was written.
-
-        Else one small read could make for any number of answers before the transport can say that it is full.
-        """
-        if self._wire.has_unread and not self._reading_paused and self._wire.phase is not Phase.ANSWERING:
-            self._timers.set(SessionTimer.NEXT_REQUEST, now.mono)
-        self._watch_phase(now.mono)
-
-    def _read_next_request(self, now: Instant) -> None:
-        self._now = now
-        self._read(self._wire.receive(b""), now)
-
-    def _take(self, received: Input, now: Instant) -> None:
-        assert not isinstance(received, _HEARD_BY_AGENTS), "a server's wire receives no responses"
-        match received:
-            case TextReceived():
-                self.text_received(received.payload, now)
-            case RequestReceived():
-                self._exchange += 1
-                self._timers.cancel(SessionTimer.REQUEST)
-                self.request_received(self._exchange, received.request, now, upgrade=received.upgrade)
-            case PingReceived():
-                self.ping_received(received.payload, now)
-            case PongReceived():
-                self.pong_received(received.payload, now)
-            case CloseReceived():
-                self.close_received(received.code, received.reason, now)
-            case Failed():
-                self._refuse(received.error)
-                self.peer_failed(received.error, now)
-            case Ended():
-                self.peer_ended(now)
-            case _:
-                assert_never(received)
-
-    def _refuse(self, error: RemoteProtocolError) -> None:
-        if self.state is SessionState.HTTP and not self._wire.is_sending_body:
-            self._chunks.append(self._wire.refuse(error))
-
-    def _watch_phase(self, mono: float) -> None:
-        """Requests have deadlines of their own: one for the whole of a head, one for a body, one between (PLAT-8)."""
-        phase = self._wire.phase
-        if phase is self._phase and self._timers.get(SessionTimer.REQUEST) is not None:
-            return
-        self._phase = phase
-        if self.state is not SessionState.HTTP or phase is Phase.ANSWERING or self._reading_paused:
-            self._timers.cancel(SessionTimer.REQUEST)
-            return
-        config = self._hub.config
-        allowed_s = {Phase.HEAD: config.head_timeout, Phase.BODY: config.body_timeout}.get(phase, config.idle_timeout)
-        self._timers.set(SessionTimer.REQUEST, mono + allowed_s)
-
-    def _request_timed_out(self, now: Instant) -> None:
-        if self._wire.phase in _RUSHED:
-            self._refuse(RemoteProtocolError(408, "the request did not come in time", "PLAT-8"))
-        super()._request_timed_out(now)
+    def drop(self, reason: str, now: Instant) -> None:
+        """End the connection from this side, after what was written: for an owner that is shutting down."""
+        self._session.drop(reason, now)
+        self._go_on()
 
     # --- core → world -------------------------------------------------------------------------------------------------
 
-    def next_output(self) -> MachineEffect | Event | None:
+    def deadline(self) -> float | None:
+        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
+        deadline, earliest = self._session.deadline(), self._timers.next()
+        if earliest is None or (deadline is not None and deadline <= earliest[0]):
+            return deadline
+        return earliest[0]
+
+    def is_rescheduled(self) -> bool:
+        """Whether `deadline` may be earlier, or gone, since the last call: most inputs leave it as it is."""
+        has_changed, self._timers.has_changed = self._timers.has_changed, False
+        return self._session.is_rescheduled() or has_changed
+
+    def next_output(self) -> PlatformEffect | RequestArrived | None:
         """The next effect or event: events, then what is asked, then one `Write`, then a disconnect."""
-        self._hub.watches.drained(self)
-        outputs = self._outputs
+        if (event := self._session.next_event()) is not None:
+            return event
+        outputs = self._session.outputs
         if outputs.sends:
-            self._encode_sends()
-        if outputs.events:
-            return outputs.events.pop(0)
+            self._go_on()
         if outputs.asks:
             return outputs.asks.pop(0)
         if self._chunks:
@@ -239,10 +252,83 @@ class PlatformProtocol(PlatformSession):
             return Write(self.conn, data)
         return outputs.disconnects.pop(0) if outputs.disconnects else None
 
+    # --- inside: what comes -------------------------------------------------------------------------------------------
+
+    def _read(self, inputs: list[Input], now: Instant) -> None:
+        if interim := self._wire.take_interim():
+            self._chunks.append(interim)
+        before = self._exchange
+        for received in inputs:
+            self._take(received, now)
+        if self._exchange > before:
+            self._read_on(now)
+        self._watch_phase(now.mono)
+
+    def _take(self, received: Input, now: Instant) -> None:
+        assert not isinstance(received, _HEARD_BY_AGENTS), "a server's wire receives no responses"
+        session = self._session
+        match received:
+            case TextReceived():
+                session.text_received(received.payload, now)
+            case RequestReceived():
+                self._exchange += 1
+                self._timers.cancel(RequestTimer.COMING)
+                session.request_received(self._exchange, received.request, now, upgrade=received.upgrade)
+                self._encode_sends()
+            case PingReceived():
+                session.ping_received(received.payload, now)
+            case PongReceived():
+                session.pong_received(received.payload, now)
+            case CloseReceived():
+                session.close_received(received.code, received.reason, now)
+            case Failed():
+                self._refuse(received.error)
+                session.peer_failed(received.error, now)
+            case Ended():
+                session.peer_ended(now)
+            case _:
+                assert_never(received)
+
+    def _read_on(self, now: Instant) -> None:
+        """A request that came behind another has its own turn, once the answer to that was written.
+
+        Else one small read could make for any number of answers before the transport can say that it is full.
+        """
+        if self._wire.has_unread and self._wire.phase is not Phase.ANSWERING:
+            self._timers.set(RequestTimer.WAITING, now.mono)
+        self._watch_phase(now.mono)
+
+    def _watch_phase(self, mono: float) -> None:
+        """Requests have deadlines of their own: one for the whole of a head, one for a body, one between (PLAT-8)."""
+        session, timers, phase = self._session, self._timers, self._wire.phase
+        is_same, self._phase = phase is self._phase, phase
+        is_http = session.state is SessionState.HTTP and not session.is_reading_paused
+        if not is_http and not (session.state is SessionState.UP and self._wire.has_unread):
+            timers.clear()
+        elif phase in _WAITED_WITH:
+            timers.cancel(RequestTimer.COMING)
+        elif not is_same or timers.get(RequestTimer.COMING) is None:
+            config = self._hub.config
+            allowed_s = {Phase.HEAD: config.head_timeout, Phase.BODY: config.body_timeout}
+            timers.set(RequestTimer.COMING, mono + allowed_s.get(phase, config.idle_timeout))
+
+    def _request_timed_out(self, now: Instant) -> None:
+        if self._wire.phase in _RUSHED:
+            self._refuse(RemoteProtocolError(408, "the request did not come in time", "PLAT-8"))
+        self.drop("no request came in time", now)
+
+    # --- inside: what goes out ----------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Write what the session has sent; there may be room for what came behind a request."""
+        self._encode_sends()
+        if self._session.state is not SessionState.UP:
+            self._read_on(self._hub.now)
+
     def _encode_sends(self) -> None:
-        while self._outputs.sends:
-            send = self._outputs.sends.pop(0)
-            assert not isinstance(send, _AN_AGENTS), "a platform sends no requests"
+        sends = self._session.outputs.sends
+        while sends:
+            send = sends.pop(0)
             match send:
                 case SendText() | SendPing() | SendPong() | SendClose():
                     assert self._wire.websocket is not None, "a link is up only after its upgrade"
@@ -259,11 +345,15 @@ class PlatformProtocol(PlatformSession):
                     assert_never(send)
 
     def _encode_response(self, response: Response, *, more: bool) -> None:
-        headers = (*response.headers, ("date", format_http_date(self._now.wall)))
+        headers = (*response.headers, ("date", format_http_date(self._hub.now.wall)))
         dated = Response(status=response.status, headers=headers, body=response.body)
         self._chunks.append(self._wire.respond(dated, more=more))
         self._end_if_last()
 
     def _end_if_last(self) -> None:
         if not self._wire.reusable:
-            self.drop("the last answer was given", self._now)
+            self._session.drop("the last answer was given", self._hub.now)
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        if self._session.state is SessionState.HTTP and not self._wire.is_sending_body:
+            self._chunks.append(self._wire.refuse(error))

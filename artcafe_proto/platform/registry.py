@@ -1,119 +1,47 @@
-"""Agents and keys: who may connect (PLAT-2, PLAT-3)."""
+"""Tenants, agents and keys: who may connect, and what is refused of them (PLAT-1 … PLAT-3)."""
 
 from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from artcafe_proto.config import check_id
 from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError
-from artcafe_proto.instants import format_timestamp
-from artcafe_proto.limits import (
-    AGENT_OVERHEAD_BYTES,
-    KEY_OVERHEAD_BYTES,
-    MAX_AGENT_BYTES,
-    MAX_AGENTS,
-    MAX_KEYS_PER_AGENT,
-)
-from artcafe_proto.messages import encode_json, text_bytes
+from artcafe_proto.limits import MAX_AGENT_BYTES, MAX_AGENTS, MAX_KEYS_PER_AGENT
+from artcafe_proto.messages import encode_json
+from artcafe_proto.platform.records import AgentRecord, Description, KeyRecord, Kind, Record, TenantRecord
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.token_issuer import has_form_of_token
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
-    from artcafe_proto.messages import AgentStatus
-    from artcafe_proto.platform.session import PlatformSession
+    from artcafe_proto.platform.records import Value
+    from artcafe_proto.platform.state import Key, PlatformState
 
-
+MAX_PAGE_BYTES: Final = 1024 * 1024
+"""Agents of one page, and what is kept of them, one always: `next` leads on from wherever it ends."""
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 
 
-class Key(msgspec.Struct, gc=False):
-    """A public key of an agent. Revoking it removes it: tokens made with it name a key that is not there (TOK-6)."""
+class Page(NamedTuple):
+    """Some agents, and the last of them if there are more."""
 
-    key_id: str
-    agent_id: str
-    public_key: PublicKey
-    name: str
-
-    @property
-    def size(self) -> int:
-        """Bytes that are kept of it."""
-        return KEY_OVERHEAD_BYTES + 4 * len(self.public_key.blob) + text_bytes(self.name)
-
-
-class Presence(msgspec.Struct):
-    """What is known of an agent's link (HB-3, PLAT-6). `epoch` counts its links and fences their ends."""
-
-    epoch: int = 0
-    session: PlatformSession | None = None
-    online: bool = False
-    """From the first heartbeat of a link to its end."""
-    status: AgentStatus = "offline"
-    last_seen: float | None = None
-    cpu_usage: float = 0.0
-    memory_usage: float = 0.0
-
-
-class Agent(msgspec.Struct):
-    """A registered agent."""
-
-    tenant_id: str
-    agent_id: str
-    name: str
-    described: msgspec.Raw
-    """Its capabilities and its metadata, in JSON: as values they would take twenty times as much."""
-    created_at: float
-    place: int
-    """Among its tenant's agents, from 0."""
-    keys: dict[str, Key] = {}
-    presence: Presence = msgspec.field(default_factory=Presence)
-
-    @property
-    def size(self) -> int:
-        """Bytes that are kept of it, without its keys."""
-        return AGENT_OVERHEAD_BYTES + len(bytes(self.described)) + text_bytes(self.name)
-
-    def public(self) -> dict[str, Any]:
-        """The agent object of the HTTP interface (PLAT-3)."""
-        presence = self.presence
-        described = _described_decoder.decode(self.described)
-        return {
-            "agent_id": self.agent_id,
-            "tenant_id": self.tenant_id,
-            "name": self.name,
-            "capabilities": described.capabilities,
-            "metadata": described.metadata,
-            "created_at": format_timestamp(self.created_at),
-            "status": presence.status if presence.online else "offline",
-            "last_seen": None if presence.last_seen is None else format_timestamp(presence.last_seen),
-            "metrics": {"cpu_usage": presence.cpu_usage, "memory_usage": presence.memory_usage},
-        }
-
-
-class _Described(msgspec.Struct, frozen=True, gc=False):
-    capabilities: tuple[str, ...]
-    metadata: dict[str, Any]
-
-
-_described_decoder: Final = msgspec.json.Decoder(_Described)
+    agents: list[AgentRecord]
+    next: str | None
 
 
 class Registry:
-    """All tenants, agents and keys. Agent ids are unique on the platform: a challenge names no tenant (AUTH-1)."""
+    """Adds tenants, agents and keys to the stored state, and finds them for whoever may see them."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, state: PlatformState, put: Callable[[Record], None], rng: Random) -> None:
+        """`put` stores a record, which changes `state`."""
+        self._state = state
+        self._put = put
         self._rng = rng
-        self._tenants: dict[bytes, str] = {}
-        self._agents: dict[str, Agent] = {}
-        self._agents_of: dict[str, list[Agent]] = {}
-        self._keys: dict[str, Key] = {}
-        self._bytes = 0
 
     # --- tenants ------------------------------------------------------------------------------------------------------
 
@@ -128,12 +56,15 @@ class Registry:
         if has_form_of_token(token):
             raise ConfigError("a tenant token must not look like a JSON Web Token: agents' tokens do")
         digest = sha256(token.encode()).digest()
-        if self._tenants.setdefault(digest, tenant_id) != tenant_id:
+        known = self._state.tenant_of(digest)
+        if known is None:
+            self._add(Kind.TENANT, TenantRecord(tenant_id, digest))
+        elif known != tenant_id:
             raise ConfigError(f"the token of {tenant_id} is another tenant's already: give it one of its own")
 
     def tenant_of(self, token: str) -> str | None:
         """The tenant a token speaks for. What is compared are hashes: how long it takes tells nothing of a token."""
-        return self._tenants.get(sha256(token.encode("utf-8", "surrogatepass")).digest())
+        return self._state.tenant_of(sha256(token.encode("utf-8", "surrogatepass")).digest())
 
     # --- agents -------------------------------------------------------------------------------------------------------
 
@@ -146,7 +77,7 @@ class Registry:
         capabilities: tuple[str, ...],
         metadata: dict[str, Any],
         wall: float,
-    ) -> Agent:
+    ) -> AgentRecord:
         """Register an agent. Raises ApiError: 422 for a bad id or name, 409 for one that is taken, 507 when full; and
         LocalProtocolError for metadata that JSON does not have, such as NaN.
         """
@@ -156,67 +87,99 @@ class Registry:
             check_id("agent_id", agent_id)
         except ConfigError as error:
             raise ApiError(422, "invalid_agent_id", str(error)) from None
-        if agent_id in self._agents:
+        if self._state.agent(agent_id) is not None:
             raise ApiError(409, "agent_exists", "this agent_id is already registered")
-        if len(self._agents) >= MAX_AGENTS or self._bytes >= MAX_AGENT_BYTES:
+        if self._state.agent_count >= MAX_AGENTS or self._state.agent_bytes >= MAX_AGENT_BYTES:
             limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes"
             raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
-        described = encode_json(_Described(capabilities, metadata), "metadata")
-        others = self._agents_of.setdefault(tenant_id, [])
-        agent = Agent(tenant_id, agent_id, name or agent_id, described, wall, place=len(others))
-        self._bytes += agent.size
-        self._agents[agent_id] = agent
-        others.append(agent)
+        described = encode_json(Description(capabilities, metadata), "metadata")
+        agent = AgentRecord(tenant_id, agent_id, name or agent_id, described, wall)
+        self._add(Kind.AGENT, agent)
         return agent
 
-    def find(self, agent_id: str) -> Agent | None:
+    def find(self, agent_id: str) -> AgentRecord | None:
         """The agent of this id, of whichever tenant."""
-        return self._agents.get(agent_id)
+        return self._state.agent(agent_id)
 
-    def agent(self, tenant_id: str, agent_id: str) -> Agent:
+    def agent(self, tenant_id: str, agent_id: str) -> AgentRecord:
         """A tenant's agent. Raises ApiError 404, also for another tenant's."""
-        agent = self._agents.get(agent_id)
+        agent = self._state.agent(agent_id)
         if agent is None or agent.tenant_id != tenant_id:
             raise ApiError(404, "agent_not_found", "no such agent")
         return agent
 
-    def agents(self, tenant_id: str) -> list[Agent]:
+    def agents(self, tenant_id: str) -> tuple[AgentRecord, ...]:
         """A tenant's agents, in order of registration."""
-        return self._agents_of.get(tenant_id, [])
+        return tuple(self._state.agents_of(tenant_id))
+
+    def page(self, tenant_id: str, after: str | None, limit: int) -> Page:
+        """Some of a tenant's agents, in order of registration, from the one behind `after` on (PLAT-3).
+
+        Raises ApiError 400 unless `after` is one of them.
+        """
+        start = 0
+        if after is not None:
+            earlier = self._state.agent(after)
+            if earlier is None or earlier.tenant_id != tenant_id:
+                raise ApiError(400, "invalid_query", "expected after to be the next of an earlier page")
+            start = self._state.place(after) + 1
+        agents = self._state.agents_of(tenant_id)
+        page: list[AgentRecord] = []
+        size = 0
+        for agent in agents[start : start + limit]:
+            size += agent.size
+            if page and size > MAX_PAGE_BYTES:
+                break
+            page.append(agent)
+        return Page(page, page[-1].agent_id if start + len(page) < len(agents) else None)
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str) -> Key:
         """Register a public key line. Raises ApiError: 422 for a bad key or name, 404, 409 for one that is known."""
         _check_name(name)
-        agent = self.agent(tenant_id, agent_id)
+        keys = self._state.keys_of(self.agent(tenant_id, agent_id).agent_id)
         try:
             parsed = PublicKey.parse(public_key)
         except KeyRefusedError as error:
             raise ApiError(422, "invalid_key", str(error)) from None
-        if any(key.public_key.fingerprint == parsed.fingerprint for key in agent.keys.values()):
+        if any(key.public_key.fingerprint == parsed.fingerprint for key in keys.values()):
             raise ApiError(409, "key_exists", "this agent already has this key")
-        if len(agent.keys) >= MAX_KEYS_PER_AGENT:
+        if len(keys) >= MAX_KEYS_PER_AGENT:
             raise ApiError(409, "too_many_keys", f"an agent has at most {MAX_KEYS_PER_AGENT} keys")
-        if self._bytes >= MAX_AGENT_BYTES:
+        if self._state.agent_bytes >= MAX_AGENT_BYTES:
             raise ApiError(409, "too_many_keys", f"the platform holds at most {MAX_AGENT_BYTES} bytes of agents")
-        key = Key(f"key-{self._rng.getrandbits(128):032x}", agent_id, parsed, name)
-        agent.keys[key.key_id] = self._keys[key.key_id] = key
-        self._bytes += key.size
-        return key
+        key_id = f"key-{self._rng.getrandbits(128):032x}"
+        self._add(Kind.KEY, KeyRecord(key_id, agent_id, parsed.openssh, name))
+        return keys[key_id]
+
+    def keys(self, agent_id: str) -> tuple[Key, ...]:
+        """A registered agent's keys."""
+        return tuple(self._state.keys_of(agent_id).values())
+
+    def has_key(self, agent: AgentRecord, key_id: str) -> bool:
+        """Whether an agent has this key, and it is not revoked (TOK-6)."""
+        return key_id in self._state.keys_of(agent.agent_id)
 
     def key(self, tenant_id: str, key_id: str) -> Key:
         """A tenant's key. Raises ApiError 404, also for another tenant's."""
-        key = self._keys.get(key_id)
-        if key is None or self._agents[key.agent_id].tenant_id != tenant_id:
-            raise ApiError(404, "key_not_found", "no such key")
+        return self._named(tenant_id, key_id)[1]
+
+    def remove_key(self, tenant_id: str, key_id: str) -> Key:
+        """Revoke a key. Raises ApiError 404, also for another tenant's."""
+        n, key = self._named(tenant_id, key_id)
+        self._put(Record(Kind.KEY, n, None))
         return key
 
-    def remove_key(self, key: Key) -> None:
-        """Revoke a key."""
-        self._bytes -= key.size
-        del self._keys[key.key_id]
-        del self._agents[key.agent_id].keys[key.key_id]
+    def _named(self, tenant_id: str, key_id: str) -> tuple[int, Key]:
+        found = self._state.key(key_id)
+        agent = None if found is None else self._state.agent(found[1].agent_id)
+        if found is None or agent is None or agent.tenant_id != tenant_id:
+            raise ApiError(404, "key_not_found", "no such key")
+        return found
+
+    def _add(self, kind: Kind, value: Value) -> None:
+        self._put(Record(kind, self._state.next_n(kind), value))
 
 
 def _check_name(name: object) -> None:

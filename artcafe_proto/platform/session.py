@@ -29,12 +29,11 @@ from artcafe_proto.secrecy import Secretive
 from artcafe_proto.timers import Timers
 
 if TYPE_CHECKING:
-    from artcafe_proto.effects import MachineEffect
-    from artcafe_proto.events import Event
+    from artcafe_proto.effects import PlatformSessionEffect
     from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.hub import PlatformHub
-    from artcafe_proto.platform.registry import Agent
+    from artcafe_proto.platform.links import LinkedAgent
 
 
 class SessionTimer(IntEnum):
@@ -43,10 +42,8 @@ class SessionTimer(IntEnum):
     PING = 1
     STALL = 2
     CLOSE = 3
-    REQUEST = 4
-    NEXT_REQUEST = 5
-    GRANT = 6
-    WATCH = 7
+    GRANT = 4
+    WATCH = 5
 
 
 class PlatformSession(Secretive):
@@ -68,14 +65,13 @@ class PlatformSession(Secretive):
         self._live: LinkEnd | None = None  # the same while it is up
         self._awaited: int | None = None  # the exchange that is to be answered
         self._begun: int | None = None  # the exchange whose answer is to be continued
-        self._reading_paused = False
+        self.is_reading_paused = False
+        """Before a link: whether no further request is to be read while much of the answers has not left (PLAT-8)."""
         self._clock_offset_s = 0.0
         self.has_peer_ended = False
         """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
-        # What the hub knows this link by, once it has one (PLAT-6):
-        self.agent: Agent | None = None
-        self.key_id = ""
-        self.epoch = 0
+        self.linked: LinkedAgent | None = None
+        """Whose link this is, from its 101 on; the hub sets it."""
 
     @property
     def state(self) -> SessionState:
@@ -98,16 +94,15 @@ class PlatformSession(Secretive):
             agent_id = link_asked_for(self._hub.config, request, upgrade=upgrade)
             if agent_id is not None:
                 self._open_link(exchange, agent_id, request, now)
-                return
+            else:  # answered when it is drained
+                self._awaited = exchange
+                self._outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
             self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
-            return
-        self._awaited = exchange
-        if not self._hub.request_received(self, exchange, request, now):
-            self._outputs.events.append(RequestArrived(exchange, request))
 
     def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
         """Answer a request, once; with `more`, `send_body` goes on. False if the connection has ended."""
+        self._hub.look_at_clock(now)
         if self.state is not SessionState.HTTP or exchange != self._awaited:
             return False
         self._awaited = None
@@ -121,6 +116,7 @@ class PlatformSession(Secretive):
         Pieces are never held back: who sends many looks at what waits for the peer. False if the connection has ended,
         or the answer.
         """
+        self._hub.look_at_clock(now)
         if self.state is not SessionState.HTTP or exchange != self._begun:
             return False
         self._begun = exchange if more else None
@@ -157,16 +153,17 @@ class PlatformSession(Secretive):
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
         now = self._hub.look_at_clock(now)
         link = self._live
-        if link is None:
+        linked = self.linked
+        if link is None or linked is None:
             return
         try:
             heartbeat = decode_sound_heartbeat(payload)  # nearly every message of an idle agent is one
             if heartbeat is not None:
-                self._hub.heartbeat_received(self, heartbeat.data, now)
+                self._hub.heartbeat_received(linked, heartbeat.data, now)
             else:
-                self._hub.message_received(self, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
+                self._hub.message_received(linked, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
-            if not self._hub.violated(self, error, payload, now):
+            if not self._hub.violated(linked, error, payload, now):
                 if too_many := link.bad_message(len(payload), now.mono):
                     self.close(1008, too_many, now)
                 return
@@ -175,9 +172,9 @@ class PlatformSession(Secretive):
     def bytes_received(self, now: Instant) -> None:
         """Anything at all came in: a sign of life (LINK-7). Call it before the input it was part of."""
         now = self._look_at_clocks(now)
-        if self._live is not None and self.agent is not None:
+        if self._live is not None and self.linked is not None:
             self._live.liveness.received(now.mono)
-            self.agent.presence.last_seen = now.wall
+            self.linked.presence.last_seen = now.wall
 
     def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
@@ -211,7 +208,7 @@ class PlatformSession(Secretive):
         assert self._live is not None, "the hub lets go of a session when its link ends"
         self._live.send(payload)
         self._await_report(now)
-        self._hub.attend(self.conn)
+        self._hub.wake(self.conn)
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """Begin the closing handshake; from now on the agent is offline. Raises LocalProtocolError for an odd code."""
@@ -253,42 +250,40 @@ class PlatformSession(Secretive):
             self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
             self._end(reason)
 
-    def unsent(self, nbytes: int, now: Instant) -> None:
+    def unsent(self, nbytes: int, now: Instant, *, unwritten_bytes: int = 0) -> None:
         """So many bytes of what was written have not left (LINK-8). When to tell it, `PlatformProtocol.unsent` says.
 
-        A transport that frames messages counts their payloads, or more. Raises LocalProtocolError below 0.
+        A transport that frames messages counts their payloads, or more. `unwritten_bytes` were drained here, and handed
+        on to nobody yet: a façade's. Raises LocalProtocolError below 0.
         """
         check_unsent(nbytes)
         now = self._hub.look_at_clock(now)
+        undrained_bytes = unwritten_bytes + self._outputs.undrained_bytes(self.conn)
         if self._live is not None:
-            self._live.unsent(nbytes, now.mono, self._undrained_bytes())
+            self._live.unsent(nbytes, now.mono, undrained_bytes)
             self._send_on(now)
         elif self.state is SessionState.HTTP:
-            self._outflow.report(nbytes, now.mono, self._undrained_bytes())
+            self._outflow.report(nbytes, now.mono, undrained_bytes)
             self._look_at_level()
-
-    def _undrained_bytes(self) -> int:
-        return self._outputs.undrained_bytes(self.conn)
 
     def _look_at_level(self) -> None:
         """Before a link, no further request is read while much of the answers has not left (PLAT-8)."""
         self._timers.arm(SessionTimer.STALL, self._outflow.stall_deadline(self._hub.config.write_stall_timeout))
         if self._outflow.unsent < WRITE_AHEAD_BYTES:
             self._read_again()
-        elif not self._reading_paused:
-            self._reading_paused = True
+        elif not self.is_reading_paused:
+            self.is_reading_paused = True
             self._outputs.asks.append(PauseReading(self.conn))
-            self._timers.cancel(SessionTimer.REQUEST, SessionTimer.NEXT_REQUEST)
 
     def _read_again(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
+        if self.is_reading_paused:
+            self.is_reading_paused = False
             self._outputs.asks.append(ResumeReading(self.conn))
 
     def _send_on(self, now: Instant) -> None:
         """There may be room on the link for what the hub holds back."""
-        if self.has_room and self.agent is not None:
-            self._hub.link_has_room(self.agent, now)
+        if self.has_room and self.linked is not None:
+            self._hub.send_on(self.linked.record.agent_id, now)
         self._settle(now)
 
     def _await_report(self, now: Instant) -> None:
@@ -311,10 +306,6 @@ class PlatformSession(Secretive):
                     self._abort("writing stalled")
                 case SessionTimer.CLOSE:
                     self._abort("the closing handshake was not answered")
-                case SessionTimer.REQUEST:
-                    self._request_timed_out(now)
-                case SessionTimer.NEXT_REQUEST:
-                    self._read_next_request(now)
                 case SessionTimer.WATCH:
                     self._hub.watches.timer_due(self, now)
                 case SessionTimer.GRANT:
@@ -328,12 +319,6 @@ class PlatformSession(Secretive):
     def _abort(self, reason: str) -> None:
         self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
         self._end(reason)
-
-    def _request_timed_out(self, now: Instant) -> None:
-        self.drop("no request came in time", now)
-
-    def _read_next_request(self, now: Instant) -> None:
-        """For the façade: what it has read behind the last request has waited for its answer to go out."""
 
     def _check_liveness(self, now: Instant, *, is_late: bool) -> None:
         """Ping after silence; then, or after 90 s, the agent is gone. A late look proves nothing (LINK-7, HB-3)."""
@@ -356,10 +341,24 @@ class PlatformSession(Secretive):
         self._clock_offset_s = offset_s
         return now
 
-    def next_output(self) -> MachineEffect | Event | None:
+    def next_output(self) -> PlatformSessionEffect | RequestArrived | None:
         """The next output; call until None after every input, and drain the hub too."""
+        return self.next_event() or self._outputs.next()
+
+    def next_event(self) -> RequestArrived | None:
+        """For a façade, the next event of a drain. The hub answers what it can now: one request a drain (PLAT-8)."""
         self._hub.watches.drained(self)
-        return self._outputs.next()
+        events = self._outputs.events
+        while events:
+            arrived = events.pop(0)
+            if not self._hub.request_received(self, arrived.exchange, arrived.request, self._hub.now):
+                return arrived
+        return None
+
+    @property
+    def outputs(self) -> PlatformOutputs:
+        """For a façade: what is drained after the events, in an order of its own."""
+        return self._outputs
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
@@ -391,10 +390,10 @@ class PlatformSession(Secretive):
         self._live = None
         self._timers.clear()
         self._hub.watches.forget(self.conn)
-        self._reading_paused = False
+        self.is_reading_paused = False
         if was_up:
             self._leave(reason)
 
     def _leave(self, reason: str) -> None:
-        assert self.agent is not None, "a link is some agent's"
-        self._hub.link_ended(self.agent, self.epoch, reason)
+        assert self.linked is not None, "a link is some agent's"
+        self._hub.link_ended(self.linked, reason)

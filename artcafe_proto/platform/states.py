@@ -93,3 +93,6 @@ COMMAND: Final = Table(
         CommandInput.EXPIRE: "it is over already",
     },
 )
+
+OVER: Final = frozenset({CommandState.SUCCEEDED, CommandState.FAILED, CommandState.EXPIRED})
+"""The states of a command that change no more."""

@@ -31,7 +31,7 @@ from artcafe_proto.events import (
 )
 from artcafe_proto.exchanges import Response
 from artcafe_proto.instants import format_timestamp
-from artcafe_proto.platform.delivery import public_response
+from artcafe_proto.platform.commands import public_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import Request
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.commands import Command
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.session import PlatformSession
 
@@ -58,7 +59,8 @@ class Watches:
         """Something has happened, to an agent of a tenant if it is one that is known."""
         if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._polls.for_command(event.agent_id, event.command_id):
-                self._hub.attend(poll.conn)  # which is answered when it is drained: all at once might be very much
+                self._polls.end(poll, self._as_it_is(poll))
+                self._hub.wake(poll.conn)  # which is answered when it is drained: all at once might be very much
         publication = None if tenant_id is None else self._streams.publish(tenant_id, event, now)
         if publication is not None:
             for stream in publication.streams:
@@ -95,12 +97,16 @@ class Watches:
 
     def _answer(self, session: PlatformSession, poll: Poll, now: Instant) -> None:
         self.forget(session.conn)
-        session.respond(poll.exchange, command_answer(poll.command), now)
+        command = poll.command if poll.command.is_over else self._as_it_is(poll)
+        session.respond(poll.exchange, command_answer(command), now)
+
+    def _as_it_is(self, poll: Poll) -> Command:
+        return self._hub.command(poll.command.tenant_id, poll.command.command_id, poll.command.agent_id)
 
     def _send_on(self, stream: Stream, data: bytes, now: Instant) -> None:
         """Send on a stream, or end it if its listener does not keep up; whoever comes back is told what is missing."""
         session = self._sessions[stream.conn]
-        self._hub.attend(stream.conn)
+        self._hub.wake(stream.conn)
         if session.unread_bytes > MAX_WAITING_BYTES:
             session.drop("too many events wait to be read by it", now)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Wake, Write
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.platform.api import NOT_FOUND
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.config import PlatformConfig
-    from artcafe_proto.effects import MachineEffect
-    from artcafe_proto.events import Event
+    from artcafe_proto.effects import PlatformEffect
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.simulation import Simulation
@@ -83,7 +82,7 @@ class PlatformProcess(Node):
 
     def key_ids(self, agent_id: str) -> list[str]:
         """The keys that it knows of an agent, one or none."""
-        return list(self.hub.registry.agent(TENANT, agent_id).keys)
+        return [key.key_id for key in self.hub.registry.keys(agent_id)]
 
     def restore_key(self, agent_id: str) -> None:
         """Give it back."""
@@ -117,7 +116,7 @@ class PlatformProcess(Node):
 
     def close_links(self, agent_id: str, code: int) -> None:
         """Close an agent's link, as a platform may."""
-        session = self.hub.registry.agent(TENANT, agent_id).presence.session
+        session = self.hub.session_of(agent_id)
         if session is not None:
             self._attended.append(session.conn)
             self.turn(lambda now: session.close(code, "by the simulation", now))
@@ -207,7 +206,7 @@ class PlatformProcess(Node):
             if self._looks:
                 self._looks = [has_happened for has_happened in self._looks if not has_happened()]
             event = self.hub.next_output()
-            if isinstance(event, Attend):
+            if isinstance(event, Wake):
                 self._attended.append(event.conn)
             elif event is not None:
                 self.sim.invariants.platform_said(event)
@@ -241,7 +240,7 @@ class PlatformProcess(Node):
         self._reports_at.pop(conn, None)
         self.sim.invariants.platform_left(circuit)
 
-    def _carry_out(self, output: MachineEffect | Event, session: PlatformProtocol, circuit: Circuit) -> None:
+    def _carry_out(self, output: PlatformEffect | RequestArrived, session: PlatformProtocol, circuit: Circuit) -> None:
         match output:
             case Write():
                 data = output.data
@@ -261,10 +260,9 @@ class PlatformProcess(Node):
                 circuit.up.is_paused = True
             case ResumeReading():
                 circuit.up.resume()
-            case _:
-                assert isinstance(output, RequestArrived), "that is all else that a session in a simulation says"
+            case RequestArrived():
                 session.respond(output.exchange, NOT_FOUND, self.now)
 
     def is_online(self, agent_id: str) -> bool:
         """Whether it takes the agent as online (HB-3)."""
-        return self.hub.registry.agent(TENANT, agent_id).presence.online
+        return self.hub.agent(TENANT, agent_id).online

@@ -34,8 +34,6 @@ class _Life(PlatformProtocolLife):
 
     def own(self, conn: int, action: Callable[[PlatformProtocol], T]) -> T | None:
         one, other = (sessions[conn] for sessions in self.sessions)
-        assert isinstance(one, PlatformProtocol)
-        assert isinstance(other, PlatformProtocol)
         return self._both(action, (one, other))
 
     def _both(self, action: Callable[[S], T], things: tuple[S, S]) -> T | None:

@@ -124,7 +124,7 @@ class _Platform:
                 b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                 b"authorization: Bearer %s\r\n\r\n" % token.encode()
             )
-            assert self._protocol.agent is not None
+            assert self._protocol.agent_id is not None
 
     def read(self, data: bytes) -> None:
         self._protocol.data_received(data, now())

@@ -154,8 +154,8 @@ def test_a_key_is_registered_and_revoked(api: Api) -> None:
 
 def test_a_revoked_key_takes_its_tokens_with_it(api: Api) -> None:
     token = api.agent("a1")
-    (key_id,) = api.hub.registry.agent(TENANT, "a1").keys
-    assert api.response("DELETE", f"/ssh-keys/{key_id}").status == 204
+    (key,) = api.hub.registry.keys("a1")
+    assert api.response("DELETE", f"/ssh-keys/{key.key_id}").status == 204
     assert api.error("GET", "/agents/a1", status=401, token=token) == "invalid_token"
 
 

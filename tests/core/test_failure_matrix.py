@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from artcafe_proto import (
+    AgentEvent,
+    AgentMachineEffect,
     CallAnswered,
     CommandCancelled,
     CommandReceived,
     Connect,
     Disconnect,
-    Event,
-    MachineEffect,
     Offline,
     Online,
     PeerViolation,
@@ -420,7 +420,7 @@ class Forgetful(Scripted):
         self.has_forgotten = True
         self.unseen.clear()
 
-    def comply(self, output: MachineEffect | Event) -> None:
+    def comply(self, output: AgentMachineEffect | AgentEvent) -> None:
         if isinstance(output, Sign):
             self.key = output.key
         if not isinstance(output, SendRequest | SendUpgrade):

@@ -42,8 +42,9 @@ from artcafe_proto import (
     SendResponse,
     UnknownReceived,
 )
+from artcafe_proto.platform.records import Kind
 from artcafe_proto.policies.ssh_wire import pack_string
-from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, say, sent
+from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, say, sent, size_of
 
 
 def nested(levels: int) -> list[Any]:
@@ -227,8 +228,7 @@ def test_plat_6_a_newer_link_replaces_the_older_whose_end_touches_nothing() -> N
     assert [output.code for output in sent(older) if isinstance(output, SendClose)] == [4409]
     older.close_received(4409, "", stage.now)
     older.disconnected("closed", stage.now)
-    presence = stage.hub.registry.agent(TENANT, AGENT).presence
-    assert (presence.session, presence.online, presence.epoch) == (newer, True, 2)
+    assert (stage.hub.session_of(AGENT), stage.hub.agent(TENANT, AGENT).online) == (newer, True)
     assert [event.epoch for event in stage.seen(AgentOnline)] == [1, 2]
     assert [event.epoch for event in stage.seen(AgentOffline)] == [1]
 
@@ -236,17 +236,20 @@ def test_plat_6_a_newer_link_replaces_the_older_whose_end_touches_nothing() -> N
 def test_hb_3_an_agent_is_online_from_its_first_heartbeat_to_the_end_of_its_link() -> None:
     stage = Stage()
     session = stage.open()
-    agent = stage.hub.registry.agent(TENANT, AGENT)
-    assert (agent.presence.online, agent.public()["status"]) == (False, "offline")
+
+    def shown() -> dict[str, Any]:
+        return stage.hub.agent(TENANT, AGENT).public()
+
+    assert (stage.hub.agent(TENANT, AGENT).online, shown()["status"]) == (False, "offline")
     say(stage, session, "heartbeat", {"agent_id": AGENT, "status": "busy", "cpu_usage": 1.5, "memory_usage": 2.5})
-    assert agent.public()["status"] == "busy"
-    assert agent.public()["metrics"] == {"cpu_usage": 1.5, "memory_usage": 2.5}
+    assert shown()["status"] == "busy"
+    assert shown()["metrics"] == {"cpu_usage": 1.5, "memory_usage": 2.5}
     say(stage, session, "heartbeat", {"agent_id": AGENT, "cpu_usage": 101, "memory_usage": -1})
-    assert agent.public()["metrics"] == {"cpu_usage": 100, "memory_usage": 0}
+    assert shown()["metrics"] == {"cpu_usage": 100, "memory_usage": 0}
     assert stage.seen(HeartbeatReceived)[-1].data.cpu_usage == 100
     session.disconnected("reset", stage.now)
-    assert agent.public()["status"] == "offline"
-    assert agent.public()["last_seen"] is not None
+    assert shown()["status"] == "offline"
+    assert shown()["last_seen"] is not None
 
 
 def test_hb_3_a_silent_agent_is_pinged_and_then_closed_with_4408() -> None:
@@ -586,27 +589,31 @@ def test_plat_4_ids_are_unique_within_tenant_and_agent() -> None:
     stage.register("agent-3", "tenant-2")
     hub, now = stage.hub, stage.now
     first = hub.send_command(TENANT, AGENT, "one", command_id="c-1", now=now)
-    assert hub.command(TENANT, "c-1") is first
+    assert hub.command(TENANT, "c-1") == first
     second = hub.send_command(TENANT, "agent-2", "two", command_id="c-1", now=now)
     third = hub.send_command("tenant-2", "agent-3", "three", command_id="c-1", now=now)
-    assert hub.send_command(TENANT, AGENT, "one", command_id="c-1", now=now) is first
-    assert hub.command("tenant-2", "c-1") is third
+    assert hub.send_command(TENANT, AGENT, "one", command_id="c-1", now=now) == first
+    assert hub.command("tenant-2", "c-1") == third
     with pytest.raises(ApiError) as refused:
         hub.command(TENANT, "c-1")
     assert (refused.value.status, refused.value.error) == (409, "ambiguous_command_id")
-    assert hub.command(TENANT, "c-1", AGENT) is first
-    assert hub.command(TENANT, "c-1", "agent-2") is second
+    assert hub.command(TENANT, "c-1", AGENT) == first
+    assert hub.command(TENANT, "c-1", "agent-2") == second
     for agent_id in ("agent-3", "nobody", ""):
         with pytest.raises(ApiError) as refused:
             hub.command(TENANT, "c-1", agent_id)
         assert refused.value.status == 404
 
+    def states() -> list[str]:
+        named = ((TENANT, AGENT), (TENANT, "agent-2"), ("tenant-2", "agent-3"))
+        return [hub.command(tenant_id, "c-1", agent_id).state for tenant_id, agent_id in named]
+
     session = stage.online()
     assert command_ids(session) == ["c-1"]
     answer(stage, session, "c-1")
-    assert (first.state, second.state, third.state) == ("succeeded", "queued", "queued")
+    assert states() == ["succeeded", "queued", "queued"]
     stage.wait(86_400)
-    assert (first.state, second.state, third.state) == ("succeeded", "expired", "expired")
+    assert states() == ["succeeded", "expired", "expired"]
 
 
 def test_plat_4_another_tenants_commands_and_agents_read_as_404() -> None:
@@ -690,7 +697,7 @@ def test_a_stored_result_does_not_keep_the_message_it_came_in() -> None:
     session.text_received(payload, stage.now)
     stage.seen(CommandAnswered)
     assert stage.hub.command(TENANT, command_id).response is not None
-    assert stage.hub.command(TENANT, command_id).size < 100
+    assert size_of(stage, command_id) < 100
     assert getrefcount(payload) == references
 
 
@@ -714,7 +721,7 @@ def test_a_stored_code_and_reason_are_bounded_and_counted() -> None:
     answer(stage, session, command_id, status="error", code="x" * 100_000, reason="\U0001f600" * 100)
     kept = stage.hub.command(TENANT, command_id)
     assert kept.response is not None
-    assert (len(kept.response.code), kept.size) == (64, 2 + 4 + 400)
+    assert (len(kept.response.code), size_of(stage, command_id)) == (64, 2 + 4 + 400)
 
 
 def test_pending_commands_of_all_agents_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -783,7 +790,7 @@ def test_what_is_forgotten_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     answer(stage, session, stage.command())
     with pytest.raises(ApiError):
         stage.hub.command(TENANT, "c-1")
-    assert len(stage.hub._delivery._commands) == 2  # type: ignore[reportPrivateUsage]
+    assert len([record for record in stage.hub.records() if record.kind is Kind.COMMAND]) == 2
 
 
 def test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -827,8 +834,9 @@ def test_cmd_10_what_expires_behind_a_full_window_leaves_nothing_in_the_line() -
         stage.command(expires_in_s=0.5)
         stage.wait(0.5)
     waits = stage.command()
-    line = stage.hub._delivery._lines[AGENT]  # type: ignore[reportPrivateUsage]
-    assert len(line.to_send) < 100
+    window = stage.hub._links.presence(AGENT).window  # type: ignore[reportPrivateUsage]
+    assert window is not None
+    assert len(window.to_send) < 100
     answer(stage, session, command_ids(session)[0])
     assert command_ids(session) == [waits]
 

@@ -10,6 +10,7 @@ import pytest
 from artcafe_proto import Command, Disconnect, PlatformSession, Request, SendResponse
 from artcafe_proto.messages import CommandData
 from artcafe_proto.platform.polls import Poll, Polls
+from artcafe_proto.platform.states import CommandState
 from core.test_platform_protocol import Wire
 from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
 
@@ -19,7 +20,7 @@ AUTHORIZED = (("authorization", f"Bearer {TENANT_TOKEN}"),)
 def test_polls_are_found_by_connection_and_by_command() -> None:
     waiting = Polls()
     commands = [
-        Command("t", agent, command, CommandData("work"), accepted_at=0.0, expires_at=9.0)
+        Command("t", agent, command, CommandData("work"), 0.0, 9.0, CommandState.QUEUED, 0)
         for agent, command in (("x", "a"), ("x", "b"), ("y", "a"))
     ]
     polls = [Poll(conn, 1, commands[which]) for conn, which in enumerate([0, 0, 1, 2])]

@@ -156,8 +156,7 @@ class Lied:
     @property
     def is_up(self) -> bool:
         """Whether both ends take the link as up."""
-        presence = self.pair.hub.registry.agent(TENANT, AGENT).presence
-        return self.pair.agent.state.link is LinkState.UP and presence.session is not None
+        return self.pair.agent.state.link is LinkState.UP and self.pair.hub.session_of(AGENT) is not None
 
 
 @pytest.mark.parametrize("message_type", TYPES)
@@ -216,7 +215,7 @@ def test_msg_5_no_text_message_makes_a_platform_raise_or_costs_its_link(message_
                 assert event.reason.startswith("expected"), what
             if isinstance(event, MessageReceived):
                 assert isinstance(event.data, dict), what
-    public = json.dumps(lied.pair.hub.registry.agent(TENANT, AGENT).public(), allow_nan=False)
+    public = json.dumps(lied.pair.hub.agent(TENANT, AGENT).public(), allow_nan=False)
     assert AGENT in public, "and what it shows of the agent is still JSON"
 
 

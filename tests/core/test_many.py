@@ -9,12 +9,12 @@ import pytest
 
 from artcafe_proto import (
     AgentProtocol,
-    Attend,
     CommandAnswered,
     CommandReceived,
     Instant,
     Online,
     PlatformHub,
+    Wake,
     Write,
 )
 from virtual import AGENT, TENANT, Pair
@@ -79,7 +79,7 @@ class Stream:
                 if isinstance(output, Write):
                     self.agent.data_received(self.conn, output.data, self.now)
             while (event := self.hub.next_output()) is not None:
-                busy |= isinstance(event, Attend)
+                busy |= isinstance(event, Wake)
                 self.answered += isinstance(event, CommandAnswered)
 
 

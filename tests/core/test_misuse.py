@@ -25,7 +25,7 @@ from artcafe_proto import (
 from artcafe_proto.agent.states import AuthState, LinkState
 from scripted import Scripted
 from snapshots import snapshot
-from virtual import AGENT, TENANT, Pair, signing_key
+from virtual import AGENT, TENANT, Pair, session_of, signing_key
 
 INF, NAN = math.inf, math.nan
 NO_MOMENTS: list[Any] = [
@@ -64,10 +64,10 @@ OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] =
     "accept": lambda hub, session, now: PlatformProtocol(hub, conn=99, now=now),
     "data_received": lambda hub, session, now: session.data_received(b"\x8a\x80\0\0\0\0", now),
     "eof_received": lambda hub, session, now: session.eof_received(now),
-    "ping_received": lambda hub, session, now: session.ping_received(b"", now),
+    "ping_received": lambda hub, session, now: session_of(session).ping_received(b"", now),
     "unsent": lambda hub, session, now: session.unsent(0, now),
     "handle_timer": lambda hub, session, now: session.handle_timer(now),
-    "close": lambda hub, session, now: session.close(1001, "", now),
+    "close": lambda hub, session, now: session_of(session).close(1001, "", now),
     "hub's handle_timer": lambda hub, session, now: hub.handle_timer(now),
     "send_command": lambda hub, session, now: hub.send_command(TENANT, AGENT, "work", now=now),
     "send_message": lambda hub, session, now: hub.send_message(TENANT, AGENT, {}, now),
@@ -131,7 +131,7 @@ def test_no_reading_of_a_clock_raises_or_stops_a_platform(name: str) -> None:
         while session.next_output() is not None or pair.hub.next_output() is not None:
             pass
     pair.run_for(60.0)
-    assert pair.hub.registry.agent(TENANT, AGENT).presence.online
+    assert pair.hub.agent(TENANT, AGENT).online
 
 
 def test_the_first_reading_may_be_odd_too() -> None:
@@ -229,8 +229,8 @@ def test_hb_2_numbers_of_other_kinds_are_written_as_numbers() -> None:
     pair, _ = working()
     pair.agent.set_metrics(Decimal("12.5"), True)  # type: ignore[arg-type]
     pair.run_for(60.0)
-    presence = pair.hub.registry.agent(TENANT, AGENT).presence
-    assert (presence.cpu_usage, presence.memory_usage) == (12.5, 1.0)
+    shown = pair.hub.agent(TENANT, AGENT)
+    assert (shown.cpu_usage, shown.memory_usage) == (12.5, 1.0)
 
 
 def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> None:
@@ -240,8 +240,8 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         lambda: session.data_received("x", pair.now),  # type: ignore[arg-type]
         lambda: session.send_body(1, "x", pair.now),  # type: ignore[arg-type]
         lambda: session.unsent(-1, pair.now),
-        lambda: session.close(99_999, "", pair.now),
-        lambda: session.close(1001, None, pair.now),  # type: ignore[arg-type]
+        lambda: session_of(session).close(99_999, "", pair.now),
+        lambda: session_of(session).close(1001, None, pair.now),  # type: ignore[arg-type]
         lambda: session.drop(None, pair.now),  # type: ignore[arg-type]
         lambda: session.respond(1, Response(status=200, body=None), pair.now),  # type: ignore[arg-type]
     ]

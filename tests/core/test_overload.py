@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from artcafe_proto import CommandReceived, CommandRepeated, CommandSent, Request
-from platform_stage import Stage, answer, command_ids
+from platform_stage import Stage, answer, command_ids, expiry_of
 from virtual import AGENT, TENANT, Pair
 
 
@@ -67,7 +67,7 @@ def test_cmd_10_a_line_that_was_held_opens_step_by_step_in_order() -> None:
     assert command_ids(session) == ids[4:8]
     stage.wait(1.0)
     assert command_ids(session) == ids[8:9], "as many as the window holds"
-    assert stage.hub.deadline() == stage.hub.command(TENANT, ids[1]).expires_at, "nothing is held any more"
+    assert stage.hub.deadline() == expiry_of(stage, ids[1]), "nothing is held any more"
 
 
 def test_cmd_3_a_response_of_an_agent_that_never_had_a_command_is_dropped() -> None:

@@ -9,17 +9,20 @@ import pytest
 
 from artcafe_proto import (
     AgentConfig,
+    AgentEvent,
     AgentProtocol,
     CallAnswered,
+    CancelSign,
     CommandReceived,
     Connect,
     Disconnect,
-    Event,
+    Effect,
     LocalProtocolError,
-    MachineEffect,
     Offline,
     Online,
+    PauseReading,
     RemoteProtocolError,
+    ResumeReading,
     Sign,
     Write,
 )
@@ -35,7 +38,7 @@ class Embedded:
         self.protocol = AgentProtocol(AgentConfig(**(defaults | settings)), rng=Random(1))
         self.clock = ManualClock()
         self.peer = peer
-        self.events: list[Event] = []
+        self.events: list[AgentEvent] = []
         self.protocol.start(self.clock.now)
         self.run()
 
@@ -43,7 +46,7 @@ class Embedded:
         while (output := self.protocol.next_output()) is not None:
             self.carry_out(output)
 
-    def carry_out(self, output: MachineEffect | Event) -> None:
+    def carry_out(self, output: Effect | AgentEvent) -> None:
         now = self.clock.now
         match output:
             case Connect():
@@ -55,8 +58,10 @@ class Embedded:
                     self.hear(done)
             case Disconnect():
                 self.peer.disconnected(output.conn)
+            case CancelSign() | PauseReading() | ResumeReading():
+                pass
             case _:
-                self.events.append(output)  # pyright: ignore[reportArgumentType]
+                self.events.append(output)
 
     def hear(self, done: Write | Disconnect) -> None:
         if isinstance(done, Write):
@@ -71,7 +76,7 @@ class Embedded:
         self.protocol.handle_timer(self.clock.advance_to(deadline))
         self.run()
 
-    def seen(self, kind: type[Event]) -> list[Any]:
+    def seen(self, kind: type[AgentEvent]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
 

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from artcafe_proto import ApiError, ConfigError, PlatformSession, Request
 from artcafe_proto.platform.authenticator import Principal
-from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, answer, say, sent
+from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, answer, say, sent, size_of
 from virtual import signing_key
 
 AGENT_PATH = "/api/v1/ws/agent/agent-1"
@@ -390,11 +390,11 @@ def test_plat_3_an_agent_is_shown_with_all_that_is_known_of_it() -> None:
     )
     assert created.agent_id.startswith("agent-")
     assert len(created.agent_id) == len("agent-") + 32
-    assert [agent.place for agent in stage.hub.registry.agents(TENANT)] == [0, 1]
-    assert stage.hub.registry.agents("tenant-2") == []
+    assert [agent.agent_id for agent in stage.hub.registry.agents(TENANT)] == [AGENT, created.agent_id]
+    assert stage.hub.registry.agents("tenant-2") == ()
     named = stage.hub.registry.create_agent("t", agent_id="x", name="N", capabilities=(), metadata={}, wall=0)
-    assert (named.public()["name"], named.place) == ("N", 0)
-    assert created.public() == {
+    assert (stage.hub.agent("t", "x").public()["name"], named.name) == ("N", "N")
+    assert stage.hub.agent(TENANT, created.agent_id).public() == {
         "agent_id": created.agent_id,
         "tenant_id": TENANT,
         "name": created.agent_id,
@@ -406,18 +406,22 @@ def test_plat_3_an_agent_is_shown_with_all_that_is_known_of_it() -> None:
         "metrics": {"cpu_usage": 0.0, "memory_usage": 0.0},
     }
     session = stage.online()
-    agent = stage.hub.registry.agent(TENANT, AGENT)
-    shown = agent.public()
+    shown = stage.hub.agent(TENANT, AGENT).public()
     assert (shown["status"], shown["last_seen"]) == ("online", "2001-09-09T01:46:40.000Z")
-    agent.presence.status = "busy"
+    stage.hub.set_status(TENANT, AGENT, "busy", stage.now)
+    assert stage.hub.agent(TENANT, AGENT).status == "busy"
     session.disconnected("reset", stage.now)
-    assert (agent.presence.status, agent.presence.online, agent.public()["status"]) == ("offline", False, "offline")
+    agent = stage.hub.agent(TENANT, AGENT)
+    assert (agent.status, agent.online, agent.public()["status"]) == ("offline", False, "offline")
 
 
 def test_plat_4_a_command_is_shown_from_its_acceptance_to_its_answer() -> None:
     stage = Stage()
     command_id = stage.command(args={"n": 1})
-    kept = stage.hub.command(TENANT, command_id)
+
+    def kept() -> dict[str, Any]:
+        return stage.hub.command(TENANT, command_id).public()
+
     shown = {
         "command_id": command_id,
         "agent_id": AGENT,
@@ -430,15 +434,15 @@ def test_plat_4_a_command_is_shown_from_its_acceptance_to_its_answer() -> None:
         "response": None,
     }
     assert command_id.startswith("cmd-")
-    assert kept.public() == shown
+    assert kept() == shown
     session = stage.online()
-    assert kept.public() == shown | {"state": "sent", "attempts": 1}
+    assert kept() == shown | {"state": "sent", "attempts": 1}
     stage.wall += 1
     answer(stage, session, command_id, result=[1])
     answered = {"attempts": 1, "answered_at": "2001-09-09T01:46:41.000Z"}
-    response = {"status": "success", "result": kept.public()["response"]["result"]}
+    response = {"status": "success", "result": kept()["response"]["result"]}
     assert response["result"] == Raw(b"[1]")
-    assert kept.public() == shown | answered | {"state": "succeeded", "response": response}
+    assert kept() == shown | answered | {"state": "succeeded", "response": response}
 
 
 def test_plat_4_a_failure_is_shown_with_code_and_reason() -> None:
@@ -455,11 +459,11 @@ def test_plat_4_sizes_count_arguments_and_responses() -> None:
     stage = Stage()
     session = stage.online()
     done, failed = stage.command(args={"n": 1}), stage.command(args={})
-    assert stage.hub.command(TENANT, done).size == 7
+    assert size_of(stage, done) == 7
     answer(stage, session, done, result=[1, 2])
     answer(stage, session, failed, status="error", code="timeout", reason="too slow")
-    assert stage.hub.command(TENANT, done).size == 7 + 6
-    assert stage.hub.command(TENANT, failed).size == 2 + 4 + 8
+    assert size_of(stage, done) == 7 + 6
+    assert size_of(stage, failed) == 2 + 4 + 8
 
 
 def test_plat_7_requests_of_a_connection_that_is_a_link_are_not_answered() -> None:

@@ -12,7 +12,6 @@ from artcafe_proto import (
     AgentAuthenticated,
     AgentOffline,
     AgentOnline,
-    Attend,
     AuthenticationRefused,
     ChallengeIssued,
     CommandAnswered,
@@ -39,6 +38,7 @@ from artcafe_proto import (
     SendText,
     StatusReceived,
     UnknownReceived,
+    Wake,
 )
 from artcafe_proto.messages import HeartbeatData, ResponseData
 from platform_stage import AGENT, TENANT, Stage, answer, say, sent
@@ -124,7 +124,7 @@ def test_stat_2_a_status_set_by_request_is_told_and_a_sign_of_life() -> None:
     stage = Stage()
     agent = stage.hub.set_status(TENANT, AGENT, "busy", stage.now)
     assert told(stage) == [StatusReceived(AGENT, "busy", None, None, None)]
-    assert (agent.presence.status, agent.presence.last_seen) == ("busy", stage.wall)
+    assert (agent.status, agent.last_seen) == ("offline", stage.wall), "without a link it is not online"
 
 
 def end_by_close_frame(stage: Stage, session: PlatformSession) -> None:
@@ -221,9 +221,7 @@ def test_plat_6_a_replaced_link_is_closed_and_drained() -> None:
     stage = Stage()
     older = stage.online()
     stage.open()
-    assert [output for output in iter(stage.hub.next_output, None) if isinstance(output, Attend)] == [
-        Attend(older.conn)
-    ]
+    assert [output for output in iter(stage.hub.next_output, None) if isinstance(output, Wake)] == [Wake(older.conn)]
 
 
 def test_tok_6_only_the_link_of_the_revoked_key_ends() -> None:
@@ -237,7 +235,7 @@ def test_tok_6_only_the_link_of_the_revoked_key_ends() -> None:
     assert session.state.value == "up"
     session.disconnected("reset", stage.now)
     stage.hub.revoke_key(TENANT, stage.key_id, stage.now)
-    assert stage.hub.registry.agent(TENANT, AGENT).keys == {}
+    assert stage.hub.registry.keys(AGENT) == ()
 
 
 def test_msg_5_bad_messages_count_in_a_row_only() -> None:

@@ -21,6 +21,7 @@ from artcafe_proto import (
 from artcafe_proto.wires.frames import FrameWriter
 from platform_stage import AGENT, Stage
 from snapshots import snapshot
+from virtual import session_of
 
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\n"
@@ -182,7 +183,7 @@ def test_hb_3_a_link_on_which_nothing_ever_comes_is_pinged_closed_and_cut() -> N
     """LINK-7, LINK-8: whoever completes the handshake and then says nothing has 45 s."""
     wire = Wire()
     wire.upgrade()
-    assert not wire.stage.hub.registry.agent("tenant-1", AGENT).presence.online
+    assert not wire.stage.hub.agent("tenant-1", AGENT).online
     opened_at = wire.stage.mono
     seen: list[tuple[float, bytes]] = []
     for _ in range(3):
@@ -297,7 +298,7 @@ def test_a_link_opens_and_takes_messages_in_any_chunking(chunk: int) -> None:
     frames = wire.upgrade()
     heartbeat = {"type": "heartbeat", "id": "hb-1", "data": {"agent_id": AGENT}}
     assert wire.send(frames.text(json.dumps(heartbeat).encode()) + frames.ping(b"12"), chunk) == b"\x8a\x0212"
-    assert wire.stage.hub.registry.agent("tenant-1", AGENT).presence.online
+    assert wire.stage.hub.agent("tenant-1", AGENT).online
 
 
 def test_msg_6_and_7_bad_frames_close_with_their_codes() -> None:
@@ -326,7 +327,7 @@ def test_the_closing_handshake_from_either_side() -> None:
     assert wire.send(frames.close(1000, "done")) == b"\x88\x02\x03\xe8<closed>"
     wire = Wire()
     frames = wire.upgrade()
-    wire.protocol.close(4409, "replaced", wire.stage.now)
+    session_of(wire.protocol).close(4409, "replaced", wire.stage.now)
     assert close_code(wire.read()) == 4409
     assert wire.send(frames.text(b"{}")) == b"", "nothing is taken any more"
     assert wire.send(frames.close(4409, "")) == b"<closed>"

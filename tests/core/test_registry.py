@@ -10,14 +10,22 @@ import pytest
 
 from artcafe_proto import ApiError, ConfigError, LocalProtocolError
 from artcafe_proto.platform import registry as registry_module
-from artcafe_proto.platform.registry import Agent, Registry
+from artcafe_proto.platform.records import AgentRecord
+from artcafe_proto.platform.registry import Registry
+from artcafe_proto.platform.state import PlatformState
 from virtual import signing_key
 
 TOKEN = "a-tenant-token-of-some-length"
 
 
-def create(registry: Registry, agent_id: str | None = "agent-1", tenant_id: str = "tenant-1") -> Agent:
+def create(registry: Registry, agent_id: str | None = "agent-1", tenant_id: str = "tenant-1") -> AgentRecord:
     return registry.create_agent(tenant_id, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=1e9)
+
+
+def registry_of(state: PlatformState | None = None) -> Registry:
+    """One whose records are applied at once."""
+    state = PlatformState() if state is None else state
+    return Registry(state, state.apply, Random(1))
 
 
 def refusal(error: pytest.ExceptionInfo[ApiError]) -> tuple[int, str]:
@@ -29,7 +37,7 @@ METADATA: dict[str, Any] = {"x": [{} for _ in range(20_000)]}
 
 
 def test_plat_3_what_describes_an_agent_is_kept_as_json_and_shown_as_it_came() -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     names = ("draw", "\u00e9")
     tracemalloc.start()
     try:
@@ -39,19 +47,19 @@ def test_plat_3_what_describes_an_agent_is_kept_as_json_and_shown_as_it_came() -
         tracemalloc.stop()
     assert 60_000 < agent.size < 70_000
     assert kept < 70_000
-    assert (agent.public()["capabilities"], agent.public()["metadata"]) == (names, METADATA)
+    assert (agent.description().capabilities, agent.description().metadata) == (names, METADATA)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("-inf")])
 def test_plat_2_a_number_that_json_does_not_have_describes_no_agent(number: float) -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     with pytest.raises(LocalProtocolError, match="metadata"):
         registry.create_agent("t", agent_id="a", name="", capabilities=(), metadata={"x": [number]}, wall=0.0)
-    assert create(registry).place == 0
+    assert registry.agents("t") == ()
 
 
 def test_plat_8_agents_and_keys_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     create(registry)
     key = registry.add_key("tenant-1", "agent-1", signing_key(1).public.openssh, "\U0001f600")
     monkeypatch.setattr(registry_module, "MAX_AGENT_BYTES", registry.agent("tenant-1", "agent-1").size + key.size)
@@ -61,12 +69,12 @@ def test_plat_8_agents_and_keys_are_bounded_in_bytes(monkeypatch: pytest.MonkeyP
     with pytest.raises(ApiError) as refused:
         registry.add_key("tenant-1", "agent-1", signing_key(2).public.openssh, "")
     assert refusal(refused) == (409, "too_many_keys")
-    registry.remove_key(key)
+    registry.remove_key("tenant-1", key.key_id)
     create(registry, "agent-2")
 
 
 def test_plat_1_a_tenant_token_speaks_for_its_tenant() -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     registry.add_tenant("tenant-1", TOKEN)
     registry.add_tenant("tenant-1", TOKEN)
     assert registry.tenant_of(TOKEN) == "tenant-1"
@@ -76,12 +84,12 @@ def test_plat_1_a_tenant_token_speaks_for_its_tenant() -> None:
 @pytest.mark.parametrize("token", ["", "x" * 15, "with a space in it", "caf\u00e9" * 5, "x" * 20 + "\n"])
 def test_plat_1_a_tenant_token_is_long_and_visible_and_one_that_is_not_is_not_shown(token: str) -> None:
     with pytest.raises(ConfigError, match="16 or more visible") as refused:
-        Registry(Random(1)).add_tenant("tenant-1", token)
+        registry_of().add_tenant("tenant-1", token)
     assert not token or token not in str(refused.value)
 
 
 def test_plat_1_two_tenants_have_two_tokens() -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     registry.add_tenant("tenant-1", TOKEN)
     with pytest.raises(ConfigError, match="another tenant's already"):
         registry.add_tenant("tenant-2", TOKEN)
@@ -89,16 +97,16 @@ def test_plat_1_two_tenants_have_two_tokens() -> None:
 
 
 def test_plat_2_an_agent_without_an_id_is_given_one() -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     one, other = create(registry, None), create(registry, None)
     assert one.agent_id != other.agent_id
     assert one.name == one.agent_id
-    assert registry.agents("tenant-1") == [one, other]
-    assert registry.agents("tenant-2") == []
+    assert registry.agents("tenant-1") == (one, other)
+    assert registry.agents("tenant-2") == ()
 
 
 def test_plat_2_an_unusable_id_is_422_and_one_that_is_taken_409(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     create(registry)
     with pytest.raises(ApiError) as refused:
         create(registry, "")
@@ -113,7 +121,7 @@ def test_plat_2_an_unusable_id_is_422_and_one_that_is_taken_409(monkeypatch: pyt
 
 
 def test_plat_2_a_key_is_added_once_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     create(registry)
     monkeypatch.setattr(registry_module, "MAX_KEYS_PER_AGENT", 2)
     first, second, third = (signing_key(seed).public.openssh for seed in range(3))
@@ -128,13 +136,13 @@ def test_plat_2_a_key_is_added_once_and_only_so_many(monkeypatch: pytest.MonkeyP
     with pytest.raises(ApiError) as refused:
         registry.add_key("tenant-1", "agent-1", third, "")
     assert refusal(refused) == (409, "too_many_keys")
-    registry.remove_key(key)
+    registry.remove_key("tenant-1", key.key_id)
     registry.add_key("tenant-1", "agent-1", third, "")
 
 
 @pytest.mark.parametrize("stranger", ["tenant-2", "tenant-10", "tenant-", "tenant", "Tenant-1", "tenant-1 "])
 def test_plat_1_what_is_another_tenants_reads_as_404(stranger: str) -> None:
-    registry = Registry(Random(1))
+    registry = registry_of()
     create(registry)
     key = registry.add_key("tenant-1", "agent-1", signing_key().public.openssh, "")
     with pytest.raises(ApiError) as refused:

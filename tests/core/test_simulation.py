@@ -121,8 +121,8 @@ def test_an_agent_of_a_world_can_ask_about_itself(monkeypatch: pytest.MonkeyPatc
     sim.run_for(5.0)
     assert [each.details["agent_id"] for each in heard if isinstance(each, CallAnswered)] == ["agent-1"]
     registry = sim.platform.hub.registry
-    (key,) = registry.agent(TENANT, "agent-1").keys.values()
-    registry.remove_key(key)  # which closes no link: the call is what learns of it
+    (key,) = registry.keys("agent-1")
+    registry.remove_key(TENANT, key.key_id)  # which closes no link: the call is what learns of it
     sim.platform.keys.clear()
     agent.turn(agent.protocol.get_details)
     sim.run_for(70.0)

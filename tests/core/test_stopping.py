@@ -14,6 +14,8 @@ from typing import Any, Final
 import pytest
 
 from artcafe_proto import (
+    AgentEvent,
+    AgentMachineEffect,
     CallAnswered,
     CallFailed,
     CancelSign,
@@ -21,9 +23,7 @@ from artcafe_proto import (
     CommandReceived,
     CommandRefused,
     Connect,
-    Event,
     LocalProtocolError,
-    MachineEffect,
     OutboxFullError,
     RemoteProtocolError,
     SendClose,
@@ -292,7 +292,7 @@ class Mute:
     def begin(self) -> None:
         """The stop was given."""
 
-    def react(self, output: MachineEffect | Event) -> None:
+    def react(self, output: AgentMachineEffect | AgentEvent) -> None:
         """The agent said something."""
 
 
@@ -310,7 +310,7 @@ class Broken(Mute):
                 self.react(output)
         scene.script.drain()
 
-    def react(self, output: MachineEffect | Event) -> None:
+    def react(self, output: AgentMachineEffect | AgentEvent) -> None:
         scene = self.scene
         match output:
             case Connect() if scene.is_open(output.conn):
@@ -334,7 +334,7 @@ class Answering(Mute):
         for output in list(script.said):  # late and repeated answers are harmless (LINK-9)
             self.react(output)
 
-    def react(self, output: MachineEffect | Event) -> None:
+    def react(self, output: AgentMachineEffect | AgentEvent) -> None:
         script = self.scene.script
         match output:
             case SendPing():

@@ -73,7 +73,7 @@ def test_plat_1_to_a_stranger_what_is_there_and_what_is_not_are_the_same(strange
     assert there.status == 404
     assert there == not_there
     scene.api.json("GET", f"/agents/{AGENT}", status=200, token=TOKENS["acme"])
-    assert len(scene.api.hub.registry.agent("acme", AGENT).keys) == 1, "nothing was added and nothing removed"
+    assert len(scene.api.hub.registry.keys(AGENT)) == 1, "nothing was added and nothing removed"
 
 
 def test_plat_1_every_operation_works_for_the_tenant_itself() -> None:

@@ -166,8 +166,8 @@ def test_tok_4_at_no_moment_of_a_life_an_object_shows_or_gives_away_a_secret(mon
     pair.run_until(lambda: bool(pair.seen(TokenRenewed)))
     pair.cut()
     pair.run_until(lambda: len(pair.seen(Online)) == 2)
-    (key_id,) = pair.hub.registry.agent(TENANT, AGENT).keys
-    pair.hub.revoke_key(TENANT, key_id, pair.now)
+    (key,) = pair.hub.registry.keys(AGENT)
+    pair.hub.revoke_key(TENANT, key.key_id, pair.now)
     pair.run_for(60)
     for kind in (KeyChanged, CallAnswered, Offline, AuthenticationRefused):
         assert pair.seen(kind), f"the life had a {kind.__name__}"

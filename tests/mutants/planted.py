@@ -473,6 +473,14 @@ MUTANTS: Final = (
         "tests/core/test_hub.py::test_msg_5_a_response_that_cannot_be_read_ends_its_command",
     ),
     Mutant(
+        "requests that were sent ahead are all answered at once",
+        "artcafe_proto/platform/session.py",
+        "                self._outputs.events.append(RequestArrived(exchange, request))\n",
+        "                if not self._hub.request_received(self, exchange, request, now):\n"
+        "                    self._outputs.events.append(RequestArrived(exchange, request))\n",
+        "tests/core/test_platform_facade.py::test_plat_8_requests_that_the_core_answers_have_their_own_turns_too",
+    ),
+    Mutant(
         "progress is written as what it was given as",
         "artcafe_proto/agent/machine.py",
         "offer_progress(command_id, number, self.status)",

@@ -94,12 +94,17 @@ async def test_a_request_is_answered() -> None:
         assert setting.connection.unsent_bytes == 0
 
 
-async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order() -> None:
+async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     data = Random(1).randbytes(8 * SEND_BYTES)
     heard: list[int] = []
+    original = PlatformProtocol.unsent
+
+    def unsent(self: PlatformProtocol, nbytes: int, now: Instant) -> None:
+        heard.append(nbytes)
+        original(self, nbytes, now)
+
+    monkeypatch.setattr(PlatformProtocol, "unsent", unsent)
     async with stage() as setting:
-        original = setting.protocol.unsent
-        setting.protocol.unsent = lambda nbytes, now: (heard.append(nbytes), original(nbytes, now))[1]
         with setting.owner.turn(setting.connection):
             for place in range(0, len(data), SEND_BYTES):
                 setting.connection.write(data[place : place + SEND_BYTES])

@@ -19,7 +19,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from artcafe_proto import (
     AcceptUpgrade,
     ApiError,
-    Attend,
     Instant,
     PlatformConfig,
     PlatformHub,
@@ -29,6 +28,7 @@ from artcafe_proto import (
     SendClose,
     SendResponse,
     SendText,
+    Wake,
 )
 from platform_stage import JSON
 from virtual import signing_key
@@ -155,7 +155,7 @@ class HubLife(RuleBasedStateMachine):
         """Drain the hub, the link that an input was for and those that the hub names; one link at most closes."""
         attended: set[int] = set()
         while (output := self.hub.next_output()) is not None:
-            if isinstance(output, Attend):
+            if isinstance(output, Wake):
                 attended.add(output.conn)
         for link in self.links:
             codes = self.hear(link, is_drained=link is about or link.session.conn in attended)
@@ -376,9 +376,9 @@ class HubLife(RuleBasedStateMachine):
     @invariant()
     def tenants_are_shown_how_it_is(self) -> None:
         for agent_id, tasks in self.tasks.items():
-            agent = self.hub.registry.agent(AGENTS[agent_id], agent_id)
+            agent = self.hub.agent(AGENTS[agent_id], agent_id)
             link = self.live(agent_id)
-            assert agent.presence.online == (link is not None and link.online)
+            assert agent.online == (link is not None and link.online)
             for command_id, task in tasks.items():
                 shown = self.hub.command(AGENTS[agent_id], command_id, agent_id).public()
                 assert (shown["state"], shown["attempts"]) == (task.state, task.attempts)

@@ -18,7 +18,6 @@ from artcafe_proto import (
     LocalProtocolError,
     PlatformHub,
     PlatformProtocol,
-    PlatformSession,
     Request,
     Response,
     Write,
@@ -55,10 +54,10 @@ DOUBTFUL = [
 ]
 
 
-class PlatformProtocolLife(PlatformLife):
+class PlatformProtocolLife(PlatformLife[PlatformProtocol]):
     """Connections of bytes."""
 
-    def accept(self, hub: PlatformHub, conn: int, now: Instant) -> PlatformSession:
+    def accept(self, hub: PlatformHub, conn: int, now: Instant) -> PlatformProtocol:
         if conn not in self.clients:
             self.clients[conn] = ClientWire(authority="h", rng=Random(conn), max_message_size=100_000)
         return PlatformProtocol(hub, conn=conn, now=now)
@@ -80,14 +79,12 @@ class PlatformProtocolLife(PlatformLife):
             data, self.held[conn] = data[:-hold], data[-hold:]
         now, step = self.now, self.step
 
-        def in_pieces(session: PlatformSession) -> None:
-            assert isinstance(session, PlatformProtocol)
+        def in_pieces(session: PlatformProtocol) -> None:
             for place in range(0, len(data), step):
                 session.data_received(data[place : place + step], now)
             session.handle_timer(now)  # which reads on: pipelined requests come one at a time (PLAT-8)
 
-        def whole(session: PlatformSession) -> None:
-            assert isinstance(session, PlatformProtocol)
+        def whole(session: PlatformProtocol) -> None:
             session.data_received(data, now)
             session.handle_timer(now)
 
@@ -126,8 +123,6 @@ class PlatformProtocolLife(PlatformLife):
     def own(self, conn: int, action: Callable[[PlatformProtocol], T]) -> T | None:
         """A call of the connection's owner: misuse raises LocalProtocolError (None here) and changes nothing."""
         one, other = (sessions[conn] for sessions in self.sessions)
-        assert isinstance(one, PlatformProtocol)
-        assert isinstance(other, PlatformProtocol)
         before = self.state()
         try:
             result = action(one)
@@ -218,12 +213,7 @@ class PlatformProtocolLife(PlatformLife):
     @rule(number=PICKS)
     def eof(self, number: int) -> None:
         now = self.now
-
-        def end(session: PlatformSession) -> None:
-            assert isinstance(session, PlatformProtocol)
-            session.eof_received(now)
-
-        self.world(self.conn(number), end)
+        self.world(self.conn(number), lambda session: session.eof_received(now))
 
     @rule(number=PICKS)
     def disconnected(self, number: int) -> None:

@@ -22,7 +22,7 @@ from artcafe_proto import (
 from platform_rules import PICKS, Output, PlatformLife
 
 
-class PlatformSessionLife(PlatformLife):
+class PlatformSessionLife(PlatformLife[PlatformSession]):
     """Connections of messages."""
 
     def accept(self, hub: PlatformHub, conn: int, now: Instant) -> PlatformSession:

@@ -15,22 +15,24 @@ from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
     ApiError,
-    Attend,
     Disconnect,
     Instant,
     LocalProtocolError,
     PlatformConfig,
     PlatformHub,
     PlatformProtocol,
+    PlatformSession,
     Request,
     RequestArrived,
     Response,
+    Wake,
     Write,
 )
 from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.platform.registry import Registry
 from replays.draws import Draws
 from replays.stored import HUB, Call, Drained, Machine, plain, unmasked
+from virtual import session_of
 
 # --- which call is which ----------------------------------------------------------------------------------------------
 
@@ -69,13 +71,30 @@ CALLS: Final[dict[str, dict[str, Spec]]] = {
     },
     "connection": {
         name: Spec(PlatformProtocol, name)
-        for name in ("data_received", "eof_received", "disconnected", "unsent", "handle_timer", "close", "drop")
-    },
+        for name in ("data_received", "eof_received", "disconnected", "unsent", "handle_timer", "drop")
+    }
+    | {"close": Spec(PlatformSession, "close")},
 }
 """By the kind of object. A connection's first call is `accepted`, which builds it."""
 
 ACCEPTED: Final = "accepted"
-NOT_INPUTS: Final = frozenset({"agent", "agents", "find", "key", "tenant_of", "command", "deadline"})
+NOT_INPUTS: Final = frozenset(
+    {
+        "agent",
+        "agents",
+        "find",
+        "key",
+        "keys",
+        "has_key",
+        "page",
+        "shown",
+        "session_of",
+        "tenant_of",
+        "command",
+        "records",
+    }
+    | {"deadline"}
+)
 """Functions that change nothing, and the deadline, which is recorded with the outputs."""
 ANSWERED: Final = Spec(PlatformProtocol, "respond")
 """How a connection is given what `answer` makes. That is no input: a request may as well be answered in the core."""
@@ -195,7 +214,8 @@ class PlatformPlayer:
             return None
         if call.name == "disconnected":
             self._left.add(call.target)
-        return _result(CALLS["connection"][call.name], self._connections[call.target], call)
+        spec, connection = CALLS["connection"][call.name], self._connections[call.target]
+        return _result(spec, session_of(connection) if spec.owner is PlatformSession else connection, call)
 
     def drain(self, _stored: Drained) -> Drained:
         """Take all outputs of the hub, and of the connections that it or a call concerned."""
@@ -204,7 +224,7 @@ class PlatformPlayer:
         deadlines: dict[int, float | None] = {}
         while True:
             output = self._hub.next_output()
-            if isinstance(output, Attend):
+            if isinstance(output, Wake):
                 self._attended.append(output.conn)
             elif output is not None:
                 said.append(plain(output))

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final, cast
 from unittest.mock import patch
 
-from artcafe_proto import AgentProtocol, Attend, PlatformHub, PlatformProtocol, RequestArrived
+from artcafe_proto import AgentProtocol, PlatformHub, PlatformProtocol, PlatformSession, RequestArrived, Wake
 from artcafe_proto.platform import api
 from artcafe_proto.platform.registry import Registry
 from artcafe_proto.testing.platforms import PlatformProcess
@@ -38,8 +38,15 @@ from replays.worlds import (
     Owner,
     simulation,
 )
+from virtual import session_of
 
-_WRAPPED: Final = {AgentProtocol: "agent", PlatformHub: "hub", Registry: "hub", PlatformProtocol: "connection"}
+_WRAPPED: Final = {
+    AgentProtocol: "agent",
+    PlatformHub: "hub",
+    Registry: "hub",
+    PlatformProtocol: "connection",
+    PlatformSession: "connection",
+}
 
 
 def record(seed: int, seconds: float) -> World:
@@ -143,7 +150,7 @@ class _Recorder:
             with self._inside():
                 original(connection, hub, conn=conn, now=now, address=ADDRESS)
             place = _Place(self._places[id(hub)].machine, connection, conn)
-            self._places[id(connection)] = place
+            self._places[id(connection)] = self._places[id(session_of(connection))] = place
             place.machine.steps.append(Call(conn, ACCEPTED, {"now": plain(now), "address": ADDRESS}, None))
 
         return init
@@ -218,7 +225,8 @@ class _Recorder:
 
     def _output_wrapper(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def next_output(owner: Any) -> Any:
-            output = original(owner)
+            with self._inside():
+                output = original(owner)
             place = self._places[id(owner)]
             if place.machine.role == "platform" and not place.is_drained:
                 self._drained.append(place)
@@ -226,7 +234,7 @@ class _Recorder:
             if output is None:
                 if place.machine.role == "agent":
                     self._flush([place])
-            elif not isinstance(output, Attend | RequestArrived):
+            elif not isinstance(output, Wake | RequestArrived):
                 place.outputs.append(output)
             return output
 

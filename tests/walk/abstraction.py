@@ -220,7 +220,7 @@ def _token(world: World, token: Token | None) -> Abstract | None:
 
 
 def _keys(world: World) -> set[str]:
-    return set(world.hub.registry.agent(TENANT, AGENT).keys)
+    return {key.key_id for key in world.hub.registry.keys(AGENT)}
 
 
 @cache
@@ -305,21 +305,21 @@ def _apart(link: LinkEnd, number: int) -> int:
 
 def _hub(world: World) -> Abstract:
     delivery = world.hub._delivery
-    presence = world.hub.registry.agent(TENANT, AGENT).presence
-    line = delivery._lines.get(AGENT)
+    presence = world.hub._links.presence(AGENT)
+    line, window = delivery._lines.get(AGENT), presence.window
     commands = [world.hub.command(TENANT, command_id) for command_id in world.sent]
     return (
         presence.online,
         presence.session is not None,
         tuple((command.state.name, command.response is not None, command.attempts > 0) for command in commands),
+        None if line is None else tuple(line.pending),
         None
-        if line is None
+        if window is None
         else (
-            tuple(line.pending),
-            tuple(command_id for _, command_id in sorted(line.to_send)),
-            tuple(sorted(line.unanswered)),
-            line.carrier is not None,
-            line.limit,
+            tuple(command_id for _, command_id in sorted(window.to_send)),
+            tuple(sorted(window.unanswered)),
+            window.is_closed,
+            window.limit,
         ),
     )
 
@@ -327,10 +327,10 @@ def _hub(world: World) -> Abstract:
 def _session(world: World, session: PlatformSession) -> Abstract:
     return (
         session.state.name,
-        session.agent is not None and session.agent.presence.session is session,
-        session.key_id in _keys(world),
+        session.linked is not None and session.linked.presence.session is session,
+        session.linked is not None and session.linked.key_id in _keys(world),
         None if session._link is None or session.state is not SessionState.UP else _end(session._link),
-        session._reading_paused,
+        session.is_reading_paused,
         abs((world.wall - world.mono) - session._clock_offset_s) > 1.0,
     )
 

@@ -234,8 +234,8 @@ def _go_wrong(world: World, kind: str, subject: int | str, variant: int | str) -
         case "pause":
             _pause(world, str(subject))
         case "revoke":
-            for key_id in list(world.hub.registry.agent(TENANT, AGENT).keys):
-                world.hub.revoke_key(TENANT, key_id, now)
+            for key in world.hub.registry.keys(AGENT):
+                world.hub.revoke_key(TENANT, key.key_id, now)
             world.hub.registry.add_key(TENANT, AGENT, KEY.public.openssh, "")
         case "restart":
             world.restart()
@@ -330,7 +330,8 @@ def is_good(world: World) -> bool:
     if world.agent.state.link is not LinkState.UP or any(on_their_way(world)):
         return False
     wire = _live(world)
-    presence = world.hub.registry.agent(TENANT, AGENT).presence
-    is_online = wire is not None and presence.session is wire.session and presence.online
+    is_online = (
+        wire is not None and world.hub.session_of(AGENT) is wire.session and world.hub.agent(TENANT, AGENT).online
+    )
     answered = all(world.hub.command(TENANT, command_id).is_over for command_id in world.sent)
     return is_online and answered and not world.running and not world.agent.outbox_size

@@ -15,7 +15,6 @@ from artcafe_proto import (
     AcceptUpgrade,
     AgentConfig,
     AgentMachine,
-    Attend,
     CancelSign,
     CommandReceived,
     Connect,
@@ -33,6 +32,7 @@ from artcafe_proto import (
     SendUpgrade,
     Sign,
     Stopped,
+    Wake,
 )
 from virtual import AGENT, TENANT, signing_key
 from walk.watch import Watch
@@ -293,7 +293,7 @@ class World:
             self.watch.agent_said(self, output)
             self._agent_said(output)
         while (output := self.hub.next_output()) is not None:
-            if isinstance(output, Attend):
+            if isinstance(output, Wake):
                 wire = self.wires.get(output.conn)
                 if wire is not None:
                     self.drain_session(wire)

@@ -1,0 +1,85 @@
+"""What a platform knows of the links of this process: it lives as long as they do, and nothing of it is stored.
+
+An epoch is `(life, n)`: the life of the platform, and a count of the agent's links in it. So it rises with every link
+of an agent, also across restarts, and fences what an older link still says (PLAT-6).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.platform.records import AgentRecord
+    from artcafe_proto.platform.session import PlatformSession
+    from artcafe_proto.platform.window import Window
+
+_LINKS_OF_A_LIFE: Final = 2**32
+
+
+class Epoch(NamedTuple):
+    """Which link of an agent this is."""
+
+    life: int
+    n: int
+
+    @property
+    def number(self) -> int:
+        """The same as one number, for people and streams: it is `n` in the first life."""
+        return (self.life - 1) * _LINKS_OF_A_LIFE + self.n
+
+
+class Presence(msgspec.Struct):
+    """An agent as this process has seen it (HB-3)."""
+
+    epoch: Epoch
+    session: PlatformSession | None = None
+    """That of its live link."""
+    window: Window | None = None
+    """What goes out on its live link, from the first heartbeat on."""
+    status: AgentStatus = "offline"
+    last_seen: float | None = None
+    cpu_usage: float = 0.0
+    memory_usage: float = 0.0
+
+    @property
+    def online(self) -> bool:
+        """From the first heartbeat of a link to its end."""
+        return self.window is not None
+
+
+class LinkedAgent(NamedTuple):
+    """Whose link a session has, which of that agent's links it is, and with which key it was opened."""
+
+    record: AgentRecord
+    presence: Presence
+    epoch: Epoch
+    key_id: str
+
+
+class Links:
+    """The agents that this process has seen, by id."""
+
+    def __init__(self, life: int) -> None:
+        self._life = life
+        self._presences: dict[str, Presence] = {}
+
+    def find(self, agent_id: str) -> Presence | None:
+        """An agent that has had a link, or set its status."""
+        return self._presences.get(agent_id)
+
+    def open(self, session: PlatformSession, agent: AgentRecord, key_id: str) -> LinkedAgent:
+        """A link of an agent begins, and takes the place of an older one."""
+        presence = self.presence(agent.agent_id)
+        presence.epoch = Epoch(self._life, presence.epoch.n + 1)
+        presence.session = session
+        return LinkedAgent(agent, presence, presence.epoch, key_id)
+
+    def presence(self, agent_id: str) -> Presence:
+        """The same, which is made if it has had neither."""
+        presence = self._presences.get(agent_id)
+        if presence is None:
+            presence = self._presences[agent_id] = Presence(Epoch(self._life, 0))
+        return presence

@@ -1,0 +1,237 @@
+"""What a platform knows that outlives its process: tenants, agents, keys, commands, outcomes.
+
+`PlatformState` is changed by `apply` alone, and `records` gives back what makes an equal one. There is no session,
+callback or monotonic clock in it: what lives as long as a connection is in `Links`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, assert_never
+
+import msgspec
+
+from artcafe_proto.errors import LocalProtocolError
+from artcafe_proto.limits import KEY_OVERHEAD_BYTES
+from artcafe_proto.messages import text_bytes
+from artcafe_proto.platform.records import (
+    SCHEMA_VERSION,
+    AgentRecord,
+    CommandRecord,
+    KeyRecord,
+    Kind,
+    LifeRecord,
+    OutcomeRecord,
+    Record,
+    SchemaRecord,
+    TenantRecord,
+)
+from artcafe_proto.policies.public_keys import PublicKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+class Key(NamedTuple):
+    """A public key of an agent, ready to verify with."""
+
+    key_id: str
+    agent_id: str
+    public_key: PublicKey
+    name: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept of it."""
+        return KEY_OVERHEAD_BYTES + 4 * len(self.public_key.blob) + text_bytes(self.name)
+
+
+class _Agent(NamedTuple):
+    n: int
+    record: AgentRecord
+    place: int  # among its tenant's
+    keys: dict[str, Key]
+
+
+class StoredCommand(msgspec.Struct):
+    """A command and, once it is over, its outcome. To be read: `PlatformState.apply` alone changes it."""
+
+    n: int
+    record: CommandRecord
+    outcome: OutcomeRecord | None = None
+    outcome_n: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of its arguments and of its response."""
+        return self.record.size + (0 if self.outcome is None else self.outcome.size)
+
+
+class PlatformState:
+    """All of it. Agent ids are unique on a platform: a challenge names no tenant (AUTH-1)."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        """Made of `records`, in any order of kinds and agents, rising within a kind. Raises as `apply`."""
+        self._last = dict.fromkeys(Kind, 0)
+        self._lives: dict[int, LifeRecord] = {}
+        self._tenants: dict[int, TenantRecord] = {}
+        self._tenant_of: dict[bytes, str] = {}
+        self._agents: dict[str, _Agent] = {}
+        self._agents_of: dict[str, list[AgentRecord]] = {}
+        self._keys: dict[int, Key] = {}
+        self._key_of: dict[str, int] = {}
+        self._commands: dict[int, StoredCommand] = {}
+        self._commands_of: dict[tuple[str, str], dict[str, StoredCommand]] = {}  # by tenant and id, by agent (PLAT-4)
+        self._finished: dict[int, StoredCommand] = {}  # by the number of the outcome
+        self.agent_bytes = 0
+        """What is kept of agents and keys."""
+        self.finished_bytes = 0
+        """What is kept of the commands that are over."""
+        for record in sorted(records, key=lambda record: record[:2]):
+            self.apply(record)
+
+    # --- changing it --------------------------------------------------------------------------------------------------
+
+    def next_n(self, kind: Kind) -> int:
+        """The number of the next record of a kind."""
+        return self._last[kind] + 1
+
+    def apply(self, record: Record) -> None:
+        """Change what is known as `record` says.
+
+        Raises LocalProtocolError for another schema, and for the deletion of what is kept for good.
+        """
+        kind, n, value = record
+        if value is None:
+            self._delete(kind, n)
+            return
+        self._last[kind] = max(self._last[kind], n)
+        match value:
+            case SchemaRecord():
+                if value.version != SCHEMA_VERSION:
+                    raise LocalProtocolError(f"expected records of schema {SCHEMA_VERSION}, not {value.version}")
+            case LifeRecord():
+                self._lives[n] = value
+            case TenantRecord():
+                self._tenants[n] = value
+                self._tenant_of[value.token_hash] = value.tenant_id
+            case AgentRecord():
+                self._add_agent(n, value)
+            case KeyRecord():
+                self._add_key(n, value)
+            case CommandRecord():
+                command = self._commands[n] = StoredCommand(n, value)
+                self._commands_of.setdefault((value.tenant_id, value.command_id), {})[value.agent_id] = command
+            case OutcomeRecord():
+                self._set_outcome(n, value)
+            case _:
+                assert_never(value)
+
+    def _add_agent(self, n: int, record: AgentRecord) -> None:
+        others = self._agents_of.setdefault(record.tenant_id, [])
+        self._agents[record.agent_id] = _Agent(n, record, len(others), {})
+        others.append(record)
+        self.agent_bytes += record.size
+
+    def _add_key(self, n: int, record: KeyRecord) -> None:
+        key = Key(record.key_id, record.agent_id, PublicKey.parse(record.public_key), record.name)
+        self._keys[n] = self._agents[key.agent_id].keys[key.key_id] = key
+        self._key_of[key.key_id] = n
+        self.agent_bytes += key.size
+
+    def _set_outcome(self, n: int, outcome: OutcomeRecord) -> None:
+        command = self._commands[outcome.command]
+        if command.outcome is not None:
+            self.finished_bytes -= command.size
+        command.outcome, command.outcome_n = outcome, n
+        self._finished[n] = command
+        self.finished_bytes += command.size
+
+    def _delete(self, kind: Kind, n: int) -> None:
+        match kind:
+            case Kind.KEY:
+                key = self._keys.pop(n)
+                del self._key_of[key.key_id]
+                del self._agents[key.agent_id].keys[key.key_id]
+                self.agent_bytes -= key.size
+            case Kind.COMMAND:
+                record = self._commands.pop(n).record
+                named = self._commands_of[record.tenant_id, record.command_id]
+                del named[record.agent_id]
+                if not named:
+                    del self._commands_of[record.tenant_id, record.command_id]
+            case Kind.OUTCOME:
+                self.finished_bytes -= self._finished.pop(n).size
+            case _:
+                raise LocalProtocolError(f"expected a key, a command or an outcome to delete, not a {kind.name}")
+
+    # --- looking at it ------------------------------------------------------------------------------------------------
+
+    def records(self) -> Iterator[Record]:
+        """What makes an equal state."""
+        yield Record(Kind.SCHEMA, 0, SchemaRecord(SCHEMA_VERSION))
+        yield from (Record(Kind.LIFE, n, life) for n, life in self._lives.items())
+        yield from (Record(Kind.TENANT, n, tenant) for n, tenant in self._tenants.items())
+        yield from (Record(Kind.AGENT, agent.n, agent.record) for agent in self._agents.values())
+        for n, key in self._keys.items():
+            yield Record(Kind.KEY, n, KeyRecord(key.key_id, key.agent_id, key.public_key.openssh, key.name))
+        yield from (Record(Kind.COMMAND, n, command.record) for n, command in self._commands.items())
+        for n, command in self._finished.items():
+            assert command.outcome is not None
+            yield Record(Kind.OUTCOME, n, command.outcome)
+
+    @property
+    def life(self) -> int:
+        """How many lives of this platform have begun."""
+        return len(self._lives)
+
+    def tenant_of(self, token_hash: bytes) -> str | None:
+        """The tenant that a token speaks for."""
+        return self._tenant_of.get(token_hash)
+
+    @property
+    def agent_count(self) -> int:
+        """How many agents are registered."""
+        return len(self._agents)
+
+    def agent(self, agent_id: str) -> AgentRecord | None:
+        """The agent of this id, of whichever tenant."""
+        agent = self._agents.get(agent_id)
+        return None if agent is None else agent.record
+
+    def agents_of(self, tenant_id: str) -> Sequence[AgentRecord]:
+        """A tenant's agents, in order of registration."""
+        return self._agents_of.get(tenant_id, ())
+
+    def place(self, agent_id: str) -> int:
+        """Where an agent stands among its tenant's, from 0."""
+        return self._agents[agent_id].place
+
+    def keys_of(self, agent_id: str) -> Mapping[str, Key]:
+        """An agent's keys, by their ids."""
+        return self._agents[agent_id].keys
+
+    def key(self, key_id: str) -> tuple[int, Key] | None:
+        """A key and the number of its record."""
+        n = self._key_of.get(key_id)
+        return None if n is None else (n, self._keys[n])
+
+    def command(self, tenant_id: str, command_id: str, agent_id: str) -> StoredCommand | None:
+        """An agent's command."""
+        return self._commands_of.get((tenant_id, command_id), {}).get(agent_id)
+
+    def commands(self, tenant_id: str, command_id: str) -> Sequence[StoredCommand]:
+        """A tenant's commands of this id, each of another agent (PLAT-4)."""
+        return tuple(self._commands_of.get((tenant_id, command_id), {}).values())
+
+    def pending(self) -> Iterator[StoredCommand]:
+        """The commands that are not over, in order of acceptance."""
+        return (command for command in self._commands.values() if command.outcome is None)
+
+    @property
+    def finished_count(self) -> int:
+        """How many commands are over."""
+        return len(self._finished)
+
+    def oldest_finished(self) -> StoredCommand:
+        """The command that ended first."""
+        return next(iter(self._finished.values()))
