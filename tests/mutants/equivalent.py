@@ -53,8 +53,8 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.platform.registry.Registry.tenant_of",
-        'return self._tenants.get(sha256(token.encode("utf-8", "surrogatepass")).digest())',
-        'return self._tenants.get(sha256(token.encode("UTF-8", "surrogatepass")).digest())',
+        'return self._state.tenant_of(sha256(token.encode("utf-8", "surrogatepass")).digest())',
+        'return self._state.tenant_of(sha256(token.encode("UTF-8", "surrogatepass")).digest())',
         _CASE,
     ),
     Equivalent(

@@ -341,7 +341,7 @@ MUTANTS: Final = (
     Mutant(
         "a revoked key's tokens live on",
         "artcafe_proto/platform/authenticator.py",
-        "if agent is None or agent.tenant_id != claims.tenant_id or key is None:",
+        "if agent is None or agent.tenant_id != claims.tenant_id or not self._registry.has_key(agent, claims.key_id):",
         "if agent is None or agent.tenant_id != claims.tenant_id:",
         "tests/core/test_hub.py::test_tok_6_revoking_a_key_kills_its_tokens_and_its_link",
     ),
@@ -354,23 +354,23 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the window is ignored",
-        "artcafe_proto/platform/delivery.py",
-        "line.to_send and len(line.unanswered) < line.limit and carrier.has_room:",
-        "line.to_send and carrier.has_room:",
+        "artcafe_proto/platform/window.py",
+        "return bool(self.to_send) and len(self.unanswered) < self.limit and not self.is_closed",
+        "return bool(self.to_send) and not self.is_closed",
         "tests/core/test_hub.py::test_cmd_10_at_most_the_window_is_unanswered_on_a_connection",
     ),
     Mutant(
         "the second response counts",
         "artcafe_proto/platform/delivery.py",
-        "response.is_final and command.response is None:",
+        "response.is_final and (outcome is None or outcome.response is None):",
         "response.is_final:",
         "tests/core/test_hub.py::test_cmd_10_at_most_the_window_is_unanswered_on_a_connection",
     ),
     Mutant(
         "an expired command is sent on",
         "artcafe_proto/platform/delivery.py",
-        "if command is None or command.expires_at <= now.mono:",
-        "if command is None:",
+        "if pending is None or pending.expires_at <= now.mono:",
+        "if pending is None:",
         "tests/core/test_hub.py::test_cmd_10_nothing_is_sent_in_the_moment_in_which_it_expires",
     ),
     Mutant(
@@ -626,8 +626,8 @@ MUTANTS: Final = (
     Mutant(
         "an id that is used again expires with the command that had it before",
         "artcafe_proto/platform/delivery.py",
-        "if command is not None and not command.is_over and command.expires_at <= now.mono:",
-        "if command is not None and not command.is_over:",
+        "if pending is not None and pending.expires_at <= now.mono:",
+        "if pending is not None:",
         "tests/core/test_hub.py::test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time",
     ),
     Mutant(
@@ -669,16 +669,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "commands are sent into a line that is full",
-        "artcafe_proto/platform/delivery.py",
-        "len(line.unanswered) < line.limit and carrier.has_room:",
-        "len(line.unanswered) < line.limit:",
-        "tests/core/test_slow_lines.py::"
-        "test_link_8_commands_wait_in_their_line_while_much_has_not_left_and_messages_are_refused",
+        "artcafe_proto/platform/hub.py",
+        "while session is not None and session.has_room:",
+        "while session is not None:",
+        "tests/core/test_slow_lines.py::test_link_8_commands_wait_in_their_line_while_much_has_not_left_and_messages_are_refused",
     ),
     Mutant(
         "a line opens at once after `overloaded`",
         "artcafe_proto/platform/delivery.py",
-        "        line.limit = min(len(line.unanswered), self._window - 1)\n",
+        "        window.limit = min(len(window.unanswered), self._window - 1)\n",
         "",
         "tests/core/test_overload.py::test_cmd_10_a_line_that_was_held_opens_step_by_step_in_order",
     ),

@@ -110,26 +110,27 @@ BUGS: Final = (
     Bug(
         "a new link gets the newest commands first",
         _DELIVERY,
-        "line.to_send.extend((command.number, command_id)",
-        "line.to_send.extend((-command.number, command_id)",
+        "entries = ((each.command.n, command_id)",
+        "entries = ((-each.command.n, command_id)",
     ),
     Bug(
         "the end of a link leaves its window taken",
         _DELIVERY,
-        "            line.unanswered.clear()\n",
-        "",
+        "return Window(self._window, list(entries))",
+        "taken = {command_id: None for command_id, each in line.pending.items() if each.attempts}\n"
+        "        return Window(self._window, list(entries), taken)",
     ),
     Bug(
         "an overloaded command goes out again at once",
         _DELIVERY,
-        "line.limit = min(len(line.unanswered), self._window - 1)",
-        "line.limit = self._window",
+        "window.limit = min(len(window.unanswered), self._window - 1)",
+        "window.limit = self._window",
     ),
     Bug(
         "what waited for a lost link goes out twice on the next",
         _DELIVERY,
-        "            line.to_send.clear()\n",
-        "",
+        "return Window(self._window, list(entries))",
+        "return Window(self._window, sorted(list(entries) * 2))",
     ),
     # --- waits ---
     Bug(
@@ -179,8 +180,8 @@ BUGS: Final = (
     Bug(
         "the end of an older link takes the newer one offline",
         "artcafe_proto/platform/hub.py",
-        "if agent.presence.epoch == epoch and agent.presence.session is not None:",
-        "if agent.presence.session is not None:",
+        "if presence.epoch == linked.epoch and presence.session is not None:",
+        "if presence.session is not None:",
     ),
     Bug(
         "the platform does not ping after silence",
@@ -335,8 +336,8 @@ ALONE: Final[dict[str, Bug]] = {
     "an answer after the expiry is late": Bug(
         "a late answer is not told as late",
         _DELIVERY,
-        "command.late = command.is_over",
-        "command.late = False",
+        "is_late = earlier is not None",
+        "is_late = False",
     ),
     "no more than the window is unanswered": Bug(
         "the window is one too large",
@@ -353,20 +354,21 @@ ALONE: Final[dict[str, Bug]] = {
     "commands first go out in the order of acceptance": Bug(
         "a new link gets the newest commands first (alone)",
         _DELIVERY,
-        "line.to_send.extend((command.number, command_id)",
-        "line.to_send.extend((2**60 - command.number, command_id)",
+        "entries = ((each.command.n, command_id)",
+        "entries = ((2**60 - each.command.n, command_id)",
     ),
     "no command waits while later ones are served": Bug(
         "an overloaded command goes behind all others",
         _DELIVERY,
-        "line.queue(command)\n            self._emit(CommandDeferred",
-        "heapq.heappush(line.to_send, (10**9 + command.number, command_id))\n            self._emit(CommandDeferred",
+        "_queue(line, window, pending.command)\n            self._emit(CommandDeferred",
+        "heapq.heappush(window.to_send, (10**9 + pending.command.n, command_id))\n"
+        "            self._emit(CommandDeferred",
     ),
     "AgentOnline and AgentOffline alternate, and epochs rise": Bug(
         "a replaced link goes offline with the epoch of the newer one",
         "artcafe_proto/platform/hub.py",
-        "self._offline(agent, presence.epoch - 1,",
-        "self._offline(agent, presence.epoch,",
+        "self._offline(older.linked, replaced)",
+        "self._offline(session.linked, replaced)",
     ),
     "a response has a status of its operation": Bug(
         "what is for tenants is not there for agents",

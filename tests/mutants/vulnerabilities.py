@@ -122,8 +122,8 @@ VULNERABILITIES: Final = (
     Mutant(
         "a tenant revokes the keys of others",
         "artcafe_proto/platform/registry.py",
-        "if key is None or self._agents[key.agent_id].tenant_id != tenant_id:",
-        "if key is None:",
+        "if found is None or agent is None or agent.tenant_id != tenant_id:",
+        "if found is None or agent is None:",
         "tests/core/test_registry.py::test_plat_1_what_is_another_tenants_reads_as_404",
     ),
     Mutant(
