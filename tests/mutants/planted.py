@@ -355,8 +355,8 @@ MUTANTS: Final = (
     Mutant(
         "the window is ignored",
         "artcafe_proto/platform/window.py",
-        "bool(self.to_send) and len(self.unanswered) < self.limit and",
-        "bool(self.to_send) and",
+        "return bool(self.to_send) and len(self.unanswered) < self.limit and not self.is_closed",
+        "return bool(self.to_send) and not self.is_closed",
         "tests/core/test_hub.py::test_cmd_10_at_most_the_window_is_unanswered_on_a_connection",
     ),
     Mutant(
@@ -672,8 +672,7 @@ MUTANTS: Final = (
         "artcafe_proto/platform/hub.py",
         "while session is not None and session.has_room:",
         "while session is not None:",
-        "tests/core/test_slow_lines.py::"
-        "test_link_8_commands_wait_in_their_line_while_much_has_not_left_and_messages_are_refused",
+        "tests/core/test_slow_lines.py::test_link_8_commands_wait_in_their_line_while_much_has_not_left_and_messages_are_refused",
     ),
     Mutant(
         "a line opens at once after `overloaded`",

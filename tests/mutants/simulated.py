@@ -110,14 +110,15 @@ BUGS: Final = (
     Bug(
         "a new link gets the newest commands first",
         _DELIVERY,
-        "((each.command.n, command_id) for",
-        "((-each.command.n, command_id) for",
+        "entries = ((each.command.n, command_id)",
+        "entries = ((-each.command.n, command_id)",
     ),
     Bug(
         "the end of a link leaves its window taken",
-        "artcafe_proto/platform/hub.py",
-        "            linked.presence.window = None\n",
-        "",
+        _DELIVERY,
+        "return Window(self._window, list(entries))",
+        "taken = {command_id: None for command_id, each in line.pending.items() if each.attempts}\n"
+        "        return Window(self._window, list(entries), taken)",
     ),
     Bug(
         "an overloaded command goes out again at once",
@@ -128,8 +129,8 @@ BUGS: Final = (
     Bug(
         "what waited for a lost link goes out twice on the next",
         _DELIVERY,
-        "for command_id, each in line.pending.items())",
-        "for command_id, each in (*line.pending.items(), *line.pending.items()))",
+        "return Window(self._window, list(entries))",
+        "return Window(self._window, sorted(list(entries) * 2))",
     ),
     # --- waits ---
     Bug(
@@ -353,14 +354,15 @@ ALONE: Final[dict[str, Bug]] = {
     "commands first go out in the order of acceptance": Bug(
         "a new link gets the newest commands first (alone)",
         _DELIVERY,
-        "((each.command.n, command_id) for",
-        "((2**60 - each.command.n, command_id) for",
+        "entries = ((each.command.n, command_id)",
+        "entries = ((2**60 - each.command.n, command_id)",
     ),
     "no command waits while later ones are served": Bug(
         "an overloaded command goes behind all others",
         _DELIVERY,
         "_queue(line, window, pending.command)\n            self._emit(CommandDeferred",
-        "heapq.heappush(window.to_send, (10**9 + pending.command.n, command_id))\n            self._emit(CommandDeferred",
+        "heapq.heappush(window.to_send, (10**9 + pending.command.n, command_id))\n"
+        "            self._emit(CommandDeferred",
     ),
     "AgentOnline and AgentOffline alternate, and epochs rise": Bug(
         "a replaced link goes offline with the epoch of the newer one",
