@@ -33,6 +33,8 @@ class Watches:
         self, session: PlatformSession, exchange: int, request: Request, watch: CommandWatch | EventWatch, now: Instant
     ) -> None:
         """A session has got a request that is to be answered so."""
+        if session.is_closed:  # before it was drained
+            return
         if isinstance(watch, CommandWatch):
             self._sessions[session.conn] = session
             self._polls.add(Poll(session.conn, exchange, watch.command))

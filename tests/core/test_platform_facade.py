@@ -202,6 +202,18 @@ def test_a_poll_is_answered_when_its_connection_ends(name: str) -> None:
     assert accepted.protocol.deadline() is None
 
 
+@pytest.mark.parametrize("asked", [POLL, WATCH])
+def test_nothing_is_waited_for_on_a_connection_that_ended_before_it_was_drained(asked: bytes) -> None:
+    accepted = Accepted()
+    accepted.stage.command(command_id="cmd-1")
+    before = snapshot(accepted.stage.hub.watches._sessions)  # pyright: ignore[reportPrivateUsage]
+    accepted.hear(asked)
+    accepted.protocol.disconnected("reset", accepted.stage.now)
+    assert accepted.written() == b""
+    assert accepted.protocol.deadline() is None
+    assert snapshot(accepted.stage.hub.watches._sessions) == before  # pyright: ignore[reportPrivateUsage]
+
+
 def test_no_moment_is_taken_for_an_answer_before_anything_has_changed() -> None:
     accepted = Accepted()
     accepted.hear(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")

@@ -95,12 +95,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._take",
-        "session.ping_received(received.payload, now)",
-        "session.ping_received(received.payload, None)",
-        _NOW,
-    ),
-    Equivalent(
-        "artcafe_proto.platform.protocol.PlatformProtocol._take",
         "session.close_received(received.code, received.reason, now)",
         "session.close_received(received.code, None, now)",
         "the agent's reason is its own; the operator is told the code",
@@ -150,12 +144,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._end_if_last",
         'self._session.drop("the last answer was given", self._hub.now)',
-        "self._session.drop(None, self._hub.now)",
-        _HTTP,
-    ),
-    Equivalent(
-        "artcafe_proto.platform.protocol.PlatformProtocol._end_if_last",
-        'self._session.drop("the last answer was given", self._hub.now)',
         'self._session.drop("the last answer was given", None)',
         _NOW,
     ),
@@ -200,12 +188,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         'self._abort("the closing handshake was not answered")',
         'self._abort("THE CLOSING HANDSHAKE WAS NOT ANSWERED")',
         _LEFT,
-    ),
-    Equivalent(
-        "artcafe_proto.platform.protocol.PlatformProtocol._request_timed_out",
-        'self.drop("no request came in time", now)',
-        "self.drop(None, now)",
-        _HTTP,
     ),
     Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._request_timed_out",
