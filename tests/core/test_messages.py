@@ -142,6 +142,8 @@ HEARTBEATS: list[tuple[dict[str, object], tuple[float, float]]] = [
     ({"cpu_usage": 1, "memory_mb": 60}, (1, 60)),
     ({"cpu_percent": 5, "memory_usage": 2}, (5, 2)),
     ({"cpu_usage": 1, "memory_usage": 2, "cpu_percent": "?", "memory_mb": None}, (1, 2)),
+    ({"cpu_percent": None, "memory_mb": 60}, (0, 60)),
+    ({"cpu_percent": 5, "memory_mb": None}, (5, 0)),
     ({}, (0, 0)),
 ]
 
