@@ -15,8 +15,8 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.loops import runs_on_asyncio
-from artcafe_platform.clocks import monotonic
 from artcafe_platform.logs import logger
 from artcafe_platform.tls import OLD_VERSIONS
 
