@@ -44,7 +44,7 @@ def extra_headers(error: ApiError, allowed: str = "") -> Headers:
 def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     """The body of a request.
 
-    Raises ApiError: 415 if it is not called JSON or is compressed, 400 if it is no JSON, 422 if it is another.
+    Raises ApiError: 415 if it is not called JSON or is compressed, 400 if it is no JSON, 422 if it has another shape.
     """
     content_type = (request.header("content-type") or "").partition(";")[0]
     if ascii_lower(trimmed(content_type)) != "application/json":
