@@ -86,10 +86,10 @@ class _AuthorsStream(ByteStream):
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         data = await self._call(partial(self._stream.receive, max_bytes))
-        if data == b"":  # as a socket says it
-            raise anyio.EndOfStream
         if not isinstance(data, bytes | bytearray | memoryview):
             raise anyio.BrokenResourceError(f"its receive gives bytes, and gave {type(data).__name__}")
+        if not data:  # as a socket says it
+            raise anyio.EndOfStream
         return bytes(cast("bytes", data))
 
     async def send(self, item: bytes) -> None:
