@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.effects import Attend, Disconnect, PauseReading, ResumeReading, Write
 from artcafe_proto.errors import ApiError
@@ -12,7 +12,7 @@ from artcafe_proto.hub.answers import error_answer, json_answer
 from artcafe_proto.hub.hub import PlatformHub
 from artcafe_proto.hub.protocol import PlatformProtocol
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
-from artcafe_proto.messages import AgentStatus
+from artcafe_proto.messages import STATUSES
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 from artcafe_proto.testing.schedule import Alarms
 from artcafe_proto.testing.tenants import TENANT
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.simulation import Simulation
 
 _SWITCHED: Final = b"HTTP/1.1 101"
-_STATUSES: Final = {f'{{"status":"{status}"}}'.encode(): status for status in get_args(AgentStatus)}
+_STATUSES: Final = {f'{{"status":"{status}"}}'.encode(): status for status in STATUSES}
 
 
 class PlatformProcess(Node):

@@ -116,7 +116,7 @@ def test_what_it_raises_goes_to_whoever_leaves() -> None:
         block = service.block()
         await in_a_task(block.__aenter__())  # a task that has ended: there is nobody to cancel
         service.fails.set()
-        await asyncio.sleep(0.01)
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
         with pytest.raises(Broken):
             await leave(block)
 
@@ -198,23 +198,18 @@ def test_a_start_that_is_cancelled_leaves_nothing_running() -> None:
     """A simulated platform waits for an agent that never comes online."""
 
     async def main() -> None:
-        agent = make_agent()
+        platform = SimulatedPlatform(make_agent())
+        with anyio.CancelScope() as scope:
 
-        @agent.on_event
-        def note(event: object) -> None:  # pyright: ignore[reportUnusedFunction]
-            events.append(event)
+            async def never(_: object) -> Any:
+                scope.cancel()
+                await anyio.sleep_forever()
 
-        platform = SimulatedPlatform(agent)
-        platform._open = never  # type: ignore[method-assign]
-        with anyio.move_on_after(0.05):
+            platform._open = never  # type: ignore[method-assign]
             await platform.__aenter__()
-        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
-        agent.stop()
+        assert scope.cancelled_caught
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    async def never(asked: object) -> Any:
-        await anyio.sleep_forever()
-
-    events: list[object] = []
     asyncio.run(main())
 
 
