@@ -9,6 +9,8 @@ import msgspec
 from artcafe_proto.messages import HeartbeatData, ResponseData, decode_data
 
 _ABSENT: Final = msgspec.Raw(b"")
+_NOTHING: Final = (b"", b"null")
+"""What an agent sends that has no value for a field: a machine without measurements, for one."""
 
 
 class _OtherHeartbeat(msgspec.Struct, frozen=True, gc=False):
@@ -34,9 +36,9 @@ def decode_heartbeat(data: msgspec.Raw) -> HeartbeatData:
     heartbeat = decode_data(data, _heartbeat_decoder)
     other = decode_data(data, _other_heartbeat_decoder)
     cpu_usage, memory_usage = heartbeat.cpu_usage, heartbeat.memory_usage
-    if not bytes(other.cpu_usage) and bytes(other.cpu_percent):
+    if not bytes(other.cpu_usage) and bytes(other.cpu_percent) not in _NOTHING:
         cpu_usage = decode_data(other.cpu_percent, _number_decoder)
-    if not bytes(other.memory_usage) and bytes(other.memory_mb):
+    if not bytes(other.memory_usage) and bytes(other.memory_mb) not in _NOTHING:
         memory_usage = decode_data(other.memory_mb, _number_decoder)
     return HeartbeatData(heartbeat.agent_id, heartbeat.status, cpu_usage, memory_usage)
 
@@ -49,7 +51,7 @@ def decode_response(data: msgspec.Raw) -> ResponseData:
     if response.status == "success" or response.reason:
         return response
     other = decode_data(data, _other_response_decoder)
-    if bytes(other.reason) or bytes(other.error) in (b"", b"null"):
+    if bytes(other.reason) or bytes(other.error) in _NOTHING:
         return response
     try:
         reason = _text_decoder.decode(other.error)

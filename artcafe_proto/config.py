@@ -71,7 +71,7 @@ class Endpoint(NamedTuple):
         _check_pasted(name, url)
         if url.isprintable() and not url.isascii():
             raise ConfigError(f"has characters beyond ASCII{_ascii_host(url)}", setting=name)
-        if not (url.isascii() and url.isprintable()) or " " in url:
+        if not url.isprintable() or " " in url:
             raise ConfigError("must be printable ASCII without spaces", setting=name)
         wrong = _wrong_part(url)
         if wrong:
@@ -208,8 +208,8 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ids = ("agent_id", self.agent_id), ("tenant_id", self.tenant_id)
-        for name, value in (*ids, ("key_id", self.key_id), ("next_key_id", self.next_key_id)):
+        for name in ("agent_id", "tenant_id", "key_id", "next_key_id"):
+            value: str | None = getattr(self, name)
             if value is not None:
                 _check_pasted(name, value)
                 check_id(name, value)

@@ -33,6 +33,14 @@ class _Message(Secretive, msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The value of the first field `name` (lower case), or None."""
         return next((value for key, value in self.headers if key == name), None)
 
+    @property
+    def codings(self) -> set[str]:
+        """What the body is encoded in, if in anything (RFC 9110 section 8.4). No body is inflated: a few bytes could
+        become any number.
+        """
+        named = {ascii_lower(trimmed(value)) for key, value in self.headers if key == "content-encoding"}
+        return named - {"identity"}
+
 
 class Request(_Message, frozen=True, kw_only=True, gc=False):
     """One HTTP request. `target` is the origin-form (RFC 9112 section 3.2.1): path and query."""

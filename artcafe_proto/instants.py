@@ -33,7 +33,7 @@ def sound_instant(now: Instant, last: Instant | None) -> Instant:
     if last is None:
         last = _BEFORE_ALL
     try:
-        if last.mono <= now.mono - 0.0 < _NEVER:
+        if last.mono <= now.mono - 0.0 < _MAX_MONO:
             if 0.0 <= now.wall - 0.0 <= _LATEST_WALL:
                 return now
             return Instant(now.mono, min(max(0.0, now.wall), _LATEST_WALL))
@@ -42,11 +42,11 @@ def sound_instant(now: Instant, last: Instant | None) -> Instant:
     return last if last is not _BEFORE_ALL else Instant(0.0, 0.0)
 
 
-_NEVER: Final = 2.0**46
+_MAX_MONO: Final = 2.0**46
 """Later readings are so coarse that adding the shortest wait to one would not move it: no timer would ever be over."""
 _LATEST_WALL: Final = 253_402_300_799.0
 """The last second that a timestamp can name (RFC 3339 section 1)."""
-_BEFORE_ALL: Final = Instant(-_NEVER, 0.0)
+_BEFORE_ALL: Final = Instant(-_MAX_MONO, 0.0)
 
 
 @lru_cache(maxsize=1)  # what is written in one go bears one moment

@@ -2,7 +2,7 @@
 
 What is not printable, as Python understands the word, is shown as an escape: control characters, among them ESC, CR
 and LF, the marks, overrides and isolates that turn the direction of text, characters of no width, and lone surrogates.
-So is what Python takes as printable and nobody can see: two names are not to look the same for it.
+What Python takes as printable and nobody can see is escaped too: two names must not look the same because of it.
 """
 
 from __future__ import annotations

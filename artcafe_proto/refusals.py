@@ -24,10 +24,10 @@ Step = Literal["challenge", "verify", "upgrade", "call", "tenant"]
 
 MAX_SAID_CHARS: Final = 200
 """Of what a platform says: a sentence or two fit in a line of a log."""
-MIN_SECRET_CHARS: Final = 6
+_MIN_SECRET_CHARS: Final = 6
 """Shorter pieces of a header field, as `Basic` or `en`, are no secrets and common in what anybody says."""
-MIN_ECHO_CHARS: Final = 12
-"""So much of a secret is not shown either."""
+_MIN_ECHO_CHARS: Final = 12
+"""A word of so many characters is hidden if it is a part of a secret."""
 
 
 def explain(step: Step, request: Request, response: Response) -> str:
@@ -70,7 +70,7 @@ def secrets_of(request: Request) -> list[str]:
     values = [value for name, value in request.headers if name not in _HARMLESS]
     body: Any = msgspec.json.decode(request.body) if request.body else {}
     values += [body[name] for name in ("response", "challenge") if name in body]
-    return [piece for value in values for piece in (value, *value.split()) if len(piece) >= MIN_SECRET_CHARS]
+    return [piece for value in values for piece in (value, *value.split()) if len(piece) >= _MIN_SECRET_CHARS]
 
 
 def shown(text: str, most: int) -> str:
@@ -109,7 +109,7 @@ def _redirect(location: str | None, step: Step) -> str:
 
 
 _HIDDEN: Final = "…"
-_WORD: Final = re.compile(rf"[^\s\"'()<>\[\]{{}},;:=]{{{MIN_ECHO_CHARS},}}")
+_WORD: Final = re.compile(rf"[^\s\"'()<>\[\]{{}},;:=]{{{_MIN_ECHO_CHARS},}}")
 _HARMLESS: Final = frozenset({"accept", "content-type", "user-agent"})
 _NO_UPGRADE: Final = "does a proxy in between not pass on the fields Upgrade and Connection"
 _ASKED: Final = {
@@ -119,9 +119,10 @@ _ASKED: Final = {
     "call": "the call",
     "tenant": "the request",
 }
+_OTHER_API: Final = "does that platform speak this API?"
 _ANYWHERE: Final = {
     407: "a proxy in between wants credentials of its own: it may take them as proxy-authorization in extra_headers",
-    415: "does that platform speak this API?",
+    415: _OTHER_API,
     502: "a proxy answered, which cannot reach the platform behind it: does the platform run?",
     504: "a proxy answered, as the platform behind it was too slow",
 }
@@ -136,6 +137,7 @@ WRONG_KEY: Final = (
 )
 """What to look at where a signature was found wrong."""
 _WRONG_FORM: Final = "does that platform speak this API, take this signature_format, and want a key_id?"
+_FORGOTTEN: Final = "the token is not accepted: has the platform forgotten this agent, or was its key revoked?"
 _NO_WEBSOCKET: Final = (
     "something in between, a proxy, does not pass on the fields Upgrade and Connection: configure it for WebSocket"
 )
@@ -153,14 +155,14 @@ _ADVICE: Final[dict[tuple[Step, int], str]] = {
     ("verify", 404): "is this agent_id registered there, for this tenant_id, and api_endpoint right?",
     ("verify", 405): _NO_SUCH,
     ("upgrade", 400): f"{_NO_UPGRADE}, or change others?",
-    ("upgrade", 401): "the token is not accepted: has the platform forgotten this agent, or was its key revoked?",
+    ("upgrade", 401): _FORGOTTEN,
     ("upgrade", 403): "may this agent_id open links there, and does nothing in between refuse WebSockets?",
     ("upgrade", 404): "is ws_endpoint right, or else api_endpoint, and this agent_id registered there?",
     ("upgrade", 405): "is ws_endpoint right, or else api_endpoint?",
     ("upgrade", 426): _NO_WEBSOCKET,
-    ("call", 401): "the token is not accepted: has the platform forgotten this agent, or was its key revoked?",
+    ("call", 401): _FORGOTTEN,
     ("call", 403): "may this agent ask that there?",
     ("call", 404): _NO_SUCH,
     ("call", 405): _NO_SUCH,
-    ("call", 422): "does that platform speak this API?",
+    ("call", 422): _OTHER_API,
 }

@@ -68,9 +68,11 @@ def forgetful(function: Callable[P, R]) -> Callable[P, R]:
 
 def forget_locals(error: BaseException) -> None:
     """Clear the local variables of the frames that `error` has come through, and of those of what led to it."""
-    forgetting: BaseException | None = error
-    seen: list[BaseException] = []  # chains have been seen that lead back to their beginning
-    while forgetting is not None and forgetting not in seen:
-        seen.append(forgetting)
-        clear_frames(forgetting.__traceback__)
-        forgetting = forgetting.__cause__ or forgetting.__context__
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()  # chains have been seen that lead back to their beginning
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:  # whatever an author's class makes of `==` and of `bool`
+            seen.add(id(each))
+            clear_frames(each.__traceback__)
+            left += (each.__cause__, each.__context__)

@@ -27,7 +27,7 @@ refusal is an error of the program, which no peer can cause.
 _REGIONS: dict[str, tuple[str, Table[Any, Any]]] = {
     "An agent's authentication": (
         "The way to a token: a challenge, its signature, the verdict (AUTH-1 to AUTH-7). A renewal (TOK-2) is a\n"
-        "second errand beside the first: its end is `taken` there and `renewed` here.",
+        "second login beside the first: its end is `taken` there and `renewed` here.",
         AUTHENTICATION,
     ),
     "An agent's link": (

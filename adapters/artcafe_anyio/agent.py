@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
 
-from artcafe_anyio.background import in_background
+from artcafe_anyio.background import Background
 from artcafe_anyio.calling import Function
 from artcafe_anyio.connecting import context_of, open_by, open_tcp_stream
 from artcafe_anyio.connection import Connection
@@ -37,7 +37,7 @@ from artcafe_proto import LocalProtocolError
 from artcafe_proto.secrecy import Secret, Secretive, forgetful
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -79,7 +79,7 @@ class Agent(Secretive):
         self._application = Application()
         self._driver: Driver | None = None
         self._credentials: Credentials | None = None
-        self._background: AbstractAsyncContextManager[None] | None = None
+        self._background = self.running()
 
     @classmethod
     @forgetful
@@ -228,20 +228,16 @@ class Agent(Secretive):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Drain, or stop at once if the block has failed. Raises GaveUpError if that is why the block was cancelled."""
-        background, self._background = self._background, None
-        assert background is not None
-        await background.__aexit__(exc_type, exc, traceback)
+        await self._background.__aexit__(exc_type, exc, traceback)
 
-    @asynccontextmanager
-    async def running(
+    def running(
         self,
         *,
         sign: SignFunction | None = None,
         open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
-    ) -> AsyncGenerator[None]:
+    ) -> AbstractAsyncContextManager[None]:
         """What `async with agent` does, with the parameters of `serve`."""
-        async with in_background(partial(self.serve, sign=sign, open_stream=open_stream), self.stop):
-            yield
+        return Background(partial(self.serve, sign=sign, open_stream=open_stream), self.stop)
 
     def stop(self, *, drain: bool = True) -> None:
         """End: after a drain, or at once. Harmless if it does not run."""
@@ -331,8 +327,8 @@ class Agent(Secretive):
     @property
     def _running_here(self) -> Driver:
         driver = self._running
-        if not driver.threads.is_here:
-            raise LocalProtocolError("this is awaited in the event loop that runs the agent, not in another thread")
+        if not driver.threads.is_this_loop:
+            raise LocalProtocolError("this is awaited in the event loop that runs the agent, not in another")
         return driver
 
 

@@ -10,10 +10,13 @@ import anyio
 from anyio.abc import TaskStatus
 
 from artcafe_anyio.errors import first_error
-from artcafe_anyio.loops import Scope, runs_on_asyncio
+from artcafe_anyio.loops import Scope, find_call_soon, runs_on_asyncio
+from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
 
 class Serve(Protocol):
@@ -22,21 +25,42 @@ class Serve(Protocol):
     async def __call__(self, *, task_status: TaskStatus[None]) -> None: ...
 
 
-@asynccontextmanager
-async def in_background(serve: Serve, stop: Callable[[], object]) -> AsyncGenerator[None]:
-    """Run `serve` while the block runs. The end of the block calls `stop` and waits; a block that fails cancels it.
+class Background:
+    """Runs `serve` while a block runs. The end of the block calls `stop` and waits; a block that fails cancels it.
 
     What `serve` raises cancels the block and comes out of it as it is, not in a group. On asyncio a block may be left
     in another task than it was entered in, as in test frameworks: then there may be nothing to cancel, and whoever
     leaves it gets what `serve` raised. On trio it is one task, which trio demands.
     """
-    async with (_by_own_task if runs_on_asyncio() else _by_task_group)(serve, stop):
-        yield
+
+    def __init__(self, serve: Serve, stop: Callable[[], object]) -> None:
+        self._serve = serve
+        self._stop = stop
+        self._block: AbstractAsyncContextManager[None] | None = None
+
+    async def __aenter__(self) -> None:
+        block = (_by_own_task if runs_on_asyncio() else _by_task_group)(self._serve, self._stop)
+        await block.__aenter__()
+        self._block, self._call_soon = block, find_call_soon()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        block, self._block = self.check(), None
+        return await block.__aexit__(exc_type, exc, traceback)
+
+    def check(self) -> AbstractAsyncContextManager[None]:
+        """The block, which runs in this event loop. Raises LocalProtocolError if it does not."""
+        if self._block is None:
+            raise LocalProtocolError("this needs the async with block, which has not been entered or has been left")
+        if find_call_soon() != self._call_soon:  # which may never run again: nobody would be told of anything
+            raise LocalProtocolError("this is awaited in the event loop that the block was entered in, not in another")
+        return self._block
 
 
 @asynccontextmanager
 async def _by_task_group(serve: Serve, stop: Callable[[], object]) -> AsyncGenerator[None]:
-    failure: Exception | None = None  # of the block or of the start, to come out as it is, not in a group
+    failure: BaseException | None = None  # of the block or of the start, to come out as it is, not in a group
     end: Exception | None = None  # of `serve`, likewise
     try:
         async with anyio.create_task_group() as tasks:
@@ -44,7 +68,7 @@ async def _by_task_group(serve: Serve, stop: Callable[[], object]) -> AsyncGener
                 await tasks.start(serve)
                 yield
                 stop()
-            except Exception as error:
+            except (Exception, GeneratorExit, KeyboardInterrupt, SystemExit) as error:
                 failure = error
                 tasks.cancel_scope.cancel()
     except ExceptionGroup as group:
@@ -66,12 +90,12 @@ async def _by_own_task(serve: Serve, stop: Callable[[], object]) -> AsyncGenerat
         is_own = running.leave() and isinstance(error, asyncio.CancelledError)
         failure = None if is_own else error
         await running.cancel()
-    if failure is not None and not isinstance(failure, Exception):
-        raise failure
     _raise(running.failure, failure)
 
 
-def _raise(end: Exception | None, failure: Exception | None) -> None:
+def _raise(end: Exception | None, failure: BaseException | None) -> None:
+    if failure is not None and not isinstance(failure, Exception):
+        raise failure
     if end is not None and failure is not None and failure is not end:
         raise end from failure
     if end is not None:

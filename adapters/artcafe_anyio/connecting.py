@@ -23,6 +23,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_anyio.calling import CallFailed, awaited, call_here
 from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.errors import cause_of
 from artcafe_anyio.tls_failures import explain, shortcoming
 from artcafe_proto.readable import text_of
 
@@ -85,10 +86,10 @@ class _AuthorsStream(ByteStream):
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         data = await self._call(partial(self._stream.receive, max_bytes))
-        if data == b"":  # as a socket says it
-            raise anyio.EndOfStream
         if not isinstance(data, bytes | bytearray | memoryview):
             raise anyio.BrokenResourceError(f"its receive gives bytes, and gave {type(data).__name__}")
+        if not data:  # as a socket says it
+            raise anyio.EndOfStream
         return bytes(cast("bytes", data))
 
     async def send(self, item: bytes) -> None:
@@ -217,7 +218,7 @@ async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> 
 
 
 def _because(error: Exception) -> str:
-    cause = error.__cause__ or error
+    cause = cause_of(error)
     told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and system_text(cause)
     return f": {told}" if told else ""
 
@@ -290,6 +291,6 @@ def _failure(failures: dict[str, Exception], port: int) -> ConnectError:
     return ConnectError("other", detail)
 
 
-def system_text(error: Exception) -> str:
+def system_text(error: BaseException) -> str:
     """For people: what the system said."""
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else text_of(error)

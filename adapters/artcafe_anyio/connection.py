@@ -14,6 +14,7 @@ from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connecting import ConnectError
+from artcafe_anyio.errors import cause_of
 from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.loops import Flag, Scope
 from artcafe_anyio.tls_failures import explain
@@ -200,7 +201,7 @@ def reason_of(error: BaseException | None, host: str) -> str:
     """For people: why a connection with `host` has ended; what the system said, where anyio wraps it."""
     if error is None:
         return "the peer closed it"
-    cause = error if error.__cause__ is None else error.__cause__
+    cause = cause_of(error)
     if isinstance(cause, ssl.SSLError):  # TLS 1.3 tells only after the handshake what is wrong with a client's side
         return explain(cause, host)
     return text_of(cause) or type(cause).__name__

@@ -1,6 +1,6 @@
 """What a running agent's methods raise when something does not come about, though nobody misused them.
 
-And how an error leaves the task groups that it has gone through.
+And how an error leaves the task groups that it has gone through, or the one that anyio has made of it.
 """
 
 from __future__ import annotations
@@ -45,3 +45,8 @@ def first_error(error: Exception) -> Exception:
     if isinstance(error, ExceptionGroup):
         return first_error(cast("ExceptionGroup[Exception]", error).exceptions[0])
     return error
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What the system raised, where anyio wraps it; else `error` itself."""
+    return error if error.__cause__ is None else error.__cause__  # which may be false, as an author makes it

@@ -40,6 +40,7 @@ from artcafe_proto import (
     UnknownReceived,
 )
 from artcafe_proto.readable import one_line
+from artcafe_proto.refusals import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,8 @@ MAX_COUNTED: Final = 64
 _REPEATED: Final = (PeerViolation, UnknownReceived)
 """Each message of a peer's can cause one of these."""
 
-MAX_SHOWN_CHARS: Final = 64
+MAX_TYPE_CHARS: Final = 64
+"""Shown of a type that nobody knows."""
 MAX_LISTED: Final = 10
 """Ids named in one line; of more, only the number is told."""
 _UNSETTLED: Final = "not settled:"
@@ -95,21 +97,16 @@ class AgentLog:
         self._times[key] += 1
         times = self._times[key]
         if times == 1:
-            logger.log(level, "%s: %s", self._agent_id, one_line(text))
+            logger.log(level, "%s: %s", self._agent_id, text)
         elif times == 10 ** (len(str(times)) - 1):
             what = "the same" if key == text else "one of this kind"
-            logger.log(level, "%s: %s; %s for the %dth time", self._agent_id, one_line(text), what, times)
+            logger.log(level, "%s: %s; %s for the %dth time", self._agent_id, text, what, times)
 
 
 def describe(event: AgentEvent, mono: float) -> tuple[int, str]:
     """The level and the text of an event's line; `mono` is the monotonic time of it."""
     level, text = _describe(event, mono)
     return level, one_line(text)
-
-
-def short(text: str) -> str:
-    """Something that came from a peer, cut to a length that is fit to be shown."""
-    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
 
 
 def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
@@ -152,7 +149,10 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
         case PeerViolation():
             return logging.WARNING, f"the platform broke a rule: {event.reason} [{event.clause}]"
         case UnknownReceived():
-            return logging.INFO, f"a message of the unknown type {short(event.type)!r} is ignored [MSG-4]"
+            return (
+                logging.INFO,
+                f"a message of the unknown type '{shown(event.type, MAX_TYPE_CHARS)}' is ignored [MSG-4]",
+            )
         case MessageReceived():
             return logging.DEBUG, f"message {event.message_id!r} received"
         case MessageSettled():

@@ -109,7 +109,7 @@ async def _sign_by_ssh_agent(
                     await stream.send(to_send)
                 to_send = signing.receive_data(await stream.receive(_MOST_AT_ONCE))
     except anyio.EndOfStream:
-        raise SigningRefusedError("the ssh-agent hung up") from None
+        raise SigningRefusedError("the ssh-agent closed the connection") from None
     except (OSError, anyio.BrokenResourceError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise SigningRefusedError(f"cannot reach the ssh-agent at {where} ({_SOCKET}): {why}") from None

@@ -21,13 +21,14 @@ import msgspec
 from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_anyio.background import in_background
+from artcafe_anyio.background import Background
 from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import OwnStream
 from artcafe_anyio.loops import Flag
 from artcafe_proto import (
     CommandAnswered,
     Disconnect,
+    LocalProtocolError,
     MessageReceived,
     PauseReading,
     PlatformConfig,
@@ -83,21 +84,28 @@ class SimulatedPlatform(Secretive):
         self._answers: dict[str, Answer] = {}
         self._news = Flag()
         self._stack = AsyncExitStack()
+        self._time_block = Background(self._keep_time, self._end)
+        self._agent_block = Background(self._run_agent, agent.stop)
+        self._was_entered = False
+        self._has_agent_ended = False
         self._is_settling = False
         self._is_over = False
 
     async def __aenter__(self) -> Self:
-        """Start the agent and wait until it is online. Raises as `Agent.serve` does."""
+        """Start the agent and wait until it is online. Raises as `Agent.serve` does, and LocalProtocolError if it stops
+        before, or if this was entered once already.
+        """
+        if self._was_entered:
+            raise LocalProtocolError("a SimulatedPlatform is entered once: make another one")
+        self._was_entered = True
         config, registry = self._config, self._hub.registry
         registry.create_agent(
             config.tenant_id, agent_id=config.agent_id, name="", capabilities=(), metadata={}, wall=read_clocks().wall
         )
         registry.add_key(config.tenant_id, config.agent_id, self._key.public.openssh, "simulated")
         try:
-            await self._stack.enter_async_context(in_background(self._keep_time, self._end))
-            await self._stack.enter_async_context(
-                self._agent.running(sign=lambda challenge: self._key.sign(challenge, "ssh"), open_stream=self._open)
-            )
+            await self._stack.enter_async_context(self._time_block)
+            await self._stack.enter_async_context(self._agent_block)
             while not self.is_online:
                 await self._hear_more()
         except BaseException:
@@ -109,6 +117,7 @@ class SimulatedPlatform(Secretive):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         """Drain, or stop at once if the block has failed."""
+        self._agent_block.check()
         return await self._stack.__aexit__(exc_type, exc, traceback)
 
     @property
@@ -121,8 +130,10 @@ class SimulatedPlatform(Secretive):
     ) -> Answer:
         """Send a command and wait for its answer, over whatever links that takes; `timeout_s` is the command's (CMD-4).
 
-        Raises ApiError for a command that no platform would take.
+        Raises ApiError for a command that no platform would take, and LocalProtocolError if the agent stops by itself
+        without an answer.
         """
+        self._agent_block.check()
         tenant_id, agent_id, now = self._config.tenant_id, self._config.agent_id, read_clocks()
         sent = self._hub.send_command(tenant_id, agent_id, command, args, timeout_s=timeout_s, now=now)
         self._settle()
@@ -142,6 +153,15 @@ class SimulatedPlatform(Secretive):
             end.reset()
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _run_agent(self, *, task_status: TaskStatus[None]) -> None:
+        try:
+            await self._agent.serve(
+                sign=lambda challenge: self._key.sign(challenge, "ssh"), open_stream=self._open, task_status=task_status
+            )
+        finally:
+            self._has_agent_ended = True
+            self._news.set()
 
     async def _open(self, asked: Connect) -> ByteStream:
         end = _AgentEnd(self, PlatformProtocol(self._hub, conn=asked.conn, now=read_clocks()))
@@ -170,6 +190,8 @@ class SimulatedPlatform(Secretive):
         yield from [end.session for end in self._ends.values()]
 
     async def _hear_more(self) -> None:
+        if self._has_agent_ended:
+            raise LocalProtocolError("the agent has stopped by itself, and nothing more comes from it")
         self._news.clear()
         await self._news.wait()
 

@@ -55,6 +55,11 @@ class Threads:
         """Whether this is the event loop's thread."""
         return get_ident() == self._loop_thread
 
+    @property
+    def is_this_loop(self) -> bool:
+        """Whether this is the event loop itself: its thread may run another one after it."""
+        return find_call_soon() == self._call_soon
+
     def end(self) -> None:
         """The loop's part has ended, if it ever began: who waits in a thread for a call, waits no longer."""
         with self._lock:

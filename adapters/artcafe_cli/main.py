@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter, Token
 from cyclopts.exceptions import UnusedCliTokensError
 
 from artcafe_anyio.parameters import spelled
-from artcafe_cli.__main__ import INTERRUPTED, discard, open_standard_streams
+from artcafe_cli.__main__ import discard
 from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
 from artcafe_cli.telling import complain, say, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
@@ -324,7 +324,6 @@ def agent(
 
 def main() -> NoReturn:
     """Run the command line: exit status 2 for wrong usage or settings, 1 for a failure, with one line on stderr."""
-    open_standard_streams()
     for name in [name for name, value in os.environ.items() if name.startswith("ARTCAFE_") and not value]:
         del os.environ[name]  # an empty variable is one that is not set, as it is to an `Agent`
     try:
@@ -350,8 +349,6 @@ def main() -> NoReturn:
             complain(f"cannot write: {error.strerror}")
         discard(sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     sys.exit(0)
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from getpass import getpass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,7 +28,7 @@ from artcafe_proto.config import Origin
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from artcafe_platform.tls import ServerContext
@@ -46,16 +47,13 @@ def serve_platform(
     *,
     cert_file: Path | None = None,
     key_file: Path | None = None,
-    settings: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> int:
     """Serve until SIGINT or SIGTERM, or a SIGHUP that ends it (CMD-8); prints one line of JSON when ready. Returns the
     exit status. `settings` are those of `PlatformConfig` that are given as flags.
     """
-    settings = settings or {}
     with spelled({name: f"--{name.replace('_', '-')}" for name in settings}):
         config = PlatformConfig(**settings)
-    if not 0 <= port <= 65_535:
-        raise ConfigError(f"--port must be 0 to 65535, not {port}")
     ssl_context = None
     if cert_file is not None:
         with spelled({"cert_file": "--cert-file", "key_file": "--key-file"}):
@@ -69,9 +67,10 @@ def serve_platform(
         )
     tenants = {DEFAULT_TENANT: checked_token(token)} if token else None
     show_token = tenants is None and data_dir is None
-    platform = Platform(
-        tenants=tenants, host=host, port=port, config=config, data_dir=data_dir, ssl_context=ssl_context
-    )
+    with spelled({"port": "--port"}):
+        platform = Platform(
+            tenants=tenants, host=host, port=port, config=config, data_dir=data_dir, ssl_context=ssl_context
+        )
     set_up_logging()
     logger.setLevel(logging.INFO)
     kept = () if data_dir is None else SECRETS

@@ -14,10 +14,11 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connection import READ_BYTES, SEND_BYTES, TRANSPORT_ERRORS
+from artcafe_anyio.errors import cause_of
 from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.loops import Flag, Scope
-from artcafe_platform.clocks import monotonic
 from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
@@ -206,5 +207,5 @@ class Connection(Level):
 
 def _reason(error: Exception) -> str:
     """For people: what the system said, where anyio wraps it."""
-    cause = error if error.__cause__ is None else error.__cause__
+    cause = cause_of(error)
     return text_of(cause) or type(cause).__name__

@@ -15,8 +15,9 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.errors import cause_of
 from artcafe_anyio.loops import runs_on_asyncio
-from artcafe_platform.clocks import monotonic
 from artcafe_platform.logs import logger
 from artcafe_platform.tls import OLD_VERSIONS
 
@@ -171,7 +172,7 @@ class Listening:
             except anyio.ClosedResourceError:
                 return
             except (OSError, anyio.BrokenResourceError) as error:
-                self._complain(error.__cause__ or error)
+                self._complain(cause_of(error))
                 await anyio.sleep(ACCEPT_RETRY_S)
 
     async def _attend(self, stream: SocketStream) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from artcafe_anyio.calling import call_back
+from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.loops import Flag
-from artcafe_platform.clocks import monotonic, read_clocks
 from artcafe_platform.connection import Connection, peer_address
 from artcafe_platform.holdings import Holdings
 from artcafe_platform.logs import logger, tell

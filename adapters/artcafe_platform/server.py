@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import SocketAttribute
 
-from artcafe_anyio.background import in_background
+from artcafe_anyio.background import Background
 from artcafe_anyio.calling import check_callback
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import os
     import ssl
     from collections.abc import Callable, Generator, Mapping
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
+
+    from anyio.abc import TaskStatus
 
     from artcafe_proto import HubEvent, Instant
 
@@ -86,7 +87,7 @@ class Platform(Secretive):
         self._callbacks: list[Callable[[HubEvent], None]] = []
         self._owner: Owner | None = None
         self._listening: Listening | None = None
-        self._background: AbstractAsyncContextManager[None] | None = None
+        self._background = Background(self._serve, lambda: None)
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -170,7 +171,6 @@ class Platform(Secretive):
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
         self._owner = Owner(hub, self._callbacks)
         self._listening = Listening(self._owner, multi.listeners, self._ssl_context, anyio_streams=self._anyio_streams)
-        self._background = in_background(self._listening.serve, lambda: None)
         await self._background.__aenter__()
         return self
 
@@ -181,7 +181,7 @@ class Platform(Secretive):
 
         Raises the internal error that has ended the platform, if one has: the block was cancelled then.
         """
-        assert self._background is not None
+        self._background.check()
         assert self._listening is not None
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
@@ -189,6 +189,10 @@ class Platform(Secretive):
         failure = self._entered.failure
         if failure is not None and failure is not exc:
             raise failure
+
+    async def _serve(self, *, task_status: TaskStatus[None]) -> None:
+        assert self._listening is not None
+        await self._listening.serve(task_status=task_status)
 
     async def _load_secrets(self) -> Secrets:
         if self._data_dir is not None:

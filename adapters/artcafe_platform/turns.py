@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from artcafe_platform.clocks import read_clocks
+from artcafe_anyio.clocks import read_clocks
 
 if TYPE_CHECKING:
     from artcafe_platform.owner import AnyConnection, Owner

@@ -127,11 +127,8 @@ _COMPRESSED: Final = (
 
 
 def _read(response: Response, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body. Raises MsgspecError or ValueError: a decoder left alone with any depth raises RecursionError.
-
-    What is compressed is not inflated, since a few bytes could become any number (RFC 9110 section 8.4).
-    """
-    if response.header("content-encoding") not in (None, "identity"):
+    """The body. Raises MsgspecError or ValueError: a decoder left alone with any depth raises RecursionError."""
+    if response.codings:
         raise ValueError(_COMPRESSED)
     if is_too_deep(response.body):
         raise ValueError("it nests too deeply")

@@ -24,11 +24,12 @@ from artcafe_proto.events import (
     ResponsesSettled,
     Undeliverable,
 )
-from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, MAX_QUEUED_COMMAND_BYTES, SETTLE_WITHOUT_PONG_S
+from artcafe_proto.limits import MAX_QUEUED_COMMAND_BYTES, SETTLE_WITHOUT_PONG_S
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
     SuccessData,
+    command_timeout,
     decode_command,
     encode,
     encode_object,
@@ -148,7 +149,7 @@ class CommandDesk:
             reason = f"the commands that wait have as many bytes as allowed, {MAX_QUEUED_COMMAND_BYTES}"
             return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
         self._ledger.open(command_id, fingerprint(command))
-        deadline = now.mono + (DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout)
+        deadline = now.mono + command_timeout(command)
         self.queued[command_id] = Accepted(command_id, command, deadline, size)
         self._queued_bytes += size
         if deadline < self._earliest:

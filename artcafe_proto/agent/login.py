@@ -1,4 +1,4 @@
-"""The errand of getting a token: challenge, signature, verify (AUTH). One `Region`, driven by its table."""
+"""How a token is got: challenge, signature, verify (AUTH). One `Region`, driven by its table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Keys:
-    """Which of the agent's keys is to sign. One for all errands: what one learns of a key, the next one knows."""
+    """Which of the agent's keys is to sign. Shared by all logins: what one learns of a key, the next one knows."""
 
     def __init__(self, config: AgentConfig, outputs: AgentOutputs) -> None:
         self._config = config
@@ -107,7 +107,7 @@ class Login(Secretive):
         return None
 
     def signed(self, request: int, signature: bytes, mono: float) -> None:
-        """The signature came: send it. That of another request is not this errand's (LINK-9)."""
+        """The signature came: send it. That of another request is not this login's (LINK-9)."""
         if not self._take_sign_request(request):
             return
         self._region.fire(AuthInput.SIGNED)
@@ -138,7 +138,7 @@ class Login(Secretive):
         return None
 
     def take_token(self) -> Token:
-        """Hand the token over and be ready for the next errand."""
+        """Hand the token over and be ready for the next login."""
         token = self.token
         assert token is not None
         self._region.fire(AuthInput.TAKEN)
@@ -156,7 +156,7 @@ class Login(Secretive):
         self.token = None
 
     def abandon(self) -> None:
-        """Give the errand up, wherever it is; a token at hand stays."""
+        """Give the login up, wherever it is; a token at hand stays."""
         if self._sign_request is not None:
             self._outputs.asks.append(CancelSign(self._sign_request))
             self._sign_request = None

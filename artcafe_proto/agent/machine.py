@@ -20,7 +20,7 @@ from artcafe_proto.agent.states import LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import Draining, Online
-from artcafe_proto.messages import decode_sound_command, encode_json
+from artcafe_proto.messages import STATUSES, decode_sound_command, encode_json
 from artcafe_proto.misuse import check_failure, check_signature, check_unsent, checked_metrics, checked_percentage
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 from artcafe_proto.secrecy import Secretive
@@ -348,8 +348,8 @@ class AgentMachine(Secretive, AgentRules):
 
     def put_status(self, status: AgentStatus, now: Instant) -> int:
         """Set the agent's status by request instead of by message (STAT-2). Answered and raising as `get_details`."""
-        if status not in ("online", "offline", "busy", "error"):
-            raise LocalProtocolError(f"expected the status online, offline, busy or error, not {status!r}")
+        if status not in STATUSES:
+            raise LocalProtocolError(f"expected one of the statuses {', '.join(STATUSES)}, not {status!r}")
         return self._call(partial(status_request, self.config, status=status), now)
 
     def cancel_call(self, call: int, now: Instant) -> bool:

@@ -81,11 +81,11 @@ class Renewal:
         return token
 
     def signed(self, request: int, signature: bytes, mono: float) -> None:
-        """A signature came, perhaps this errand's."""
+        """A signature came, perhaps for this renewal."""
         self._login.signed(request, signature, mono)
 
     def sign_failed(self, request: int, reason: str, now: Instant) -> None:
-        """A signer refused, perhaps this errand's."""
+        """A signer refused, perhaps for this renewal."""
         failure = self._login.sign_failed(request, reason)
         if failure is not None:
             self.fail(failure, now)

@@ -1,9 +1,9 @@
 """The two regions of an agent, and every transition between their states.
 
-An agent is in two states at once, as an h11 connection is. *Authentication* is the errand of getting a token; *link*
-is the WebSocket. They meet in few places only: a link opens when a token is ready, and losing one does not touch the
-other (TOK-6). So they are two tables, and the joint rules are one function, `AgentRules._settle`, which is run after
-every input until nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the
+An agent is in two states at once, as an h11 connection is. *Authentication* is the way to a token; *link* is the
+WebSocket. They meet in few places only: a link opens when a token is ready, and losing one does not touch the other
+(TOK-6). So they are two tables, and the joint rules are one function, `AgentRules._settle`, which is run after every
+input until nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the
 first: its end is `TAKEN` there and `RENEWED` here.
 
 Each state and input that is no transition is a refusal, with a name. It is a defect of the machine, never of the peer:
@@ -78,14 +78,14 @@ AUTHENTICATION: Final = Table(
         (AuthState.NONE, AuthInput.RENEWED): AuthState.READY,
     },
     refusals={
-        AuthInput.BEGIN: "an errand is under way, or its token is there",
+        AuthInput.BEGIN: "a login is under way, or its token is there",
         AuthInput.CHALLENGED: "no challenge was asked for",
         AuthInput.SIGNED: "no signature was asked for",
         AuthInput.GRANTED: "no verdict was asked for",
-        AuthInput.FAILED: "no errand is under way",
+        AuthInput.FAILED: "no login is under way",
         AuthInput.REJECTED: "there is no token",
         AuthInput.TAKEN: "there is no token",
-        AuthInput.RENEWED: "an errand of its own is under way",
+        AuthInput.RENEWED: "a login of its own is under way",
     },
 )
 

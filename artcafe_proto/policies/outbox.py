@@ -135,7 +135,7 @@ class Outbox:
         """What waits and may go out, now taken as sent: as many as `room` bytes begin to hold, the last one perhaps
         beyond them.
         """
-        if not self._group and self._response_bytes + self.message_bytes < room:
+        if not self._group and self._response_bytes + self.message_bytes < room:  # all fit: the usual case, made quick
             items = list(self._waiting)
             self._waiting.clear()
         else:

@@ -219,7 +219,7 @@ def _decrypt(load: Callable[[bytes], object], passphrase: bytes | None) -> _AnyK
     """A key that `load` decrypts with the passphrase, validated."""
     if passphrase is None:
         raise PassphraseNeededError(_ENCRYPTED)
-    if not passphrase:  # `cryptography` would call it a TypeError, which stays what it is: a mistake of a program
+    if not passphrase:  # `cryptography` raises TypeError, which is not caught: elsewhere it is a programming error
         raise KeyRefusedError(_NOT_DECRYPTED)
     return _load(lambda: load(passphrase), _NOT_DECRYPTED)
 

@@ -28,7 +28,7 @@ class Alarms:
             heapq.heappush(self._heap, (time, number))
 
     def remove(self, number: int) -> None:
-        """Somebody has no alarm, or none any more."""
+        """Somebody has no alarm any more, if there was one."""
         self._times.pop(number, None)
 
     def next(self) -> tuple[float, int]:

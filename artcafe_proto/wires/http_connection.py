@@ -261,7 +261,7 @@ class HttpConnection(Secretive):
             return self._h11.next_event()
         except h11.RemoteProtocolError as error:
             reason = str(error).partition(":")[0]
-            if "_SWITCH_" in reason:  # these name what is h11's own
+            if "_SWITCH_" in reason:  # h11's texts name its internals
                 reason = "expected a final response, got a 101 to a request that asked for no upgrade"
             elif reason.startswith("InformationalResponse"):
                 reason = f"expected a status from 100 on, got {reason.rpartition(' ')[2]}"

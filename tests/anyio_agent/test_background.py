@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -12,10 +14,11 @@ import pytest
 from anyio.abc import TaskStatus
 
 from artcafe_anyio import Agent
-from artcafe_anyio.background import in_background
+from artcafe_anyio.background import Background
 from artcafe_anyio.testing import SimulatedPlatform
+from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
-from artcafe_proto import ConfigError
+from artcafe_proto import ConfigError, LocalProtocolError
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class Service:
         self.end = ""
 
     def block(self) -> AbstractAsyncContextManager[None]:
-        return in_background(self.serve, self.stops.set)
+        return Background(self.serve, self.stops.set)
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
         try:
@@ -113,7 +116,7 @@ def test_what_it_raises_goes_to_whoever_leaves() -> None:
         block = service.block()
         await in_a_task(block.__aenter__())  # a task that has ended: there is nobody to cancel
         service.fails.set()
-        await asyncio.sleep(0.01)
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
         with pytest.raises(Broken):
             await leave(block)
 
@@ -183,7 +186,7 @@ def test_a_drain_that_is_cancelled_ends_at_once() -> None:
     async def main() -> None:
         service = Service()
         with anyio.move_on_after(0.01) as scope:
-            async with in_background(service.serve, lambda: None):
+            async with Background(service.serve, lambda: None):
                 pass
         assert scope.cancelled_caught
         assert service.end == "cancelled"
@@ -195,21 +198,66 @@ def test_a_start_that_is_cancelled_leaves_nothing_running() -> None:
     """A simulated platform waits for an agent that never comes online."""
 
     async def main() -> None:
-        agent = make_agent()
+        platform = SimulatedPlatform(make_agent())
+        with anyio.CancelScope() as scope:
 
-        @agent.on_event
-        def note(event: object) -> None:  # pyright: ignore[reportUnusedFunction]
-            events.append(event)
+            async def never(_: object) -> Any:
+                scope.cancel()
+                await anyio.sleep_forever()
 
-        platform = SimulatedPlatform(agent)
-        platform._open = never  # type: ignore[method-assign]
-        with anyio.move_on_after(0.05):
+            platform._open = never  # type: ignore[method-assign]
             await platform.__aenter__()
-        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
-        agent.stop()
+        assert scope.cancelled_caught
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    async def never(asked: object) -> Any:
-        await anyio.sleep_forever()
-
-    events: list[object] = []
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_what_ends_a_program_leaves_the_block_as_it_is(error: BaseException, backend: str) -> None:
+    async def main() -> None:
+        async with Platform():
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        anyio.run(main, backend=backend)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_block_that_was_not_entered_or_has_been_left_is_not_left(backend: str) -> None:
+    async def main() -> None:
+        platform = Platform()
+        with pytest.raises(LocalProtocolError, match="has not been entered"):
+            await platform.__aexit__(None, None, None)
+        with pytest.raises(LocalProtocolError, match="has not been entered"):
+            await make_agent().__aexit__(None, None, None)
+        async with platform:
+            pass
+        with pytest.raises(LocalProtocolError, match="has been left"):
+            await platform.__aexit__(None, None, None)
+
+    anyio.run(main, backend=backend)
+
+
+def test_another_event_loop_is_told_so_and_does_not_wait(tmp_path: Path) -> None:
+    """Frameworks run a fixture in one and a test in another if they are told different scopes; the first one waits."""
+    make_key_pair(tmp_path / "key", "ed25519", "")
+    first = asyncio.new_event_loop()
+    agent = make_agent(private_key_path=str(tmp_path / "key"))
+    platform, simulated = Platform(), SimulatedPlatform(make_agent())
+    blocks = (platform, simulated, agent)
+    for block in blocks:
+        first.run_until_complete(block.__aenter__())
+
+    async def elsewhere() -> None:
+        calls = [lambda: simulated.command("add"), agent.details, lambda: agent.deliver_message({})]
+        for call in (*calls, *(partial(block.__aexit__, None, None, None) for block in blocks)):
+            with pytest.raises(LocalProtocolError, match=r"awaited in the event loop .*, not in another"):
+                await call()
+
+    asyncio.run(elsewhere())
+    for block in blocks:
+        first.run_until_complete(block.__aexit__(None, None, None))
+    first.close()

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import anyio.lowlevel
@@ -627,11 +627,17 @@ class OddStream(ByteStream):
         return self._made("extra_attributes", {})
 
 
+class Incomparable:
+    def __eq__(self, other: object) -> NoReturn:
+        raise ZeroDivisionError
+
+
 ODDITIES: dict[str, tuple[Callable[[], object], str]] = {
     "an error": (ZeroDivisionError, "the stream raised ZeroDivisionError"),
     "an exit": (SystemExit, "the stream raised SystemExit"),
     "a cancellation": (asyncio.CancelledError, "the stream raised CancelledError"),
     "None": (lambda: None, "its receive gives bytes, and gave NoneType"),
+    "what cannot be compared": (Incomparable, "its receive gives bytes, and gave Incomparable"),
     "no bytes": (lambda: b"", "the peer closed it"),
 }
 

@@ -124,7 +124,7 @@ async def test_auth_6_an_ssh_agent_that_hangs_up(tmp_path: Path, monkeypatch: py
         tasks.start_soon(listener.serve, hang_up)
         events = await events_until(Offline, key, private_key_path=f"{key}.pub")
         tasks.cancel_scope.cancel()
-    assert "the ssh-agent hung up" in next(event for event in events if isinstance(event, Offline)).reason
+    assert "the ssh-agent closed the connection" in next(event for event in events if isinstance(event, Offline)).reason
 
 
 async def test_auth_6_any_function_signs_async_or_not(tmp_path: Path) -> None:

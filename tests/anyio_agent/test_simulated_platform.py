@@ -10,7 +10,7 @@ import pytest
 from anyio_agent.fake_platform import PATIENCE_S
 from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.testing import Answer, SimulatedPlatform
-from artcafe_proto import ApiError, CommandRefused, ConfigError
+from artcafe_proto import ApiError, CommandRefused, ConfigError, LocalProtocolError
 
 pytestmark = pytest.mark.anyio
 
@@ -163,3 +163,51 @@ async def test_what_is_asked_over_http_is_answered_as_a_platform_does() -> None:
         assert (await agent.details())["status"] == "error"
         assert [each.status for each in platform.statuses] == ["error"]
         assert set(shown) >= {"agent_id", "tenant_id", "capabilities", "metadata", "metrics", "last_seen"}
+
+
+def quitter() -> Agent:
+    agent = Agent(agent_id="quitter", tenant_id="tenant-1")
+
+    @agent.command("quit")
+    async def say_bye() -> str:  # pyright: ignore[reportUnusedFunction]
+        agent.stop()
+        return "bye"
+
+    @agent.command("leave")
+    async def leave() -> None:  # pyright: ignore[reportUnusedFunction]
+        agent.stop(drain=False)
+        await anyio.sleep_forever()
+
+    return agent
+
+
+async def test_nobody_waits_for_an_agent_that_has_stopped_by_itself() -> None:
+    with anyio.fail_after(PATIENCE_S):
+        async with SimulatedPlatform(quitter()) as platform:
+            assert await platform.command("quit") == Answer("success", "bye")
+            with pytest.raises(LocalProtocolError, match="has stopped by itself"):
+                await platform.command("quit")
+        async with SimulatedPlatform(quitter()) as platform:
+            with pytest.raises(LocalProtocolError, match="has stopped by itself"):
+                await platform.command("leave")
+        agent = quitter()
+
+        @agent.on_event
+        def stop(event: object) -> None:  # pyright: ignore[reportUnusedFunction]
+            agent.stop()
+
+        with pytest.raises(LocalProtocolError, match="has stopped by itself"):
+            await SimulatedPlatform(agent).__aenter__()
+
+
+async def test_it_is_used_within_its_block_and_entered_once() -> None:
+    platform = SimulatedPlatform(quitter())
+    for use in (lambda: platform.command("quit"), lambda: platform.__aexit__(None, None, None)):
+        with pytest.raises(LocalProtocolError, match="has not been entered"):
+            await use()
+    async with platform:
+        with pytest.raises(LocalProtocolError, match="entered once"):
+            await platform.__aenter__()
+    for use in (lambda: platform.command("quit"), lambda: platform.__aexit__(None, None, None)):
+        with pytest.raises(LocalProtocolError, match="has been left"):
+            await use()

@@ -25,7 +25,7 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from artcafe_platform.clocks import monotonic, read_clocks
+from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_platform.timetable import Timetable
 from artcafe_proto import AgentConfig, AgentProtocol, Connect, Disconnect, Offline, Online, Sign, SigningKey, Write
 from benchmarks.fleet import private_key

@@ -401,6 +401,30 @@ AGENT = '{"agent_id": "a", "status": "online", "last_seen": null, "metrics": %s,
 METRICS = '{"cpu_usage": 1e400, "memory_usage": 0}'
 
 
+def answering(status: int, headers: dict[str, str], body: bytes) -> subprocess.CompletedProcess[str]:
+    """What `artcafe agents` says to a server that answers so."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name in the library
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        done = run("agents", "--platform", f"http://127.0.0.1:{server.server_port}", ARTCAFE_TENANT_TOKEN=TOKEN)
+        thread.join()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    return done
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -418,23 +442,7 @@ METRICS = '{"cpu_usage": 1e400, "memory_usage": 0}'
     ],
 )
 def test_another_server_is_told_from_a_platform(status: int, body: bytes) -> None:
-    class Other(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name in the library
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Other) as server:
-        answering = threading.Thread(target=server.handle_request)
-        answering.start()
-        done = run("agents", "--platform", f"http://127.0.0.1:{server.server_port}", ARTCAFE_TENANT_TOKEN=TOKEN)
-        answering.join()
-    assert (done.returncode, done.stdout) == (1, "")
-    assert f"with status {status}, is not an ArtCafe platform" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert f"with status {status}, is not an ArtCafe platform" in answering(status, {}, body).stderr
 
 
 @pytest.mark.parametrize("host", [f"{'a' * 70}.example", "a..example", ".example", "[::1]8420"])
@@ -523,30 +531,6 @@ def test_a_token_is_never_sent_unencrypted_to_another_machine() -> None:
     refused = run("agents", "--platform", "http://example.com", ARTCAFE_TENANT_TOKEN=TOKEN)
     assert refused.returncode == 2
     assert "unencrypted" in refused.stderr
-
-
-def answering(status: int, headers: dict[str, str], body: bytes) -> subprocess.CompletedProcess[str]:
-    """What `artcafe agents` says to a server that answers so."""
-
-    class Other(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name in the library
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Other) as server:
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        done = run("agents", "--platform", f"http://127.0.0.1:{server.server_port}", ARTCAFE_TENANT_TOKEN=TOKEN)
-        thread.join()
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    return done
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_what_is_no_number(artcafe_agent: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["private_key_path", "ca_file", "client_cert_file"])
-def test_an_empty_path_is_none(artcafe_agent: Callable[..., str], name: str) -> None:
+def test_an_empty_path_is_refused(artcafe_agent: Callable[..., str], name: str) -> None:
     assert artcafe_agent(GOOD | {name: ""}, {}, {}) == f"{name} is empty: expected a path"
 
 

@@ -620,7 +620,7 @@ def test_misuse_is_told_in_full() -> None:
         ),
         (
             lambda: script.machine.put_status("idle", script.now),  # type: ignore[arg-type]
-            "expected the status online, offline, busy or error, not 'idle'",
+            "expected one of the statuses online, offline, busy, error, not 'idle'",
         ),
     ]
     for call, text in misuse:

@@ -93,7 +93,7 @@ def test_auth_7_a_refusal_is_one_whatever_its_body_is_encoded_in() -> None:
     script = Scripted()
     script.answer(script.sign(), answer(401, {}, content_encoding="gzip"))
     assert script.wait_after_failure()[0] == AUTH
-    script.answer(script.connect(), answer(200, {"challenge": CHALLENGE}, content_encoding="identity"))
+    script.answer(script.connect(), answer(200, {"challenge": CHALLENGE}, content_encoding="Identity"))
     script.expect(Sign)
 
 

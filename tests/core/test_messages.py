@@ -142,6 +142,8 @@ HEARTBEATS: list[tuple[dict[str, object], tuple[float, float]]] = [
     ({"cpu_usage": 1, "memory_mb": 60}, (1, 60)),
     ({"cpu_percent": 5, "memory_usage": 2}, (5, 2)),
     ({"cpu_usage": 1, "memory_usage": 2, "cpu_percent": "?", "memory_mb": None}, (1, 2)),
+    ({"cpu_percent": None, "memory_mb": 60}, (0, 60)),
+    ({"cpu_percent": 5, "memory_mb": None}, (5, 0)),
     ({}, (0, 0)),
 ]
 
@@ -156,7 +158,7 @@ def test_heartbeats_of_existing_agents_name_their_figures_otherwise(
     assert (long.cpu_usage, long.memory_usage) == expected
 
 
-def test_a_heartbeat_with_a_figure_that_is_none_is_bad() -> None:
+def test_a_heartbeat_with_a_figure_that_is_no_number_is_bad() -> None:
     with pytest.raises(RemoteProtocolError, match="expected other data"):
         decode_heartbeat(Raw(b'{"agent_id":"a","cpu_percent":"5"}'))
 

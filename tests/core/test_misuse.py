@@ -294,7 +294,7 @@ def test_what_is_no_text_leaves_a_platform_as_it_is(name: str, odd: Any) -> None
     assert snapshot(hub) == before
 
 
-def test_stat_1_a_status_that_is_none_is_refused() -> None:
+def test_stat_1_an_unknown_status_is_refused() -> None:
     hub = working()[0].hub
     with pytest.raises(ApiError, match="online, offline, busy, error"):
         hub.set_status(TENANT, AGENT, "fine", Instant(1e6, 1.7e9))  # type: ignore[arg-type]

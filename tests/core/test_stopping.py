@@ -504,8 +504,8 @@ def check(scene: Scene, stop: str, world: Mute) -> None:
 
 def test_every_state_of_both_regions_is_stopped_in_or_cannot_be() -> None:
     reached = {(auth, link) for auth, link, _ in SITUATIONS.values()}
-    errands = (AuthState.CHALLENGING, AuthState.SIGNING, AuthState.VERIFYING)
-    beyond_a_token = set(product(errands, set(LinkState) - {LinkState.DOWN}))  # a renewal's errand is its own
+    logins = (AuthState.CHALLENGING, AuthState.SIGNING, AuthState.VERIFYING)
+    beyond_a_token = set(product(logins, set(LinkState) - {LinkState.DOWN}))  # a renewal's login is its own
     assert reached | beyond_a_token == set(product(AuthState, LinkState))
     assert not reached & beyond_a_token
     assert len(CELLS) == len(SITUATIONS) * len(BURDENS) - len(IMPOSSIBLE) == 130

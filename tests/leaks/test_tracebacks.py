@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -55,6 +55,7 @@ from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.ssh_wire import pack_string
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.policies.tokens import read_token
+from artcafe_proto.secrecy import forgetful
 from canaries import Canaries, traceback_text
 
 SEED = Random(40).randbytes(32)
@@ -356,3 +357,29 @@ def test_tok_4_such_locals_would_be_found() -> None:
     assert any(found.startswith("seed") for found in CANARIES.found_in(text))
     assert any(found.startswith("passphrase") for found in CANARIES.found_in(text))
     assert b64encode(SEED)[:20].decode() not in text, "the seed is found within the file's own base64"
+
+
+class OddError(Exception):
+    """It is false, and cannot be compared."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise ZeroDivisionError
+
+
+def test_tok_4_what_fails_forgets_its_secrets_whatever_class_the_cause_is_of() -> None:
+    def fail(passphrase: str) -> NoReturn:
+        raise OddError
+
+    @forgetful
+    def use(passphrase: str) -> None:
+        try:
+            fail(passphrase)
+        except OddError as error:
+            raise KeyError from error
+
+    with pytest.raises(KeyError) as failed:
+        use(PASSPHRASE)
+    assert CANARIES.found_in(traceback_text(failed.value, everything=True)) == []

@@ -684,8 +684,8 @@ MUTANTS: Final = (
     Mutant(
         "an earlier reading of the clock ages the token",
         "artcafe_proto/instants.py",
-        "        if last.mono <= now.mono - 0.0 < _NEVER:",
-        "        now = Instant(max(now.mono, last.mono), now.wall)\n        if last.mono <= now.mono - 0.0 < _NEVER:",
+        "        if last.mono <= now.mono - 0.0 < _MAX_MONO",
+        "        now = Instant(max(now.mono, last.mono), now.wall)\n        if last.mono <= now.mono - 0.0 < _MAX_MONO",
         "tests/core/test_misuse.py::test_link_7_a_monotonic_clock_that_steps_back_and_returns_is_no_news",
     ),
     Mutant(

@@ -481,6 +481,6 @@ async def test_slow_requests_time_out() -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 65_536, "8420"])
-def test_a_port_that_is_none_is_refused_before_anything_listens(port: Any) -> None:
+def test_an_impossible_port_is_refused_before_anything_listens(port: Any) -> None:
     with pytest.raises(ConfigError, match="port must be 0 to 65,535"):
         Platform(port=port)

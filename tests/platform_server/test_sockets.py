@@ -17,10 +17,10 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.connection import SEND_BYTES
 from artcafe_anyio.levels import ENOUGH_BYTES
 from artcafe_platform import Platform, listening, sockets
-from artcafe_platform.clocks import read_clocks
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_platform.sockets import SocketConnection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from random import Random
 
-from artcafe_platform.clocks import read_clocks
+from artcafe_anyio.clocks import read_clocks
 from artcafe_platform.timetable import Timetable
 
 

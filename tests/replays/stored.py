@@ -104,7 +104,7 @@ def write(path: Path, worlds: Iterable[World], preset: int) -> None:
 
 
 def read(path: Path) -> Iterator[World]:
-    """The worlds of a record. Raises ValueError for what is none."""
+    """The worlds of a record. Raises ValueError for what is no record."""
     with lzma.open(path, "rb") as file:
         while size := file.read(4):
             yield _decoder.decode(file.read(int.from_bytes(size)))

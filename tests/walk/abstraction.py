@@ -9,7 +9,7 @@ walk can miss something, and that is said below.
 has to lead to the very same states, or the walk fails: something is missing here. Where time passes it may lead
 elsewhere, and is walked on from there.
 
-**What is kept.** The states of all regions; which exchange is under way, on which connection, and how far; the errand
+**What is kept.** The states of all regions; which exchange is under way, on which connection, and how far; the login
 and the renewal; the token (there, used, usable, of a key that is still registered); for every command its entry in the
 ledger, its place among those that wait and run, in the outbox and in the hub's line; both ends of the link (writable,
 what was told, which pings are out); the status that was declared; all messages on their way, in order, by kind; which

@@ -116,7 +116,7 @@ def test_a_refusal_that_is_met_is_found_out(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_agent_that_never_gets_anywhere_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def ignored(self: Login, request: int, signature: bytes, mono: float) -> None:
-        """The signature goes nowhere, so that every errand ends by its deadline."""
+        """The signature goes nowhere, so that every login ends by its deadline."""
 
     monkeypatch.setattr(Login, "signed", ignored)
     with pytest.raises(WalkError, match="no good end comes of itself"):
