@@ -1,31 +1,37 @@
-"""What existing agents call otherwise than the guide does, read in its place (MSG-1)."""
+"""What existing agents call or leave out otherwise than the guide does, read in its place (MSG-1)."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
-from artcafe_proto.messages import HeartbeatData, ResponseData, decode_data
+from artcafe_proto.messages import AgentStatus, HeartbeatData, ResponseData, decode_data
 
 _ABSENT: Final = msgspec.Raw(b"")
 _NOTHING: Final = (b"", b"null")
 """What an agent sends that has no value for a field: a machine without measurements, for one."""
 
 
-class _OtherHeartbeat(msgspec.Struct, frozen=True, gc=False):
-    """Which fields there are of the guide's, and which that agents send in their place."""
+class _Heartbeat(msgspec.Struct, frozen=True, gc=False):
+    """`cpu_percent` and `memory_mb` are what agents send in the place of the two fields before."""
 
-    cpu_usage: msgspec.Raw = _ABSENT
-    memory_usage: msgspec.Raw = _ABSENT
+    agent_id: str
+    status: AgentStatus | None = None
+    cpu_usage: float | None = None
+    memory_usage: float | None = None
     cpu_percent: msgspec.Raw = _ABSENT
     memory_mb: msgspec.Raw = _ABSENT
 
 
-class _OtherResponse(msgspec.Struct, frozen=True, gc=False):
-    """The same of a failed command's text."""
+class _Response(msgspec.Struct, frozen=True, gc=False):
+    """`error` is what agents send in the place of a failure's `reason`."""
 
-    reason: msgspec.Raw = _ABSENT
+    command_id: str
+    status: Literal["success", "error"]
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    reason: str | None = None
+    code: str | None = None
     error: msgspec.Raw = _ABSENT
 
 
@@ -34,13 +40,12 @@ def decode_heartbeat(data: msgspec.Raw) -> HeartbeatData:
     RemoteProtocolError with the reason (MSG-5).
     """
     heartbeat = decode_data(data, _heartbeat_decoder)
-    other = decode_data(data, _other_heartbeat_decoder)
     cpu_usage, memory_usage = heartbeat.cpu_usage, heartbeat.memory_usage
-    if not bytes(other.cpu_usage) and bytes(other.cpu_percent) not in _NOTHING:
-        cpu_usage = decode_data(other.cpu_percent, _number_decoder)
-    if not bytes(other.memory_usage) and bytes(other.memory_mb) not in _NOTHING:
-        memory_usage = decode_data(other.memory_mb, _number_decoder)
-    return HeartbeatData(heartbeat.agent_id, heartbeat.status, cpu_usage, memory_usage)
+    if cpu_usage is None:
+        cpu_usage = _number(heartbeat.cpu_percent)
+    if memory_usage is None:
+        memory_usage = _number(heartbeat.memory_mb)
+    return HeartbeatData(heartbeat.agent_id, heartbeat.status or "online", cpu_usage, memory_usage)
 
 
 def decode_response(data: msgspec.Raw) -> ResponseData:
@@ -48,21 +53,26 @@ def decode_response(data: msgspec.Raw) -> ResponseData:
     with the reason (MSG-5).
     """
     response = decode_data(data, _response_decoder)
-    if response.status == "success" or response.reason:
-        return response
-    other = decode_data(data, _other_response_decoder)
-    if bytes(other.reason) or bytes(other.error) in _NOTHING:
-        return response
+    reason = response.reason
+    if reason is None:
+        reason = _text(response.error) if response.status == "error" else ""
+    return ResponseData(response.command_id, response.status, response.result, reason, response.code or "")
+
+
+def _number(raw: msgspec.Raw) -> float:
+    return 0.0 if bytes(raw) in _NOTHING else decode_data(raw, _number_decoder)
+
+
+def _text(raw: msgspec.Raw) -> str:
+    if bytes(raw) in _NOTHING:
+        return ""
     try:
-        reason = _text_decoder.decode(other.error)
+        return _text_decoder.decode(raw)
     except (msgspec.MsgspecError, ValueError):  # an object, say: its JSON is better than nothing
-        reason = bytes(other.error).decode(errors="replace")
-    return ResponseData(response.command_id, response.status, response.result, reason, response.code)
+        return bytes(raw).decode(errors="replace")
 
 
-_heartbeat_decoder = msgspec.json.Decoder(HeartbeatData)
-_other_heartbeat_decoder = msgspec.json.Decoder(_OtherHeartbeat)
+_heartbeat_decoder = msgspec.json.Decoder(_Heartbeat)
 _number_decoder = msgspec.json.Decoder(float)
-_response_decoder = msgspec.json.Decoder(ResponseData)
-_other_response_decoder = msgspec.json.Decoder(_OtherResponse)
+_response_decoder = msgspec.json.Decoder(_Response)
 _text_decoder = msgspec.json.Decoder(str)

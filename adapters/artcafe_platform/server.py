@@ -14,6 +14,7 @@ from anyio.abc import SocketAttribute
 
 from artcafe_anyio.background import Background
 from artcafe_anyio.calling import check_callback
+from artcafe_anyio.loops import find_call_soon, runs_in_loop_of
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
@@ -42,7 +43,8 @@ class Platform(Secretive):
             print(platform.url)
             await anyio.sleep_forever()
 
-    Everything happens in the event loop it was entered in; nothing here is thread-safe.
+    Everything happens in the event loop it was entered in; nothing here is thread-safe. What changes something raises
+    LocalProtocolError in another loop or thread, before the block is entered, and once it has been left.
     """
 
     @forgetful
@@ -86,6 +88,7 @@ class Platform(Secretive):
         self._anyio_streams = anyio_streams
         self._callbacks: list[Callable[[HubEvent], None]] = []
         self._owner: Owner | None = None
+        self._has_ended = False
         self._listening: Listening | None = None
         self._background = Background(self._serve, lambda: None)
 
@@ -123,7 +126,7 @@ class Platform(Secretive):
         with platform.turn() as now:
             platform.hub.revoke_key("tenant-1", key_id, now)
         """
-        with self._entered.turn() as now:
+        with self._running.turn() as now:
             yield now
 
     def send_command(
@@ -152,7 +155,7 @@ class Platform(Secretive):
 
     def abort_agent(self, agent_id: str) -> bool:
         """Cut the connection of an agent's link without a goodbye, as a network would. False if it has none."""
-        return self._entered.abort_agent(agent_id)
+        return self._running.abort_agent(agent_id)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -169,7 +172,7 @@ class Platform(Secretive):
             hub.registry.add_tenant(tenant_id, self.tenants[tenant_id])
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
-        self._owner = Owner(hub, self._callbacks)
+        self._owner, self._call_soon = Owner(hub, self._callbacks), find_call_soon()
         self._listening = Listening(self._owner, multi.listeners, self._ssl_context, anyio_streams=self._anyio_streams)
         await self._background.__aenter__()
         return self
@@ -185,6 +188,7 @@ class Platform(Secretive):
         assert self._listening is not None
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
+        self._has_ended = True
         await self._background.__aexit__(exc_type, exc, traceback)
         failure = self._entered.failure
         if failure is not None and failure is not exc:
@@ -206,3 +210,15 @@ class Platform(Secretive):
                 "the platform does not run yet: use it within `async with Platform(…) as platform`"
             )
         return self._owner
+
+    @property
+    def _running(self) -> Owner:
+        owner = self._entered
+        if self._has_ended:
+            raise LocalProtocolError("the platform has ended: use it before its `async with` block is left")
+        if not runs_in_loop_of(self._call_soon):
+            raise LocalProtocolError(
+                "the platform is used in the event loop that its `async with` block was entered in, "
+                "not in another one or in a thread: call it there, as by `anyio.from_thread.run_sync`"
+            )
+        return owner

@@ -67,7 +67,11 @@ def without_armour(signature: bytes) -> bytes:
     lines = signature.split()
     if lines[:3] != _BEGIN.split() or lines[-3:] != _END.split():
         raise ValueError("the armour is not whole")
-    return binascii.a2b_base64(b"".join(lines[3:-3]), strict_mode=True)
+    text = b"".join(lines[3:-3])
+    blob = binascii.a2b_base64(text)
+    if binascii.b2a_base64(blob, newline=False) != text:
+        raise ValueError("the armour has another spelling of its base64 (RFC 4648, section 3.5)")
+    return blob
 
 
 def embedded_key(signature: bytes) -> bytes | None:

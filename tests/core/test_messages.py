@@ -30,6 +30,7 @@ from artcafe_proto.messages import (
     HEARD_BY_AGENTS,
     HeartbeatData,
     MessageIds,
+    ResponseData,
     command_timeout,
     decode_command,
     decode_envelope,
@@ -144,6 +145,8 @@ HEARTBEATS: list[tuple[dict[str, object], tuple[float, float]]] = [
     ({"cpu_usage": 1, "memory_usage": 2, "cpu_percent": "?", "memory_mb": None}, (1, 2)),
     ({"cpu_percent": None, "memory_mb": 60}, (0, 60)),
     ({"cpu_percent": 5, "memory_mb": None}, (5, 0)),
+    ({"cpu_usage": None, "memory_usage": None, "status": None}, (0, 0)),
+    ({"cpu_usage": None, "cpu_percent": 5, "memory_usage": 2}, (5, 2)),
     ({}, (0, 0)),
 ]
 
@@ -155,7 +158,7 @@ def test_heartbeats_of_existing_agents_name_their_figures_otherwise(
     payload = message(type="heartbeat", data={"agent_id": "a", **fields})
     short, long = decode_sound_heartbeat(payload), decode_heartbeat(decode_envelope(payload).data)
     assert short is None or short.data == long
-    assert (long.cpu_usage, long.memory_usage) == expected
+    assert (long.status, long.cpu_usage, long.memory_usage) == ("online", *expected)
 
 
 def test_a_heartbeat_with_a_figure_that_is_no_number_is_bad() -> None:
@@ -171,18 +174,21 @@ def test_a_heartbeat_with_a_figure_that_is_no_number_is_bad() -> None:
         ({"reason": "", "error": "other"}, ""),
         ({"error": {"code": 7}}, '{"code": 7}'),
         ({"error": None}, ""),
+        ({"reason": None, "code": None, "error": "no such file"}, "no such file"),
+        ({"reason": None, "error": None}, ""),
         ({}, ""),
     ],
 )
 def test_a_failure_of_existing_agents_gives_its_text_as_error(fields: dict[str, object], reason: str) -> None:
     data = Raw(json.dumps({"command_id": "c", "status": "error", **fields}).encode())
-    assert decode_response(data).reason == reason
+    assert (decode_response(data).reason, decode_response(data).code) == (reason, "")
 
 
 @pytest.mark.parametrize("error", [None, 5, "x"])
 def test_a_success_may_have_an_error_beside_it(error: object) -> None:
-    data = Raw(json.dumps({"command_id": "c", "status": "success", "result": 1, "error": error}).encode())
-    assert decode_response(data).reason == ""
+    others = {"error": error, "reason": None, "code": None}
+    data = Raw(json.dumps({"command_id": "c", "status": "success", "result": None, **others}).encode())
+    assert decode_response(data) == ResponseData("c", "success", Raw(b"null"))
 
 
 @pytest.mark.parametrize("length", [1, 128])

@@ -100,3 +100,11 @@ def test_auth_3_nothing_but_line_ends_is_free_in_an_armour(key_dir: Path, place:
     assert key.public.verify(armoured.replace(b"\n", b"\r\n"), MESSAGE) == "ssh-ed25519"
     for junk in (b"\x01", b".", b"A"):
         assert key.public.verify(armoured.replace(place, place + junk), MESSAGE) is None
+
+
+def test_auth_3_bits_that_base64_does_not_use_are_not_free_in_an_armour(key_dir: Path) -> None:
+    key = SigningKey.load((key_dir / "ed25519").read_bytes())
+    armoured = key.sign(MESSAGE, "sshsig")
+    last = armoured.index(b"=") - 1
+    spellings = [armoured[:last] + bytes([letter]) + armoured[last + 1 :] for letter in range(256)]
+    assert [spelling for spelling in spellings if key.public.verify(spelling, MESSAGE)] == [armoured]

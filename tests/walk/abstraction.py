@@ -13,8 +13,9 @@ elsewhere, and is walked on from there.
 and the renewal; the token (there, used, usable, of a key that is still registered); for every command its entry in the
 ledger, its place among those that wait and run, in the outbox and in the hub's line; both ends of the link (writable,
 what was told, which pings are out); the status that was declared; all messages on their way, in order, by kind; which
-timers are set; what was reported too lately to be reported again; whether clocks have parted unnoticed; what the
-invariants have to remember of the past; and what may still happen to this world: commands, calls, stops, the fault.
+timers are set; what was reported too lately to be reported again, or sent too lately for its link to have lived with
+it; whether clocks have parted unnoticed; what the invariants have to remember of the past; and what may still happen to
+this world: commands, calls, stops, the fault.
 
 **What is forgotten, and why that is sound.**
 
@@ -59,7 +60,7 @@ from artcafe_proto import (
     SendText,
     SendUpgrade,
 )
-from artcafe_proto.limits import STATUS_INTERVAL_S
+from artcafe_proto.limits import STATUS_INTERVAL_S, SUDDEN_END_S
 from artcafe_proto.platform.states import SessionState
 from artcafe_proto.policies.backoff import close_failure
 from virtual import AGENT, TENANT
@@ -265,7 +266,7 @@ def _desk(world: World) -> Abstract:
 def _outbox(world: World, outbox: Outbox) -> Abstract:
     link = world.agent._link
     return (
-        tuple(_item(item) for item in outbox._sent),
+        tuple((*_item(item), world.mono - item.sent_at <= SUDDEN_END_S) for item in outbox._sent),
         tuple(_item(item) for item in outbox._waiting),
         None if outbox._ping is None or link is None else _apart(link, outbox._ping),
         outbox._covered if outbox._ping is not None else 0,
