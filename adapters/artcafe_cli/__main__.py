@@ -36,13 +36,6 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-def discard(descriptor: int) -> None:
-    """Lead a standard stream that cannot be written to nowhere: else the interpreter tries again at its end."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
-    os.close(null)
-
-
 def open_standard_streams() -> None:
     """Open to nowhere what was closed: else it is missing, and what is opened next is taken for it."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # the lowest descriptor is taken first

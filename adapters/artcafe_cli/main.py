@@ -15,9 +15,8 @@ from cyclopts import App, CycloptsError, Parameter, Token
 from cyclopts.exceptions import UnusedCliTokensError
 
 from artcafe_anyio.parameters import spelled
-from artcafe_cli.__main__ import discard
 from artcafe_cli.key_files import KeyType, make_key_pair, read_public_key_line
-from artcafe_cli.telling import complain, say, say_json
+from artcafe_cli.telling import complain, discard, say, say_json
 from artcafe_cli.tenant_client import TENANT_TOKEN, Operator
 from artcafe_proto import ArtCafeError, ConfigError, LocalProtocolError
 from artcafe_proto.config import check_agent_id

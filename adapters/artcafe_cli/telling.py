@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import msgspec
 
-from artcafe_cli.__main__ import discard
 from artcafe_proto.readable import json_line, one_line
 
 
@@ -26,3 +26,10 @@ def complain(text: str) -> None:
         print(one_line(f"artcafe: {text}"), file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr.fileno())
+
+
+def discard(descriptor: int) -> None:
+    """Lead a standard stream that cannot be written to nowhere: else the interpreter tries again at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

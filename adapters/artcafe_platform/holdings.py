@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from artcafe_platform.owner import AnyConnection
+    from artcafe_platform.sockets import AnyConnection
 
 MAX_HELD_BYTES: Final = 512 * 1024 * 1024
 """Of all peers together: what they do not read, and what has come of requests and messages that are not whole. The

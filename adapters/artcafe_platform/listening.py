@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import Listener, SocketStream, TaskGroup, TaskStatus
 
-    from artcafe_platform.owner import AnyConnection, Owner
-    from artcafe_platform.sockets import SocketConnection
+    from artcafe_platform.owner import Owner
+    from artcafe_platform.sockets import AnyConnection, SocketConnection
 
 
 MAX_CONNECTIONS: Final = 20_000

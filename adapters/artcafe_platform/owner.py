@@ -18,7 +18,7 @@ from artcafe_anyio.loops import Flag
 from artcafe_platform.connection import Connection, peer_address
 from artcafe_platform.holdings import Holdings
 from artcafe_platform.logs import logger, tell
-from artcafe_platform.sockets import SocketConnection, address_of
+from artcafe_platform.sockets import AnyConnection, SocketConnection, address_of
 from artcafe_platform.timetable import Timetable, shared_moment
 from artcafe_platform.turns import OwnTurn, Turn
 from artcafe_proto import (
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from artcafe_proto import HubEvent, Instant, PlatformEffect
 
-AnyConnection = Connection | SocketConnection
 C = TypeVar("C", Connection, SocketConnection)
 
 

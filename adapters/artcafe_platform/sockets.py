@@ -12,23 +12,37 @@ import asyncio
 import struct
 from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from artcafe_anyio.connection import READ_BYTES, SEND_BYTES
 from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
-from artcafe_platform.connection import MAX_UNSENT_BYTES
+from artcafe_platform.connection import MAX_UNSENT_BYTES, Connection
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-    from artcafe_platform.owner import Owner
-    from artcafe_proto import PlatformProtocol
+    from artcafe_proto import Instant, PlatformHub, PlatformProtocol
 
 _buffer: Final = bytearray(READ_BYTES)
 """All connections read into it: what is in it is taken out before anything else can be read."""
 _view: Final = memoryview(_buffer)
 _RESET: Final = struct.pack("ii", 1, 0)
+
+
+class Turns(Protocol):
+    """What a connection calls of its owner."""
+
+    hub: PlatformHub
+
+    def own_turn(self, connection: SocketConnection) -> AbstractContextManager[Instant]:
+        """Call the protocol of `connection`, with the instant this gives."""
+        ...
+
+    def received(self, connection: SocketConnection, data: bytes) -> None:
+        """A turn in which bytes came in."""
+        ...
 
 
 class SocketConnection(Level):
@@ -54,7 +68,7 @@ class SocketConnection(Level):
         self,
         sock: socket.socket,
         protocol: PlatformProtocol,
-        owner: Owner,
+        owner: Turns,
         on_over: Callable[[SocketConnection], None],
     ) -> None:
         """`sock` does not block, and is handed over. Nothing happens before `start`."""
@@ -230,6 +244,9 @@ class SocketConnection(Level):
         with self._owner.own_turn(self) as now:
             self.protocol.disconnected(reason, now)  # it knows already, unless the network has ended it
         self._on_over(self)
+
+
+AnyConnection = Connection | SocketConnection
 
 
 def address_of(sock: socket.socket) -> str:

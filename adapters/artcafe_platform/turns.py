@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from artcafe_anyio.clocks import read_clocks
 
 if TYPE_CHECKING:
-    from artcafe_platform.owner import AnyConnection, Owner
+    from artcafe_platform.sockets import AnyConnection
     from artcafe_proto import Instant
+
+
+class Settles(Protocol):
+    """Who carries out what follows from an input."""
+
+    def settle(self, connection: AnyConnection | None, now: Instant) -> None:
+        """Carry out everything that has come of it. Nothing is raised."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """An internal error."""
+        ...
 
 
 class _Turn:
     """The context of one input. It gives the moment that it began; at its end all that follows is carried out."""
 
-    def __init__(self, owner: Owner, connection: AnyConnection | None) -> None:
+    def __init__(self, owner: Settles, connection: AnyConnection | None) -> None:
         self._owner = owner
         self._connection = connection
         self._now = read_clocks()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from artcafe_proto.agent.protocol import AgentProtocol
 from artcafe_proto.effects import (
@@ -20,7 +20,7 @@ from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.testing.applications import Application
 from artcafe_proto.testing.ensuring import ensure
 from artcafe_proto.testing.invariants import Watched
-from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
+from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,14 +32,63 @@ if TYPE_CHECKING:
     from artcafe_proto.events import AgentEvent
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
-    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.testing.invariants import Invariants
+
+
+class Signer:
+    """What an agent's key does when it is asked."""
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.refuses = False
+
+    def recover(self) -> None:
+        """Sign at once."""
+        self.delay_s, self.refuses = 0.0, False
+
+
+class Host(Stage, Protocol):
+    """The simulation as processes see it: who looks at them, what signs for them, and who hears of their sessions."""
+
+    invariants: Invariants
+
+    def sign(self, challenge: str, key: int) -> bytes:
+        """The signature of a challenge, by the first or the second key."""
+        ...
+
+    def signer_of(self, agent_id: str) -> Signer:
+        """An agent's signer."""
+        ...
+
+    def session_began(self, process: AgentProcess) -> None:
+        """The first byte of an attempt was written."""
+        ...
+
+    def session_ended(self, process: AgentProcess) -> None:
+        """A link or an attempt is over."""
+        ...
+
+    def process_stopped(self, process: AgentProcess) -> None:
+        """A process has ended in good order."""
+        ...
 
 
 class AgentProcess(Node):
     """One life of one agent, from `start` to its end or its death."""
 
-    def __init__(self, sim: Simulation, config: AgentConfig, rng: Random, *, wall_skew_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        sim: Host,
+        config: AgentConfig,
+        rng: Random,
+        *,
+        connect: Callable[[AgentProcess, Connect], None],
+        wall_skew_s: float = 0.0,
+    ) -> None:
+        """`connect`: what has a network answer, once, whether there is a connection."""
         super().__init__(sim, wall_skew_s=wall_skew_s)
+        self.sim = sim
+        self._connect = connect
         self.agent_id = config.agent_id
         self.protocol = AgentProtocol(config, rng=rng)
         self.circuits: dict[int, Circuit] = {}
@@ -48,7 +97,7 @@ class AgentProcess(Node):
         """Whether it has written something for the link that it has or tries to have."""
         self.signs = 0
         self.watched = Watched(self)
-        self.application = Application(self, rng, gap_s=sim.world.says_gap_s)
+        self.application = Application(self, sim, sim.invariants, rng)
         self._is_draining = False
         self._asleep_until = -math.inf
         self._mono_at_sleep = 0.0
@@ -79,8 +128,12 @@ class AgentProcess(Node):
             self.sim.invariants.agent_lost(self, conn)
             self.protocol.connect_failed(conn, cause, "by the simulation", now)
 
-        if self.sim.invariants.is_wanted(self, conn):
+        if self.is_wanted(conn):
             self.turn(fail)
+
+    def is_wanted(self, conn: int) -> bool:
+        """Whether it still waits for this connection."""
+        return conn in self.watched.taps
 
     def stop(self, *, drain: bool = True) -> None:
         """Drain and end, or end at once."""
@@ -202,7 +255,7 @@ class AgentProcess(Node):
         sim = self.sim
         match output:
             case Connect():
-                sim.network.connect(self, output)
+                self._connect(self, output)
             case Write():
                 sim.traced(self.agent_id, output.data)
                 if not self.is_in_session:

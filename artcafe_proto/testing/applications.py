@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from artcafe_proto.errors import LocalProtocolError, OutboxFullError
+from artcafe_proto.testing.invariants.watched import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.events import CommandCancelled, CommandReceived
     from artcafe_proto.instants import Instant
-    from artcafe_proto.testing.agents import AgentProcess
+    from artcafe_proto.testing.invariants import Invariants
+    from artcafe_proto.testing.nodes import Stage
 
 _NEVER_ENDS: Final = 0.03
 """Share of handlers that end only when they are cancelled."""
@@ -26,13 +28,25 @@ _LARGE: Final = 150_000
 """Characters of a result or a message; the large one fills a slow line for longer than a ping may take."""
 
 
-class Application:
-    """The author's code of one process. What it does is drawn, one thing in `gap_s` on average beside the commands."""
+class Runner(Process, Protocol):
+    """The process that an application runs in."""
 
-    def __init__(self, process: AgentProcess, rng: Random, *, gap_s: float) -> None:
+    is_dead: bool
+
+    def turn(self, action: Callable[[Instant], object]) -> None:
+        """Do something to the protocol, as soon as the process is awake, and carry out what it asks for."""
+        ...
+
+
+class Application:
+    """The author's code of one process. Beside the commands it does what is drawn, as often as its world says."""
+
+    def __init__(self, process: Runner, sim: Stage, invariants: Invariants, rng: Random) -> None:
         self._process = process
+        self._sim = sim
+        self._invariants = invariants
         self._rng = rng
-        self._gap_s = gap_s
+        self._gap_s = sim.world.says_gap_s
         self._unfinished: dict[str, bool] = {}
         """Commands whose handlers run, and whether they end only when they are cancelled."""
         self._calls: list[int] = []
@@ -41,11 +55,11 @@ class Application:
 
     def begin(self) -> None:
         """Do something now and then, until the calm."""
-        self._process.sim.after(self._rng.expovariate(1 / self._gap_s), self._go_on)
+        self._sim.after(self._rng.expovariate(1 / self._gap_s), self._go_on)
 
     def _go_on(self) -> None:
         process = self._process
-        if not (process.is_dead or process.sim.is_calm):
+        if not (process.is_dead or self._sim.is_calm):
             process.turn(self._rng.choice(self._deeds))
             self.begin()
 
@@ -61,12 +75,12 @@ class Application:
             self._finish(event.command_id)
         else:
             delay_s = self._rng.uniform(0.01, 3.0) if draw < 0.9 else self._rng.uniform(3.0, 40.0)
-            self._process.sim.after(delay_s, lambda: self._finish(event.command_id))
+            self._sim.after(delay_s, lambda: self._finish(event.command_id))
 
     def cancelled(self, event: CommandCancelled) -> None:
         """A handler that does not end by itself ends now."""
         if self._unfinished.get(event.command_id):
-            self._process.sim.after(0.1, lambda: self._finish(event.command_id))
+            self._sim.after(0.1, lambda: self._finish(event.command_id))
 
     def _finish(self, command_id: str) -> None:
         process = self._process
@@ -76,7 +90,7 @@ class Application:
         result = {"n": "x" * self._size()}
 
         def answer(now: Instant) -> None:
-            process.sim.invariants.agent_answers(process, command_id)
+            self._invariants.agent_answers(process, command_id)
             if succeeds:
                 process.protocol.respond(command_id, result, now)
             else:
@@ -94,9 +108,9 @@ class Application:
         try:
             message_id = process.protocol.send_message({"n": "x" * size}, now)
         except OutboxFullError:
-            process.sim.invariants.message_was_refused(process)
+            self._invariants.message_was_refused(process)
         else:
-            process.sim.invariants.agent_sends(process, message_id, size)
+            self._invariants.agent_sends(process, message_id, size)
 
     def _report(self, now: Instant) -> None:
         for command_id in self._process.protocol.in_flight:
@@ -115,7 +129,7 @@ class Application:
         with suppress(LocalProtocolError):  # as many wait as may
             number = make()
             self._calls = [*self._calls[-3:], number]
-            self._process.sim.invariants.agent_calls(self._process, number)
+            self._invariants.agent_calls(self._process, number)
 
     def _cancel(self, now: Instant) -> None:
         if self._calls:

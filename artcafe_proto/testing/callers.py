@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, assert_never
 
-from artcafe_proto.testing.calls import Call, Calls
+from artcafe_proto.testing.calls import Calls
 from artcafe_proto.testing.circuits import Chunking, Circuit
-from artcafe_proto.testing.invariants.calls import Listening
+from artcafe_proto.testing.invariants.calls import Call, Listening
 from artcafe_proto.testing.responses import Begun, Ended, Piece, ResponseReader
 
 if TYPE_CHECKING:
     from random import Random
 
-    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.testing.whole import Whole
 
 _LEAVES: Final = 0.15
 _ENDS_ITS_SIDE: Final = 0.1
@@ -26,7 +26,7 @@ class Caller:
 
     wakes_at = math.inf
 
-    def __init__(self, sim: Simulation, rng: Random, *, gap_s: float) -> None:
+    def __init__(self, sim: Whole, rng: Random, *, gap_s: float) -> None:
         self._sim = sim
         self._rng = rng
         self._gap_s = gap_s

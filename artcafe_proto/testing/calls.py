@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from artcafe_proto.config import API_PREFIX
+from artcafe_proto.testing.invariants.calls import Call
 from artcafe_proto.testing.tenants import TENANT, TENANT_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from artcafe_proto.testing.simulation import Simulation
     from artcafe_proto.testing.tenants import Account
+    from artcafe_proto.testing.whole import Whole
 
 _NOBODY: Final = "agent-unknown"
 _OWN_AGENTS: Final = 4
@@ -24,33 +25,10 @@ _ARRIVES_WITHIN_S: Final = 10.0
 _WAITS_S: Final = (0.0, 0.5, 10.0, 60.0)
 
 
-def _heard_nothing(status: int, body: bytes) -> None:
-    """Nothing is learned from this response."""
-
-
-class Call(msgspec.Struct, kw_only=True):
-    """One request, and what may be answered."""
-
-    method: str
-    target: str
-    statuses: tuple[int, ...]
-    headers: list[tuple[str, str]]
-    body: bytes = b""
-    heard: Callable[[int, bytes], None] = _heard_nothing
-    """Told of the whole response."""
-    has_ended_side: bool = False
-    """Whether the caller has ended its side since."""
-    listens: bool = False
-    hears_all: bool = False
-    last_event_id: str | None = None
-    events_before: int = 0
-    """How many events there had been when it was asked for."""
-
-
 class Calls:
     """Draws them, and learns from the responses."""
 
-    def __init__(self, sim: Simulation, rng: Random) -> None:
+    def __init__(self, sim: Whole, rng: Random) -> None:
         self._sim = sim
         self._rng = rng
         self._tokens: dict[str, str] = {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.testing.agents import AgentProcess
-    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.testing.whole import Whole
 
 
 class FaultKind(Enum):
@@ -146,13 +146,13 @@ _CHUNKING: Final = {
 _UP: Final = (FaultKind.SILENT_UP, FaultKind.HELD_UP, FaultKind.SLOW_UP)
 
 
-def inject(sim: Simulation, fault: Fault) -> None:
+def inject(sim: Whole, fault: Fault) -> None:
     """Make a fault happen now."""
     if not (_is_of_network(sim, fault) or _is_of_connections(sim, fault) or _is_of_platform(sim, fault)):
         _is_of_agent(sim, fault)
 
 
-def _is_of_network(sim: Simulation, fault: Fault) -> bool:
+def _is_of_network(sim: Whole, fault: Fault) -> bool:
     network, until = sim.network, sim.time + fault.amount
     match fault.kind:
         case FaultKind.REFUSED:
@@ -170,8 +170,9 @@ def _is_of_network(sim: Simulation, fault: Fault) -> bool:
     return True
 
 
-def _is_of_connections(sim: Simulation, fault: Fault) -> bool:
-    circuits = sim.network.circuits_of(sim.agent_ids[fault.agent])
+def _is_of_connections(sim: Whole, fault: Fault) -> bool:
+    processes = sim.processes_of(sim.agent_ids[fault.agent])
+    circuits = [circuit for process in processes for circuit in process.circuits.values()]
     directions = [circuit.up if fault.kind in _UP else circuit.down for circuit in circuits]
     match fault.kind:
         case FaultKind.RESET:
@@ -194,7 +195,7 @@ def _is_of_connections(sim: Simulation, fault: Fault) -> bool:
     return True
 
 
-def _is_of_platform(sim: Simulation, fault: Fault) -> bool:
+def _is_of_platform(sim: Whole, fault: Fault) -> bool:
     platform, agent_id, until = sim.platform, sim.agent_ids[fault.agent], sim.time + fault.amount
     match fault.kind:
         case FaultKind.CLOSED:
@@ -219,7 +220,7 @@ def _is_of_platform(sim: Simulation, fault: Fault) -> bool:
     return True
 
 
-def _is_of_agent(sim: Simulation, fault: Fault) -> None:
+def _is_of_agent(sim: Whole, fault: Fault) -> None:
     agent_id = sim.agent_ids[fault.agent]
     signer = sim.signer_of(agent_id)
     match fault.kind:

@@ -9,17 +9,27 @@ from artcafe_proto.testing.circuits import Chunking, Circuit
 from artcafe_proto.testing.rogues import Rogue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
     from artcafe_proto.effects import Connect
     from artcafe_proto.testing.agents import AgentProcess
-    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.testing.nodes import Stage
+    from artcafe_proto.testing.platforms import PlatformProcess
 
 
 class Network:
     """All circuits, and what is the matter with them. Times are the simulation's."""
 
-    def __init__(self, sim: Simulation, *, latency_s: float) -> None:
+    def __init__(
+        self, sim: Stage, platform: PlatformProcess, processes: Callable[[], list[AgentProcess]], rng: Random
+    ) -> None:
+        """`processes`: gives the living ones, in the order in which they were started."""
         self._sim = sim
-        self.latency_s = latency_s
+        self._platform = platform
+        self._processes = processes
+        self._rng = rng
+        self.latency_s = sim.world.latency_s
         self.refuses_until = 0.0
         self.swallows_until = 0.0
         self.rogue = ""
@@ -43,14 +53,14 @@ class Network:
 
     def _open(self, process: AgentProcess, conn: int) -> None:
         sim = self._sim
-        if process.is_dead or not sim.invariants.is_wanted(process, conn):
+        if process.is_dead or not process.is_wanted(conn):
             return
         rogue = Rogue(self.rogue) if sim.time < self.rogue_until else None
-        server = sim.platform if rogue is None else rogue
-        circuit = Circuit(process, server, schedule=sim.schedule, rng=sim.rng, latency_s=self.latency_s)
+        server = self._platform if rogue is None else rogue
+        circuit = Circuit(process, server, schedule=sim.schedule, rng=self._rng, latency_s=self.latency_s)
         self._affect(circuit)
         if rogue is None:
-            sim.platform.accept(circuit)
+            self._platform.accept(circuit)
         process.opened(conn, circuit)
 
     def rechunk(self, chunking: Chunking, until: float) -> None:
@@ -79,12 +89,8 @@ class Network:
             circuit.down.be_fast()
         self._affect_all()
 
-    def circuits_of(self, agent_id: str) -> list[Circuit]:
-        """Those of all processes of an agent."""
-        return [each for process in self._sim.processes_of(agent_id) for each in process.circuits.values()]
-
     def _circuits(self) -> list[Circuit]:
-        return [circuit for process in self._sim.processes for circuit in process.circuits.values()]
+        return [circuit for process in self._processes() for circuit in process.circuits.values()]
 
     def _affect_all(self) -> None:
         for circuit in self._circuits():

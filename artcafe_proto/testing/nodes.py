@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from artcafe_proto.instants import Instant
 
 if TYPE_CHECKING:
-    from artcafe_proto.testing.simulation import Simulation
+    from collections.abc import Callable
+
+    from artcafe_proto.testing.schedule import Alarms, Schedule
+    from artcafe_proto.testing.worlds import World
 
 REPORT_INTERVAL_S: Final = 1.0
 """How long after a report that much has not left the next one follows."""
@@ -17,11 +20,50 @@ REPORT_INTERVAL_S: Final = 1.0
 _ROUNDING_S: Final = 1e-6
 
 
+class Stage(Protocol):
+    """What every part of a simulation has of the whole: its time, and what the world is like."""
+
+    seed: int
+    world: World
+    agent_ids: list[str]
+    wall_at_start: float
+    schedule: Schedule
+    alarms: Alarms
+    is_calm: bool
+
+    @property
+    def time(self) -> float:
+        """Seconds since the beginning."""
+        ...
+
+    @property
+    def last_events(self) -> list[str]:
+        """The last things that happened, for people."""
+        ...
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Plan an action."""
+        ...
+
+    def told(self, who: str, what: object) -> None:
+        """Something happened that a person may want to know of."""
+        ...
+
+    def traced(self, who: str, data: bytes) -> None:
+        """Somebody wrote bytes."""
+        ...
+
+    def enter(self, node: Node) -> int:
+        """Something new has a timer; returns its number."""
+        ...
+
+
 class Node(ABC):
     """Something with clocks of its own, which may stand still for a while."""
 
-    def __init__(self, sim: Simulation, *, wall_skew_s: float = 0.0) -> None:
-        self.sim = sim
+    def __init__(self, sim: Stage, *, wall_skew_s: float = 0.0) -> None:
+        self._schedule = sim.schedule
+        self._alarms = sim.alarms
         self.number = sim.enter(self)
         """In the order in which they came to be: of two timers of one moment, that of the earlier one is first."""
         self.mono_offset_s: float = 1000.0
@@ -38,13 +80,13 @@ class Node(ABC):
     @property
     def now(self) -> Instant:
         """Both clocks of this node."""
-        time = self.sim.schedule.time
+        time = self._schedule.time
         return Instant(time + self.mono_offset_s, time + self.wall_offset_s)
 
     @property
     def mono(self) -> float:
         """Its monotonic clock."""
-        return self.sim.schedule.time + self.mono_offset_s
+        return self._schedule.time + self.mono_offset_s
 
     def _due(self, deadline: float) -> Instant:
         """Now, as a timer that is due sees it: rounding must not have it come a moment too early."""
@@ -52,7 +94,7 @@ class Node(ABC):
         return Instant(max(now.mono, deadline), now.wall)
 
     def _is_due(self, deadline: float) -> bool:
-        return deadline - (self.sim.schedule.time + self.mono_offset_s) < _ROUNDING_S
+        return deadline - (self._schedule.time + self.mono_offset_s) < _ROUNDING_S
 
     def be_late(self, until: float) -> None:
         """Have no timer before that time of the simulation."""
@@ -78,6 +120,6 @@ class Node(ABC):
     def _wake_at(self, at: float) -> None:
         self.wakes_at = at
         if at < math.inf:
-            self.sim.alarms.set(self.number, at)
+            self._alarms.set(self.number, at)
         else:
-            self.sim.alarms.remove(self.number)
+            self._alarms.remove(self.number)

@@ -11,6 +11,7 @@ from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.platform.hub import PlatformHub
 from artcafe_proto.platform.protocol import PlatformProtocol
+from artcafe_proto.testing.agents import AgentProcess
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
 from artcafe_proto.testing.schedule import Alarms
 from artcafe_proto.testing.tenants import TENANT, TENANT_TOKEN
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import PlatformEffect
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
-    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.testing.invariants import Invariants
+    from artcafe_proto.testing.nodes import Stage
 
 _SWITCHED: Final = b"HTTP/1.1 101"
 
@@ -32,13 +34,19 @@ _SWITCHED: Final = b"HTTP/1.1 101"
 class PlatformProcess(Node):
     """One platform. It can be restarted with its memory (the hub) or without; the registry is kept in any case."""
 
-    def __init__(self, sim: Simulation, config: PlatformConfig, rng: Random) -> None:
+    def __init__(
+        self, sim: Stage, invariants: Invariants, config: PlatformConfig, rng: Random, *, public_keys: list[str]
+    ) -> None:
+        """`public_keys`: those that each agent has, one of which it is registered with."""
         super().__init__(sim)
+        self._sim = sim
+        self._invariants = invariants
+        self._public_keys = public_keys
         self.config = config
         self._rng = rng
         self.sessions: dict[int, tuple[PlatformProtocol, Circuit]] = {}
         self.keys: dict[str, int] = {}
-        """Which of its two keys an agent has, by agent id."""
+        """Which of its keys an agent has, by agent id."""
         self.revoked: set[str] = set()
         """Agents whose key was taken away."""
         self._linked: set[int] = set()
@@ -60,13 +68,13 @@ class PlatformProcess(Node):
 
     def _register(self, hub: PlatformHub, agent_id: str) -> None:
         hub.registry.create_agent(
-            TENANT, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=self.sim.wall_at_start
+            TENANT, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=self._sim.wall_at_start
         )
         if agent_id not in self.revoked:
             self._add_key(hub, agent_id)
 
     def _add_key(self, hub: PlatformHub, agent_id: str) -> None:
-        hub.registry.add_key(TENANT, agent_id, self.sim.public_keys[self.keys[agent_id]], "simulated")
+        hub.registry.add_key(TENANT, agent_id, self._public_keys[self.keys[agent_id]], "simulated")
 
     def register(self, agent_id: str) -> None:
         """Make an agent known, with its first key."""
@@ -94,7 +102,7 @@ class PlatformProcess(Node):
         """Have an agent use its other key, if it has one; else the same under another id."""
         was_revoked = agent_id in self.revoked
         self.revoke(agent_id)
-        self.keys[agent_id] = (self.keys[agent_id] + 1) % self.sim.agent_keys
+        self.keys[agent_id] = (self.keys[agent_id] + 1) % len(self._public_keys)
         if not was_revoked:
             self.restore_key(agent_id)
 
@@ -109,7 +117,7 @@ class PlatformProcess(Node):
         self._deadlines = Alarms()
         self._linked.clear()
         self._reports_at.clear()
-        self.sim.invariants.platform_restarts(keeps_memory=keeps_memory)
+        self._invariants.platform_restarts(keeps_memory=keeps_memory)
         if not keeps_memory:
             self.hub = self._new_hub()
         self.drain()
@@ -124,9 +132,9 @@ class PlatformProcess(Node):
     def congest(self, circuits: list[Circuit], seconds: float) -> None:
         """Its transports of some connections are full for a while."""
         for circuit in circuits:
-            circuit.down.full_until = self.sim.time + seconds
+            circuit.down.full_until = self._sim.time + seconds
             self._report(circuit)
-            self.sim.after(seconds, lambda each=circuit: self._report(each))
+            self._sim.after(seconds, lambda each=circuit: self._report(each))
 
     def _report(self, circuit: Circuit) -> None:
         """Say how much has not left on a connection."""
@@ -135,9 +143,9 @@ class PlatformProcess(Node):
     def _report_to(self, session: PlatformProtocol, circuit: Circuit, now: Instant) -> None:
         """The same in an input of its session; soon again if it is much."""
         session.unsent(circuit.down.unsent_bytes, now)
-        if circuit.down.unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at.get(session.conn, 0.0) <= self.sim.time:
-            self._reports_at[session.conn] = self.sim.time + REPORT_INTERVAL_S
-            self.sim.after(REPORT_INTERVAL_S, lambda: self._report(circuit))
+        if circuit.down.unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at.get(session.conn, 0.0) <= self._sim.time:
+            self._reports_at[session.conn] = self._sim.time + REPORT_INTERVAL_S
+            self._sim.after(REPORT_INTERVAL_S, lambda: self._report(circuit))
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -161,7 +169,7 @@ class PlatformProcess(Node):
             self._handle_timer(self.sessions[conn][0])
             self._attended.append(conn)
         self.drain()
-        self.sim.invariants.platform_handled_timers(self)
+        self._invariants.platform_handled_timers(self)
 
     def _handle_timer(self, machine: PlatformHub | PlatformProtocol) -> None:
         deadline = machine.deadline()
@@ -170,7 +178,7 @@ class PlatformProcess(Node):
             if isinstance(machine, PlatformProtocol):
                 self._report_to(machine, self.sessions[machine.conn][1], now)
             machine.handle_timer(now)
-            self.sim.invariants.timer_handled(machine.deadline(), now)
+            self._invariants.timer_handled(machine.deadline(), now)
 
     def look_for(self, has_happened: Callable[[], bool]) -> None:
         """Have it asked whenever something was done, before the events of that are told; until it says so."""
@@ -178,7 +186,7 @@ class PlatformProcess(Node):
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:
         """From a circuit."""
-        self.sim.invariants.platform_was_sent(circuit, data)
+        self._invariants.platform_was_sent(circuit, data)
         self._turn_of(circuit, lambda session, now: session.data_received(data, now))
 
     def eof_arrived(self, circuit: Circuit) -> None:
@@ -193,7 +201,7 @@ class PlatformProcess(Node):
     def _turn_of(self, circuit: Circuit, action: Callable[[PlatformProtocol, Instant], object]) -> None:
         attended = self.sessions.get(circuit.server_conn)
         if attended is not None and attended[1] is circuit:
-            self.sim.invariants.platform_hears(circuit)
+            self._invariants.platform_hears(circuit)
             action(attended[0], self.now)
             self._attended.append(circuit.server_conn)
             self.drain()
@@ -209,7 +217,7 @@ class PlatformProcess(Node):
             if isinstance(event, Wake):
                 self._attended.append(event.conn)
             elif event is not None:
-                self.sim.invariants.platform_said(event)
+                self._invariants.platform_said(event)
             elif self._attended:
                 self._drain_session(self._attended.pop())
             else:
@@ -238,20 +246,22 @@ class PlatformProcess(Node):
         self._deadlines.remove(conn)
         self._linked.discard(conn)
         self._reports_at.pop(conn, None)
-        self.sim.invariants.platform_left(circuit)
+        self._invariants.platform_left(circuit)
 
     def _carry_out(self, output: PlatformEffect | RequestArrived, session: PlatformProtocol, circuit: Circuit) -> None:
         match output:
             case Write():
                 data = output.data
                 if session.conn in self._linked:
-                    self.sim.invariants.platform_wrote(circuit, data)
-                    if not self.sim.world.pongs:
+                    self._invariants.platform_wrote(circuit, data)
+                    if not self._sim.world.pongs:
                         data = with_blank_pongs(data)
                 elif data.startswith(_SWITCHED):
                     self._linked.add(session.conn)
-                    self.sim.invariants.platform_linked(circuit, self.sim.process_at(circuit))
-                self.sim.traced("platform", data)
+                    process = circuit.down.receiver
+                    assert isinstance(process, AgentProcess), "only agents connect here"
+                    self._invariants.platform_linked(circuit, process)
+                self._sim.traced("platform", data)
                 circuit.down.send(data)
             case Disconnect():
                 circuit.leave(circuit.up, circuit.down, abort=output.abort)

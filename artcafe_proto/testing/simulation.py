@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from artcafe_proto.config import AgentConfig, PlatformConfig
 from artcafe_proto.policies.private_keys import SigningKey
-from artcafe_proto.testing.agents import AgentProcess
+from artcafe_proto.testing.agents import AgentProcess, Signer
 from artcafe_proto.testing.callers import Caller
 from artcafe_proto.testing.faults import CONCERN_ALL, Fault, FaultKind, draw_fault, draw_faults, inject
 from artcafe_proto.testing.invariants import Invariants
@@ -29,7 +29,6 @@ from artcafe_proto.testing.worlds import draw_world
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.nodes import Node
 
 _LAST_EVENTS: Final = 30
@@ -37,18 +36,6 @@ _LONGEST_COMMAND_S: Final = 400.0
 _LONGEST_LINK_FAULT_S: Final = 60.0
 _ENDS: Final = (FaultKind.RESET, FaultKind.CLOSED)
 _number_of = attrgetter("number")
-
-
-class Signer:
-    """What an agent's key does when it is asked."""
-
-    def __init__(self) -> None:
-        self.delay_s = 0.0
-        self.refuses = False
-
-    def recover(self) -> None:
-        """Sign at once."""
-        self.delay_s, self.refuses = 0.0, False
 
 
 class Simulation:
@@ -94,13 +81,13 @@ class Simulation:
         world = draw_world(self.rng)
         self.world = world if says_gap_s is None else replace(world, says_gap_s=says_gap_s)
         self.invariants = Invariants(self)
-        self.network = Network(self, latency_s=self.world.latency_s)
         self._agent_settings = self.world.agent | (agent or {})
         self.public_keys = [_key(number).public.openssh for number in (0, 1)]
-        self.agent_keys = 1 + self._agent_settings["next_key"]
-        """How many keys each agent has."""
-        self.platform = PlatformProcess(self, PlatformConfig(**(self.world.platform | (platform or {}))), self._rng())
-        self.tenant = Tenant(self, self._rng(), gap_s=command_gap_s)
+        agent_keys = self.public_keys[: 1 + self._agent_settings["next_key"]]
+        config = PlatformConfig(**(self.world.platform | (platform or {})))
+        self.platform = PlatformProcess(self, self.invariants, config, self._rng(), public_keys=agent_keys)
+        self.tenant = Tenant(self, self.platform, self._rng(), gap_s=command_gap_s)
+        self.network = Network(self, self.platform, lambda: self.processes, self.rng)
         self.agent_ids = [f"agent-{number + 1}" for number in range(agents)]
         self._processes: dict[str, list[AgentProcess]] = {agent_id: [] for agent_id in self.agent_ids}
         self.happened: Counter[FaultKind] = Counter()
@@ -141,7 +128,8 @@ class Simulation:
         self.invariants.every_command_was_answered_once()
         waits_s = self.invariants.calls.longest_wait_s()
         self._run_until(lambda: not any(caller.is_waiting for caller in self.callers), within_s=waits_s)
-        self.invariants.calls.ended()
+        for caller in self.callers:
+            self.invariants.calls.ended(caller.call, caller.listening)
         self._is_ending = True
         for process in self.processes:
             process.stop()
@@ -268,12 +256,6 @@ class Simulation:
             self._remove(process)
             self.after(self.rng.uniform(0.5, 20.0), lambda: self._start_agent_unless_there(process.agent_id))
 
-    def process_at(self, circuit: Circuit) -> AgentProcess:
-        """Whose connection it is."""
-        process = circuit.down.receiver
-        assert isinstance(process, AgentProcess), "only agents connect here"
-        return process
-
     def session_began(self, process: AgentProcess) -> None:
         """The first byte of an attempt was written."""
         self._links += 1
@@ -330,7 +312,8 @@ class Simulation:
 
     def _start_agent(self, agent_id: str) -> AgentProcess:
         skew_s = self.rng.choice([0.0, 0.0, -86_400.0, 5.0, 864_000.0])
-        process = AgentProcess(self, self.agent_config(agent_id), self._rng(), wall_skew_s=skew_s)
+        config, connect = self.agent_config(agent_id), self.network.connect
+        process = AgentProcess(self, config, self._rng(), connect=connect, wall_skew_s=skew_s)
         self._processes[agent_id].append(process)
         process.start()
         return process

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from artcafe_proto.errors import ApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from artcafe_proto.instants import Instant
-    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.platform.hub import PlatformHub
+    from artcafe_proto.testing.nodes import Stage
 
 TENANT: Final = "tenant-1"
 TENANT_TOKEN: Final = "the-token-of-tenant-1"  # noqa: S105 of nobody but a simulation
@@ -45,11 +47,22 @@ class Account(msgspec.Struct):
         return self.answers > 0 or self.has_expired
 
 
+class Served(Protocol):
+    """A platform whose hub is called within its turns."""
+
+    hub: PlatformHub
+
+    def turn(self, action: Callable[[Instant], object]) -> None:
+        """Do something to the hub, and carry out what follows."""
+        ...
+
+
 class Tenant:
     """Whoever owns the agents. Its commands are drawn, one in `gap_s` on average for each agent."""
 
-    def __init__(self, sim: Simulation, rng: Random, *, gap_s: float) -> None:
+    def __init__(self, sim: Stage, platform: Served, rng: Random, *, gap_s: float) -> None:
         self._sim = sim
+        self._platform = platform
         self._rng = rng
         self._gap_s = gap_s
         self.accounts: dict[str, Account] = {}
@@ -79,9 +92,9 @@ class Tenant:
         return self.unanswered >= self._sim.world.most_unanswered * len(self._sim.agent_ids)
 
     def _say(self, agent_id: str) -> None:
-        hub = self._sim.platform.hub
+        hub = self._platform.hub
         with suppress(ApiError):  # it is not online
-            self._sim.platform.turn(lambda now: hub.send_message(TENANT, agent_id, {"n": 1}, now))
+            self._platform.turn(lambda now: hub.send_message(TENANT, agent_id, {"n": 1}, now))
 
     def send(
         self,
@@ -97,7 +110,7 @@ class Tenant:
         accepted: list[str] = []
 
         def send(now: Instant) -> None:
-            command = self._sim.platform.hub.send_command(
+            command = self._platform.hub.send_command(
                 TENANT,
                 agent_id,
                 "work",
@@ -111,7 +124,7 @@ class Tenant:
             accepted.append(command.command_id)
 
         with suppress(ApiError):
-            self._sim.platform.turn(send)
+            self._platform.turn(send)
         return accepted[0] if accepted else None
 
     def args(self, content: tuple[int, int, float | None]) -> dict[str, object]:
@@ -122,7 +135,7 @@ class Tenant:
     def look_for(self, agent_id: str, command_id: str, content: tuple[int, int, float | None]) -> bool:
         """Enter a command that was sent over HTTP, if the platform has accepted it; returns whether it has."""
         with suppress(ApiError):
-            command = self._sim.platform.hub.command(TENANT, command_id, agent_id)
+            command = self._platform.hub.command(TENANT, command_id, agent_id)
             self._enter(command_id, agent_id, content, command.expires_at)
             self.accepted_over_http.add(command_id)
             return True

@@ -37,9 +37,8 @@ from artcafe_proto import (
 from artcafe_proto.messages import ResponseData
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation
 from artcafe_proto.testing.agents import AgentProcess
-from artcafe_proto.testing.calls import Call
 from artcafe_proto.testing.circuits import Circuit
-from artcafe_proto.testing.invariants.calls import Listening
+from artcafe_proto.testing.invariants.calls import Call, Listening
 from artcafe_proto.testing.platforms import PlatformProcess
 from artcafe_proto.testing.tenants import Account
 
@@ -53,7 +52,9 @@ class Show:
     def __init__(self) -> None:
         settings = {"heartbeat_interval": 7.0, "give_up_after": 400.0, "fixed_wait_growth": 2.0}
         self.sim = Simulation(1, faults=[], agent=settings, platform={"window": 16})
-        self.agent = AgentProcess(self.sim, self.sim.processes[0].protocol.config, Random(1))
+        self.agent = AgentProcess(
+            self.sim, self.sim.processes[0].protocol.config, Random(1), connect=self.sim.network.connect
+        )
         self.mono = self.agent.now.mono
 
     def says(self, *outputs: Any) -> None:
@@ -535,8 +536,9 @@ def test_a_request_without_a_response_is_found_out(monkeypatch: pytest.MonkeyPat
     sim = Simulation(1, faults=[], calls_gap_s=1.0)
     monkeypatch.setattr(sim.platform, "data_arrived", lose)
     sim.run_for(30.0)
+    waiting = next(caller for caller in sim.callers if caller.is_waiting)
     with pytest.raises(InvariantError, match="every request gets one response"):
-        sim.invariants.calls.ended()
+        sim.invariants.calls.ended(waiting.call, waiting.listening)
 
 
 def test_what_is_told_to_be_undeliverable_need_not_be_told_by_who_stops() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,82 @@ def test_modules_and_functions_are_short_and_public_things_documented(path: Path
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_shadows_the_standard_library(path: Path) -> None:
     assert path.stem not in sys.stdlib_module_names - {"__init__", "__main__"}
+
+
+def module_name(path: Path) -> str:
+    """As it is imported; a package's own module is `package.__init__`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[1:] if parts[0] == "adapters" else parts)
+
+
+def imported(name: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """What a module imports, wherever in it: modules, and names of them ("" for the module as a whole)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = name.split(".")[: -node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((module, alias.name) for alias in node.names)
+
+
+def import_circle(sources: Mapping[str, str]) -> list[str]:
+    """Modules of which each imports the next, the last being the first again; empty if there are none.
+
+    What is imported of a package is sought where the package has it from: so no package is part of a circle.
+    """
+    imports = {name: list(imported(name, ast.parse(source))) for name, source in sources.items()}
+
+    def origin(module: str, name: str) -> str:
+        if f"{module}.{name}" in sources:
+            return f"{module}.{name}"
+        for source, exported in imports.get(f"{module}.__init__", ()):
+            if exported == name != "":
+                return origin(source, name)
+        return module
+
+    graph = {
+        name: {origin(*each) for each in below} & sources.keys()
+        for name, below in imports.items()
+        if not name.endswith(".__init__")
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1][::-1]
+    return []
+
+
+def test_no_import_circle_is_left_not_even_for_types() -> None:
+    circle = import_circle({module_name(path): path.read_text() for path in FILES})
+    assert not circle, " imports ".join(circle)
+
+
+@pytest.mark.parametrize(
+    "upwards",
+    [
+        "from parts.high import High",
+        "import parts.high",
+        "from parts import high",
+        "from parts import High",  # which the package has from there
+        "from .high import High",
+        "from . import high",
+        "if TYPE_CHECKING:\n    from parts.high import High",
+        "def late():\n    from parts.high import High",
+    ],
+)
+def test_an_import_circle_is_found_and_named(upwards: str) -> None:
+    sources = {
+        "parts.__init__": "from parts.high import High\nfrom parts.low import Low",
+        "parts.high": "from parts import middle",
+        "parts.middle": "from parts import Low",
+        "parts.low": "import ast",
+    }
+    assert import_circle(sources) == []
+    circle = import_circle(sources | {"parts.low": upwards})
+    assert circle[0] == circle[-1]
+    steps = {("parts.high", "parts.middle"), ("parts.middle", "parts.low"), ("parts.low", "parts.high")}
+    assert set(pairwise(circle)) == steps
 
 
 def test_all_packages_come_from_the_same_place() -> None:

@@ -13,9 +13,8 @@ from artcafe_proto.policies.backoff import Backoff, Failure
 from artcafe_proto.policies.ledger import Entry, Ledger
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
 from artcafe_proto.testing.agents import AgentProcess
-from artcafe_proto.testing.calls import Call
 from artcafe_proto.testing.circuits import Circuit
-from artcafe_proto.testing.invariants.calls import CallInvariants
+from artcafe_proto.testing.invariants.calls import Call, CallInvariants
 from artcafe_proto.testing.tenants import TENANT
 
 SELDOM_S = 1e9

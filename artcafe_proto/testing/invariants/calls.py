@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from artcafe_proto.events import AuthenticationRefused, ChallengeIssued
 from artcafe_proto.testing.invariants.table import EPSILON_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artcafe_proto.events import Event
-    from artcafe_proto.testing.calls import Call
+    from artcafe_proto.testing.invariants.scenes import Scene
     from artcafe_proto.testing.invariants.table import Checks
-    from artcafe_proto.testing.simulation import Simulation
     from artcafe_proto.testing.tenants import Account
 
 # The clauses' numbers, and not the core's, which may be wrong.
@@ -21,6 +24,29 @@ _OVER: Final = ("succeeded", "failed", "expired")
 _UNPUBLISHED: Final = (AuthenticationRefused, ChallengeIssued)
 _ON_ITS_WAY_S: Final = 1.5
 """How long a request and its response may take beside what was waited for: more than any connection of a caller."""
+
+
+def _heard_nothing(status: int, body: bytes) -> None:
+    """Nothing is learned from this response."""
+
+
+class Call(msgspec.Struct, kw_only=True):
+    """One request, and what may be answered."""
+
+    method: str
+    target: str
+    statuses: tuple[int, ...]
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    heard: Callable[[int, bytes], None] = _heard_nothing
+    """Told of the whole response."""
+    has_ended_side: bool = False
+    """Whether the caller has ended its side since."""
+    listens: bool = False
+    hears_all: bool = False
+    last_event_id: str | None = None
+    events_before: int = 0
+    """How many events there had been when it was asked for."""
 
 
 class Listening:
@@ -41,7 +67,7 @@ class Listening:
 class CallInvariants:
     """Every caller's requests."""
 
-    def __init__(self, checks: Checks, sim: Simulation) -> None:
+    def __init__(self, checks: Checks, sim: Scene) -> None:
         self._check = checks.check
         self._sim = sim
         self.events = 0
@@ -75,13 +101,12 @@ class CallInvariants:
         """How long a request may take once nothing is wrong any more."""
         return _LONGEST_WAIT_S + _ON_ITS_WAY_S
 
-    def ended(self) -> None:
-        """Every request had its time."""
-        for caller in self._sim.callers:
-            holds = not caller.is_waiting
-            self._check("every request gets one response, or its connection ends", holds, caller.call)
-            if caller.listening is not None:
-                self._is_heard_of(caller.listening)
+    def ended(self, call: Call | None, listening: Listening | None) -> None:
+        """A caller had its time: what it waits for, and what it listens to, as the response to that."""
+        holds = call is None or listening is not None
+        self._check("every request gets one response, or its connection ends", holds, call)
+        if listening is not None:
+            self._is_heard_of(listening)
 
     def revoked(self, agent_id: str, key_id: str) -> None:
         """The response says that a key is revoked."""

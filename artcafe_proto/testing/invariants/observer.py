@@ -39,11 +39,9 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import Effect
     from artcafe_proto.events import AgentEvent, Event
     from artcafe_proto.instants import Instant
-    from artcafe_proto.testing.agents import AgentProcess
     from artcafe_proto.testing.circuits import Circuit
-    from artcafe_proto.testing.invariants.watched import Watched
-    from artcafe_proto.testing.platforms import PlatformProcess
-    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.testing.invariants.scenes import Platform, Scene
+    from artcafe_proto.testing.invariants.watched import Process, Watched
 
 _OUTBOX: tuple[str, ...] = ("response", "message")
 
@@ -51,8 +49,9 @@ _OUTBOX: tuple[str, ...] = ("response", "message")
 class Invariants(Checks):
     """The observer of a simulation. `evaluations` counts how often each invariant was looked at."""
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: Scene) -> None:
         super().__init__(sim)
+        self._scene = sim
         self._links = LinkInvariants(self)
         self._waits = WaitInvariants(self)
         self._work = WorkInvariants(self)
@@ -62,7 +61,7 @@ class Invariants(Checks):
 
     # --- what agents say ----------------------------------------------------------------------------------------------
 
-    def agent_said(self, process: AgentProcess, output: Effect | AgentEvent) -> None:
+    def agent_said(self, process: Process, output: Effect | AgentEvent) -> None:
         """An output was drained."""
         watched = process.watched
         if type(output) is Write:
@@ -156,15 +155,11 @@ class Invariants(Checks):
 
     # --- what happens to agents ---------------------------------------------------------------------------------------
 
-    def is_wanted(self, process: AgentProcess, conn: int) -> bool:
-        """Whether the agent still waits for this connection."""
-        return conn in process.watched.taps
-
-    def agent_lost(self, process: AgentProcess, conn: int) -> None:
+    def agent_lost(self, process: Process, conn: int) -> None:
         """The network tells it that a connection is gone, or cannot be opened."""
         self._links.gone(process.watched, conn)
 
-    def agent_was_sent(self, process: AgentProcess, conn: int, data: bytes) -> None:
+    def agent_was_sent(self, process: Process, conn: int, data: bytes) -> None:
         """Bytes are about to reach an agent."""
         watched = process.watched
         if conn in watched.taps:
@@ -175,27 +170,27 @@ class Invariants(Checks):
             if watched.link is not None and conn == watched.link.conn:
                 self._waits.heard(watched)
 
-    def agent_answers(self, process: AgentProcess, command_id: str) -> None:
+    def agent_answers(self, process: Process, command_id: str) -> None:
         """A handler has ended."""
         self._work.answered(process.watched, command_id)
 
-    def agent_sends(self, process: AgentProcess, message_id: str, size: int) -> None:
+    def agent_sends(self, process: Process, message_id: str, size: int) -> None:
         """The application sends a message."""
         self._work.says(process.watched, message_id, size)
 
-    def message_was_refused(self, process: AgentProcess) -> None:
+    def message_was_refused(self, process: Process) -> None:
         """There was no place for a message."""
         self._work.message_refused(process.watched)
 
-    def agent_calls(self, process: AgentProcess, number: int) -> None:
+    def agent_calls(self, process: Process, number: int) -> None:
         """The application makes a call."""
         self._work.calls(process.watched, number)
 
-    def agent_stops(self, process: AgentProcess, *, drain: bool) -> None:
+    def agent_stops(self, process: Process, *, drain: bool) -> None:
         """The application has stopped an agent."""
         self._waits.stopping(process.watched, drain=drain)
 
-    def agent_settled(self, process: AgentProcess) -> None:
+    def agent_settled(self, process: Process) -> None:
         """Something happened to an agent, and all that follows from it."""
         watched = process.watched
         watched.reading = None
@@ -218,7 +213,7 @@ class Invariants(Checks):
         self._platform.said(event)
         self.calls.said(event)
 
-    def platform_linked(self, circuit: Circuit, process: AgentProcess) -> None:
+    def platform_linked(self, circuit: Circuit, process: Process) -> None:
         """It has accepted the link of a process."""
         self._platform.linked(circuit, process.watched)
 
@@ -243,7 +238,7 @@ class Invariants(Checks):
         self._platform.restarts(keeps_memory=keeps_memory)
         self.calls.restarts(keeps_memory=keeps_memory)
 
-    def platform_handled_timers(self, platform: PlatformProcess) -> None:
+    def platform_handled_timers(self, platform: Platform) -> None:
         """Whatever was due was handled."""
         self._platform.handled_timers(platform)
 
@@ -252,11 +247,11 @@ class Invariants(Checks):
     def longest_way_back_s(self) -> float:
         """How long an agent may need to come back once nothing is wrong any more."""
         waits = [0.0]
-        for process in self._sim.processes:
+        for process in self._scene.processes:
             watched = process.watched
             if watched.retry_at is not None and process.protocol.state.link is LinkState.DOWN:
                 waits.append(watched.retry_at - process.mono)
-        config = self._sim.agent_config(self._sim.agent_ids[0])
+        config = self._scene.agent_config(self._scene.agent_ids[0])
         deadlines_s = (
             config.connect_timeout + 2 * config.exchange_timeout + config.sign_timeout + config.upgrade_timeout
         )
@@ -265,24 +260,24 @@ class Invariants(Checks):
 
     def is_all_well(self) -> bool:
         """Whether every agent is online, in its own eyes and in the platform's."""
-        return all(self._is_well(agent_id) for agent_id in self._sim.agent_ids)
+        return all(self._is_well(agent_id) for agent_id in self._scene.agent_ids)
 
     def _is_well(self, agent_id: str) -> bool:
-        is_up = [each.protocol.state.link is LinkState.UP for each in self._sim.processes_of(agent_id)]
-        return is_up == [True] and self._sim.platform.is_online(agent_id)
+        is_up = [each.protocol.state.link is LinkState.UP for each in self._scene.processes_of(agent_id)]
+        return is_up == [True] and self._scene.platform.is_online(agent_id)
 
     def all_is_well_again(self) -> None:
         """Everybody had the time to come back."""
-        for agent_id in self._sim.agent_ids:
-            states = [process.protocol.state for process in self._sim.processes_of(agent_id)]
+        for agent_id in self._scene.agent_ids:
+            states = [process.protocol.state for process in self._scene.processes_of(agent_id)]
             self.check("online again when all is well", self._is_well(agent_id), agent_id, states)
 
     def every_command_was_answered_once(self) -> None:
         """Everything had the time to be done."""
-        for command_id, account in self._sim.tenant.accounts.items():
+        for command_id, account in self._scene.tenant.accounts.items():
             self.check("every command answered once", account.is_over, command_id, account)
 
     def all_have_stopped(self) -> None:
         """Every drain had its time."""
-        for process in self._sim.processes:
+        for process in self._scene.processes:
             self.check("a drain ends in time", process.protocol.is_stopped, process.agent_id)

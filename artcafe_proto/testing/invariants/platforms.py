@@ -27,10 +27,9 @@ from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, read_frames, 
 if TYPE_CHECKING:
     from artcafe_proto.events import Event
     from artcafe_proto.testing.circuits import Circuit
+    from artcafe_proto.testing.invariants.scenes import Platform, Scene
     from artcafe_proto.testing.invariants.table import Checks
     from artcafe_proto.testing.invariants.watched import Watched
-    from artcafe_proto.testing.platforms import PlatformProcess
-    from artcafe_proto.testing.simulation import Simulation
 
 _OVERLOADED_RETRY_S: Final = 1.0
 _OFFLINE_AFTER_S: Final = 90.0
@@ -71,7 +70,7 @@ class _Wire:
 class PlatformInvariants:
     """The platform, whatever process of it runs."""
 
-    def __init__(self, checks: Checks, sim: Simulation) -> None:
+    def __init__(self, checks: Checks, sim: Scene) -> None:
         self._check = checks.check
         self._sim = sim
         self._challenges = 0
@@ -160,7 +159,7 @@ class PlatformInvariants:
             wire.last_number = number
         wire.sent.add(command_id)
 
-    def handled_timers(self, platform: PlatformProcess) -> None:
+    def handled_timers(self, platform: Platform) -> None:
         """All its timers that were due were handled."""
         mono, held_up_until = platform.mono, platform.held_up_until
         for conn in self._looks.take_due(lambda at: at + EPSILON_S < mono):

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from artcafe_proto.testing.simulation import Simulation
+    from artcafe_proto.testing.nodes import Stage
 
 INVARIANTS: Final[dict[str, str]] = {
     # links.py
@@ -84,7 +84,7 @@ class InvariantError(AssertionError):
 class Checks:
     """Every look at an invariant. `evaluations` counts them by name."""
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: Stage) -> None:
         self._sim = sim
         self.evaluations: Counter[str] = Counter()
 

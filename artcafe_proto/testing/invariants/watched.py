@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from artcafe_proto.testing.invariants.table import EPSILON_S
 
 if TYPE_CHECKING:
-    from artcafe_proto.testing.agents import AgentProcess
+    from artcafe_proto.agent.protocol import AgentProtocol
+    from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.wiretap import Wiretap
+
+
+class Process(Protocol):
+    """One life of one agent, as it is looked at."""
+
+    agent_id: str
+    protocol: AgentProtocol
+    circuits: dict[int, Circuit]
+    is_stopping: bool
+    held_up_until: float
+    watched: Watched
+
+    @property
+    def mono(self) -> float:
+        """Its monotonic clock."""
+        ...
 
 
 class WatchedLink:
@@ -50,7 +67,7 @@ class WatchedLink:
 class Watched:
     """All that is remembered of a process."""
 
-    def __init__(self, process: AgentProcess) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         # Connections:
         self.taps: dict[int, Wiretap] = {}
