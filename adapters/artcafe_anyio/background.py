@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from artcafe_anyio.errors import first_error
-from artcafe_anyio.loops import Scope, find_call_soon, runs_on_asyncio
+from artcafe_anyio.loops import Scope, find_call_soon, runs_in_loop_of, runs_on_asyncio
 from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Background:
         """The block, which runs in this event loop. Raises LocalProtocolError if it does not."""
         if self._block is None:
             raise LocalProtocolError("this needs the async with block, which has not been entered or has been left")
-        if find_call_soon() != self._call_soon:  # which may never run again: nobody would be told of anything
+        if not runs_in_loop_of(self._call_soon):  # which may never run again: nobody would be told of anything
             raise LocalProtocolError("this is awaited in the event loop that the block was entered in, not in another")
         return self._block
 

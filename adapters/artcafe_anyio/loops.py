@@ -134,6 +134,14 @@ def find_call_soon() -> Callable[[Callable[[], object]], object]:
     return asyncio.get_running_loop().call_soon_threadsafe if token is None else token.run_sync_soon
 
 
+def runs_in_loop_of(call_soon: Callable[[Callable[[], object]], object]) -> bool:
+    """Whether the running event loop is the one in which `call_soon` was found; False in a thread that runs none."""
+    try:
+        return find_call_soon() == call_soon
+    except RuntimeError:
+        return False
+
+
 def _trio_token() -> TrioToken | None:
     lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
     find_token = getattr(lowlevel, "current_trio_token", None)  # another thread may be in the middle of loading trio

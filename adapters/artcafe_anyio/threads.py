@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 
-from artcafe_anyio.loops import find_call_soon, thread_context
+from artcafe_anyio.loops import find_call_soon, runs_in_loop_of, thread_context
 from artcafe_proto import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Threads:
     @property
     def is_this_loop(self) -> bool:
         """Whether this is the event loop itself: its thread may run another one after it."""
-        return find_call_soon() == self._call_soon
+        return runs_in_loop_of(self._call_soon)
 
     def end(self) -> None:
         """The loop's part has ended, if it ever began: who waits in a thread for a call, waits no longer."""

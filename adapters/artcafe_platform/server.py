@@ -14,6 +14,7 @@ from anyio.abc import SocketAttribute
 
 from artcafe_anyio.background import Background
 from artcafe_anyio.calling import check_callback
+from artcafe_anyio.loops import find_call_soon, runs_in_loop_of
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
@@ -24,12 +25,12 @@ from artcafe_proto.secrecy import Secret, Secretive, forgetful
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import TaskStatus
 
-    from artcafe_proto import HubEvent, Instant
+    from artcafe_proto import Agent, HubEvent, Instant, Key
 
 DEFAULT_TENANT: Final = "tenant-1"
 """The tenant of a platform that is given none."""
@@ -42,7 +43,8 @@ class Platform(Secretive):
             print(platform.url)
             await anyio.sleep_forever()
 
-    Everything happens in the event loop it was entered in; nothing here is thread-safe.
+    Everything happens in the event loop it was entered in; nothing here is thread-safe. What changes something raises
+    LocalProtocolError in another loop or thread, before the block is entered, and once it has been left.
     """
 
     @forgetful
@@ -86,6 +88,7 @@ class Platform(Secretive):
         self._anyio_streams = anyio_streams
         self._callbacks: list[Callable[[HubEvent], None]] = []
         self._owner: Owner | None = None
+        self._has_ended = False
         self._listening: Listening | None = None
         self._background = Background(self._serve, lambda: None)
 
@@ -118,15 +121,67 @@ class Platform(Secretive):
 
     @contextmanager
     def turn(self) -> Generator[Instant]:
-        """Call the hub: at the end of the block all that came of it is carried out. No await within.
+        """Call the hub where nothing can be awaited, as in a callback, or what has no method here. No await within.
 
         with platform.turn() as now:
-            platform.hub.revoke_key("tenant-1", key_id, now)
+            platform.hub.set_status("tenant-1", "agent-1", "busy", now)
+
+        At the end of the block all that came of it is carried out.
         """
-        with self._entered.turn() as now:
+        with self._running.turn() as now:
             yield now
 
-    def send_command(
+    # Each of these is one turn without an await before it: a caller who is cancelled has changed all of it or nothing.
+
+    async def create_agent(
+        self,
+        tenant_id: str,
+        *,
+        agent_id: str | None = None,
+        name: str = "",
+        capabilities: Sequence[str] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> Agent:
+        """Register an agent (PLAT-2); without `agent_id` it gets one. It can sign in once it has a key.
+
+        Raises ApiError: 409 for an id that is taken, 422 for what cannot be an id, a name or a description, 507 when
+        the platform is full; and LocalProtocolError for metadata that JSON does not have, such as NaN.
+        """
+        with self.turn() as now:
+            agent = self.hub.registry.create_agent(
+                tenant_id,
+                agent_id=agent_id,
+                name=name,
+                capabilities=capabilities,
+                metadata={} if metadata is None else metadata,
+                wall=now.wall,
+            )
+            return self.hub.shown(agent)
+
+    async def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str = "") -> Key:
+        """Register a public key of an agent (PLAT-2): one line in OpenSSH's format, as in a `.pub` file.
+
+        Raises ApiError: 404 if the tenant has no such agent, 409 for a key that it has or one too many, 422 for one
+        that is refused (AUTH-5).
+        """
+        with self.turn():
+            return self.hub.registry.add_key(tenant_id, agent_id, public_key, name)
+
+    async def revoke_key(self, tenant_id: str, key_id: str) -> None:
+        """End a key, its tokens and its link (TOK-6). Raises ApiError 404 if the tenant has no such key."""
+        with self.turn() as now:
+            self.hub.revoke_key(tenant_id, key_id, now)
+
+    async def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any]) -> str:
+        """Send an agent a message, which is not kept; returns its id (PLAT-4).
+
+        Raises ApiError: 404 if the tenant has no such agent, 409 if it is not online, 413 or 422 for bad data, 503
+        while too much on its link has not left.
+        """
+        with self.turn() as now:
+            return self.hub.send_message(tenant_id, agent_id, data, now)
+
+    async def send_command(
         self,
         tenant_id: str,
         agent_id: str,
@@ -137,7 +192,11 @@ class Platform(Secretive):
         expires_in_s: float | None = None,
         command_id: str | None = None,
     ) -> str:
-        """Send an agent a command, once it is online; returns its id. Raises ApiError as the hub's method does."""
+        """Accept a command for an agent, which is sent once it is online; returns its id (PLAT-4). Times are seconds.
+
+        The same `command_id` with the same content changes nothing. Raises ApiError: 404 if the tenant has no such
+        agent, 409 for an id that has other content, 413 or 422 for what no agent takes, 429 while too many are open.
+        """
         with self.turn() as now:
             return self.hub.send_command(
                 tenant_id,
@@ -152,7 +211,7 @@ class Platform(Secretive):
 
     def abort_agent(self, agent_id: str) -> bool:
         """Cut the connection of an agent's link without a goodbye, as a network would. False if it has none."""
-        return self._entered.abort_agent(agent_id)
+        return self._running.abort_agent(agent_id)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -169,7 +228,7 @@ class Platform(Secretive):
             hub.registry.add_tenant(tenant_id, self.tenants[tenant_id])
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
-        self._owner = Owner(hub, self._callbacks)
+        self._owner, self._call_soon = Owner(hub, self._callbacks), find_call_soon()
         self._listening = Listening(self._owner, multi.listeners, self._ssl_context, anyio_streams=self._anyio_streams)
         await self._background.__aenter__()
         return self
@@ -185,6 +244,7 @@ class Platform(Secretive):
         assert self._listening is not None
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
+        self._has_ended = True
         await self._background.__aexit__(exc_type, exc, traceback)
         failure = self._entered.failure
         if failure is not None and failure is not exc:
@@ -206,3 +266,15 @@ class Platform(Secretive):
                 "the platform does not run yet: use it within `async with Platform(…) as platform`"
             )
         return self._owner
+
+    @property
+    def _running(self) -> Owner:
+        owner = self._entered
+        if self._has_ended:
+            raise LocalProtocolError("the platform has ended: use it before its `async with` block is left")
+        if not runs_in_loop_of(self._call_soon):
+            raise LocalProtocolError(
+                "the platform is used in the event loop that its `async with` block was entered in, "
+                "not in another one or in a thread: call it there, as by `anyio.from_thread.run`"
+            )
+        return owner
