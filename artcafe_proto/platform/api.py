@@ -19,14 +19,14 @@ from artcafe_proto.exchanges import Response
 from artcafe_proto.messages import AgentStatus
 from artcafe_proto.platform.answers import error_answer, extra_headers, json_answer, read_json
 from artcafe_proto.platform.authenticator import Principal
-from artcafe_proto.platform.streams import MAX_STREAMS_PER_TENANT
+from artcafe_proto.platform.watches import CommandWatch, EventWatch, command_answer
 
 if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.exchanges import Request
     from artcafe_proto.instants import Instant
-    from artcafe_proto.platform.commands import Command
     from artcafe_proto.platform.hub import PlatformHub
+    from artcafe_proto.platform.watches import Watcher
 
 MAX_PAGE_AGENTS: Final = 100
 DEFAULT_PAGE_AGENTS: Final = 50
@@ -41,27 +41,26 @@ INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platfo
 NOT_FOUND: Final = error_answer(ApiError(404, "not_found", "there is nothing at this address"))
 """For an owner that has nothing there either."""
 
-TOO_MANY_STREAMS: Final = error_answer(
-    ApiError(429, "too_many_streams", f"a tenant has at most {MAX_STREAMS_PER_TENANT} event streams at a time")
-)
-
-
-class CommandWatch(NamedTuple):
-    """Instead of a response: it is the command's object, once that is over or `wait_s` have passed."""
-
-    command: Command
-    wait_s: float
-
-
-class EventWatch(NamedTuple):
-    """Instead of a response: it goes on with what happens to a tenant's agents, or to one of them (PLAT-4)."""
-
-    tenant_id: str
-    agent_id: str | None
-    last_event_id: str | None
-
-
 Answer = Response | CommandWatch | EventWatch
+
+
+def handle(
+    hub: PlatformHub, session: Watcher, exchange: int, request: Request, address: str | None, now: Instant
+) -> bool:
+    """Answer a session's request, now or later. False if no operation is at its path."""
+    try:
+        made = answer(hub, request, now, address)
+    except Exception as error:  # a mistake of ours, which costs this request alone
+        hub.request_failed(request.method, error)
+        made = INTERNAL_ERROR
+    match made:
+        case None:
+            return False
+        case Response():
+            session.respond(exchange, made, now)
+        case _:
+            hub.watches.begin(session, exchange, request, made, now)
+    return True
 
 
 def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None = None) -> Answer | None:
@@ -103,11 +102,6 @@ def link_asked_for(config: PlatformConfig, request: Request, *, upgrade: bool) -
     if any(name == "origin" and value not in config.allowed_origins for name, value in request.headers):
         raise ApiError(403, "forbidden", "a link is opened by agents, not by pages in a browser")  # PLAT-8
     return unquote(path[len(_LINK) :])
-
-
-def command_answer(command: Command) -> Response:
-    """The answer to a `CommandWatch`: the command as it is now."""
-    return json_answer(200, command.public())
 
 
 class Call(NamedTuple):

@@ -25,7 +25,6 @@ from artcafe_proto.events import (
     StatusReceived,
     UnknownReceived,
 )
-from artcafe_proto.exchanges import Response
 from artcafe_proto.instants import sound_instant
 from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
@@ -40,7 +39,6 @@ from artcafe_proto.messages import (
     encode_object,
     status_decoder,
 )
-from artcafe_proto.platform import api
 from artcafe_proto.platform.agents import Agent
 from artcafe_proto.platform.authenticator import Authenticator, Principal
 from artcafe_proto.platform.commands import Command, command_data
@@ -65,7 +63,7 @@ if TYPE_CHECKING:
     from artcafe_proto.exchanges import Request
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
-    from artcafe_proto.platform.session import PlatformSession
+    from artcafe_proto.platform.links import Carrier
 
 
 _ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes
@@ -100,7 +98,7 @@ class PlatformHub(Secretive):
         self._links = Links(self._state.life)
         self.registry = Registry(self._state, self._put, rng)
         self.authenticator = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
-        self.watches = Watches(self)
+        self.watches = Watches(rng, self.command, self.wake, lambda: self.now)
         self._delivery = Delivery(self._state, self._links, self._put, self._emit, window=config.window)
         if now is not None:
             self._delivery.restore(now)
@@ -129,21 +127,9 @@ class PlatformHub(Secretive):
         assert self._now is not None, "whoever asks has given one"
         return self._now
 
-    def request_received(self, session: PlatformSession, exchange: int, request: Request, now: Instant) -> bool:
-        """A session's request, which is answered now or later. False if no operation is at its path."""
-        try:
-            answer = api.answer(self, request, now, session.address)
-        except Exception as error:  # a mistake of ours, which costs this request alone
-            self._emit(RequestFailed(request.method, error))
-            answer = api.INTERNAL_ERROR
-        match answer:
-            case None:
-                return False
-            case Response():
-                session.respond(exchange, answer, now)
-            case _:
-                self.watches.begin(session, exchange, request, answer, now)
-        return True
+    def request_failed(self, method: str, error: Exception) -> None:
+        """A request could not be answered for a mistake of ours."""
+        self._emit(RequestFailed(method, error))
 
     def _emit(self, event: HubEvent) -> None:
         """Something has happened: for the driver, and for the tenants that watch."""
@@ -151,13 +137,18 @@ class PlatformHub(Secretive):
         agent = self.registry.find(event.agent_id)
         self.watches.heard(event, None if agent is None else agent.tenant_id, self.now)
 
-    def link_requested(self, session: PlatformSession, agent_id: str, request: Request, now: Instant) -> None:
-        """A session's agent opens its link, which replaces an older one (PLAT-6). Raises ApiError, as for a request."""
-        agent, key_id = self.authenticator.linking_agent(request, agent_id, session.address, now)
+    def link_requested(
+        self, session: Carrier, agent_id: str, request: Request, now: Instant, *, address: str | None, origin: str
+    ) -> None:
+        """A session's agent opens its link, which replaces an older one (PLAT-6). Raises ApiError, as for a request.
+
+        `origin` says where from, for the agent that loses its place; `address` as for `principal`.
+        """
+        agent, key_id = self.authenticator.linking_agent(request, agent_id, address, now)
         older = self._links.presence(agent_id).session
         session.linked = self._links.open(session, agent, key_id)
         if older is not None and older.linked is not None:
-            replaced = f"replaced by a newer connection{session.origin}"
+            replaced = f"replaced by a newer connection{origin}"
             self._offline(older.linked, replaced)
             older.close(4409, replaced, now)
             self.wake(older.conn)
@@ -269,7 +260,7 @@ class PlatformHub(Secretive):
         """A registered agent, as it is now."""
         return Agent.of(agent, self._links.find(agent.agent_id))
 
-    def session_of(self, agent_id: str) -> PlatformSession | None:
+    def session_of(self, agent_id: str) -> Carrier | None:
         """The session that carries an agent's link; None if it has none."""
         presence = self._links.find(agent_id)
         return None if presence is None else presence.session

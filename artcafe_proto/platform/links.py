@@ -6,14 +6,14 @@ of an agent, also across restarts, and fences what an older link still says (PLA
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
+    from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
     from artcafe_proto.platform.records import AgentRecord
-    from artcafe_proto.platform.session import PlatformSession
     from artcafe_proto.platform.window import Window
 
 _LINKS_OF_A_LIFE: Final = 2**32
@@ -31,11 +31,32 @@ class Epoch(NamedTuple):
         return (self.life - 1) * _LINKS_OF_A_LIFE + self.n
 
 
+class Carrier(Protocol):
+    """What carries a link: a `PlatformSession`."""
+
+    conn: int
+    linked: LinkedAgent | None
+    """Whose link it is, from its 101 on."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether something may go out on it now (LINK-8)."""
+        ...
+
+    def deliver(self, payload: bytes, now: Instant) -> None:
+        """Send a message, while `has_room`."""
+        ...
+
+    def close(self, code: int, reason: str, now: Instant) -> None:
+        """Begin the closing handshake; from now on the agent is offline."""
+        ...
+
+
 class Presence(msgspec.Struct):
     """An agent as this process has seen it (HB-3)."""
 
     epoch: Epoch
-    session: PlatformSession | None = None
+    session: Carrier | None = None
     """That of its live link."""
     window: Window | None = None
     """What goes out on its live link, from the first heartbeat on."""
@@ -70,7 +91,7 @@ class Links:
         """An agent that has had a link, or set its status."""
         return self._presences.get(agent_id)
 
-    def open(self, session: PlatformSession, agent: AgentRecord, key_id: str) -> LinkedAgent:
+    def open(self, session: Carrier, agent: AgentRecord, key_id: str) -> LinkedAgent:
         """A link of an agent begins, and takes the place of an older one."""
         presence = self.presence(agent.agent_id)
         presence.epoch = Epoch(self._life, presence.epoch.n + 1)

@@ -18,7 +18,7 @@ from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_s
 from artcafe_proto.misuse import check_close, check_reason, check_unsent
 from artcafe_proto.outputs import Outputs, PlatformOutputs
 from artcafe_proto.platform.answers import error_answer, extra_headers
-from artcafe_proto.platform.api import link_asked_for
+from artcafe_proto.platform.api import handle, link_asked_for
 from artcafe_proto.platform.states import SESSION, SessionInput, SessionState
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
@@ -138,7 +138,7 @@ class PlatformSession(Secretive):
         self._outputs.sends.append(SendResponse(self.conn, exchange, response, more))
 
     def _open_link(self, exchange: int, agent_id: str, request: Request, now: Instant) -> None:
-        self._hub.link_requested(self, agent_id, request, now)
+        self._hub.link_requested(self, agent_id, request, now, address=self.address, origin=self.origin)
         self._region.fire(SessionInput.UPGRADED)
         self.address, self.origin = None, ""
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono, self._outflow)
@@ -351,7 +351,7 @@ class PlatformSession(Secretive):
         events = self._outputs.events
         while events:
             arrived = events.pop(0)
-            if not self._hub.request_received(self, arrived.exchange, arrived.request, self._hub.now):
+            if not handle(self._hub, self, arrived.exchange, arrived.request, self.address, self._hub.now):
                 return arrived
         return None
 

@@ -2,35 +2,111 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from artcafe_proto.errors import ApiError
 from artcafe_proto.events import CommandAnswered, CommandExpired
-from artcafe_proto.platform.api import TOO_MANY_STREAMS, CommandWatch, EventWatch, command_answer
+from artcafe_proto.platform.answers import error_answer, json_answer
 from artcafe_proto.platform.polls import Poll, Polls
-from artcafe_proto.platform.streams import HEAD, KEEP_ALIVE, KEEP_ALIVE_S, MAX_WAITING_BYTES, Stream, Streams
+from artcafe_proto.platform.streams import (
+    HEAD,
+    KEEP_ALIVE,
+    KEEP_ALIVE_S,
+    MAX_STREAMS_PER_TENANT,
+    MAX_WAITING_BYTES,
+    Stream,
+    Streams,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
     from artcafe_proto.events import HubEvent
-    from artcafe_proto.exchanges import Request
+    from artcafe_proto.exchanges import Request, Response
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.commands import Command
-    from artcafe_proto.platform.hub import PlatformHub
-    from artcafe_proto.platform.session import PlatformSession
 
+TOO_MANY_STREAMS: Final = error_answer(
+    ApiError(429, "too_many_streams", f"a tenant has at most {MAX_STREAMS_PER_TENANT} event streams at a time")
+)
 _ENDS_OF_COMMANDS: Final = (CommandAnswered, CommandExpired)
+
+
+class CommandWatch(NamedTuple):
+    """Instead of a response: it is the command's object, once that is over or `wait_s` have passed."""
+
+    command: Command
+    wait_s: float
+
+
+class EventWatch(NamedTuple):
+    """Instead of a response: it goes on with what happens to a tenant's agents, or to one of them (PLAT-4)."""
+
+    tenant_id: str
+    agent_id: str | None
+    last_event_id: str | None
+
+
+def command_answer(command: Command) -> Response:
+    """The answer to a `CommandWatch`: the command as it is now."""
+    return json_answer(200, command.public())
+
+
+class Watcher(Protocol):
+    """What waits for an answer: a `PlatformSession`."""
+
+    conn: int
+    has_peer_ended: bool
+    """Whether the peer has ended its side. Whoever goes on waiting does not."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is over."""
+        ...
+
+    @property
+    def unread_bytes(self) -> int:
+        """What was written and has not left."""
+        ...
+
+    def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
+        """Answer; with `more`, `send_body` goes on."""
+        ...
+
+    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
+        """Send a piece of the answer, the last one without `more`."""
+        ...
+
+    def look_at(self, mono: float) -> None:
+        """Have `Watches.timer_due` called at that time."""
+        ...
+
+    def drop(self, reason: str, now: Instant) -> None:
+        """End the connection."""
+        ...
 
 
 class Watches:
     """All of them. A connection carries one request at a time, so its number names its poll or stream."""
 
-    def __init__(self, hub: PlatformHub) -> None:
-        self._hub = hub
-        self._sessions: dict[int, PlatformSession] = {}
+    def __init__(
+        self,
+        rng: Random,
+        command: Callable[[str, str, str], Command],
+        wake: Callable[[int], None],
+        now: Callable[[], Instant],
+    ) -> None:
+        """`command` shows the command of a tenant, an id and an agent; `wake` has a connection drained."""
+        self._now = now
+        self._command = command
+        self._wake = wake
+        self._sessions: dict[int, Watcher] = {}
         self._polls = Polls()
-        self._streams = Streams(hub.rng)
+        self._streams = Streams(rng)
 
     def begin(
-        self, session: PlatformSession, exchange: int, request: Request, watch: CommandWatch | EventWatch, now: Instant
+        self, session: Watcher, exchange: int, request: Request, watch: CommandWatch | EventWatch, now: Instant
     ) -> None:
         """A session has got a request that is to be answered so."""
         if session.is_closed:  # before it was drained
@@ -44,7 +120,7 @@ class Watches:
         if session.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
             self.finish(session, now)
 
-    def _open(self, session: PlatformSession, exchange: int, request: Request, watch: EventWatch, now: Instant) -> None:
+    def _open(self, session: Watcher, exchange: int, request: Request, watch: EventWatch, now: Instant) -> None:
         if not self._streams.has_room(watch.tenant_id):
             session.respond(exchange, TOO_MANY_STREAMS, now)
             return
@@ -62,19 +138,19 @@ class Watches:
         if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._polls.for_command(event.agent_id, event.command_id):
                 self._polls.end(poll, self._as_it_is(poll))
-                self._hub.wake(poll.conn)  # which is answered when it is drained: all at once might be very much
+                self._wake(poll.conn)  # which is answered when it is drained: all at once might be very much
         publication = None if tenant_id is None else self._streams.publish(tenant_id, event, now)
         if publication is not None:
             for stream in publication.streams:
                 self._send_on(stream, publication.data, now)
 
-    def drained(self, session: PlatformSession) -> None:
+    def drained(self, session: Watcher) -> None:
         """The driver drains a session, whose poll is answered if its command is over."""
         poll = self._polls.get(session.conn)
         if poll is not None and poll.command.is_over:
-            self._answer(session, poll, self._hub.now)
+            self._answer(session, poll, self._now())
 
-    def timer_due(self, session: PlatformSession, now: Instant) -> None:
+    def timer_due(self, session: Watcher, now: Instant) -> None:
         """It is time to answer a poll, or to say on a stream that it is still there."""
         poll, stream = self._polls.get(session.conn), self._streams.get(session.conn)
         if poll is not None:
@@ -82,7 +158,7 @@ class Watches:
         if stream is not None:
             self._send_on(stream, KEEP_ALIVE, now)
 
-    def finish(self, session: PlatformSession, now: Instant) -> None:
+    def finish(self, session: Watcher, now: Instant) -> None:
         """Give the answer that a session waits with its end: the command as it is now, or no more events."""
         poll, stream = self._polls.get(session.conn), self._streams.get(session.conn)
         if poll is not None:
@@ -97,18 +173,18 @@ class Watches:
             self._polls.forget(conn)
             self._streams.forget(conn)
 
-    def _answer(self, session: PlatformSession, poll: Poll, now: Instant) -> None:
+    def _answer(self, session: Watcher, poll: Poll, now: Instant) -> None:
         self.forget(session.conn)
         command = poll.command if poll.command.is_over else self._as_it_is(poll)
         session.respond(poll.exchange, command_answer(command), now)
 
     def _as_it_is(self, poll: Poll) -> Command:
-        return self._hub.command(poll.command.tenant_id, poll.command.command_id, poll.command.agent_id)
+        return self._command(poll.command.tenant_id, poll.command.command_id, poll.command.agent_id)
 
     def _send_on(self, stream: Stream, data: bytes, now: Instant) -> None:
         """Send on a stream, or end it if its listener does not keep up; whoever comes back is told what is missing."""
         session = self._sessions[stream.conn]
-        self._hub.wake(stream.conn)
+        self._wake(stream.conn)
         if session.unread_bytes > MAX_WAITING_BYTES:
             session.drop("too many events wait to be read by it", now)
             return
