@@ -177,19 +177,19 @@ class Demo:
         number = 0
         while monotonic() < end:
             for name in self._names:
-                self._send(platform, name, number)
+                await self._send(platform, name, number)
             if self._cuts == 0 and monotonic() >= halfway:
                 for burst in range(BURST):
-                    self._send(platform, self._names[0], burst)
+                    await self._send(platform, self._names[0], burst)
                 await anyio.sleep(0.02)
                 self._cuts += platform.abort_agent(self._names[0])
             number += 1
             await anyio.sleep(0.5)
         await self._wait_until(lambda: self._tally.all_answered)
 
-    def _send(self, platform: Platform, agent_id: str, number: int) -> None:
+    async def _send(self, platform: Platform, agent_id: str, number: int) -> None:
         command, args = KINDS[number % len(KINDS)]
-        self._tally.sent.append(platform.send_command(TENANT, agent_id, command, args, timeout_s=10))
+        self._tally.sent.append(await platform.send_command(TENANT, agent_id, command, args, timeout_s=10))
 
     def _online(self, platform: Platform) -> int:
         return sum(platform.hub.shown(agent).online for agent in platform.hub.registry.agents(TENANT))

@@ -25,12 +25,12 @@ from artcafe_proto.secrecy import Secret, Secretive, forgetful
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import TaskStatus
 
-    from artcafe_proto import HubEvent, Instant
+    from artcafe_proto import Agent, HubEvent, Instant, Key
 
 DEFAULT_TENANT: Final = "tenant-1"
 """The tenant of a platform that is given none."""
@@ -121,15 +121,67 @@ class Platform(Secretive):
 
     @contextmanager
     def turn(self) -> Generator[Instant]:
-        """Call the hub: at the end of the block all that came of it is carried out. No await within.
+        """Call the hub where nothing can be awaited, as in a callback, or what has no method here. No await within.
 
         with platform.turn() as now:
-            platform.hub.revoke_key("tenant-1", key_id, now)
+            platform.hub.set_status("tenant-1", "agent-1", "busy", now)
+
+        At the end of the block all that came of it is carried out.
         """
         with self._running.turn() as now:
             yield now
 
-    def send_command(
+    # Each of these is one turn without an await before it: a caller who is cancelled has changed all of it or nothing.
+
+    async def create_agent(
+        self,
+        tenant_id: str,
+        *,
+        agent_id: str | None = None,
+        name: str = "",
+        capabilities: Sequence[str] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> Agent:
+        """Register an agent (PLAT-2); without `agent_id` it gets one. It can sign in once it has a key.
+
+        Raises ApiError: 409 for an id that is taken, 422 for what cannot be an id, a name or a description, 507 when
+        the platform is full; and LocalProtocolError for metadata that JSON does not have, such as NaN.
+        """
+        with self.turn() as now:
+            agent = self.hub.registry.create_agent(
+                tenant_id,
+                agent_id=agent_id,
+                name=name,
+                capabilities=capabilities,
+                metadata={} if metadata is None else metadata,
+                wall=now.wall,
+            )
+            return self.hub.shown(agent)
+
+    async def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str = "") -> Key:
+        """Register a public key of an agent (PLAT-2): one line in OpenSSH's format, as in a `.pub` file.
+
+        Raises ApiError: 404 if the tenant has no such agent, 409 for a key that it has or one too many, 422 for one
+        that is refused (AUTH-5).
+        """
+        with self.turn():
+            return self.hub.registry.add_key(tenant_id, agent_id, public_key, name)
+
+    async def revoke_key(self, tenant_id: str, key_id: str) -> None:
+        """End a key, its tokens and its link (TOK-6). Raises ApiError 404 if the tenant has no such key."""
+        with self.turn() as now:
+            self.hub.revoke_key(tenant_id, key_id, now)
+
+    async def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any]) -> str:
+        """Send an agent a message, which is not kept; returns its id (PLAT-4).
+
+        Raises ApiError: 404 if the tenant has no such agent, 409 if it is not online, 413 or 422 for bad data, 503
+        while too much on its link has not left.
+        """
+        with self.turn() as now:
+            return self.hub.send_message(tenant_id, agent_id, data, now)
+
+    async def send_command(
         self,
         tenant_id: str,
         agent_id: str,
@@ -140,7 +192,11 @@ class Platform(Secretive):
         expires_in_s: float | None = None,
         command_id: str | None = None,
     ) -> str:
-        """Send an agent a command, once it is online; returns its id. Raises ApiError as the hub's method does."""
+        """Accept a command for an agent, which is sent once it is online; returns its id (PLAT-4). Times are seconds.
+
+        The same `command_id` with the same content changes nothing. Raises ApiError: 404 if the tenant has no such
+        agent, 409 for an id that has other content, 413 or 422 for what no agent takes, 429 while too many are open.
+        """
         with self.turn() as now:
             return self.hub.send_command(
                 tenant_id,
@@ -219,6 +275,6 @@ class Platform(Secretive):
         if not runs_in_loop_of(self._call_soon):
             raise LocalProtocolError(
                 "the platform is used in the event loop that its `async with` block was entered in, "
-                "not in another one or in a thread: call it there, as by `anyio.from_thread.run_sync`"
+                "not in another one or in a thread: call it there, as by `anyio.from_thread.run`"
             )
         return owner

@@ -6,6 +6,8 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from artcafe_proto.config import check_id
 from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError
 from artcafe_proto.limits import MAX_AGENT_BYTES, MAX_AGENTS, MAX_KEYS_PER_AGENT
@@ -16,7 +18,7 @@ from artcafe_proto.policies.token_issuer import has_form_of_token
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from artcafe_proto.platform.records import Value
@@ -74,12 +76,12 @@ class Registry:
         *,
         agent_id: str | None,
         name: str,
-        capabilities: tuple[str, ...],
+        capabilities: Sequence[str],
         metadata: dict[str, Any],
         wall: float,
     ) -> AgentRecord:
-        """Register an agent. Raises ApiError: 422 for a bad id or name, 409 for one that is taken, 507 when full; and
-        LocalProtocolError for metadata that JSON does not have, such as NaN.
+        """Register an agent. Raises ApiError: 422 for a bad id, name or description, 409 for an id that is taken, 507
+        when full; and LocalProtocolError for metadata that JSON does not have, such as NaN.
         """
         _check_name(name)
         agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else agent_id
@@ -92,7 +94,7 @@ class Registry:
         if self._state.agent_count >= MAX_AGENTS or self._state.agent_bytes >= MAX_AGENT_BYTES:
             limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes"
             raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
-        described = encode_json(Description(capabilities, metadata), "metadata")
+        described = _described(capabilities, metadata)
         agent = AgentRecord(tenant_id, agent_id, name or agent_id, described, wall)
         self._add(Kind.AGENT, agent)
         return agent
@@ -180,6 +182,15 @@ class Registry:
 
     def _add(self, kind: Kind, value: Value) -> None:
         self._put(Record(kind, self._state.next_n(kind), value))
+
+
+def _described(capabilities: Sequence[str], metadata: dict[str, Any]) -> msgspec.Raw:
+    described = encode_json({"capabilities": capabilities, "metadata": metadata}, "metadata")
+    try:
+        msgspec.json.decode(described, type=Description)
+    except msgspec.ValidationError as error:
+        raise ApiError(422, "invalid_body", f"cannot be an agent's description: {error}") from None
+    return described
 
 
 def _check_name(name: object) -> None:

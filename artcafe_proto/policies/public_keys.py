@@ -72,6 +72,8 @@ class PublicKey:
     @classmethod
     def parse(cls, line: str) -> PublicKey:
         """Read the line of a `.pub` file: `ssh-ed25519 AAAA… comment`. Raises KeyRefusedError (AUTH-5)."""
+        if not isinstance(line, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise KeyRefusedError(f"expected the line of a .pub file as text, not {type(line).__name__}")
         if len(line) > MAX_PUBLIC_KEY_BYTES:
             raise KeyRefusedError(f"the public key line is longer than {MAX_PUBLIC_KEY_BYTES} characters")
         fields = line.split(maxsplit=2)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,7 +57,7 @@ class Day:
 
     async def answers(self, *commands: str) -> list[str]:
         """Send commands, and say how each was answered."""
-        ids = [self.platform.send_command(TENANT, "a", command) for command in commands]
+        ids = [await self.platform.send_command(TENANT, "a", command) for command in commands]
 
         def answered() -> dict[str, str]:
             found = [event for event in self.events if isinstance(event, CommandAnswered)]
@@ -75,9 +74,8 @@ async def morning(*, anyio_streams: bool = False) -> AsyncGenerator[Day]:
         key = Path(directory) / "key"
         public = make_key_pair(key, "ed25519", "comment")
         async with Platform(anyio_streams=anyio_streams) as platform:
-            registry = platform.hub.registry
-            registry.create_agent(TENANT, agent_id="a", name="", capabilities=(), metadata={}, wall=time.time())
-            registry.add_key(TENANT, "a", public.openssh, "")
+            await platform.create_agent(TENANT, agent_id="a")
+            await platform.add_key(TENANT, "a", public.openssh)
             agent = Agent(
                 agent_id="a",
                 tenant_id=TENANT,
@@ -123,8 +121,7 @@ async def day_of_an_agent(anyio_streams: bool) -> None:
             await day.until(lambda: day.count(StatusReceived) == 1)
             call_soon(lambda: platform.abort_agent("a"))
             await day.until(lambda: day.count(AgentOffline) == 1 and day.count(AgentOnline) == 2)
-            with platform.turn() as now:
-                platform.hub.send_message(TENANT, "a", {"to": "a"}, now)
+            await platform.send_message(TENANT, "a", {"to": "a"})
             assert await day.answers("async", "thread", "inline") == ["success"] * 3
             call_soon(agent.stop)
             await day.until(lambda: day.count(AgentOffline) == 2)

@@ -95,10 +95,8 @@ started, ready = threading.Event(), []
 async def serve():
     async with Platform(data_dir=folder / "data") as platform:
         public = load_key(str(folder / "key")).public.openssh
-        with platform.turn() as now:
-            registry = platform.hub.registry
-            registry.create_agent("tenant-1", agent_id="a", name="", capabilities=(), metadata={}, wall=now.wall)
-            registry.add_key("tenant-1", "a", public, "")
+        await platform.create_agent("tenant-1", agent_id="a")
+        await platform.add_key("tenant-1", "a", public)
         ready.append(platform.url)
         started.set()
         await anyio.sleep_forever()

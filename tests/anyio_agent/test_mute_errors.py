@@ -46,9 +46,7 @@ async def reason_offline(**options: Any) -> str:
     """Why an agent is offline the first time; it runs on until it is stopped."""
     reasons: list[str] = []
     async with Platform() as platform:
-        with platform.turn() as now:
-            create = platform.hub.registry.create_agent
-            create("tenant-1", agent_id="a", name="", capabilities=(), metadata={}, wall=now.wall)
+        await platform.create_agent("tenant-1", agent_id="a")
         agent = Agent(agent_id="a", tenant_id="tenant-1", api_endpoint=platform.url)
         seen = anyio.Event()
 

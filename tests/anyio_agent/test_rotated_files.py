@@ -236,11 +236,8 @@ class Stage:
         config = PlatformConfig(close_timeout=1, token_life=1)  # so that each link begins with a signature
         async with Platform(host="localhost", ssl_context=self.context, config=config) as platform:
             self.platform = platform
-            with platform.turn() as now:
-                platform.hub.registry.create_agent(
-                    "tenant-1", agent_id="a", name="", capabilities=(), metadata={}, wall=now.wall
-                )
-            self.register(self.key_file, "first")
+            await platform.create_agent("tenant-1", agent_id="a")
+            await self.register(self.key_file, "first")
             agent = Agent(
                 agent_id="a",
                 tenant_id="tenant-1",
@@ -258,11 +255,10 @@ class Stage:
                 await self.online(1)
                 yield
 
-    def register(self, path: Path, passphrase: str) -> str:
+    async def register(self, path: Path, passphrase: str) -> str:
         """Register a key; returns its fingerprint."""
         public = load_key(str(path), lambda _: passphrase).public
-        with self.platform.turn():
-            self.platform.hub.registry.add_key("tenant-1", "a", public.openssh, "")
+        await self.platform.add_key("tenant-1", "a", public.openssh)
         return public.fingerprint
 
     def _note(self, event: object) -> None:
@@ -303,7 +299,7 @@ async def test_every_file_is_rotated_under_a_running_agent_and_platform(
         replace(stage.ca_file, NEW.pem)
         make_key(stage.key_file, "second")
         replace(stage.passphrase_file, b"second\n")
-        fingerprint = stage.register(stage.key_file, "second")
+        fingerprint = await stage.register(stage.key_file, "second")
         await stage.cut()  # each side trusts the other by what is new alone
         await stage.cut()
     again = "changed and was read again"

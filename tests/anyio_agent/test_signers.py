@@ -45,11 +45,9 @@ async def events_until(kind: type[Any], *keys: Path, sign: Any = None, **paramet
     """Run an agent whose `keys` are registered until an event of `kind`; gives all its events."""
     events: list[Any] = []
     async with Platform() as platform:
-        with platform.turn() as now:
-            registry = platform.hub.registry
-            registry.create_agent("tenant-1", agent_id="a", name="", capabilities=(), metadata={}, wall=now.wall)
-            for key in keys:
-                registry.add_key("tenant-1", "a", load_key(str(key)).public.openssh, "")
+        await platform.create_agent("tenant-1", agent_id="a")
+        for key in keys:
+            await platform.add_key("tenant-1", "a", load_key(str(key)).public.openssh)
         own: Any = {"agent_id": "a", "tenant_id": "tenant-1", "api_endpoint": platform.url}
         agent = Agent(**(own | parameters))
         seen = anyio.Event()

@@ -74,12 +74,8 @@ class Stage:
 async def standing(key_path: Path, **parameters: Any) -> AsyncGenerator[Stage]:
     """A platform, and an agent that is not run yet."""
     async with Platform() as platform:
-        with platform.turn() as now:
-            registry = platform.hub.registry
-            registry.create_agent(
-                "tenant-1", agent_id="agent-1", name="", capabilities=("resize",), metadata={}, wall=now.wall
-            )
-            registry.add_key("tenant-1", "agent-1", load_key(str(key_path)).public.openssh, "")
+        await platform.create_agent("tenant-1", agent_id="agent-1", capabilities=["resize"])
+        await platform.add_key("tenant-1", "agent-1", load_key(str(key_path)).public.openssh)
         own: Any = {
             "agent_id": "agent-1",
             "tenant_id": "tenant-1",

@@ -36,14 +36,11 @@ async def run_platform(agents: int, port: int, *, streams: bool) -> None:
 
     async with Platform(tenants={"tenant-1": TENANT_TOKEN}, port=port, anyio_streams=streams) as platform:
         before = resident_bytes(os.getpid())
-        registry = platform.hub.registry
         for number in range(agents):
             agent_id = f"agent-{number}"
             line = private_key(number).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-            registry.create_agent(
-                "tenant-1", agent_id=agent_id, name=agent_id, capabilities=(), metadata={}, wall=time.time()
-            )
-            registry.add_key("tenant-1", agent_id, line, "")
+            await platform.create_agent("tenant-1", agent_id=agent_id)
+            await platform.add_key("tenant-1", agent_id, line)
         say(int(platform.url.rpartition(":")[2]), resident_bytes(os.getpid()) - before)
         await asyncio.Event().wait()
 

@@ -216,11 +216,9 @@ def served(folder: Path) -> Iterator[list[str]]:
             yield [*ids, "--api-endpoint", platform.url]
 
 
-def register(platform: Platform, public_key: str) -> None:
-    with platform.turn() as now:
-        registry = platform.hub.registry
-        registry.create_agent("tenant-1", agent_id="agent-1", name="", capabilities=(), metadata={}, wall=now.wall)
-        registry.add_key("tenant-1", "agent-1", public_key, "")
+async def register(platform: Platform, public_key: str) -> None:
+    await platform.create_agent("tenant-1", agent_id="agent-1")
+    await platform.add_key("tenant-1", "agent-1", public_key)
 
 
 def test_it_tells_its_life_in_lines(folder: Path, served: list[str]) -> None:

@@ -274,6 +274,18 @@ ODD_CALLS: dict[str, Callable[[PlatformHub, Any], object]] = {
     "a status": lambda hub, odd: hub.set_status(TENANT, AGENT, odd, Instant(1e6, 1.7e9)),
     "a command_id": lambda hub, odd: hub.send_command(TENANT, AGENT, "w", command_id=odd, now=Instant(1e6, 1.7e9)),
     "a key's name": lambda hub, odd: hub.registry.add_key(TENANT, AGENT, signing_key(8).public.openssh, odd),
+    "a key": lambda hub, odd: hub.registry.add_key(TENANT, AGENT, odd, ""),
+    "an agent's capabilities": lambda hub, odd: hub.registry.create_agent(
+        TENANT,
+        agent_id="a",
+        name="",
+        capabilities=[[odd]],  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+        metadata={},
+        wall=0.0,
+    ),
+    "an agent's metadata": lambda hub, odd: hub.registry.create_agent(
+        TENANT, agent_id="a", name="", capabilities=(), metadata=odd, wall=0.0
+    ),
     "an agent's name": lambda hub, odd: hub.registry.create_agent(
         "tenant-9", agent_id="a", name=odd, capabilities=(), metadata={}, wall=0.0
     ),

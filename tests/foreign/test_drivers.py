@@ -79,11 +79,9 @@ async def test_a_program_runs_as_pasted(kind: str, tmp_path: Path) -> None:
                 answered.set()
 
         platform.on_event(tell)
-        with platform.turn() as now:
-            registry = platform.hub.registry
-            registry.create_agent("tenant-1", agent_id="agent-1", name="", capabilities=(), metadata={}, wall=now.wall)
-            registry.add_key("tenant-1", "agent-1", public.openssh, "test")
-        platform.send_command("tenant-1", "agent-1", "echo", {"n": 1})
+        await platform.create_agent("tenant-1", agent_id="agent-1")
+        await platform.add_key("tenant-1", "agent-1", public.openssh)
+        await platform.send_command("tenant-1", "agent-1", "echo", {"n": 1})
         text = printed(kind).replace("http://127.0.0.1:8420", platform.url)
         (tmp_path / "pasted.py").write_text(text)
         async with await anyio.open_process([sys.executable, "pasted.py"], cwd=tmp_path) as process:
@@ -136,20 +134,18 @@ async def test_a_driver_answers_commands_comes_back_after_a_cut_and_stops(kind: 
 
     async with Platform(tenants={"tenant-1": "t" * 32}) as platform:
         platform.on_event(tell)
-        with platform.turn() as now:
-            registry = platform.hub.registry
-            registry.create_agent("tenant-1", agent_id="agent-1", name="", capabilities=(), metadata={}, wall=now.wall)
-            registry.add_key("tenant-1", "agent-1", signing_key().public.openssh, "test")
-        sent = {platform.send_command("tenant-1", "agent-1", "echo", {"n": n}): n for n in range(3)}
+        await platform.create_agent("tenant-1", agent_id="agent-1")
+        await platform.add_key("tenant-1", "agent-1", signing_key().public.openssh)
+        sent = {await platform.send_command("tenant-1", "agent-1", "echo", {"n": n}): n for n in range(3)}
         config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint=platform.url)
         thread = threading.Thread(target=runner(kind, config, handle), daemon=True)
         thread.start()
         with anyio.fail_after(PATIENCE_S):
             await until(lambda: len(results) == 3)
             assert platform.abort_agent("agent-1")
-            sent |= {platform.send_command("tenant-1", "agent-1", "echo", {"n": n}): n for n in range(3, 6)}
+            sent |= {await platform.send_command("tenant-1", "agent-1", "echo", {"n": n}): n for n in range(3, 6)}
             await until(lambda: len(results) == 6)
-            last = platform.send_command("tenant-1", "agent-1", "stop", {})
+            last = await platform.send_command("tenant-1", "agent-1", "stop", {})
             await until(lambda: last in results and len(offline) == 2)
             await anyio.to_thread.run_sync(thread.join)
     assert {command_id: result for command_id, result in results.items() if command_id != last} == {

@@ -154,10 +154,8 @@ async def behind(name: str, folder: Path, platform: Platform, lines: str) -> Asy
 async def add_agent(platform: Platform, folder: Path, agent_id: str, url: str, **settings: Any) -> Agent:
     """An agent that the platform knows, to be served."""
     public = await to_thread.run_sync(make_key_pair, folder / agent_id, "ed25519", "")
-    with platform.turn() as now:
-        registry = platform.hub.registry
-        registry.create_agent(TENANT, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=now.wall)
-        registry.add_key(TENANT, agent_id, public.openssh, "test")
+    await platform.create_agent(TENANT, agent_id=agent_id)
+    await platform.add_key(TENANT, agent_id, public.openssh)
     return Agent(agent_id=agent_id, tenant_id=TENANT, private_key_path=folder / agent_id, api_endpoint=url, **settings)
 
 
@@ -197,7 +195,7 @@ class Load:
         """Send commands to all agents, disturb them in the middle, and wait for every answer."""
         for n in range(COMMANDS):
             for index in range(AGENTS):
-                command_id = self._platform.send_command(
+                command_id = await self._platform.send_command(
                     TENANT, f"agent-{index}", "work", {"n": number * COMMANDS + n}, timeout_s=300
                 )
                 self.sent.add(command_id)
@@ -257,7 +255,7 @@ async def test_events_and_long_polls_pass_at_once(name: str, tmp_path: Path) -> 
             with anyio.fail_after(10):
                 while await anext(lines_of_events) != "event: agent.online":
                     pass
-            command_id = platform.send_command(TENANT, "agent-1", "work", {"n": 1})
+            command_id = await platform.send_command(TENANT, "agent-1", "work", {"n": 1})
             over = await client.get(f"/commands/{command_id}", params={"wait": 30})
             assert over.json()["response"] == {"status": "success", "result": 1}
             tasks.cancel_scope.cancel()

@@ -101,9 +101,9 @@ class Scene(NamedTuple):
     sent: list[str]
     """Ids of the commands."""
 
-    def send(self, command: str, padding: int = 0) -> None:
+    async def send(self, command: str, padding: int = 0) -> None:
         """Send the agent a command."""
-        self.sent.append(self.platform.send_command(TENANT, AGENT, command, {"padding": "x" * padding}))
+        self.sent.append(await self.platform.send_command(TENANT, AGENT, command, {"padding": "x" * padding}))
 
 
 class Behaviour(NamedTuple):
@@ -152,7 +152,7 @@ async def pause(scene: Scene) -> None:
     scene.proxy.stall("client", "server")
     sent = len(scene.events.of(CommandSent))
     for _ in range(8):
-        scene.send("work", BIG)
+        await scene.send("work", BIG)
     await until(lambda: sent < len(scene.events.of(CommandSent)) < len(scene.sent))
     scene.proxy.resume()
 
@@ -171,7 +171,7 @@ async def be_flooded(count: int, scene: Scene) -> None:
     It answers all that it has at once.
     """
     for _ in range(count - 4):
-        scene.send("hold")
+        await scene.send("hold")
     await until(lambda: len(scene.worker.under_way) == scene.platform.config.window)
     scene.worker.may_finish.set()
     await until(lambda: len(scene.events.of(CommandAnswered)) == len(scene.sent))
@@ -240,7 +240,7 @@ async def play_scene(behaviour: Behaviour, scene: Scene, client: httpx.AsyncClie
 
     events, worker = scene.events, scene.worker
     for command in ("work", "hold") * 4:
-        scene.send(command)
+        await scene.send(command)
     await until(lambda: len(worker.ran) == 4 and len(worker.under_way) == 4)
     await until_shown("online")
     await until(lambda: len(events.of(AgentOnline)) > len(events.of(AgentOffline)))
@@ -248,7 +248,7 @@ async def play_scene(behaviour: Behaviour, scene: Scene, client: httpx.AsyncClie
     ends_before, codes_before = len(events.of(AgentOffline)), len(worker.codes)
     await behaviour.strike(scene)
     for _ in range(8):
-        scene.send("work", behaviour.padding)
+        await scene.send("work", behaviour.padding)
     if behaviour.reason is not None:
         await until(lambda: len(events.of(AgentOffline)) > ends_before)
         assert re.search(behaviour.reason, events.of(AgentOffline)[-1].reason), events.of(AgentOffline)

@@ -82,13 +82,13 @@ async def test_it_comes_online_answers_and_sets_its_status() -> None:
                 (beat,) = events.of(HeartbeatReceived)
                 assert (beat.data.cpu_usage, beat.data.memory_usage) == (12.5, 256)
                 await link.send(json.dumps({"type": "ACK", "message_id": "cmd-1"}))
-                command_id = platform.send_command(TENANT, AGENT, "work")
+                command_id = await platform.send_command(TENANT, AGENT, "work")
                 command = json.loads(await link.recv())
                 failure = {"command_id": command["id"], "status": "error", "error": "no such file"}
                 await link.send(message("response", **failure))
                 over = (await client.get(f"/commands/{command_id}", params={"wait": 30})).json()
                 assert over["response"] == {"status": "error", "code": "", "reason": "no such file"}
-                damaged_id = platform.send_command(TENANT, AGENT, "measure")
+                damaged_id = await platform.send_command(TENANT, AGENT, "measure")
                 command = json.loads(await link.recv())
                 success = {"command_id": command["id"], "status": "success", "result": float("nan")}
                 await link.send(message("response", **success))

@@ -157,7 +157,7 @@ async def test_link_8_an_agent_that_reads_none_of_its_commands_is_cut_and_keeps_
     """CMD-10: little is written ahead of it, and all of them are there for the next link."""
     async with stage.link() as (stream, frames):
         for _ in range(60):
-            stage.platform.send_command(TENANT, AGENT, "work", {"x": "x" * 1000 * KIB})
+            await stage.platform.send_command(TENANT, AGENT, "work", {"x": "x" * 1000 * KIB})
         await speak_until_cut(stream, heartbeat(frames))
     assert (await stage.events.nth(AgentOffline)).reason == "writing stalled"
     assert 1 <= len(stage.events.of(CommandSent)) <= 2
@@ -171,10 +171,10 @@ async def test_plat_4_messages_to_an_agent_that_does_not_read_are_refused(stage:
     """Messages have no window, and are not kept."""
     async with stage.link():
         for number in range(20):
-            with stage.platform.turn() as now, suppress(ApiError) if number else nullcontext():
-                stage.platform.hub.send_message(TENANT, AGENT, {"x": "x" * 1000 * KIB}, now)
-        with stage.platform.turn() as now, pytest.raises(ApiError) as refused:
-            stage.platform.hub.send_message(TENANT, AGENT, {}, now)
+            with suppress(ApiError) if number else nullcontext():
+                await stage.platform.send_message(TENANT, AGENT, {"x": "x" * 1000 * KIB})
+        with pytest.raises(ApiError) as refused:
+            await stage.platform.send_message(TENANT, AGENT, {})
         assert (refused.value.status, refused.value.error) == (503, "agent_congested")
     assert stage.most_bytes < WRITE_AHEAD_BYTES + 1002 * KIB
 
@@ -225,7 +225,7 @@ async def test_plat_8_what_all_are_answered_that_wait_for_one_command_is_bounded
 
         monkeypatch.setattr(kind, "write", write)
     async with stage.link() as (link, frames), AsyncExitStack() as stack:
-        command_id = stage.platform.send_command(TENANT, AGENT, "work")
+        command_id = await stage.platform.send_command(TENANT, AGENT, "work")
         poll = LIST.replace(b"agents", b"commands/%s?wait=60" % command_id.encode())
         for _ in range(12):
             await (await stack.enter_async_context(stage.peer())).send(poll)

@@ -152,7 +152,7 @@ async def test_every_status_is_provoked(operation: Operation, monkeypatch: pytes
         for agent in agents:
             await register(client, agent.agent_id, agent.public_key)
             await agent.authenticate()
-            platform.send_command(TENANT, agent.agent_id, "resize", command_id="resize-1")
+            await platform.send_command(TENANT, agent.agent_id, "resize", command_id="resize-1")
         tokens = {
             "tenant": TOKEN,
             "agent": agents[0].token,

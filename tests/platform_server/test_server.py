@@ -232,7 +232,7 @@ async def test_polls_are_answered_before_a_shutdown() -> None:
 async def test_the_hub_is_called_within_turns() -> None:
     async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
         await register(client, "agent-1", PUBLIC_KEY)
-        command_id = platform.send_command(TENANT, "agent-1", "work", {"x": 1}, timeout_s=5, expires_in_s=0.02)
+        command_id = await platform.send_command(TENANT, "agent-1", "work", {"x": 1}, timeout_s=5, expires_in_s=0.02)
         assert platform.hub.command(TENANT, command_id).state == "queued"
         with pytest.raises(ApiError), platform.turn() as now:
             platform.hub.revoke_key(TENANT, "no such key", now)
@@ -259,7 +259,8 @@ async def test_callbacks_get_every_event_and_may_call_back(
     def calls_back(event: HubEvent) -> None:
         heard.append(event)
         if isinstance(event, ChallengeIssued):
-            platform.send_command(TENANT, "agent-1", "work", expires_in_s=0.01)
+            with platform.turn() as now:
+                platform.hub.send_command(TENANT, "agent-1", "work", expires_in_s=0.01, now=now)
 
     platform.on_event(broken)
     platform.on_event(calls_back)
@@ -306,7 +307,7 @@ async def test_each_callback_sees_a_copy_of_the_context_in_which_the_platform_wa
         await register(client, "agent-1", PUBLIC_KEY)
         for _ in range(2):
             assert (await client.post("/auth/challenge", json={"agent_id": "agent-1"})).status_code == 200
-        platform.send_command(TENANT, "agent-1", "work")
+        await platform.send_command(TENANT, "agent-1", "work")
         assert HERE.get() == "where it is asked"
     assert set(seen) == {"where it was entered"}
     assert len(seen) >= 2
@@ -342,7 +343,7 @@ def test_a_platform_that_does_not_run_says_so() -> None:
     uses: list[Callable[[], object]] = [
         lambda: platform.hub,
         lambda: platform.abort_agent("agent-1"),
-        lambda: platform.send_command(TENANT, "agent-1", "work"),
+        lambda: platform.send_command(TENANT, "agent-1", "work").send(None),
     ]
     for use in uses:
         with pytest.raises(LocalProtocolError, match="async with Platform"):
