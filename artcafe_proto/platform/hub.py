@@ -98,7 +98,7 @@ class PlatformHub(Secretive):
         self._links = Links(self._state.life)
         self.registry = Registry(self._state, self._put, rng)
         self.authenticator = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
-        self.watches = Watches(rng, self.command, self.wake, lambda: self.now)
+        self.watches = Watches(rng, self.command, self.wake)
         self._delivery = Delivery(self._state, self._links, self._put, self._emit, window=config.window)
         if now is not None:
             self._delivery.restore(now)

@@ -347,7 +347,8 @@ class PlatformSession(Secretive):
 
     def next_event(self) -> RequestArrived | None:
         """For a façade, the next event of a drain. The hub answers what it can now: one request a drain (PLAT-8)."""
-        self._hub.watches.drained(self)
+        if self._hub.watches.is_due(self.conn):
+            self._hub.watches.timer_due(self, self._hub.now)
         events = self._outputs.events
         while events:
             arrived = events.pop(0)

@@ -95,10 +95,8 @@ class Watches:
         rng: Random,
         command: Callable[[str, str, str], Command],
         wake: Callable[[int], None],
-        now: Callable[[], Instant],
     ) -> None:
         """`command` shows the command of a tenant, an id and an agent; `wake` has a connection drained."""
-        self._now = now
         self._command = command
         self._wake = wake
         self._sessions: dict[int, Watcher] = {}
@@ -144,14 +142,13 @@ class Watches:
             for stream in publication.streams:
                 self._send_on(stream, publication.data, now)
 
-    def drained(self, session: Watcher) -> None:
-        """The driver drains a session, whose poll is answered if its command is over."""
-        poll = self._polls.get(session.conn)
-        if poll is not None and poll.command.is_over:
-            self._answer(session, poll, self._now())
+    def is_due(self, conn: int) -> bool:
+        """Whether the connection's poll can be answered before its time, since its command is over."""
+        poll = self._polls.get(conn)
+        return poll is not None and poll.command.is_over
 
     def timer_due(self, session: Watcher, now: Instant) -> None:
-        """It is time to answer a poll, or to say on a stream that it is still there."""
+        """Answer a poll, or say on a stream that it is still there."""
         poll, stream = self._polls.get(session.conn), self._streams.get(session.conn)
         if poll is not None:
             self._answer(session, poll, now)

@@ -384,7 +384,7 @@ ALONE: Final[dict[str, Bug]] = {
     ),
     "a command is shown as it is": Bug(
         "every command is shown as one that has succeeded",
-        _API,
+        _WATCHES,
         "return json_answer(200, command.public())",
         'return json_answer(200, {**command.public(), "state": "succeeded"})',
     ),
@@ -397,7 +397,7 @@ ALONE: Final[dict[str, Bug]] = {
     "a poll ends with its command or its wait": Bug(
         "a poll is not woken by the end of its command",
         _WATCHES,
-        "self._hub.wake(poll.conn)  # which",
+        "self._wake(poll.conn)  # which",
         "pass  # which",
     ),
     "an event stream begins with what was missed": Bug(

@@ -388,9 +388,9 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "a failure is explained to whoever caused it",
-        "artcafe_proto/platform/hub.py",
-        "            answer = api.INTERNAL_ERROR",
-        "            answer = api.json_answer(500, str(error))",
+        "artcafe_proto/platform/api.py",
+        "        made = INTERNAL_ERROR",
+        "        made = json_answer(500, str(error))",
         "tests/platform_server/test_server.py::test_an_unexpected_error_is_logged_and_answered_with_a_fixed_text",
     ),
     Mutant(

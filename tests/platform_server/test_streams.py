@@ -222,7 +222,7 @@ async def test_a_stream_is_its_tenants_own() -> None:
             async with online(setting):
                 pass
             platform = setting.platform
-            platform.send_command(OTHER_TENANT, "agent-2", "work", expires_in_s=0.01)
+            await platform.send_command(OTHER_TENANT, "agent-2", "work", expires_in_s=0.01)
             assert (await listener.take("command.expired"))[0]["agent_id"] == "agent-2"
 
 
@@ -233,7 +233,7 @@ async def test_a_stream_may_be_of_one_agent() -> None:
             assert (await client.post("/agents", json={"agent_id": agent_id})).status_code == 201
         async with listening(platform, "?agent_id=a%202") as listener:
             for agent_id in ("a1", "a 2"):
-                platform.send_command(TENANT, agent_id, "work", expires_in_s=0.01)
+                await platform.send_command(TENANT, agent_id, "work", expires_in_s=0.01)
             assert (await listener.take("command.expired"))[0]["agent_id"] == "a 2"
 
 
@@ -246,12 +246,12 @@ async def test_who_comes_back_hears_of_a_gap_by_reset() -> None:
             async with listening(
                 platform, begins_with=f"stream.{begins_with}", last_event_id=last_event_id
             ) as listener:
-                platform.send_command(TENANT, AGENT, "work", expires_in_s=0.01)
+                await platform.send_command(TENANT, AGENT, "work", expires_in_s=0.01)
                 await listener.take("command.expired")
                 last_event_id = listener.last_id
             if misses:
                 async with listening(platform) as listener:
-                    platform.send_command(TENANT, AGENT, "work", expires_in_s=0.01)
+                    await platform.send_command(TENANT, AGENT, "work", expires_in_s=0.01)
                     await listener.take("command.expired")
 
 
