@@ -93,7 +93,7 @@ from artcafe_proto.events import (
     Undeliverable,
     UnknownReceived,
 )
-from artcafe_proto.exchanges import Request, Response
+from artcafe_proto.exchanges import HttpRequest, HttpResponse
 from artcafe_proto.instants import Instant
 from artcafe_proto.messages import AgentStatus, FinalCode
 from artcafe_proto.policies.private_keys import SigningKey
@@ -115,7 +115,7 @@ __all__ = [
     # façades, machines and what they are built of
     "AgentProtocol", "PlatformProtocol", "PlatformHub", "AgentMachine", "PlatformSession", "AgentConfig",
     "PlatformConfig", "Instant", "AgentState", "AuthState", "LinkState", "AgentTimer", "AgentStatus", "FinalCode",
-    "ConnectFailure", "Request", "Response", "Principal", "Command", "Agent", "AgentRecord",
+    "ConnectFailure", "HttpRequest", "HttpResponse", "Principal", "Command", "Agent", "AgentRecord",
     "Key", "Record",
     # effects
     "Effect", "PlatformEffect", "AgentMachineEffect", "PlatformSessionEffect", "Connect", "Write", "Disconnect",

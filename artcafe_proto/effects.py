@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from artcafe_proto.exchanges import Request, Response
+from artcafe_proto.exchanges import HttpRequest, HttpResponse
 from artcafe_proto.secrecy import Secretive
 
 
@@ -107,7 +107,7 @@ class SendRequest(_Effect, frozen=True, gc=False):
 
     conn: int
     exchange: int
-    request: Request
+    request: HttpRequest
 
 
 class SendUpgrade(_Effect, frozen=True, gc=False):
@@ -115,7 +115,7 @@ class SendUpgrade(_Effect, frozen=True, gc=False):
 
     conn: int
     exchange: int
-    request: Request
+    request: HttpRequest
 
 
 class SendResponse(_Effect, frozen=True, gc=False):
@@ -123,7 +123,7 @@ class SendResponse(_Effect, frozen=True, gc=False):
 
     conn: int
     exchange: int
-    response: Response
+    response: HttpResponse
     more: bool = False
 
 

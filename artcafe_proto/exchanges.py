@@ -42,7 +42,7 @@ class _Message(Secretive, msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return named - {"identity"}
 
 
-class Request(_Message, frozen=True, kw_only=True, gc=False):
+class HttpRequest(_Message, frozen=True, kw_only=True, gc=False):
     """One HTTP request. `target` is the origin-form (RFC 9112 section 3.2.1): path and query."""
 
     method: str
@@ -50,17 +50,17 @@ class Request(_Message, frozen=True, kw_only=True, gc=False):
 
     def __repr__(self) -> str:  # headers, body and query may hold a token, a challenge or a signature (TOK-4)
         path, mark, _ = self.target.partition("?")
-        return f"Request({self.method} {path}{mark and '?…'}, {len(self.headers)} headers, {len(self.body)} bytes)"
+        return f"HttpRequest({self.method} {path}{mark and '?…'}, {len(self.headers)} headers, {len(self.body)} bytes)"
 
 
-class Response(_Message, frozen=True, kw_only=True, gc=False):
+class HttpResponse(_Message, frozen=True, kw_only=True, gc=False):
     """One HTTP response. `reusable` says whether its connection may carry another request (RFC 9112 section 9.3)."""
 
     status: int
     reusable: bool = True
 
     def __repr__(self) -> str:  # the body may hold a token or a challenge (TOK-4)
-        return f"Response({self.status}, {len(self.headers)} headers, {len(self.body)} bytes)"
+        return f"HttpResponse({self.status}, {len(self.headers)} headers, {len(self.body)} bytes)"
 
     @property
     def date(self) -> float | None:

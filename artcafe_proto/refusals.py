@@ -18,7 +18,7 @@ from artcafe_proto.readable import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.exchanges import HttpRequest, HttpResponse
 
 Step = Literal["challenge", "verify", "upgrade", "call", "tenant"]
 
@@ -30,7 +30,7 @@ _MIN_ECHO_CHARS: Final = 12
 """A word of so many characters is hidden if it is a part of a secret."""
 
 
-def explain(step: Step, request: Request, response: Response) -> str:
+def explain(step: Step, request: HttpRequest, response: HttpResponse) -> str:
     """One sentence for a response that is a refusal: its status, what the platform says, and what to look at."""
     text = f"the platform answered {_ASKED[step]} with status {response.status}"
     said = what_it_says(response, secrets_of(request))
@@ -40,7 +40,7 @@ def explain(step: Step, request: Request, response: Response) -> str:
     return f"{text}: {hint}" if hint else text
 
 
-def advice(step: Step, response: Response) -> str:
+def advice(step: Step, response: HttpResponse) -> str:
     """Which of endpoint, dialect, agent, key, tenant and format to look at; "" where the status says it all."""
     status = response.status
     if 300 <= status < 400:
@@ -50,7 +50,7 @@ def advice(step: Step, response: Response) -> str:
     return _ADVICE.get((step, status)) or _ANYWHERE.get(status, "")
 
 
-def what_it_says(response: Response, secrets: Iterable[str] = ()) -> str:
+def what_it_says(response: HttpResponse, secrets: Iterable[str] = ()) -> str:
     """The `detail`, `error` or `message` of a JSON body, quoted, shortened and escaped; "" if it has none of them."""
     if is_too_deep(response.body):
         return ""
@@ -65,7 +65,7 @@ def what_it_says(response: Response, secrets: Iterable[str] = ()) -> str:
     return f'"{shown(said, MAX_SAID_CHARS)}"' if said.strip() else ""
 
 
-def secrets_of(request: Request) -> list[str]:
+def secrets_of(request: HttpRequest) -> list[str]:
     """What a peer may not have shown: the values of the fields that carry one, and a challenge with its signature."""
     values = [value for name, value in request.headers if name not in _HARMLESS]
     body: Any = msgspec.json.decode(request.body) if request.body else {}

@@ -24,9 +24,9 @@ from artcafe_proto import (
     AgentProtocol,
     Connect,
     Disconnect,
+    HttpRequest,
     Instant,
     PauseReading,
-    Request,
     ResumeReading,
     SendText,
     SendUpgrade,
@@ -333,7 +333,7 @@ async def websocket_channel() -> AsyncGenerator[Channel]:
     ) as server:
         channel = WebSocketChannel(next(iter(server.sockets)).getsockname()[1])
         channels.append(channel)
-        channel.transport.carry_out(SendUpgrade(CONN, 1, Request(method="GET", target="/")))
+        channel.transport.carry_out(SendUpgrade(CONN, 1, HttpRequest(method="GET", target="/")))
         while not channel.is_up:
             await channel.settle()
         yield channel

@@ -10,7 +10,7 @@ import asyncio
 from random import Random
 from typing import Final
 
-from artcafe_proto.exchanges import Request
+from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import (
@@ -63,7 +63,7 @@ class EchoClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(self._http.upgrade(Request(method="GET", target=self._target, headers=())))
+        transport.write(self._http.upgrade(HttpRequest(method="GET", target=self._target, headers=())))
 
     def data_received(self, data: bytes) -> None:
         if self._http.websocket is None:  # until here: what follows the head must find the wire that takes it all

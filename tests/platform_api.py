@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_proto import Instant, PlatformConfig, PlatformHub, Request, Response, SigningKey
+from artcafe_proto import HttpRequest, HttpResponse, Instant, PlatformConfig, PlatformHub, SigningKey
 from artcafe_proto.platform.api import NOT_FOUND, Answer, answer
 
 TENANT = "tenant-1"
@@ -51,14 +51,14 @@ class Api:
         if media_type is not None:
             headers.append(("content-type", media_type))
         raw = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
-        request = Request(method=method, target=f"/api/v1{path}", headers=tuple(headers), body=raw)
+        request = HttpRequest(method=method, target=f"/api/v1{path}", headers=tuple(headers), body=raw)
         found = answer(self.hub, request, now)
         return NOT_FOUND if found is None else found  # as an owner answers
 
-    def response(self, method: str, path: str, body: object = None, **how: Any) -> Response:
+    def response(self, method: str, path: str, body: object = None, **how: Any) -> HttpResponse:
         """The answer, which is a response at once."""
         response = self.ask(method, path, body, **how)
-        assert isinstance(response, Response)
+        assert isinstance(response, HttpResponse)
         return response
 
     def json(self, method: str, path: str, body: object = None, *, status: int, **how: Any) -> Any:
@@ -84,9 +84,9 @@ class Api:
         proof = {"tenant_id": TENANT, "agent_id": agent_id, "challenge": challenge, "response": signature}
         return json.loads(self.authenticate("verify", proof).body)["token"]
 
-    def authenticate(self, step: str, body: object) -> Response:
+    def authenticate(self, step: str, body: object) -> HttpResponse:
         headers = (("content-type", JSON),)
-        request = Request(method="POST", target="/", headers=headers, body=msgspec.json.encode(body))
+        request = HttpRequest(method="POST", target="/", headers=headers, body=msgspec.json.encode(body))
         authenticator = self.hub.authenticator
         return (authenticator.challenge if step == "challenge" else authenticator.verify)(request, None, NOW)
 

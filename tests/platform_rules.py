@@ -28,6 +28,8 @@ from artcafe_proto import (
     Disconnect,
     Event,
     HeartbeatReceived,
+    HttpRequest,
+    HttpResponse,
     Instant,
     LocalProtocolError,
     PlatformConfig,
@@ -36,9 +38,7 @@ from artcafe_proto import (
     PlatformProtocol,
     PlatformSession,
     PlatformSessionEffect,
-    Request,
     RequestArrived,
-    Response,
     Wake,
 )
 from artcafe_proto import links as links_module
@@ -125,7 +125,7 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
         """A new connection; called twice."""
         raise NotImplementedError
 
-    def request(self, conn: int, request: Request, *, upgrade: bool) -> None:
+    def request(self, conn: int, request: HttpRequest, *, upgrade: bool) -> None:
         """A request on a connection."""
         raise NotImplementedError
 
@@ -391,7 +391,9 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
 
     @rule(number=PICKS, method=st.sampled_from(["GET", "POST", "HEAD"]), path=PATHS, fields=FIELDS, body=BODIES)
     def ask_anything(self, number: int, method: str, path: str, fields: Any, body: bytes) -> None:
-        self.request(self.conn(number), Request(method=method, target=path, headers=fields, body=body), upgrade=False)
+        self.request(
+            self.conn(number), HttpRequest(method=method, target=path, headers=fields, body=body), upgrade=False
+        )
 
     @rule(number=PICKS, agent_id=st.sampled_from([*AGENTS, "nobody"]))
     def challenge(self, number: int, agent_id: str) -> None:
@@ -409,7 +411,7 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
     def open_link(self, number: int, which: int, agent_id: str) -> None:
         token = self.pick([text for text, given in self.tokens if given == agent_id], which) or "none"
         target = f"/api/v1/ws/agent/{agent_id}"
-        request = Request(method="GET", target=target, headers=(("authorization", f"Bearer {token}"),))
+        request = HttpRequest(method="GET", target=target, headers=(("authorization", f"Bearer {token}"),))
         self.request(self.conn(number), request, upgrade=True)
 
     @rule(number=PICKS, agent_id=st.sampled_from(AGENTS))
@@ -421,9 +423,11 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
 
     def post(self, number: int, endpoint: str, fields: object) -> None:
         target, body = f"/api/v1/auth/{endpoint}", json.dumps(fields).encode()
-        self.request(self.conn(number), Request(method="POST", target=target, headers=JSON, body=body), upgrade=False)
+        self.request(
+            self.conn(number), HttpRequest(method="POST", target=target, headers=JSON, body=body), upgrade=False
+        )
 
-    def answered(self, request: Request, response: Response) -> None:
+    def answered(self, request: HttpRequest, response: HttpResponse) -> None:
         """Keep what an agent would."""
         if response.status == 200:
             body, asked = json.loads(response.body), json.loads(request.body)

@@ -10,13 +10,13 @@ from typing import Any
 
 from artcafe_proto import (
     AcceptUpgrade,
+    HttpRequest,
+    HttpResponse,
     Instant,
     PlatformConfig,
     PlatformHub,
     PlatformProtocol,
     PlatformSession,
-    Request,
-    Response,
     SendResponse,
     SendText,
     Wake,
@@ -87,13 +87,13 @@ class Stage:
 
     def ask(
         self, path: str, body: object = None, method: str = "POST", address: str | None = None, **fields: str
-    ) -> Response:
+    ) -> HttpResponse:
         """One request on a connection of its own."""
         session = self.session(address)
         headers = (*JSON, *((name.replace("_", "-"), value) for name, value in fields.items()))
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         session.request_received(
-            1, Request(method=method, target=path, headers=headers, body=data), self.now, upgrade=False
+            1, HttpRequest(method=method, target=path, headers=headers, body=data), self.now, upgrade=False
         )
         output = session.next_output()
         assert isinstance(output, SendResponse), output
@@ -106,7 +106,7 @@ class Stage:
         assert response.status == 200
         return json.loads(response.body)["challenge"]
 
-    def verify(self, challenge: str, **changes: Any) -> Response:
+    def verify(self, challenge: str, **changes: Any) -> HttpResponse:
         """A verify request, right but for the changes."""
         signature = self.key.sign(challenge.encode(), "ssh")
         body = {
@@ -127,7 +127,7 @@ class Stage:
         """A link, or what answers instead."""
         session = self.session(address)
         headers = {"authorization": f"Bearer {self.token() if token is None else token}"} | fields
-        request = Request(method="GET", target=f"/api/v1/ws/agent/{agent_id}", headers=tuple(headers.items()))
+        request = HttpRequest(method="GET", target=f"/api/v1/ws/agent/{agent_id}", headers=tuple(headers.items()))
         session.request_received(1, request, self.now, upgrade=True)
         return session
 

@@ -14,10 +14,10 @@ from artcafe_proto import (
     AgentMachineEffect,
     Connect,
     Disconnect,
+    HttpResponse,
     Instant,
     Offline,
     Online,
-    Response,
     SendPing,
     SendRequest,
     SendText,
@@ -36,10 +36,10 @@ def token(exp: float = 1e9 + 900, iat: float = 1e9) -> str:
     return f"e30.{urlsafe_b64encode(payload).decode().rstrip('=')}.sig"
 
 
-def answer(status: int, value: object = None, **headers: str) -> Response:
+def answer(status: int, value: object = None, **headers: str) -> HttpResponse:
     """A response with a JSON body."""
     fields = tuple((name.replace("_", "-"), text) for name, text in headers.items())
-    return Response(status=status, headers=fields, body=b"" if value is None else json.dumps(value).encode())
+    return HttpResponse(status=status, headers=fields, body=b"" if value is None else json.dumps(value).encode())
 
 
 class Scripted:
@@ -162,7 +162,7 @@ class Scripted:
             case _:
                 pass
 
-    def answer(self, request: SendRequest | SendUpgrade, response: Response) -> None:
+    def answer(self, request: SendRequest | SendUpgrade, response: HttpResponse) -> None:
         """Answer a request."""
         self.machine.bytes_received(request.conn, self.now)
         self.machine.response_received(request.conn, request.exchange, response, self.now)

@@ -8,14 +8,14 @@ from random import Random
 from typing import Final
 from unittest.mock import patch
 
-from artcafe_proto.exchanges import JSON_HEADERS, Response
+from artcafe_proto.exchanges import JSON_HEADERS, HttpResponse
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import Failed, Input, RequestReceived, ResponseReceived, TextReceived
 from artcafe_proto.wires.websocket import WebSocketWire
 from by_wsproto import WsprotoReader
 
-OK: Final = Response(status=200, headers=JSON_HEADERS, body=b"{}")
+OK: Final = HttpResponse(status=200, headers=JSON_HEADERS, body=b"{}")
 LANE: Final = "artcafe_proto.wires.websocket.read_texts"
 """What to patch to change the fast lane."""
 LANE_LIMIT: Final = 70_000

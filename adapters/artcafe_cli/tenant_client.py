@@ -14,7 +14,7 @@ import msgspec
 from artcafe_anyio.proxies import unused_proxy
 from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.tls_failures import explain
-from artcafe_proto import ArtCafeError, ConfigError, Response
+from artcafe_proto import ArtCafeError, ConfigError, HttpResponse
 from artcafe_proto.config import API_PREFIX, Endpoint, Origin
 from artcafe_proto.refusals import MAX_SAID_CHARS, advice, shown, what_it_says
 from artcafe_proto.secrecy import Secretive, forgetful
@@ -155,7 +155,7 @@ class Operator(Secretive):
             try:
                 msgspec.convert(page.agents, list[ListedAgent])
             except msgspec.ValidationError:
-                raise self._no_platform(Response(status=200)) from None
+                raise self._no_platform(HttpResponse(status=200)) from None
             agents += page.agents
             if page.next is None:
                 return agents
@@ -209,9 +209,9 @@ class Operator(Secretive):
         finally:
             connection.close()
         fields = tuple((name.lower(), value) for name, value in response.getheaders())
-        return self._read_answer(expected, Response(status=response.status, headers=fields, body=answer))
+        return self._read_answer(expected, HttpResponse(status=response.status, headers=fields, body=answer))
 
-    def _read_answer(self, expected: type[T], response: Response) -> T:
+    def _read_answer(self, expected: type[T], response: HttpResponse) -> T:
         status = response.status
         try:
             if 200 <= status < 300:
@@ -225,7 +225,7 @@ class Operator(Secretive):
             text = f"{text}: is {TENANT_TOKEN} that platform's, as in the file tenant-token of its data directory?"
         raise RequestFailedError(text.replace(self._token, "…"), status=status, code=error.code)
 
-    def _no_platform(self, response: Response) -> RequestFailedError:
+    def _no_platform(self, response: HttpResponse) -> RequestFailedError:
         where, status = self._endpoint.origin.authority, response.status
         said = what_it_says(response, [self._token])
         told = f" (it says {said})" if said else ""

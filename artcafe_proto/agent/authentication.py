@@ -9,7 +9,7 @@ import msgspec
 
 from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import RemoteProtocolError
-from artcafe_proto.exchanges import JSON_HEADERS, Request
+from artcafe_proto.exchanges import JSON_HEADERS, HttpRequest
 from artcafe_proto.messages import is_too_deep
 from artcafe_proto.policies.backoff import Failure, FailureKind, exchange_failure_kind
 from artcafe_proto.policies.challenges import check_challenge
@@ -18,7 +18,7 @@ from artcafe_proto.refusals import WRONG_KEY, explain, secrets_of, what_it_says
 
 if TYPE_CHECKING:
     from artcafe_proto.config import AgentConfig
-    from artcafe_proto.exchanges import Headers, Response
+    from artcafe_proto.exchanges import Headers, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
     from artcafe_proto.policies.tokens import Token
@@ -37,12 +37,12 @@ class _VerifyAnswer(msgspec.Struct, frozen=True, gc=False):
     token: str | None = None
 
 
-def challenge_request(config: AgentConfig) -> Request:
+def challenge_request(config: AgentConfig) -> HttpRequest:
     """Ask for a challenge (AUTH-1)."""
     return _post(config, "challenge", {"agent_id": config.agent_id})
 
 
-def verify_request(config: AgentConfig, key: int, challenge: str, signature: bytes) -> Request:
+def verify_request(config: AgentConfig, key: int, challenge: str, signature: bytes) -> HttpRequest:
     """Answer a challenge with its signature by the first or the second key (AUTH-3)."""
     fields = {
         "tenant_id": config.tenant_id,
@@ -54,20 +54,20 @@ def verify_request(config: AgentConfig, key: int, challenge: str, signature: byt
     return _post(config, "verify", {name: value for name, value in fields.items() if value is not None})
 
 
-def upgrade_request(config: AgentConfig, token: Token) -> Request:
+def upgrade_request(config: AgentConfig, token: Token) -> HttpRequest:
     """Open the WebSocket (LINK-1). The opening handshake's own fields are the wire's."""
-    return Request(method="GET", target=config.ws_target, headers=(_bearer(token), *_common(config)))
+    return HttpRequest(method="GET", target=config.ws_target, headers=(_bearer(token), *_common(config)))
 
 
-def details_request(config: AgentConfig, token: Token) -> Request:
+def details_request(config: AgentConfig, token: Token) -> HttpRequest:
     """Ask for the agent as the platform shows it (STAT-2)."""
     headers = (("accept", "application/json"), _bearer(token), *_common(config))
-    return Request(method="GET", target=config.agent_target, headers=headers)
+    return HttpRequest(method="GET", target=config.agent_target, headers=headers)
 
 
-def status_request(config: AgentConfig, token: Token, status: AgentStatus) -> Request:
+def status_request(config: AgentConfig, token: Token, status: AgentStatus) -> HttpRequest:
     """Set the agent's status (STAT-2)."""
-    return Request(
+    return HttpRequest(
         method="PUT",
         target=f"{config.agent_target}/status",
         headers=(*JSON_HEADERS, ("accept", "application/json"), _bearer(token), *_common(config)),
@@ -75,7 +75,7 @@ def status_request(config: AgentConfig, token: Token, status: AgentStatus) -> Re
     )
 
 
-def read_challenge(request: Request, response: Response) -> str | Failure:
+def read_challenge(request: HttpRequest, response: HttpResponse) -> str | Failure:
     """The challenge to sign (AUTH-1), or why it is missing: refused, not understood, or not fit to sign (AUTH-2)."""
     if response.status != 200:
         return _refusal("challenge", request, response)
@@ -90,7 +90,7 @@ def read_challenge(request: Request, response: Response) -> str | Failure:
     return challenge
 
 
-def read_verdict(request: Request, response: Response, now: Instant) -> Token | Failure:
+def read_verdict(request: HttpRequest, response: HttpResponse, now: Instant) -> Token | Failure:
     """The token (TOK-1), or why it is missing (AUTH-7)."""
     if response.status != 200:
         return _refusal("verify", request, response)
@@ -110,7 +110,7 @@ def read_verdict(request: Request, response: Response, now: Instant) -> Token | 
         return Failure(FailureKind.OTHER, error.reason, error.clause)
 
 
-def read_details(request: Request, response: Response) -> dict[str, Any]:
+def read_details(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
     """The agent object (STAT-2). Raises RemoteProtocolError for any other answer."""
     if response.status != 200:
         raise RemoteProtocolError(response.status, explain("call", request, response), "STAT-2")
@@ -126,7 +126,7 @@ _COMPRESSED: Final = (
 )
 
 
-def _read(response: Response, decoder: msgspec.json.Decoder[T]) -> T:
+def _read(response: HttpResponse, decoder: msgspec.json.Decoder[T]) -> T:
     """The body. Raises MsgspecError or ValueError: a decoder left alone with any depth raises RecursionError."""
     if response.codings:
         raise ValueError(_COMPRESSED)
@@ -135,13 +135,13 @@ def _read(response: Response, decoder: msgspec.json.Decoder[T]) -> T:
     return decoder.decode(response.body)
 
 
-def _refusal(step: Step, request: Request, response: Response) -> Failure:
+def _refusal(step: Step, request: HttpRequest, response: HttpResponse) -> Failure:
     kind = exchange_failure_kind(response.status)
     return Failure(kind, explain(step, request, response), "AUTH-7", response.retry_after_s)
 
 
-def _post(config: AgentConfig, endpoint: str, fields: dict[str, str]) -> Request:
-    return Request(
+def _post(config: AgentConfig, endpoint: str, fields: dict[str, str]) -> HttpRequest:
+    return HttpRequest(
         method="POST",
         target=f"{config.api.path}{API_PREFIX}/auth/{endpoint}",
         headers=(*JSON_HEADERS, ("accept", "application/json"), *_common(config)),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from artcafe_proto.config import AgentConfig
-    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.tokens import Token
     from artcafe_proto.timers import Timers
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 class _Call(msgspec.Struct, gc=False):
     number: int
-    request: Callable[[Token], Request]
+    request: Callable[[Token], HttpRequest]
     deadline: float
     is_again: bool = False
 
@@ -58,7 +58,7 @@ class Calls:
         if len(self._calls) >= MAX_WAITING_CALLS:
             raise LocalProtocolError(f"{MAX_WAITING_CALLS} calls wait already: wait until one is answered")
 
-    def add(self, request: Callable[[Token], Request], mono: float) -> int:
+    def add(self, request: Callable[[Token], HttpRequest], mono: float) -> int:
         """Queue a call and return its number; `request` makes it with a token."""
         call = _Call(next(self._ids), request, mono + self._config.call_timeout)
         self._calls.append(call)
@@ -79,7 +79,7 @@ class Calls:
         self.dialer.ask(ExchangeKind.CALL, self._calls[0].request(token), self._config.api.origin, mono)
         return True
 
-    def answered(self, request: Request, response: Response) -> Token | None:
+    def answered(self, request: HttpRequest, response: HttpResponse) -> Token | None:
         """The first call was answered; the token it carried, if that was refused (TOK-3)."""
         carried, self._carried = self._carried, None
         call = self._calls[0]

@@ -12,7 +12,7 @@ import msgspec
 
 from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade
 from artcafe_proto.events import ExchangeRepeated
-from artcafe_proto.exchanges import Request
+from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.policies.backoff import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
 
     number: int
     kind: ExchangeKind
-    request: Request
+    request: HttpRequest
 
 
 class Dialer:
@@ -141,7 +141,7 @@ class Dialer:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def ask(self, kind: ExchangeKind, request: Request, origin: Origin, mono: float) -> None:
+    def ask(self, kind: ExchangeKind, request: HttpRequest, origin: Origin, mono: float) -> None:
         """Make an exchange, on the open connection if it is free, of this origin and known to live (LINK-1)."""
         self._exchange = Exchange(next(self._ids), kind, request)
         if self.conn is not None and self._origin == origin and self._may_reuse and not self._reuse_failed:

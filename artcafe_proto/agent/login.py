@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from artcafe_proto.agent.dialing import AgentTimer, Dialer
     from artcafe_proto.config import AgentConfig
-    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.tokens import Token
@@ -92,7 +92,7 @@ class Login(Secretive):
         self._region.fire(AuthInput.BEGIN)
         self._dialer.ask(ExchangeKind.CHALLENGE, challenge_request(self._config), self._config.api.origin, mono)
 
-    def challenged(self, request: Request, response: Response, mono: float) -> Failure | None:
+    def challenged(self, request: HttpRequest, response: HttpResponse, mono: float) -> Failure | None:
         """The challenge came: have it signed (AUTH-6)."""
         challenge = read_challenge(request, response)
         if isinstance(challenge, Failure):
@@ -126,7 +126,7 @@ class Login(Secretive):
         reason = f"signing the challenge took longer than {self._config.sign_timeout:g} s"
         return Failure(FailureKind.AUTHENTICATION, reason, "AUTH-6")
 
-    def verified(self, request: Request, response: Response, now: Instant) -> Failure | None:
+    def verified(self, request: HttpRequest, response: HttpResponse, now: Instant) -> Failure | None:
         """The verdict came: keep the token."""
         token = read_verdict(request, response, now)
         if isinstance(token, Failure):

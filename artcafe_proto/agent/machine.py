@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from artcafe_proto.effects import AgentMachineEffect
     from artcafe_proto.events import AgentEvent
-    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, FinalCode
     from artcafe_proto.outputs import AgentOutputs
@@ -119,7 +119,7 @@ class AgentMachine(Secretive, AgentRules):
 
     # --- B: world → core: exchanges and signatures --------------------------------------------------------------------
 
-    def response_received(self, conn: int, exchange: int, response: Response, now: Instant) -> None:
+    def response_received(self, conn: int, exchange: int, response: HttpResponse, now: Instant) -> None:
         """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
         now = self._enter(now)
         dialer = self._dialer_of(conn)
@@ -359,7 +359,7 @@ class AgentMachine(Secretive, AgentRules):
         self._settle(now)
         return cancelled
 
-    def _call(self, request: Callable[[Token], Request], now: Instant) -> int:
+    def _call(self, request: Callable[[Token], HttpRequest], now: Instant) -> int:
         if self._life in (Life.NEW, Life.STOPPED):
             raise LocalProtocolError(f"a call needs an agent that runs; this one is {self._life.value}")
         self._calls.check_room()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from artcafe_proto.agent.dialing import Exchange
     from artcafe_proto.agent.login import Keys
     from artcafe_proto.config import AgentConfig
-    from artcafe_proto.exchanges import Response
+    from artcafe_proto.exchanges import HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.backoff import Failure
@@ -64,7 +64,7 @@ class Renewal:
         self._not_before = mono + RENEWAL_INTERVAL_S
         self._login.begin(mono)
 
-    def answered(self, exchange: Exchange, response: Response, now: Instant) -> Token | None:
+    def answered(self, exchange: Exchange, response: HttpResponse, now: Instant) -> Token | None:
         """An exchange was answered; the new token, if that was the last one."""
         if exchange.kind is ExchangeKind.CHALLENGE:
             failure = self._login.challenged(exchange.request, response, now.mono)

@@ -35,7 +35,7 @@ from artcafe_proto.refusals import explain
 if TYPE_CHECKING:
     from artcafe_proto.agent.dialing import Dialer, Exchange
     from artcafe_proto.agent.link import AgentLink
-    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import Envelope
 
@@ -176,7 +176,7 @@ class AgentRules(AgentParts):
         if failure.kind is FailureKind.REPLACED:
             self._outputs.events.append(AgentIdContested(self._backoff.times_replaced, "LINK-6", failure.reason))
 
-    def _answered(self, asked: Exchange, response: Response, now: Instant) -> None:
+    def _answered(self, asked: Exchange, response: HttpResponse, now: Instant) -> None:
         failure = None
         if asked.kind is ExchangeKind.CHALLENGE:
             failure = self._login.challenged(asked.request, response, now.mono)
@@ -190,7 +190,7 @@ class AgentRules(AgentParts):
         if failure is not None:
             self._fail(failure, now)
 
-    def _upgrade_refused(self, request: Request, response: Response, now: Instant) -> None:
+    def _upgrade_refused(self, request: HttpRequest, response: HttpResponse, now: Instant) -> None:
         status = response.status
         reason = explain("upgrade", request, response)
         failure = Failure(upgrade_failure_kind(status), reason, "LINK-3", response.retry_after_s)

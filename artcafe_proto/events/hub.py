@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from artcafe_proto.events.shared import AnyEvent, MessageReceived, PeerViolation, UnknownReceived
-from artcafe_proto.exchanges import Request
+from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.messages import AgentStatus, HeartbeatData, ResponseData
 
 
@@ -114,7 +114,7 @@ class RequestArrived(AnyEvent, frozen=True, gc=False):
     """An HTTP request at whose path no operation is: a platform's owner answers it with `respond(exchange, …)`."""
 
     exchange: int
-    request: Request
+    request: HttpRequest
 
 
 HubEvent = (

@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from artcafe_proto.errors import ApiError
-from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response, ascii_lower, trimmed
+from artcafe_proto.exchanges import JSON_HEADERS, Headers, HttpRequest, HttpResponse, ascii_lower, trimmed
 from artcafe_proto.messages import is_too_deep
 
 T = TypeVar("T")
@@ -17,15 +17,15 @@ BEARER_CHALLENGE: Headers = (("www-authenticate", "Bearer"),)
 """What a 401 must carry (RFC 9110 section 15.5.2)."""
 
 
-def json_answer(status: int, value: object, headers: Headers = ()) -> Response:
+def json_answer(status: int, value: object, headers: Headers = ()) -> HttpResponse:
     """`value` as a JSON body."""
-    return Response(status=status, headers=(*JSON_HEADERS, *headers), body=msgspec.json.encode(value))
+    return HttpResponse(status=status, headers=(*JSON_HEADERS, *headers), body=msgspec.json.encode(value))
 
 
-def error_answer(error: ApiError, headers: Headers = ()) -> Response:
+def error_answer(error: ApiError, headers: Headers = ()) -> HttpResponse:
     """`{"error":{"code","message"}}` (PLAT-7)."""
     body = {"error": {"code": error.error, "message": error.message}}
-    return Response(status=error.status, headers=(*JSON_HEADERS, *headers), body=msgspec.json.encode(body))
+    return HttpResponse(status=error.status, headers=(*JSON_HEADERS, *headers), body=msgspec.json.encode(body))
 
 
 def extra_headers(error: ApiError, allowed: str = "") -> Headers:
@@ -41,7 +41,7 @@ def extra_headers(error: ApiError, allowed: str = "") -> Headers:
             return () if error.retry_after_s is None else (("retry-after", f"{error.retry_after_s}"),)
 
 
-def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
+def read_json(request: HttpRequest, decoder: msgspec.json.Decoder[T]) -> T:
     """The body of a request.
 
     Raises ApiError: 415 if it is not called JSON or is compressed, 400 if it is no JSON, 422 if it has another shape.

@@ -15,7 +15,7 @@ import msgspec
 
 from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import ApiError
-from artcafe_proto.exchanges import Response
+from artcafe_proto.exchanges import HttpResponse
 from artcafe_proto.messages import AgentStatus
 from artcafe_proto.platform.answers import error_answer, extra_headers, json_answer, read_json
 from artcafe_proto.platform.authenticator import Principal
@@ -23,7 +23,7 @@ from artcafe_proto.platform.watches import CommandWatch, EventWatch, command_ans
 
 if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
-    from artcafe_proto.exchanges import Request
+    from artcafe_proto.exchanges import HttpRequest
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.watches import Watcher
@@ -41,11 +41,11 @@ INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platfo
 NOT_FOUND: Final = error_answer(ApiError(404, "not_found", "there is nothing at this address"))
 """For an owner that has nothing there either."""
 
-Answer = Response | CommandWatch | EventWatch
+Answer = HttpResponse | CommandWatch | EventWatch
 
 
 def handle(
-    hub: PlatformHub, session: Watcher, exchange: int, request: Request, address: str | None, now: Instant
+    hub: PlatformHub, session: Watcher, exchange: int, request: HttpRequest, address: str | None, now: Instant
 ) -> bool:
     """Answer a session's request, now or later. False if no operation is at its path."""
     try:
@@ -56,14 +56,14 @@ def handle(
     match made:
         case None:
             return False
-        case Response():
+        case HttpResponse():
             session.respond(exchange, made, now)
         case _:
             hub.watches.begin(session, exchange, request, made, now)
     return True
 
 
-def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None = None) -> Answer | None:
+def answer(hub: PlatformHub, request: HttpRequest, now: Instant, address: str | None = None) -> Answer | None:
     """Answer one request, which came over a session with this `address`; None if no operation is at its path.
 
     What is wrong becomes an error response.
@@ -85,7 +85,7 @@ def answer(hub: PlatformHub, request: Request, now: Instant, address: str | None
         return error_answer(error, extra_headers(error, _allow(operations)))
 
 
-def link_asked_for(config: PlatformConfig, request: Request, *, upgrade: bool) -> str | None:
+def link_asked_for(config: PlatformConfig, request: HttpRequest, *, upgrade: bool) -> str | None:
     """The id of the agent whose link a request is to open, None for any other request; `upgrade` as a session has it.
 
     Raises ApiError if it cannot be opened so.
@@ -108,7 +108,7 @@ class Call(NamedTuple):
     """A request to an endpoint that exists, by somebody who is known."""
 
     hub: PlatformHub
-    request: Request
+    request: HttpRequest
     caller: Principal
     ids: tuple[str, ...]
     """From the path."""
@@ -142,11 +142,11 @@ class Call(NamedTuple):
 # --- signing in -------------------------------------------------------------------------------------------------------
 
 
-def _challenge(call: Call) -> Response:
+def _challenge(call: Call) -> HttpResponse:
     return call.hub.authenticator.challenge(call.request, call.address, call.now)
 
 
-def _verify(call: Call) -> Response:
+def _verify(call: Call) -> HttpResponse:
     return call.hub.authenticator.verify(call.request, call.address, call.now)
 
 
@@ -166,7 +166,7 @@ class _StatusBody(msgspec.Struct, frozen=True, gc=False):
     status: AgentStatus
 
 
-def _create_agent(call: Call) -> Response:
+def _create_agent(call: Call) -> HttpResponse:
     tenant_id = call.tenant_id
     body = read_json(call.request, _agent_decoder)
     agent = call.hub.registry.create_agent(
@@ -180,18 +180,18 @@ def _create_agent(call: Call) -> Response:
     return json_answer(201, call.hub.shown(agent).public())
 
 
-def _list_agents(call: Call) -> Response:
+def _list_agents(call: Call) -> HttpResponse:
     tenant_id, limit = call.tenant_id, _limit(call.parameter("limit"))
     page = call.hub.registry.page(tenant_id, call.parameter("after"), limit)
     agents = [call.hub.shown(agent).public() for agent in page.agents]
     return json_answer(200, {"agents": agents, "next": page.next})
 
 
-def _show_agent(call: Call) -> Response:
+def _show_agent(call: Call) -> HttpResponse:
     return json_answer(200, call.hub.agent(call.caller.tenant_id, call.agent_id).public())
 
 
-def _set_status(call: Call) -> Response:
+def _set_status(call: Call) -> HttpResponse:
     if call.caller.agent_id is None:
         raise ApiError(403, "forbidden", "an agent's status is its own to set")
     agent_id = call.agent_id
@@ -209,16 +209,16 @@ class _KeyBody(msgspec.Struct, frozen=True, gc=False):
     name: Name | None = None
 
 
-def _add_key(call: Call) -> Response:
+def _add_key(call: Call) -> HttpResponse:
     tenant_id = call.tenant_id
     body = read_json(call.request, _key_decoder)
     key = call.hub.registry.add_key(tenant_id, body.agent_id, body.public_key, body.name or "")
     return json_answer(201, {"key_id": key.key_id, "fingerprint": key.public_key.fingerprint})
 
 
-def _revoke_key(call: Call) -> Response:
+def _revoke_key(call: Call) -> HttpResponse:
     call.hub.revoke_key(call.tenant_id, call.ids[0], call.now)
-    return Response(status=204)
+    return HttpResponse(status=204)
 
 
 # --- commands and messages --------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class _MessageBody(msgspec.Struct, frozen=True, gc=False):
     data: dict[str, Any]
 
 
-def _send_command(call: Call) -> Response:
+def _send_command(call: Call) -> HttpResponse:
     tenant_id = call.tenant_id
     body = read_json(call.request, _command_decoder)
     command = call.hub.send_command(
@@ -261,7 +261,7 @@ def _show_command(call: Call) -> Answer:
     return CommandWatch(command, wait_s)
 
 
-def _send_message(call: Call) -> Response:
+def _send_message(call: Call) -> HttpResponse:
     tenant_id = call.tenant_id
     body = read_json(call.request, _message_decoder)
     message_id = call.hub.send_message(tenant_id, call.ids[0], body.data, call.now)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.events import HubEvent
-    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.records import AgentRecord
     from artcafe_proto.platform.registry import Registry
@@ -76,7 +76,7 @@ class Authenticator(Secretive):
         self._by_agent = RateLimit(config.auth_rate_by_agent, config.auth_burst_by_agent)
         self._issuer = TokenIssuer(signing_seed, issuer=config.issuer, life_s=config.token_life)
 
-    def challenge(self, request: Request, address: str | None, now: Instant) -> Response:
+    def challenge(self, request: HttpRequest, address: str | None, now: Instant) -> HttpResponse:
         """AUTH-1. An unknown agent gets a challenge too, so that nothing can be enumerated (AUTH-8).
 
         Raises ApiError 429 if `address`, as `network_of` has it, or that in the name of this agent, tries too often.
@@ -92,7 +92,7 @@ class Authenticator(Secretive):
         return json_answer(200, {"challenge": challenge, "expires_at": format_timestamp(now.wall + CHALLENGE_LIFE_S)})
 
     @forgetful
-    def verify(self, request: Request, address: str | None, now: Instant) -> Response:
+    def verify(self, request: HttpRequest, address: str | None, now: Instant) -> HttpResponse:
         """AUTH-3, AUTH-7: a token for a right signature, and the same failure for everything else.
 
         Raises ApiError 429 as `challenge`.
@@ -168,7 +168,7 @@ class Authenticator(Secretive):
         return None
 
     @forgetful
-    def principal(self, request: Request, now: Instant, address: str | None = None) -> Principal:
+    def principal(self, request: HttpRequest, now: Instant, address: str | None = None) -> Principal:
         """Who makes a request (PLAT-1), by its header alone: a query is written into logs.
 
         Raises ApiError: 401, 400 for two such headers, and 429 if too many attempts of `address` have failed.
@@ -207,7 +207,7 @@ class Authenticator(Secretive):
         return tenant_id
 
     def linking_agent(
-        self, request: Request, agent_id: str, address: str | None, now: Instant
+        self, request: HttpRequest, agent_id: str, address: str | None, now: Instant
     ) -> tuple[AgentRecord, str]:
         """The agent that may open the link of `agent_id`, and its key's id. Raises ApiError 403, and as `principal`."""
         try:

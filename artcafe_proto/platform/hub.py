@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.events import HubEvent
-    from artcafe_proto.exchanges import Request
+    from artcafe_proto.exchanges import HttpRequest
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
     from artcafe_proto.platform.links import Carrier
@@ -138,7 +138,7 @@ class PlatformHub(Secretive):
         self.watches.heard(event, None if agent is None else agent.tenant_id, self.now)
 
     def link_requested(
-        self, session: Carrier, agent_id: str, request: Request, now: Instant, *, address: str | None, origin: str
+        self, session: Carrier, agent_id: str, request: HttpRequest, now: Instant, *, address: str | None, origin: str
     ) -> None:
         """A session's agent opens its link, which replaces an older one (PLAT-6). Raises ApiError, as for a request.
 
@@ -236,7 +236,7 @@ class PlatformHub(Secretive):
 
     # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
 
-    def principal(self, request: Request, now: Instant, address: str | None = None) -> Principal:
+    def principal(self, request: HttpRequest, now: Instant, address: str | None = None) -> Principal:
         """Who makes a request (PLAT-1). Raises ApiError 400 or 401, and 429 if `address`, a session's, fails too often.
 
         Without an `address` the attempts are not limited.

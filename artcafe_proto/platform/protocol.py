@@ -20,7 +20,7 @@ from artcafe_proto.effects import (
     Write,
 )
 from artcafe_proto.errors import RemoteProtocolError
-from artcafe_proto.exchanges import Response
+from artcafe_proto.exchanges import HttpResponse
 from artcafe_proto.instants import format_http_date
 from artcafe_proto.misuse import check_bytes, check_unsent
 from artcafe_proto.platform.session import PlatformSession
@@ -187,7 +187,7 @@ class PlatformProtocol(Secretive):
 
     # --- owner → core -------------------------------------------------------------------------------------------------
 
-    def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
+    def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended.
 
         A body in pieces goes out in chunks, or to HTTP/1.0 until the connection ends (RFC 9112 section 6.3). Raises
@@ -344,9 +344,9 @@ class PlatformProtocol(Secretive):
                 case _:
                     assert_never(send)
 
-    def _encode_response(self, response: Response, *, more: bool) -> None:
+    def _encode_response(self, response: HttpResponse, *, more: bool) -> None:
         headers = (*response.headers, ("date", format_http_date(self._hub.now.wall)))
-        dated = Response(status=response.status, headers=headers, body=response.body)
+        dated = HttpResponse(status=response.status, headers=headers, body=response.body)
         self._chunks.append(self._wire.respond(dated, more=more))
         self._end_if_last()
 

@@ -30,7 +30,7 @@ from artcafe_proto.timers import Timers
 
 if TYPE_CHECKING:
     from artcafe_proto.effects import PlatformSessionEffect
-    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.links import LinkedAgent
@@ -85,7 +85,7 @@ class PlatformSession(Secretive):
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    def request_received(self, exchange: int, request: Request, now: Instant, *, upgrade: bool) -> None:
+    def request_received(self, exchange: int, request: HttpRequest, now: Instant, *, upgrade: bool) -> None:
         """A request came; `upgrade` if it is a sound WebSocket opening handshake."""
         now = self._hub.look_at_clock(now)
         if self.state is not SessionState.HTTP:
@@ -100,7 +100,7 @@ class PlatformSession(Secretive):
         except ApiError as error:
             self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
 
-    def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
+    def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
         """Answer a request, once; with `more`, `send_body` goes on. False if the connection has ended."""
         self._hub.look_at_clock(now)
         if self.state is not SessionState.HTTP or exchange != self._awaited:
@@ -133,11 +133,11 @@ class PlatformSession(Secretive):
         """What was written and, as far as the driver has told, has not left."""
         return self._outflow.pending
 
-    def _answer(self, exchange: int, response: Response, *, more: bool = False) -> None:
+    def _answer(self, exchange: int, response: HttpResponse, *, more: bool = False) -> None:
         self._outflow.written += len(response.body)
         self._outputs.sends.append(SendResponse(self.conn, exchange, response, more))
 
-    def _open_link(self, exchange: int, agent_id: str, request: Request, now: Instant) -> None:
+    def _open_link(self, exchange: int, agent_id: str, request: HttpRequest, now: Instant) -> None:
         self._hub.link_requested(self, agent_id, request, now, address=self.address, origin=self.origin)
         self._region.fire(SessionInput.UPGRADED)
         self.address, self.origin = None, ""

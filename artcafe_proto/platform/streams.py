@@ -29,7 +29,7 @@ from artcafe_proto.events import (
     StatusReceived,
     UnknownReceived,
 )
-from artcafe_proto.exchanges import Response
+from artcafe_proto.exchanges import HttpResponse
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.platform.commands import public_response
 
@@ -49,7 +49,7 @@ KEEP_ALIVE_S: Final = 15.0
 UNPUBLISHED: Final = (ChallengeIssued, AuthenticationRefused, RequestFailed)
 """Anybody can cause the first two, as often as they like; the last is for the operator."""
 KEEP_ALIVE: Final = b":\n\n"
-HEAD: Final = Response(
+HEAD: Final = HttpResponse(
     status=200,
     headers=(("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")),
 )

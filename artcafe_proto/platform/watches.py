@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.events import HubEvent
-    from artcafe_proto.exchanges import Request, Response
+    from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.commands import Command
 
@@ -48,7 +48,7 @@ class EventWatch(NamedTuple):
     last_event_id: str | None
 
 
-def command_answer(command: Command) -> Response:
+def command_answer(command: Command) -> HttpResponse:
     """The answer to a `CommandWatch`: the command as it is now."""
     return json_answer(200, command.public())
 
@@ -70,7 +70,7 @@ class Watcher(Protocol):
         """What was written and has not left."""
         ...
 
-    def respond(self, exchange: int, response: Response, now: Instant, *, more: bool = False) -> bool:
+    def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
         """Answer; with `more`, `send_body` goes on."""
         ...
 
@@ -104,7 +104,7 @@ class Watches:
         self._streams = Streams(rng)
 
     def begin(
-        self, session: Watcher, exchange: int, request: Request, watch: CommandWatch | EventWatch, now: Instant
+        self, session: Watcher, exchange: int, request: HttpRequest, watch: CommandWatch | EventWatch, now: Instant
     ) -> None:
         """A session has got a request that is to be answered so."""
         if session.is_closed:  # before it was drained
@@ -118,7 +118,7 @@ class Watches:
         if session.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
             self.finish(session, now)
 
-    def _open(self, session: Watcher, exchange: int, request: Request, watch: EventWatch, now: Instant) -> None:
+    def _open(self, session: Watcher, exchange: int, request: HttpRequest, watch: EventWatch, now: Instant) -> None:
         if not self._streams.has_room(watch.tenant_id):
             session.respond(exchange, TOO_MANY_STREAMS, now)
             return

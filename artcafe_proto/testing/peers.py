@@ -11,7 +11,7 @@ import msgspec
 
 from artcafe_proto.effects import Disconnect, Write
 from artcafe_proto.errors import LocalProtocolError
-from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response
+from artcafe_proto.exchanges import JSON_HEADERS, Headers, HttpRequest, HttpResponse
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import (
@@ -65,7 +65,7 @@ class ScriptedPeer:
     def __init__(self, *script: Reply, token_life_s: float = 900.0) -> None:
         """Each of `script` answers one request, in order, on whatever connection it comes."""
         self.script: deque[Reply] = deque(script)
-        self.requests: list[Request] = []
+        self.requests: list[HttpRequest] = []
         """Every request, in order."""
         self.messages: list[dict[str, Any]] = []
         """Every message on a link, in order, as JSON."""
@@ -156,7 +156,7 @@ class ScriptedPeer:
                 return [Write(conn, wire.accept_upgrade())]
             case Answer():
                 body = reply.body if isinstance(reply.body, bytes) else msgspec.json.encode(reply.body)
-                response = Response(status=reply.status, headers=(*JSON_HEADERS, *reply.headers), body=body)
+                response = HttpResponse(status=reply.status, headers=(*JSON_HEADERS, *reply.headers), body=body)
                 done: list[Write | Disconnect] = [Write(conn, wire.respond(response))]
                 return done if wire.reusable else [*done, self._hang_up(conn, abort=False)]
             case Raw():
@@ -172,7 +172,7 @@ class ScriptedPeer:
         self.disconnected(conn)
         return Disconnect(conn, abort=abort)
 
-    def _good_reply(self, request: Request, now: Instant) -> Answer | None:
+    def _good_reply(self, request: HttpRequest, now: Instant) -> Answer | None:
         """None for a link to open."""
         if "/ws/agent/" in request.target:
             return None

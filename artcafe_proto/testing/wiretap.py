@@ -32,7 +32,7 @@ class Frame:
         self.payload = payload
 
 
-class Request:
+class WrittenRequest:
     """One request: its method, its target, the bearer token it carries ("" for none) and its bytes."""
 
     __slots__ = ("data", "method", "target", "token")
@@ -63,15 +63,15 @@ class Wiretap:
 
     def __init__(self) -> None:
         self.is_upgraded = False
-        self.last_request: Request | None = None
+        self.last_request: WrittenRequest | None = None
         self.answer = bytearray()
         """What has come of the answer to it."""
         self._unread = b""
 
-    def read(self, data: bytes) -> list[Request | Frame]:
+    def read(self, data: bytes) -> list[WrittenRequest | Frame]:
         """What one write holds."""
         if not self.is_upgraded:
-            self.last_request = Request(data)
+            self.last_request = WrittenRequest(data)
             self.answer.clear()
             return [self.last_request]
         return list(read_frames(data)[0])

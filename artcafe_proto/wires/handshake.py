@@ -16,7 +16,7 @@ from artcafe_proto.exchanges import ascii_lower, trimmed
 if TYPE_CHECKING:
     from random import Random
 
-    from artcafe_proto.exchanges import Headers, Request
+    from artcafe_proto.exchanges import Headers, HttpRequest
 
 VERSION: Final = "13"
 """RFC 6455 section 4.1; a refusal with 426 names it (section 4.4)."""
@@ -66,7 +66,7 @@ def wants_websocket(headers: Headers) -> bool:
     return "websocket" in _tokens(headers, "upgrade")
 
 
-def check_request(request: Request) -> str:
+def check_request(request: HttpRequest) -> str:
     """The key of a sound opening handshake (section 4.2.1). Raises RemoteProtocolError with 400, or 426 (4.4)."""
     headers = request.headers
     if request.method != "GET":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import h11
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.exchanges import Headers, Request, Response
+from artcafe_proto.exchanges import Headers, HttpRequest, HttpResponse
 from artcafe_proto.limits import MAX_INFORMATIONAL_RESPONSES
 from artcafe_proto.wires.handshake import check_response, make_key, upgrade_headers
 from artcafe_proto.wires.http_connection import HttpConnection, byte_headers
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class ClientWire:
     """One connection to `authority` (the Host field): one request at a time, each answered by one response.
 
-    A `Response` that is not `reusable` and a `Failed` are the last that comes of a connection. Once an upgrade
+    A `HttpResponse` that is not `reusable` and a `Failed` are the last that comes of a connection. Once an upgrade
     succeeded, `websocket` writes its frames and `receive` yields its inputs.
     """
 
@@ -39,7 +39,7 @@ class ClientWire:
         self._response: h11.Response | None = None  # the head, while its body is read
         self._over = False
 
-    def request(self, request: Request) -> bytes:
+    def request(self, request: HttpRequest) -> bytes:
         """The bytes of `request`, with Host, and Content-Length where it has a body.
 
         Raises LocalProtocolError while another one is under way, on a connection that is over or upgraded, and for what
@@ -47,7 +47,7 @@ class ClientWire:
         """
         return self._send(request, ())
 
-    def upgrade(self, request: Request) -> bytes:
+    def upgrade(self, request: HttpRequest) -> bytes:
         """The bytes of `request` made an opening handshake (RFC 6455 section 4.1). Raises as `request` does."""
         self._head(request, ())  # what is refused draws no key
         key = make_key(self._rng)
@@ -81,12 +81,12 @@ class ClientWire:
         self._http.receive_eof()
         return self._read()
 
-    def _send(self, request: Request, more: Headers) -> bytes:
+    def _send(self, request: HttpRequest, more: Headers) -> bytes:
         data = self._http.send(self._head(request, more), request.body)
         self._waiting = True
         return data
 
-    def _head(self, request: Request, more: Headers) -> h11.Request:
+    def _head(self, request: HttpRequest, more: Headers) -> h11.Request:
         """The head that begins `request`. Raises LocalProtocolError where `request` and `upgrade` do."""
         if self._waiting or self._over or self.websocket is not None:
             raise LocalProtocolError("this connection can carry no request now: another is under way, or it is over")
@@ -140,7 +140,7 @@ class ClientWire:
         self._over = not reusable
         self._waiting = self._answering = False
         self._key, self._informational, self._response = None, 0, None
-        return ResponseReceived(Response(status=head.status_code, headers=fields, body=body, reusable=reusable))
+        return ResponseReceived(HttpResponse(status=head.status_code, headers=fields, body=body, reusable=reusable))
 
     def _fail(self, error: RemoteProtocolError) -> list[Input]:
         self._over = True

@@ -15,7 +15,7 @@ import h11
 import msgspec
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.exchanges import JSON_HEADERS, Headers, Request, Response, ascii_lower
+from artcafe_proto.exchanges import JSON_HEADERS, Headers, HttpRequest, HttpResponse, ascii_lower
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES, TURNED_AWAY_RETRY_AFTER_S
 from artcafe_proto.misuse import check_bytes
 from artcafe_proto.wires.handshake import VERSION, accept_headers, check_request, wants_websocket
@@ -115,7 +115,7 @@ class ServerWire:
         """Whether `send_body` has to go on with an answer: until it is whole, no other can be written."""
         return self.websocket is None and self._http.is_sending_body
 
-    def respond(self, response: Response, *, more: bool = False) -> bytes:
+    def respond(self, response: HttpResponse, *, more: bool = False) -> bytes:
         """The bytes that answer the request, and say `Connection: close` if they are the last.
 
         A whole answer has Content-Length; one with `more` has a body in pieces, of which `response.body` is the first.
@@ -175,7 +175,7 @@ class ServerWire:
         elif error.code == 503:
             headers = (*headers, ("retry-after", f"{TURNED_AWAY_RETRY_AFTER_S}"))
         self.phase = Phase.CLOSED
-        return self._write(Response(status=error.code, headers=JSON_HEADERS, body=body), headers)
+        return self._write(HttpResponse(status=error.code, headers=JSON_HEADERS, body=body), headers)
 
     def _read_request(self) -> RequestReceived | None:
         """The next request, None while it is incomplete or another awaits its answer. Raises RemoteProtocolError."""
@@ -196,7 +196,7 @@ class ServerWire:
                 self._interim = self._http.send(h11.InformationalResponse(status_code=100, headers=[]), b"")
             return None
         target, headers = _resource(self._head, self._http.fields)
-        request = Request(method=self._head.method.decode(), target=target, headers=headers, body=body)
+        request = HttpRequest(method=self._head.method.decode(), target=target, headers=headers, body=body)
         if self._head.http_version != b"1.0" and wants_websocket(request.headers):  # RFC 9110 section 7.8
             self._key = check_request(request)
         # The bytes behind a chunked body begin where the last chunk is thought to end: none of them is read.
@@ -221,7 +221,7 @@ class ServerWire:
         else:
             self.phase = Phase.HEAD if self._http.buffer else Phase.IDLE
 
-    def _write(self, response: Response, extra: Headers, *, more: bool = False) -> bytes:
+    def _write(self, response: HttpResponse, extra: Headers, *, more: bool = False) -> bytes:
         has_length = not more and response.status not in BODYLESS_STATUSES
         fields = byte_headers((*response.headers, *extra), length=len(response.body) if has_length else None)
         return self._http.send(h11.Response(status_code=response.status, headers=fields), response.body, more=more)
@@ -232,7 +232,7 @@ class ServerWire:
         return Failed(error)
 
 
-def check_answer(response: Response) -> None:
+def check_answer(response: HttpResponse) -> None:
     """Raise LocalProtocolError for a response that `ServerWire.respond` cannot write, whatever it answers."""
     if not 200 <= response.status <= 599:
         raise LocalProtocolError(f"an answer has a status from 200 to 599, not {response.status} (RFC 9110 section 15)")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from artcafe_proto.errors import RemoteProtocolError
-from artcafe_proto.exchanges import Request, Response
+from artcafe_proto.exchanges import HttpRequest, HttpResponse
 
 
 class _Input(msgspec.Struct, frozen=True, gc=False):
@@ -18,14 +18,14 @@ class _Input(msgspec.Struct, frozen=True, gc=False):
 class RequestReceived(_Input, frozen=True, gc=False):
     """A whole HTTP request. `upgrade`: it is a sound WebSocket opening handshake (RFC 6455 section 4.2.1)."""
 
-    request: Request
+    request: HttpRequest
     upgrade: bool
 
 
 class ResponseReceived(_Input, frozen=True, gc=False):
     """A whole HTTP response to the request under way."""
 
-    response: Response
+    response: HttpResponse
 
 
 class Upgraded(_Input, frozen=True, gc=False):

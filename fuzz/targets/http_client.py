@@ -11,7 +11,7 @@ from typing import Final
 
 import h11
 
-from artcafe_proto.exchanges import Request, Response
+from artcafe_proto.exchanges import HttpRequest, HttpResponse
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES
 from artcafe_proto.wires.handshake import accept_key, make_key
 from artcafe_proto.wires.http_client import ClientWire
@@ -83,16 +83,16 @@ def _waiting(kind: str) -> ClientWire:
     """A wire whose request is under way."""
     client = ClientWire(authority="h", rng=Random(1), max_message_size=200)
     if kind == "upgrade":
-        client.upgrade(Request(method="GET", target="/"))
+        client.upgrade(HttpRequest(method="GET", target="/"))
     else:
-        client.request(Request(method=kind, target="/"))
+        client.request(HttpRequest(method=kind, target="/"))
     return client
 
 
-def _check_what_follows(client: ClientWire, response: Response) -> None:
+def _check_what_follows(client: ClientWire, response: HttpResponse) -> None:
     """A connection that is reusable takes the next request."""
     if response.reusable:
-        assert client.request(Request(method="GET", target="/")).startswith(b"GET / HTTP/1.1\r\n")
+        assert client.request(HttpRequest(method="GET", target="/")).startswith(b"GET / HTTP/1.1\r\n")
 
 
 def _as_h11_reads(kind: str, stream: bytes, *, ends: bool) -> tuple[int, bytes]:

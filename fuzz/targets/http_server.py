@@ -12,7 +12,7 @@ from typing import Final
 
 import h11
 
-from artcafe_proto.exchanges import Request
+from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import RequestReceived
@@ -75,7 +75,7 @@ def _wire() -> ServerWire:
     return ServerWire(rng=Random(1), max_message_size=200)
 
 
-def _check_request(request: Request) -> None:
+def _check_request(request: HttpRequest) -> None:
     """One framing, the origin-form, fields of one line (PLAT-8)."""
     lengths = [value for name, value in request.headers if name == "content-length"]
     is_chunked = any(name == "transfer-encoding" for name, _ in request.headers)

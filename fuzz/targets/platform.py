@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from artcafe_proto import ApiError, LocalProtocolError, PlatformHub, PlatformProtocol, Response
+from artcafe_proto import ApiError, HttpResponse, LocalProtocolError, PlatformHub, PlatformProtocol
 from decoding import Reader
 from mutants.planted import MUTANTS
 from platform_rules import AGENTS
@@ -87,11 +87,11 @@ _MESSAGES: Final[tuple[Any, ...]] = (
 _TARGETS: Final = ("/api/v1/auth/challenge", "/api/v1/auth/verify", "/api/v1/ws/agent/%ff", "/api/v1/agents", "/")
 _BODIES: Final = (b"", b"{}", b"\xff", b"[" * 100, b'{"agent_id":"agent-1"}')
 _RESPONSES: Final = (
-    Response(status=200, body=b"{}"),
-    Response(status=204),
-    Response(status=404, headers=(("connection", "close"),)),
-    Response(status=100),
-    Response(status=200, headers=(("bad name", ""),)),
+    HttpResponse(status=200, body=b"{}"),
+    HttpResponse(status=204),
+    HttpResponse(status=404, headers=(("connection", "close"),)),
+    HttpResponse(status=100),
+    HttpResponse(status=200, headers=(("bad name", ""),)),
 )
 _FRAMES: Final = (
     b"\x82\x80abcd",

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from artcafe_proto import Disconnect, PlatformConfig, PlatformHub, PlatformProtocol, Request
+from artcafe_proto import Disconnect, HttpRequest, PlatformConfig, PlatformHub, PlatformProtocol
 from artcafe_proto.agent.states import LinkState
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.wires.http_client import ClientWire
@@ -99,7 +99,7 @@ class _AgentSigningIn:
 
     def __init__(self) -> None:
         self._wire = ClientWire(authority="x", rng=Random(1), max_message_size=1 << 20)
-        self._wire.request(Request(method="GET", target="/"))
+        self._wire.request(HttpRequest(method="GET", target="/"))
         self.is_over = False
 
     def read(self, data: bytes) -> None:

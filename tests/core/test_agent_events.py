@@ -21,6 +21,7 @@ from artcafe_proto import (
     CommandRefused,
     Connect,
     Disconnect,
+    HttpRequest,
     Instant,
     LocalProtocolError,
     MessageSettled,
@@ -31,7 +32,6 @@ from artcafe_proto import (
     RemoteProtocolError,
     RenewalFailed,
     RepeatReceived,
-    Request,
     ResponseReplaced,
     ResumeReading,
     SendClose,
@@ -124,7 +124,7 @@ def test_stat_2_a_call_that_fails_says_why(response: Any, reason: str, status: i
 def test_stat_2_a_failed_call_names_the_status_it_got_or_400() -> None:
     for response, code in ((answer(404), 404), (answer(200, []), 400)):
         with pytest.raises(RemoteProtocolError) as refused:
-            read_details(Request(method="GET", target="/"), response)
+            read_details(HttpRequest(method="GET", target="/"), response)
         assert refused.value.code == code
 
 

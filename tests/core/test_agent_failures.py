@@ -15,10 +15,10 @@ from artcafe_proto import (
     CancelSign,
     Connect,
     Disconnect,
+    HttpResponse,
     LinkState,
     Offline,
     RemoteProtocolError,
-    Response,
     SendClose,
     SendRequest,
     SendUpgrade,
@@ -81,7 +81,7 @@ def test_auth_7_what_is_compressed_is_not_inflated_and_said_to_be(
 ) -> None:
     script = Scripted()
     body = gzip.compress(json.dumps({"challenge": CHALLENGE, "valid": True, "token": token()}).encode())
-    response = Response(status=200, headers=(("content-encoding", coding),), body=body)
+    response = HttpResponse(status=200, headers=(("content-encoding", coding),), body=body)
     script.answer(step(script), response)
     offline = script.expect(Offline)
     assert "was not understood: it is compressed, which was not asked for" in offline.reason

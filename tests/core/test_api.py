@@ -11,11 +11,11 @@ import pytest
 from artcafe_proto import (
     ChallengeIssued,
     CommandExpired,
+    HttpRequest,
+    HttpResponse,
     Instant,
     PlatformProtocol,
-    Request,
     RequestFailed,
-    Response,
     StatusReceived,
 )
 from artcafe_proto.platform.api import (
@@ -296,7 +296,7 @@ def test_events_are_watched_by_tenants(api: Api) -> None:
     assert api.error("GET", "/events?agent_id=nobody", status=404) == "agent_not_found"
     assert api.error("GET", "/events?agent_id=a+1", status=404, token=OTHER_TOKEN) == "agent_not_found"
     headers = (("authorization", f"Bearer {TOKEN}"), ("last-event-id", "run-5"))
-    assert answer(api.hub, Request(method="GET", target="/api/v1/events", headers=headers), NOW) == EventWatch(
+    assert answer(api.hub, HttpRequest(method="GET", target="/api/v1/events", headers=headers), NOW) == EventWatch(
         TENANT, None, "run-5"
     )
 
@@ -360,7 +360,7 @@ def test_unknown_addresses(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize("target", ["/", "/agents", "/x/api/v1/agents", "/api/v1", "/api/v2/agents", "*"])
 def test_unknown_addresses_outside_of_the_interface(api: Api, target: str) -> None:
-    assert answer(api.hub, Request(method="GET", target=target), NOW) is None
+    assert answer(api.hub, HttpRequest(method="GET", target=target), NOW) is None
     assert NOT_FOUND.status == 404
 
 
@@ -396,7 +396,7 @@ def test_a_mistake_of_ours_costs_its_request_alone_and_is_told_to_the_operator(
 ) -> None:
     mistake = ZeroDivisionError("a detail of the inside")
 
-    def fail(_: object) -> Response:
+    def fail(_: object) -> HttpResponse:
         raise mistake
 
     monkeypatch.setitem(OPERATIONS["agents",], "GET", fail)
@@ -414,10 +414,10 @@ def test_a_mistake_of_ours_costs_its_request_alone_and_is_told_to_the_operator(
 def test_an_event_has_the_time_of_the_request_that_caused_it(api: Api) -> None:
     """Also if that is the first thing that happens on a platform."""
     body = msgspec.json.encode({"agent_id": "a1"})
-    request = Request(
+    request = HttpRequest(
         method="POST", target="/api/v1/auth/challenge", headers=(("content-type", "application/json"),), body=body
     )
-    assert isinstance(answer(api.hub, request, NOW), Response)
+    assert isinstance(answer(api.hub, request, NOW), HttpResponse)
     assert api.hub.now == NOW
     assert api.events(ChallengeIssued) == [ChallengeIssued("a1")]
 

@@ -12,10 +12,10 @@ from artcafe_proto import (
     CallFailed,
     Connect,
     Disconnect,
+    HttpResponse,
     LinkState,
     LocalProtocolError,
     Offline,
-    Response,
     SendRequest,
     SendUpgrade,
     Sign,
@@ -159,7 +159,7 @@ def test_any_other_answer_fails_the_call_and_nothing_else(status: int) -> None:
 def test_an_answer_that_is_no_object_fails_the_call(body: bytes) -> None:
     script, _ = up()
     script.machine.get_details(script.now)
-    script.answer(to_request(script), Response(status=200, body=body))
+    script.answer(to_request(script), HttpResponse(status=200, body=body))
     failed = script.expect(CallFailed)
     assert "expected an agent as a JSON object" in failed.reason
     assert failed.status == 200

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.pretty import pretty_repr
 
-from artcafe_proto import AgentConfig, ConfigError, PlatformConfig, Request, RequestArrived, Response, SendText
+from artcafe_proto import AgentConfig, ConfigError, HttpRequest, HttpResponse, PlatformConfig, RequestArrived, SendText
 from artcafe_proto.config import Endpoint, Origin
 from artcafe_proto.wires.inputs import TextReceived
 
@@ -153,11 +153,11 @@ def test_zero_is_a_possible_number_of_waiting_commands_and_of_jitter() -> None:
 
 
 def test_tok_4_reprs_show_no_headers_and_no_bodies() -> None:
-    request = Request(method="GET", target="/x", headers=(("authorization", "Bearer s3cret"),), body=b"s3cret")
-    response = Response(status=200, headers=(("x-token", "s3cret"),), body=b"s3cret")
+    request = HttpRequest(method="GET", target="/x", headers=(("authorization", "Bearer s3cret"),), body=b"s3cret")
+    response = HttpResponse(status=200, headers=(("x-token", "s3cret"),), body=b"s3cret")
     assert "s3cret" not in repr(request) + repr(response) + str(request) + str(response)
-    queried = Request(method="GET", target="/x?access_token=s3cret")
-    assert repr(queried) == "Request(GET /x?…, 0 headers, 0 bytes)"
+    queried = HttpRequest(method="GET", target="/x?access_token=s3cret")
+    assert repr(queried) == "HttpRequest(GET /x?…, 0 headers, 0 bytes)"
     assert "s3cret" not in repr(RequestArrived(1, queried)) + pretty_repr(queried)
     assert repr(SendText(7, b"s3cret")) == "SendText(conn=7, 6 bytes)"
     assert repr(TextReceived(b"s3cret")) == "TextReceived(6 bytes)"
@@ -198,7 +198,7 @@ def test_tok_4_values_of_extra_headers_are_not_shown() -> None:
     ],
 )
 def test_link_3_retry_after(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
-    assert Response(status=503, headers=headers).retry_after_s == seconds
+    assert HttpResponse(status=503, headers=headers).retry_after_s == seconds
 
 
 @pytest.mark.parametrize(

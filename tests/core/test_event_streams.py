@@ -22,12 +22,12 @@ from artcafe_proto import (
     CommandSent,
     Disconnect,
     HeartbeatReceived,
+    HttpRequest,
     HubEvent,
     MessageReceived,
     PauseReading,
     PeerViolation,
     PlatformSession,
-    Request,
     RequestFailed,
     SendBody,
     SendResponse,
@@ -201,7 +201,7 @@ class Scene(Stage):
         session = self.session()
         fields = {"authorization": f"Bearer {TENANT_TOKEN}"} | headers
         target = f"/api/v1/events{query}"
-        request = Request(method=method, target=target, headers=tuple(fields.items()))
+        request = HttpRequest(method=method, target=target, headers=tuple(fields.items()))
         session.request_received(1, request, self.now, upgrade=False)
         return session
 

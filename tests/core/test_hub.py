@@ -27,13 +27,13 @@ from artcafe_proto import (
     CommandRepeated,
     Disconnect,
     HeartbeatReceived,
+    HttpRequest,
+    HttpResponse,
     MessageReceived,
     PauseReading,
     PeerViolation,
     PlatformSession,
-    Request,
     RequestArrived,
-    Response,
     ResumeReading,
     SendBody,
     SendClose,
@@ -134,14 +134,14 @@ def test_plat_7_the_statuses_of_the_agents_endpoints() -> None:
     wrong_method = stage.ask("/api/v1/auth/challenge", {}, method="GET")
     assert (wrong_method.status, wrong_method.header("allow")) == (405, "POST")
     session = stage.session()
-    session.request_received(1, Request(method="POST", target="/api/v1/auth/verify"), stage.now, upgrade=False)
+    session.request_received(1, HttpRequest(method="POST", target="/api/v1/auth/verify"), stage.now, upgrade=False)
     assert sent(session)[0].response.status == 415
     plain = stage.ask("/api/v1/ws/agent/agent-1", method="GET")
     assert (plain.status, plain.header("upgrade")) == (426, "websocket")
     posted = stage.ask("/api/v1/ws/agent/agent-1")
     assert (posted.status, posted.header("allow")) == (405, "GET")
     session = stage.session()
-    session.request_received(1, Request(method="GET", target="/elsewhere"), stage.now, upgrade=True)
+    session.request_received(1, HttpRequest(method="GET", target="/elsewhere"), stage.now, upgrade=True)
     (refused,) = sent(session)
     assert refused.response.status == 404
 
@@ -149,25 +149,25 @@ def test_plat_7_the_statuses_of_the_agents_endpoints() -> None:
 def test_other_requests_are_the_owners_to_answer() -> None:
     stage = Stage()
     session = stage.session()
-    request = Request(method="GET", target="/elsewhere")
+    request = HttpRequest(method="GET", target="/elsewhere")
     session.request_received(7, request, stage.now, upgrade=False)
     assert sent(session) == [RequestArrived(7, request)]
-    assert session.respond(7, Response(status=204), stage.now)
+    assert session.respond(7, HttpResponse(status=204), stage.now)
     session.disconnected("reset", stage.now)
-    assert session.respond(7, Response(status=204), stage.now) is False
+    assert session.respond(7, HttpResponse(status=204), stage.now) is False
 
 
 def test_an_answer_may_come_in_pieces() -> None:
     stage = Stage()
     session = stage.session()
-    session.request_received(7, Request(method="GET", target="/elsewhere"), stage.now, upgrade=False)
+    session.request_received(7, HttpRequest(method="GET", target="/elsewhere"), stage.now, upgrade=False)
     assert session.send_body(7, b"early", stage.now) is False
-    assert session.respond(7, Response(status=200), stage.now, more=True)
+    assert session.respond(7, HttpResponse(status=200), stage.now, more=True)
     assert session.send_body(7, b"one", stage.now)
     assert session.send_body(7, b"", stage.now, more=False)
     assert session.send_body(7, b"late", stage.now) is False
     assert sent(session)[1:] == [
-        SendResponse(session.conn, 7, Response(status=200), more=True),
+        SendResponse(session.conn, 7, HttpResponse(status=200), more=True),
         SendBody(session.conn, 7, b"one", more=True),
         SendBody(session.conn, 7, b"", more=False),
     ]
@@ -919,7 +919,9 @@ def test_a_link_that_is_opened_while_writing_is_paused_is_read_and_owes_its_pong
     session = stage.session()
     session.unsent(1 << 20, stage.now)
     assert sent(session) == [PauseReading(session.conn)]
-    request = Request(method="GET", target="/api/v1/ws/agent/agent-1", headers=(("authorization", f"Bearer {token}"),))
+    request = HttpRequest(
+        method="GET", target="/api/v1/ws/agent/agent-1", headers=(("authorization", f"Bearer {token}"),)
+    )
     session.request_received(1, request, stage.now, upgrade=True)
     assert sent(session) == [ResumeReading(session.conn), AcceptUpgrade(session.conn, 1)]
     session.ping_received(b"owed", stage.now)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import Command, Disconnect, PlatformSession, Request, SendResponse
+from artcafe_proto import Command, Disconnect, HttpRequest, PlatformSession, SendResponse
 from artcafe_proto.messages import CommandData
 from artcafe_proto.platform.polls import Poll, Polls
 from artcafe_proto.platform.states import CommandState
@@ -41,7 +41,7 @@ def test_polls_are_found_by_connection_and_by_command() -> None:
 
 def ask(stage: Stage, session: PlatformSession, target: str) -> None:
     """A tenant's request on a connection of its own."""
-    request = Request(method="GET", target=f"/api/v1{target}", headers=AUTHORIZED)
+    request = HttpRequest(method="GET", target=f"/api/v1{target}", headers=AUTHORIZED)
     session.request_received(1, request, stage.now, upgrade=False)
 
 

@@ -19,6 +19,8 @@ from artcafe_proto import (
     CallFailed,
     CommandReceived,
     Connect,
+    HttpRequest,
+    HttpResponse,
     Instant,
     LinkState,
     LocalProtocolError,
@@ -28,8 +30,6 @@ from artcafe_proto import (
     PeerViolation,
     PlatformProtocol,
     RepeatReceived,
-    Request,
-    Response,
     Sign,
     TokenReceived,
     UnknownReceived,
@@ -315,7 +315,7 @@ class Talk:
                 answer = wire.accept_upgrade()
             else:
                 (name,) = [each for each in self._bodies if f"/{each}" in received.request.target]
-                answer = wire.respond(Response(status=200, headers=JSON_HEADERS, body=self._bodies[name]))
+                answer = wire.respond(HttpResponse(status=200, headers=JSON_HEADERS, body=self._bodies[name]))
             self.agent.data_received(conn, answer, self._now)
 
     def seen(self, *kinds: type[Any]) -> list[Any]:
@@ -405,12 +405,12 @@ class Caller:
         assert token is not None
         self._agent_token = token.value
 
-    def ask(self, name: str, body: bytes) -> Response:
+    def ask(self, name: str, body: bytes) -> HttpResponse:
         """One request; by the agent where it is the agent's."""
         method, target = BODIES[name]
         token = self._agent_token if name == "_StatusBody" else TENANT_TOKEN
         headers = (*JSON_HEADERS, ("authorization", f"Bearer {token}"))
-        request = self._wire.request(Request(method=method, target=target, headers=headers, body=body))
+        request = self._wire.request(HttpRequest(method=method, target=target, headers=headers, body=body))
         self._protocol.data_received(request, self._pair.now)
         received: list[Any] = []
         while (output := self._protocol.next_output()) is not None:

@@ -13,12 +13,12 @@ from artcafe_proto import (
     AgentProtocol,
     ApiError,
     ClocksParted,
+    HttpResponse,
     Instant,
     LocalProtocolError,
     PlatformHub,
     PlatformProtocol,
     RenewalStarted,
-    Response,
     Sign,
     TokenReceived,
 )
@@ -243,7 +243,7 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         lambda: session_of(session).close(99_999, "", pair.now),
         lambda: session_of(session).close(1001, None, pair.now),  # type: ignore[arg-type]
         lambda: session.drop(None, pair.now),  # type: ignore[arg-type]
-        lambda: session.respond(1, Response(status=200, body=None), pair.now),  # type: ignore[arg-type]
+        lambda: session.respond(1, HttpResponse(status=200, body=None), pair.now),  # type: ignore[arg-type]
     ]
     pair.hub.handle_timer(pair.now)
     before = snapshot((pair.hub, session))

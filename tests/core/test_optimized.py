@@ -19,7 +19,7 @@ from artcafe_proto.platform.states import SESSION, SessionInput, SessionState
 from artcafe_proto.regions import Region
 from artcafe_proto.testing import Simulation
 from artcafe_proto.testing.ensuring import ensure
-from artcafe_proto.testing.wiretap import Request
+from artcafe_proto.testing.wiretap import WrittenRequest
 
 assert False, "which is left out"
 
@@ -43,7 +43,7 @@ for table, inputs in ((AUTHENTICATION, AuthInput), (SESSION, SessionInput)):
             else:
                 print(refused(lambda: region.fire(cause)), region.state is state)
 print(refused(lambda: ensure(False, "what it relies on")))
-print(refused(lambda: Request(b"nonsense")))
+print(refused(lambda: WrittenRequest(b"nonsense")))
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import CommandReceived, CommandRepeated, CommandSent, Request
+from artcafe_proto import CommandReceived, CommandRepeated, CommandSent, HttpRequest
 from platform_stage import Stage, answer, command_ids, expiry_of
 from virtual import AGENT, TENANT, Pair
 
@@ -74,7 +74,9 @@ def test_cmd_3_a_response_of_an_agent_that_never_had_a_command_is_dropped() -> N
     stage = Stage()
     session = stage.session()
     token = stage.token()
-    request = Request(method="GET", target=f"/api/v1/ws/agent/{AGENT}", headers=(("authorization", f"Bearer {token}"),))
+    request = HttpRequest(
+        method="GET", target=f"/api/v1/ws/agent/{AGENT}", headers=(("authorization", f"Bearer {token}"),)
+    )
     session.request_received(1, request, stage.now, upgrade=True)
     answer(stage, session, "cmd-1")  # before its first heartbeat
     assert stage.seen(CommandRepeated) == [CommandRepeated(AGENT, "cmd-1")]

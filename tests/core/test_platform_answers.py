@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from artcafe_proto import ApiError, ConfigError, PlatformSession, Request
+from artcafe_proto import ApiError, ConfigError, HttpRequest, PlatformSession
 from artcafe_proto.platform.authenticator import Principal
 from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, answer, say, sent, size_of
 from virtual import signing_key
@@ -22,7 +22,7 @@ FOREIGN = "a link is opened with the token of its own agent"
 def opening(stage: Stage, target: str = AGENT_PATH, method: str = "GET", upgrade: bool = True, **headers: str) -> Any:
     """What answers an opening handshake."""
     session = stage.session()
-    request = Request(method=method, target=target, headers=tuple(headers.items()))
+    request = HttpRequest(method=method, target=target, headers=tuple(headers.items()))
     session.request_received(1, request, stage.now, upgrade=upgrade)
     (output,) = sent(session)
     return output.response
@@ -38,7 +38,7 @@ def with_a_revoked_key(stage: Stage) -> Any:
 def without_content_type(stage: Stage) -> Any:
     """What answers a request whose body is called nothing."""
     session = stage.session()
-    session.request_received(1, Request(method="POST", target="/api/v1/auth/verify"), stage.now, upgrade=False)
+    session.request_received(1, HttpRequest(method="POST", target="/api/v1/auth/verify"), stage.now, upgrade=False)
     (output,) = sent(session)
     return output.response
 
@@ -174,7 +174,7 @@ def test_plat_8_an_authenticator_without_room_asks_to_come_back(monkeypatch: pyt
 def test_plat_7_only_the_media_type_of_a_content_type_counts() -> None:
     for content_type in ("application/json", "Application/JSON; charset=utf-8", " application/json ;x"):
         session = (stage := Stage()).session()
-        request = Request(
+        request = HttpRequest(
             method="POST",
             target="/api/v1/auth/challenge?x=/api",
             headers=(("content-type", content_type),),
@@ -336,7 +336,7 @@ def test_plat_1_a_request_is_its_tenants_or_its_agents() -> None:
         (TENANT_TOKEN, Principal(TENANT)),
         (stage.token(), Principal(TENANT, AGENT, stage.key_id)),
     ):
-        request = Request(method="GET", target="/", headers=(("authorization", f"Bearer {token}"),))
+        request = HttpRequest(method="GET", target="/", headers=(("authorization", f"Bearer {token}"),))
         assert stage.hub.principal(request, stage.now) == principal
 
 
@@ -470,7 +470,7 @@ def test_plat_7_requests_of_a_connection_that_is_a_link_are_not_answered() -> No
     stage = Stage()
     session: PlatformSession = stage.online()
     sent(session)
-    session.request_received(2, Request(method="GET", target="/"), stage.now, upgrade=False)
+    session.request_received(2, HttpRequest(method="GET", target="/"), stage.now, upgrade=False)
     assert sent(session) == []
     say(stage, session, "message", {})
     assert sent(session) == []

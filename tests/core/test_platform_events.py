@@ -22,14 +22,14 @@ from artcafe_proto import (
     Disconnect,
     Event,
     HeartbeatReceived,
+    HttpRequest,
+    HttpResponse,
     Instant,
     MessageReceived,
     PauseReading,
     PeerViolation,
     PlatformSession,
     RemoteProtocolError,
-    Request,
-    Response,
     ResumeReading,
     SendBody,
     SendClose,
@@ -358,9 +358,9 @@ def test_an_answer_is_whole_and_a_piece_is_not_unless_it_says_so() -> None:
     stage = Stage()
     session = stage.session()
     for exchange, answers in ((1, 1), (2, 3)):
-        session.request_received(exchange, Request(method="GET", target="/x"), stage.now, upgrade=False)
+        session.request_received(exchange, HttpRequest(method="GET", target="/x"), stage.now, upgrade=False)
         options = {"more": True} if exchange == 2 else {}
-        assert session.respond(exchange, Response(status=200), stage.now, **options)
+        assert session.respond(exchange, HttpResponse(status=200), stage.now, **options)
         pieces = [session.send_body(exchange, b"x", stage.now) for _ in range(2)]
         assert pieces == [exchange == 2] * 2
         assert len([output for output in sent(session) if isinstance(output, SendResponse | SendBody)]) == answers
@@ -371,7 +371,9 @@ def test_link_8_a_link_that_was_paused_before_it_was_up_is_read_and_its_stall_co
     session = stage.session()
     session.unsent(1 << 20, stage.now)
     token = stage.token()
-    request = Request(method="GET", target=f"/api/v1/ws/agent/{AGENT}", headers=(("authorization", f"Bearer {token}"),))
+    request = HttpRequest(
+        method="GET", target=f"/api/v1/ws/agent/{AGENT}", headers=(("authorization", f"Bearer {token}"),)
+    )
     stage.wait(2)
     session.request_received(1, request, stage.now, upgrade=True)
     assert [type(output).__name__ for output in sent(session)] == ["PauseReading", "ResumeReading", "AcceptUpgrade"]

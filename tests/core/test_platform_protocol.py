@@ -9,12 +9,12 @@ import pytest
 
 from artcafe_proto import (
     Disconnect,
+    HttpResponse,
     Instant,
     LocalProtocolError,
     PauseReading,
     PlatformProtocol,
     RequestArrived,
-    Response,
     ResumeReading,
     Write,
 )
@@ -35,7 +35,7 @@ class Wire:
     def __init__(self) -> None:
         self.stage = Stage()
         self.protocol = PlatformProtocol(self.stage.hub, conn=500, now=self.stage.now)
-        self.answer = Response(status=200, body=b"{}")
+        self.answer = HttpResponse(status=200, body=b"{}")
 
     def send(self, data: bytes, chunk: int = 1_000_000) -> bytes:
         """Send bytes; returns what comes back. Requests of tenants are answered with `answer`."""
@@ -235,15 +235,15 @@ def test_an_idle_connection_is_closed_after_longer_than_a_signature_may_take() -
 @pytest.mark.parametrize(
     "response",
     [
-        Response(status=100),
-        Response(status=600),
-        Response(status=200, headers=(("bad name", "x"),)),
-        Response(status=200, headers=(("x-a", "b\r\nc: d"),)),
-        Response(status=200, headers=(("content-length", "2"),), body=b"{}"),
-        Response(status=200, headers=(("Transfer-Encoding", "chunked"),)),
+        HttpResponse(status=100),
+        HttpResponse(status=600),
+        HttpResponse(status=200, headers=(("bad name", "x"),)),
+        HttpResponse(status=200, headers=(("x-a", "b\r\nc: d"),)),
+        HttpResponse(status=200, headers=(("content-length", "2"),), body=b"{}"),
+        HttpResponse(status=200, headers=(("Transfer-Encoding", "chunked"),)),
     ],
 )
-def test_an_answer_that_http_cannot_carry_is_misuse_and_another_may_be_given(response: Response) -> None:
+def test_an_answer_that_http_cannot_carry_is_misuse_and_another_may_be_given(response: HttpResponse) -> None:
     wire = Wire()
     wire.protocol.data_received(GET, wire.stage.now)
     arrived = wire.protocol.next_output()
@@ -253,12 +253,12 @@ def test_an_answer_that_http_cannot_carry_is_misuse_and_another_may_be_given(res
         with pytest.raises(LocalProtocolError):
             wire.protocol.respond(arrived.exchange, response, wire.stage.now, more=more)
     assert snapshot(wire.protocol) == before
-    assert wire.protocol.respond(arrived.exchange, Response(status=500), wire.stage.now)
+    assert wire.protocol.respond(arrived.exchange, HttpResponse(status=500), wire.stage.now)
 
 
 def test_nothing_is_waited_for_after_the_last_answer_whatever_was_sent_behind_its_request() -> None:
     wire = Wire()
-    wire.answer = Response(status=200, headers=(("connection", "close"),))
+    wire.answer = HttpResponse(status=200, headers=(("connection", "close"),))
     assert wire.send(GET + GET).endswith(b"<closed>")
     assert wire.protocol.deadline() is None
 
@@ -269,9 +269,9 @@ def test_an_answer_that_takes_its_time_has_no_deadline() -> None:
     arrived = wire.protocol.next_output()
     assert isinstance(arrived, RequestArrived)
     assert wire.protocol.deadline() is None
-    assert not wire.protocol.respond(arrived.exchange + 1, Response(status=200), wire.stage.now)
-    assert wire.protocol.respond(arrived.exchange, Response(status=204), wire.stage.now)
-    assert not wire.protocol.respond(arrived.exchange, Response(status=204), wire.stage.now)
+    assert not wire.protocol.respond(arrived.exchange + 1, HttpResponse(status=200), wire.stage.now)
+    assert wire.protocol.respond(arrived.exchange, HttpResponse(status=204), wire.stage.now)
+    assert not wire.protocol.respond(arrived.exchange, HttpResponse(status=204), wire.stage.now)
     assert wire.read().startswith(b"HTTP/1.1 204 ")
 
 
@@ -356,7 +356,7 @@ def test_dropping_says_going_away_on_a_link() -> None:
 
 def test_plat_8_each_pipelined_request_waits_for_the_answer_before_it_to_be_written() -> None:
     wire = Wire()
-    wire.answer = Response(status=200, body=b"x" * 100_000)
+    wire.answer = HttpResponse(status=200, body=b"x" * 100_000)
     request = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
     wire.protocol.data_received(request * 20, wire.stage.now)
     assert len(wire.drain()) < 110_000
@@ -399,7 +399,7 @@ class Stream:
         arrived = self.protocol.next_output()
         assert isinstance(arrived, RequestArrived)
         self.exchange = arrived.exchange
-        assert self.protocol.respond(self.exchange, Response(status=200), self.now, more=True)
+        assert self.protocol.respond(self.exchange, HttpResponse(status=200), self.now, more=True)
         self.head = self.wire.read()
 
     @property
@@ -424,7 +424,7 @@ def test_an_answer_in_pieces_goes_out_piece_by_piece_and_has_no_deadline() -> No
     assert stream.protocol.deadline() is None
     stream.wire.stage.wait(86_400, stream.protocol)
     assert stream.piece(b"two") == b"3\r\ntwo\r\n"
-    assert not stream.protocol.respond(stream.exchange, Response(status=200), stream.now)
+    assert not stream.protocol.respond(stream.exchange, HttpResponse(status=200), stream.now)
     assert not stream.protocol.send_body(stream.exchange + 1, b"x", stream.now)
     assert stream.piece(b"", more=False) == b"0\r\n\r\n"
     assert stream.is_over()
@@ -438,7 +438,7 @@ def test_only_what_was_begun_has_pieces() -> None:
     arrived = wire.protocol.next_output()
     assert isinstance(arrived, RequestArrived)
     assert not wire.protocol.send_body(arrived.exchange, b"x", wire.stage.now)
-    assert wire.protocol.respond(arrived.exchange, Response(status=200), wire.stage.now)
+    assert wire.protocol.respond(arrived.exchange, HttpResponse(status=200), wire.stage.now)
     assert not wire.protocol.send_body(arrived.exchange, b"x", wire.stage.now)
 
 
@@ -565,7 +565,7 @@ def test_a_body_in_pieces_goes_on_until_it_is_said_to_end() -> None:
     wire.protocol.data_received(b"GET /events HTTP/1.1\r\nHost: h\r\n\r\n", wire.stage.now)
     request = wire.protocol.next_output()
     assert isinstance(request, RequestArrived)
-    assert wire.protocol.respond(request.exchange, Response(status=200), wire.stage.now, more=True)
+    assert wire.protocol.respond(request.exchange, HttpResponse(status=200), wire.stage.now, more=True)
     assert wire.protocol.send_body(request.exchange, b"one", wire.stage.now)
     assert wire.protocol.send_body(request.exchange, b"two", wire.stage.now)
     assert wire.protocol.send_body(request.exchange, b"", wire.stage.now, more=False)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artcafe_proto import ConfigError, PublicKey, Request, Response, SendResponse
+from artcafe_proto import ConfigError, HttpRequest, HttpResponse, PublicKey, SendResponse
 from artcafe_proto.platform import api
 from artcafe_proto.policies import rate_limits
 from artcafe_proto.policies.rate_limits import RateLimit, network_of
@@ -21,7 +21,7 @@ from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 
 
-def ask(stage: Stage, step: str, address: str | None, agent_id: str = AGENT, **changes: Any) -> Response:
+def ask(stage: Stage, step: str, address: str | None, agent_id: str = AGENT, **changes: Any) -> HttpResponse:
     """One attempt; a verify is of a signature that nobody made."""
     body = {"agent_id": agent_id}
     if step == "verify":
@@ -148,17 +148,17 @@ def test_plat_8_nobody_can_lock_out_an_agent_from_another_address(step: str) -> 
     assert ask(stage, step, HERE).status != 429
 
 
-def ask_as_tenant(stage: Stage, address: str | None, token: str, path: str = "/api/v1/agents") -> Response:
+def ask_as_tenant(stage: Stage, address: str | None, token: str, path: str = "/api/v1/agents") -> HttpResponse:
     """A request with a tenant's token, right or wrong."""
     headers = (("authorization", f"Bearer {token}"),)
     if path.startswith("/api/v1/ws"):
         session = stage.session(address)
-        session.request_received(1, Request(method="GET", target=path, headers=headers), stage.now, upgrade=True)
+        session.request_received(1, HttpRequest(method="GET", target=path, headers=headers), stage.now, upgrade=True)
         output = session.next_output()
         assert isinstance(output, SendResponse)
         return output.response
-    answer = api.answer(stage.hub, Request(method="GET", target=path, headers=headers), stage.now, address)
-    assert isinstance(answer, Response)
+    answer = api.answer(stage.hub, HttpRequest(method="GET", target=path, headers=headers), stage.now, address)
+    assert isinstance(answer, HttpResponse)
     return answer
 
 
@@ -195,8 +195,8 @@ def test_plat_1_a_credential_in_the_query_is_none() -> None:
     stage = Stage()
     for name in ("access_token", "token", "authorization", "Authorization"):
         query = f"?{name}={TENANT_TOKEN}"
-        answer = api.answer(stage.hub, Request(method="GET", target=f"/api/v1/agents{query}"), stage.now)
-        assert isinstance(answer, Response)
+        answer = api.answer(stage.hub, HttpRequest(method="GET", target=f"/api/v1/agents{query}"), stage.now)
+        assert isinstance(answer, HttpResponse)
         assert answer.status == 401
 
 
@@ -204,14 +204,14 @@ def test_plat_1_two_credentials_are_none() -> None:
     stage = Stage()
     bearer = ("authorization", f"Bearer {TENANT_TOKEN}")
     for headers in ((bearer, bearer), (bearer, ("authorization", ""))):
-        request = Request(method="GET", target="/api/v1/agents", headers=headers)
+        request = HttpRequest(method="GET", target="/api/v1/agents", headers=headers)
         answer = api.answer(stage.hub, request, stage.now)
-        assert isinstance(answer, Response)
+        assert isinstance(answer, HttpResponse)
         assert answer.status == 400
     for odd in (f"Bearer {TENANT_TOKEN}\xa0", f"Bearer\xa0{TENANT_TOKEN}", f"Bearer \x85{TENANT_TOKEN}"):
-        request = Request(method="GET", target="/api/v1/agents", headers=(("authorization", odd),))
+        request = HttpRequest(method="GET", target="/api/v1/agents", headers=(("authorization", odd),))
         answer = api.answer(stage.hub, request, stage.now)
-        assert isinstance(answer, Response)
+        assert isinstance(answer, HttpResponse)
         assert answer.status == 401
 
 
@@ -237,7 +237,7 @@ def test_auth_8_who_uses_up_all_challenges_it_can_is_held_back_alone(monkeypatch
     monkeypatch.setattr("artcafe_proto.policies.challenges.MAX_CONSUMED_CHALLENGES", 10)
     stage = Stage()
 
-    def verify(address: str) -> Response:
+    def verify(address: str) -> HttpResponse:
         return ask(stage, "verify", address, challenge=stage.challenge())
 
     assert [verify(HERE).status for _ in range(7)] == [401] * 5 + [429] * 2
@@ -251,7 +251,7 @@ def test_auth_8_who_uses_up_all_challenges_it_can_is_held_back_alone(monkeypatch
 # --- what they do not tell --------------------------------------------------------------------------------------------
 
 
-def shape(response: Response) -> tuple[Any, ...]:
+def shape(response: HttpResponse) -> tuple[Any, ...]:
     """What there is to see of an answer but for what is random."""
     body = {name: len(value) if isinstance(value, str) else value for name, value in json.loads(response.body).items()}
     return response.status, [name for name, _ in response.headers], body

@@ -9,7 +9,7 @@ import pytest
 from artcafe_proto import ArtCafeError, RemoteProtocolError
 from artcafe_proto.readable import json_line, lines, one_line, text_of
 from artcafe_proto.secrecy import Secret
-from artcafe_proto.testing.wiretap import Request
+from artcafe_proto.testing.wiretap import WrittenRequest
 from hostile_text import HOSTILE, check_readable
 
 
@@ -57,7 +57,7 @@ def test_a_secret_among_other_things_is_not_shown() -> None:
 
 def test_a_wiretap_says_what_it_heard_instead_of_a_request() -> None:
     with pytest.raises(AssertionError, match="expected a request, got 8 bytes of something else"):
-        Request(b"nonsense")
+        WrittenRequest(b"nonsense")
 
 
 @pytest.mark.parametrize("error", [SystemExit, ValueError])

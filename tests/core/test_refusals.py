@@ -8,16 +8,16 @@ from typing import Final, get_args
 
 import pytest
 
-from artcafe_proto import Request, Response
+from artcafe_proto import HttpRequest, HttpResponse
 from artcafe_proto.refusals import MAX_SAID_CHARS, Step, advice, explain, secrets_of, what_it_says
 
 TOKEN: Final = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZ2VudC0xIn0.c2lnbmF0dXJl"
 CHALLENGE: Final = "a-challenge-of-more-than-sixteen-characters"
 SIGNATURE: Final = "c2lnbmF0dXJlIG9mIGEgY2hhbGxlbmdlIGJ5IGEga2V5"
-CALL: Final = Request(
+CALL: Final = HttpRequest(
     method="GET", target="/", headers=(("authorization", f"Bearer {TOKEN}"), ("x-tunnel", "hunter-22"))
 )
-VERIFY: Final = Request(
+VERIFY: Final = HttpRequest(
     method="POST",
     target="/",
     headers=(("accept", "application/json"),),
@@ -25,9 +25,9 @@ VERIFY: Final = Request(
 )
 
 
-def refusal(status: int, body: object = None, **headers: str) -> Response:
+def refusal(status: int, body: object = None, **headers: str) -> HttpResponse:
     """A response with a JSON body."""
-    return Response(status=status, headers=tuple(headers.items()), body=json.dumps(body).encode())
+    return HttpResponse(status=status, headers=tuple(headers.items()), body=json.dumps(body).encode())
 
 
 SAID: Final[list[tuple[object, str]]] = [
@@ -62,7 +62,7 @@ def test_what_a_platform_says_is_found_in_every_common_shape(body: object, said:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100 + b"]" * 100])
 def test_what_is_no_json_says_nothing(body: bytes) -> None:
-    assert what_it_says(Response(status=502, body=body)) == ""
+    assert what_it_says(HttpResponse(status=502, body=body)) == ""
 
 
 def test_what_a_platform_says_is_shortened_and_escaped() -> None:
@@ -77,7 +77,7 @@ def test_what_a_platform_says_is_shortened_and_escaped() -> None:
 @pytest.mark.parametrize(
     ("request_", "secret"), [(CALL, TOKEN), (CALL, "hunter-22"), (VERIFY, CHALLENGE), (VERIFY, SIGNATURE)]
 )
-def test_tok_4_a_platform_that_repeats_a_secret_has_it_left_out(request_: Request, secret: str, text: str) -> None:
+def test_tok_4_a_platform_that_repeats_a_secret_has_it_left_out(request_: HttpRequest, secret: str, text: str) -> None:
     said = what_it_says(refusal(401, {"detail": text.format(secret, secret[:20])}), secrets_of(request_))
     assert secret not in said
     assert secret[:12] not in said

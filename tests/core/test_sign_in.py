@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from artcafe_proto import Response, SigningKey
+from artcafe_proto import HttpResponse, SigningKey
 from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.signatures import SignatureFormat
 from platform_stage import AGENT, TENANT, Stage
@@ -42,7 +42,7 @@ def work(action: Callable[[], object]) -> Counter[str]:
     return calls
 
 
-def shape(response: Response) -> tuple[object, ...]:
+def shape(response: HttpResponse) -> tuple[object, ...]:
     """All of a response but the values that differ between any two."""
     body = json.loads(response.body)
     lengths = {name: len(value) if isinstance(value, str) else value for name, value in body.items()}
@@ -58,7 +58,7 @@ def wrong_signature(stage: Stage, shaped: str) -> str:
 
 
 def test_auth_8_a_challenge_takes_the_same_work_and_looks_the_same_for_agents_that_do_not_exist() -> None:
-    stage, asked = Stage(), dict[str, Response]()
+    stage, asked = Stage(), dict[str, HttpResponse]()
 
     def ask(agent_id: str) -> None:
         asked[agent_id] = stage.ask("/api/v1/auth/challenge", {"agent_id": agent_id})
@@ -75,7 +75,7 @@ def test_auth_8_a_challenge_takes_the_same_work_and_looks_the_same_for_agents_th
 def test_auth_8_a_refused_signature_takes_the_same_work_and_looks_the_same_whoever_it_is_of(
     challenge_is: str, shaped: str
 ) -> None:
-    stage, answers = Stage(), dict[tuple[str, str], Response]()
+    stage, answers = Stage(), dict[tuple[str, str], HttpResponse]()
     response = wrong_signature(stage, shaped)
 
     def refusal(agent_id: str, tenant_id: str) -> Counter[str]:

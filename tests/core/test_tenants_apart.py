@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from artcafe_proto import AcceptUpgrade, PlatformSession, Request, Response, SendResponse
+from artcafe_proto import AcceptUpgrade, HttpRequest, HttpResponse, PlatformSession, SendResponse
 from platform_api import NOW, Api, key
 
 TOKENS = {tenant: f"token-of-{tenant}-0123456789" for tenant in ("acme", "acme-2", "Acme", "acm")}
@@ -55,7 +55,7 @@ class TwoTenants:
     def create(self, agent_id: str, tenant_id: str = "acme") -> None:
         self.api.json("POST", "/agents", {"agent_id": agent_id}, status=201, token=TOKENS[tenant_id])
 
-    def do(self, operation: Operation, tenant_id: str, *, agent: str, key: str, command: str) -> Response:
+    def do(self, operation: Operation, tenant_id: str, *, agent: str, key: str, command: str) -> HttpResponse:
         """The answer to an operation on the things with these ids."""
         ids = {"agent": agent, "key": key, "command": command}
         body = operation.body and {
@@ -85,7 +85,7 @@ def test_plat_1_every_operation_works_for_the_tenant_itself() -> None:
             name: AGENT if value == "{agent}" else value for name, value in operation.body.items()
         }
         answered = scene.api.ask(operation.method, operation.path.format(**ids), body, token=TOKENS["acme"])
-        assert not isinstance(answered, Response) or answered.status in {200, 201, 202, 204, 409}, operation
+        assert not isinstance(answered, HttpResponse) or answered.status in {200, 201, 202, 204, 409}, operation
 
 
 def test_plat_1_a_tenant_lists_its_own_agents_only() -> None:
@@ -159,7 +159,7 @@ def linked(scene: TwoTenants, spelled: str, token: str) -> int:
     """The status of the answer to an opening handshake."""
     session = PlatformSession(scene.api.hub, 77)
     headers = (("authorization", f"Bearer {token}"),)
-    request = Request(method="GET", target=f"/api/v1/ws/agent/{spelled}", headers=headers)
+    request = HttpRequest(method="GET", target=f"/api/v1/ws/agent/{spelled}", headers=headers)
     session.request_received(1, request, NOW, upgrade=True)
     output = session.next_output()
     assert isinstance(output, SendResponse | AcceptUpgrade)

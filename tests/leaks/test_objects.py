@@ -25,14 +25,14 @@ from artcafe_proto import (
     AgentProtocol,
     AuthenticationRefused,
     CallAnswered,
+    HttpRequest,
+    HttpResponse,
     KeyChanged,
     LocalProtocolError,
     Offline,
     Online,
     PlatformHub,
     PlatformProtocol,
-    Request,
-    Response,
     SendBody,
     Sign,
     SigningKey,
@@ -171,7 +171,7 @@ def test_tok_4_at_no_moment_of_a_life_an_object_shows_or_gives_away_a_secret(mon
     pair.run_for(60)
     for kind in (KeyChanged, CallAnswered, Offline, AuthenticationRefused):
         assert pair.seen(kind), f"the life had a {kind.__name__}"
-    met = {Token, SigningKey, TokenIssuer, ChallengeBook, Request, Sign, Write}
+    met = {Token, SigningKey, TokenIssuer, ChallengeBook, HttpRequest, Sign, Write}
     assert {each.__qualname__ for each in met} <= shown.texts.keys()
     assert shown.leaks(pair.canaries(least=2)) == []
 
@@ -184,7 +184,7 @@ def test_tok_4_the_watch_sees_what_shows_or_gives_away_a_secret(monkeypatch: pyt
     pair.start()
     pair.run_until(lambda: bool(pair.seen(Online)))
     leaks = " ".join(shown.leaks(pair.canaries(least=1)))
-    for leak in ("text of Write", "pickle of Write", "pickle of Token", "pickle of Sign", "pickle of Request"):
+    for leak in ("text of Write", "pickle of Write", "pickle of Token", "pickle of Sign", "pickle of HttpRequest"):
         assert leak in leaks
 
 
@@ -207,8 +207,8 @@ def test_tok_4_what_holds_a_secret_for_its_owner_keeps_it_too(tmp_path: Path) ->
         TokenIssuer(SIGNING_SEED, issuer="i", life_s=1.0),
         ChallengeBook(SIGNING_SEED),
         SendBody(1, 1, TENANT_TOKEN.encode(), True),
-        Request(method="POST", target="/", headers=(("authorization", TENANT_TOKEN),), body=challenge.encode()),
-        Response(status=200, headers=(("x", TENANT_TOKEN),), body=challenge.encode()),
+        HttpRequest(method="POST", target="/", headers=(("authorization", TENANT_TOKEN),), body=challenge.encode()),
+        HttpResponse(status=200, headers=(("x", TENANT_TOKEN),), body=challenge.encode()),
         agent,
     ]
     shown = Shown()

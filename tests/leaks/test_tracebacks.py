@@ -38,6 +38,7 @@ from artcafe_proto import (
     ApiError,
     ArtCafeError,
     ConfigError,
+    HttpRequest,
     Instant,
     KeyRefusedError,
     LocalProtocolError,
@@ -46,7 +47,6 @@ from artcafe_proto import (
     PlatformHub,
     PublicKey,
     RemoteProtocolError,
-    Request,
     SigningKey,
     SshAgentSigning,
 )
@@ -160,8 +160,8 @@ def test_tok_4_a_passphrase_callback_that_fails_shows_no_key_and_the_like(tmp_pa
     assert shown_by(opened.value) == []
 
 
-def request(body: bytes, *headers: tuple[str, str]) -> Request:
-    return Request(method="POST", target="/", headers=headers, body=body)
+def request(body: bytes, *headers: tuple[str, str]) -> HttpRequest:
+    return HttpRequest(method="POST", target="/", headers=headers, body=body)
 
 
 HUB = PlatformHub(PlatformConfig(), rng=Random(44), signing_seed=SEED)

@@ -15,7 +15,7 @@ from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.testing import InvariantError, Simulation
-from artcafe_proto.testing.wiretap import Request, Wiretap
+from artcafe_proto.testing.wiretap import Wiretap, WrittenRequest
 from canaries import Canaries, own_objects
 
 SEED = bytes(range(32))  # a simulation's one key
@@ -60,7 +60,7 @@ def test_tok_4_a_wiretap_that_reads_no_request_does_not_quote_what_it_reads() ->
     token = "token-of-somebody-0123456789abcdef"
     request = f"GET / HTTP/1.1\r\nauthorization: Bearer {token}\r\n\r\n".encode()
     canaries = Canaries({"token": token})
-    assert canaries.found_in(repr(Request(request))) == []
+    assert canaries.found_in(repr(WrittenRequest(request))) == []
     with pytest.raises(AssertionError, match="expected a request") as broken:
         Wiretap().read(request[15:])
     assert canaries.found_in(str(broken.value)) == []

@@ -16,8 +16,8 @@ from artcafe_proto import (
     AgentMachine,
     Connect,
     ConnectFailure,
+    HttpResponse,
     RemoteProtocolError,
-    Response,
     SendClose,
     SendPing,
     SendPong,
@@ -49,7 +49,7 @@ HEADERS = st.lists(
     ),
     max_size=2,
 ).map(tuple)
-RESPONSES = st.builds(Response, status=STATUSES, headers=HEADERS, body=BODIES, reusable=st.booleans())
+RESPONSES = st.builds(HttpResponse, status=STATUSES, headers=HEADERS, body=BODIES, reusable=st.booleans())
 
 
 class AgentMachineLife(AgentLife[AgentMachine]):
@@ -179,7 +179,7 @@ class AgentMachineLife(AgentLife[AgentMachine]):
             self.world(lambda agent: agent.unsent(conn, 0, now))
 
     @rule(number=PICKS, other=PICKS, response=RESPONSES)
-    def response_received(self, number: int, other: int, response: Response) -> None:
+    def response_received(self, number: int, other: int, response: HttpResponse) -> None:
         conn, exchange = self.pick(self.exchanges, number) or (99, 98)
         _, exchange = self.pick(self.exchanges, other) or (99, 98) if other > 3 else (conn, exchange)
         now = self.now

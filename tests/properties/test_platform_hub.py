@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from artcafe_proto import (
     AcceptUpgrade,
     ApiError,
+    HttpRequest,
+    HttpResponse,
     Instant,
     PlatformConfig,
     PlatformHub,
     PlatformSession,
-    Request,
-    Response,
     SendClose,
     SendResponse,
     SendText,
@@ -244,10 +244,10 @@ class HubLife(RuleBasedStateMachine):
 
     # --- links --------------------------------------------------------------------------------------------------------
 
-    def ask(self, target: str, body: dict[str, str]) -> Response:
+    def ask(self, target: str, body: dict[str, str]) -> HttpResponse:
         self.conns += 1
         session = PlatformSession(self.hub, self.conns)
-        request = Request(method="POST", target=target, headers=JSON, body=json.dumps(body).encode())
+        request = HttpRequest(method="POST", target=target, headers=JSON, body=json.dumps(body).encode())
         session.request_received(1, request, self.now, upgrade=False)
         output = session.next_output()
         assert isinstance(output, SendResponse)
@@ -276,7 +276,7 @@ class HubLife(RuleBasedStateMachine):
         session = PlatformSession(self.hub, self.conns)
         fields = (("authorization", f"Bearer {token.text}"),)
         target = f"/api/v1/ws/agent/{token.agent_id}"
-        session.request_received(1, Request(method="GET", target=target, headers=fields), self.now, upgrade=True)
+        session.request_received(1, HttpRequest(method="GET", target=target, headers=fields), self.now, upgrade=True)
         output = session.next_output()
         assert isinstance(output, AcceptUpgrade if is_good else SendResponse), output
         self.drain(closed=older if is_good else None, code=4409)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from artcafe_proto import (
+    HttpRequest,
+    HttpResponse,
     Instant,
     LocalProtocolError,
     PlatformHub,
     PlatformProtocol,
-    Request,
-    Response,
     Write,
 )
 from artcafe_proto.wires.frames import FrameWriter
@@ -32,7 +32,7 @@ T = TypeVar("T")
 STEPS = st.sampled_from([1, 2, 7, 100_000])
 """Bytes of the pieces that the second platform gets."""
 RESPONSES = st.builds(
-    Response,
+    HttpResponse,
     status=st.sampled_from([200, 200, 204, 404, 100, 1000]),
     headers=st.sampled_from([(), (("x-a", "b"),), (("connection", "close"),), (("bad name", ""),), (("a", "b\r\n"),)]),
     body=st.sampled_from([b"", b"{}"]),
@@ -66,7 +66,7 @@ class PlatformProtocolLife(PlatformLife[PlatformProtocol]):
         super().__init__()
         self.clients: dict[int, ClientWire] = {}
         """Of the peers that know what they were sent."""
-        self.asked: dict[int, Request] = {}
+        self.asked: dict[int, HttpRequest] = {}
         self.held: dict[int, bytes] = {}
         """The end of what was sent on a connection, which comes with what is sent next."""
         self.frames = FrameWriter(client=True, rng=Random(1))
@@ -91,7 +91,7 @@ class PlatformProtocolLife(PlatformLife[PlatformProtocol]):
         if data:
             self.world(conn, whole, in_pieces)
 
-    def request(self, conn: int, request: Request, *, upgrade: bool) -> None:
+    def request(self, conn: int, request: HttpRequest, *, upgrade: bool) -> None:
         """While the peer may ask."""
         if conn in self.clients:
             client = self.clients[conn]
@@ -138,16 +138,16 @@ class PlatformProtocolLife(PlatformLife[PlatformProtocol]):
     # --- the owner ----------------------------------------------------------------------------------------------------
 
     @rule(number=PICKS, response=RESPONSES, more=st.booleans())
-    def respond(self, number: int, response: Response, more: bool) -> None:
+    def respond(self, number: int, response: HttpResponse, more: bool) -> None:
         """To what arrived, or to anything; a second time it is too late."""
         (conn, exchange), now = self.pick(self.arrived, number) or (1, 1), self.now
         if self.own(conn, lambda session: session.respond(exchange, response, now, more=more)) is not None:
-            assert self.own(conn, lambda session: session.respond(exchange, Response(status=200), now)) is False
+            assert self.own(conn, lambda session: session.respond(exchange, HttpResponse(status=200), now)) is False
 
     @rule(number=PICKS, response=RESPONSES, more=st.booleans())
-    def serve(self, number: int, response: Response, more: bool) -> None:
+    def serve(self, number: int, response: HttpResponse, more: bool) -> None:
         """A request that arrives, and its answer."""
-        self.request(self.conn(number), Request(method="GET", target="/"), upgrade=False)
+        self.request(self.conn(number), HttpRequest(method="GET", target="/"), upgrade=False)
         self.respond(0, response, more)
 
     @rule(number=PICKS, data=st.sampled_from([b"", b"more"]), more=st.booleans())

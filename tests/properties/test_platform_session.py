@@ -7,12 +7,12 @@ from hypothesis.stateful import rule
 
 from artcafe_proto import (
     AcceptUpgrade,
+    HttpRequest,
+    HttpResponse,
     Instant,
     PlatformHub,
     PlatformSession,
     RemoteProtocolError,
-    Request,
-    Response,
     SendClose,
     SendPing,
     SendPong,
@@ -31,12 +31,12 @@ class PlatformSessionLife(PlatformLife[PlatformSession]):
     def __init__(self) -> None:
         super().__init__()
         self.exchanges = 0
-        self.requests: dict[int, Request] = {}
+        self.requests: dict[int, HttpRequest] = {}
         self.answered_exchanges: set[int] = set()
         self.links: set[int] = set()
         self.closed: set[int] = set()
 
-    def request(self, conn: int, request: Request, *, upgrade: bool) -> None:
+    def request(self, conn: int, request: HttpRequest, *, upgrade: bool) -> None:
         self.exchanges += 1
         exchange, now = self.exchanges, self.now
         self.requests[exchange] = request
@@ -69,8 +69,8 @@ class PlatformSessionLife(PlatformLife[PlatformSession]):
         """To what arrived, or to anything; a second time it is too late."""
         conn, exchange = self.pick(self.arrived, number) or (1, 1)
         now = self.now
-        self.world(conn, lambda session: session.respond(exchange, Response(status=204), now))
-        assert not self.sessions[0][conn].respond(exchange, Response(status=204), now)
+        self.world(conn, lambda session: session.respond(exchange, HttpResponse(status=204), now))
+        assert not self.sessions[0][conn].respond(exchange, HttpResponse(status=204), now)
 
     @rule(number=PICKS)
     def bytes_received(self, number: int) -> None:

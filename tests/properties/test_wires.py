@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from artcafe_proto import LocalProtocolError, RemoteProtocolError, Request, Response
+from artcafe_proto import HttpRequest, HttpResponse, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import Headers
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.handshake import accept_headers
@@ -52,15 +52,15 @@ FIELDS = st.sampled_from(
 )
 BODIES = st.sampled_from([b"", b"{}", b"hello"])
 REQUESTS = st.builds(
-    Request,
+    HttpRequest,
     method=st.sampled_from(["GET", "POST", "HEAD", "BAD METHOD", "\u20ac"]),
     target=st.sampled_from(["/", "/a?b=c", "/a b", "/\u20ac", ""]),
     headers=FIELDS,
     body=BODIES,
 )
-GOOD_REQUESTS = st.builds(Request, method=st.sampled_from(["GET", "POST"]), target=st.just("/"), body=BODIES)
+GOOD_REQUESTS = st.builds(HttpRequest, method=st.sampled_from(["GET", "POST"]), target=st.just("/"), body=BODIES)
 RESPONSES = st.builds(
-    Response, status=st.sampled_from([200, 200, 204, 304, 404, 100, 99, 1000]), headers=FIELDS, body=BODIES
+    HttpResponse, status=st.sampled_from([200, 200, 204, 304, 404, 100, 99, 1000]), headers=FIELDS, body=BODIES
 )
 ERRORS = st.builds(
     RemoteProtocolError, st.sampled_from([400, 408, 413, 426, 499]), st.just("it was wrong"), st.just("RFC 9112")
@@ -155,7 +155,7 @@ class ClientWireLife(WireLife[ClientWire]):
         return super().read(whole, pieces)
 
     @rule(asked=REQUESTS | GOOD_REQUESTS, upgrade=st.booleans())
-    def ask(self, asked: Request, upgrade: bool) -> None:
+    def ask(self, asked: HttpRequest, upgrade: bool) -> None:
         data = self.write(lambda wire: wire.upgrade(asked) if upgrade else wire.request(asked))
         if data is not None:
             assert not self.over
@@ -241,20 +241,20 @@ class ServerWireLife(WireLife[ServerWire]):
             self.feed(data, step)
 
     @rule(step=STEPS, response=RESPONSES, more=st.booleans())
-    def serve(self, step: int, response: Response, more: bool) -> None:
+    def serve(self, step: int, response: HttpResponse, more: bool) -> None:
         """A request, and its answer."""
         self.ask(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", step)
         self.respond(response, more)
 
     @rule(response=RESPONSES, more=st.booleans())
-    def respond(self, response: Response, more: bool) -> None:
+    def respond(self, response: HttpResponse, more: bool) -> None:
         is_due = self.wires[0].phase is Phase.ANSWERING and not self.wires[0].is_sending_body
         is_written = self.write(lambda wire: wire.respond(response, more=more)) is not None
         assert is_written == (is_due and 200 <= response.status <= 599 and response.headers in GOOD_FIELDS)
 
     @rule(more=st.booleans())
     def respond_well(self, more: bool) -> None:
-        self.respond(Response(status=200, body=b"{}"), more)
+        self.respond(HttpResponse(status=200, body=b"{}"), more)
 
     @rule(data=BODIES, more=st.booleans())
     def send_body(self, data: bytes, more: bool) -> None:

@@ -16,15 +16,15 @@ from artcafe_proto import (
     AgentProtocol,
     ApiError,
     Disconnect,
+    HttpRequest,
+    HttpResponse,
     Instant,
     LocalProtocolError,
     PlatformConfig,
     PlatformHub,
     PlatformProtocol,
     PlatformSession,
-    Request,
     RequestArrived,
-    Response,
     Wake,
     Write,
 )
@@ -127,7 +127,7 @@ def argument(name: str, value: Any) -> Any:
     return tuple(value) if name == "capabilities" else value
 
 
-def answer(hub: PlatformHub, connection: PlatformProtocol, request: Request, now: Instant) -> Response:
+def answer(hub: PlatformHub, connection: PlatformProtocol, request: HttpRequest, now: Instant) -> HttpResponse:
     """The response to a request that the core does not answer by itself."""
     return NOT_FOUND
 

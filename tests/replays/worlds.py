@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from artcafe_proto import AgentProtocol, Instant, LocalProtocolError, Request, Response
+from artcafe_proto import AgentProtocol, HttpRequest, HttpResponse, Instant, LocalProtocolError
 from artcafe_proto.testing import Simulation
 from artcafe_proto.testing.circuits import Chunking, Circuit
 from artcafe_proto.testing.tenants import TENANT, TENANT_TOKEN, Account
@@ -207,7 +207,7 @@ class Browser:
 
     # --- the account of the simulation's tenant -----------------------------------------------------------------------
 
-    def answered(self, request: Request, response: Response) -> None:
+    def answered(self, request: HttpRequest, response: HttpResponse) -> None:
         """A request was answered: a command for an agent of the simulation is its tenant's."""
         tenant = self._sim.tenant
         agent_id = request.target.removeprefix(f"{_API}/agents/").removesuffix("/commands")

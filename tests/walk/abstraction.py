@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from artcafe_proto.agent.dialing import Dialer
     from artcafe_proto.agent.login import Login
     from artcafe_proto.effects import Send
-    from artcafe_proto.exchanges import Request
+    from artcafe_proto.exchanges import HttpRequest
     from artcafe_proto.links import LinkEnd
     from artcafe_proto.policies.outbox import Item, Outbox
     from artcafe_proto.policies.status import StatusReports
@@ -380,7 +380,7 @@ def _message(world: World, message: Send | Ended, sender: LinkEnd | None, receiv
             raise AssertionError("here a platform writes whole answers")
 
 
-def _request(world: World, request: Request) -> Abstract:
+def _request(world: World, request: HttpRequest) -> Abstract:
     token = (request.header("authorization") or "").removeprefix("Bearer ")
     carried = (_key_of(token) in _keys(world), token in world.watch.rejected) if token else None
     return (request.target, carried, _secret(world, request.body))

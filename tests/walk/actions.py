@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from artcafe_proto import LinkState, Response, SendRequest, SendResponse, SendUpgrade
+from artcafe_proto import HttpResponse, LinkState, SendRequest, SendResponse, SendUpgrade
 from artcafe_proto.platform.states import SessionState
 from virtual import AGENT, TENANT
 from walk.abstraction import timers
@@ -295,7 +295,7 @@ def _answer(world: World, wire: Wire, status: int) -> None:
     """A request is answered otherwise than the platform would; 200 with an answer that says no."""
     asked = wire.up.pop(0)
     assert isinstance(asked, SendRequest | SendUpgrade)
-    wire.send_down(SendResponse(wire.conn, asked.exchange, Response(status=status, body=b'{"valid":false}')))
+    wire.send_down(SendResponse(wire.conn, asked.exchange, HttpResponse(status=status, body=b'{"valid":false}')))
 
 
 def _pause(world: World, side: str) -> None:

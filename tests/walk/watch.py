@@ -29,7 +29,7 @@ from artcafe_proto.platform.states import SessionState
 if TYPE_CHECKING:
     from artcafe_proto.effects import AgentMachineEffect, Send
     from artcafe_proto.events import AgentEvent, HubEvent
-    from artcafe_proto.exchanges import Request
+    from artcafe_proto.exchanges import HttpRequest
     from artcafe_proto.instants import Instant
     from walk.world import Ended, Wire, World
 
@@ -94,7 +94,7 @@ class Watch:
         holds = not world.scenario.pongs if assumed else key in self.read
         self.check(holds, "what is settled was read, or assumed without pongs [CMD-3]", key)
 
-    def _requests(self, conn: int, request: Request) -> None:
+    def _requests(self, conn: int, request: HttpRequest) -> None:
         self.check(not self.is_stopped, "after Stopped nothing", request)
         self.check(conn not in self.up, "no request on a link", request)
         token = (request.header("authorization") or "").removeprefix("Bearer ")

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from artcafe_proto.errors import RemoteProtocolError
-from artcafe_proto.exchanges import Headers, Request
+from artcafe_proto.exchanges import Headers, HttpRequest
 from artcafe_proto.wires.handshake import (
     accept_headers,
     accept_key,
@@ -27,8 +27,8 @@ def edited(headers: Headers, name: str, *values: str) -> Headers:
     return (*((key, value) for key, value in headers if key != name), *((name, value) for value in values))
 
 
-def request(headers: Headers, method: str = "GET", body: bytes = b"") -> Request:
-    return Request(method=method, target="/", headers=headers, body=body)
+def request(headers: Headers, method: str = "GET", body: bytes = b"") -> HttpRequest:
+    return HttpRequest(method=method, target="/", headers=headers, body=body)
 
 
 def test_the_example_of_the_rfc() -> None:

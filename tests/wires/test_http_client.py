@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import LocalProtocolError
-from artcafe_proto.exchanges import JSON_HEADERS, Request, Response
+from artcafe_proto.exchanges import JSON_HEADERS, HttpRequest, HttpResponse
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES, MAX_INFORMATIONAL_RESPONSES
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.handshake import accept_key, make_key
@@ -26,8 +26,8 @@ from artcafe_proto.wires.inputs import (
 )
 from wire_readings import answered, pieces
 
-GET = Request(method="GET", target="/api/v1/agents/a")
-POST = Request(method="POST", target="/api/v1/auth/challenge", headers=JSON_HEADERS, body=b'{"agent_id":"a"}')
+GET = HttpRequest(method="GET", target="/api/v1/agents/a")
+POST = HttpRequest(method="POST", target="/api/v1/auth/challenge", headers=JSON_HEADERS, body=b'{"agent_id":"a"}')
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 KEY = make_key(Random(1))
 SWITCH = (
@@ -40,7 +40,7 @@ def wire() -> ClientWire:
     return ClientWire(authority="api.example:8443", rng=Random(1), max_message_size=1000)
 
 
-def waiting(request: Request = GET) -> ClientWire:
+def waiting(request: HttpRequest = GET) -> ClientWire:
     """A wire whose request is under way."""
     client = wire()
     client.request(request)
@@ -53,7 +53,7 @@ def upgrading() -> ClientWire:
     return client
 
 
-def response(inputs: list[Input]) -> Response:
+def response(inputs: list[Input]) -> HttpResponse:
     (received,) = inputs
     assert isinstance(received, ResponseReceived)
     return received.response
@@ -94,14 +94,14 @@ def test_a_header_that_cannot_be_written_is_named_without_its_value() -> None:
     client = wire()
     for value in ("Bearer secret\r\nx: y", "Bearer secret\u0142", " Bearer secret"):
         with pytest.raises(LocalProtocolError, match="'authorization'") as caught:
-            client.request(Request(method="GET", target="/", headers=(("authorization", value),)))
+            client.request(HttpRequest(method="GET", target="/", headers=(("authorization", value),)))
         assert "secret" not in str(caught.value)
     for target in ("/a b", "/\u0142"):
         with pytest.raises(LocalProtocolError, match="target"):
-            client.request(Request(method="GET", target=target))
+            client.request(HttpRequest(method="GET", target=target))
     for name in ("content-length", "Transfer-Encoding", "host"):
         with pytest.raises(LocalProtocolError, match="(?i)" + name):
-            client.request(Request(method="GET", target="/", headers=((name, "2"),), body=b"{}"))
+            client.request(HttpRequest(method="GET", target="/", headers=((name, "2"),), body=b"{}"))
     assert client.request(GET)  # nothing has changed
 
 
@@ -109,7 +109,7 @@ def test_an_upgrade_that_is_misuse_draws_no_key() -> None:
     rng = Random(1)
     client = ClientWire(authority="h", rng=rng, max_message_size=1000)
     with pytest.raises(LocalProtocolError, match="target"):
-        client.upgrade(Request(method="GET", target="/a b"))
+        client.upgrade(HttpRequest(method="GET", target="/a b"))
     client.request(GET)
     with pytest.raises(LocalProtocolError, match="another is under way"):
         client.upgrade(GET)
@@ -121,7 +121,7 @@ def test_an_upgrade_that_is_misuse_draws_no_key() -> None:
 
 def test_a_response_is_whole_with_its_names_in_lower_case() -> None:
     data = b"HTTP/1.1 401 No\r\nDate: now\r\nX-Name: caf\xe9\r\nContent-Length: 3\r\n\r\nwhy"
-    assert response(waiting().receive(data)) == Response(
+    assert response(waiting().receive(data)) == HttpResponse(
         status=401, headers=(("date", "now"), ("x-name", "caf\xe9"), ("content-length", "3")), body=b"why"
     )
 
@@ -148,7 +148,7 @@ def test_a_response_without_a_body_is_complete_at_its_head(head: bytes) -> None:
 
 
 def test_a_response_to_head_has_no_body() -> None:
-    client = waiting(Request(method="HEAD", target="/"))
+    client = waiting(HttpRequest(method="HEAD", target="/"))
     got = response(client.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"))
     assert (got.body, got.reusable) == (b"", True)
 
@@ -289,7 +289,7 @@ def test_the_end_while_idle_or_before_any_byte_of_an_answer_is_an_end() -> None:
 def test_the_end_completes_a_body_without_a_length() -> None:
     client = waiting()
     assert client.receive(b"HTTP/1.1 200 OK\r\n\r\n{}") == []
-    assert response(client.receive_eof()) == Response(status=200, body=b"{}", reusable=False)
+    assert response(client.receive_eof()) == HttpResponse(status=200, body=b"{}", reusable=False)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,9 @@ UNASKED = "expected a final response, got a 101 to a request that asked for no u
     ],
 )
 @pytest.mark.parametrize("asked", [GET, POST])
-def test_auth_7_a_status_that_answers_no_request_is_told_in_our_words(asked: Request, head: bytes, reason: str) -> None:
+def test_auth_7_a_status_that_answers_no_request_is_told_in_our_words(
+    asked: HttpRequest, head: bytes, reason: str
+) -> None:
     assert failure(waiting(asked).receive(head))[1] == reason
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.exchanges import JSON_HEADERS, Request, Response
+from artcafe_proto.exchanges import JSON_HEADERS, HttpRequest, HttpResponse
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_FIELDS, MAX_HTTP_HEAD_BYTES
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.handshake import accept_key
@@ -43,7 +43,7 @@ def wire() -> ServerWire:
     return ServerWire(rng=Random(1), max_message_size=1000)
 
 
-def request(inputs: list[Input]) -> Request:
+def request(inputs: list[Input]) -> HttpRequest:
     (received,) = inputs
     assert isinstance(received, RequestReceived)
     return received.request
@@ -61,7 +61,9 @@ def failure(inputs: list[Input]) -> RemoteProtocolError:
 
 def test_a_request_is_whole_with_its_names_in_lower_case() -> None:
     got = request(wire().receive(POST))
-    assert got == Request(method="POST", target="/p", headers=(("host", "h"), ("content-length", "5")), body=b"hello")
+    assert got == HttpRequest(
+        method="POST", target="/p", headers=(("host", "h"), ("content-length", "5")), body=b"hello"
+    )
 
 
 def test_an_answer_has_its_length_and_the_connection_goes_on() -> None:
@@ -117,7 +119,7 @@ def test_plat_8_a_body_in_too_many_small_chunks_is_refused() -> None:
 def test_the_chunks_of_another_request_do_not_count() -> None:
     client = ClientWire(authority="h", rng=Random(1), max_message_size=1000)
     for _ in range(3):
-        client.request(Request(method="GET", target="/"))
+        client.request(HttpRequest(method="GET", target="/"))
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         (received,) = client.receive(head + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n")
         assert isinstance(received, ResponseReceived)
@@ -130,7 +132,7 @@ def test_a_chunked_body_is_joined() -> None:
 def test_an_owner_may_end_the_connection_with_its_answer() -> None:
     server = wire()
     request(server.receive(GET))
-    server.respond(Response(status=200, headers=(("connection", "close"),)))
+    server.respond(HttpResponse(status=200, headers=(("connection", "close"),)))
     assert not server.reusable
 
 
@@ -142,12 +144,12 @@ def test_an_owner_may_end_the_connection_with_its_answer() -> None:
             OK,
             b"HTTP/1.1 200 \r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n",
         ),
-        (GET, Response(status=204), b"HTTP/1.1 204 \r\n\r\n"),
-        (GET, Response(status=304), b"HTTP/1.1 304 \r\n\r\n"),
-        (GET, Response(status=404), b"HTTP/1.1 404 \r\ncontent-length: 0\r\n\r\n"),
+        (GET, HttpResponse(status=204), b"HTTP/1.1 204 \r\n\r\n"),
+        (GET, HttpResponse(status=304), b"HTTP/1.1 304 \r\n\r\n"),
+        (GET, HttpResponse(status=404), b"HTTP/1.1 404 \r\ncontent-length: 0\r\n\r\n"),
     ],
 )
-def test_answers_without_a_body(data: bytes, response: Response, expected: bytes) -> None:
+def test_answers_without_a_body(data: bytes, response: HttpResponse, expected: bytes) -> None:
     server = wire()
     request(server.receive(data))
     assert server.respond(response) == expected
@@ -162,11 +164,11 @@ def test_only_a_request_is_answered_and_only_once() -> None:
     with pytest.raises(LocalProtocolError, match="opening handshake"):
         server.accept_upgrade()
     with pytest.raises(LocalProtocolError, match="'x'"):
-        server.respond(Response(status=200, headers=(("x", "a\r\nb"),)))
+        server.respond(HttpResponse(status=200, headers=(("x", "a\r\nb"),)))
     with pytest.raises(LocalProtocolError, match="content-length"):
-        server.respond(Response(status=200, headers=(("content-length", "2"),), body=b"{}"))
+        server.respond(HttpResponse(status=200, headers=(("content-length", "2"),), body=b"{}"))
     with pytest.raises(LocalProtocolError, match="101"):
-        server.respond(Response(status=101))
+        server.respond(HttpResponse(status=101))
     server.respond(OK)
     with pytest.raises(LocalProtocolError):
         server.respond(OK)
@@ -174,7 +176,7 @@ def test_only_a_request_is_answered_and_only_once() -> None:
 
 # --- answers in pieces ------------------------------------------------------------------------------------------------
 
-STREAM = Response(status=200, headers=(("content-type", "text/plain"),))
+STREAM = HttpResponse(status=200, headers=(("content-type", "text/plain"),))
 
 
 def test_an_answer_in_pieces_goes_out_in_chunks_and_the_connection_goes_on() -> None:
@@ -193,7 +195,7 @@ def test_an_answer_in_pieces_goes_out_in_chunks_and_the_connection_goes_on() -> 
 def test_the_first_piece_may_come_with_the_head_and_the_end_without_any() -> None:
     server = wire()
     request(server.receive(GET))
-    assert server.respond(Response(status=200, body=b"ab"), more=True).endswith(b"\r\n\r\n2\r\nab\r\n")
+    assert server.respond(HttpResponse(status=200, body=b"ab"), more=True).endswith(b"\r\n\r\n2\r\nab\r\n")
     assert server.send_body(b"", more=False) == b"0\r\n\r\n"
 
 
@@ -209,9 +211,9 @@ def test_to_http_1_0_pieces_go_out_as_they_are_until_the_connection_ends() -> No
 
 @pytest.mark.parametrize(
     ("data", "response"),
-    [(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", STREAM), (GET, Response(status=204)), (GET, Response(status=304))],
+    [(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", STREAM), (GET, HttpResponse(status=204)), (GET, HttpResponse(status=304))],
 )
-def test_an_answer_that_has_no_body_has_none_in_pieces_either(data: bytes, response: Response) -> None:
+def test_an_answer_that_has_no_body_has_none_in_pieces_either(data: bytes, response: HttpResponse) -> None:
     server = wire()
     request(server.receive(data))
     head = server.respond(response, more=True)
@@ -581,7 +583,7 @@ def test_failures_do_not_quote_the_peer() -> None:
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", head(host=b"Host:")])
 def test_these_are_requests_all_the_same(data: bytes) -> None:
-    assert isinstance(request(wire().receive(data)), Request)
+    assert isinstance(request(wire().receive(data)), HttpRequest)
 
 
 # --- the limits -------------------------------------------------------------------------------------------------------
@@ -762,7 +764,7 @@ def test_the_websocket_has_the_limit_and_the_end_of_a_server() -> None:
 def test_an_upgrade_may_be_answered_like_any_request() -> None:
     server = wire()
     server.receive(UPGRADE)
-    server.respond(Response(status=401))
+    server.respond(HttpResponse(status=401))
     assert server.reusable
     (received,) = server.receive(GET)
     assert isinstance(received, RequestReceived)
@@ -840,19 +842,19 @@ def test_the_two_ends_fit(bodies: list[bytes], step: int, messages: list[str]) -
         return [entry for place in range(0, len(data), step) for entry in to.receive(data[place : place + step])]
 
     for number, body in enumerate(bodies):
-        sent = Request(method="POST", target="/echo", headers=JSON_HEADERS, body=body)
+        sent = HttpRequest(method="POST", target="/echo", headers=JSON_HEADERS, body=body)
         got = request(carry(client.request(sent), server))
         assert (got.method, got.target, got.body) == ("POST", "/echo", body)
         if number % 2:
-            written = server.respond(Response(status=200, body=body), more=False)
+            written = server.respond(HttpResponse(status=200, body=body), more=False)
         else:
-            written = server.respond(Response(status=200, body=body[:7]), more=True)
+            written = server.respond(HttpResponse(status=200, body=body[:7]), more=True)
             written += server.send_body(body[7:], more=True) + server.send_body(b"", more=False)
         (answered,) = carry(written, client)
         assert isinstance(answered, ResponseReceived)
         assert (answered.response.body, answered.response.reusable) == (body, True)
 
-    (opening,) = carry(client.upgrade(Request(method="GET", target="/ws")), server)
+    (opening,) = carry(client.upgrade(HttpRequest(method="GET", target="/ws")), server)
     assert isinstance(opening, RequestReceived)
     assert carry(server.accept_upgrade(), client) == [Upgraded()]
     assert client.websocket is not None

@@ -10,7 +10,7 @@ import msgspec
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.testing.invariants.table import EPSILON_S
 from artcafe_proto.testing.invariants.watched import Watched, WatchedLink
-from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, Frame, Request, Wiretap
+from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, Frame, Wiretap, WrittenRequest
 
 if TYPE_CHECKING:
     from artcafe_proto.effects import Write
@@ -81,21 +81,21 @@ class LinkInvariants:
 
     # --- what it writes -----------------------------------------------------------------------------------------------
 
-    def writing(self, watched: Watched, write: Write) -> list[Message | Request]:
+    def writing(self, watched: Watched, write: Write) -> list[Message | WrittenRequest]:
         """It writes; the messages in that, or the request."""
         tap = watched.taps.get(write.conn)
         self._check("nothing goes out on a connection that is over", tap is not None, "connection", write.conn)
         assert tap is not None
-        messages: list[Message | Request] = []
+        messages: list[Message | WrittenRequest] = []
         for each in tap.read(write.data):
-            if isinstance(each, Request):
+            if isinstance(each, WrittenRequest):
                 self._requesting(watched, write.conn, each)
                 messages.append(each)
             else:
                 self._sending(watched, watched.links[write.conn], each, messages)
         return messages
 
-    def _requesting(self, watched: Watched, conn: int, request: Request) -> None:
+    def _requesting(self, watched: Watched, conn: int, request: WrittenRequest) -> None:
         if request.token:
             watched.secrets.add(request.token)
             self._check("a rejected token is never sent again", request.token not in watched.rejected, request.target)
@@ -105,7 +105,9 @@ class LinkInvariants:
             watched.linking.add(conn)
         self._check("one link, up or opening", len(watched.linking) <= 1, watched.linking)
 
-    def _sending(self, watched: Watched, link: WatchedLink, frame: Frame, messages: list[Message | Request]) -> None:
+    def _sending(
+        self, watched: Watched, link: WatchedLink, frame: Frame, messages: list[Message | WrittenRequest]
+    ) -> None:
         self._check("nothing follows a close frame", not link.is_closed, "opcode", frame.opcode)
         match frame.opcode:
             case 0x1:

@@ -33,7 +33,7 @@ from artcafe_proto.testing.invariants.table import Checks
 from artcafe_proto.testing.invariants.waits import WaitInvariants
 from artcafe_proto.testing.invariants.work import WorkInvariants
 from artcafe_proto.testing.rogues import ROGUE_CHALLENGE
-from artcafe_proto.testing.wiretap import Request
+from artcafe_proto.testing.wiretap import WrittenRequest
 
 if TYPE_CHECKING:
     from artcafe_proto.effects import Effect
@@ -79,7 +79,7 @@ class Invariants(Checks):
 
     def _agent_writes(self, watched: Watched, write: Write) -> None:
         for message in self._links.writing(watched, write):
-            if isinstance(message, Request):
+            if isinstance(message, WrittenRequest):
                 if not message.is_call:
                     self._waits.attempting(watched)
             elif message.type in _OUTBOX:
