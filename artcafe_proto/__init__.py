@@ -9,90 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from artcafe_proto import effects, errors, events
 from artcafe_proto.agent.dialing import AgentTimer
 from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
 from artcafe_proto.agent.protocol import AgentProtocol
 from artcafe_proto.agent.states import AgentState, AuthState, LinkState
 from artcafe_proto.config import AgentConfig, PlatformConfig
-from artcafe_proto.effects import (
-    AcceptUpgrade,
-    AgentMachineEffect,
-    CancelSign,
-    Connect,
-    Disconnect,
-    Effect,
-    PauseReading,
-    PlatformEffect,
-    PlatformSessionEffect,
-    ResumeReading,
-    SendBody,
-    SendClose,
-    SendPing,
-    SendPong,
-    SendRequest,
-    SendResponse,
-    SendText,
-    SendUpgrade,
-    Sign,
-    Wake,
-    Write,
-)
-from artcafe_proto.errors import (
-    ApiError,
-    ArtCafeError,
-    ConfigError,
-    KeyRefusedError,
-    LocalProtocolError,
-    OutboxFullError,
-    PassphraseNeededError,
-    RemoteProtocolError,
-    SigningRefusedError,
-)
-from artcafe_proto.events import (
-    AgentAuthenticated,
-    AgentEvent,
-    AgentIdContested,
-    AgentOffline,
-    AgentOnline,
-    AuthenticationRefused,
-    CallAnswered,
-    CallFailed,
-    ChallengeIssued,
-    ClocksParted,
-    CommandAnswered,
-    CommandCancelled,
-    CommandDeferred,
-    CommandExpired,
-    CommandReceived,
-    CommandRefused,
-    CommandRepeated,
-    CommandSent,
-    Draining,
-    Event,
-    ExchangeRepeated,
-    HeartbeatReceived,
-    HubEvent,
-    KeyChanged,
-    LinkClosing,
-    MessageReceived,
-    MessageSettled,
-    Offline,
-    Online,
-    PeerViolation,
-    RenewalFailed,
-    RenewalStarted,
-    RepeatReceived,
-    RequestArrived,
-    RequestFailed,
-    ResponseReplaced,
-    ResponsesSettled,
-    StatusReceived,
-    Stopped,
-    TokenReceived,
-    TokenRenewed,
-    Undeliverable,
-    UnknownReceived,
-)
+from artcafe_proto.effects import *
+from artcafe_proto.errors import *
+from artcafe_proto.events import *
 from artcafe_proto.exchanges import HttpRequest, HttpResponse
 from artcafe_proto.instants import Instant
 from artcafe_proto.messages import AgentStatus, FinalCode
@@ -117,27 +42,12 @@ __all__ = [
     "PlatformConfig", "Instant", "AgentState", "AuthState", "LinkState", "AgentTimer", "AgentStatus", "FinalCode",
     "ConnectFailure", "HttpRequest", "HttpResponse", "Principal", "Command", "Agent", "AgentRecord",
     "Key", "Record",
-    # effects
-    "Effect", "PlatformEffect", "AgentMachineEffect", "PlatformSessionEffect", "Connect", "Write", "Disconnect",
-    "PauseReading", "ResumeReading", "Sign", "CancelSign", "Wake", "SendRequest", "SendUpgrade", "SendResponse",
-    "SendBody", "AcceptUpgrade", "SendText", "SendPing", "SendPong", "SendClose",
-    # events
-    "Event", "AgentEvent", "HubEvent", "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "KeyChanged",
-    "Online",
-    "Offline", "CallAnswered", "CallFailed",
-    "ExchangeRepeated", "ClocksParted", "AgentIdContested", "CommandReceived", "CommandCancelled", "CommandRefused",
-    "RepeatReceived", "ResponseReplaced", "ResponsesSettled", "Draining", "LinkClosing",
-    "MessageReceived", "UnknownReceived", "PeerViolation", "MessageSettled", "Undeliverable", "Stopped",
-    "ChallengeIssued", "AgentAuthenticated",
-    "AuthenticationRefused", "AgentOnline", "AgentOffline", "HeartbeatReceived", "StatusReceived", "CommandSent",
-    "CommandDeferred", "CommandAnswered", "CommandRepeated", "CommandExpired", "RequestFailed",
-    "RequestArrived",
-    # errors
-    "ArtCafeError", "LocalProtocolError", "ConfigError", "OutboxFullError", "RemoteProtocolError", "ApiError",
-    "KeyRefusedError", "PassphraseNeededError", "SigningRefusedError",
     # keys
     "SigningKey", "PublicKey", "SignatureFormat", "SshAgentSigning",
 ]  # fmt: skip
+__all__ += effects.__all__
+__all__ += events.__all__
+__all__ += errors.__all__
 
 if not TYPE_CHECKING:
 

@@ -15,6 +15,12 @@ import msgspec
 from artcafe_proto.exchanges import HttpRequest, HttpResponse
 from artcafe_proto.secrecy import Secretive
 
+__all__ = [
+    "Effect", "PlatformEffect", "AgentMachineEffect", "PlatformSessionEffect", "Connect", "Write", "Disconnect",
+    "PauseReading", "ResumeReading", "Sign", "CancelSign", "Wake", "SendRequest", "SendUpgrade", "SendResponse",
+    "SendBody", "AcceptUpgrade", "SendText", "SendPing", "SendPong", "SendClose",
+]  # fmt: skip
+
 
 class _Effect(msgspec.Struct, frozen=True, gc=False):
     pass

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from artcafe_proto.readable import one_line
 
+__all__ = [
+    "ArtCafeError", "LocalProtocolError", "ConfigError", "OutboxFullError", "RemoteProtocolError", "ApiError",
+    "KeyRefusedError", "PassphraseNeededError", "SigningRefusedError",
+]  # fmt: skip
+
 
 class ArtCafeError(Exception):
     """Base of every error this project raises on purpose. Its text is fit to be shown, whatever a peer has said."""

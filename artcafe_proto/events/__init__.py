@@ -8,95 +8,14 @@ No event holds a token, a key, a challenge or a signature (TOK-4).
 
 from __future__ import annotations
 
-from artcafe_proto.events.agent import (
-    AgentEvent,
-    AgentIdContested,
-    CallAnswered,
-    CallFailed,
-    ClocksParted,
-    CommandCancelled,
-    CommandReceived,
-    CommandRefused,
-    Draining,
-    ExchangeRepeated,
-    KeyChanged,
-    LinkClosing,
-    MessageSettled,
-    Offline,
-    Online,
-    RenewalFailed,
-    RenewalStarted,
-    RepeatReceived,
-    ResponseReplaced,
-    ResponsesSettled,
-    Stopped,
-    TokenReceived,
-    TokenRenewed,
-    Undeliverable,
-)
-from artcafe_proto.events.hub import (
-    AgentAuthenticated,
-    AgentOffline,
-    AgentOnline,
-    AuthenticationRefused,
-    ChallengeIssued,
-    CommandAnswered,
-    CommandDeferred,
-    CommandExpired,
-    CommandRepeated,
-    CommandSent,
-    HeartbeatReceived,
-    HubEvent,
-    RequestArrived,
-    RequestFailed,
-    StatusReceived,
-)
-from artcafe_proto.events.shared import MessageReceived, PeerViolation, UnknownReceived
+from artcafe_proto.events import agent, hub, shared
+from artcafe_proto.events.agent import *
+from artcafe_proto.events.hub import *
+from artcafe_proto.events.shared import *
 
 Event = AgentEvent | HubEvent | RequestArrived
 
-__all__ = [
-    "Event",
-    "TokenReceived",
-    "RenewalStarted",
-    "TokenRenewed",
-    "KeyChanged",
-    "RenewalFailed",
-    "CallAnswered",
-    "CallFailed",
-    "Online",
-    "Offline",
-    "ExchangeRepeated",
-    "ClocksParted",
-    "AgentIdContested",
-    "CommandReceived",
-    "CommandCancelled",
-    "CommandRefused",
-    "RepeatReceived",
-    "ResponseReplaced",
-    "ResponsesSettled",
-    "MessageReceived",
-    "UnknownReceived",
-    "PeerViolation",
-    "MessageSettled",
-    "Undeliverable",
-    "Draining",
-    "LinkClosing",
-    "Stopped",
-    "AgentEvent",
-    "ChallengeIssued",
-    "AgentAuthenticated",
-    "AuthenticationRefused",
-    "AgentOnline",
-    "AgentOffline",
-    "HeartbeatReceived",
-    "StatusReceived",
-    "CommandSent",
-    "CommandDeferred",
-    "CommandAnswered",
-    "CommandRepeated",
-    "CommandExpired",
-    "RequestArrived",
-    "RequestFailed",
-    "HubEvent",
-]
+__all__: list[str] = ["Event"]
+__all__ += agent.__all__
+__all__ += hub.__all__
+__all__ += shared.__all__

@@ -9,6 +9,13 @@ import msgspec
 from artcafe_proto.events.shared import AnyEvent, MessageReceived, PeerViolation, UnknownReceived
 from artcafe_proto.messages import decode_object
 
+__all__ = [
+    "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "KeyChanged", "CallAnswered", "CallFailed",
+    "Online", "Offline", "ExchangeRepeated", "ClocksParted", "AgentIdContested", "CommandReceived",
+    "CommandCancelled", "CommandRefused", "RepeatReceived", "ResponseReplaced", "ResponsesSettled", "MessageSettled",
+    "Undeliverable", "Draining", "LinkClosing", "Stopped", "AgentEvent",
+]  # fmt: skip
+
 
 class TokenReceived(AnyEvent, frozen=True, gc=False):
     """Authentication succeeded; the token is usable for about `life_s` seconds, None if it does not say (TOK-1).

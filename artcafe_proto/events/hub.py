@@ -6,6 +6,12 @@ from artcafe_proto.events.shared import AnyEvent, MessageReceived, PeerViolation
 from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.messages import AgentStatus, HeartbeatData, ResponseData
 
+__all__ = [
+    "ChallengeIssued", "AgentAuthenticated", "AuthenticationRefused", "AgentOnline", "AgentOffline",
+    "HeartbeatReceived", "StatusReceived", "CommandSent", "CommandDeferred", "CommandAnswered", "CommandRepeated",
+    "CommandExpired", "RequestFailed", "RequestArrived", "HubEvent",
+]  # fmt: skip
+
 
 class ChallengeIssued(AnyEvent, frozen=True, gc=False):
     """Somebody asked for a challenge in the name of `agent_id` (AUTH-8)."""

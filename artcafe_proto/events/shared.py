@@ -8,6 +8,10 @@ import msgspec
 
 from artcafe_proto.messages import decode_object
 
+__all__ = [
+    "MessageReceived", "UnknownReceived", "PeerViolation",
+]  # fmt: skip
+
 
 class AnyEvent(msgspec.Struct, frozen=True, gc=False):
     """Base of every event."""
