@@ -133,8 +133,10 @@ class PlatformProcess(Node):
 
     def _report_to(self, session: PlatformProtocol, circuit: Circuit, now: Instant) -> None:
         """The same in an input of its session; soon again if it is much."""
-        session.unsent(circuit.down.unsent_bytes, now)
-        if circuit.down.unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at.get(session.conn, 0.0) <= self.sim.time:
+        unsent_bytes = circuit.down.unsent_bytes
+        session.unsent(unsent_bytes, now)
+        self.sim.invariants.platform_was_told_unsent(circuit, unsent_bytes)
+        if unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at.get(session.conn, 0.0) <= self.sim.time:
             self._reports_at[session.conn] = self.sim.time + REPORT_INTERVAL_S
             self.sim.after(REPORT_INTERVAL_S, lambda: self._report(circuit))
 

@@ -33,6 +33,7 @@ from artcafe_proto import (
     Undeliverable,
     Write,
 )
+from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.messages import ResponseData
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation
 from artcafe_proto.testing.agents import AgentProcess
@@ -527,3 +528,19 @@ def test_an_agent_whose_key_stays_revoked_is_not_well(monkeypatch: pytest.Monkey
 def test_a_command_that_is_past_its_expiry_waits_for_nothing_however_late_the_platforms_timer_is() -> None:
     show = Show()
     a_command_that_starves(show, expires_at=show.sim.platform.mono)
+
+
+def test_a_platform_owes_no_pong_until_it_is_told_that_its_full_transport_has_room_again() -> None:
+    show = Show()
+    circuit = show.platform_links()
+    invariants, platform = show.sim.invariants, show.sim.platform
+    invariants.platform_was_told_unsent(circuit, WRITE_AHEAD_BYTES)
+    invariants.platform_was_sent(circuit, bytes([0x89, 0x81, 0, 0, 0, 0]) + b"1")
+    show.sim.schedule.time += 4.0
+    invariants.platform_handled_timers(platform)
+    show.sim.schedule.time += 4.0
+    invariants.platform_was_told_unsent(circuit, 0)
+    invariants.platform_handled_timers(platform)
+    show.sim.schedule.time += 2.0
+    with pytest.raises(InvariantError, match="a ping is answered with one pong"):
+        invariants.platform_handled_timers(platform)

@@ -226,6 +226,10 @@ class Invariants(Checks):
         """Bytes are about to reach it."""
         self._platform.was_sent(circuit.server_conn, data)
 
+    def platform_was_told_unsent(self, circuit: Circuit, nbytes: int) -> None:
+        """It has been told how much has not left on a connection."""
+        self._platform.was_told_unsent(circuit.server_conn, nbytes)
+
     def platform_hears(self, circuit: Circuit) -> None:
         """Something happens on one of its connections."""
         self._platform.hears(circuit.server_conn)

@@ -51,6 +51,8 @@ class _Wire:
         """Of a frame of the agent's."""
         self.owed_pongs: list[bytes] = []
         self.owed_since = mono
+        self.told_unsent = 0
+        """What the platform was last told that has not left."""
         self.unanswered: set[str] = set()
         self.answered: set[str] = set()
         self.again: dict[str, tuple[float, int]] = {}
@@ -119,6 +121,13 @@ class PlatformInvariants:
             wire.owed_pongs += pings
             self._looks.set(conn, wire.heard_at)
 
+    def was_told_unsent(self, conn: int, nbytes: int) -> None:
+        """It has been told what has not left. While that is much, it may owe a pong (LINK-8)."""
+        if (wire := self._wires.get(conn)) is not None:
+            if max(wire.told_unsent, wire.circuit.down.unsent_bytes) >= WRITE_AHEAD_BYTES:
+                wire.owed_since = self._sim.platform.mono
+            wire.told_unsent = nbytes
+
     def hears(self, conn: int) -> None:
         """What its events tell next is of this connection."""
         self._hearing = self._wires.get(conn)
@@ -166,8 +175,7 @@ class PlatformInvariants:
             wire = self._wires[conn]
             due = max(wire.ping_due(platform.config.ping_interval), held_up_until)
             self._check("silence is answered with a ping", mono <= due + EPSILON_S, "connection", conn)
-            if wire.circuit.down.unsent_bytes >= WRITE_AHEAD_BYTES:
-                wire.owed_since = mono  # its transport is full: it may owe a pong (LINK-8)
+            self.was_told_unsent(conn, wire.told_unsent)
             pong_due = max(wire.owed_since + REPORTED_WITHIN_S, held_up_until) if wire.owed_pongs else math.inf
             self._check("a ping is answered with one pong", mono <= pong_due + EPSILON_S, "none to", wire.owed_pongs)
             self._looks.set(conn, min(due, pong_due))
