@@ -96,9 +96,14 @@ class Delivery:
         self._held: list[tuple[float, str, int]] = []  # a heap: when a window opens further after `overloaded`
 
     def restore(self, now: Instant) -> None:
-        """What is pending in a state that was just restored is on its way again: times are converted here."""
+        """What is pending in a state that was just restored is on its way again: times are converted here.
+
+        Nothing lives longer than it was given, even where the wall clock was set back.
+        """
         for command in self._state.pending():
-            self._begin(command, now.mono + (command.record.expires_at - now.wall))
+            record = command.record
+            left_s = min(record.expires_at - now.wall, record.expires_at - record.accepted_at)
+            self._begin(command, now.mono + left_s)
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
