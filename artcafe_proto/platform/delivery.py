@@ -112,10 +112,13 @@ class Delivery:
 
         Raises ApiError: 404, also for another tenant's, or 409 if several agents have one of this id (PLAT-4).
         """
-        named = self._state.commands(tenant_id, command_id)
-        if agent_id is None and len(named) > 1:
-            raise ApiError(409, "ambiguous_command_id", "several agents have a command of this id: add ?agent_id=")
-        command = next((each for each in named if agent_id in (None, each.record.agent_id)), None)
+        if agent_id is None:
+            named = self._state.commands(tenant_id, command_id)
+            if len(named) > 1:
+                raise ApiError(409, "ambiguous_command_id", "several agents have a command of this id: add ?agent_id=")
+            command = named[0] if named else None
+        else:
+            command = self._state.command(tenant_id, command_id, agent_id)
         if command is None:
             raise ApiError(404, "command_not_found", "no such command")
         return self.shown(command)

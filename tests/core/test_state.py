@@ -141,9 +141,13 @@ def test_what_leaves_the_hub_cannot_be_used_to_change_it() -> None:
         (command, "state"),
         (agent, "status"),
         (agent.record, "name"),
+        (stage.hub.registry.keys(AGENT)[0], "name"),
+        (stage.hub.registry.keys(AGENT)[0].public_key, "openssh"),
         (next(stage.hub.records()), "n"),
     ):
         with pytest.raises(AttributeError):
             setattr(value, field, "other")
+        with pytest.raises(AttributeError):
+            delattr(value, field)
     answer(stage, session, command.command_id)
     assert (command.state, stage.hub.command(TENANT, command.command_id).state) == ("sent", "succeeded")
