@@ -259,7 +259,7 @@ CONTRADICTIONS: list[Record] = [
 ]
 
 
-@pytest.mark.parametrize("record", CONTRADICTIONS, ids=str)
+@pytest.mark.parametrize("record", CONTRADICTIONS, ids=lambda record: record.kind.name)
 def test_a_record_that_contradicts_earlier_ones_is_refused_and_changes_nothing(record: Record) -> None:
     state = PlatformState(BASE)
     before = contents(state), [state.next_n(kind) for kind in Kind]
