@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.limits import MAX_SIGNATURE_BYTES
@@ -11,6 +11,8 @@ from artcafe_proto.messages import FINAL_CODES
 
 if TYPE_CHECKING:
     from typing import SupportsFloat
+
+T = TypeVar("T", bound=str)
 
 
 def check_bytes(data: object) -> None:
@@ -66,6 +68,16 @@ def checked_metrics(cpu_usage: SupportsFloat, memory_usage: SupportsFloat) -> tu
     if not (0 <= cpu <= 100 and 0 <= memory < math.inf):
         raise LocalProtocolError(f"expected cpu 0 to 100 and memory in MiB, not {cpu_usage} and {memory_usage}")
     return cpu, memory
+
+
+def plain_text(value: T) -> T:
+    """The same text without a class of its own, such as numpy's, which JSON does not have."""
+    return cast("T", str.__str__(value))
+
+
+def plain_seconds(value: SupportsFloat) -> float:
+    """The same seconds as JSON has them; NaN for what is no number."""
+    return value if type(value) is int else plain_number(value)
 
 
 def plain_number(value: SupportsFloat) -> float:

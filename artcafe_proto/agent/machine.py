@@ -21,7 +21,14 @@ from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import Draining, Online
 from artcafe_proto.messages import STATUSES, decode_sound_command, encode_json
-from artcafe_proto.misuse import check_failure, check_signature, check_unsent, checked_metrics, checked_percentage
+from artcafe_proto.misuse import (
+    check_failure,
+    check_signature,
+    check_unsent,
+    checked_metrics,
+    checked_percentage,
+    plain_text,
+)
 from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
 from artcafe_proto.secrecy import Secretive
 
@@ -298,7 +305,7 @@ class AgentMachine(Secretive, AgentRules):
             return False
         now = self._release(running, now)
         if not running.answered:
-            self._desk.fail(running, code, reason, now)
+            self._desk.fail(running, plain_text(code), reason, now)
         return not running.answered
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
@@ -318,7 +325,7 @@ class AgentMachine(Secretive, AgentRules):
         if status not in ("online", "busy", "error"):
             raise LocalProtocolError(f"expected the status online, busy or error, not {status!r}; offline is a drain's")
         now = self._enter(now)
-        self._declared = status
+        self._declared = plain_text(status)
         self._settle(now)
 
     def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
@@ -350,7 +357,7 @@ class AgentMachine(Secretive, AgentRules):
         """Set the agent's status by request instead of by message (STAT-2). Answered and raising as `get_details`."""
         if status not in STATUSES:
             raise LocalProtocolError(f"expected one of the statuses {', '.join(STATUSES)}, not {status!r}")
-        return self._call(partial(status_request, self.config, status=status), now)
+        return self._call(partial(status_request, self.config, status=plain_text(status)), now)
 
     def cancel_call(self, call: int, now: Instant) -> bool:
         """Nobody waits for a call any more: it ends with `CallFailed`. False if it has ended already."""

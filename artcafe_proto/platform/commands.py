@@ -11,6 +11,7 @@ from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolErr
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import MAX_COMMAND_NAME_CHARS
 from artcafe_proto.messages import CommandData, check_command, encode_json, encode_object
+from artcafe_proto.misuse import plain_seconds
 from artcafe_proto.platform.states import OVER
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def command_data(command: object, args: dict[str, Any], timeout_s: float | None,
         raise ApiError(422, "invalid_body", f"expected a command of 1 to {limit} characters")
     try:
         encode_json(command, "command")  # half a surrogate pair could not be sent
+        timeout_s = None if timeout_s is None else plain_seconds(timeout_s)
         data = check_command(CommandData(command, encode_object(args, "args"), timeout_s))
         if command_id is not None:
             check_id("command_id", command_id)

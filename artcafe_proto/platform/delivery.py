@@ -96,9 +96,14 @@ class Delivery:
         self._held: list[tuple[float, str, int]] = []  # a heap: when a window opens further after `overloaded`
 
     def restore(self, now: Instant) -> None:
-        """What is pending in a state that was just restored is on its way again: times are converted here."""
+        """What is pending in a state that was just restored is on its way again: times are converted here.
+
+        Nothing lives longer than it was given, even where the wall clock was set back.
+        """
         for command in self._state.pending():
-            self._begin(command, now.mono + (command.record.expires_at - now.wall))
+            record = command.record
+            left_s = min(record.expires_at - now.wall, record.expires_at - record.accepted_at)
+            self._begin(command, now.mono + left_s)
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -107,10 +112,13 @@ class Delivery:
 
         Raises ApiError: 404, also for another tenant's, or 409 if several agents have one of this id (PLAT-4).
         """
-        named = self._state.commands(tenant_id, command_id)
-        if agent_id is None and len(named) > 1:
-            raise ApiError(409, "ambiguous_command_id", "several agents have a command of this id: add ?agent_id=")
-        command = next((each for each in named if agent_id in (None, each.record.agent_id)), None)
+        if agent_id is None:
+            named = self._state.commands(tenant_id, command_id)
+            if len(named) > 1:
+                raise ApiError(409, "ambiguous_command_id", "several agents have a command of this id: add ?agent_id=")
+            command = named[0] if named else None
+        else:
+            command = self._state.command(tenant_id, command_id, agent_id)
         if command is None:
             raise ApiError(404, "command_not_found", "no such command")
         return self.shown(command)

@@ -39,6 +39,7 @@ from artcafe_proto.messages import (
     encode_object,
     status_decoder,
 )
+from artcafe_proto.misuse import plain_seconds, plain_text
 from artcafe_proto.platform.agents import Agent
 from artcafe_proto.platform.authenticator import Authenticator, Principal
 from artcafe_proto.platform.commands import Command, command_data
@@ -84,8 +85,8 @@ class PlatformHub(Secretive):
     ) -> None:
         """`signing_seed` are the 32 bytes of the Ed25519 key that signs tokens (TOK-5): keep them across restarts.
 
-        `restored` is what `records` of an earlier hub gave, and `now` the moment of this one's start: give both or
-        none. Raises LocalProtocolError for records of another schema.
+        `restored` is what `records` of an earlier hub gave; with it give `now`, the moment of this one's start. Raises
+        LocalProtocolError without it, and for records of another schema or that contradict each other.
         """
         self.config = config
         self.rng = rng
@@ -93,15 +94,19 @@ class PlatformHub(Secretive):
         self._events: deque[HubEvent] = deque()
         self._woken: dict[int, None] = {}
         self._now: Instant | None = None if now is None else sound_instant(now, None)
+        restored = tuple(restored)
+        if restored and now is None:
+            raise LocalProtocolError("expected the moment of the start beside restored records: commands expire by it")
         self._state = PlatformState(restored)
-        self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(None if now is None else now.wall)))
+        began_at = None if self._now is None else self._now.wall
+        self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(began_at)))
         self._links = Links(self._state.life)
         self.registry = Registry(self._state, self._put, rng)
         self.authenticator = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
         self.watches = Watches(rng, self.command, self.wake)
         self._delivery = Delivery(self._state, self._links, self._put, self._emit, window=config.window)
-        if now is not None:
-            self._delivery.restore(now)
+        if self._now is not None:
+            self._delivery.restore(self._now)
 
     # --- what is stored -----------------------------------------------------------------------------------------------
 
@@ -109,8 +114,8 @@ class PlatformHub(Secretive):
         self._state.apply(record)
 
     def records(self) -> Iterator[Record]:
-        """All that is to outlive this process, for the `restored` of the next hub."""
-        return self._state.records()
+        """All that is to outlive this process, as it is now, for the `restored` of the next hub."""
+        return iter(tuple(self._state.records()))
 
     # --- from sessions ------------------------------------------------------------------------------------------------
 
@@ -200,8 +205,7 @@ class PlatformHub(Secretive):
 
     def send_on(self, agent_id: str, now: Instant) -> None:
         """Send what waits for an agent, as far as its window and the room on its link allow (CMD-10, LINK-8)."""
-        presence = self._links.find(agent_id)
-        session = None if presence is None else presence.session
+        session = self.session_of(agent_id)
         while session is not None and session.has_room:
             due = self._delivery.next_to_send(agent_id, now)
             if due is None:
@@ -272,7 +276,7 @@ class PlatformHub(Secretive):
         if status not in STATUSES:
             raise ApiError(422, "invalid_body", f"expected a status {', '.join(STATUSES)}")
         self._links.presence(agent_id).last_seen = now.wall
-        self._status(agent_id, StatusData(status))
+        self._status(agent_id, StatusData(plain_text(status)))
         return self.shown(agent)
 
     def send_command(
@@ -289,15 +293,15 @@ class PlatformHub(Secretive):
     ) -> Command:
         """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 404, 409, 413, 422 or 429."""
         now = self.look_at_clock(now)
-        self.registry.agent(tenant_id, agent_id)
-        expires_in_s = self.config.command_expires_in if expires_in_s is None else expires_in_s
+        agent = self.registry.agent(tenant_id, agent_id)
+        expires_in_s = self.config.command_expires_in if expires_in_s is None else plain_seconds(expires_in_s)
         if not 0 < expires_in_s <= MAX_COMMAND_EXPIRES_IN_S:
             limit = f"{MAX_COMMAND_EXPIRES_IN_S:.0f}"
             raise ApiError(422, "invalid_body", f"expected expires_in to be seconds above 0 and at most {limit}")
         data = command_data(command, {} if args is None else args, timeout_s, command_id)
         self._check_size(data.args)
-        command_id = command_id or self._message_ids.new("command")
-        record = CommandRecord(tenant_id, agent_id, command_id, data, now.wall, now.wall + expires_in_s)
+        command_id = self._message_ids.new("command") if command_id is None else plain_text(command_id)
+        record = CommandRecord(agent.tenant_id, agent.agent_id, command_id, data, now.wall, now.wall + expires_in_s)
         accepted = self._delivery.accept(record, now.mono + expires_in_s)
         self.send_on(agent_id, now)
         return self._delivery.shown(accepted)

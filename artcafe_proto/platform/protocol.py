@@ -75,7 +75,7 @@ class PlatformProtocol(Secretive):
     That is all. A transport that frames messages by itself drives a `PlatformSession`, which has inputs for them.
     """
 
-    __slots__ = ("_chunks", "_exchange", "_hub", "_phase", "_session", "_timers", "_wire")
+    __slots__ = ("_arrived", "_chunks", "_exchange", "_hub", "_phase", "_session", "_timers", "_wire")
 
     def __init__(self, hub: PlatformHub, *, conn: int, now: Instant, address: str | None = None) -> None:
         """`conn` is the owner's number for the connection, unique on the platform. `address`: the peer's IP address, by
@@ -86,6 +86,7 @@ class PlatformProtocol(Secretive):
         self._session = PlatformSession(hub, conn, address=address)
         self._wire = ServerWire(rng=hub.rng, max_message_size=hub.config.max_message_size)
         self._exchange = 0
+        self._arrived = 0  # the exchange that is the owner's to answer
         self._chunks: list[bytes] = []  # what is still to be written; tokens are in there (TOK-4)
         self._timers: Timers[RequestTimer] = Timers()
         self._phase = Phase.IDLE
@@ -188,25 +189,29 @@ class PlatformProtocol(Secretive):
     # --- owner → core -------------------------------------------------------------------------------------------------
 
     def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
-        """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended.
+        """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended, and for
+        any other exchange: the core answers it.
 
         A body in pieces goes out in chunks, or to HTTP/1.0 until the connection ends (RFC 9112 section 6.3). Raises
         LocalProtocolError for what HTTP cannot carry, and for a Content-Length or Transfer-Encoding: they are written
         for the body.
         """
         check_answer(response)
-        if not self._session.respond(exchange, response, now, more=more):
+        self._hub.look_at_clock(now)
+        if exchange != self._arrived or not self._session.respond(exchange, response, now, more=more):
             return False
         self._go_on()
         return True
 
     def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
         """Send a piece of a body, the last one without `more`. A connection that ends earlier shows it as cut off.
+        False as for `respond`.
 
         Raises LocalProtocolError, and changes nothing, for anything but bytes.
         """
         check_bytes(data)
-        if not self._session.send_body(exchange, data, now, more=more):
+        self._hub.look_at_clock(now)
+        if exchange != self._arrived or not self._session.send_body(exchange, data, now, more=more):
             return False
         self._go_on()
         return True
@@ -216,6 +221,7 @@ class PlatformProtocol(Secretive):
 
         Whoever is told at once costs its place for no longer than a goodbye takes.
         """
+        self._hub.look_at_clock(now)
         self._refuse(RemoteProtocolError(503, "as many connections as allowed are open: try again later", "PLAT-8"))
         self.drop("there are too many connections", now)
 
@@ -241,6 +247,7 @@ class PlatformProtocol(Secretive):
     def next_output(self) -> PlatformEffect | RequestArrived | None:
         """The next effect or event: events, then what is asked, then one `Write`, then a disconnect."""
         if (event := self._session.next_event()) is not None:
+            self._arrived = event.exchange
             return event
         outputs = self._session.outputs
         if outputs.sends:

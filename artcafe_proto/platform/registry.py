@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from artcafe_proto.config import check_id
-from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError
+from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError, LocalProtocolError
+from artcafe_proto.instants import Instant, sound_instant
 from artcafe_proto.limits import MAX_AGENT_BYTES, MAX_AGENTS, MAX_KEYS_PER_AGENT
 from artcafe_proto.messages import encode_json
+from artcafe_proto.misuse import plain_text
 from artcafe_proto.platform.records import AgentRecord, Description, KeyRecord, Kind, Record, TenantRecord
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.token_issuer import has_form_of_token
@@ -60,7 +62,7 @@ class Registry:
         digest = sha256(token.encode()).digest()
         known = self._state.tenant_of(digest)
         if known is None:
-            self._add(Kind.TENANT, TenantRecord(tenant_id, digest))
+            self._add(Kind.TENANT, TenantRecord(plain_text(tenant_id), digest))
         elif known != tenant_id:
             raise ConfigError(f"the token of {tenant_id} is another tenant's already: give it one of its own")
 
@@ -81,21 +83,25 @@ class Registry:
         wall: float,
     ) -> AgentRecord:
         """Register an agent. Raises ApiError: 422 for a bad id, name or description, 409 for an id that is taken, 507
-        when full; and LocalProtocolError for metadata that JSON does not have, such as NaN.
+        when full; and LocalProtocolError for metadata that JSON does not have, such as NaN, a bad tenant id and a wall
+        time that is no number.
         """
-        _check_name(name)
+        check_id("tenant_id", tenant_id)
+        name = _checked_name(name)
+        created_at = sound_instant(Instant(0.0, wall), None).wall
         agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else agent_id
         try:
             check_id("agent_id", agent_id)
         except ConfigError as error:
             raise ApiError(422, "invalid_agent_id", str(error)) from None
+        agent_id = plain_text(agent_id)
         if self._state.agent(agent_id) is not None:
             raise ApiError(409, "agent_exists", "this agent_id is already registered")
         if self._state.agent_count >= MAX_AGENTS or self._state.agent_bytes >= MAX_AGENT_BYTES:
             limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes"
             raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
         described = _described(capabilities, metadata)
-        agent = AgentRecord(tenant_id, agent_id, name or agent_id, described, wall)
+        agent = AgentRecord(plain_text(tenant_id), agent_id, name or agent_id, described, created_at)
         self._add(Kind.AGENT, agent)
         return agent
 
@@ -139,8 +145,9 @@ class Registry:
 
     def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str) -> Key:
         """Register a public key line. Raises ApiError: 422 for a bad key or name, 404, 409 for one that is known."""
-        _check_name(name)
-        keys = self._state.keys_of(self.agent(tenant_id, agent_id).agent_id)
+        name = _checked_name(name)
+        agent_id = self.agent(tenant_id, agent_id).agent_id
+        keys = self._state.keys_of(agent_id)
         try:
             parsed = PublicKey.parse(public_key)
         except KeyRefusedError as error:
@@ -193,6 +200,12 @@ def _described(capabilities: Sequence[str], metadata: dict[str, Any]) -> msgspec
     return described
 
 
-def _check_name(name: object) -> None:
+def _checked_name(name: object) -> str:
     if not isinstance(name, str):
         raise ApiError(422, "invalid_body", f"expected a name as text, not {type(name).__name__}")
+    name = plain_text(name)
+    try:
+        encode_json(name, "the name")  # half a surrogate pair could not be sent
+    except LocalProtocolError as error:
+        raise ApiError(422, "invalid_body", str(error)) from None
+    return name

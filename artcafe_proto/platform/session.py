@@ -152,8 +152,7 @@ class PlatformSession(Secretive):
     def text_received(self, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
         now = self._hub.look_at_clock(now)
-        link = self._live
-        linked = self.linked
+        link, linked = self._live, self.linked
         if link is None or linked is None:
             return
         try:
@@ -226,6 +225,7 @@ class PlatformSession(Secretive):
 
     def disconnected(self, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
+        self._hub.look_at_clock(now)
         if self.state is not SessionState.CLOSED:
             self._end(f"the connection ended: {reason}")
 
@@ -240,7 +240,7 @@ class PlatformSession(Secretive):
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for an owner that is shutting down."""
         check_reason(reason)
-        self._hub.watches.finish(self, now)
+        self._hub.watches.finish(self, self._hub.look_at_clock(now))
         self._drop(1001, reason)
 
     def _drop(self, code: int, reason: str) -> None:

@@ -6,7 +6,7 @@ callback or monotonic clock in it: what lives as long as a connection is in `Lin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -29,6 +29,8 @@ from artcafe_proto.policies.public_keys import PublicKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from artcafe_proto.platform.records import Value
 
 
 class Key(NamedTuple):
@@ -70,7 +72,7 @@ class PlatformState:
     """All of it. Agent ids are unique on a platform: a challenge names no tenant (AUTH-1)."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        """Made of `records`, in any order of kinds and agents, rising within a kind. Raises as `apply`."""
+        """Made of `records` in any order; of several of one kind and number the last counts. Raises as `apply`."""
         self._last = dict.fromkeys(Kind, 0)
         self._lives: dict[int, LifeRecord] = {}
         self._tenants: dict[int, TenantRecord] = {}
@@ -86,8 +88,9 @@ class PlatformState:
         """What is kept of agents and keys."""
         self.finished_bytes = 0
         """What is kept of the commands that are over."""
-        for record in sorted(records, key=lambda record: record[:2]):
-            self.apply(record)
+        latest = {(record.kind, record.n): record for record in records}
+        for name in sorted(latest):
+            self.apply(latest[name])
 
     # --- changing it --------------------------------------------------------------------------------------------------
 
@@ -96,15 +99,21 @@ class PlatformState:
         return self._last[kind] + 1
 
     def apply(self, record: Record) -> None:
-        """Change what is known as `record` says.
+        """Change what is known as `record` says. The same record again changes nothing.
 
-        Raises LocalProtocolError for another schema, and for the deletion of what is kept for good.
+        Raises LocalProtocolError, and changes nothing, for another schema, for what contradicts earlier records, and
+        for the deletion of what is kept for good; KeyRefusedError for a key that is not taken (AUTH-5).
         """
         kind, n, value = record
         if value is None:
             self._delete(kind, n)
-            return
+        elif type(value) is not _TYPES.get(kind):
+            raise LocalProtocolError(f"expected the value of a record of {kind!r}, not {type(value).__name__}")
+        else:
+            self._set(n, value)
         self._last[kind] = max(self._last[kind], n)
+
+    def _set(self, n: int, value: Value) -> None:
         match value:
             case SchemaRecord():
                 if value.version != SCHEMA_VERSION:
@@ -112,34 +121,60 @@ class PlatformState:
             case LifeRecord():
                 self._lives[n] = value
             case TenantRecord():
+                earlier = self._tenants.get(n)
+                if earlier is not None:
+                    del self._tenant_of[earlier.token_hash]
                 self._tenants[n] = value
                 self._tenant_of[value.token_hash] = value.tenant_id
             case AgentRecord():
-                self._add_agent(n, value)
+                self._set_agent(n, value)
             case KeyRecord():
-                self._add_key(n, value)
+                self._set_key(n, value)
             case CommandRecord():
-                command = self._commands[n] = StoredCommand(n, value)
-                self._commands_of.setdefault((value.tenant_id, value.command_id), {})[value.agent_id] = command
+                self._set_command(n, value)
             case OutcomeRecord():
                 self._set_outcome(n, value)
             case _:
                 assert_never(value)
 
-    def _add_agent(self, n: int, record: AgentRecord) -> None:
-        others = self._agents_of.setdefault(record.tenant_id, [])
-        self._agents[record.agent_id] = _Agent(n, record, len(others), {})
-        others.append(record)
+    def _set_agent(self, n: int, record: AgentRecord) -> None:
+        known, others = self._agents.get(record.agent_id), self._agents_of.setdefault(record.tenant_id, [])
+        if known is None and n > self._last[Kind.AGENT]:
+            self._agents[record.agent_id] = _Agent(n, record, len(others), {})
+            others.append(record)
+        elif known is not None and (known.n, known.record.tenant_id) == (n, record.tenant_id):
+            self._agents[record.agent_id] = known._replace(record=record)
+            others[known.place] = record
+            self.agent_bytes -= known.record.size
+        else:
+            raise _another("agent")
         self.agent_bytes += record.size
 
-    def _add_key(self, n: int, record: KeyRecord) -> None:
+    def _set_key(self, n: int, record: KeyRecord) -> None:
+        agent, known = self._agents.get(record.agent_id), self._keys.get(n)
+        if agent is None or known is not agent.keys.get(record.key_id):
+            raise _another("key")
         key = Key(record.key_id, record.agent_id, PublicKey.parse(record.public_key), record.name)
-        self._keys[n] = self._agents[key.agent_id].keys[key.key_id] = key
+        self.agent_bytes += key.size - (0 if known is None else known.size)
+        self._keys[n] = agent.keys[key.key_id] = key
         self._key_of[key.key_id] = n
-        self.agent_bytes += key.size
+
+    def _set_command(self, n: int, record: CommandRecord) -> None:
+        named = self._commands_of.get((record.tenant_id, record.command_id), {})
+        known, command = self._commands.get(n), named.get(record.agent_id)
+        if known is not command:
+            raise _another("command")
+        if command is None:
+            command = self._commands[n] = StoredCommand(n, record)
+            self._commands_of.setdefault((record.tenant_id, record.command_id), {})[record.agent_id] = command
+        elif command.outcome is not None:
+            self.finished_bytes += record.size - command.record.size
+        command.record = record
 
     def _set_outcome(self, n: int, outcome: OutcomeRecord) -> None:
-        command = self._commands[outcome.command]
+        command = self._commands.get(outcome.command)
+        if command is None or self._finished.get(n) is not (None if command.outcome is None else command):
+            raise _another("outcome")
         if command.outcome is not None:
             self.finished_bytes -= command.size
         command.outcome, command.outcome_n = outcome, n
@@ -149,20 +184,25 @@ class PlatformState:
     def _delete(self, kind: Kind, n: int) -> None:
         match kind:
             case Kind.KEY:
-                key = self._keys.pop(n)
-                del self._key_of[key.key_id]
-                del self._agents[key.agent_id].keys[key.key_id]
-                self.agent_bytes -= key.size
+                key = self._keys.pop(n, None)
+                if key is not None:
+                    del self._key_of[key.key_id]
+                    del self._agents[key.agent_id].keys[key.key_id]
+                    self.agent_bytes -= key.size
             case Kind.COMMAND:
-                record = self._commands.pop(n).record
-                named = self._commands_of[record.tenant_id, record.command_id]
-                del named[record.agent_id]
-                if not named:
-                    del self._commands_of[record.tenant_id, record.command_id]
+                command = self._commands.pop(n, None)
+                if command is not None:
+                    record = command.record
+                    named = self._commands_of[record.tenant_id, record.command_id]
+                    del named[record.agent_id]
+                    if not named:
+                        del self._commands_of[record.tenant_id, record.command_id]
             case Kind.OUTCOME:
-                self.finished_bytes -= self._finished.pop(n).size
+                command = self._finished.pop(n, None)
+                if command is not None:
+                    self.finished_bytes -= command.size
             case _:
-                raise LocalProtocolError(f"expected a key, a command or an outcome to delete, not a {kind.name}")
+                raise LocalProtocolError(f"expected a key, a command or an outcome to delete, not {kind!r}")
 
     # --- looking at it ------------------------------------------------------------------------------------------------
 
@@ -235,3 +275,18 @@ class PlatformState:
     def oldest_finished(self) -> StoredCommand:
         """The command that ended first."""
         return next(iter(self._finished.values()))
+
+
+def _another(what: str) -> LocalProtocolError:
+    return LocalProtocolError(f"expected a record that fits the earlier ones: its {what} is missing, or another")
+
+
+_TYPES: Final = {
+    Kind.SCHEMA: SchemaRecord,
+    Kind.LIFE: LifeRecord,
+    Kind.TENANT: TenantRecord,
+    Kind.AGENT: AgentRecord,
+    Kind.KEY: KeyRecord,
+    Kind.COMMAND: CommandRecord,
+    Kind.OUTCOME: OutcomeRecord,
+}

@@ -69,6 +69,15 @@ class PublicKey:
         self.fingerprint: Final = "SHA256:" + b64encode(sha256(self.blob).digest()).decode().rstrip("=")
         """As `ssh-keygen -l` prints it."""
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Only while it is made: a platform's keys are shown to whoever looks at them."""
+        if hasattr(self, name):
+            raise AttributeError("a public key does not change: parse another one")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a public key does not change: parse another one")
+
     @classmethod
     def parse(cls, line: str) -> PublicKey:
         """Read the line of a `.pub` file: `ssh-ed25519 AAAA… comment`. Raises KeyRefusedError (AUTH-5)."""

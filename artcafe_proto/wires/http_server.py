@@ -234,9 +234,13 @@ class ServerWire:
 
 def check_answer(response: HttpResponse) -> None:
     """Raise LocalProtocolError for a response that `ServerWire.respond` cannot write, whatever it answers."""
-    if not 200 <= response.status <= 599:
-        raise LocalProtocolError(f"an answer has a status from 200 to 599, not {response.status} (RFC 9110 section 15)")
-    byte_headers(response.headers)
+    status: object = getattr(response, "status", None)
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise LocalProtocolError(f"an answer has a status from 200 to 599, not {status!r} (RFC 9110 section 15)")
+    try:
+        byte_headers(response.headers)
+    except (TypeError, ValueError):
+        raise LocalProtocolError("expected the headers of an answer to be pairs of texts") from None
     check_bytes(response.body)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -66,6 +67,11 @@ OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] =
     "eof_received": lambda hub, session, now: session.eof_received(now),
     "ping_received": lambda hub, session, now: session_of(session).ping_received(b"", now),
     "unsent": lambda hub, session, now: session.unsent(0, now),
+    "disconnected": lambda hub, session, now: session.disconnected("", now),
+    "drop": lambda hub, session, now: session.drop("", now),
+    "turn_away": lambda hub, session, now: session.turn_away(now),
+    "respond": lambda hub, session, now: session.respond(1, HttpResponse(status=200), now),
+    "send_body": lambda hub, session, now: session.send_body(1, b"", now),
     "handle_timer": lambda hub, session, now: session.handle_timer(now),
     "close": lambda hub, session, now: session_of(session).close(1001, "", now),
     "hub's handle_timer": lambda hub, session, now: hub.handle_timer(now),
@@ -73,6 +79,7 @@ OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] =
     "send_message": lambda hub, session, now: hub.send_message(TENANT, AGENT, {}, now),
     "set_status": lambda hub, session, now: hub.set_status(TENANT, AGENT, "busy", now),
 }
+ENDS = ("close", "eof_received", "disconnected", "drop", "turn_away")
 
 
 def working() -> tuple[Pair, int]:
@@ -122,7 +129,7 @@ def test_no_reading_of_a_clock_raises_or_stops_an_agent(name: str) -> None:
     assert pair.mono < due < pair.mono + 60.0
 
 
-@pytest.mark.parametrize("name", [name for name in OF_PLATFORM if name not in ("close", "eof_received")])
+@pytest.mark.parametrize("name", [name for name in OF_PLATFORM if name not in ENDS])
 def test_no_reading_of_a_clock_raises_or_stops_a_platform(name: str) -> None:
     pair, _ = working()
     session = list(pair.sessions.values())[-1]
@@ -244,6 +251,11 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         lambda: session_of(session).close(1001, None, pair.now),  # type: ignore[arg-type]
         lambda: session.drop(None, pair.now),  # type: ignore[arg-type]
         lambda: session.respond(1, HttpResponse(status=200, body=None), pair.now),  # type: ignore[arg-type]
+        lambda: session.respond(1, None, pair.now),  # type: ignore[arg-type]
+        lambda: session.respond(1, HttpResponse(status="200"), pair.now),  # type: ignore[arg-type]
+        lambda: session.respond(1, HttpResponse(status=200.5), pair.now),  # type: ignore[arg-type]
+        lambda: session.respond(1, HttpResponse(status=200, headers=None), pair.now),  # type: ignore[arg-type]
+        lambda: session.respond(1, HttpResponse(status=200, headers=(("a", 5),)), pair.now),  # type: ignore[arg-type]
     ]
     pair.hub.handle_timer(pair.now)
     before = snapshot((pair.hub, session))
@@ -310,3 +322,68 @@ def test_stat_1_an_unknown_status_is_refused() -> None:
     hub = working()[0].hub
     with pytest.raises(ApiError, match="online, offline, busy, error"):
         hub.set_status(TENANT, AGENT, "fine", Instant(1e6, 1.7e9))  # type: ignore[arg-type]
+
+
+class Text(str):
+    """A text of a library's, as numpy and templates have them: msgspec knows no JSON for it."""
+
+    __slots__ = ()
+
+
+def test_texts_with_a_class_of_their_own_are_taken_as_plain_ones() -> None:
+    pair, _ = working()
+    pair.agent.set_status(Text("error"), pair.now)  # type: ignore[arg-type]
+    pair.agent.put_status(Text("busy"), pair.now)  # type: ignore[arg-type]
+    assert pair.agent.fail("cmd-1", Text("handler_error"), Text("why"), pair.now)  # type: ignore[arg-type]
+    pair.run_for(60.0)
+    assert pair.agent.state.link is LinkState.UP
+    response = pair.hub.command(TENANT, "cmd-1").response
+    assert response is not None
+    assert (response.code, response.reason) == ("handler_error", "why")
+    assert pair.hub.set_status(Text(TENANT), Text(AGENT), Text("busy"), pair.now).public()["status"] == "busy"  # type: ignore[arg-type]
+    made = pair.hub.registry.create_agent(
+        Text(TENANT), agent_id=Text("other"), name=Text("name"), capabilities=(), metadata={}, wall=1e9
+    )
+    key = pair.hub.registry.add_key(Text(TENANT), Text("other"), signing_key(9).public.openssh, Text("name"))
+    command = pair.hub.send_command(Text(TENANT), Text("other"), "work", command_id=Text("cmd-2"), now=pair.now)
+    kept = [made.tenant_id, made.agent_id, made.name, key.agent_id, key.name]
+    kept += [command.tenant_id, command.agent_id, command.command_id]
+    assert {type(each) for each in kept} == {str}
+
+
+@pytest.mark.parametrize("seconds", [Decimal("1.5"), Fraction(3, 2), 1.5])
+def test_cmd_4_seconds_of_any_kind_are_written_as_a_number(seconds: Any) -> None:
+    pair, _ = working()
+    command = pair.hub.send_command(TENANT, AGENT, "work", timeout_s=seconds, expires_in_s=seconds, now=pair.now)
+    assert (type(command.data.timeout), command.data.timeout) == (float, 1.5)
+    assert command.expires_at == command.accepted_at + 1.5
+    pair.run_for(0.5)
+    assert command.command_id in pair.agent.in_flight
+
+
+def test_plat_7_what_no_platform_can_show_or_keep_is_refused_before_anything_has_changed() -> None:
+    pair, _ = working()
+    registry, hub = pair.hub.registry, pair.hub
+    options: dict[str, Any] = {"capabilities": (), "metadata": {}}
+    misuse: list[Callable[[], object]] = [
+        lambda: registry.create_agent(TENANT, agent_id=None, name="\ud800", wall=1e9, **options),
+        lambda: registry.create_agent(TENANT, agent_id=None, name="", wall=None, **options),  # type: ignore[arg-type]
+        lambda: registry.create_agent(None, agent_id=None, name="", wall=1e9, **options),  # type: ignore[arg-type]
+        lambda: registry.create_agent("\ud800", agent_id=None, name="", wall=1e9, **options),
+        lambda: registry.add_key(TENANT, AGENT, signing_key(9).public.openssh, "\ud800"),
+        lambda: hub.send_command(TENANT, AGENT, "work", timeout_s="5", now=pair.now),  # type: ignore[arg-type]
+        lambda: hub.send_command(TENANT, AGENT, "work", expires_in_s=[5], now=pair.now),  # type: ignore[arg-type]
+    ]
+    pair.hub.handle_timer(pair.now)
+    before = snapshot(pair.hub)
+    for each in misuse:
+        with pytest.raises((LocalProtocolError, ApiError)):
+            each()
+        assert snapshot(pair.hub) == before
+
+
+@pytest.mark.parametrize("wall", ODD_WALLS)
+def test_plat_3_an_agent_registered_by_an_odd_clock_is_shown(wall: float) -> None:
+    hub = Pair().hub
+    hub.registry.create_agent(TENANT, agent_id="odd", name="", capabilities=(), metadata={}, wall=wall)
+    assert hub.agent(TENANT, "odd").public()["created_at"].endswith("Z")

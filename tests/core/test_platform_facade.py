@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from artcafe_proto import Disconnect, LocalProtocolError, PlatformProtocol, PlatformSession, Write
+from artcafe_proto import Disconnect, HttpResponse, LocalProtocolError, PlatformProtocol, PlatformSession, Write
 from artcafe_proto.wires.frames import FrameWriter
 from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
 from snapshots import snapshot
@@ -76,6 +76,27 @@ def test_no_message_can_be_handed_in_beside_the_bytes() -> None:
     protocol = Accepted().protocol
     for name in MESSAGE_LEVEL | FOR_THE_HUB | FOR_FACADES:
         assert not hasattr(protocol, name)
+
+
+def test_what_the_core_answers_is_not_the_owners_to_answer() -> None:
+    """An owner is handed what it may answer: else it could take the place of a poll's answer, or write on a stream."""
+    accepted = Accepted()
+    accepted.stage.command(command_id="cmd-1")
+    protocol, forged = accepted.protocol, HttpResponse(status=200, body=b"forged")
+    accepted.hear(POLL)
+    for _ in range(2):  # before it is drained, and while the poll waits
+        assert not protocol.respond(1, forged, accepted.stage.now)
+        assert accepted.written() == b""
+    accepted.stage.wait(20.0, protocol)
+    assert b'"command_id":"cmd-1"' in accepted.written()
+    accepted.hear(WATCH)
+    assert b"event: stream.open" in accepted.written()
+    for more in (True, False):
+        assert not protocol.send_body(2, b"event: forged\n\n", accepted.stage.now, more=more)
+    assert accepted.written() == b""
+    accepted.stage.command()
+    accepted.stage.hub.set_status(TENANT, AGENT, "busy", accepted.stage.now)
+    assert b"event: agent.status" in accepted.written()
 
 
 def test_what_is_looked_at_is_the_sessions() -> None:
