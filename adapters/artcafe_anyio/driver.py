@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     Connector = Callable[[Connect, AgentProtocol, Callable[[], AbstractContextManager[Instant]]], AnyConnection]
 
 MAX_SLEEP_S: Final = 10.0
-"""The event loop's clock stands still while the machine sleeps and ours does not: so look at ours this often."""
+"""The event loop's clock stands still while the computer sleeps and ours does not: so look at ours this often."""
 
 
 class Turn:

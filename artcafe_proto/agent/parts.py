@@ -164,7 +164,7 @@ class AgentParts:
         return now
 
     def _clocks_parted(self, drift_s: float, now: Instant) -> None:
-        """The machine slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
+        """The computer slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
         self._outputs.events.append(ClocksParted(drift_s, "LINK-7"))
         if self._login.token is not None:
             self._login.token.age(max(drift_s, 0.0))
