@@ -145,7 +145,7 @@ class PlatformSession(Secretive):
         self._clock_offset_s = now.wall - now.mono
         self._read_again()  # a link is read while it cannot be written
         self._outputs.sends.append(AcceptUpgrade(self.conn, exchange))
-        self._settle(now)
+        self._arm_timers(now)
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
@@ -284,7 +284,7 @@ class PlatformSession(Secretive):
         """There may be room on the link for what the hub holds back."""
         if self.has_room and self.linked is not None:
             self._hub.send_on(self.linked.record.agent_id, now)
-        self._settle(now)
+        self._arm_timers(now)
 
     def _await_report(self, now: Instant) -> None:
         """Much was written at once: a driver that has something to report does so, or else it counts as having left."""
@@ -314,7 +314,7 @@ class PlatformSession(Secretive):
                     self._send_on(now)
                 case _:
                     assert_never(reason)
-            self._settle(now)
+            self._arm_timers(now)
 
     def _abort(self, reason: str) -> None:
         self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
@@ -373,7 +373,7 @@ class PlatformSession(Secretive):
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _settle(self, now: Instant) -> None:
+    def _arm_timers(self, now: Instant) -> None:
         link = self._live
         if link is None:
             return

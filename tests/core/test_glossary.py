@@ -98,7 +98,7 @@ def test_every_entry_takes_two_lines_at_most() -> None:
 
 def test_every_name_of_the_glossary_is_in_the_code() -> None:
     known = set[str]().union(*(names_of(path.read_text("utf-8")) for path in SOURCES))
-    known |= {path.name for path in (ROOT / "adapters").iterdir()} | {"artcafe_proto", "code"}
+    known |= {path.name for path in (ROOT / "adapters").iterdir()} | {"artcafe_proto"}
     assert sorted(set(CODE.findall(TERMS_TEXT)) - known) == []
 
 
