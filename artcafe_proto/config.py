@@ -49,7 +49,7 @@ class Origin(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether traffic stays on this machine (TOK-4)."""
+        """Whether traffic stays on this computer (TOK-4)."""
         if self.host == "localhost":
             return True
         try:
@@ -174,7 +174,7 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
     ws_endpoint: str | None = None
     """LINK-1: where the WebSocket is, if not at `api_endpoint`."""
     allow_cleartext: bool = False
-    """TOK-4: let tokens travel over http:// to another machine. Only for networks that encrypt by themselves."""
+    """TOK-4: let tokens travel over http:// to another computer. Only for networks that encrypt by themselves."""
     extra_headers: Headers | Mapping[str, str] = ()
     """LINK-1: added to every request, for a proxy that wants them. A mapping will do, and becomes its pairs."""
     user_agent: str = "artcafe-proto"

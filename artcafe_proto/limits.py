@@ -69,7 +69,7 @@ MAX_PBKDF2_ITERATIONS: Final = 10_000_000
 """AUTH-5: seconds; OpenSSL's default is 2048, and some hundred thousand are recommended."""
 MAX_SCRYPT_MEMORY_BYTES: Final = 256 * 1024 * 1024
 MAX_SCRYPT_PARALLELIZATION: Final = 16
-"""AUTH-5: seconds as well, and no more memory than a small machine has; OpenSSL's default takes 16 MiB once."""
+"""AUTH-5: seconds as well, and no more memory than a small computer has; OpenSSL's default takes 16 MiB once."""
 BUSY_RETRY_AFTER_S: Final = 60
 """What a platform that can remember no further challenge asks for."""
 MAX_RATE_LIMITED: Final = 100_000

@@ -93,8 +93,8 @@ class Agent(Secretive):
 
     @forgetful
     def configured(self, **parameters: Unpack[AgentParameters]) -> Self:
-        """A copy of this agent, handlers included, for somebody else's machine: a parameter is what is given here, else
-        what the environment says, else this agent's own. Raises ConfigError for a bad value.
+        """A copy of this agent, handlers included, for somebody else's computer: a parameter is what is given here,
+        else what the environment says, else this agent's own. Raises ConfigError for a bad value.
         """
         copy = self._with(parameters)
         copy._application = self._application.copy()
@@ -119,9 +119,9 @@ class Agent(Secretive):
         and give it to `configured`. Blocks. Raises ConfigError for a key file that `serve` would not take.
         """
         with spelled(self._spelling):
-            machine = settings(self._parameters.value)[1]
-            if passphrase_of(machine) is None and is_locked(machine.private_key_path):
-                return machine.private_key_path
+            local = settings(self._parameters.value)[1]
+            if passphrase_of(local) is None and is_locked(local.private_key_path):
+                return local.private_key_path
         return None
 
     # --- what it does -------------------------------------------------------------------------------------------------
@@ -173,9 +173,9 @@ class Agent(Secretive):
         """
         check_place_for_signals()
         with spelled(self._spelling):
-            _, machine = settings(self._parameters.value)
+            _, local = settings(self._parameters.value)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        logging.getLogger("artcafe").setLevel(machine.log_level.upper())
+        logging.getLogger("artcafe").setLevel(local.log_level.upper())
         anyio.run(self._run, sign, backend=backend)
 
     async def serve(
@@ -198,10 +198,10 @@ class Agent(Secretive):
         """
         if self._driver is not None:
             raise LocalProtocolError("this agent runs already")
-        config, machine = settings(self._parameters.value)
-        by_asyncio = runs_on_asyncio() and not machine.anyio_streams
+        config, local = settings(self._parameters.value)
+        by_asyncio = runs_on_asyncio() and not local.anyio_streams
         driver = self._driver = Driver(config, self._application, by_asyncio=by_asyncio)
-        credentials = self._credentials = Credentials(config, machine, driver.threads, driver.log)
+        credentials = self._credentials = Credentials(config, local, driver.threads, driver.log)
         try:
             with spelled(self._spelling):
                 if open_stream is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from artcafe_anyio.keys import Passphrase
     from artcafe_anyio.logs import AgentLog
-    from artcafe_anyio.parameters import MachineSettings
+    from artcafe_anyio.parameters import LocalSettings
     from artcafe_anyio.signers import Signer
     from artcafe_anyio.threads import Threads
     from artcafe_proto import AgentConfig
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 class Credentials(Secretive):
     """Those of one run of an agent."""
 
-    def __init__(self, config: AgentConfig, machine: MachineSettings, threads: Threads, log: AgentLog) -> None:
+    def __init__(self, config: AgentConfig, local: LocalSettings, threads: Threads, log: AgentLog) -> None:
         self._config = config
-        self._machine = machine
+        self._local = local
         self._threads = threads
         self._log = log
         self._files: list[FromFiles[Any]] = []
 
     async def trust(self) -> Trust | None:
         """How to verify the platform; None where there is nothing to verify. Raises ConfigError."""
-        machine, config = self._machine, self._config
-        own = machine.ssl_context
+        local, config = self._local, self._config
+        own = local.ssl_context
         if own is not None:
 
             async def as_it_is() -> ssl.SSLContext:
@@ -50,15 +50,15 @@ class Credentials(Secretive):
             return as_it_is
         if not (config.api.origin.tls or config.ws.origin.tls):
             return None
-        ca_file, cert_file, key_file = machine.ca_file, machine.client_cert_file, machine.client_key_file
+        ca_file, cert_file, key_file = local.ca_file, local.client_cert_file, local.client_key_file
 
         def make() -> ssl.SSLContext:
             return make_ssl_context(
-                ca_file, client_cert_file=cert_file, client_key_file=key_file, passphrase=passphrase_of(machine)
+                ca_file, client_cert_file=cert_file, client_key_file=key_file, passphrase=passphrase_of(local)
             )
 
         def paths() -> list[str]:
-            passphrase_file = None if cert_file is None else machine.key_passphrase_file
+            passphrase_file = None if cert_file is None else local.key_passphrase_file
             return files_of_ssl_context(ca_file, cert_file, key_file, passphrase_file)
 
         context = await to_thread.run_sync(FromFiles[ssl.SSLContext], make, paths, self._log.line)
@@ -67,11 +67,11 @@ class Credentials(Secretive):
 
     async def signers(self) -> list[Signer]:
         """One for each key file, the first one first. Raises ConfigError."""
-        machine = self._machine
+        local = self._local
         signers: list[Signer] = []
         fingerprints: list[str] = []
-        for path in filter(None, (machine.private_key_path, machine.next_private_key_path)):
-            signer, key = await open_key(path, passphrase_of(machine), machine, self._threads, self._log.line)
+        for path in filter(None, (local.private_key_path, local.next_private_key_path)):
+            signer, key = await open_key(path, passphrase_of(local), local, self._threads, self._log.line)
             signers.append(signer)
             fingerprints.append(str(key))
             self._files.append(key)
@@ -88,6 +88,6 @@ class Credentials(Secretive):
                 self._log.line(logging.ERROR, f"files were not read again: {type(error).__name__} [AUTH-5]", error)
 
 
-def passphrase_of(machine: MachineSettings) -> Passphrase | None:
+def passphrase_of(local: LocalSettings) -> Passphrase | None:
     """Where the passphrase of an encrypted key comes from."""
-    return machine.passphrase if machine.key_passphrase_file is None else passphrase_in(machine.key_passphrase_file)
+    return local.passphrase if local.key_passphrase_file is None else passphrase_in(local.key_passphrase_file)

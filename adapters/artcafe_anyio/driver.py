@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     Connector = Callable[[Connect, AgentProtocol, Callable[[], AbstractContextManager[Instant]]], AnyConnection]
 
 MAX_SLEEP_S: Final = 10.0
-"""The event loop's clock stands still while the machine sleeps and ours does not: so look at ours this often."""
+"""The event loop's clock stands still while the computer sleeps and ours does not: so look at ours this often."""
 
 
 class Turn:
@@ -92,7 +92,7 @@ class OwnTurn(Turn):
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: object) -> bool:
         if isinstance(exc, Exception):
             self._driver.fail(exc)
-        self._driver.settle(self._now)
+        self._driver.end_turn(self._now)
         return isinstance(exc, Exception)
 
 
@@ -102,7 +102,7 @@ class CallersTurn(Turn):
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: object) -> None:
         if isinstance(exc, Exception) and not isinstance(exc, ArtCafeError):
             self._driver.fail(exc)
-        self._driver.settle(self._now)
+        self._driver.end_turn(self._now)
 
 
 class Driver:
@@ -127,14 +127,14 @@ class Driver:
         self._commands = CommandRunner(
             application.commands,
             self.protocol,
-            self._settle_soon,
+            self._end_turn_soon,
             self.callers_turn,
             self.threads,
             self._command_tasks,
             self.log,
             self._context,
         )
-        self._settles_at: Instant | None = None
+        self._turn_ends_at: Instant | None = None
         self._messages = MessageRunner(
             application.message_handlers, self._starter, self.threads, self.log, self._context
         )
@@ -143,7 +143,7 @@ class Driver:
         self._metrics = ProcessMetrics(self.log)
         self._turn = OwnTurn(self)
         self._callers_turn = CallersTurn(self)
-        self._is_settling = False
+        self._is_ending_turn = False
         self._wakes_at = math.inf
         self._earlier = Flag()
         self._stopped = Flag()
@@ -235,32 +235,32 @@ class Driver:
         """The same for whoever calls the agent."""
         return self._callers_turn
 
-    def _settle_soon(self, now: Instant) -> None:
-        """Settle, if possible once for all that is answered in a turn of the loop."""
+    def _end_turn_soon(self, now: Instant) -> None:
+        """End the turn, if possible once for all that is answered in a turn of the loop."""
         if self._call_soon is None:
-            self.settle(now)
-        elif not self._is_settling:
-            if self._settles_at is None:
-                self._call_soon(self._settle_as_planned)
-            self._settles_at = now
+            self.end_turn(now)
+        elif not self._is_ending_turn:
+            if self._turn_ends_at is None:
+                self._call_soon(self._end_turn_as_planned)
+            self._turn_ends_at = now
 
-    def _settle_as_planned(self) -> None:
-        now, self._settles_at = self._settles_at, None
+    def _end_turn_as_planned(self) -> None:
+        now, self._turn_ends_at = self._turn_ends_at, None
         assert now is not None
-        self.settle(now)
+        self.end_turn(now)
 
-    def settle(self, now: Instant) -> None:
+    def end_turn(self, now: Instant) -> None:
         """Carry out everything that the protocol asks for. Nothing is raised: what fails here ends the agent."""
-        if self._is_settling:
+        if self._is_ending_turn:
             return  # something called while outputs are carried out; they will include its own
         if self._is_over:
             return  # everything is being let go of, and there is nobody to carry out more
-        self._is_settling = True
+        self._is_ending_turn = True
         try:
             try:
                 self._carry_out_all(now)
             finally:
-                self._is_settling = False
+                self._is_ending_turn = False
                 deadline = self.protocol.deadline()
                 looks = min((each.look_at for each in self._connections.values()), default=math.inf)
                 if looks < self._wakes_at or (deadline is not None and deadline < self._wakes_at):

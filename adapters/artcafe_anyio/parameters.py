@@ -1,6 +1,6 @@
 """What an `Agent` can be told, by keyword and by environment variable, and how it is checked.
 
-The parameters that are `AgentConfig`'s are checked there; the others are about this machine and never reach the core.
+The parameters that are `AgentConfig`'s are checked there; the others are about this computer and never reach the core.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class AgentParameters(TypedDict, total=False):
     drain_timeout: float
 
 
-class MachineSettings(msgspec.Struct, frozen=True, kw_only=True):
+class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The parameters that are not `AgentConfig`'s."""
 
     private_key_path: str = "~/.ssh/artcafe_agent"
@@ -175,12 +175,12 @@ VARIABLES: Final = (
     "log_level",
     "heartbeat_interval",
 )
-"""Parameters that an environment variable can set: the guide's, and what a machine has to say of its keys."""
+"""Parameters that an environment variable can set: the guide's, and what a computer has to say of its keys."""
 
 
 def check_parameters(parameters: AgentParameters) -> None:
     """Raise ConfigError for a bad value and TypeError for an unknown name; what is required may still be missing."""
-    known = {*AgentConfig.__struct_fields__, *MachineSettings.__struct_fields__} - {
+    known = {*AgentConfig.__struct_fields__, *LocalSettings.__struct_fields__} - {
         "next_key"
     }  # which follows from these
     for name in parameters:
@@ -190,15 +190,15 @@ def check_parameters(parameters: AgentParameters) -> None:
 
 
 @forgetful
-def settings(parameters: AgentParameters) -> tuple[AgentConfig, MachineSettings]:
+def settings(parameters: AgentParameters) -> tuple[AgentConfig, LocalSettings]:
     """The parameters in their two parts. Raises ConfigError for a bad or missing one."""
     for name in REQUIRED:
         if name not in parameters:
             given = f"give it to Agent, or as --{name.replace('_', '-')}, or set {variable(name)}"
             raise ConfigError(f"is missing: {given}", setting=name)
-    machine = _struct(MachineSettings, parameters)
-    has_next = {"next_key": machine.next_private_key_path is not None}
-    return _struct(AgentConfig, cast("AgentParameters", parameters | has_next)), machine
+    local = _struct(LocalSettings, parameters)
+    has_next = {"next_key": local.next_private_key_path is not None}
+    return _struct(AgentConfig, cast("AgentParameters", parameters | has_next)), local
 
 
 @forgetful

@@ -111,20 +111,20 @@ class CommandRunner:
         self,
         commands: dict[str, Handler],
         protocol: AgentProtocol,
-        settle: Callable[[Instant], None],
+        end_turn: Callable[[Instant], None],
         turn: Callable[[], AbstractContextManager[Instant, None]],
         threads: Threads,
         tasks: CommandTasks,
         log: AgentLog,
         context: Context,
     ) -> None:
-        """`settle` carries out what follows from an answer, now or soon; `turn` is for what a handler calls.
+        """`end_turn` carries out what follows from an answer, now or soon; `turn` is for what a handler calls.
 
         Each handler runs in a copy of `context`.
         """
         self._commands = commands
         self._protocol = protocol
-        self._settle = settle
+        self._end_turn = end_turn
         self._turn = turn
         self._threads = threads
         self._tasks = tasks
@@ -199,7 +199,7 @@ class CommandRunner:
         else:
             now = read_clocks()
             self._respond(event, result, now)
-            self._settle(now)
+            self._end_turn(now)
         finally:
             del self._running[event.command_id]
 
@@ -243,7 +243,7 @@ class CommandRunner:
     def _fail(self, event: CommandReceived, code: FinalCode, reason: str) -> None:
         now = read_clocks()
         self._protocol.fail(event.command_id, code, reason, now)
-        self._settle(now)
+        self._end_turn(now)
 
     def _report(self, command_id: str, percent: float) -> None:
         self._threads.call(partial(self._progress, command_id, percent))

@@ -19,7 +19,7 @@ from artcafe_proto import ConfigError, PublicKey, SigningKey, SigningRefusedErro
 if TYPE_CHECKING:
     from artcafe_anyio.files import Tell
     from artcafe_anyio.keys import Passphrase
-    from artcafe_anyio.parameters import MachineSettings
+    from artcafe_anyio.parameters import LocalSettings
     from artcafe_anyio.threads import Threads
     from artcafe_proto import SignatureFormat
 
@@ -35,7 +35,7 @@ _MOST_AT_ONCE = 65_536
 
 
 async def open_key(
-    path: str, passphrase: Passphrase | None, machine: MachineSettings, threads: Threads, tell: Tell
+    path: str, passphrase: Passphrase | None, local: LocalSettings, threads: Threads, tell: Tell
 ) -> tuple[Signer, FromFiles[SigningKey] | FromFiles[PublicKey]]:
     """The signer for the key in a file: the key itself, or for a public key (`.pub`) the ssh-agent that holds its other
     half. Raises ConfigError for what cannot be used. The second that is returned reads the key again when its file has
@@ -43,9 +43,9 @@ async def open_key(
     """
 
     def files() -> list[str]:
-        return [os.path.expanduser(each) for each in (path, machine.key_passphrase_file) if each is not None]
+        return [os.path.expanduser(each) for each in (path, local.key_passphrase_file) if each is not None]
 
-    signature_format = machine.signature_format
+    signature_format = local.signature_format
     if not path.endswith(".pub"):
         key = await to_thread.run_sync(
             FromFiles[SigningKey], lambda: load_key(path, passphrase), files, tell, _fingerprint_of_private

@@ -88,7 +88,7 @@ class SimulatedPlatform(Secretive):
         self._agent_block = Background(self._run_agent, agent.stop)
         self._was_entered = False
         self._has_agent_ended = False
-        self._is_settling = False
+        self._is_carrying_out = False
         self._is_over = False
 
     async def __aenter__(self) -> Self:
@@ -136,7 +136,7 @@ class SimulatedPlatform(Secretive):
         self._agent_block.check()
         tenant_id, agent_id, now = self._config.tenant_id, self._config.agent_id, read_clocks()
         sent = self._hub.send_command(tenant_id, agent_id, command, args, timeout_s=timeout_s, now=now)
-        self._settle()
+        self._carry_out_all()
         while sent.command_id not in self._answers:
             await self._hear_more()
         return self._answers.pop(sent.command_id)
@@ -144,7 +144,7 @@ class SimulatedPlatform(Secretive):
     def send_message(self, data: dict[str, Any]) -> None:
         """Send the agent a message. Raises ApiError 409 while it has no link."""
         self._hub.send_message(self._config.tenant_id, self._config.agent_id, data, read_clocks())
-        self._settle()
+        self._carry_out_all()
 
     def cut(self) -> None:
         """Cut all connections, as a network does; the agent comes back by itself after its wait (LINK-3)."""
@@ -183,7 +183,7 @@ class SimulatedPlatform(Secretive):
             now = read_clocks()
             for each in self._machines():
                 each.handle_timer(now)
-            self._settle()
+            self._carry_out_all()
 
     def _machines(self) -> Iterator[PlatformHub | PlatformProtocol]:
         yield self._hub
@@ -202,11 +202,11 @@ class SimulatedPlatform(Secretive):
                 end.session.data_received(data, read_clocks())
             else:
                 end.session.eof_received(read_clocks())
-            self._settle()
+            self._carry_out_all()
 
     def read(self) -> None:
         """The agent has read."""
-        self._settle()
+        self._carry_out_all()
 
     def closed(self, end: _AgentEnd) -> None:
         """The agent closed the connection."""
@@ -217,13 +217,13 @@ class SimulatedPlatform(Secretive):
         del self._ends[end.session.conn]
         end.session.disconnected("cut", read_clocks())
         self._drain(end)
-        self._settle()
+        self._carry_out_all()
 
-    def _settle(self) -> None:
+    def _carry_out_all(self) -> None:
         """Carry out all that the platform asks for; what comes back while it does is included."""
-        if self._is_settling:
+        if self._is_carrying_out:
             return
-        self._is_settling = True
+        self._is_carrying_out = True
         try:
             busy = True
             while busy:
@@ -234,7 +234,7 @@ class SimulatedPlatform(Secretive):
                     busy = True
                     self._heard(event)
         finally:
-            self._is_settling = False
+            self._is_carrying_out = False
         self._news.set()
 
     def _drain(self, end: _AgentEnd) -> bool:

@@ -69,7 +69,7 @@ def explain(error: ssl.SSLError, host: str) -> str:
     if alert == "HANDSHAKE_FAILURE":
         return (
             f"{host} ended the TLS handshake ({reason}): either it requires a client certificate, which is given as "
-            f"{_setting('client_cert_file')}, or it has no cipher in common with this machine"
+            f"{_setting('client_cert_file')}, or it has no cipher in common with this computer"
         )
     if alert in _OF_THE_CLIENTS_CERTIFICATE:
         return (
@@ -111,12 +111,13 @@ def _refused(code: int, message: str, host: str, chain: list[_Facts]) -> str:
         late = next((each for each in chain if each.ends < now), None)
         when = f" on {_date(late.ends)}" if late else ""
         whose = _whose(late, host, chain)
-        return f"{whose} has expired{when}: the platform must renew it, or this machine's clock ({_date(now)}) is wrong"
+        clock = f"this computer's clock ({_date(now)}) is wrong"
+        return f"{whose} has expired{when}: the platform must renew it, or {clock}"
     if code == _NOT_YET_VALID:
         early = next((each for each in chain if each.begins > now), None)
         when = f" before {_date(early.begins)}" if early else " yet"
         whose = _whose(early, host, chain)
-        return f"{whose} is not valid{when}: this machine's clock ({_date(now)}) is wrong, or the platform's was"
+        return f"{whose} is not valid{when}: this computer's clock ({_date(now)}) is wrong, or the platform's was"
     if code == _SELF_SIGNED:
         return (
             f"the certificate of {host} is self-signed, so nobody vouches for it: the platform needs one of an "

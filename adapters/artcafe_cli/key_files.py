@@ -38,7 +38,7 @@ def make_key_pair(path: Path, kind: KeyType, comment: str) -> PublicKey:
 
 @forgetful
 def read_public_key_line(path: Path) -> str:
-    """The line in a public key's file. Raises ConfigError for all else: a private key must not leave the machine."""
+    """The line in a public key's file. Raises ConfigError for all else: a private key must not leave the computer."""
     try:
         line = path.read_text("utf-8").strip()
         PublicKey.parse(line)

@@ -101,7 +101,7 @@ def platform(
     Parameters
     ----------
     host
-        Address to listen on; without TLS one of this machine alone: 127.0.0.1, ::1 or localhost.
+        Address to listen on; without TLS one of this computer alone: 127.0.0.1, ::1 or localhost.
     port
         Port to listen on, 0 for a free one.
     data

@@ -62,7 +62,7 @@ def serve_platform(
         raise ConfigError("--key-file has no effect without --cert-file, its certificate")
     elif not Origin(False, host, port).is_loopback:
         raise ConfigError(
-            f"--host {host} is not this machine alone, and tokens would come unencrypted: give --cert-file and "
+            f"--host {host} is not this computer alone, and tokens would come unencrypted: give --cert-file and "
             "--key-file, or listen on 127.0.0.1, ::1 or localhost, behind a proxy that speaks TLS"
         )
     tenants = {DEFAULT_TENANT: checked_token(token)} if token else None

@@ -63,7 +63,7 @@ class Owner:
         self._holdings = Holdings(self.connections)
         self._timetable = Timetable()
         self._context = copy_context()  # of where the platform is entered
-        self._is_settling = False
+        self._is_ending_turn = False
         self._wakes_at = math.inf
         self._earlier = Flag()
         self.failure: Exception | None = None
@@ -86,7 +86,7 @@ class Owner:
         except Exception as error:
             self.fail(error)
         finally:
-            self.settle(connection, now)
+            self.end_turn(connection, now)
 
     def fail(self, error: Exception) -> None:
         """An internal error: the platform ends with it, and carries out nothing more. Of several the first counts."""
@@ -98,20 +98,20 @@ class Owner:
         self._abort_all()
         self._earlier.set()
 
-    def settle(self, connection: AnyConnection | None, now: Instant) -> None:
+    def end_turn(self, connection: AnyConnection | None, now: Instant) -> None:
         """The end of a turn: carry out what came of it, and of that, until nothing is left. Nothing is raised."""
         if self.failure is not None:
             return
-        if self._is_settling:  # an event's callback has called, and the loop below goes on with what came of it
+        if self._is_ending_turn:  # an event's callback has called, and the loop below goes on with what came of it
             if connection is not None:
                 self._touched[connection.conn] = connection
             return
-        self._is_settling = True
+        self._is_ending_turn = True
         try:
             try:
                 self._carry_out_all(connection, now)
             finally:
-                self._is_settling = False
+                self._is_ending_turn = False
                 due = self.hub.deadline()
                 if due is not None and due < self._wakes_at:
                     self._earlier.set()

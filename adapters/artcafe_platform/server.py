@@ -64,7 +64,7 @@ class Platform(Secretive):
         `platform.tenants`: kept in `data_dir` together with the key that signs agents' tokens, or made anew.
 
         `port` 0 takes a free one. Raises ConfigError for a number that no port has, and if tokens would be taken
-        unencrypted from other machines (TOK-4): listening beyond loopback needs `ssl_context`, or `allow_cleartext` on
+        unencrypted from other computers (TOK-4): listening beyond loopback needs `ssl_context`, or `allow_cleartext` on
         a network that encrypts by itself.
 
         `ssl_context` is what `make_server_context` returns, or one of your own, as to have clients show certificates.
@@ -74,7 +74,7 @@ class Platform(Secretive):
         """
         if not (Origin(False, host, port).is_loopback or ssl_context is not None or allow_cleartext):
             raise ConfigError(
-                f"host {host} would take tokens unencrypted from other machines: give an ssl_context, "
+                f"host {host} would take tokens unencrypted from other computers: give an ssl_context, "
                 "or set allow_cleartext if that network encrypts by itself"
             )
         if not isinstance(port, int) or not 0 <= port <= 65_535:  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from artcafe_proto import Instant
 
 
-class Settles(Protocol):
+class EndsTurns(Protocol):
     """Who carries out what follows from an input."""
 
-    def settle(self, connection: AnyConnection | None, now: Instant) -> None:
+    def end_turn(self, connection: AnyConnection | None, now: Instant) -> None:
         """Carry out everything that has come of it. Nothing is raised."""
         ...
 
@@ -26,7 +26,7 @@ class Settles(Protocol):
 class _Turn:
     """The context of one input. It gives the moment that it began; at its end all that follows is carried out."""
 
-    def __init__(self, owner: Settles, connection: AnyConnection | None) -> None:
+    def __init__(self, owner: EndsTurns, connection: AnyConnection | None) -> None:
         self._owner = owner
         self._connection = connection
         self._now = read_clocks()
@@ -39,7 +39,7 @@ class Turn(_Turn):
     """Of whoever calls the platform: what is raised within is theirs."""
 
     def __exit__(self, *_: object) -> None:
-        self._owner.settle(self._connection, self._now)
+        self._owner.end_turn(self._connection, self._now)
 
 
 class OwnTurn(_Turn):
@@ -48,5 +48,5 @@ class OwnTurn(_Turn):
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: object) -> bool:
         if isinstance(exc, Exception):
             self._owner.fail(exc)
-        self._owner.settle(self._connection, self._now)
+        self._owner.end_turn(self._connection, self._now)
         return isinstance(exc, Exception)

@@ -1,7 +1,7 @@
 """The agent's machine: messages and time in, messages and events out; not a byte of framing.
 
-Read `states.py` first, then `parts.py` and `rules.py`: every input here tells a part what came and ends in `_settle`,
-which draws the conclusions.
+Read `states.py` first, then `parts.py` and `rules.py`: every input here tells a part what came and ends in
+`_apply_rules`, which draws the conclusions.
 
 A transport that frames messages itself (in memory, over another WebSocket library) drives this class; everyone else
 drives `AgentProtocol`, which has a machine and puts bytes in the place of requests and messages.
@@ -61,7 +61,7 @@ class AgentMachine(Secretive, AgentRules):
         dialer = self._dialer_of(conn)
         if dialer is not None:
             dialer.connected(now.mono)
-        self._settle(now)
+        self._apply_rules(now)
 
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
@@ -71,13 +71,13 @@ class AgentMachine(Secretive, AgentRules):
         else:
             dialer.gone(now.mono)
             self._failed_on(dialer, Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3"), now)
-        self._settle(now)
+        self._apply_rules(now)
 
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
         now = self._enter(now)
         self._connection_ended(conn, reason, now)
-        self._settle(now)
+        self._apply_rules(now)
 
     def peer_ended(self, conn: int, now: Instant) -> None:
         """The peer has ended its side of `conn`: nothing more will come, so this side ends too."""
@@ -85,7 +85,7 @@ class AgentMachine(Secretive, AgentRules):
         if self._dialer_of(conn) is not None or (self._link is not None and conn == self._link.conn):
             self._outputs.disconnects.append(Disconnect(conn, abort=True))
             self._connection_ended(conn, "the peer closed it", now)
-        self._settle(now)
+        self._apply_rules(now)
 
     def peer_failed(self, conn: int, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke HTTP or WebSocket framing on `conn`: nothing more can be read from it."""
@@ -95,7 +95,7 @@ class AgentMachine(Secretive, AgentRules):
             self._close_link(self._link, error.code, failure, now)
         elif (dialer := self._dialer_of(conn)) is not None:
             self._failed_on(dialer, failure, now)
-        self._settle(now)
+        self._apply_rules(now)
 
     def bytes_received(self, conn: int, now: Instant) -> None:
         """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""
@@ -106,7 +106,7 @@ class AgentMachine(Secretive, AgentRules):
             if now.mono - link.up_at >= self.config.stable_after:
                 self._backoff.reset()
                 if self._desk.outbox.release():
-                    self._settle_at = now
+                    self._rules_due_at = now
         elif (dialer := self._dialer_of(conn)) is not None:
             dialer.heard()
 
@@ -122,7 +122,7 @@ class AgentMachine(Secretive, AgentRules):
         if link is not None and conn == link.conn:
             link.unsent(nbytes, now.mono, self._outputs.undrained_bytes(conn) + unwritten_bytes)
             self._desk.outbox.watch(link, now.mono)
-        self._settle(now)
+        self._apply_rules(now)
 
     # --- B: world → core: exchanges and signatures --------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ class AgentMachine(Secretive, AgentRules):
                 self._login.renew(token)
         elif asked is not None:
             self._answered(asked, response, now)
-        self._settle(now)
+        self._apply_rules(now)
 
     def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
         """Answer to `SendUpgrade`: the link is up, and its first heartbeat goes out (HB-1)."""
@@ -152,7 +152,7 @@ class AgentMachine(Secretive, AgentRules):
             self._retried_at_once = False
             self._outputs.events.append(Online(conn))
             self._beat(self._link, now)
-        self._settle(now)
+        self._apply_rules(now)
 
     def signed(self, request: int, signature: bytes, now: Instant) -> None:
         """Answer to `Sign`: the signature, in the configured format (AUTH-3). Without a signature, call `sign_failed`.
@@ -163,7 +163,7 @@ class AgentMachine(Secretive, AgentRules):
         now = self._enter(now)
         self._login.signed(request, signature, now.mono)
         self._renewal.signed(request, signature, now.mono)
-        self._settle(now)
+        self._apply_rules(now)
 
     def sign_failed(self, request: int, reason: str, now: Instant) -> None:
         """Answer to `Sign`: there is no signature. `reason` is for people; it must hold no secret."""
@@ -172,7 +172,7 @@ class AgentMachine(Secretive, AgentRules):
         if failure is not None:
             self._fail(failure, now)
         self._renewal.sign_failed(request, reason, now)
-        self._settle(now)
+        self._apply_rules(now)
 
     # --- B: world → core: the link ------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class AgentMachine(Secretive, AgentRules):
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
         now = self._enter(now)
         self.hear(conn, payload, now)
-        self._settle(now)
+        self._apply_rules(now)
 
     def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A ping."""
@@ -189,7 +189,7 @@ class AgentMachine(Secretive, AgentRules):
         if link is not None:
             link.pong(payload)
             if not link.outflow.has_room:
-                self._settle_at = now  # a report is waited for, if only for a moment
+                self._rules_due_at = now  # a report is waited for, if only for a moment
 
     def pong_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A pong."""
@@ -197,7 +197,7 @@ class AgentMachine(Secretive, AgentRules):
         link = self._live_link(conn)
         if link is not None and link.liveness.pong(payload, now.mono):
             self._desk.settle(self._desk.outbox.ponged(link.liveness.answered), now.mono)
-            self._settle_at = now
+            self._rules_due_at = now
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
@@ -210,7 +210,7 @@ class AgentMachine(Secretive, AgentRules):
                 link.close(code, "")
             self._outputs.disconnects.append(Disconnect(conn, abort=False))
             self._lose_link(failure, now)
-        self._settle(now)
+        self._apply_rules(now)
 
     # --- B: world → core: what came in one read, for a façade that frames it ------------------------------------------
 
@@ -225,7 +225,7 @@ class AgentMachine(Secretive, AgentRules):
 
     def hear(self, conn: int, payload: bytes, now: Instant) -> None:
         """A TEXT message of a read, as for `text_received`. What follows from it is found out with the others."""
-        self._settle_at = now
+        self._rules_due_at = now
         link = self._link
         if link is None or conn != link.conn or self._link_region.state is _CLOSING:
             return
@@ -250,7 +250,7 @@ class AgentMachine(Secretive, AgentRules):
         self._put_off_look()
         while (due := self._armed_timers().pop_due(now.mono)) is not None:
             self._timer_due(due[0], now)
-            self._settle(now)
+            self._apply_rules(now)
 
     # --- C: application → core ----------------------------------------------------------------------------------------
 
@@ -260,7 +260,7 @@ class AgentMachine(Secretive, AgentRules):
             raise LocalProtocolError(f"an agent starts once; this one is {self._life.value}: make a new one")
         now = self._enter(now)
         self._life = Life.RUNNING
-        self._settle(now)
+        self._apply_rules(now)
 
     def stop(self, now: Instant, *, drain: bool = True) -> None:
         """End for good: after a drain (CMD-8), or at once and in any state (LINK-10). `Stopped` is the last event."""
@@ -277,7 +277,7 @@ class AgentMachine(Secretive, AgentRules):
             self._give_back(self._desk.drain(now), now)
             if not self._desk.is_settled:
                 self._outputs.events.append(Draining(self._desk.unanswered, self.outbox_size, deadline, "CMD-8"))
-        self._settle(now)
+        self._apply_rules(now)
 
     def respond(self, command_id: str, result: object, now: Instant) -> bool:
         """Answer a command with success. False if it was answered otherwise already, or is not running.
@@ -317,7 +317,7 @@ class AgentMachine(Secretive, AgentRules):
             return False
         running.has_progress = True
         self._link.offer_progress(command_id, number, self.status)
-        self._settle(now)
+        self._apply_rules(now)
         return True
 
     def set_status(self, status: DeclaredStatus, now: Instant) -> None:
@@ -326,7 +326,7 @@ class AgentMachine(Secretive, AgentRules):
             raise LocalProtocolError(f"expected the status online, busy or error, not {status!r}; offline is a drain's")
         now = self._enter(now)
         self._declared = plain_text(status)
-        self._settle(now)
+        self._apply_rules(now)
 
     def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
         """What the next heartbeats say: percent of all cores, and resident MiB (HB-2)."""
@@ -343,7 +343,7 @@ class AgentMachine(Secretive, AgentRules):
         raw = self._desk.encode_message(data)
         now = self._enter(now)
         message_id = self._desk.message(raw, now)
-        self._settle(now)
+        self._apply_rules(now)
         return message_id
 
     def get_details(self, now: Instant) -> int:
@@ -363,7 +363,7 @@ class AgentMachine(Secretive, AgentRules):
         """Nobody waits for a call any more: it ends with `CallFailed`. False if it has ended already."""
         now = self._enter(now)
         cancelled = self._calls.cancel(call)
-        self._settle(now)
+        self._apply_rules(now)
         return cancelled
 
     def _call(self, request: Callable[[Token], HttpRequest], now: Instant) -> int:
@@ -372,7 +372,7 @@ class AgentMachine(Secretive, AgentRules):
         self._calls.check_room()
         now = self._enter(now)
         number = self._calls.add(request, now.mono)
-        self._settle(now)
+        self._apply_rules(now)
         return number
 
     # --- D: core → world ----------------------------------------------------------------------------------------------
@@ -388,9 +388,9 @@ class AgentMachine(Secretive, AgentRules):
         if not events and self._desk.queued and self._now is not None:
             self._desk.start_next(self._now)
             if events:
-                self._settle_at = self._now  # what starts may take the last slot, which is told (STAT-2)
-        if not events and self._settle_at is not None:
-            self._settle(self._settle_at)
+                self._rules_due_at = self._now  # what starts may take the last slot, which is told (STAT-2)
+        if not events and self._rules_due_at is not None:
+            self._apply_rules(self._rules_due_at)
         return events.pop(0) if events else None
 
     @property

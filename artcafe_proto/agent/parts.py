@@ -70,7 +70,7 @@ class AgentParts:
         """There exactly while the link region is UP, DRAINING or CLOSING."""
         self._life = Life.NEW
         self._now: Instant | None = None
-        self._settle_at: Instant | None = None
+        self._rules_due_at: Instant | None = None
         """When the joint rules were left to the drain, once the events are out, or to the next input: what a batch of
         commands and the answers to them lead to is found out once.
         """
@@ -164,7 +164,7 @@ class AgentParts:
         return now
 
     def _clocks_parted(self, drift_s: float, now: Instant) -> None:
-        """The machine slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
+        """The computer slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
         self._outputs.events.append(ClocksParted(drift_s, "LINK-7"))
         if self._login.token is not None:
             self._login.token.age(max(drift_s, 0.0))
@@ -240,7 +240,7 @@ class AgentParts:
         """A command is over, and so is free its slot."""
         if now is not self._now:
             now = self._look_at_clocks(now)
-        self._settle_at = now
+        self._rules_due_at = now
         del self._desk.running[running.command_id]
         if running.has_progress and self._link is not None:
             self._link.forget_progress(running.command_id)

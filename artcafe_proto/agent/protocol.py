@@ -1,4 +1,4 @@
-"""The agent's façade: bytes and time in, effects and events out. This is what an owner of sockets drives.
+"""The agent's façade: bytes and time in, effects and events out. This is what a driver of sockets drives.
 
 It has a machine and, of each connection, a wire: bytes become messages here, and back. What has nothing to do with
 bytes it passes on.
@@ -218,7 +218,7 @@ class AgentProtocol(Secretive):
     # --- world → core: signatures and time ----------------------------------------------------------------------------
 
     def signed(self, request: int, signature: bytes, now: Instant) -> None:
-        """Answer to `Sign`: the signature, in the configured format (AUTH-3). Where there is none, call `sign_failed`.
+        """Answer to `Sign`: the signature, in the configured format (AUTH-3). Without a signature, call `sign_failed`.
 
         Raises LocalProtocolError, and changes nothing, for anything but bytes, at most 16 KiB.
         """

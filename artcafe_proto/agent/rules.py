@@ -1,7 +1,7 @@
 """The joint rules of an agent: what follows from its parts taken together, and how a failure ends an attempt.
 
-`AgentMachine` tells the parts what came; `_settle` draws the conclusions, again and again until none is left. The parts
-are listed in `parts.py`; all of them are told what to do from here.
+`AgentMachine` tells the parts what came; `_apply_rules` draws the conclusions, again and again until none is left. The
+parts are listed in `parts.py`; all of them are told what to do from here.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class AgentRules(AgentParts):
 
     def conclude(self) -> None:
         """Find out now what follows from the inputs so far. For a façade: between two inputs of a read."""
-        if self._settle_at is not None:
-            self._settle(self._settle_at)
+        if self._rules_due_at is not None:
+            self._apply_rules(self._rules_due_at)
 
-    def _settle(self, now: Instant) -> None:
+    def _apply_rules(self, now: Instant) -> None:
         """Run the joint rules to their fixed point. What is waited for then is found out when somebody asks."""
-        self._settle_at = None
+        self._rules_due_at = None
         self._is_armed = False
         while self._step(now):
             pass

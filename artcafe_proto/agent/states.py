@@ -2,8 +2,8 @@
 
 An agent is in two states at once, as an h11 connection is. *Authentication* is the way to a token; *link* is the
 WebSocket. They meet in few places only: a link opens when a token is ready, and losing one does not touch the other
-(TOK-6). So they are two tables, and the joint rules are one function, `AgentRules._settle`, which is run after every
-input until nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the
+(TOK-6). So they are two tables, and the joint rules are one function, `AgentRules._apply_rules`, which is run after
+every input until nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the
 first: its end is `TAKEN` there and `RENEWED` here.
 
 Each state and input that is no transition is a refusal, with a name. It is a defect of the machine, never of the peer:

@@ -107,7 +107,7 @@ class ExchangeRepeated(AnyEvent, frozen=True, gc=False):
 
 
 class ClocksParted(AnyEvent, frozen=True, gc=False):
-    """The wall clock moved by `drift_s` against the monotonic one: this machine slept, or its clock was set (LINK-7).
+    """The wall clock moved by `drift_s` against the monotonic one: this computer slept, or its clock was set (LINK-7).
 
     The peer is pinged at once, and the token's life is shortened.
     """

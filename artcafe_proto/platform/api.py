@@ -39,7 +39,7 @@ INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platfo
 """For what should not happen; it says nothing about it (PLAT-7)."""
 
 NOT_FOUND: Final = error_answer(ApiError(404, "not_found", "there is nothing at this address"))
-"""For an owner that has nothing there either."""
+"""For a driver that has nothing there either."""
 
 Answer = HttpResponse | CommandWatch | EventWatch
 

@@ -1,4 +1,4 @@
-"""The platform's façade for one accepted connection: bytes and time in, effects out. An owner of sockets drives it.
+"""The platform's façade for one accepted connection: bytes and time in, effects out. A driver of sockets drives it.
 
 It has a session and a wire: bytes become requests and messages here, and back. How long a request may take to come is
 its affair too (PLAT-8); what has nothing to do with bytes it passes on.
@@ -68,7 +68,7 @@ class PlatformProtocol(Secretive):
     - Look: `conn`, `state`, `is_closed`, `has_peer_ended`, `agent_id`, `held_bytes`.
     - World → core: `data_received`, `eof_received`, `disconnected`, `unsent`, `handle_timer`. They never raise on
       anything that a peer, a network or a clock can cause.
-    - Owner → core: `respond` and `send_body`, for a `RequestArrived`; `turn_away`; `drop`.
+    - Driver → core: `respond` and `send_body`, for a `RequestArrived`; `turn_away`; `drop`.
     - Core → world: `next_output`, to be called until None after every call of this object, of its hub, and for every
       `Wake` of the hub; and `deadline`, which may be another whenever `is_rescheduled`.
 
@@ -78,8 +78,8 @@ class PlatformProtocol(Secretive):
     __slots__ = ("_arrived", "_chunks", "_exchange", "_hub", "_phase", "_session", "_timers", "_wire")
 
     def __init__(self, hub: PlatformHub, *, conn: int, now: Instant, address: str | None = None) -> None:
-        """`conn` is the owner's number for the connection, unique on the platform. `address`: the peer's IP address, by
-        which attempts to sign in are limited (PLAT-8); None: they are not.
+        """`conn` is the driver's number for the connection, unique on the platform. `address`: the peer's IP address,
+        by which attempts to sign in are limited (PLAT-8); None: they are not.
         """
         now = hub.look_at_clock(now)
         self._hub = hub
@@ -96,7 +96,7 @@ class PlatformProtocol(Secretive):
 
     @property
     def conn(self) -> int:
-        """The owner's number for the connection."""
+        """The driver's number for the connection."""
         return self._session.conn
 
     @property
@@ -186,7 +186,7 @@ class PlatformProtocol(Secretive):
             else:
                 self._request_timed_out(now)
 
-    # --- owner → core -------------------------------------------------------------------------------------------------
+    # --- driver → core ------------------------------------------------------------------------------------------------
 
     def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended, and for
@@ -217,7 +217,7 @@ class PlatformProtocol(Secretive):
         return True
 
     def turn_away(self, now: Instant) -> None:
-        """Answer 503 whatever will be asked, and end the connection: for an owner that has as many as it may (PLAT-8).
+        """Answer 503 whatever will be asked, and end the connection: for a driver that has as many as it may (PLAT-8).
 
         Whoever is told at once costs its place for no longer than a goodbye takes.
         """
@@ -226,7 +226,7 @@ class PlatformProtocol(Secretive):
         self.drop("there are too many connections", now)
 
     def drop(self, reason: str, now: Instant) -> None:
-        """End the connection from this side, after what was written: for an owner that is shutting down."""
+        """End the connection from this side, after what was written: for a driver that is shutting down."""
         self._session.drop(reason, now)
         self._go_on()
 

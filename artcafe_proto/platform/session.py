@@ -1,7 +1,7 @@
 """One accepted connection of a platform: requests, then perhaps a link; messages and time, no bytes.
 
 A session answers the opening handshake of a link, and has the hub answer the operations of `api`. Any other request
-becomes the event `RequestArrived`, which the owner answers with `respond`.
+becomes the event `RequestArrived`, which the driver answers with `respond`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SessionTimer(IntEnum):
 
 
 class PlatformSession(Secretive):
-    """One accepted connection; `conn` is its owner's number for it, unique on the platform."""
+    """One accepted connection; `conn` is the driver's number for it, unique on the platform."""
 
     def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:
         """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not."""
@@ -145,7 +145,7 @@ class PlatformSession(Secretive):
         self._clock_offset_s = now.wall - now.mono
         self._read_again()  # a link is read while it cannot be written
         self._outputs.sends.append(AcceptUpgrade(self.conn, exchange))
-        self._settle(now)
+        self._arm_timers(now)
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class PlatformSession(Secretive):
         self._drop(error.code, error.reason)
 
     def drop(self, reason: str, now: Instant) -> None:
-        """End the connection from this side, after what was written: for an owner that is shutting down."""
+        """End the connection from this side, after what was written: for a driver that is shutting down."""
         check_reason(reason)
         self._hub.watches.finish(self, self._hub.look_at_clock(now))
         self._drop(1001, reason)
@@ -284,7 +284,7 @@ class PlatformSession(Secretive):
         """There may be room on the link for what the hub holds back."""
         if self.has_room and self.linked is not None:
             self._hub.send_on(self.linked.record.agent_id, now)
-        self._settle(now)
+        self._arm_timers(now)
 
     def _await_report(self, now: Instant) -> None:
         """Much was written at once: a driver that has something to report does so, or else it counts as having left."""
@@ -314,7 +314,7 @@ class PlatformSession(Secretive):
                     self._send_on(now)
                 case _:
                     assert_never(reason)
-            self._settle(now)
+            self._arm_timers(now)
 
     def _abort(self, reason: str) -> None:
         self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
@@ -333,7 +333,7 @@ class PlatformSession(Secretive):
             link.ping(now.mono)
 
     def _look_at_clocks(self, now: Instant) -> Instant:
-        """The moment it is. Ping at once when the clocks have parted: the machine slept, or one was set (LINK-7)."""
+        """The moment it is. Ping at once when the clocks have parted: the computer slept, or one was set (LINK-7)."""
         now = self._hub.look_at_clock(now)
         offset_s = now.wall - now.mono
         if abs(offset_s - self._clock_offset_s) > CLOCK_DRIFT_S and self._live is not None:
@@ -373,7 +373,7 @@ class PlatformSession(Secretive):
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _settle(self, now: Instant) -> None:
+    def _arm_timers(self, now: Instant) -> None:
         link = self._live
         if link is None:
             return

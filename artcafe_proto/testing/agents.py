@@ -245,7 +245,7 @@ class AgentProcess(Node):
             self._carry_out(output)
         self._is_draining = False
         self._wait_for(self.protocol.deadline())
-        self.sim.invariants.agent_settled(self)
+        self.sim.invariants.agent_at_rest(self)
         if self.protocol.is_stopped and not self.is_dead:
             ensure(not self.circuits, "who has stopped holds no connection (LINK-10)")
             self.is_dead = True

@@ -7,7 +7,7 @@ from artcafe_proto.instants import Instant
 
 
 class ManualClock:
-    """Both clocks of a machine, moved by hand; seconds."""
+    """Both clocks of a computer, moved by hand; seconds."""
 
     def __init__(self, mono: float = 1000.0, wall: float = 1_700_000_000.0) -> None:
         self._mono = mono

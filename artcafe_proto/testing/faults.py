@@ -50,7 +50,7 @@ class FaultKind(Enum):
     SIGNER_REFUSES = "the signer refuses"
     AGENT_WALL_JUMP = "the agent's wall clock is set"
     PLATFORM_WALL_JUMP = "the platform's wall clock is set"
-    SUSPENDED = "the agent's machine sleeps"
+    SUSPENDED = "the agent's computer sleeps"
     AGENT_LATE = "the agent's timers are late"
     PLATFORM_LATE = "the platform's timers are late"
 

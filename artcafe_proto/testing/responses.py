@@ -42,7 +42,7 @@ class ResponseReader:
         """Of a body with a length."""
 
     def receive(self, data: bytes, *, to_head: bool) -> Iterator[Begun | Piece | Ended]:
-        """What has come of a response; `to_head`: it is one to HEAD. Raises ValueError for what is none."""
+        """What has come of a response; `to_head`: it is one to HEAD. Raises ValueError for what is no response."""
         self.unread += data
         if not self._is_in_body:
             head, separator, rest = self.unread.partition(b"\r\n\r\n")

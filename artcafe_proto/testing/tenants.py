@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.nodes import Stage
 
 TENANT: Final = "tenant-1"
-TENANT_TOKEN: Final = "the-token-of-tenant-1"  # noqa: S105 of nobody but a simulation
+TENANT_TOKEN: Final = "the-token-of-tenant-1"  # noqa: S105 of a simulation alone
 
 _SIZES: Final = (0, 0, 40, 2000)
 _LARGE: Final = 150_000

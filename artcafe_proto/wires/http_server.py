@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Phase(Enum):
-    """Where a connection stands, for its owner's deadlines (PLAT-8)."""
+    """Where a connection stands, for the driver's deadlines (PLAT-8)."""
 
     IDLE = "idle"
     """Nothing of a request has come."""

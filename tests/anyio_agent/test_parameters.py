@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from artcafe_anyio import Agent, AgentParameters
-from artcafe_anyio.parameters import MachineSettings, read_environment, settings
+from artcafe_anyio.parameters import LocalSettings, read_environment, settings
 from artcafe_proto import AgentConfig, ConfigError
 
 IDS: AgentParameters = {"agent_id": "agent-1", "tenant_id": "tenant-1"}
@@ -20,11 +20,11 @@ def test_the_guides_defaults() -> None:
     config, machine = settings(IDS)
     assert config == AgentConfig(agent_id="agent-1", tenant_id="tenant-1")
     assert (config.api_endpoint, config.heartbeat_interval) == ("https://api.artcafe.ai", 30)
-    assert machine == MachineSettings(private_key_path="~/.ssh/artcafe_agent", log_level="INFO", signature_format="ssh")
+    assert machine == LocalSettings(private_key_path="~/.ssh/artcafe_agent", log_level="INFO", signature_format="ssh")
 
 
 def test_every_field_is_a_parameter_of_the_same_type() -> None:
-    names = {*AgentConfig.__struct_fields__, *MachineSettings.__struct_fields__} - {"next_key"}
+    names = {*AgentConfig.__struct_fields__, *LocalSettings.__struct_fields__} - {"next_key"}
     assert set(AgentParameters.__annotations__) == names
     for name in names & set(AgentConfig.__annotations__):
         declared = AgentParameters.__annotations__[name].__forward_arg__

@@ -20,7 +20,7 @@ from artcafe_anyio.credentials import Credentials
 from artcafe_anyio.files import FromFiles
 from artcafe_anyio.keys import load_key
 from artcafe_anyio.logs import AgentLog
-from artcafe_anyio.parameters import AgentParameters, MachineSettings, settings
+from artcafe_anyio.parameters import AgentParameters, LocalSettings, settings
 from artcafe_anyio.signers import open_key
 from artcafe_anyio.threads import Threads
 from artcafe_platform import Platform, make_server_context
@@ -371,7 +371,7 @@ async def test_each_key_that_signs_is_the_one_in_its_file(tmp_path: Path, monkey
 
         async with Threads() as threads:
             for name in ("key", "key.pub"):
-                machine = MachineSettings(private_key_path=str(tmp_path / name))
+                machine = LocalSettings(private_key_path=str(tmp_path / name))
                 write_public(path)
                 signer, _ = await open_key(machine.private_key_path, None, machine, threads, tell)
                 for _ in range(2):

@@ -65,7 +65,7 @@ class Bad(NamedTuple):
     said: str
 
 
-CLOCK = r"this machine's clock \(20..-..-.. ..:.. UTC\)"
+CLOCK = r"this computer's clock \(20..-..-.. ..:.. UTC\)"
 CA_FILE = r"ca_file \(--ca-file, ARTCAFE_CA_FILE\)"
 OWN = f"an authority of your own is trusted by {CA_FILE}"
 NO_ISSUER = (
@@ -336,7 +336,7 @@ async def test_a_client_certificate_that_is_required(
 MISSING = {
     TLS_1_2: "cannot connect (tls): localhost ended the TLS handshake (SSLV3_ALERT_HANDSHAKE_FAILURE): either it "
     f"requires a client certificate, which is given as {CLIENT_CERT_FILE}, or it has no cipher in common with this "
-    "machine",
+    "computer",
     TLS_1_3: f"localhost requires a client certificate: give the agent's as {CLIENT_CERT_FILE}",
 }
 

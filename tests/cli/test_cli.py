@@ -327,7 +327,7 @@ def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path
         (["register", "--agent-id", "a", "--public-key", "/nowhere"], "/nowhere"),
         (["send", "a", "b", "--args", "[1]"], "--args"),
         (["send", "a", "b", "--args", '{"a":' + "[" * 50_000], "--args"),
-        (["platform", "--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is not this machine alone"),
+        (["platform", "--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is not this computer alone"),
         (["platform", "--host", "0.0.0.0"], "listen on 127.0.0.1"),
         (["platform", "--cert-file", "/nowhere"], "--cert-file /nowhere cannot be read: No such file or directory"),
         (["platform", "--key-file", "/nowhere"], "--key-file has no effect without --cert-file, its certificate"),

@@ -89,7 +89,7 @@ class Show:
     def goes_on(self, seconds: float) -> None:
         """Time passes, and the agent does nothing about it."""
         self.sim.schedule.time += seconds
-        self.sim.invariants.agent_settled(self.agent)
+        self.sim.invariants.agent_at_rest(self.agent)
 
     def frame(self, opcode: int, payload: bytes = b"") -> None:
         """The agent sends a frame."""
@@ -372,7 +372,7 @@ def a_command_without_answer(show: Show) -> None:
 def an_outbox_without_end(show: Show) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(AgentProtocol, "outbox_size", 1_000_000)
-        show.sim.invariants.agent_settled(show.agent)
+        show.sim.invariants.agent_at_rest(show.agent)
 
 
 def call(**more: Any) -> Call:

@@ -191,7 +191,7 @@ class LinkInvariants:
 
     # --- after everything ---------------------------------------------------------------------------------------------
 
-    def settled(self, watched: Watched, link: WatchedLink) -> None:
+    def at_rest(self, watched: Watched, link: WatchedLink) -> None:
         """Something happened, and all that follows from it: the link is up."""
         process = watched.process
         config = process.protocol.config

@@ -190,14 +190,14 @@ class Invariants(Checks):
         """The application has stopped an agent."""
         self._waits.stopping(process.watched, drain=drain)
 
-    def agent_settled(self, process: Process) -> None:
+    def agent_at_rest(self, process: Process) -> None:
         """Something happened to an agent, and all that follows from it."""
         watched = process.watched
         watched.reading = None
         if not process.protocol.is_stopped:
             if watched.link is not None and not watched.link.is_closed:
-                self._links.settled(watched, watched.link)
-            self._waits.settled(watched)
+                self._links.at_rest(watched, watched.link)
+            self._waits.at_rest(watched)
         self._work.looked_at(watched)
 
     def timer_handled(self, deadline: float | None, now: Instant) -> None:

@@ -158,7 +158,7 @@ class WaitInvariants:
 
     # --- after everything ---------------------------------------------------------------------------------------------
 
-    def settled(self, watched: Watched) -> None:
+    def at_rest(self, watched: Watched) -> None:
         """Something happened, and all that follows from it."""
         process, link = watched.process, watched.link
         give_up_after_s = process.protocol.config.give_up_after

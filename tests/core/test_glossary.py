@@ -1,0 +1,153 @@
+"""`docs/glossary.md` holds: its names exist, public names use its nouns, and no word it replaces is left."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterable, Iterator
+from functools import cache
+from inspect import isclass
+from pathlib import Path
+
+import pytest
+
+import artcafe_proto
+from artcafe_proto import effects, events, testing
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+TERMS_TEXT, _, NOT_USED_TEXT = PAGE.partition("\n## Not used\n")
+SOURCES = sorted(path for folder in ("artcafe_proto", "adapters") for path in (ROOT / folder).rglob("*.py"))
+PROSE = sorted([*(ROOT / "docs").glob("*.*"), ROOT / "README.md", ROOT / "SECURITY.md"])
+FILES = [path for path in (*SOURCES, *PROSE) if path.name != "glossary.md"]
+
+GROUPS = [re.findall(r"^- \*\*([^*]+)\*\*: ", group, re.MULTILINE) for group in TERMS_TEXT.split("\n## ")[1:]]
+TERMS = [term for group in GROUPS for term in group]
+CODE = re.compile(r"`([^`]+)`")
+ROWS = [(row[0].strip(), row[1].strip()) for row in re.findall(r"^\|([^|]+)\|([^|]+)\|$", NOT_USED_TEXT, re.MULTILINE)][
+    2:
+]
+OLD_NAMES = {name for old, _ in ROWS for name in CODE.findall(old)}
+OLD_WORDS = [word for old, _ in ROWS if "`" not in old for word in old.split(", ")]
+WORD_IN_NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+LONGEST_ENTRY_LINES = 2
+
+
+def names_of(source: str) -> set[str]:
+    """Everything that a module names, and the words that it has as strings."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    plain = {token.string for token in tokens if token.type == tokenize.NAME}
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return plain | texts
+
+
+@cache
+def read(path: Path) -> list[tuple[int, str]]:
+    """The prose of a file, which every word is sought in."""
+    return list(prose_of(path, path.read_text("utf-8")))
+
+
+def prose_of(path: Path, text: str) -> Iterator[tuple[int, str]]:
+    """The line and the words of each identifier, text and run of comments; of a page, all of it."""
+    if path.suffix != ".py":
+        yield 1, text
+        return
+    comments: list[str] = []
+    first = last = 0
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        line = token.start[0]
+        if token.type == tokenize.COMMENT:
+            if comments and line != last + 1:
+                yield first, " ".join(comments)
+                comments = []
+            first, last = first if comments else line, line
+            comments.append(token.string.lstrip("# "))
+        elif token.type == tokenize.NAME:
+            yield line, " ".join(WORD_IN_NAME.findall(token.string)).lower()
+    if comments:
+        yield first, " ".join(comments)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def uses(word: str, prose: Iterable[tuple[int, str]]) -> list[int]:
+    """The lines on which a word is used. It may begin a sentence, and go over the end of a line."""
+    first = f"[{word[0].lower()}{word[0].upper()}]"
+    pattern = re.compile(r"(?<!\w)" + first + r"\s+".join(re.escape(each) for each in word[1:].split(" ")) + r"(?!\w)")
+    return [line + text[: match.start()].count("\n") for line, text in prose for match in pattern.finditer(text)]
+
+
+def test_terms_are_sorted_within_their_groups_and_defined_once() -> None:
+    assert len(TERMS) > 50
+    assert [group for group in GROUPS if group != sorted(group)] == []
+    assert len(set(TERMS)) == len(TERMS)
+
+
+def test_every_entry_takes_two_lines_at_most() -> None:
+    entries = re.findall(r"^- .*(?:\n  .*)*", TERMS_TEXT, re.MULTILINE)
+    assert len(entries) == len(TERMS)
+    assert [entry for entry in entries if entry.count("\n") >= LONGEST_ENTRY_LINES] == []
+
+
+def test_every_name_of_the_glossary_is_in_the_code() -> None:
+    known = set[str]().union(*(names_of(path.read_text("utf-8")) for path in SOURCES))
+    known |= {path.name for path in (ROOT / "adapters").iterdir()} | {"artcafe_proto"}
+    assert sorted(set(CODE.findall(TERMS_TEXT)) - known) == []
+
+
+def public_values() -> list[str]:
+    """What is exported, but for effects, events and errors: these end in a verb or in `Error`."""
+    exported = {name: getattr(artcafe_proto, name) for name in artcafe_proto.__all__}
+    exported |= {name: getattr(testing, name) for name in testing.__all__}
+    told = [*vars(effects).values(), *vars(events).values()]
+    return [
+        name
+        for name, value in exported.items()
+        if not (isclass(value) and issubclass(value, Exception)) and not any(value is each for each in told)
+    ]
+
+
+@pytest.mark.parametrize("name", public_values())
+def test_a_public_name_ends_in_a_noun_of_the_glossary_or_is_told_there(name: str) -> None:
+    if name.endswith("Config") or name == "shrink":  # settings, and a verb
+        return
+    words = name if name.islower() or name.isupper() else WORD_IN_NAME.findall(name)[-1].lower()
+    assert words in TERMS or name in CODE.findall(TERMS_TEXT), f"docs/glossary.md lacks a noun for {name}"
+
+
+def test_no_class_has_a_name_that_two_things_would_share() -> None:
+    assert {"Request", "Response"} == OLD_NAMES
+    for path in SOURCES:
+        classes = {node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef)}
+        assert not classes & OLD_NAMES, path
+
+
+@pytest.mark.parametrize("word", OLD_WORDS)
+def test_a_word_that_the_glossary_replaces_is_not_used(word: str) -> None:
+    found = [f"{path.relative_to(ROOT)}:{line}" for path in FILES for line in uses(word, read(path))]
+    assert found == [], f"docs/glossary.md has another word for {word!r}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class HungUpOn: ...",
+        "def hung_up_on(): ...",
+        "hung_up_on = 1",
+        '"""It is hung\nup on."""',
+        "raise ValueError(f'{1} was hung up on')",
+        "pass  # Hung up on, it ends",
+        "pass  # it is hung\n# up on",
+    ],
+)
+def test_a_word_is_found_wherever_it_is_used(source: str) -> None:
+    prose = list(prose_of(Path("sample.py"), source))
+    assert uses("hung up on", prose) == [1]
+    assert uses("hang up on", prose) == []
