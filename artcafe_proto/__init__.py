@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.session import PlatformSession
     from artcafe_proto.platform.state import Key
 
-__all__ = [
+__all__: list[str] = [
     # façades, machines and what they are built of
     "AgentProtocol", "PlatformProtocol", "PlatformHub", "AgentMachine", "PlatformSession", "AgentConfig",
     "PlatformConfig", "Instant", "AgentState", "AuthState", "LinkState", "AgentTimer", "AgentStatus", "FinalCode",
