@@ -216,6 +216,7 @@ class PlatformProtocol(Secretive):
 
         Whoever is told at once costs its place for no longer than a goodbye takes.
         """
+        now = self._hub.look_at_clock(now)
         self._refuse(RemoteProtocolError(503, "as many connections as allowed are open: try again later", "PLAT-8"))
         self.drop("there are too many connections", now)
 

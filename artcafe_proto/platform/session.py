@@ -190,6 +190,7 @@ class PlatformSession(Secretive):
 
     def close_received(self, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
+        self._hub.look_at_clock(now)
         link = self._link
         if link is None or self.state is SessionState.CLOSED:
             return
@@ -226,6 +227,7 @@ class PlatformSession(Secretive):
 
     def disconnected(self, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
+        self._hub.look_at_clock(now)
         if self.state is not SessionState.CLOSED:
             self._end(f"the connection ended: {reason}")
 
@@ -235,11 +237,13 @@ class PlatformSession(Secretive):
 
     def peer_failed(self, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke the framing: nothing more can be read from it. HTTP errors are answered by the façade."""
+        self._hub.look_at_clock(now)
         self._drop(error.code, error.reason)
 
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for an owner that is shutting down."""
         check_reason(reason)
+        now = self._hub.look_at_clock(now)
         self._hub.watches.finish(self, now)
         self._drop(1001, reason)
 
