@@ -84,8 +84,8 @@ class PlatformHub(Secretive):
     ) -> None:
         """`signing_seed` are the 32 bytes of the Ed25519 key that signs tokens (TOK-5): keep them across restarts.
 
-        `restored` is what `records` of an earlier hub gave, and `now` the moment of this one's start: give both or
-        none. Raises LocalProtocolError for records of another schema.
+        `restored` is what `records` of an earlier hub gave, and `now` the moment of this one's start. Raises
+        LocalProtocolError for records of another schema, and for records without `now`.
         """
         self.config = config
         self.rng = rng
@@ -94,6 +94,8 @@ class PlatformHub(Secretive):
         self._woken: dict[int, None] = {}
         self._now: Instant | None = None if now is None else sound_instant(now, None)
         self._state = PlatformState(restored)
+        if now is None and self._state.life:
+            raise LocalProtocolError("expected now with restored: what is pending expires by it")
         self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(None if now is None else now.wall)))
         self._links = Links(self._state.life)
         self.registry = Registry(self._state, self._put, rng)
@@ -109,7 +111,7 @@ class PlatformHub(Secretive):
         self._state.apply(record)
 
     def records(self) -> Iterator[Record]:
-        """All that is to outlive this process, for the `restored` of the next hub."""
+        """All that is to outlive this process, for the `restored` of the next hub: a list of it is a snapshot."""
         return self._state.records()
 
     # --- from sessions ------------------------------------------------------------------------------------------------
@@ -200,8 +202,7 @@ class PlatformHub(Secretive):
 
     def send_on(self, agent_id: str, now: Instant) -> None:
         """Send what waits for an agent, as far as its window and the room on its link allow (CMD-10, LINK-8)."""
-        presence = self._links.find(agent_id)
-        session = None if presence is None else presence.session
+        session = self.session_of(agent_id)
         while session is not None and session.has_room:
             due = self._delivery.next_to_send(agent_id, now)
             if due is None:
@@ -247,7 +248,7 @@ class PlatformHub(Secretive):
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""
         now = self.look_at_clock(now)
         key = self.registry.remove_key(tenant_id, key_id)
-        session = self._links.presence(key.agent_id).session
+        session = self.session_of(key.agent_id)
         if session is not None and session.linked is not None and session.linked.key_id == key_id:
             session.close(4403, "the key was revoked", now)
             self.wake(session.conn)

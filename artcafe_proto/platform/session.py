@@ -94,7 +94,7 @@ class PlatformSession(Secretive):
             agent_id = link_asked_for(self._hub.config, request, upgrade=upgrade)
             if agent_id is not None:
                 self._open_link(exchange, agent_id, request, now)
-            else:  # answered when it is drained
+            else:  # answered when the session is drained
                 self._awaited = exchange
                 self._outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
@@ -124,7 +124,7 @@ class PlatformSession(Secretive):
         self._outputs.sends.append(SendBody(self.conn, exchange, data, more))
         return True
 
-    def look_at(self, mono: float) -> None:
+    def set_watch_timer(self, mono: float) -> None:
         """From the hub: have `Watches.timer_due` called at that time."""
         self._timers.set(SessionTimer.WATCH, mono)
 
@@ -152,8 +152,7 @@ class PlatformSession(Secretive):
     def text_received(self, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
         now = self._hub.look_at_clock(now)
-        link = self._live
-        linked = self.linked
+        link, linked = self._live, self.linked
         if link is None or linked is None:
             return
         try:
@@ -243,8 +242,7 @@ class PlatformSession(Secretive):
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for an owner that is shutting down."""
         check_reason(reason)
-        now = self._hub.look_at_clock(now)
-        self._hub.watches.finish(self, now)
+        self._hub.watches.finish(self, self._hub.look_at_clock(now))
         self._drop(1001, reason)
 
     def _drop(self, code: int, reason: str) -> None:
@@ -350,12 +348,11 @@ class PlatformSession(Secretive):
         return self.next_event() or self._outputs.next()
 
     def next_event(self) -> RequestArrived | None:
-        """For a façade, the next event of a drain. The hub answers what it can now: one request a drain (PLAT-8)."""
+        """For a façade: answer what the API knows, and return the next request that it does not know."""
         if self._hub.watches.is_due(self.conn):
             self._hub.watches.timer_due(self, self._hub.now)
-        events = self._outputs.events
-        while events:
-            arrived = events.pop(0)
+        while self._outputs.events:
+            arrived = self._outputs.events.pop(0)
             if not handle(self._hub, self, arrived.exchange, arrived.request, self.address, self._hub.now):
                 return arrived
         return None
@@ -378,8 +375,7 @@ class PlatformSession(Secretive):
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _settle(self, now: Instant) -> None:
-        link = self._live
-        if link is None:
+        if (link := self._live) is None:
             return
         look_at, offline_at = link.liveness.deadline, link.liveness.silent_for(OFFLINE_AFTER_S)
         if look_at is not None and offline_at is not None and now.mono < offline_at:

@@ -132,6 +132,12 @@ def test_another_schema_is_refused_and_so_is_the_deletion_of_what_is_kept_for_go
         state.apply(Record(Kind.AGENT, 1, None))
 
 
+def test_records_of_an_earlier_hub_are_refused_without_the_moment_by_which_their_commands_expire() -> None:
+    records = list(Stage().hub.records())
+    with pytest.raises(LocalProtocolError, match="expected now with restored"):
+        PlatformHub(PlatformConfig(), rng=Random(4), signing_seed=bytes(32), restored=records)
+
+
 def test_what_leaves_the_hub_cannot_be_used_to_change_it() -> None:
     stage = Stage()
     session = stage.online()
