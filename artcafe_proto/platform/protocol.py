@@ -65,7 +65,7 @@ class RequestTimer(IntEnum):
 class PlatformProtocol(Secretive):
     """One accepted connection over a byte stream.
 
-    - Look: `conn`, `state`, `is_closed`, `has_peer_ended`, `agent_id`, `held_bytes`.
+    - Look: `conn`, `address`, `state`, `is_closed`, `has_peer_ended`, `agent_id`, `held_bytes`.
     - World → core: `data_received`, `eof_received`, `disconnected`, `unsent`, `handle_timer`. They never raise on
       anything that a peer, a network or a clock can cause.
     - Owner → core: `respond` and `send_body`, for a `RequestArrived`; `turn_away`; `drop`.
@@ -97,6 +97,11 @@ class PlatformProtocol(Secretive):
     def conn(self) -> int:
         """The owner's number for the connection."""
         return self._session.conn
+
+    @property
+    def address(self) -> str | None:
+        """What counts as the peer's address, for `PlatformHub.principal`; None too once there is a link."""
+        return self._session.address
 
     @property
     def state(self) -> SessionState:
