@@ -113,11 +113,11 @@ class RequestFailed(AnyEvent, frozen=True, gc=False):
     method: str
     error: Exception
     agent_id: str = ""
-    """Of nobody."""
+    """Empty: it concerns no agent."""
 
 
 class RequestArrived(AnyEvent, frozen=True, gc=False):
-    """An HTTP request at whose path no operation is: a platform's owner answers it with `respond(exchange, …)`."""
+    """An HTTP request whose path has no operation: a platform's owner answers it with `respond(exchange, …)`."""
 
     exchange: int
     request: HttpRequest

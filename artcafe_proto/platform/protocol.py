@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _RUSHED: Final = frozenset({Phase.HEAD, Phase.BODY})
 _WAITED_WITH: Final = frozenset({Phase.ANSWERING, Phase.WEBSOCKET})
-_HEARD_BY_AGENTS: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wires refuse binary (MSG-7)
+_HEARD_ELSEWHERE: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wires refuse binary (MSG-7)
 
 
 class RequestTimer(IntEnum):
@@ -271,7 +271,7 @@ class PlatformProtocol(Secretive):
         self._watch_phase(now.mono)
 
     def _take(self, received: Input, now: Instant) -> None:
-        assert not isinstance(received, _HEARD_BY_AGENTS), "a server's wire receives no responses"
+        assert not isinstance(received, _HEARD_ELSEWHERE), "a server's wire receives no responses"
         session = self._session
         match received:
             case TextReceived():

@@ -244,14 +244,14 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._take",
-        'assert not isinstance(received, _HEARD_BY_AGENTS), "a server\'s wire receives no responses"',
-        'assert not isinstance(received, _HEARD_BY_AGENTS), "XXa server\'s wire receives no responsesXX"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "a server\'s wire receives no responses"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "XXa server\'s wire receives no responsesXX"',
         _IMPOSSIBLE,
     ),
     Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._take",
-        'assert not isinstance(received, _HEARD_BY_AGENTS), "a server\'s wire receives no responses"',
-        'assert not isinstance(received, _HEARD_BY_AGENTS), "A SERVER\'S WIRE RECEIVES NO RESPONSES"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "a server\'s wire receives no responses"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "A SERVER\'S WIRE RECEIVES NO RESPONSES"',
         _IMPOSSIBLE,
     ),
     Equivalent(
