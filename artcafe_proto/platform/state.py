@@ -96,7 +96,7 @@ class PlatformState:
         return self._last[kind] + 1
 
     def apply(self, record: Record) -> None:
-        """Change what is known as `record` says.
+        """Change what is known as `record` says; the same record again changes nothing.
 
         Raises LocalProtocolError for another schema, and for the deletion of what is kept for good.
         """
@@ -119,7 +119,7 @@ class PlatformState:
             case KeyRecord():
                 self._add_key(n, value)
             case CommandRecord():
-                command = self._commands[n] = StoredCommand(n, value)
+                command = self._commands.setdefault(n, StoredCommand(n, value))  # a command's record never changes
                 self._commands_of.setdefault((value.tenant_id, value.command_id), {})[value.agent_id] = command
             case OutcomeRecord():
                 self._set_outcome(n, value)
@@ -127,13 +127,20 @@ class PlatformState:
                 assert_never(value)
 
     def _add_agent(self, n: int, record: AgentRecord) -> None:
-        others = self._agents_of.setdefault(record.tenant_id, [])
-        self._agents[record.agent_id] = _Agent(n, record, len(others), {})
-        others.append(record)
+        known, others = self._agents.get(record.agent_id), self._agents_of.setdefault(record.tenant_id, [])
+        if known is None:
+            self._agents[record.agent_id] = _Agent(n, record, len(others), {})
+            others.append(record)
+        else:
+            self._agents[record.agent_id] = known._replace(record=record)
+            others[known.place] = record
+            self.agent_bytes -= known.record.size
         self.agent_bytes += record.size
 
     def _add_key(self, n: int, record: KeyRecord) -> None:
         key = Key(record.key_id, record.agent_id, PublicKey.parse(record.public_key), record.name)
+        if n in self._keys:
+            self.agent_bytes -= self._keys[n].size
         self._keys[n] = self._agents[key.agent_id].keys[key.key_id] = key
         self._key_of[key.key_id] = n
         self.agent_bytes += key.size
