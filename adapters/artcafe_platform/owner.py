@@ -244,7 +244,7 @@ class Owner:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     async def keep_time(self) -> None:
-        """The one timer of hub, connections and polls. Runs until cancelled, or raises what ends the platform."""
+        """The one timer of hub and connections. Runs until cancelled, or raises what ends the platform."""
         while self.failure is None:
             self._wakes_at = self._deadline()
             self._earlier.clear()

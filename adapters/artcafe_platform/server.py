@@ -123,8 +123,8 @@ class Platform(Secretive):
     def turn(self) -> Generator[Instant]:
         """Call the hub where nothing can be awaited, as in a callback, or what has no method here. No await within.
 
-        with platform.turn() as now:
-            platform.hub.set_status("tenant-1", "agent-1", "busy", now)
+            with platform.turn() as now:
+                platform.hub.set_status("tenant-1", "agent-1", "busy", now)
 
         At the end of the block all that came of it is carried out.
         """

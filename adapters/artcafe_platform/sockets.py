@@ -31,7 +31,7 @@ _view: Final = memoryview(_buffer)
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
-class Turns(Protocol):
+class SocketOwner(Protocol):
     """What a connection calls of its owner."""
 
     hub: PlatformHub
@@ -68,7 +68,7 @@ class SocketConnection(Level):
         self,
         sock: socket.socket,
         protocol: PlatformProtocol,
-        owner: Turns,
+        owner: SocketOwner,
         on_over: Callable[[SocketConnection], None],
     ) -> None:
         """`sock` does not block, and is handed over. Nothing happens before `start`."""

@@ -113,7 +113,7 @@ class RequestFailed(AnyEvent, frozen=True, gc=False):
     method: str
     error: Exception
     agent_id: str = ""
-    """Empty: no agent is concerned."""
+    """Empty: it concerns no agent."""
 
 
 class RequestArrived(AnyEvent, frozen=True, gc=False):

@@ -25,7 +25,7 @@ def json_answer(status: int, value: object, headers: Headers = ()) -> HttpRespon
 def error_answer(error: ApiError, headers: Headers = ()) -> HttpResponse:
     """`{"error":{"code","message"}}` (PLAT-7)."""
     body = {"error": {"code": error.error, "message": error.message}}
-    return HttpResponse(status=error.status, headers=(*JSON_HEADERS, *headers), body=msgspec.json.encode(body))
+    return json_answer(error.status, body, headers)
 
 
 def extra_headers(error: ApiError, allowed: str = "") -> Headers:

@@ -16,6 +16,7 @@ import msgspec
 from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import ApiError
 from artcafe_proto.exchanges import HttpResponse
+from artcafe_proto.limits import MAX_COMMAND_NAME_CHARS
 from artcafe_proto.messages import AgentStatus
 from artcafe_proto.platform.answers import error_answer, extra_headers, json_answer, read_json
 from artcafe_proto.platform.authenticator import Principal
@@ -64,9 +65,9 @@ def handle(
 
 
 def answer(hub: PlatformHub, request: HttpRequest, now: Instant, address: str | None = None) -> Answer | None:
-    """Answer one request, which came over a session with this `address`; None if no operation is at its path.
+    """The answer to one request, errors included; None if no operation is at its path.
 
-    What is wrong becomes an error response.
+    `address` is that of its session, by which attempts to sign in are limited.
     """
     now = hub.look_at_clock(now)
     path = request.target.partition("?")[0]
@@ -86,7 +87,9 @@ def answer(hub: PlatformHub, request: HttpRequest, now: Instant, address: str | 
 
 
 def link_asked_for(config: PlatformConfig, request: HttpRequest, *, upgrade: bool) -> str | None:
-    """The id of the agent whose link a request is to open, None for any other request; `upgrade` as a session has it.
+    """The id of the agent whose link a request is to open, None for any other request.
+
+    `upgrade`: whether it is a sound WebSocket opening handshake.
 
     Raises ApiError if it cannot be opened so.
     """
@@ -105,7 +108,7 @@ def link_asked_for(config: PlatformConfig, request: HttpRequest, *, upgrade: boo
 
 
 class Call(NamedTuple):
-    """A request to an endpoint that exists, by somebody who is known."""
+    """A request for an operation, and who makes it."""
 
     hub: PlatformHub
     request: HttpRequest
@@ -113,7 +116,7 @@ class Call(NamedTuple):
     ids: tuple[str, ...]
     """From the path."""
     now: Instant
-    address: str | None = None
+    address: str | None
     """Where it comes from, by which attempts to sign in are limited."""
 
     @property
@@ -225,7 +228,7 @@ def _revoke_key(call: Call) -> HttpResponse:
 
 
 class _CommandBody(msgspec.Struct, frozen=True, gc=False):
-    command: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+    command: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_COMMAND_NAME_CHARS)]
     args: dict[str, Any] = {}
     timeout: float | None = None
     expires_in: float | None = None
@@ -304,7 +307,7 @@ _NOBODY: Final = Principal("")
 
 
 def _find(path: str, *, with_compat: bool) -> tuple[dict[str, Operation], tuple[str, ...]]:
-    """The operations at a path, none where nothing is, and the ids in the path.
+    """The operations at a path, by method, and the ids in the path; both are empty where there is no operation.
 
     An id is decoded after splitting: it may hold a slash (RFC 3986 section 2.4).
     """

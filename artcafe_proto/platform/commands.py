@@ -68,8 +68,7 @@ def public_response(response: ResponseData) -> dict[str, Any]:
 def command_data(command: object, args: dict[str, Any], timeout_s: float | None, command_id: str | None) -> CommandData:
     """What an agent is sent of a command. Raises ApiError 422 for what it would refuse, and for a bad `command_id`."""
     if not isinstance(command, str) or not 1 <= len(command) <= MAX_COMMAND_NAME_CHARS:
-        limit = f"{MAX_COMMAND_NAME_CHARS}"
-        raise ApiError(422, "invalid_body", f"expected a command of 1 to {limit} characters")
+        raise ApiError(422, "invalid_body", f"expected a command of 1 to {MAX_COMMAND_NAME_CHARS} characters")
     try:
         encode_json(command, "command")  # half a surrogate pair could not be sent
         timeout_s = None if timeout_s is None else plain_seconds(timeout_s)

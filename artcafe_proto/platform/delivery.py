@@ -68,7 +68,7 @@ class _Line(msgspec.Struct):
     def find(self, entry: tuple[int, str]) -> _Pending | None:
         """The command of an entry of a window, None if it is over; a later one may have its id by now."""
         pending = self.pending.get(entry[1])
-        return pending if pending is not None and pending.command.n <= entry[0] else None
+        return pending if pending is not None and pending.command.n == entry[0] else None
 
 
 class Delivery:
@@ -194,7 +194,7 @@ class Delivery:
     # --- to links -----------------------------------------------------------------------------------------------------
 
     def window_for(self, agent_id: str) -> Window:
-        """That of a link on which its agent came online: everything unanswered goes out once on it (CMD-10)."""
+        """The window of a link on which its agent came online: every pending command goes out on it once (CMD-10)."""
         line = self._lines.get(agent_id, _NOTHING)
         entries = ((each.command.n, command_id) for command_id, each in line.pending.items())
         return Window(self._window, list(entries))
@@ -307,7 +307,7 @@ class Delivery:
     def handle_timer(self, now: Instant) -> Iterator[str]:
         """Let commands expire, and send again what was refused as overloaded (CMD-10).
 
-        Yields the id of each agent for which something may go out now, once that has changed.
+        Yields the id of each agent to which something may go out now, as soon as it may.
         """
         while self._expiries and self._expiries[0][0] <= now.mono:
             _, agent_id, command_id = heapq.heappop(self._expiries)

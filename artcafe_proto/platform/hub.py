@@ -251,7 +251,7 @@ class PlatformHub(Secretive):
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""
         now = self.look_at_clock(now)
         key = self.registry.remove_key(tenant_id, key_id)
-        session = self._links.presence(key.agent_id).session
+        session = self.session_of(key.agent_id)
         if session is not None and session.linked is not None and session.linked.key_id == key_id:
             session.close(4403, "the key was revoked", now)
             self.wake(session.conn)

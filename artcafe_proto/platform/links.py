@@ -57,7 +57,7 @@ class Presence(msgspec.Struct):
 
     epoch: Epoch
     session: Carrier | None = None
-    """That of its live link."""
+    """The one that carries its live link."""
     window: Window | None = None
     """What goes out on its live link, from the first heartbeat on."""
     status: AgentStatus = "offline"
@@ -81,15 +81,22 @@ class LinkedAgent(NamedTuple):
 
 
 class Links:
-    """The agents that this process has seen, by id."""
+    """What this process has seen of agents, by their ids: their links, and the statuses that they set over HTTP."""
 
     def __init__(self, life: int) -> None:
         self._life = life
         self._presences: dict[str, Presence] = {}
 
     def find(self, agent_id: str) -> Presence | None:
-        """An agent that has had a link, or set its status."""
+        """What this process has seen of an agent; None if nothing."""
         return self._presences.get(agent_id)
+
+    def presence(self, agent_id: str) -> Presence:
+        """The same; it is made for an agent that is seen for the first time."""
+        presence = self._presences.get(agent_id)
+        if presence is None:
+            presence = self._presences[agent_id] = Presence(Epoch(self._life, 0))
+        return presence
 
     def open(self, session: Carrier, agent: AgentRecord, key_id: str) -> LinkedAgent:
         """A link of an agent begins, and takes the place of an older one."""
@@ -97,10 +104,3 @@ class Links:
         presence.epoch = Epoch(self._life, presence.epoch.n + 1)
         presence.session = session
         return LinkedAgent(agent, presence, presence.epoch, key_id)
-
-    def presence(self, agent_id: str) -> Presence:
-        """The same, which is made if it has had neither."""
-        presence = self._presences.get(agent_id)
-        if presence is None:
-            presence = self._presences[agent_id] = Presence(Epoch(self._life, 0))
-        return presence

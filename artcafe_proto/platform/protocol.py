@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _RUSHED: Final = frozenset({Phase.HEAD, Phase.BODY})
 _WAITED_WITH: Final = frozenset({Phase.ANSWERING, Phase.WEBSOCKET})
-_HEARD_BY_AGENTS: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wires refuse binary (MSG-7)
+_HEARD_ELSEWHERE: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wires refuse binary (MSG-7)
 
 
 class RequestTimer(IntEnum):
@@ -65,7 +65,7 @@ class RequestTimer(IntEnum):
 class PlatformProtocol(Secretive):
     """One accepted connection over a byte stream.
 
-    - Look: `conn`, `state`, `is_closed`, `has_peer_ended`, `agent_id`, `held_bytes`.
+    - Look: `conn`, `address`, `state`, `is_closed`, `has_peer_ended`, `agent_id`, `held_bytes`.
     - World → core: `data_received`, `eof_received`, `disconnected`, `unsent`, `handle_timer`. They never raise on
       anything that a peer, a network or a clock can cause.
     - Driver → core: `respond` and `send_body`, for a `RequestArrived`; `turn_away`; `drop`.
@@ -86,7 +86,7 @@ class PlatformProtocol(Secretive):
         self._session = PlatformSession(hub, conn, address=address)
         self._wire = ServerWire(rng=hub.rng, max_message_size=hub.config.max_message_size)
         self._exchange = 0
-        self._arrived = 0  # the exchange that is the owner's to answer
+        self._arrived = 0  # the exchange that is the driver's to answer
         self._chunks: list[bytes] = []  # what is still to be written; tokens are in there (TOK-4)
         self._timers: Timers[RequestTimer] = Timers()
         self._phase = Phase.IDLE
@@ -98,6 +98,11 @@ class PlatformProtocol(Secretive):
     def conn(self) -> int:
         """The driver's number for the connection."""
         return self._session.conn
+
+    @property
+    def address(self) -> str | None:
+        """What counts as the peer's address, for `PlatformHub.principal`; None too once there is a link."""
+        return self._session.address
 
     @property
     def state(self) -> SessionState:
@@ -221,7 +226,7 @@ class PlatformProtocol(Secretive):
 
         Whoever is told at once costs its place for no longer than a goodbye takes.
         """
-        self._hub.look_at_clock(now)
+        now = self._hub.look_at_clock(now)
         self._refuse(RemoteProtocolError(503, "as many connections as allowed are open: try again later", "PLAT-8"))
         self.drop("there are too many connections", now)
 
@@ -272,7 +277,7 @@ class PlatformProtocol(Secretive):
         self._watch_phase(now.mono)
 
     def _take(self, received: Input, now: Instant) -> None:
-        assert not isinstance(received, _HEARD_BY_AGENTS), "a server's wire receives no responses"
+        assert not isinstance(received, _HEARD_ELSEWHERE), "a server's wire receives no responses"
         session = self._session
         match received:
             case TextReceived():

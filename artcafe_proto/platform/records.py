@@ -2,7 +2,7 @@
 
 A record is named by its kind and a number, which is given once and rises within its kind; a change keeps it. Times are
 wall-clock times, in seconds since 1970: a monotonic clock means nothing to the process that comes next. Fields are only
-ever appended, so that older records can be read; what they mean is `SCHEMA_VERSION`.
+ever appended, so that older records can be read; `SCHEMA_VERSION` says what the fields mean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from artcafe_proto.messages import CommandData, ResponseData, text_bytes
 from artcafe_proto.platform.states import CommandState
 
 SCHEMA_VERSION: Final = 1
-"""Rises when a record comes to mean something else. State of a later version is refused."""
+"""Rises when a record comes to mean something else. Records of another version are refused."""
 
 
 class Kind(IntEnum):
@@ -33,13 +33,13 @@ class Kind(IntEnum):
 
 
 class SchemaRecord(msgspec.Struct, frozen=True, gc=False):
-    """What the other records mean."""
+    """Which version of the schema the other records have."""
 
     version: int
 
 
 class LifeRecord(msgspec.Struct, frozen=True, gc=False):
-    """One life of the platform, from the start of its hub; it fences the links of earlier ones (PLAT-6)."""
+    """One life of the platform, from the start of its hub. Its number is part of every epoch of a link (PLAT-6)."""
 
     began_at: float | None
     """None for a hub that was given no time."""

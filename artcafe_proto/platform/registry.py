@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.state import Key, PlatformState
 
 MAX_PAGE_BYTES: Final = 1024 * 1024
-"""Agents of one page, and what is kept of them, one always: `next` leads on from wherever it ends."""
+"""A page ends before its agents take more than this, but has at least one; `next` leads on from there (PLAT-3)."""
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -121,7 +121,7 @@ class Registry:
         return tuple(self._state.agents_of(tenant_id))
 
     def page(self, tenant_id: str, after: str | None, limit: int) -> Page:
-        """Some of a tenant's agents, in order of registration, from the one behind `after` on (PLAT-3).
+        """At most `limit` of a tenant's agents, in order of registration, from the one behind `after` on (PLAT-3).
 
         Raises ApiError 400 unless `after` is one of them.
         """

@@ -94,7 +94,7 @@ class PlatformSession(Secretive):
             agent_id = link_asked_for(self._hub.config, request, upgrade=upgrade)
             if agent_id is not None:
                 self._open_link(exchange, agent_id, request, now)
-            else:  # answered when it is drained
+            else:  # answered when the session is drained
                 self._awaited = exchange
                 self._outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
@@ -124,7 +124,7 @@ class PlatformSession(Secretive):
         self._outputs.sends.append(SendBody(self.conn, exchange, data, more))
         return True
 
-    def look_at(self, mono: float) -> None:
+    def set_watch_timer(self, mono: float) -> None:
         """From the hub: have `Watches.timer_due` called at that time."""
         self._timers.set(SessionTimer.WATCH, mono)
 
@@ -189,6 +189,7 @@ class PlatformSession(Secretive):
 
     def close_received(self, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
+        self._hub.look_at_clock(now)
         link = self._link
         if link is None or self.state is SessionState.CLOSED:
             return
@@ -235,6 +236,7 @@ class PlatformSession(Secretive):
 
     def peer_failed(self, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke the framing: nothing more can be read from it. HTTP errors are answered by the façade."""
+        self._hub.look_at_clock(now)
         self._drop(error.code, error.reason)
 
     def drop(self, reason: str, now: Instant) -> None:
@@ -346,12 +348,11 @@ class PlatformSession(Secretive):
         return self.next_event() or self._outputs.next()
 
     def next_event(self) -> RequestArrived | None:
-        """For a façade, the next event of a drain. The hub answers what it can now: one request a drain (PLAT-8)."""
+        """For a façade: answer what the API knows, and return the next request that it does not know."""
         if self._hub.watches.is_due(self.conn):
             self._hub.watches.timer_due(self, self._hub.now)
-        events = self._outputs.events
-        while events:
-            arrived = events.pop(0)
+        while self._outputs.events:
+            arrived = self._outputs.events.pop(0)
             if not handle(self._hub, self, arrived.exchange, arrived.request, self.address, self._hub.now):
                 return arrived
         return None
@@ -374,8 +375,7 @@ class PlatformSession(Secretive):
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _arm_timers(self, now: Instant) -> None:
-        link = self._live
-        if link is None:
+        if (link := self._live) is None:
             return
         look_at, offline_at = link.liveness.deadline, link.liveness.silent_for(OFFLINE_AFTER_S)
         if look_at is not None and offline_at is not None and now.mono < offline_at:

@@ -69,7 +69,7 @@ class StoredCommand(msgspec.Struct):
 
 
 class PlatformState:
-    """All of it. Agent ids are unique on a platform: a challenge names no tenant (AUTH-1)."""
+    """All that is stored. Agent ids are unique on a platform: a challenge names no tenant (AUTH-1)."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         """Made of `records` in any order; of several of one kind and number the last counts. Raises as `apply`."""
@@ -85,9 +85,9 @@ class PlatformState:
         self._commands_of: dict[tuple[str, str], dict[str, StoredCommand]] = {}  # by tenant and id, by agent (PLAT-4)
         self._finished: dict[int, StoredCommand] = {}  # by the number of the outcome
         self.agent_bytes = 0
-        """What is kept of agents and keys."""
+        """How many bytes agents and keys take."""
         self.finished_bytes = 0
-        """What is kept of the commands that are over."""
+        """How many bytes the commands that are over take, with their responses."""
         latest = {(record.kind, record.n): record for record in records}
         for name in sorted(latest):
             self.apply(latest[name])

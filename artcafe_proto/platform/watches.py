@@ -78,7 +78,7 @@ class Watcher(Protocol):
         """Send a piece of the answer, the last one without `more`."""
         ...
 
-    def look_at(self, mono: float) -> None:
+    def set_watch_timer(self, mono: float) -> None:
         """Have `Watches.timer_due` called at that time."""
         ...
 
@@ -88,7 +88,7 @@ class Watcher(Protocol):
 
 
 class Watches:
-    """All of them. A connection carries one request at a time, so its number names its poll or stream."""
+    """All polls and streams. A connection carries one request at a time, so its number names its poll or stream."""
 
     def __init__(
         self,
@@ -106,13 +106,13 @@ class Watches:
     def begin(
         self, session: Watcher, exchange: int, request: HttpRequest, watch: CommandWatch | EventWatch, now: Instant
     ) -> None:
-        """A session has got a request that is to be answered so."""
+        """A session's request is to be answered as `watch` says."""
         if session.is_closed:  # before it was drained
             return
         if isinstance(watch, CommandWatch):
             self._sessions[session.conn] = session
             self._polls.add(Poll(session.conn, exchange, watch.command))
-            session.look_at(now.mono + watch.wait_s)
+            session.set_watch_timer(now.mono + watch.wait_s)
         else:
             self._open(session, exchange, request, watch, now)
         if session.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
@@ -129,10 +129,10 @@ class Watches:
         stream = Stream(session.conn, exchange, watch.tenant_id, watch.agent_id)
         self._sessions[session.conn] = session
         session.send_body(exchange, self._streams.add(stream, watch.last_event_id, now), now)
-        session.look_at(now.mono + KEEP_ALIVE_S)
+        session.set_watch_timer(now.mono + KEEP_ALIVE_S)
 
     def heard(self, event: HubEvent, tenant_id: str | None, now: Instant) -> None:
-        """Something has happened, to an agent of a tenant if it is one that is known."""
+        """Something has happened; `tenant_id` is whose agent it was, None if nobody's."""
         if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._polls.for_command(event.agent_id, event.command_id):
                 self._polls.end(poll, self._as_it_is(poll))
@@ -156,7 +156,7 @@ class Watches:
             self._send_on(stream, KEEP_ALIVE, now)
 
     def finish(self, session: Watcher, now: Instant) -> None:
-        """Give the answer that a session waits with its end: the command as it is now, or no more events."""
+        """End what a session waits for: its poll is answered with the command as it is now, its stream ends."""
         poll, stream = self._polls.get(session.conn), self._streams.get(session.conn)
         if poll is not None:
             self._answer(session, poll, now)
@@ -165,7 +165,7 @@ class Watches:
             session.send_body(stream.exchange, b"", now, more=False)
 
     def forget(self, conn: int) -> None:
-        """A connection has ended, or its answer."""
+        """A connection has ended, or the answer on it."""
         if self._sessions.pop(conn, None) is not None:
             self._polls.forget(conn)
             self._streams.forget(conn)
@@ -186,4 +186,4 @@ class Watches:
             session.drop("too many events wait to be read by it", now)
             return
         session.send_body(stream.exchange, data, now)
-        session.look_at(now.mono + KEEP_ALIVE_S)
+        session.set_watch_timer(now.mono + KEEP_ALIVE_S)

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 _LEAVES: Final = 0.15
 _ENDS_ITS_SIDE: Final = 0.1
 _DOES_NOT_READ: Final = 0.1
-"""What it does now and then while it waits or listens, each time that it would have asked for something."""
+"""How likely each is, whenever it would have asked for something but still waits or listens."""
 
 
 class Caller:
     """One connection at a time, one request at a time; what it asks for is drawn, one thing in `gap_s` on average."""
 
     wakes_at = math.inf
+    """It has no timer of its own."""
 
     def __init__(self, sim: Whole, rng: Random, *, gap_s: float) -> None:
         self._sim = sim

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _NOBODY: Final = "agent-unknown"
 _OWN_AGENTS: Final = 4
 _ARRIVES_WITHIN_S: Final = 10.0
-"""A request: so long before the calm no key is revoked, and so long it is looked for what a request has done."""
+"""A request does so by then, or never: for so long its effect is looked for, and so long before the calm no key is
+revoked."""
 _WAITS_S: Final = (0.0, 0.5, 10.0, 60.0)
 
 
@@ -119,7 +120,7 @@ class Calls:
         until = sim.time + _ARRIVES_WITHIN_S
 
         def is_accepted() -> bool:
-            return sim.tenant.look_for(agent_id, command_id, content) or sim.time > until
+            return sim.tenant.enter_if_accepted(agent_id, command_id, content) or sim.time > until
 
         sim.platform.look_for(is_accepted)
         call = self._call("POST", f"agents/{agent_id}/commands", 202, 429, body=body)

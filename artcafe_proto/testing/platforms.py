@@ -88,12 +88,8 @@ class PlatformProcess(Node):
             (key_id,) = self.key_ids(agent_id)
             self.turn(lambda now: self.hub.revoke_key(TENANT, key_id, now))
 
-    def key_ids(self, agent_id: str) -> list[str]:
-        """The keys that it knows of an agent, one or none."""
-        return [key.key_id for key in self.hub.registry.keys(agent_id)]
-
     def restore_key(self, agent_id: str) -> None:
-        """Give it back."""
+        """Give an agent back the key that was taken away."""
         if agent_id in self.revoked:
             self.revoked.discard(agent_id)
             self._add_key(self.hub, agent_id)
@@ -105,6 +101,10 @@ class PlatformProcess(Node):
         self.keys[agent_id] = (self.keys[agent_id] + 1) % len(self._public_keys)
         if not was_revoked:
             self.restore_key(agent_id)
+
+    def key_ids(self, agent_id: str) -> list[str]:
+        """The ids of the keys that it knows of an agent, one or none."""
+        return [key.key_id for key in self.hub.registry.keys(agent_id)]
 
     def restart(self, *, keeps_memory: bool) -> None:
         """Die and be back: connections are reset. Without its memory it knows neither commands nor its old tokens."""
@@ -130,18 +130,18 @@ class PlatformProcess(Node):
             self.turn(lambda now: session.close(code, "by the simulation", now))
 
     def congest(self, circuits: list[Circuit], seconds: float) -> None:
-        """Its transports of some connections are full for a while."""
+        """The transports of some of its connections are full for a while."""
         for circuit in circuits:
             circuit.down.full_until = self._sim.time + seconds
             self._report(circuit)
             self._sim.after(seconds, lambda each=circuit: self._report(each))
 
     def _report(self, circuit: Circuit) -> None:
-        """Say how much has not left on a connection."""
+        """A turn in which its session is told how much has not left on a connection."""
         self._turn_of(circuit, lambda session, now: self._report_to(session, circuit, now))
 
     def _report_to(self, session: PlatformProtocol, circuit: Circuit, now: Instant) -> None:
-        """The same in an input of its session; soon again if it is much."""
+        """Tell a session, within a turn, how much has not left; while that is much, soon again."""
         unsent_bytes = circuit.down.unsent_bytes
         session.unsent(unsent_bytes, now)
         self._invariants.platform_was_told_unsent(circuit, unsent_bytes)
@@ -183,7 +183,7 @@ class PlatformProcess(Node):
             self._invariants.timer_handled(machine.deadline(), now)
 
     def look_for(self, has_happened: Callable[[], bool]) -> None:
-        """Have it asked whenever something was done, before the events of that are told; until it says so."""
+        """Ask `has_happened` after every input, before the events of that input are told, until it says yes."""
         self._looks.append(has_happened)
 
     def data_arrived(self, circuit: Circuit, data: bytes) -> None:

@@ -39,7 +39,7 @@ class Account(msgspec.Struct):
     """On the platform's monotonic clock; its timers may be late."""
 
     over_at: float = math.inf
-    """In the simulation's time."""
+    """When it was answered or had expired, in the simulation's time."""
 
     @property
     def is_over(self) -> bool:
@@ -132,7 +132,7 @@ class Tenant:
         number, size, _ = content
         return {"n": number, "text": "x" * size}
 
-    def look_for(self, agent_id: str, command_id: str, content: tuple[int, int, float | None]) -> bool:
+    def enter_if_accepted(self, agent_id: str, command_id: str, content: tuple[int, int, float | None]) -> bool:
         """Enter a command that was sent over HTTP, if the platform has accepted it; returns whether it has."""
         with suppress(ApiError):
             command = self._platform.hub.command(TENANT, command_id, agent_id)

@@ -1,4 +1,4 @@
-"""A simulation as those parts see it that act on all others: faults, and whoever calls over HTTP."""
+"""A simulation, as the parts that act on all others see it: faults, and whoever calls over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Whole(Host, Protocol):
-    """All parts of a simulation below those that act on them."""
+    """A simulation, with all parts that are acted on."""
 
     seconds: float
     public_keys: list[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Any, get_args
 
@@ -24,16 +25,19 @@ from artcafe_proto import (
     HeartbeatReceived,
     HttpRequest,
     HubEvent,
+    Instant,
     MessageReceived,
     PauseReading,
     PeerViolation,
     PlatformSession,
+    RemoteProtocolError,
     RequestFailed,
     SendBody,
     SendResponse,
     StatusReceived,
     UnknownReceived,
 )
+from artcafe_proto.instants import format_timestamp
 from artcafe_proto.messages import HeartbeatData, ResponseData
 from artcafe_proto.platform import streams
 from artcafe_proto.platform.streams import Stream, Streams, describe
@@ -323,6 +327,27 @@ def test_plat_4_a_stream_ends_whole_when_its_connection_is_dropped_and_is_forgot
     scene.seen(object)
     assert scene.attended == []
     assert sent(dropped) == sent(lost) == []
+
+
+ENDS: dict[str, Callable[[PlatformSession, Instant], None]] = {
+    "close_received": lambda session, now: session.close_received(1000, "", now),
+    "disconnected": lambda session, now: session.disconnected("reset", now),
+    "peer_failed": lambda session, now: session.peer_failed(RemoteProtocolError(1002, "nonsense", "RFC 6455"), now),
+    "peer_ended": lambda session, now: session.peer_ended(now),
+    "drop": lambda session, now: session.drop("the platform stops", now),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_plat_4_an_agent_is_offline_at_the_time_that_its_link_ends(name: str) -> None:
+    scene = Scene()
+    link, session = scene.online(), scene.listener()
+    scene.mono += 10.0
+    scene.wall += 10.0
+    ENDS[name](link, scene.now)
+    (event,) = sent(session)
+    assert named(event) == "agent.offline"
+    assert json.loads(event.data.partition(b"data: ")[2])["timestamp"] == format_timestamp(scene.wall)
 
 
 def test_plat_4_a_tenant_that_has_as_many_streams_as_it_may_is_refused_until_one_ends() -> None:

@@ -19,6 +19,7 @@ from artcafe_proto import (
     LocalProtocolError,
     PlatformHub,
     PlatformProtocol,
+    RemoteProtocolError,
     RenewalStarted,
     Sign,
     TokenReceived,
@@ -38,6 +39,7 @@ NO_MOMENTS: list[Any] = [
     Instant(Decimal(10**9), 2.0),  # type: ignore[arg-type]
     Instant(10**400, 2.0),
 ]
+ODD_FRAME = RemoteProtocolError(1002, "nonsense", "RFC 6455")
 ODD_WALLS = [NAN, INF, -INF, 1e300, 253_402_300_799.9999, -1.0, -1e18]
 ODD_MONOS = [NAN, INF, -INF, 1e300, 2.0**46, -1e300, 0.0]
 OF_AGENT: dict[str, Callable[[AgentProtocol, int, Any], object]] = {
@@ -74,6 +76,9 @@ OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] =
     "send_body": lambda hub, session, now: session.send_body(1, b"", now),
     "handle_timer": lambda hub, session, now: session.handle_timer(now),
     "close": lambda hub, session, now: session_of(session).close(1001, "", now),
+    "close_received": lambda hub, session, now: session_of(session).close_received(1000, "", now),
+    "peer_ended": lambda hub, session, now: session_of(session).peer_ended(now),
+    "peer_failed": lambda hub, session, now: session_of(session).peer_failed(ODD_FRAME, now),
     "hub's handle_timer": lambda hub, session, now: hub.handle_timer(now),
     "send_command": lambda hub, session, now: hub.send_command(TENANT, AGENT, "work", now=now),
     "send_message": lambda hub, session, now: hub.send_message(TENANT, AGENT, {}, now),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import PlatformProtocol
+from artcafe_proto import ApiError, HttpRequest, PlatformProtocol
 from platform_api import NOW, TENANT, TOKEN, Api
 
 PAGE = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("utf-8")
@@ -59,6 +59,19 @@ def test_the_platform_of_the_page_answers_what_is_left_to_it(target: str, answer
     drain()(hub, connections, 1, NOW)
     assert transport.is_closed
     assert not connections
+
+
+def test_plat_8_a_platform_of_its_own_limits_wrong_tokens_by_the_address_of_the_connection() -> None:
+    hub = Api().hub
+    headers = (("authorization", "Bearer not-the-token-of-anybody"),)
+    request = HttpRequest(method="GET", target="/mine", headers=headers)
+    refused: list[int] = []
+    for conn in range(101):  # from as many addresses of one /64
+        protocol = PlatformProtocol(hub, conn=conn, now=NOW, address=f"2001:db8::{conn:x}")
+        with pytest.raises(ApiError) as error:
+            hub.principal(request, NOW, protocol.address)
+        refused.append(error.value.status)
+    assert refused == [401] * 100 + [429]
 
 
 def test_the_platform_of_the_page_drains_what_the_hub_names(

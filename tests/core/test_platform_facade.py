@@ -23,7 +23,7 @@ MESSAGE_LEVEL = {
     "peer_failed",
     "peer_ended",
 }
-FOR_THE_HUB = {"close", "deliver", "has_room", "look_at", "unread_bytes"}
+FOR_THE_HUB = {"close", "deliver", "has_room", "set_watch_timer", "unread_bytes"}
 FOR_FACADES = {"next_event", "outputs"}
 FIELDS = f"Host: h\r\nAuthorization: Bearer {TENANT_TOKEN}\r\n"
 LIST = f"GET /api/v1/agents HTTP/1.1\r\n{FIELDS}\r\n".encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec import structs
 
 from artcafe_proto import (
     AgentOnline,
@@ -15,7 +16,7 @@ from artcafe_proto import (
     Record,
 )
 from artcafe_proto.limits import MAX_KEYS_PER_AGENT
-from artcafe_proto.platform.records import SCHEMA_VERSION, Kind, LifeRecord, SchemaRecord
+from artcafe_proto.platform.records import SCHEMA_VERSION, AgentRecord, KeyRecord, Kind, LifeRecord, SchemaRecord
 from artcafe_proto.platform.state import PlatformState
 from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
 from virtual import signing_key
@@ -130,6 +131,38 @@ def test_another_schema_is_refused_and_so_is_the_deletion_of_what_is_kept_for_go
     state = PlatformState()
     with pytest.raises(LocalProtocolError, match=r"expected a key, a command or an outcome to delete, not .*AGENT"):
         state.apply(Record(Kind.AGENT, 1, None))
+
+
+def test_a_record_that_is_applied_again_changes_nothing() -> None:
+    stage = Stage()
+    session = stage.online()
+    stage.register("agent-2")
+    answer(stage, session, stage.command(args={"x": "x" * 50}), result="y" * 50)
+    stage.command()
+    state, other = stage.hub._state, PlatformState(stage.hub.records())  # pyright: ignore[reportPrivateUsage]
+    for record in state.records():
+        other.apply(record)
+    assert same(other, state)
+    assert list(other.agents_of(TENANT)) == list(state.agents_of(TENANT))
+    assert list(other.keys_of(AGENT)) == list(state.keys_of(AGENT))
+    assert other.next_n(Kind.COMMAND) == state.next_n(Kind.COMMAND)
+    assert [each.n for each in other.pending()] == [each.n for each in state.pending()]
+
+
+def test_a_record_of_the_same_number_takes_the_place_of_the_earlier_one() -> None:
+    state = PlatformState(Stage().hub.records())
+    for record in list(state.records()):
+        if isinstance(record.value, AgentRecord | KeyRecord):
+            state.apply(record._replace(value=structs.replace(record.value, name="another and longer")))
+    assert [each.name for each in state.agents_of(TENANT)] == ["another and longer"]
+    assert [key.name for key in state.keys_of(AGENT).values()] == ["another and longer"]
+    assert same(PlatformState(state.records()), state)
+
+
+def test_records_of_an_earlier_hub_are_refused_without_the_moment_by_which_their_commands_expire() -> None:
+    records = list(Stage().hub.records())
+    with pytest.raises(LocalProtocolError, match="expected the moment of the start"):
+        PlatformHub(PlatformConfig(), rng=Random(4), signing_seed=bytes(32), restored=records)
 
 
 def test_what_leaves_the_hub_cannot_be_used_to_change_it() -> None:

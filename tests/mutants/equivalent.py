@@ -14,7 +14,6 @@ class Equivalent(NamedTuple):
     reason: str
 
 
-_NOW: Final = "`now` is there because every input has it; nothing looks at it here"
 _HTTP: Final = "the end of a connection that is no link is told to nobody, so neither is its reason"
 _FALSE: Final = "None is as false as False"
 _CLAUSE: Final = "an answer shows code and reason, not the clause"
@@ -100,24 +99,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         "the agent's reason is its own; the operator is told the code",
     ),
     Equivalent(
-        "artcafe_proto.platform.protocol.PlatformProtocol._take",
-        "session.close_received(received.code, received.reason, now)",
-        "session.close_received(received.code, received.reason, None)",
-        _NOW,
-    ),
-    Equivalent(
-        "artcafe_proto.platform.protocol.PlatformProtocol._take",
-        "session.peer_failed(received.error, now)",
-        "session.peer_failed(received.error, None)",
-        _NOW,
-    ),
-    Equivalent(
-        "artcafe_proto.platform.protocol.PlatformProtocol._take",
-        "session.peer_ended(now)",
-        "session.peer_ended(None)",
-        _NOW,
-    ),
-    Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._request_timed_out",
         'self._refuse(RemoteProtocolError(408, "the request did not come in time", "PLAT-8"))',
         'self._refuse(RemoteProtocolError(408, "the request did not come in time", None))',
@@ -136,18 +117,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _CLAUSE,
     ),
     Equivalent(
-        "artcafe_proto.platform.protocol.PlatformProtocol._request_timed_out",
-        'self.drop("no request came in time", now)',
-        'self.drop("no request came in time", None)',
-        _NOW,
-    ),
-    Equivalent(
-        "artcafe_proto.platform.protocol.PlatformProtocol._end_if_last",
-        'self._session.drop("the last answer was given", self._hub.now)',
-        'self._session.drop("the last answer was given", None)',
-        _NOW,
-    ),
-    Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._end_if_last",
         'self._session.drop("the last answer was given", self._hub.now)',
         'self._session.drop("XXthe last answer was givenXX", self._hub.now)',
@@ -164,12 +133,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         "self._awaited = None",
         'self._awaited = ""',
         "no exchange is equal to either",
-    ),
-    Equivalent(
-        "artcafe_proto.platform.session.PlatformSession.peer_ended",
-        'self.drop("the peer closed it", now)',
-        'self.drop("the peer closed it", None)',
-        _NOW,
     ),
     Equivalent(
         "artcafe_proto.platform.session.PlatformSession.handle_timer",
@@ -281,14 +244,14 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._take",
-        'assert not isinstance(received, _HEARD_BY_AGENTS), "a server\'s wire receives no responses"',
-        'assert not isinstance(received, _HEARD_BY_AGENTS), "XXa server\'s wire receives no responsesXX"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "a server\'s wire receives no responses"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "XXa server\'s wire receives no responsesXX"',
         _IMPOSSIBLE,
     ),
     Equivalent(
         "artcafe_proto.platform.protocol.PlatformProtocol._take",
-        'assert not isinstance(received, _HEARD_BY_AGENTS), "a server\'s wire receives no responses"',
-        'assert not isinstance(received, _HEARD_BY_AGENTS), "A SERVER\'S WIRE RECEIVES NO RESPONSES"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "a server\'s wire receives no responses"',
+        'assert not isinstance(received, _HEARD_ELSEWHERE), "A SERVER\'S WIRE RECEIVES NO RESPONSES"',
         _IMPOSSIBLE,
     ),
     Equivalent(

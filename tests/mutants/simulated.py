@@ -415,8 +415,8 @@ ALONE: Final[dict[str, Bug]] = {
     "silence on an event stream is broken": Bug(
         "a stream goes on without a comment after its first event",
         _WATCHES,
-        "        session.send_body(stream.exchange, data, now)\n        session.look_at(now.mono + KEEP_ALIVE_S)",
-        "        session.send_body(stream.exchange, data, now)",
+        "stream.exchange, data, now)\n        session.set_watch_timer(now.mono + KEEP_ALIVE_S)",
+        "stream.exchange, data, now)",
     ),
 }
 """For invariants of `artcafe_proto.testing`: a bug that no other finds in a short campaign."""

@@ -23,7 +23,7 @@ _LONGEST_WAIT_S: Final = 60.0
 _OVER: Final = ("succeeded", "failed", "expired")
 _UNPUBLISHED: Final = (AuthenticationRefused, ChallengeIssued)
 _ON_ITS_WAY_S: Final = 1.5
-"""How long a request and its response may take beside what was waited for: more than any connection of a caller."""
+"""How long a request and its response may be on their way, beside any wait: no caller's connection takes longer."""
 
 
 def _heard_nothing(status: int, body: bytes) -> None:
@@ -56,7 +56,7 @@ class Listening:
         self.resumes = call.last_event_id
         """The id that it came back with."""
         self.least_number = call.events_before
-        """That its beginning must have at least: so many events there had been when it was asked for."""
+        """The least number that its first id may have: so many events there had been when it was asked for."""
         self.is_whole = call.hears_all
         """Whether it has the events of all agents."""
         self.heard_at = at
@@ -71,7 +71,7 @@ class CallInvariants:
         self._check = checks.check
         self._sim = sim
         self.events = 0
-        """That a platform with its memory has told of a tenant's agents."""
+        """How many the platform has told of the tenant's agents since it last lost its memory."""
 
     def said(self, event: Event) -> None:
         """The hub reports something."""
@@ -102,7 +102,7 @@ class CallInvariants:
         return _LONGEST_WAIT_S + _ON_ITS_WAY_S
 
     def ended(self, call: Call | None, listening: Listening | None) -> None:
-        """A caller had its time: what it waits for, and what it listens to, as the response to that."""
+        """A caller had its time: `call` is what it still waits for, or what `listening` is the response to."""
         holds = call is None or listening is not None
         self._check("every request gets one response, or its connection ends", holds, call)
         if listening is not None:
@@ -116,19 +116,19 @@ class CallInvariants:
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def asked_for(self, command_id: str, promised_id: str | None) -> None:
-        """The response to a command has come; it names the one that was accepted, if any was."""
+        """The response to a request that sends a command has come; `promised_id` is the id it names, if any."""
         is_accepted = command_id in self._sim.tenant.accepted_over_http
         holds = promised_id == (command_id if is_accepted else None)
         self._check("a command is known once it is accepted", holds, command_id, promised_id)
 
     def shown(self, command_id: str, account: Account, state: str, *, was_over: bool) -> None:
-        """The response says so of a command, "" for nothing; `was_over`: when it was asked for."""
+        """A response shows a command in `state`, "" if none. `was_over`: it was over when it was asked for."""
         self._check("a command is known once it is accepted", bool(state), command_id)
         holds = account.is_over if state in _OVER else not was_over
         self._check("a command is shown as it is", holds, command_id, state, account)
 
     def poll_ended(self, command_id: str, account: Account, state: str, asked_at: float, wait_s: float) -> None:
-        """It waited for the end of a command, at most so long."""
+        """A response came that had waited for the end of a command, for at most `wait_s`."""
         platform, time = self._sim.platform, self._sim.time
         if state in _OVER:
             due = max(asked_at, account.over_at)

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 _OVERLOADED_RETRY_S: Final = 1.0
 _OFFLINE_AFTER_S: Final = 90.0
 _ACCEPTED_AT_ONCE: Final = 5
-"""As many commands as an agent of a simulation runs and holds. So many that were accepted later, and those that were on
-their way, may start before one that was given back as `overloaded`, and before it was once more."""
+"""How many commands an agent of a simulation runs and holds at most. So many that were accepted later may start before
+one that was given back as `overloaded`, and besides two windows of them: one that was on its way when the command was
+given back, and one when it was given back again."""
 
 
 class _Wire:
@@ -48,7 +49,7 @@ class _Wire:
         self.pinged_at = -math.inf
         self.is_closed = False
         self.unread = b""
-        """Of a frame of the agent's."""
+        """What has come of a frame of the agent's that is not whole."""
         self.owed_pongs: list[bytes] = []
         self.owed_since = mono
         self.told_unsent = 0
