@@ -8,47 +8,43 @@ from typing import Generic, TypeVar
 Reason = TypeVar("Reason", bound=IntEnum)
 
 
-class Timers(Generic[Reason]):
+class Timers(dict[Reason, float], Generic[Reason]):
     """Deadlines in monotonic seconds, at most one per reason. Ties go to the smaller reason, so runs repeat exactly."""
 
-    __slots__ = ("_deadlines", "has_changed")
+    __slots__ = ("has_changed",)
 
     def __init__(self) -> None:
-        self._deadlines: dict[Reason, float] = {}
+        super().__init__()
         self.has_changed = False
         """Whether something was set or all cleared; for whoever keeps `next` elsewhere, and resets this."""
 
     def set(self, reason: Reason, deadline: float) -> None:
         """Wait for `deadline`, instead of any earlier wait for the same reason."""
-        self._deadlines[reason] = deadline
+        self[reason] = deadline
         self.has_changed = True
 
     def arm(self, reason: Reason, deadline: float | None) -> None:
         """Wait for `deadline`, or stop waiting if it is None."""
         if deadline is None:
-            self._deadlines.pop(reason, None)
+            self.pop(reason, None)
         else:
-            self._deadlines[reason] = deadline
+            self[reason] = deadline
             self.has_changed = True
 
     def cancel(self, *reasons: Reason) -> None:
         """Stop waiting; harmless if nothing was waited for."""
         for reason in reasons:
-            self._deadlines.pop(reason, None)
+            self.pop(reason, None)
 
     def clear(self) -> None:
         """Stop waiting for anything."""
-        self._deadlines.clear()
+        super().clear()
         self.has_changed = True
-
-    def get(self, reason: Reason) -> float | None:
-        """The deadline of one reason."""
-        return self._deadlines.get(reason)
 
     def next(self) -> tuple[float, Reason] | None:
         """The earliest deadline and its reason."""
         earliest: tuple[float, Reason] | None = None
-        for reason, when in self._deadlines.items():  # called all the time: a loop costs half of what min() does
+        for reason, when in self.items():  # called all the time: a loop costs half of what min() does
             if earliest is None or when < earliest[0] or (when == earliest[0] and reason < earliest[1]):
                 earliest = when, reason
         return earliest
@@ -59,5 +55,5 @@ class Timers(Generic[Reason]):
         if earliest is None or earliest[0] > mono:
             return None
         when, reason = earliest
-        del self._deadlines[reason]
+        del self[reason]
         return reason, when

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LINKS_OF_A_LIFE: Final = 2**32
 
 
-class Epoch(NamedTuple):
+class Epoch(msgspec.Struct, frozen=True, gc=False):
     """Which link of an agent this is."""
 
     life: int

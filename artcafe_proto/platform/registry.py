@@ -152,7 +152,7 @@ class Registry:
             parsed = PublicKey.parse(public_key)
         except KeyRefusedError as error:
             raise ApiError(422, "invalid_key", str(error)) from None
-        if any(key.public_key.fingerprint == parsed.fingerprint for key in keys.values()):
+        if any(key.public_key.fingerprint == parsed.fingerprint for key in keys):
             raise ApiError(409, "key_exists", "this agent already has this key")
         if len(keys) >= MAX_KEYS_PER_AGENT:
             raise ApiError(409, "too_many_keys", f"an agent has at most {MAX_KEYS_PER_AGENT} keys")
@@ -160,15 +160,15 @@ class Registry:
             raise ApiError(409, "too_many_keys", f"the platform holds at most {MAX_AGENT_BYTES} bytes of agents")
         key_id = f"key-{self._rng.getrandbits(128):032x}"
         self._add(Kind.KEY, KeyRecord(key_id, agent_id, parsed.openssh, name))
-        return keys[key_id]
+        return self._named(tenant_id, key_id)[1]
 
     def keys(self, agent_id: str) -> tuple[Key, ...]:
         """A registered agent's keys."""
-        return tuple(self._state.keys_of(agent_id).values())
+        return self._state.keys_of(agent_id)
 
     def has_key(self, agent: AgentRecord, key_id: str) -> bool:
         """Whether an agent has this key, and it is not revoked (TOK-6)."""
-        return key_id in self._state.keys_of(agent.agent_id)
+        return any(key.key_id == key_id for key in self._state.keys_of(agent.agent_id))
 
     def key(self, tenant_id: str, key_id: str) -> Key:
         """A tenant's key. Raises ApiError 404, also for another tenant's."""

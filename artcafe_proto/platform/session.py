@@ -49,6 +49,10 @@ class SessionTimer(IntEnum):
 class PlatformSession(Secretive):
     """One accepted connection; `conn` is the driver's number for it, unique on the platform."""
 
+    __slots__ = (
+        "_awaited", "_begun", "_clock_offset_s", "_hub", "_link", "_live", "_outflow", "_region", "_timers", "address",
+        "conn", "has_peer_ended", "is_reading_paused", "linked", "origin", "outputs")  # fmt: skip
+
     def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:
         """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not."""
         self.conn = conn
@@ -57,7 +61,8 @@ class PlatformSession(Secretive):
         self.origin = "" if not address else f" from {shown_address(address)}"
         """Where the link is opened from, for who loses its place to it (PLAT-6); not kept afterwards."""
         self._hub = hub
-        self._outputs: PlatformOutputs = Outputs()
+        self.outputs: PlatformOutputs = Outputs()
+        """For a façade: what is drained after the events, in an order of its own."""
         self._outflow = Outflow()
         self._timers: Timers[SessionTimer] = Timers()
         self._region = Region(SESSION)
@@ -96,7 +101,7 @@ class PlatformSession(Secretive):
                 self._open_link(exchange, agent_id, request, now)
             else:  # answered when the session is drained
                 self._awaited = exchange
-                self._outputs.events.append(RequestArrived(exchange, request))
+                self.outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
             self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
 
@@ -121,7 +126,7 @@ class PlatformSession(Secretive):
             return False
         self._begun = exchange if more else None
         self._outflow.written += len(data)
-        self._outputs.sends.append(SendBody(self.conn, exchange, data, more))
+        self.outputs.sends.append(SendBody(self.conn, exchange, data, more))
         return True
 
     def set_watch_timer(self, mono: float) -> None:
@@ -135,16 +140,16 @@ class PlatformSession(Secretive):
 
     def _answer(self, exchange: int, response: HttpResponse, *, more: bool = False) -> None:
         self._outflow.written += len(response.body)
-        self._outputs.sends.append(SendResponse(self.conn, exchange, response, more))
+        self.outputs.sends.append(SendResponse(self.conn, exchange, response, more))
 
     def _open_link(self, exchange: int, agent_id: str, request: HttpRequest, now: Instant) -> None:
         self._hub.link_requested(self, agent_id, request, now, address=self.address, origin=self.origin)
         self._region.fire(SessionInput.UPGRADED)
         self.address, self.origin = None, ""
-        self._link = self._live = LinkEnd(self.conn, self._hub.config, self._outputs, now.mono, self._outflow)
+        self._link = self._live = LinkEnd(self.conn, self._hub.config, self.outputs, now.mono, self._outflow)
         self._clock_offset_s = now.wall - now.mono
         self._read_again()  # a link is read while it cannot be written
-        self._outputs.sends.append(AcceptUpgrade(self.conn, exchange))
+        self.outputs.sends.append(AcceptUpgrade(self.conn, exchange))
         self._arm_timers(now)
 
     # --- the link -----------------------------------------------------------------------------------------------------
@@ -195,7 +200,7 @@ class PlatformSession(Secretive):
             return
         if self.state is SessionState.UP:
             link.close(code, "")
-        self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
+        self.outputs.disconnects.append(Disconnect(self.conn, abort=False))
         self._end(f"the agent closed the link with {code}")
 
     @property
@@ -249,7 +254,7 @@ class PlatformSession(Secretive):
         if self.state is not SessionState.CLOSED:
             if self._live is not None:
                 self._live.close(code, reason)
-            self._outputs.disconnects.append(Disconnect(self.conn, abort=False))
+            self.outputs.disconnects.append(Disconnect(self.conn, abort=False))
             self._end(reason)
 
     def unsent(self, nbytes: int, now: Instant, *, unwritten_bytes: int = 0) -> None:
@@ -260,7 +265,7 @@ class PlatformSession(Secretive):
         """
         check_unsent(nbytes)
         now = self._hub.look_at_clock(now)
-        undrained_bytes = unwritten_bytes + self._outputs.undrained_bytes(self.conn)
+        undrained_bytes = unwritten_bytes + self.outputs.undrained_bytes(self.conn)
         if self._live is not None:
             self._live.unsent(nbytes, now.mono, undrained_bytes)
             self._send_on(now)
@@ -275,12 +280,12 @@ class PlatformSession(Secretive):
             self._read_again()
         elif not self.is_reading_paused:
             self.is_reading_paused = True
-            self._outputs.asks.append(PauseReading(self.conn))
+            self.outputs.asks.append(PauseReading(self.conn))
 
     def _read_again(self) -> None:
         if self.is_reading_paused:
             self.is_reading_paused = False
-            self._outputs.asks.append(ResumeReading(self.conn))
+            self.outputs.asks.append(ResumeReading(self.conn))
 
     def _send_on(self, now: Instant) -> None:
         """There may be room on the link for what the hub holds back."""
@@ -319,7 +324,7 @@ class PlatformSession(Secretive):
             self._arm_timers(now)
 
     def _abort(self, reason: str) -> None:
-        self._outputs.disconnects.append(Disconnect(self.conn, abort=True))
+        self.outputs.disconnects.append(Disconnect(self.conn, abort=True))
         self._end(reason)
 
     def _check_liveness(self, now: Instant, *, is_late: bool) -> None:
@@ -345,22 +350,17 @@ class PlatformSession(Secretive):
 
     def next_output(self) -> PlatformSessionEffect | RequestArrived | None:
         """The next output; call until None after every input, and drain the hub too."""
-        return self.next_event() or self._outputs.next()
+        return self.next_event() or self.outputs.next()
 
     def next_event(self) -> RequestArrived | None:
         """For a façade: answer what the API knows, and return the next request that it does not know."""
         if self._hub.watches.is_due(self.conn):
             self._hub.watches.timer_due(self, self._hub.now)
-        while self._outputs.events:
-            arrived = self._outputs.events.pop(0)
+        while self.outputs.events:
+            arrived = self.outputs.events.pop(0)
             if not handle(self._hub, self, arrived.exchange, arrived.request, self.address, self._hub.now):
                 return arrived
         return None
-
-    @property
-    def outputs(self) -> PlatformOutputs:
-        """For a façade: what is drained after the events, in an order of its own."""
-        return self._outputs
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""

@@ -28,7 +28,7 @@ from artcafe_proto.platform.records import (
 from artcafe_proto.policies.public_keys import PublicKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from artcafe_proto.platform.records import Value
 
@@ -51,7 +51,7 @@ class _Agent(NamedTuple):
     n: int
     record: AgentRecord
     place: int  # among its tenant's
-    keys: dict[str, Key]
+    keys: tuple[int, ...]  # their numbers
 
 
 class StoredCommand(msgspec.Struct):
@@ -140,7 +140,7 @@ class PlatformState:
     def _set_agent(self, n: int, record: AgentRecord) -> None:
         known, others = self._agents.get(record.agent_id), self._agents_of.setdefault(record.tenant_id, [])
         if known is None and n > self._last[Kind.AGENT]:
-            self._agents[record.agent_id] = _Agent(n, record, len(others), {})
+            self._agents[record.agent_id] = _Agent(n, record, len(others), ())
             others.append(record)
         elif known is not None and (known.n, known.record.tenant_id) == (n, record.tenant_id):
             self._agents[record.agent_id] = known._replace(record=record)
@@ -152,12 +152,16 @@ class PlatformState:
 
     def _set_key(self, n: int, record: KeyRecord) -> None:
         agent, known = self._agents.get(record.agent_id), self._keys.get(n)
-        if agent is None or known is not agent.keys.get(record.key_id):
+        is_sound = known is None or known.agent_id == record.agent_id
+        if agent is None or not is_sound or self._key_of.get(record.key_id) != (None if known is None else n):
             raise _another("key")
         key = Key(record.key_id, record.agent_id, PublicKey.parse(record.public_key), record.name)
-        self.agent_bytes += key.size - (0 if known is None else known.size)
-        self._keys[n] = agent.keys[key.key_id] = key
-        self._key_of[key.key_id] = n
+        self._keys[n], self._key_of[key.key_id] = key, n
+        self.agent_bytes += key.size
+        if known is None:
+            self._agents[key.agent_id] = agent._replace(keys=(*agent.keys, n))
+        else:
+            self.agent_bytes -= known.size
 
     def _set_command(self, n: int, record: CommandRecord) -> None:
         named = self._commands_of.get((record.tenant_id, record.command_id), {})
@@ -187,7 +191,8 @@ class PlatformState:
                 key = self._keys.pop(n, None)
                 if key is not None:
                     del self._key_of[key.key_id]
-                    del self._agents[key.agent_id].keys[key.key_id]
+                    agent = self._agents[key.agent_id]
+                    self._agents[key.agent_id] = agent._replace(keys=tuple(each for each in agent.keys if each != n))
                     self.agent_bytes -= key.size
             case Kind.COMMAND:
                 command = self._commands.pop(n, None)
@@ -246,9 +251,9 @@ class PlatformState:
         """Where an agent stands among its tenant's, from 0."""
         return self._agents[agent_id].place
 
-    def keys_of(self, agent_id: str) -> Mapping[str, Key]:
-        """An agent's keys, by their ids."""
-        return self._agents[agent_id].keys
+    def keys_of(self, agent_id: str) -> tuple[Key, ...]:
+        """An agent's keys."""
+        return tuple([self._keys[n] for n in self._agents[agent_id].keys])
 
     def key(self, key_id: str) -> tuple[int, Key] | None:
         """A key and the number of its record."""

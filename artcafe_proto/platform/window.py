@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Window(msgspec.Struct):
+class Window(msgspec.Struct, gc=False):
     """Of one link: what is to be sent, and what was sent and is not answered."""
 
     limit: int

@@ -475,9 +475,9 @@ MUTANTS: Final = (
     Mutant(
         "requests that were sent ahead are all answered at once",
         "artcafe_proto/platform/session.py",
-        "                self._outputs.events.append(RequestArrived(exchange, request))\n",
+        "                self.outputs.events.append(RequestArrived(exchange, request))\n",
         "                if not self._hub.request_received(self, exchange, request, now):\n"
-        "                    self._outputs.events.append(RequestArrived(exchange, request))\n",
+        "                    self.outputs.events.append(RequestArrived(exchange, request))\n",
         "tests/core/test_platform_facade.py::test_plat_8_requests_that_the_core_answers_have_their_own_turns_too",
     ),
     Mutant(

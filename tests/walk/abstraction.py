@@ -152,11 +152,11 @@ def wire_names(world: World) -> dict[int, str]:
 def timers(world: World) -> dict[str, float]:
     """All timers that are set and mean something, by name: when they are due."""
     agent, delivery = world.agent, world.hub._delivery
-    found = {f"agent {reason.name}": due for reason, due in agent._armed_timers()._deadlines.items()}
+    found = {f"agent {reason.name}": due for reason, due in agent._armed_timers().items()}
     for conn, name in wire_names(world).items():
         session = world.wires[conn].session
         if session is not None:
-            found |= {f"{name} {reason.name}": due for reason, due in session._timers._deadlines.items()}
+            found |= {f"{name} {reason.name}": due for reason, due in session._timers.items()}
     pending = [command.expires_at for line in delivery._lines.values() for command in line.pending.values()]
     if pending:
         found["hub EXPIRY"] = min(pending)
