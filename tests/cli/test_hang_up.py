@@ -106,7 +106,7 @@ def change_files(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["agent", "platform"])
 def test_without_a_terminal_files_are_read_again_and_it_goes_on(tmp_path: Path, kind: str) -> None:
-    changed = "key changed and was read again: SHA256:" if kind == "agent" else "server.pem changed and was read again"
+    changed = "key changed and was read again: SHA256:" if kind == "agent" else ".pem changed and was read again"
     with running(tmp_path, kind) as program:
         program.process.send_signal(signal.SIGHUP)
         program.wait_for("SIGHUP: files that have changed are read again [CMD-8]")
