@@ -824,6 +824,8 @@ def test_pings_are_answered_and_only_the_latest_is_owed_while_writing_is_paused(
     script.none_of(SendPong)
     script.machine.unsent(conn, 0, script.now)
     assert script.expect(SendPong).payload == b"d"
+    script.machine.unsent(conn, 1 << 20, script.now)
+    script.machine.unsent(conn, 0, script.now)
     script.none_of(SendPong)
 
 

@@ -631,6 +631,13 @@ MUTANTS: Final = (
         "tests/core/test_hub.py::test_cmd_10_an_id_that_is_used_again_expires_in_its_own_time",
     ),
     Mutant(
+        "what was owed while writing was paused goes out each time it goes on",
+        "artcafe_proto/links.py",
+        "            self._owed_pong = None\n        if not self._replies",
+        "        if not self._replies",
+        "tests/core/test_agent_link.py::test_pings_are_answered_and_only_the_latest_is_owed_while_writing_is_paused",
+    ),
+    Mutant(
         "the growth of fixed waits is that of 4409's, too",
         "artcafe_proto/policies/backoff.py",
         "if kind in (FailureKind.AUTHENTICATION, FailureKind.SERVER) else 2.0",

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -98,6 +101,28 @@ async def test_it_comes_online_answers_and_sets_its_status() -> None:
                 assert (await client.get(f"/agents/{AGENT}")).json()["status"] == "busy"
             assert [event.type for event in events.of(UnknownReceived)] == ["ACK"]
             assert [event.clause for event in events.of(PeerViolation)] == ["MSG-1"], "NaN is no JSON"
+            await agent.http.aclose()
+
+
+async def test_an_operator_is_shown_its_text_by_artcafe_send(tmp_path: Path) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        async with Platform(tenants=TENANTS, config=COMPAT) as platform, tenant_client(platform) as client:
+            agent = ExistingAgent(platform.url, ed25519_key())
+            await register(client, AGENT, agent.public_key)
+            await agent.sign_in()
+            settings = {"ARTCAFE_PLATFORM": platform.url, "ARTCAFE_TENANT_TOKEN": TENANTS[TENANT]}
+            send = [sys.executable, "-m", "artcafe_cli", "send", AGENT, "work"]
+            async with (
+                agent.connect() as link,
+                await anyio.open_process(send, env=os.environ | settings, cwd=tmp_path, stderr=None) as sending,
+            ):
+                await link.send(message("heartbeat", agent_id=AGENT, status="online", cpu_percent=12.5, memory_mb=256))
+                command = json.loads(await link.recv())
+                await link.send(message("response", command_id=command["id"], status="error", error="no such file"))
+                assert sending.stdout is not None
+                printed = b"".join([chunk async for chunk in sending.stdout])
+                assert json.loads(printed) == {"status": "error", "code": "", "reason": "no such file"}
+                assert await sending.wait() == 1
             await agent.http.aclose()
 
 
