@@ -68,7 +68,7 @@ class _Line(msgspec.Struct):
     def find(self, entry: tuple[int, str]) -> _Pending | None:
         """The command of an entry of a window, None if it is over; a later one may have its id by now."""
         pending = self.pending.get(entry[1])
-        return pending if pending is not None and pending.command.n == entry[0] else None
+        return pending if pending is not None and pending.command.n <= entry[0] else None
 
 
 class Delivery:
