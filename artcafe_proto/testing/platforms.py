@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Wake, Write
 from artcafe_proto.events import RequestArrived
@@ -274,6 +274,8 @@ class PlatformProcess(Node):
                 circuit.up.resume()
             case RequestArrived():
                 session.respond(output.exchange, NOT_FOUND, self.now)
+            case _:
+                assert_never(output)
 
     def is_online(self, agent_id: str) -> bool:
         """Whether it takes the agent as online (HB-3)."""

@@ -241,6 +241,7 @@ def test_hb_3_an_agent_is_online_from_its_first_heartbeat_to_the_end_of_its_link
         return stage.hub.agent(TENANT, AGENT).public()
 
     assert (stage.hub.agent(TENANT, AGENT).online, shown()["status"]) == (False, "offline")
+    assert stage.hub.agent(TENANT, AGENT).agent_id == shown()["agent_id"] == AGENT
     say(stage, session, "heartbeat", {"agent_id": AGENT, "status": "busy", "cpu_usage": 1.5, "memory_usage": 2.5})
     assert shown()["status"] == "busy"
     assert shown()["metrics"] == {"cpu_usage": 1.5, "memory_usage": 2.5}

@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from pkgutil import walk_packages
 
 import pytest
 
@@ -130,6 +131,12 @@ def test_all_packages_come_from_the_same_place() -> None:
     for name in ("artcafe_anyio", "artcafe_platform", "artcafe_cli"):
         where = Path(import_module(name).__file__ or "").parents[1]
         assert where in (core, core / "adapters"), f"{name} comes from {where}, artcafe_proto from {core}"
+
+
+def test_every_module_of_the_core_can_be_imported() -> None:
+    names = [module.name for module in walk_packages(artcafe_proto.__path__, "artcafe_proto.")]
+    assert len(names) > 80
+    assert {import_module(name).__name__ for name in names} == set(names)
 
 
 def test_everything_exported_exists() -> None:

@@ -476,7 +476,7 @@ MUTANTS: Final = (
         "requests that were sent ahead are all answered at once",
         "artcafe_proto/platform/session.py",
         "                self.outputs.events.append(RequestArrived(exchange, request))\n",
-        "                if not self._hub.request_received(self, exchange, request, now):\n"
+        "                if not handle(self._hub, self, exchange, request, self.address, now):\n"
         "                    self.outputs.events.append(RequestArrived(exchange, request))\n",
         "tests/core/test_platform_facade.py::test_plat_8_requests_that_the_core_answers_have_their_own_turns_too",
     ),
