@@ -276,7 +276,7 @@ class ServerWireLife(WireLife[ServerWire]):
 
     @rule(data=frames(client=True), step=STEPS)
     def say(self, data: bytes, step: int) -> None:
-        if self.wires[0].websocket is not None:
+        if self.wires[0].websocket is not None and not self.wires[0].has_peer_ended:
             self.feed(data, step)
 
     @rule(really=st.integers(0, 4))
