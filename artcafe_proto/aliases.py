@@ -10,7 +10,7 @@ from artcafe_proto.messages import AgentStatus, HeartbeatData, ResponseData, dec
 
 _ABSENT: Final = msgspec.Raw(b"")
 _NOTHING: Final = (b"", b"null")
-"""What an agent sends that has no value for a field: a system without measurements, for one."""
+"""What an agent sends in a field for which it has no value: for example, if it takes no measurements."""
 
 
 class _Heartbeat(msgspec.Struct, frozen=True, gc=False):

@@ -197,8 +197,8 @@ def settings(parameters: AgentParameters) -> tuple[AgentConfig, LocalSettings]:
             given = f"give it to Agent, or as --{name.replace('_', '-')}, or set {variable(name)}"
             raise ConfigError(f"is missing: {given}", setting=name)
     local = _struct(LocalSettings, parameters)
-    has_next = {"next_key": local.next_private_key_path is not None}
-    return _struct(AgentConfig, cast("AgentParameters", parameters | has_next)), local
+    known = parameters | {"next_key": local.next_private_key_path is not None}
+    return _struct(AgentConfig, cast("AgentParameters", known)), local
 
 
 @forgetful

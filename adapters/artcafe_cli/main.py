@@ -333,7 +333,8 @@ def main() -> NoReturn:
     except UnusedCliTokensError as error:
         unused = " ".join(error.unused_tokens or ())
         hint = "; JSON is one argument, in single quotes, behind --args" if "{" in unused or "}" in unused else ""
-        complain(f"did not expect {unused}: see artcafe --help{hint}")
+        command = " ".join(("artcafe", *(error.command_chain or ())))
+        complain(f"did not expect {unused}: see {command} --help{hint}")
         sys.exit(2)
     except (CycloptsError, LocalProtocolError) as error:
         complain(text_of(error))

@@ -1,4 +1,4 @@
-"""The agent's façade: bytes and time in, effects and events out. This is what a driver of sockets drives.
+"""The agent's façade: bytes and time in, effects and events out. A driver calls this.
 
 It has a machine and, of each connection, a wire: bytes become messages here, and back. What has nothing to do with
 bytes it passes on.

@@ -54,7 +54,7 @@ from artcafe_proto.refusals import shown as said
 from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from random import Random
 
     from msgspec import Raw
@@ -113,9 +113,9 @@ class PlatformHub(Secretive):
     def _put(self, record: Record) -> None:
         self._state.apply(record)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> tuple[Record, ...]:
         """All that is to outlive this process, as it is now, for the `restored` of the next hub."""
-        return iter(tuple(self._state.records()))
+        return tuple(self._state.records())
 
     # --- from sessions ------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The platform's façade for one accepted connection: bytes and time in, effects out. A driver of sockets drives it.
+"""The platform's façade for one accepted connection: bytes and time in, effects out. A driver calls it.
 
 It has a session and a wire: bytes become requests and messages here, and back. How long a request may take to come is
 its affair too (PLAT-8); what has nothing to do with bytes it passes on.

@@ -123,6 +123,16 @@ class OutcomeRecord(msgspec.Struct, frozen=True, gc=False):
         return 0 if response is None else len(bytes(response.result)) + text_bytes(response.reason)
 
 
+VALUES: Final = {
+    Kind.SCHEMA: SchemaRecord,
+    Kind.LIFE: LifeRecord,
+    Kind.TENANT: TenantRecord,
+    Kind.AGENT: AgentRecord,
+    Kind.KEY: KeyRecord,
+    Kind.COMMAND: CommandRecord,
+    Kind.OUTCOME: OutcomeRecord,
+}
+"""What the records of a kind have as their value."""
 Value = SchemaRecord | LifeRecord | TenantRecord | AgentRecord | KeyRecord | CommandRecord | OutcomeRecord
 
 

@@ -160,7 +160,7 @@ class Registry:
             raise ApiError(409, "too_many_keys", f"the platform holds at most {MAX_AGENT_BYTES} bytes of agents")
         key_id = f"key-{self._rng.getrandbits(128):032x}"
         self._add(Kind.KEY, KeyRecord(key_id, agent_id, parsed.openssh, name))
-        return self._named(tenant_id, key_id)[1]
+        return self.key(tenant_id, key_id)
 
     def keys(self, agent_id: str) -> tuple[Key, ...]:
         """A registered agent's keys."""

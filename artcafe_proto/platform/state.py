@@ -6,7 +6,7 @@ callback or monotonic clock in it: what lives as long as a connection is in `Lin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import msgspec
 
@@ -15,6 +15,7 @@ from artcafe_proto.limits import KEY_OVERHEAD_BYTES
 from artcafe_proto.messages import text_bytes
 from artcafe_proto.platform.records import (
     SCHEMA_VERSION,
+    VALUES,
     AgentRecord,
     CommandRecord,
     KeyRecord,
@@ -107,7 +108,7 @@ class PlatformState:
         kind, n, value = record
         if value is None:
             self._delete(kind, n)
-        elif type(value) is not _TYPES.get(kind):
+        elif type(value) is not VALUES.get(kind):
             raise LocalProtocolError(f"expected the value of a record of {kind!r}, not {type(value).__name__}")
         else:
             self._set(n, value)
@@ -284,14 +285,3 @@ class PlatformState:
 
 def _another(what: str) -> LocalProtocolError:
     return LocalProtocolError(f"expected a record that fits the earlier ones: its {what} is missing, or another")
-
-
-_TYPES: Final = {
-    Kind.SCHEMA: SchemaRecord,
-    Kind.LIFE: LifeRecord,
-    Kind.TENANT: TenantRecord,
-    Kind.AGENT: AgentRecord,
-    Kind.KEY: KeyRecord,
-    Kind.COMMAND: CommandRecord,
-    Kind.OUTCOME: OutcomeRecord,
-}

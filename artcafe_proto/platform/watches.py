@@ -132,7 +132,7 @@ class Watches:
         session.set_watch_timer(now.mono + KEEP_ALIVE_S)
 
     def heard(self, event: HubEvent, tenant_id: str | None, now: Instant) -> None:
-        """Something has happened; `tenant_id` is whose agent it was, None if nobody's."""
+        """Something has happened; `tenant_id` is the tenant of its agent, None for an unknown agent."""
         if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._polls.for_command(event.agent_id, event.command_id):
                 self._polls.end(poll, self._as_it_is(poll))

@@ -572,7 +572,7 @@ def test_the_operators_other_mistakes_are_told_with_what_to_do(platform: dict[st
     taken = run("platform", "--port", url.rpartition(":")[2])
     assert "Address already in use: give another --port, or --port 0 for a free one" in taken.stderr
     unquoted = run("send", "agent-1", "resize", '{"width": 640}', **platform)
-    assert 'did not expect {"width": 640}: see artcafe --help; JSON is one argument, in single' in unquoted.stderr
+    assert 'did not expect {"width": 640}: see artcafe send --help; JSON is one argument, in single' in unquoted.stderr
     unmade = run("register", "--agent-id", "agent-1", "--public-key", "agent_key.pub", cwd=tmp_path, **platform)
     assert unmade.stderr.startswith("artcafe: the public key agent_key.pub is missing: make both with artcafe keygen")
     unset = run("agents", ARTCAFE_CA_FILE="", **platform)

@@ -176,7 +176,7 @@ def test_what_leaves_the_hub_cannot_be_used_to_change_it() -> None:
         (agent.record, "name"),
         (stage.hub.registry.keys(AGENT)[0], "name"),
         (stage.hub.registry.keys(AGENT)[0].public_key, "openssh"),
-        (next(stage.hub.records()), "n"),
+        (stage.hub.records()[0], "n"),
     ):
         with pytest.raises(AttributeError):
             setattr(value, field, "other")
