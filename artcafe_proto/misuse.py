@@ -19,6 +19,14 @@ def check_bytes(data: object) -> None:
     """Refuse what no stream of bytes brings."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise LocalProtocolError(f"expected bytes, not {type(data).__name__}")
+    if isinstance(data, memoryview) and not (data.contiguous and data.itemsize == data.ndim == 1):
+        raise LocalProtocolError("expected a memoryview of bytes without gaps: take `bytes` of it")
+
+
+def check_text(value: object, what: str) -> None:
+    """Refuse what is no text, such as an id that is a number."""
+    if not isinstance(value, str):
+        raise LocalProtocolError(f"expected {what} as text, not {type(value).__name__}")
 
 
 def check_unsent(nbytes: object) -> None:
@@ -43,8 +51,7 @@ def check_failure(code: object, reason: object) -> None:
 
 def check_reason(reason: object) -> None:
     """Refuse a reason that is no text."""
-    if not isinstance(reason, str):
-        raise LocalProtocolError(f"expected a reason as text, not {type(reason).__name__}")
+    check_text(reason, "a reason")
 
 
 def check_close(code: object, reason: object) -> None:

@@ -32,7 +32,17 @@ class CallFailed(Exception):  # noqa: N818 it says what happened, and carries th
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
-        self.error = error
+        self.error = seen_error(error)
+
+
+def seen_error(error: BaseException) -> BaseException:
+    """`error`, or a plain one of its name if it cannot be looked at, like a proxy whose target is gone."""
+    try:
+        for name in ("__class__", "__traceback__", "__cause__", "__context__", "__suppress_context__"):
+            getattr(error, name)
+    except BaseException:
+        return type(type(error).__name__, (Exception,), {})("it cannot be looked at")
+    return error
 
 
 def raise_interrupt(error: BaseException) -> None:
@@ -42,9 +52,10 @@ def raise_interrupt(error: BaseException) -> None:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
+    kind = type(error)  # `isinstance` would ask the error
+    if issubclass(kind, BaseExceptionGroup):
         return any(map(_is_interrupt, cast("BaseExceptionGroup[BaseException]", error).exceptions))
-    return isinstance(error, KeyboardInterrupt)
+    return issubclass(kind, KeyboardInterrupt)
 
 
 def call_here(call: Callable[[], object]) -> object:
@@ -77,7 +88,7 @@ async def awaited(result: object, checkpoint: Callable[[], Awaitable[None]] = ch
                 await asyncio.sleep(0)
         except BaseException as error:
             raise_interrupt(error)
-            if not isinstance(error, Exception | GeneratorExit):
+            if not issubclass(type(error), (Exception, GeneratorExit)):
                 await checkpoint()
             raise CallFailed(error) from None
     return result
@@ -98,7 +109,7 @@ def call_back(
             result = context.copy().run(callback, event)
         except BaseException as error:
             raise_interrupt(error)
-            tell(what, error)
+            tell(what, seen_error(error))
         else:
             if is_awaitable(result):
                 discard(result)

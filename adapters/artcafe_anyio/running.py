@@ -23,6 +23,7 @@ from artcafe_anyio.calling import (
     is_async,
     is_awaitable,
     raise_interrupt,
+    seen_error,
 )
 from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.handlers import CommandContext, CommandError, Handler, Mode
@@ -227,6 +228,7 @@ class CommandRunner:
 
     def _failed(self, event: CommandReceived, error: BaseException) -> None:
         """A handler raised: only a CommandError chooses what the platform reads (CMD-7)."""
+        error = seen_error(error)
         name = type(error).__name__
         reason = vars(error).get("reason") if isinstance(error, CommandError) else None
         if isinstance(reason, str):

@@ -234,8 +234,8 @@ class Owner:
 
     def abort_agent(self, agent_id: str) -> bool:
         """Cut the connection of an agent's link, as a network would. False if it has none."""
-        session = self.hub.session_of(agent_id)
-        connection = None if session is None else self.connections.get(session.conn)
+        conn = self.hub.conn_of(agent_id)
+        connection = None if conn is None else self.connections.get(conn)
         if connection is not None:
             with self.turn() as now:
                 self._cut(connection, "aborted by the platform's operator", now)

@@ -34,6 +34,7 @@ from artcafe_proto.messages import (
     encode,
     encode_object,
 )
+from artcafe_proto.misuse import check_text
 from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
 from artcafe_proto.policies.outbox import Item, Outbox
 
@@ -131,6 +132,11 @@ class CommandDesk:
             return self._refuse(command_id, "", "overloaded", _NO_PLACE, "CMD-3", now)
         self._refuse_arguments(command_id, error, now)
         return None
+
+    def find(self, command_id: str) -> Accepted | None:
+        """A command that runs. Raises LocalProtocolError for an id that is no text."""
+        check_text(command_id, "a command's id")
+        return self.running.get(command_id)
 
     def receive(self, command_id: str, command: CommandData, size: int, now: Instant) -> bytes | None:
         """Take in a command that came in a message of `size` bytes, or return the reply that is to go out at once."""

@@ -284,7 +284,7 @@ class AgentMachine(Secretive, AgentRules):
 
         Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON.
         """
-        running = self._desk.running.get(command_id)
+        running = self._desk.find(command_id)
         if running is None:
             self._look_at_clocks(now)
             return False
@@ -299,7 +299,7 @@ class AgentMachine(Secretive, AgentRules):
         LocalProtocolError, and changes nothing, for a code that is not final and a reason that is no text.
         """
         check_failure(code, reason)
-        running = self._desk.running.get(command_id)
+        running = self._desk.find(command_id)
         if running is None:
             self._look_at_clocks(now)
             return False
@@ -310,9 +310,8 @@ class AgentMachine(Secretive, AgentRules):
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
-        number = checked_percentage(percent)
+        number, running = checked_percentage(percent), self._desk.find(command_id)
         now = self._enter(now)
-        running = self._desk.running.get(command_id)
         if self._link is None or running is None:
             return False
         running.has_progress = True

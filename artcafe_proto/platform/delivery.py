@@ -23,6 +23,7 @@ from artcafe_proto.limits import (
     MAX_PENDING_COMMANDS,
     OVERLOADED_RETRY_S,
 )
+from artcafe_proto.misuse import check_text
 from artcafe_proto.platform.commands import Command, is_same
 from artcafe_proto.platform.records import Kind, OutcomeRecord, Record
 from artcafe_proto.platform.states import COMMAND, CommandInput, CommandState
@@ -112,12 +113,15 @@ class Delivery:
 
         Raises ApiError: 404, also for another tenant's, or 409 if several agents have one of this id (PLAT-4).
         """
+        check_text(tenant_id, "a tenant's id")
+        check_text(command_id, "a command's id")
         if agent_id is None:
             named = self._state.commands(tenant_id, command_id)
             if len(named) > 1:
                 raise ApiError(409, "ambiguous_command_id", "several agents have a command of this id: add ?agent_id=")
             command = named[0] if named else None
         else:
+            check_text(agent_id, "an agent's id")
             command = self._state.command(tenant_id, command_id, agent_id)
         if command is None:
             raise ApiError(404, "command_not_found", "no such command")
@@ -300,9 +304,7 @@ class Delivery:
     def _forget_oldest(self) -> None:
         state = self._state
         while state.finished_count > MAX_FINISHED_COMMANDS or state.finished_bytes > MAX_FINISHED_BYTES:
-            command = state.oldest_finished()
-            self._put(Record(Kind.COMMAND, command.n, None))
-            self._put(Record(Kind.OUTCOME, command.outcome_n, None))
+            self._put(Record(Kind.COMMAND, state.oldest_finished().n, None))
 
     def handle_timer(self, now: Instant) -> Iterator[str]:
         """Let commands expire, and send again what was refused as overloaded (CMD-10).

@@ -205,7 +205,7 @@ class PlatformHub(Secretive):
 
     def send_on(self, agent_id: str, now: Instant) -> None:
         """Send what waits for an agent, as far as its window and the room on its link allow (CMD-10, LINK-8)."""
-        session = self.session_of(agent_id)
+        session = self._session_of(agent_id)
         while session is not None and session.has_room:
             due = self._delivery.next_to_send(agent_id, now)
             if due is None:
@@ -251,7 +251,7 @@ class PlatformHub(Secretive):
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""
         now = self.look_at_clock(now)
         key = self.registry.remove_key(tenant_id, key_id)
-        session = self.session_of(key.agent_id)
+        session = self._session_of(key.agent_id)
         if session is not None and session.linked is not None and session.linked.key_id == key_id:
             session.close(4403, "the key was revoked", now)
             self.wake(session.conn)
@@ -264,8 +264,12 @@ class PlatformHub(Secretive):
         """A registered agent, as it is now."""
         return Agent.of(agent, self._links.find(agent.agent_id))
 
-    def session_of(self, agent_id: str) -> Carrier | None:
-        """The session that carries an agent's link; None if it has none."""
+    def conn_of(self, agent_id: str) -> int | None:
+        """The number of the connection that carries an agent's link; None if it has none."""
+        session = self._session_of(agent_id)
+        return None if session is None else session.conn
+
+    def _session_of(self, agent_id: str) -> Carrier | None:
         presence = self._links.find(agent_id)
         return None if presence is None else presence.session
 

@@ -20,7 +20,7 @@ from artcafe_proto.effects import (
     Write,
 )
 from artcafe_proto.errors import RemoteProtocolError
-from artcafe_proto.exchanges import HttpResponse
+from artcafe_proto.exchanges import HttpResponse, ascii_lower
 from artcafe_proto.instants import format_http_date
 from artcafe_proto.misuse import check_bytes, check_unsent
 from artcafe_proto.platform.session import PlatformSession
@@ -68,7 +68,7 @@ class PlatformProtocol(Secretive):
     - Look: `conn`, `address`, `state`, `is_closed`, `has_peer_ended`, `agent_id`, `held_bytes`.
     - World → core: `data_received`, `eof_received`, `disconnected`, `unsent`, `handle_timer`. They never raise on
       anything that a peer, a network or a clock can cause.
-    - Driver → core: `respond` and `send_body`, for a `RequestArrived`; `turn_away`; `drop`.
+    - Driver → core: `respond` and `send_body`, for a `RequestArrived`; `turn_away`; `close`; `drop`.
     - Core → world: `next_output`, to be called until None after every call of this object, of its hub, and for every
       `Wake` of the hub; and `deadline`, which may be another whenever `is_rescheduled`.
 
@@ -230,6 +230,13 @@ class PlatformProtocol(Secretive):
         self._refuse(RemoteProtocolError(503, "as many connections as allowed are open: try again later", "PLAT-8"))
         self.drop("there are too many connections", now)
 
+    def close(self, code: int, reason: str, now: Instant) -> None:
+        """Begin the closing handshake of the link, whose agent is offline from now on. Nothing happens without a link.
+
+        Raises LocalProtocolError, and changes nothing, for a code or reason that no close frame has (RFC 6455, 5.5.1).
+        """
+        self._session.close(code, reason, now)
+
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for a driver that is shutting down."""
         self._session.drop(reason, now)
@@ -357,9 +364,10 @@ class PlatformProtocol(Secretive):
                     assert_never(send)
 
     def _encode_response(self, response: HttpResponse, *, more: bool) -> None:
-        headers = (*response.headers, ("date", format_http_date(self._hub.now.wall)))
-        dated = HttpResponse(status=response.status, headers=headers, body=response.body)
-        self._chunks.append(self._wire.respond(dated, more=more))
+        if all(ascii_lower(name) != "date" for name, _ in response.headers):
+            headers = (*response.headers, ("date", format_http_date(self._hub.now.wall)))
+            response = HttpResponse(status=response.status, headers=headers, body=response.body)
+        self._chunks.append(self._wire.respond(response, more=more))
         self._end_if_last()
 
     def _end_if_last(self) -> None:

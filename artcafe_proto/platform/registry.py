@@ -13,7 +13,7 @@ from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError, LocalPr
 from artcafe_proto.instants import Instant, sound_instant
 from artcafe_proto.limits import MAX_AGENT_BYTES, MAX_AGENTS, MAX_KEYS_PER_AGENT
 from artcafe_proto.messages import encode_json
-from artcafe_proto.misuse import plain_text
+from artcafe_proto.misuse import check_text, plain_text
 from artcafe_proto.platform.records import AgentRecord, Description, KeyRecord, Kind, Record, TenantRecord
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.token_issuer import has_form_of_token
@@ -53,6 +53,7 @@ class Registry:
     def add_tenant(self, tenant_id: str, token: str) -> None:
         """Let `token` speak for a tenant (PLAT-1); only its hash is kept."""
         check_id("tenant_id", tenant_id)
+        check_text(token, "a tenant token")
         if len(token) < 16 or not _VISIBLE_ASCII.fullmatch(token):
             raise ConfigError(
                 "a tenant token must be 16 or more visible ASCII characters: it is a password in a header"
@@ -111,6 +112,7 @@ class Registry:
 
     def agent(self, tenant_id: str, agent_id: str) -> AgentRecord:
         """A tenant's agent. Raises ApiError 404, also for another tenant's."""
+        check_text(agent_id, "an agent's id")
         agent = self._state.agent(agent_id)
         if agent is None or agent.tenant_id != tenant_id:
             raise ApiError(404, "agent_not_found", "no such agent")
@@ -181,6 +183,7 @@ class Registry:
         return key
 
     def _named(self, tenant_id: str, key_id: str) -> tuple[int, Key]:
+        check_text(key_id, "a key's id")
         found = self._state.key(key_id)
         agent = None if found is None else self._state.agent(found[1].agent_id)
         if found is None or agent is None or agent.tenant_id != tenant_id:

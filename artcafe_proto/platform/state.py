@@ -77,7 +77,7 @@ class PlatformState:
         self._last = dict.fromkeys(Kind, 0)
         self._lives: dict[int, LifeRecord] = {}
         self._tenants: dict[int, TenantRecord] = {}
-        self._tenant_of: dict[bytes, str] = {}
+        self._tenant_of: dict[bytes, int] = {}  # by the hash of a token, the number of its record
         self._agents: dict[str, _Agent] = {}
         self._agents_of: dict[str, list[AgentRecord]] = {}
         self._keys: dict[int, Key] = {}
@@ -89,7 +89,7 @@ class PlatformState:
         """How many bytes agents and keys take."""
         self.finished_bytes = 0
         """How many bytes the commands that are over take, with their responses."""
-        latest = {(record.kind, record.n): record for record in records}
+        latest = {(record.kind, record.n): record for record in map(_checked, records)}
         for name in sorted(latest):
             self.apply(latest[name])
 
@@ -100,19 +100,21 @@ class PlatformState:
         return self._last[kind] + 1
 
     def apply(self, record: Record) -> None:
-        """Change what is known as `record` says. The same record again changes nothing.
+        """Change what is known as `record` says. The same record again changes nothing, also after its deletion.
 
         Raises LocalProtocolError, and changes nothing, for another schema, for what contradicts earlier records, and
         for the deletion of what is kept for good; KeyRefusedError for a key that is not taken (AUTH-5).
         """
-        kind, n, value = record
+        kind, n, value = _checked(record)
         if value is None:
             self._delete(kind, n)
-        elif type(value) is not VALUES.get(kind):
-            raise LocalProtocolError(f"expected the value of a record of {kind!r}, not {type(value).__name__}")
-        else:
+        elif not self._is_deleted(kind, n):
             self._set(n, value)
         self._last[kind] = max(self._last[kind], n)
+
+    def _is_deleted(self, kind: Kind, n: int) -> bool:
+        kept = {Kind.KEY: self._keys, Kind.COMMAND: self._commands, Kind.OUTCOME: self._finished}.get(kind)
+        return kept is not None and n <= self._last[kind] and n not in kept
 
     def _set(self, n: int, value: Value) -> None:
         match value:
@@ -122,11 +124,12 @@ class PlatformState:
             case LifeRecord():
                 self._lives[n] = value
             case TenantRecord():
-                earlier = self._tenants.get(n)
-                if earlier is not None:
-                    del self._tenant_of[earlier.token_hash]
+                if self._tenant_of.get(value.token_hash, n) != n:
+                    raise _another("token")
+                if n in self._tenants:
+                    del self._tenant_of[self._tenants[n].token_hash]
                 self._tenants[n] = value
-                self._tenant_of[value.token_hash] = value.tenant_id
+                self._tenant_of[value.token_hash] = n
             case AgentRecord():
                 self._set_agent(n, value)
             case KeyRecord():
@@ -167,7 +170,8 @@ class PlatformState:
     def _set_command(self, n: int, record: CommandRecord) -> None:
         named = self._commands_of.get((record.tenant_id, record.command_id), {})
         known, command = self._commands.get(n), named.get(record.agent_id)
-        if known is not command:
+        agent = self._agents.get(record.agent_id)
+        if known is not command or agent is None or agent.record.tenant_id != record.tenant_id:
             raise _another("command")
         if command is None:
             command = self._commands[n] = StoredCommand(n, record)
@@ -178,6 +182,8 @@ class PlatformState:
 
     def _set_outcome(self, n: int, outcome: OutcomeRecord) -> None:
         command = self._commands.get(outcome.command)
+        if command is None and 0 < outcome.command <= self._last[Kind.COMMAND]:
+            return  # it was deleted, and its outcome with it
         if command is None or self._finished.get(n) is not (None if command.outcome is None else command):
             raise _another("outcome")
         if command.outcome is not None:
@@ -203,12 +209,10 @@ class PlatformState:
                     del named[record.agent_id]
                     if not named:
                         del self._commands_of[record.tenant_id, record.command_id]
-            case Kind.OUTCOME:
-                command = self._finished.pop(n, None)
-                if command is not None:
-                    self.finished_bytes -= command.size
+                    if self._finished.pop(command.outcome_n, None) is not None:
+                        self.finished_bytes -= command.size
             case _:
-                raise LocalProtocolError(f"expected a key, a command or an outcome to delete, not {kind!r}")
+                raise LocalProtocolError(f"expected a key or a command, with its outcome, to delete, not {kind!r}")
 
     # --- looking at it ------------------------------------------------------------------------------------------------
 
@@ -232,7 +236,8 @@ class PlatformState:
 
     def tenant_of(self, token_hash: bytes) -> str | None:
         """The tenant that a token speaks for."""
-        return self._tenant_of.get(token_hash)
+        n = self._tenant_of.get(token_hash)
+        return None if n is None else self._tenants[n].tenant_id
 
     @property
     def agent_count(self) -> int:
@@ -253,8 +258,9 @@ class PlatformState:
         return self._agents[agent_id].place
 
     def keys_of(self, agent_id: str) -> tuple[Key, ...]:
-        """An agent's keys."""
-        return tuple([self._keys[n] for n in self._agents[agent_id].keys])
+        """An agent's keys; none for an unknown agent."""
+        agent = self._agents.get(agent_id)
+        return () if agent is None else tuple([self._keys[n] for n in agent.keys])
 
     def key(self, key_id: str) -> tuple[int, Key] | None:
         """A key and the number of its record."""
@@ -281,6 +287,15 @@ class PlatformState:
     def oldest_finished(self) -> StoredCommand:
         """The command that ended first."""
         return next(iter(self._finished.values()))
+
+
+def _checked(record: object) -> Record:
+    if not isinstance(record, Record) or type(record.n) is not int:
+        raise LocalProtocolError(f"expected a Record with a whole number, not {record!r}")
+    if record.value is not None and type(record.value) is not VALUES.get(record.kind):
+        found = type(record.value).__name__
+        raise LocalProtocolError(f"expected the value of a record of {record.kind!r}, not {found}")
+    return record
 
 
 def _another(what: str) -> LocalProtocolError:

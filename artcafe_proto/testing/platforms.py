@@ -124,10 +124,10 @@ class PlatformProcess(Node):
 
     def close_links(self, agent_id: str, code: int) -> None:
         """Close an agent's link, as a platform may."""
-        session = self.hub.session_of(agent_id)
-        if session is not None:
-            self._attended.append(session.conn)
-            self.turn(lambda now: session.close(code, "by the simulation", now))
+        conn = self.hub.conn_of(agent_id)
+        if conn is not None:
+            self._attended.append(conn)
+            self.turn(lambda now: self.sessions[conn][0].close(code, "by the simulation", now))
 
     def congest(self, circuits: list[Circuit], seconds: float) -> None:
         """The transports of some of its connections are full for a while."""

@@ -242,6 +242,8 @@ def check_answer(response: HttpResponse) -> None:
     except (TypeError, ValueError):
         raise LocalProtocolError("expected the headers of an answer to be pairs of texts") from None
     check_bytes(response.body)
+    if status == 205 and len(response.body):
+        raise LocalProtocolError("a 205 has no body (RFC 9110 section 15.3.6)")
 
 
 _MAX_WAITING_BYTES: Final = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES

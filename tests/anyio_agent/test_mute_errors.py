@@ -33,6 +33,19 @@ class Mute:
 class MuteError(Mute, Exception): ...
 
 
+class ProxyError(Exception):
+    """It cannot be looked at: its attribute `unseen` raises, as those of a proxy whose target is gone."""
+
+    def __init__(self, unseen: str) -> None:
+        super().__init__()
+        self.unseen = unseen
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == object.__getattribute__(self, "__dict__").get("unseen"):
+            raise RuntimeError("the target is gone")
+        return super().__getattribute__(name)
+
+
 class MuteRefusal(Mute, SigningRefusedError): ...
 
 
@@ -164,6 +177,47 @@ async def test_cmd_7_a_handlers_error_without_a_text_is_answered_by_its_class(
         assert (await platform.command("result")).code == "handler_error"
     tracebacks = [record.exc_text or "" for record in caplog.records if "handler_error: MuteError" in record.message]
     assert ["raise MuteError" in each for each in tracebacks] == [True]
+
+
+@pytest.mark.parametrize("unseen", ["__class__", "__traceback__", "__cause__", "__context__"])
+@pytest.mark.parametrize("mode", ["async", "thread", "inline"])
+async def test_cmd_7_a_handlers_error_that_cannot_be_looked_at_is_answered_by_its_class(unseen: str, mode: str) -> None:
+    agent = Agent(agent_id="a", tenant_id="t", private_key_path="key", api_endpoint="http://127.0.0.1:1")
+
+    @agent.on_event
+    def note(event: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        raise ProxyError(unseen)
+
+    def fail() -> None:
+        raise ProxyError(unseen)
+
+    async def fail_later() -> None:
+        raise ProxyError(unseen)
+
+    agent.command("fail", inline=mode == "inline")(fail_later if mode == "async" else fail)
+    with anyio.fail_after(PATIENCE_S):
+        async with SimulatedPlatform(agent) as platform:
+            for _ in range(2):
+                answer = await platform.command("fail")
+                assert (answer.code, answer.reason) == ("handler_error", "ProxyError")
+
+
+@pytest.mark.parametrize("unseen", ["__class__", "__traceback__"])
+async def test_a_callback_of_a_platform_may_raise_what_cannot_be_looked_at(
+    unseen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Platform() as platform:
+
+        @platform.on_event
+        def fail(event: object) -> None:  # pyright: ignore[reportUnusedFunction]
+            raise ProxyError(unseen)
+
+        agent = await platform.create_agent("tenant-1", agent_id="agent-1")
+        with platform.turn() as now:
+            platform.hub.set_status("tenant-1", agent.agent_id, "busy", now)
+        await platform.create_agent("tenant-1", agent_id="agent-2")
+    (logged,) = caplog.records
+    assert "a callback of on_event failed with StatusReceived" in logged.message
 
 
 class Written:

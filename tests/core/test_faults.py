@@ -19,7 +19,7 @@ from artcafe_proto import (
     Stopped,
 )
 from artcafe_proto.testing.ensuring import ensure
-from virtual import TENANT, Pair, session_of
+from virtual import TENANT, Pair
 
 LONGEST_WAIT_S = 3600.0 + 144.0 + 100.0  # LINK-6 or a Retry-After, then LINK-3, then the deadlines
 
@@ -128,9 +128,7 @@ class Chaos:
 
     def close_by_platform(self) -> None:
         for session in list(self.pair.sessions.values()):
-            session_of(session).close(
-                self.rng.choice([1000, 1001, 1007, 1011, 1013, 4401, 4409]), "for the test", self.pair.now
-            )
+            session.close(self.rng.choice([1000, 1001, 1007, 1011, 1013, 4401, 4409]), "for the test", self.pair.now)
 
     def late_calls(self) -> None:
         agent, now = self.pair.agent, self.pair.now

@@ -228,7 +228,7 @@ def test_plat_6_a_newer_link_replaces_the_older_whose_end_touches_nothing() -> N
     assert [output.code for output in sent(older) if isinstance(output, SendClose)] == [4409]
     older.close_received(4409, "", stage.now)
     older.disconnected("closed", stage.now)
-    assert (stage.hub.session_of(AGENT), stage.hub.agent(TENANT, AGENT).online) == (newer, True)
+    assert (stage.hub.conn_of(AGENT), stage.hub.agent(TENANT, AGENT).online) == (newer.conn, True)
     assert [event.epoch for event in stage.seen(AgentOnline)] == [1, 2]
     assert [event.epoch for event in stage.seen(AgentOffline)] == [1]
 

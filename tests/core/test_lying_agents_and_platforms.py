@@ -156,7 +156,7 @@ class Lied:
     @property
     def is_up(self) -> bool:
         """Whether both ends take the link as up."""
-        return self.pair.agent.state.link is LinkState.UP and self.pair.hub.session_of(AGENT) is not None
+        return self.pair.agent.state.link is LinkState.UP and self.pair.hub.conn_of(AGENT) is not None
 
 
 @pytest.mark.parametrize("message_type", TYPES)

@@ -75,7 +75,7 @@ OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] =
     "respond": lambda hub, session, now: session.respond(1, HttpResponse(status=200), now),
     "send_body": lambda hub, session, now: session.send_body(1, b"", now),
     "handle_timer": lambda hub, session, now: session.handle_timer(now),
-    "close": lambda hub, session, now: session_of(session).close(1001, "", now),
+    "close": lambda hub, session, now: session.close(1001, "", now),
     "close_received": lambda hub, session, now: session_of(session).close_received(1000, "", now),
     "peer_ended": lambda hub, session, now: session_of(session).peer_ended(now),
     "peer_failed": lambda hub, session, now: session_of(session).peer_failed(ODD_FRAME, now),
@@ -215,6 +215,14 @@ MISUSE: dict[str, Callable[[AgentProtocol, int, Instant], object]] = {
     "no reason": lambda agent, conn, now: agent.fail("cmd-1", "handler_error", None, now),  # type: ignore[arg-type]
     "an odd code": lambda agent, conn, now: agent.fail("cmd-1", "overloaded", "", now),  # type: ignore[arg-type]
     "no code": lambda agent, conn, now: agent.fail("cmd-1", [], "", now),  # type: ignore[arg-type]
+    "no id to respond to": lambda agent, conn, now: agent.respond([], 1, now),  # type: ignore[arg-type]
+    "no id to fail": lambda agent, conn, now: agent.fail({}, "handler_error", "", now),  # type: ignore[arg-type]
+    "no id to report on": lambda agent, conn, now: agent.progress(None, 1.0, now),  # type: ignore[arg-type]
+    "a memoryview of numbers": lambda agent, conn, now: agent.data_received(
+        conn,
+        memoryview(bytes(8)).cast("i"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        now,
+    ),
     "no JSON": lambda agent, conn, now: agent.respond("cmd-1", object(), now),
     "progress as text": lambda agent, conn, now: agent.progress("cmd-1", "5", now),  # type: ignore[arg-type]
     "progress beyond all": lambda agent, conn, now: agent.progress("cmd-1", 10**400, now),
@@ -252,13 +260,22 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         lambda: session.data_received("x", pair.now),  # type: ignore[arg-type]
         lambda: session.send_body(1, "x", pair.now),  # type: ignore[arg-type]
         lambda: session.unsent(-1, pair.now),
-        lambda: session_of(session).close(99_999, "", pair.now),
-        lambda: session_of(session).close(1001, None, pair.now),  # type: ignore[arg-type]
+        lambda: session.close(99_999, "", pair.now),
+        lambda: session.close(1001, None, pair.now),  # type: ignore[arg-type]
         lambda: session.drop(None, pair.now),  # type: ignore[arg-type]
         lambda: session.respond(1, HttpResponse(status=200, body=None), pair.now),  # type: ignore[arg-type]
         lambda: session.respond(1, None, pair.now),  # type: ignore[arg-type]
         lambda: session.respond(1, HttpResponse(status="200"), pair.now),  # type: ignore[arg-type]
         lambda: session.respond(1, HttpResponse(status=200.5), pair.now),  # type: ignore[arg-type]
+        lambda: session.respond(1, HttpResponse(status=205, body=b"x"), pair.now),
+        lambda: session.respond(1, HttpResponse(status=200, body=memoryview(bytes(8)).cast("i")), pair.now),  # type: ignore[arg-type]
+        lambda: session.data_received(memoryview(b"abcd")[::2], pair.now),  # type: ignore[arg-type]
+        lambda: pair.hub.agent(TENANT, []),  # type: ignore[arg-type]
+        lambda: pair.hub.command(TENANT, []),  # type: ignore[arg-type]
+        lambda: pair.hub.command(TENANT, "c", []),  # type: ignore[arg-type]
+        lambda: pair.hub.command([], "c"),  # type: ignore[arg-type]
+        lambda: pair.hub.revoke_key(TENANT, [], pair.now),  # type: ignore[arg-type]
+        lambda: pair.hub.registry.add_tenant("t9", 1),  # type: ignore[arg-type]
         lambda: session.respond(1, HttpResponse(status=200, headers=None), pair.now),  # type: ignore[arg-type]
         lambda: session.respond(1, HttpResponse(status=200, headers=(("a", 5),)), pair.now),  # type: ignore[arg-type]
     ]

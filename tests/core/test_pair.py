@@ -188,7 +188,7 @@ def test_plat_6_two_agents_with_one_id_replace_each_other_with_4409() -> None:
     offline = pair.seen(Offline)[0]
     assert "4409" in offline.reason
     assert pair.hub._links.presence(AGENT).epoch.number == epoch + 1  # pyright: ignore[reportPrivateUsage]
-    assert pair.hub.session_of(AGENT) is not None
+    assert pair.hub.conn_of(AGENT) is not None
 
 
 def test_link_6_two_processes_with_one_id_do_not_fight_and_both_are_told() -> None:

@@ -24,7 +24,7 @@ MESSAGE_LEVEL = {
     "peer_failed",
     "peer_ended",
 }
-FOR_THE_HUB = {"close", "deliver", "has_room", "set_watch_timer", "unread_bytes"}
+FOR_THE_HUB = {"deliver", "has_room", "set_watch_timer", "unread_bytes"}
 FOR_FACADES = {"next_event"}
 FIELDS = f"Host: h\r\nAuthorization: Bearer {TENANT_TOKEN}\r\n"
 LIST = f"GET /api/v1/agents HTTP/1.1\r\n{FIELDS}\r\n".encode()
@@ -151,7 +151,7 @@ def test_what_came_behind_the_handshake_has_a_turn_unless_the_link_closes_before
     assert accepted.stage.hub.agent(TENANT, AGENT).online
     closed = Accepted()
     closed.upgrade(behind=beat)
-    session_of(closed.protocol).close(4409, "replaced", closed.stage.now)
+    closed.protocol.close(4409, "replaced", closed.stage.now)
     closed.written()
     assert closed.protocol.deadline() == closed.stage.mono + closed.stage.hub.config.close_timeout
 

@@ -21,7 +21,6 @@ from artcafe_proto import (
 from artcafe_proto.wires.frames import FrameWriter
 from platform_stage import AGENT, Stage
 from snapshots import snapshot
-from virtual import session_of
 
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\n"
@@ -327,7 +326,7 @@ def test_the_closing_handshake_from_either_side() -> None:
     assert wire.send(frames.close(1000, "done")) == b"\x88\x02\x03\xe8<closed>"
     wire = Wire()
     frames = wire.upgrade()
-    session_of(wire.protocol).close(4409, "replaced", wire.stage.now)
+    wire.protocol.close(4409, "replaced", wire.stage.now)
     assert close_code(wire.read()) == 4409
     assert wire.send(frames.text(b"{}")) == b"", "nothing is taken any more"
     assert wire.send(frames.close(4409, "")) == b"<closed>"

@@ -202,10 +202,11 @@ def test_a_record_that_comes_again_changes_nothing() -> None:
     for record in [*BASE, *BASE[::-1]]:
         state.apply(record)
     assert contents(state) == before
-    gone = [Record(kind, 1, None) for kind in (Kind.KEY, Kind.COMMAND, Kind.OUTCOME)] * 2
-    for record in gone:
+    gone = [Record(Kind.KEY, 1, None), Record(Kind.COMMAND, 1, None)]
+    for record in [*gone, *gone, *BASE]:
         state.apply(record)
-    assert contents(state) == contents(PlatformState([*BASE, *gone]))
+    assert contents(state) == contents(PlatformState([*BASE, *gone])) == contents(PlatformState([*BASE[:2], *gone]))
+    assert contents(state) == contents(PlatformState(state.records()))
     assert [state.next_n(kind) for kind in (Kind.KEY, Kind.COMMAND, Kind.OUTCOME)] == [2, 2, 2], (
         "a number is given once"
     )
@@ -246,6 +247,12 @@ CONTRADICTIONS: list[Record] = [
     Record(Kind.COMMAND, 1, msgspec.structs.replace(COMMAND, command_id="d")),
     Record(Kind.OUTCOME, 2, OUTCOME),
     Record(Kind.OUTCOME, 2, msgspec.structs.replace(OUTCOME, command=9)),
+    Record(Kind.OUTCOME, 1, None),
+    Record(Kind.COMMAND, 2, msgspec.structs.replace(COMMAND, command_id="d", agent_id="nobody")),
+    Record(Kind.COMMAND, 2, msgspec.structs.replace(COMMAND, command_id="d", tenant_id="t2")),
+    Record(Kind.TENANT, 2, TenantRecord("t2", b"a")),
+    Record(Kind.TENANT, 2, TenantRecord("t", b"a")),
+    Record(Kind.KEY, 1.5, KEY),  # type: ignore[arg-type]
     Record(Kind.AGENT, 2, KEY),
     Record(Kind.AGENT, 1, None),
 ]
@@ -260,8 +267,17 @@ def test_a_record_that_contradicts_earlier_ones_is_refused_and_changes_nothing(r
     assert (contents(state), [state.next_n(kind) for kind in Kind]) == before
 
 
-def test_an_outcome_that_is_deleted_alone_is_not_given_again() -> None:
+@pytest.mark.parametrize("record", [1, None, (Kind.KEY, 1, None), "x"], ids=repr)
+def test_what_is_no_record_is_refused(record: Any) -> None:
+    with pytest.raises(LocalProtocolError, match="expected a Record"):
+        PlatformState(BASE).apply(record)
+    with pytest.raises(LocalProtocolError, match="expected a Record"):
+        PlatformState([record])
+
+
+def test_a_command_takes_its_outcome_with_it() -> None:
     state = PlatformState(BASE)
-    state.apply(Record(Kind.OUTCOME, 1, None))
-    with pytest.raises(LocalProtocolError, match="outcome"):
-        state.apply(BASE[4])
+    state.apply(Record(Kind.COMMAND, 1, None))
+    assert (state.finished_count, state.finished_bytes, [*state.pending()]) == (0, 0, [])
+    assert contents(PlatformState(state.records())) == contents(state)
+    assert state.next_n(Kind.OUTCOME) == 2

@@ -129,7 +129,9 @@ def test_another_schema_is_refused_and_so_is_the_deletion_of_what_is_kept_for_go
     with pytest.raises(LocalProtocolError, match=f"expected records of schema {SCHEMA_VERSION}, not 99"):
         PlatformState([Record(Kind.SCHEMA, 0, SchemaRecord(99))])
     state = PlatformState()
-    with pytest.raises(LocalProtocolError, match=r"expected a key, a command or an outcome to delete, not .*AGENT"):
+    with pytest.raises(
+        LocalProtocolError, match=r"expected a key or a command, with its outcome, to delete, not .*AGENT"
+    ):
         state.apply(Record(Kind.AGENT, 1, None))
 
 

@@ -88,7 +88,7 @@ async def test_a_program_runs_as_pasted(kind: str, tmp_path: Path) -> None:
             with anyio.fail_after(PATIENCE_S):
                 await answered.wait()
             process.terminate()
-    assert results == [b'{"command":"echo","args":{"n":1}}']
+    assert results == [b'{"command":"echo","arguments":1}']
 
 
 def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Callable[[], None]:

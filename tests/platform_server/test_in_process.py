@@ -207,7 +207,7 @@ async def test_the_printed_program_registers_an_agent_and_prints_its_answer(
             )
 
             @agent.command("resize")
-            async def resize(width: int) -> int:  # pyright: ignore[reportUnusedFunction]
+            async def resize(path: str, width: int) -> int:  # pyright: ignore[reportUnusedFunction]
                 return width
 
             tasks.start_soon(agent.serve)

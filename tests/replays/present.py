@@ -23,7 +23,6 @@ from artcafe_proto import (
     PlatformConfig,
     PlatformHub,
     PlatformProtocol,
-    PlatformSession,
     RequestArrived,
     Wake,
     Write,
@@ -32,7 +31,6 @@ from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.platform.registry import Registry
 from replays.draws import Draws
 from replays.stored import HUB, Call, Drained, Machine, plain, unmasked
-from virtual import session_of
 
 # --- which call is which ----------------------------------------------------------------------------------------------
 
@@ -71,9 +69,8 @@ CALLS: Final[dict[str, dict[str, Spec]]] = {
     },
     "connection": {
         name: Spec(PlatformProtocol, name)
-        for name in ("data_received", "eof_received", "disconnected", "unsent", "handle_timer", "drop")
-    }
-    | {"close": Spec(PlatformSession, "close")},
+        for name in ("data_received", "eof_received", "disconnected", "unsent", "handle_timer", "close", "drop")
+    },
 }
 """By the kind of object. A connection's first call is `accepted`, which builds it."""
 
@@ -88,7 +85,7 @@ NOT_INPUTS: Final = frozenset(
         "has_key",
         "page",
         "shown",
-        "session_of",
+        "conn_of",
         "tenant_of",
         "command",
         "records",
@@ -214,8 +211,7 @@ class PlatformPlayer:
             return None
         if call.name == "disconnected":
             self._left.add(call.target)
-        spec, connection = CALLS["connection"][call.name], self._connections[call.target]
-        return _result(spec, session_of(connection) if spec.owner is PlatformSession else connection, call)
+        return _result(CALLS["connection"][call.name], self._connections[call.target], call)
 
     def drain(self, _stored: Drained) -> Drained:
         """Take all outputs of the hub, and of the connections that it or a call concerned."""

@@ -330,8 +330,6 @@ def is_good(world: World) -> bool:
     if world.agent.state.link is not LinkState.UP or any(on_their_way(world)):
         return False
     wire = _live(world)
-    is_online = (
-        wire is not None and world.hub.session_of(AGENT) is wire.session and world.hub.agent(TENANT, AGENT).online
-    )
+    is_online = wire is not None and world.hub.conn_of(AGENT) == wire.conn and world.hub.agent(TENANT, AGENT).online
     answered = all(world.hub.command(TENANT, command_id).is_over for command_id in world.sent)
     return is_online and answered and not world.running and not world.agent.outbox_size
