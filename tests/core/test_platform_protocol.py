@@ -571,6 +571,14 @@ def test_a_body_in_pieces_goes_on_until_it_is_said_to_end() -> None:
     assert wire.drain().endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
 
 
+def test_an_answer_has_the_date_of_the_platform_unless_it_brings_its_own() -> None:
+    wire = Wire()
+    wire.answer = HttpResponse(status=200, headers=(("DATE", "Sun, 06 Nov 1994 08:49:37 GMT"),))
+    written = wire.send(GET)
+    assert written.lower().count(b"date: ") == 1
+    assert b"Sun, 06 Nov 1994 08:49:37 GMT" in written
+
+
 def test_a_request_that_waited_for_its_turn_is_answered_when_the_client_has_ended_its_side() -> None:
     wire = Wire()
     request = b"GET /api/v1/auth/challenge HTTP/1.1\r\nHost: h\r\n\r\n"

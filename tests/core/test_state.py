@@ -151,6 +151,27 @@ def test_a_record_that_is_applied_again_changes_nothing() -> None:
     assert [each.n for each in other.pending()] == [each.n for each in state.pending()]
 
 
+@pytest.mark.parametrize("kind", [Kind.KEY, Kind.COMMAND])
+def test_the_deletion_of_what_is_gone_or_never_was_changes_nothing(kind: Kind) -> None:
+    state = PlatformState(Stage().hub.records())
+    before = list(state.records())
+    state.apply(Record(kind, 9, None))
+    assert list(state.records()) == before
+
+
+def test_the_deletion_of_a_command_without_an_outcome_leaves_what_is_over() -> None:
+    stage = Stage()
+    session = stage.online()
+    answer(stage, session, stage.command(args={"x": "x" * 50}), result="y" * 50)
+    state = PlatformState(stage.hub.records())
+    before, finished_bytes = list(state.records()), state.finished_bytes
+    stage.command(args={"x": "x" * 50})
+    (pending,) = (each for each in stage.hub.records() if each not in before)
+    state.apply(pending)
+    state.apply(pending._replace(value=None))
+    assert (list(state.records()), state.finished_bytes) == (before, finished_bytes)
+
+
 def test_a_record_of_the_same_number_takes_the_place_of_the_earlier_one() -> None:
     state = PlatformState(Stage().hub.records())
     for record in list(state.records()):
