@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from kosoku import FailureError, run_fuzzingclient, run_fuzzingserver
 
-from echo_peers import EchoClient, EchoServer
+from support.echo_peers import EchoClient, EchoServer
 
 AT_ONCE: Final = 4
 """Cases that run beside each other: some only wait, for what must not come."""

@@ -1,7 +1,8 @@
 """No life of an `AgentProtocol` in any world breaks a rule: no input from the world raises, a handled timer is not due.
 
 The bytes are operations and their arguments. The model of what may never be said, and the second agent that gets all
-bytes in pieces and must do the same, are those of `tests/agent_rules.py` and `tests/properties/test_agent_protocol.py`.
+bytes in pieces and must do the same, are those of `tests/support/agent_rules.py` and
+`tests/properties/test_agent_protocol.py`.
 """
 
 from __future__ import annotations

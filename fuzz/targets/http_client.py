@@ -19,7 +19,7 @@ from artcafe_proto.wires.inputs import Failed, ResponseReceived, Upgraded
 from decoding import SIZES_BYTES, Reader
 from mutants.planted import Mutant
 from splicing import line_ends, splice
-from wire_readings import answered
+from support.wire_readings import answered
 
 PLANTED: Final = Mutant(
     "any Sec-WebSocket-Accept is right",

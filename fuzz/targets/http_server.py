@@ -19,7 +19,7 @@ from artcafe_proto.wires.inputs import RequestReceived
 from decoding import SIZES_BYTES, Reader
 from mutants.planted import Mutant
 from splicing import line_ends, splice
-from wire_readings import serve
+from support.wire_readings import serve
 
 PLANTED: Final = Mutant(
     "a line may end with LF alone",

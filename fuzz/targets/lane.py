@@ -11,7 +11,7 @@ from typing import Final
 from decoding import SIZES_BYTES, Reader
 from mutants.planted import Mutant
 from splicing import frame_ends, splice
-from wire_readings import read_frames, read_frames_by_wsproto
+from support.wire_readings import read_frames, read_frames_by_wsproto
 
 PLANTED: Final = Mutant(
     "a length need not have its shortest form",

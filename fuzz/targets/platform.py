@@ -1,7 +1,7 @@
 """No life of a `PlatformHub` and its `PlatformProtocol`s breaks a rule: nothing raises, a handled timer is not due.
 
 The bytes are operations and their arguments. The model of what may never be said, and the second platform that gets all
-bytes in pieces and must do the same, are those of `tests/platform_rules.py` and
+bytes in pieces and must do the same, are those of `tests/support/platform_rules.py` and
 `tests/properties/test_platform_protocol.py`.
 """
 
@@ -13,9 +13,9 @@ from typing import Any, Final, TypeVar
 from artcafe_proto import ApiError, HttpResponse, LocalProtocolError, PlatformHub, PlatformProtocol
 from decoding import Reader
 from mutants.planted import MUTANTS
-from platform_rules import AGENTS
-from platform_stage import JSON
 from properties.test_platform_protocol import DOUBTFUL, REQUESTS, PlatformProtocolLife
+from support.platform_rules import AGENTS
+from support.platform_stage import JSON
 
 S = TypeVar("S")
 T = TypeVar("T")

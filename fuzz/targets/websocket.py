@@ -14,7 +14,7 @@ from artcafe_proto.wires.websocket import WebSocketWire
 from decoding import SIZES_BYTES, Reader
 from mutants.planted import Mutant
 from splicing import frame_ends, splice
-from wire_readings import plain
+from support.wire_readings import plain
 
 PLANTED: Final = Mutant(
     "only the last fragment counts for the size of a message",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from certificates import issue
+from support.certificates import issue
 
 USER, GROUP = 64_321, 64_322
 AUTHORITY = issue(common_name="The Authority", is_authority=True)

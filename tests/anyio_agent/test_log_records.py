@@ -8,7 +8,7 @@ import pytest
 
 from artcafe_anyio.log_records import exc_info_of, readable_record, traceback_of
 from artcafe_proto import RemoteProtocolError
-from hostile_text import HOSTILE, check_readable
+from support.hostile_text import HOSTILE, check_readable
 
 
 def raised(error: BaseException) -> BaseException:

@@ -25,8 +25,8 @@ from artcafe_anyio.signers import open_key
 from artcafe_anyio.threads import Threads
 from artcafe_platform import Platform, make_server_context
 from artcafe_proto import ConfigError, Online, PlatformConfig
-from certificates import issue
-from openssh import ssh_agent
+from support.certificates import issue
+from support.openssh import ssh_agent
 
 PATIENCE_S = 60.0
 OLD = issue(common_name="The Old Authority", is_authority=True)

@@ -14,7 +14,7 @@ from artcafe_anyio import Agent
 from artcafe_anyio.keys import load_key
 from artcafe_platform import Platform
 from artcafe_proto import ConfigError, KeyChanged, Offline, Online, SigningRefusedError
-from openssh import need
+from support.openssh import need
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 60.0

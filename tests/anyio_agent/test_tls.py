@@ -23,7 +23,7 @@ from artcafe_anyio import Agent
 from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.tls_failures import UntrustedError, explain
 from artcafe_anyio.transports import TransportOpener
-from certificates import DAY, TOMORROW, YESTERDAY, Issued, issue
+from support.certificates import DAY, TOMORROW, YESTERDAY, Issued, issue
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from artcafe_anyio import Agent
 from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.tls_failures import UntrustedError, explain
 from artcafe_proto import ConfigError
-from certificates import Issued, issue
+from support.certificates import Issued, issue
 
 AUTHORITY = issue(common_name="The Authority", is_authority=True)
 HASH = "79ebc7d4"

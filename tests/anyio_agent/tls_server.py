@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 from anyio_agent.fake_platform import PATIENCE_S
-from certificates import Issued
+from support.certificates import Issued
 
 LAX = "ALL:@SECLEVEL=0"
 """Ciphers of a time when TLS 1.1 was in use."""

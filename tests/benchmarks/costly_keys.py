@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from artcafe_proto import KeyRefusedError, PublicKey
 from artcafe_proto.limits import MAX_KEYS_PER_AGENT, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS
 from artcafe_proto.policies.ssh_wire import pack_string
-from platform_stage import AGENT, TENANT, Stage
+from support.platform_stage import AGENT, TENANT, Stage
 
 RNG = Random(1)
 

@@ -28,7 +28,7 @@ from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.wires.http_client import ClientWire
 from benchmarks.core import Loop, now
 from benchmarks.linear import frame
-from virtual import signing_key
+from support.virtual import signing_key
 
 READ_BYTES: Final = 64 * 1024
 ROLES: Final = ("agent", "platform")

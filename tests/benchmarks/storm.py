@@ -30,7 +30,7 @@ from artcafe_platform.timetable import Timetable
 from artcafe_proto import AgentConfig, AgentProtocol, Connect, Disconnect, Offline, Online, Sign, SigningKey, Write
 from benchmarks.fleet import private_key
 from benchmarks.servers import PLATFORM, Server, cpu_s
-from storm import World, densest
+from support.storm import World, densest
 
 AWAY_S = (0.0, 1.0, 3.0, 7.0, 10.0, 30.0, 60.0, 120.0)
 PATIENCE_S = 600.0

@@ -25,7 +25,7 @@ from anyio import from_thread
 from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.tenant_client import Operator, RequestFailedError
 from artcafe_platform import Platform
-from certificates import issue
+from support.certificates import issue
 
 AUTHORITY = issue(common_name="The Authority", is_authority=True)
 TOKEN = "a-long-random-password"

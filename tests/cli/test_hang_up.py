@@ -20,7 +20,7 @@ from typing import IO
 import pytest
 
 from artcafe_cli.key_files import make_key_pair
-from certificates import issue
+from support.certificates import issue
 
 PATIENCE_S = 60.0
 AUTHORITY = issue(common_name="The Authority", is_authority=True)

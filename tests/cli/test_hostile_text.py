@@ -25,7 +25,7 @@ from artcafe_cli.tables import print_agents
 from artcafe_proto import AgentEvent, Event
 from artcafe_proto.readable import one_line
 from cli.test_account import sample
-from hostile_text import HOSTILE, check_readable
+from support.hostile_text import HOSTILE, check_readable
 
 METRICS = {"cpu_usage": 1.0, "memory_usage": 2.0}
 ANSWERS: dict[str, Any] = {

@@ -46,7 +46,7 @@ from artcafe_proto import (
 )
 from artcafe_proto.agent.authentication import read_details
 from artcafe_proto.limits import MAX_WAITING_REPLIES
-from scripted import CHALLENGE, Scripted, answer, token
+from support.scripted import CHALLENGE, Scripted, answer, token
 
 TIMESTAMP = "2001-09-09T01:46:40.000Z"
 

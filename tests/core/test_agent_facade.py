@@ -12,9 +12,9 @@ from artcafe_proto import AgentMachine, AgentProtocol, Connect, Instant, LocalPr
 from artcafe_proto import outputs as outputs_module
 from artcafe_proto.wires.inputs import Input, PingReceived, PongReceived, TextReceived
 from artcafe_proto.wires.websocket import WebSocketWire
-from played import frame
-from snapshots import snapshot
-from virtual import Pair
+from support.played import frame
+from support.snapshots import snapshot
+from support.virtual import Pair
 
 MESSAGE_LEVEL = {
     "response_received",

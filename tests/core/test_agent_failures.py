@@ -25,7 +25,7 @@ from artcafe_proto import (
     Sign,
     Stopped,
 )
-from scripted import CHALLENGE, Scripted, answer, token
+from support.scripted import CHALLENGE, Scripted, answer, token
 
 AUTH, SERVER, OTHER = 5.0, 10.0, 1.0
 

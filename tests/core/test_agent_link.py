@@ -43,7 +43,7 @@ from artcafe_proto.limits import (
     MAX_WAITING_REPLIES,
 )
 from artcafe_proto.policies import ledger
-from scripted import Scripted
+from support.scripted import Scripted
 
 
 def responses(script: Scripted) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ from artcafe_proto.platform.api import (
     answer,
     command_answer,
 )
-from platform_api import NOW, OTHER_TOKEN, TENANT, TOKEN, Api, key
+from support.platform_api import NOW, OTHER_TOKEN, TENANT, TOKEN, Api, key
 
 
 @pytest.fixture

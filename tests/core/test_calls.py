@@ -23,7 +23,7 @@ from artcafe_proto import (
     TokenRenewed,
 )
 from artcafe_proto.limits import MAX_WAITING_CALLS
-from scripted import CHALLENGE, Scripted, answer, token
+from support.scripted import CHALLENGE, Scripted, answer, token
 
 DETAILS: dict[str, Any] = {"agent_id": "agent-1", "status": "online", "capabilities": []}
 

@@ -42,8 +42,8 @@ from artcafe_proto.messages import HeartbeatData, ResponseData
 from artcafe_proto.platform import streams
 from artcafe_proto.platform.streams import Stream, Streams, describe
 from core.test_platform_protocol import Wire
-from platform_api import NOW, OTHER_TENANT, TENANT
-from platform_stage import AGENT, TENANT_TOKEN, Stage, sent
+from support.platform_api import NOW, OTHER_TENANT, TENANT
+from support.platform_stage import AGENT, TENANT_TOKEN, Stage, sent
 
 RUN = f"{Random(1).getrandbits(64):016x}"
 AT = "2023-11-14T22:13:20.000Z"

@@ -32,7 +32,7 @@ from artcafe_proto import (
 )
 from artcafe_proto.limits import MAX_UNSETTLED_MESSAGE_BYTES
 from artcafe_proto.policies.outflow import GRANT_S
-from scripted import CHALLENGE, Scripted, answer, token
+from support.scripted import CHALLENGE, Scripted, answer, token
 
 
 def seen(script: Scripted, *kinds: type[Event]) -> list[Event]:

@@ -30,7 +30,7 @@ from artcafe_proto import (
     Stopped,
     Write,
 )
-from failure_clauses import (
+from support.failure_clauses import (
     CELLS,
     LINKS,
     POSSIBLE,
@@ -44,9 +44,9 @@ from failure_clauses import (
     row_and_column,
     rules,
 )
-from played import Asked, Bench, Peer, Step
-from scripted import Scripted, answer, token
-from strikes import FAILURES, LONG_RETRY_AFTER, strike
+from support.played import Asked, Bench, Peer, Step
+from support.scripted import Scripted, answer, token
+from support.strikes import FAILURES, LONG_RETRY_AFTER, strike
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from artcafe_proto import (
     Stopped,
 )
 from artcafe_proto.testing.ensuring import ensure
-from virtual import TENANT, Pair
+from support.virtual import TENANT, Pair
 
 LONGEST_WAIT_S = 3600.0 + 144.0 + 100.0  # LINK-6 or a Retry-After, then LINK-3, then the deadlines
 

@@ -6,8 +6,8 @@ import pytest
 
 from artcafe_proto import ClocksParted, LocalProtocolError, RemoteProtocolError, SendClose, SendText, Stopped
 from artcafe_proto.limits import MAX_WAITING_CALLS
-from scripted import Scripted
-from snapshots import snapshot
+from support.scripted import Scripted
+from support.snapshots import snapshot
 
 
 def test_a_refused_call_changes_nothing_not_even_what_time_it_is() -> None:

@@ -29,7 +29,7 @@ from artcafe_proto import (
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from benchmarks.core import Loop
 from benchmarks.linear import frame
-from virtual import signing_key
+from support.virtual import signing_key
 
 MIB: Final = 1 << 20
 MOST_BYTES: Final = 8 * MIB

@@ -44,7 +44,7 @@ from artcafe_proto import (
 )
 from artcafe_proto.platform.records import Kind
 from artcafe_proto.policies.ssh_wire import pack_string
-from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, say, sent, size_of
+from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, say, sent, size_of
 
 
 def nested(levels: int) -> list[Any]:

@@ -12,7 +12,7 @@ from artcafe_proto.messages import CommandData
 from artcafe_proto.platform.polls import Poll, Polls
 from artcafe_proto.platform.states import CommandState
 from core.test_platform_protocol import Wire
-from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
+from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
 
 AUTHORIZED = (("authorization", f"Bearer {TENANT_TOKEN}"),)
 

@@ -44,9 +44,9 @@ from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import RequestReceived, ResponseReceived
-from liars import NOT_UTF_8, VALUES, lies_about, sound_fields, structs_in, whole_lies, written
-from platform_stage import TENANT_TOKEN
-from virtual import AGENT, TENANT, Pair, signing_key
+from support.liars import NOT_UTF_8, VALUES, lies_about, sound_fields, structs_in, whole_lies, written
+from support.platform_stage import TENANT_TOKEN
+from support.virtual import AGENT, TENANT, Pair, signing_key
 
 CLAUSES: Final = {"MSG-1", "MSG-3", "MSG-5", "MSG-6", "CMD-2", "CMD-4", "HB-2"}
 """What a text message may be told to have broken."""

@@ -17,7 +17,7 @@ from artcafe_proto import (
     Wake,
     Write,
 )
-from virtual import AGENT, TENANT, Pair
+from support.virtual import AGENT, TENANT, Pair
 
 BATCH = 50
 STEP_S = 0.05

@@ -25,9 +25,9 @@ from artcafe_proto import (
     TokenReceived,
 )
 from artcafe_proto.agent.states import AuthState, LinkState
-from scripted import Scripted
-from snapshots import snapshot
-from virtual import AGENT, TENANT, Pair, session_of, signing_key
+from support.scripted import Scripted
+from support.snapshots import snapshot
+from support.virtual import AGENT, TENANT, Pair, session_of, signing_key
 
 INF, NAN = math.inf, math.nan
 NO_MOMENTS: list[Any] = [

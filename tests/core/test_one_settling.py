@@ -23,9 +23,9 @@ from artcafe_proto import (
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
 from artcafe_proto.messages import decode_command, decode_envelope, decode_sound_command
-from played import frame
-from scripted import Scripted
-from virtual import Pair
+from support.played import frame
+from support.scripted import Scripted
+from support.virtual import Pair
 
 # --- a command decoded in one step ------------------------------------------------------------------------------------
 

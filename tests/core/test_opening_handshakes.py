@@ -6,8 +6,8 @@ import pytest
 
 from artcafe_proto import Disconnect, Offline, Online, PlatformProtocol, Write
 from artcafe_proto.wires.handshake import upgrade_headers
-from platform_stage import AGENT, Stage
-from played import Bench
+from support.platform_stage import AGENT, Stage
+from support.played import Bench
 
 
 @pytest.mark.parametrize(

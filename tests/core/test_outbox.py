@@ -10,7 +10,7 @@ from artcafe_proto.limits import SUDDEN_END_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.policies.outbox import Item, Outbox
-from scripted import Scripted
+from support.scripted import Scripted
 
 
 def response(number: int, size: int = 2) -> Item:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from artcafe_proto import CommandReceived, CommandRepeated, CommandSent, HttpRequest
-from platform_stage import Stage, answer, command_ids, expiry_of
-from virtual import AGENT, TENANT, Pair
+from support.platform_stage import Stage, answer, command_ids, expiry_of
+from support.virtual import AGENT, TENANT, Pair
 
 
 class Busy:

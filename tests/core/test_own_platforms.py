@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from artcafe_proto import ApiError, HttpRequest, PlatformProtocol
-from platform_api import NOW, TENANT, TOKEN, Api
+from support.platform_api import NOW, TENANT, TOKEN, Api
 
 PAGE = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("utf-8")
 

@@ -23,7 +23,7 @@ from artcafe_proto import (
     Stopped,
     TokenRenewed,
 )
-from virtual import AGENT, TENANT, Pair
+from support.virtual import AGENT, TENANT, Pair
 
 
 def first_heartbeat(pair: Pair) -> float:

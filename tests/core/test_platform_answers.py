@@ -11,8 +11,8 @@ from msgspec import Raw
 
 from artcafe_proto import ApiError, ConfigError, HttpRequest, PlatformSession
 from artcafe_proto.platform.authenticator import Principal
-from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, answer, say, sent, size_of
-from virtual import signing_key
+from support.platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, answer, say, sent, size_of
+from support.virtual import signing_key
 
 AGENT_PATH = "/api/v1/ws/agent/agent-1"
 INVALID = "the token is not valid, or no longer"

@@ -41,8 +41,8 @@ from artcafe_proto import (
     Wake,
 )
 from artcafe_proto.messages import HeartbeatData, ResponseData
-from platform_stage import AGENT, TENANT, Stage, answer, say, sent
-from virtual import signing_key
+from support.platform_stage import AGENT, TENANT, Stage, answer, say, sent
+from support.virtual import signing_key
 
 
 def told(stage: Stage, count: int = 0) -> list[Event]:

@@ -10,9 +10,9 @@ import pytest
 
 from artcafe_proto import Disconnect, HttpResponse, LocalProtocolError, PlatformProtocol, PlatformSession, Write
 from artcafe_proto.wires.frames import FrameWriter
-from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
-from snapshots import snapshot
-from virtual import session_of
+from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
+from support.snapshots import snapshot
+from support.virtual import session_of
 
 MESSAGE_LEVEL = {
     "request_received",

@@ -19,8 +19,8 @@ from artcafe_proto import (
     Write,
 )
 from artcafe_proto.wires.frames import FrameWriter
-from platform_stage import AGENT, Stage
-from snapshots import snapshot
+from support.platform_stage import AGENT, Stage
+from support.snapshots import snapshot
 
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\n"

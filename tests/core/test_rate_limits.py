@@ -16,7 +16,7 @@ from artcafe_proto import ConfigError, HttpRequest, HttpResponse, PublicKey, Sen
 from artcafe_proto.platform import api
 from artcafe_proto.policies import rate_limits
 from artcafe_proto.policies.rate_limits import RateLimit, network_of
-from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
+from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 

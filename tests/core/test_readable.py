@@ -10,7 +10,7 @@ from artcafe_proto import ArtCafeError, RemoteProtocolError
 from artcafe_proto.readable import json_line, lines, one_line, text_of
 from artcafe_proto.secrecy import Secret
 from artcafe_proto.testing.wiretap import WrittenRequest
-from hostile_text import HOSTILE, check_readable
+from support.hostile_text import HOSTILE, check_readable
 
 
 @pytest.mark.parametrize("text", ["", "plain", "Zoë 東京 😀", r"back\slash", "[markup]"])

@@ -13,7 +13,7 @@ from artcafe_proto.platform import registry as registry_module
 from artcafe_proto.platform.records import AgentRecord
 from artcafe_proto.platform.registry import Registry
 from artcafe_proto.platform.state import PlatformState
-from virtual import signing_key
+from support.virtual import signing_key
 
 TOKEN = "a-tenant-token-of-some-length"
 

@@ -26,7 +26,7 @@ from artcafe_proto import (
     TokenReceived,
     TokenRenewed,
 )
-from scripted import CHALLENGE, Scripted, answer, token
+from support.scripted import CHALLENGE, Scripted, answer, token
 
 
 def up(life_s: float = 900.0, **settings: object) -> tuple[Scripted, int]:

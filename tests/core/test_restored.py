@@ -27,8 +27,8 @@ from artcafe_proto.platform.records import (
 from artcafe_proto.platform.session import PlatformSession
 from artcafe_proto.platform.state import PlatformState
 from artcafe_proto.platform.states import CommandState
-from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids
-from virtual import signing_key
+from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids
+from support.virtual import signing_key
 
 OTHER, OTHER_TOKEN = "tenant-2", "the-token-of-another-tenant"
 

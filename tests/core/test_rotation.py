@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from artcafe_proto import Connect, KeyChanged, Offline, SendRequest, Sign
-from scripted import CHALLENGE, Scripted, answer, token
+from support.scripted import CHALLENGE, Scripted, answer, token
 
 
 def test_auth_6_each_refusal_has_the_other_key_sign_after_the_ordinary_wait() -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from artcafe_proto import HttpResponse, SigningKey
 from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.signatures import SignatureFormat
-from platform_stage import AGENT, TENANT, Stage
+from support.platform_stage import AGENT, TENANT, Stage
 
 WORK = ("hmac", "digest", "verify", "base64", "sha")
 """What takes time and could be left out: parts of the names of every hash, MAC, comparison, decoding, and operation

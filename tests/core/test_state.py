@@ -18,8 +18,8 @@ from artcafe_proto import (
 from artcafe_proto.limits import MAX_KEYS_PER_AGENT
 from artcafe_proto.platform.records import SCHEMA_VERSION, AgentRecord, KeyRecord, Kind, LifeRecord, SchemaRecord
 from artcafe_proto.platform.state import PlatformState
-from platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
-from virtual import signing_key
+from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
+from support.virtual import signing_key
 
 
 def restored(stage: Stage, *, after_s: float = 0.0) -> Stage:

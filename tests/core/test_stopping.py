@@ -36,7 +36,7 @@ from artcafe_proto import (
 from artcafe_proto.agent.states import AuthState, LinkState
 from artcafe_proto.events.shared import AnyEvent
 from artcafe_proto.policies import outbox
-from scripted import Scripted, answer, token
+from support.scripted import Scripted, answer, token
 
 DRAIN_S: Final = 30.0  # CMD-8
 FLUSH_S: Final = 5.0  # CMD-8: what was cancelled is told …

@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from storm import World, densest
+from support.storm import World, densest
 
 SEED = 1
 AGENTS = [1_000, pytest.param(10_000, marks=pytest.mark.thorough)]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from artcafe_proto import AcceptUpgrade, HttpRequest, HttpResponse, PlatformSession, SendResponse
-from platform_api import NOW, Api, key
+from support.platform_api import NOW, Api, key
 
 TOKENS = {tenant: f"token-of-{tenant}-0123456789" for tenant in ("acme", "acme-2", "Acme", "acm")}
 AGENT, KEY_SEED = "robot", 7

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from foreign_node import install_ws
-from openssh import need
+from support.foreign_node import install_ws
+from support.openssh import need
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from artcafe_proto import AgentConfig, AgentProtocol, CommandReceived, Instant
-from foreign_platform import Account, ForeignPlatform
-from foreign_servers import serving
-from virtual import signing_key
+from support.foreign_platform import Account, ForeignPlatform
+from support.foreign_servers import serving
+from support.virtual import signing_key
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from artcafe_anyio import Agent, CommandContext, CommandError
-from foreign_platform import ForeignPlatform
-from foreign_servers import PEERS, serving
+from support.foreign_platform import ForeignPlatform
+from support.foreign_servers import PEERS, serving
 
 pytestmark = pytest.mark.anyio
 

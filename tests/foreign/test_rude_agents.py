@@ -20,13 +20,13 @@ from anyio.abc import TaskGroup
 
 from artcafe_platform import Platform
 from artcafe_proto import AgentOffline, AgentOnline, CommandAnswered, CommandSent, PlatformConfig
-from foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table, until
-from foreign_clients import IMPOSSIBLE, SIDES, LinkClosedError
-from foreign_proxy import RudeProxy, rude_proxy
-from platform_api import TENANT, TENANTS
 from platform_server.foreign_agent import ForeignAgent, Link
 from platform_server.harness import Recorder, register, tenant_client
 from platform_server.test_foreign_agent import AGENT, ed25519_key
+from support.foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table, until
+from support.foreign_clients import IMPOSSIBLE, SIDES, LinkClosedError
+from support.foreign_proxy import RudeProxy, rude_proxy
+from support.platform_api import TENANT, TENANTS
 
 BIG = 900_000
 """Bytes of an argument; a few of these are more than what is buffered between two sockets."""

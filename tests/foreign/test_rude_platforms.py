@@ -22,11 +22,11 @@ from anyio import to_thread
 from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.parameters import AgentParameters
 from artcafe_proto import AgentEvent, Stopped
-from foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table
-from foreign_platform import Account, ForeignPlatform
-from foreign_ports import reserved_port
-from foreign_proxy import RudeProxy, rude_proxy
-from foreign_servers import PEERS, ForeignServer, new_server
+from support.foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table
+from support.foreign_platform import Account, ForeignPlatform
+from support.foreign_ports import reserved_port
+from support.foreign_proxy import RudeProxy, rude_proxy
+from support.foreign_servers import PEERS, ForeignServer, new_server
 
 BIG = 900_000
 """Bytes of a result; a few of these are more than what is buffered between two sockets."""

@@ -33,7 +33,7 @@ from artcafe_proto import (
 )
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.token_issuer import TokenIssuer
-from canaries import Canaries, traceback_text
+from support.canaries import Canaries, traceback_text
 
 SEEDS: Final = tuple(Random(number).randbytes(32) for number in (50, 51))
 PASSPHRASE: Final = "passphrase-" + Random(52).randbytes(12).hex()

@@ -43,8 +43,8 @@ from artcafe_proto import (
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.policies.tokens import Token
-from canaries import Canaries, own_objects
-from virtual import AGENT, TENANT, Pair
+from support.canaries import Canaries, own_objects
+from support.virtual import AGENT, TENANT, Pair
 
 SEED, OTHER_SEED, SIGNING_SEED = (Random(number).randbytes(32) for number in (30, 31, 32))
 TENANT_TOKEN = "tenant-token-" + Random(33).randbytes(20).hex()

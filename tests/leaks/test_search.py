@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from artcafe_proto import AgentConfig
-from canaries import Canaries, own_objects, spellings, traceback_text
+from support.canaries import Canaries, own_objects, spellings, traceback_text
 
 SEED = Random(20).randbytes(32)
 TOKEN = "canary-token_" + Random(21).randbytes(40).hex()

@@ -56,7 +56,7 @@ from artcafe_proto.policies.ssh_wire import pack_string
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.policies.tokens import read_token
 from artcafe_proto.secrecy import forgetful
-from canaries import Canaries, traceback_text
+from support.canaries import Canaries, traceback_text
 
 SEED = Random(40).randbytes(32)
 PASSPHRASE = "passphrase-" + Random(41).randbytes(12).hex()

@@ -16,7 +16,7 @@ from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.testing import InvariantError, Simulation
 from artcafe_proto.testing.wiretap import Wiretap, WrittenRequest
-from canaries import Canaries, own_objects
+from support.canaries import Canaries, own_objects
 
 SEED = bytes(range(32))  # a simulation's one key
 

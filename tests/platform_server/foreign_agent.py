@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from foreign_clients import CLIENTS, PATIENCE_S, WebSocket
+from support.foreign_clients import CLIENTS, PATIENCE_S, WebSocket
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of cryptography about algorithms that paramiko offers to SSH

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from artcafe_platform import Platform
 from artcafe_proto import AgentOnline
-from platform_api import TENANT, TENANTS
 from platform_server.foreign_agent import ForeignAgent, Link, paramiko
 from platform_server.harness import PATIENCE_S, Recorder, register, tenant_client
+from support.platform_api import TENANT, TENANTS
 
 AGENT = "agent-1"
 

@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 
 from artcafe_platform import Platform
 from artcafe_proto import HubEvent
-from platform_api import TOKEN
+from support.platform_api import TOKEN
 
 PATIENCE_S = 30.0
 """Before a test that waits for something is taken as failed."""

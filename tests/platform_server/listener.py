@@ -13,8 +13,8 @@ import h11
 from anyio.abc import SocketStream
 
 from artcafe_platform import Platform
-from platform_api import TOKEN
 from platform_server.harness import bare_connection
+from support.platform_api import TOKEN
 
 
 class ServerSentEvent(NamedTuple):

@@ -17,9 +17,9 @@ from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ApiError, Instant, PlatformConfig, PlatformHub, PlatformProtocol
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
-from platform_api import TENANTS
 from platform_server.harness import bare_connection
 from platform_server.scripted_stream import stage
+from support.platform_api import TENANTS
 
 pytestmark = pytest.mark.anyio
 

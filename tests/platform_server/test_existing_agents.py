@@ -19,10 +19,10 @@ import websockets
 
 from artcafe_platform import Platform
 from artcafe_proto import AgentOnline, HeartbeatReceived, PeerViolation, PlatformConfig, UnknownReceived
-from platform_api import TENANT, TENANTS
 from platform_server.foreign_agent import paramiko
 from platform_server.foreign_stage import AGENT, ed25519_key
 from platform_server.harness import PATIENCE_S, Recorder, register, tenant_client
+from support.platform_api import TENANT, TENANTS
 
 pytestmark = pytest.mark.anyio
 COMPAT = PlatformConfig(compat=True)

@@ -18,11 +18,11 @@ from artcafe_proto import (
     MessageReceived,
     StatusReceived,
 )
-from foreign_clients import SIDES, LinkClosedError, UpgradeRefusedError
-from platform_api import TENANT, TENANTS
 from platform_server.foreign_agent import AuthenticationFailedError, ForeignAgent, paramiko
 from platform_server.foreign_stage import AGENT, ed25519_key, online, stage
 from platform_server.harness import Recorder, register, tenant_client
+from support.foreign_clients import SIDES, LinkClosedError, UpgradeRefusedError
+from support.platform_api import TENANT, TENANTS
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ from artcafe_anyio import Agent
 from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
 from artcafe_proto import AgentOffline, AgentOnline, ApiError, CommandAnswered, LocalProtocolError, MessageReceived
-from platform_api import TENANT, TENANTS
 from platform_server.harness import PATIENCE_S, Recorder
+from support.platform_api import TENANT, TENANTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
 KEY_ID = "key-1"

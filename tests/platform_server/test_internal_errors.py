@@ -13,8 +13,8 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from artcafe_platform import Platform
 from artcafe_proto import PlatformHub, PlatformProtocol
-from platform_api import TENANTS
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
+from support.platform_api import TENANTS
 
 REQUEST = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"
 BACKENDS = ["asyncio", ("asyncio", {"use_uvloop": True}), "trio"]

@@ -25,11 +25,11 @@ from artcafe_proto import AgentOffline, AgentOnline, ApiError, CommandSent, Plat
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.platform import watches
 from artcafe_proto.wires.frames import FrameWriter
-from platform_api import TENANT, TENANTS, TOKEN
 from platform_server.foreign_agent import ForeignAgent
 from platform_server.foreign_stage import AGENT, ed25519_key
 from platform_server.harness import PATIENCE_S, Recorder, bare_connection, register, tenant_client
-from virtual import session_of
+from support.platform_api import TENANT, TENANTS, TOKEN
+from support.virtual import session_of
 
 pytestmark = pytest.mark.anyio
 

@@ -22,7 +22,6 @@ from artcafe_proto.config import API_PREFIX, check_id
 from artcafe_proto.platform import api, streams
 from artcafe_proto.platform.streams import describe
 from core.test_event_streams import EVENTS
-from platform_api import NOW, TENANT, TENANTS, TOKEN
 from platform_server.foreign_agent import ForeignAgent, Link
 from platform_server.foreign_stage import AGENT, ed25519_key
 from platform_server.harness import Recorder
@@ -40,6 +39,7 @@ from platform_server.openapi import (
     check_value,
     example_request,
 )
+from support.platform_api import NOW, TENANT, TENANTS, TOKEN
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(Random(1).randbytes(32)))
 """Of the example's public key."""

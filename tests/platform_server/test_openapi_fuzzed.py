@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from platform_api import TOKEN
 from platform_server.foreign_agent import Link
 from platform_server.foreign_stage import AGENT, online, stage
 from platform_server.openapi import PATH
+from support.platform_api import TOKEN
 
 EXAMPLES = 100
 """Cases at most that are drawn at random for an operation, beside those that follow from its schemas."""

@@ -13,11 +13,11 @@ from artcafe_proto.platform import api as routes
 from artcafe_proto.platform import delivery, registry, streams
 from artcafe_proto.policies import challenges
 from artcafe_proto.policies.rate_limits import RateLimit
-from platform_api import TENANT, TENANTS, TOKEN
 from platform_server.foreign_agent import ForeignAgent
 from platform_server.foreign_stage import AGENT, ed25519_key
 from platform_server.harness import register, tenant_client
 from platform_server.openapi import OPERATIONS, Operation, ask, check_answer, example_request
+from support.platform_api import TENANT, TENANTS, TOKEN
 
 CONFIG = PlatformConfig(max_message_size=8192, head_timeout=0.05)
 OTHER_AGENT = "agent-2"

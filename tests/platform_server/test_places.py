@@ -15,8 +15,8 @@ from artcafe_platform import Platform, listening
 from artcafe_platform.listening import Place, Places, max_connections
 from artcafe_proto.limits import TURNED_AWAY_RETRY_AFTER_S
 from artcafe_proto.policies.backoff import FailureKind
-from platform_api import TENANTS
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
+from support.platform_api import TENANTS
 
 REQUEST = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"
 LAST_REQUEST = REQUEST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")

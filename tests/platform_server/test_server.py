@@ -33,8 +33,8 @@ from artcafe_proto import (
     SigningKey,
 )
 from artcafe_proto.platform import api
-from platform_api import OTHER_TOKEN, TENANT, TENANTS, TOKEN
 from platform_server.harness import PATIENCE_S, Recorder, bare_connection, read_to_end, register, tenant_client
+from support.platform_api import OTHER_TOKEN, TENANT, TENANTS, TOKEN
 
 pytestmark = pytest.mark.anyio
 

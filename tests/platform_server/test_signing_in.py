@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_platform import Platform
 from artcafe_proto import PlatformConfig, SigningKey
-from platform_api import TENANT, TENANTS
 from platform_server.harness import PATIENCE_S, register, tenant_client
+from support.platform_api import TENANT, TENANTS
 
 pytestmark = pytest.mark.anyio
 

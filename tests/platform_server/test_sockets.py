@@ -25,8 +25,8 @@ from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_platform.sockets import SocketConnection
 from artcafe_proto import Instant, PlatformConfig, PlatformHub, PlatformProtocol
-from platform_api import TENANTS
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
+from support.platform_api import TENANTS
 
 _LOOPS = ["asyncio", ("asyncio", {"use_uvloop": True})]
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", _LOOPS, ids=["asyncio", "uvloop"])]

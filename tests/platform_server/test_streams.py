@@ -14,12 +14,12 @@ from artcafe_platform import Platform
 from artcafe_platform.timetable import GRID_S
 from artcafe_proto import StatusReceived
 from artcafe_proto.platform import streams, watches
-from platform_api import NOW, OTHER_TENANT, OTHER_TOKEN, TENANT, TENANTS, TOKEN
 from platform_server.foreign_stage import AGENT, online
 from platform_server.foreign_stage import stage as foreign_stage
 from platform_server.harness import bare_connection, tenant_client
 from platform_server.listener import listening
 from platform_server.scripted_stream import Stage, stage
+from support.platform_api import NOW, OTHER_TENANT, OTHER_TOKEN, TENANT, TENANTS, TOKEN
 
 # --- a transport that is held up --------------------------------------------------------------------------------------
 

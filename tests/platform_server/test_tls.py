@@ -13,7 +13,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_platform import Platform, make_server_context
 from artcafe_proto import ConfigError, PlatformConfig
-from certificates import issue
+from support.certificates import issue
 
 AUTHORITY = issue(common_name="The Authority", is_authority=True)
 INTERMEDIATE = issue(common_name="Half Way", is_authority=True, by=AUTHORITY)

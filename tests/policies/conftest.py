@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from key_types import PASSPHRASE, PUBLIC_TYPES
-from openssh import need
+from support.key_types import PASSPHRASE, PUBLIC_TYPES
+from support.openssh import need
 
 
 def _ssh_keygen(*arguments: str) -> str:

@@ -11,7 +11,7 @@ from artcafe_proto.policies.decoys import decoy_for
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.signatures import SignatureFormat, ecdsa_blob_signature, without_armour
 from artcafe_proto.policies.ssh_wire import pack_string
-from key_types import PUBLIC_TYPES
+from support.key_types import PUBLIC_TYPES
 
 MESSAGE = b"ac1.a-challenge"
 

@@ -19,7 +19,7 @@ from artcafe_proto.policies import private_keys
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_string
-from key_types import PASSPHRASE
+from support.key_types import PASSPHRASE
 
 ENCRYPTED = ["ed25519.enc", "ed25519.gcm.enc"] + [
     f"{name}{container}.enc" for name in ("rsa", "ecdsa", "ecdsa384", "ecdsa521") for container in ("", ".pem", ".pk8")

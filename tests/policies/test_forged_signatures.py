@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_string
-from key_types import PUBLIC_TYPES
+from support.key_types import PUBLIC_TYPES
 
 MESSAGE = b"ac1.a-challenge"
 CURVES = ["ecdsa", "ecdsa384", "ecdsa521"]

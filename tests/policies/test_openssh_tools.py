@@ -12,7 +12,7 @@ import pytest
 
 from artcafe_proto import KeyRefusedError, PublicKey, SignatureFormat, SigningKey
 from artcafe_proto.policies.ssh_wire import take_string
-from openssh import KINDS, make_key, need, run, signed_by_agent, ssh_agent
+from support.openssh import KINDS, make_key, need, run, signed_by_agent, ssh_agent
 
 MESSAGE: Final = b"ac1.a-challenge"
 NAMESPACE: Final = "artcafe-auth"

@@ -22,7 +22,7 @@ from artcafe_proto.errors import KeyRefusedError
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_string
-from key_types import PUBLIC_TYPES
+from support.key_types import PUBLIC_TYPES
 
 MESSAGE = b"ac1.a-challenge"
 FIELD_PRIME = 2**255 - 19

@@ -14,7 +14,7 @@ from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.signatures import SignatureFormat
 from artcafe_proto.policies.ssh_wire import take_string
-from key_types import PUBLIC_TYPES
+from support.key_types import PUBLIC_TYPES
 
 MESSAGE = b"ac1.a-challenge"
 FORMATS: tuple[SignatureFormat, ...] = get_args(SignatureFormat)

@@ -10,7 +10,6 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from agent_rules import COMMAND_IDS, COMMANDS, CONTENTS, GARBAGE, LIVES_S, MESSAGES, PICKS, AgentLife, Output, envelope
 from artcafe_proto import (
     AgentConfig,
     AgentMachine,
@@ -26,7 +25,19 @@ from artcafe_proto import (
     SendUpgrade,
     Sign,
 )
-from scripted import CHALLENGE, answer, token
+from support.agent_rules import (
+    COMMAND_IDS,
+    COMMANDS,
+    CONTENTS,
+    GARBAGE,
+    LIVES_S,
+    MESSAGES,
+    PICKS,
+    AgentLife,
+    Output,
+    envelope,
+)
+from support.scripted import CHALLENGE, answer, token
 
 STATUSES = st.sampled_from([101, 200, 204, 302, 400, 401, 403, 404, 429, 500, 503])
 BODIES: st.SearchStrategy[bytes] = st.sampled_from(

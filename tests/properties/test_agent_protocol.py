@@ -11,7 +11,6 @@ from random import Random
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from agent_rules import COMMAND_IDS, COMMANDS, CONTENTS, GARBAGE, LIVES_S, MESSAGES, PICKS, AgentLife, Output, envelope
 from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
@@ -24,6 +23,18 @@ from artcafe_proto import (
 from artcafe_proto.testing import Answer, HangUp, Raw, ScriptedPeer, Silence
 from artcafe_proto.testing.peers import Reply
 from artcafe_proto.wires.frames import FrameWriter
+from support.agent_rules import (
+    COMMAND_IDS,
+    COMMANDS,
+    CONTENTS,
+    GARBAGE,
+    LIVES_S,
+    MESSAGES,
+    PICKS,
+    AgentLife,
+    Output,
+    envelope,
+)
 
 STEPS = st.sampled_from([1, 2, 7, 100_000])
 """Bytes of the pieces that the second agent gets."""

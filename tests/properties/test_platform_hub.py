@@ -30,8 +30,8 @@ from artcafe_proto import (
     SendText,
     Wake,
 )
-from platform_stage import JSON
-from virtual import signing_key
+from support.platform_stage import JSON
+from support.virtual import signing_key
 
 T = TypeVar("T")
 

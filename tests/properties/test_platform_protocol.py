@@ -25,7 +25,7 @@ from artcafe_proto import (
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.inputs import Failed, ResponseReceived
-from platform_rules import PICKS, Output, PlatformLife
+from support.platform_rules import PICKS, Output, PlatformLife
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from artcafe_proto import (
     SendResponse,
     SendText,
 )
-from platform_rules import PICKS, Output, PlatformLife
+from support.platform_rules import PICKS, Output, PlatformLife
 
 
 class PlatformSessionLife(PlatformLife[PlatformSession]):

@@ -16,7 +16,7 @@ from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, Instant, Pla
 from artcafe_proto.platform.protocol import PlatformProtocol
 from artcafe_proto.policies.tokens import Token
 from artcafe_proto.testing import ScriptedPeer
-from snapshots import snapshot
+from support.snapshots import snapshot
 
 CONFIG = AgentConfig(agent_id="a", tenant_id="t", api_endpoint="http://localhost")
 NOW = Instant(10.0, 1e9)

@@ -30,8 +30,8 @@ from artcafe_proto.wires.inputs import (
     Upgraded,
 )
 from artcafe_proto.wires.websocket import WebSocketWire
-from snapshots import snapshot
-from wire_readings import plain
+from support.snapshots import snapshot
+from support.wire_readings import plain
 
 Wire = TypeVar("Wire", ClientWire, ServerWire, WebSocketWire)
 

@@ -38,7 +38,7 @@ from replays.worlds import (
     Owner,
     simulation,
 )
-from virtual import session_of
+from support.virtual import session_of
 
 _WRAPPED: Final = {
     AgentProtocol: "agent",

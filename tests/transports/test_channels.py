@@ -21,7 +21,7 @@ from artcafe_proto import (
 )
 from artcafe_proto.testing import Channel, ChannelError, check_channel
 from artcafe_proto.testing.channels import RULES
-from channels import (
+from support.channels import (
     MemoryChannel,
     Told,
     memory_channel,
@@ -31,7 +31,7 @@ from channels import (
     transports,
     websocket_channel,
 )
-from virtual import AGENT, TENANT, WALL_AT_START, new_hub, signing_key
+from support.virtual import AGENT, TENANT, WALL_AT_START, new_hub, signing_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -63,7 +63,7 @@ from artcafe_proto import (
 from artcafe_proto.limits import STATUS_INTERVAL_S, SUDDEN_END_S
 from artcafe_proto.platform.states import SessionState
 from artcafe_proto.policies.backoff import close_failure
-from virtual import AGENT, TENANT
+from support.virtual import AGENT, TENANT
 from walk.world import Ended
 
 if TYPE_CHECKING:

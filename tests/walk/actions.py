@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from artcafe_proto import HttpResponse, LinkState, SendRequest, SendResponse, SendUpgrade
 from artcafe_proto.platform.states import SessionState
-from virtual import AGENT, TENANT
+from support.virtual import AGENT, TENANT
 from walk.abstraction import timers
 from walk.world import COMMANDS, KEY, Ended
 

@@ -34,7 +34,7 @@ from artcafe_proto import (
     Stopped,
     Wake,
 )
-from virtual import AGENT, TENANT, signing_key
+from support.virtual import AGENT, TENANT, signing_key
 from walk.watch import Watch
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
     Upgraded,
 )
-from wire_readings import answered, pieces
+from support.wire_readings import answered, pieces
 
 GET = HttpRequest(method="GET", target="/api/v1/agents/a")
 POST = HttpRequest(method="POST", target="/api/v1/auth/challenge", headers=JSON_HEADERS, body=b'{"agent_id":"a"}')

@@ -27,7 +27,7 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
     Upgraded,
 )
-from wire_readings import OK, pieces, serve
+from support.wire_readings import OK, pieces, serve
 
 GET = b"GET /api/v1/agents?page=2 HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"

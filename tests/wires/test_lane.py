@@ -14,7 +14,7 @@ from artcafe_proto.wires.frames import mask
 from artcafe_proto.wires.inputs import Input, PingReceived, PongReceived, TextReceived
 from artcafe_proto.wires.lane import read_texts
 from artcafe_proto.wires.websocket import WebSocketWire
-from wire_readings import (
+from support.wire_readings import (
     LANE,
     LANE_LIMIT,
     pieces,

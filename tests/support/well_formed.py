@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-_PAGE: Final = Path(__file__).parents[1] / "docs" / "protocol.md"
+_PAGE: Final = Path(__file__).parents[2] / "docs" / "protocol.md"
 _CLAUSES: Final = frozenset(re.findall(r"\b[A-Z]+-\d+\b", _PAGE.read_text("utf-8")))
 _RFC: Final = re.compile(r"RFC \d{4}")
 

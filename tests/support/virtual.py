@@ -33,7 +33,7 @@ from artcafe_proto import (
     Write,
 )
 from artcafe_proto.platform.api import NOT_FOUND
-from well_formed import check_well_formed
+from support.well_formed import check_well_formed
 
 WALL_AT_START = 1_700_000_000.0
 TENANT = "tenant-1"

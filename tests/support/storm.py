@@ -35,7 +35,7 @@ from artcafe_proto import (
     SendUpgrade,
     Sign,
 )
-from virtual import TENANT, signing_key
+from support.virtual import TENANT, signing_key
 
 Asked = AgentMachineEffect | PlatformSessionEffect
 WINDOW_S = 0.1

@@ -13,7 +13,7 @@ from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import Failed, Input, RequestReceived, ResponseReceived, TextReceived
 from artcafe_proto.wires.websocket import WebSocketWire
-from by_wsproto import WsprotoReader
+from support.by_wsproto import WsprotoReader
 
 OK: Final = HttpResponse(status=200, headers=JSON_HEADERS, body=b"{}")
 LANE: Final = "artcafe_proto.wires.websocket.read_texts"

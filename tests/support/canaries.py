@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_from_bytes
 
 FRAGMENT_CHARS: Final = 16
 """So much of a text secret is found on its own: a repr that is cut off shows the beginning, and that is too much."""
-_TESTS: Final = str(Path(__file__).parent)
+_TESTS: Final = str(Path(__file__).parents[1])
 _LINE_ENDS: Final = re.compile(r"\\r|\\n|\s")
 
 

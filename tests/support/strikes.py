@@ -7,7 +7,7 @@ from email.utils import formatdate
 from typing import Final
 
 from artcafe_proto import Sign
-from played import Bench, Peer, frame, http
+from support.played import Bench, Peer, frame, http
 
 TRANSPORT: Final = ("refused", "timeout", "reset", "eof", "half-open", "cut short", "unasked bytes")
 """`half-open`: the peer falls silent, and nothing ends. `cut short`: half of what is due, then the end."""

@@ -21,8 +21,8 @@ from artcafe_proto import (
     SendText,
     Wake,
 )
-from virtual import signing_key
-from well_formed import check_well_formed
+from support.virtual import signing_key
+from support.well_formed import check_well_formed
 
 TENANT, AGENT, TENANT_TOKEN = "tenant-1", "agent-1", "a-tenant-token-of-some-length"
 JSON = (("content-type", "application/json"),)

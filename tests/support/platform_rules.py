@@ -44,9 +44,9 @@ from artcafe_proto import (
 from artcafe_proto import links as links_module
 from artcafe_proto.platform import delivery as delivery_module
 from artcafe_proto.policies import challenges as challenges_module
-from platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN
-from snapshots import snapshot
-from virtual import signing_key
+from support.platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN
+from support.snapshots import snapshot
+from support.virtual import signing_key
 
 C = TypeVar("C", PlatformSession, PlatformProtocol)
 T = TypeVar("T")

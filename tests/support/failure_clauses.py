@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Final, Literal, NamedTuple
 
-from strikes import (
+from support.strikes import (
     ACCEPTS,
     AUTH_STATUSES,
     BODIES,

@@ -36,7 +36,7 @@ from artcafe_proto import links as links_module
 from artcafe_proto.agent import calls as calls_module
 from artcafe_proto.policies import outbox as outbox_module
 from artcafe_proto.policies import tokens as tokens_module
-from snapshots import snapshot
+from support.snapshots import snapshot
 
 A = TypeVar("A", AgentMachine, AgentProtocol)
 T = TypeVar("T")
