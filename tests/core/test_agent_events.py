@@ -803,6 +803,7 @@ def test_cmd_3_commands_with_bad_data_need_places_too(monkeypatch: pytest.Monkey
     assert [(each.command_id, each.clause) for each in refused] == [("bad-3", "CMD-3"), ("bad-4", "CMD-3")]
 
 
+@pytest.mark.repeats
 def test_of_pings_in_a_row_the_latest_is_answered_however_many_there_are() -> None:
     script = Scripted()
     conn = script.up()

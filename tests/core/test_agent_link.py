@@ -470,6 +470,7 @@ def test_link_10_stopping_at_once_names_what_was_not_answered() -> None:
     assert script.machine.deadline() is None
 
 
+@pytest.mark.repeats
 def test_application_messages_go_through_the_outbox_and_it_is_bounded() -> None:
     script = Scripted()
     for number in range(MAX_UNSETTLED_MESSAGES):
@@ -500,6 +501,7 @@ def test_messages_must_be_json_objects_within_the_limit(data: Any) -> None:
     assert script.machine.outbox_size == 0
 
 
+@pytest.mark.repeats
 def test_cmd_3_a_peer_that_reads_no_responses_gets_no_more_commands_done() -> None:
     script = Scripted()
     conn = script.up()
@@ -894,6 +896,7 @@ def test_an_agent_starts_once() -> None:
     script.machine.stop(script.now)
 
 
+@pytest.mark.repeats
 def test_outputs_that_nobody_drains_are_misuse() -> None:
     script = Scripted()
     conn = script.up()

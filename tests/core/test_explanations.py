@@ -232,6 +232,7 @@ def test_a_call_taken_back_while_it_waits_for_another_token_leaves_no_connection
     assert conn in script.dropped()
 
 
+@pytest.mark.repeats
 def test_cmd_3_messages_are_bounded_in_bytes_too_but_one_alone_goes() -> None:
     size = MAX_UNSETTLED_MESSAGE_BYTES // 2
     script = Scripted(max_message_size=2 * MAX_UNSETTLED_MESSAGE_BYTES)

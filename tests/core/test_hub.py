@@ -900,6 +900,7 @@ def test_hb_3_what_is_reported_as_90_s_of_silence_end_does_not_put_that_off() ->
     assert [output.code for output in sent(session)] == [4408]
 
 
+@pytest.mark.repeats
 def test_hb_3_the_end_of_silence_is_a_time_that_comes() -> None:
     rng = Random(1)
     for _ in range(300):

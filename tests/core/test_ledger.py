@@ -28,6 +28,7 @@ def test_an_entry_goes_from_open_to_answered_to_settled() -> None:
     assert (entry.state, entry.body) == (EntryState.SETTLED, b"body")
 
 
+@pytest.mark.repeats
 def test_settled_entries_go_by_number_oldest_first() -> None:
     ledger = Ledger()
     for number in range(MAX_SETTLED_COMMANDS + 1):
@@ -46,6 +47,7 @@ def test_settled_entries_go_by_age() -> None:
     assert ledger.get("young") is not None
 
 
+@pytest.mark.repeats
 def test_open_and_answered_entries_are_never_let_go() -> None:
     ledger = Ledger()
     ledger.open("open", 1)

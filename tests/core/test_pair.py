@@ -94,6 +94,7 @@ def test_cmd_3_a_command_gets_exactly_one_response() -> None:
     assert len(pair.seen(CommandAnswered)) == 1
 
 
+@pytest.mark.repeats
 def test_twenty_four_hours_with_a_cut_every_few_minutes_always_back_and_every_command_answered() -> None:
     pair = Pair(latency_s=0.02)
     pair.on_command = lambda event: pair.at(pair.rng.uniform(0, 90), lambda: pair.respond(event, event.args))
@@ -133,6 +134,7 @@ def test_twenty_four_hours_with_a_cut_every_few_minutes_always_back_and_every_co
     assert not pair.seen(PeerViolation)
 
 
+@pytest.mark.repeats
 def test_tok_2_a_day_on_one_link_takes_a_new_token_every_twelve_minutes() -> None:
     pair = Pair()
     pair.start()
@@ -191,6 +193,7 @@ def test_plat_6_two_agents_with_one_id_replace_each_other_with_4409() -> None:
     assert pair.hub.conn_of(AGENT) is not None
 
 
+@pytest.mark.repeats
 def test_link_6_two_processes_with_one_id_do_not_fight_and_both_are_told() -> None:
     pair = Pair(seed=1, agent={"jitter": 0})
     pair.start()
@@ -328,6 +331,7 @@ def test_auth_3_the_key_id_is_sent_where_one_is_configured() -> None:
     assert b'"key_id":"key-1"' in pair.writes[1][1]
 
 
+@pytest.mark.repeats
 def test_the_same_seed_and_inputs_give_the_same_outputs_byte_for_byte() -> None:
     def life() -> list[tuple[float, bytes]]:
         pair = Pair(seed=11)

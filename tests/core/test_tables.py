@@ -36,6 +36,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(("table", "state", "cause"), CELLS)
 def test_every_input_in_every_state_is_a_transition_or_a_refusal_with_its_name(
     table: Table[Any, Any], state: Any, cause: Any

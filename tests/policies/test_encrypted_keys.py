@@ -19,7 +19,7 @@ from artcafe_proto.policies import private_keys
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_string
-from support.key_types import PASSPHRASE
+from support.key_types import PASSPHRASE, costly
 
 ENCRYPTED = ["ed25519.enc", "ed25519.gcm.enc"] + [
     f"{name}{container}.enc" for name in ("rsa", "ecdsa", "ecdsa384", "ecdsa521") for container in ("", ".pem", ".pk8")
@@ -40,7 +40,7 @@ def expensive(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(private_keys, name, Mock(side_effect=AssertionError("the check is to prevent this")))
 
 
-@pytest.mark.parametrize("name", ENCRYPTED)
+@pytest.mark.parametrize("name", costly(ENCRYPTED, "ecdsa", "rsa.enc"))
 def test_auth_5_an_encrypted_key_of_ssh_keygen_is_loaded_with_its_passphrase(key_dir: Path, name: str) -> None:
     data = (key_dir / name).read_bytes()
     public = PublicKey.parse((key_dir / f"{name.partition('.')[0]}.pub").read_text())
@@ -168,6 +168,7 @@ def test_auth_5_without_bcrypt_it_says_what_to_install(key_dir: Path) -> None:
         SigningKey.load((key_dir / "ecdsa.pk8").read_bytes())
 
 
+@pytest.mark.repeats
 @given(
     name=st.sampled_from(["rsa.pk8.enc", "ecdsa.pk8.enc", "ecdsa.pem.enc"]),
     at=st.floats(0, 1, exclude_max=True),

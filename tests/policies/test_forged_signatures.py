@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_string
-from support.key_types import PUBLIC_TYPES
+from support.key_types import PUBLIC_TYPES, costly
 
 MESSAGE = b"ac1.a-challenge"
 CURVES = ["ecdsa", "ecdsa384", "ecdsa521"]
@@ -59,6 +59,7 @@ DIGEST_INFO = {
 }
 
 
+@pytest.mark.repeats
 def test_auth_3_rsa_forgeries_are_refused(key_dir: Path) -> None:
     key = load_ssh_private_key((key_dir / "rsa").read_bytes(), None)
     assert isinstance(key, RSAPrivateKey)
@@ -246,7 +247,7 @@ def sshsig(key: SigningKey, **changes: bytes) -> bytes:
     return fields["magic"] + fields["version"] + b"".join(map(pack_string, parts))
 
 
-@pytest.mark.parametrize("name", PUBLIC_TYPES)
+@pytest.mark.parametrize("name", costly(PUBLIC_TYPES, "ecdsa"))
 def test_auth_3_sshsig_forgeries_are_refused(key_dir: Path, name: str) -> None:
     key, other = load(key_dir, name), load(key_dir, "rsa" if name == "ed25519" else "ed25519")
     right = sshsig(key)
@@ -321,6 +322,7 @@ def cube_root_modulo_power_of_2(number: int, bits: int) -> int:
     return root
 
 
+@pytest.mark.repeats
 def test_auth_3_rsa_forgeries_for_the_exponent_3_are_refused() -> None:
     """Bleichenbacher 2006 and its kin: numbers whose cube looks like a padded digest, made without the private key."""
     private = generate_private_key(3, 2048)

@@ -194,6 +194,7 @@ def test_auth_5_a_public_half_that_belongs_to_another_key_is_refused() -> None:
         SigningKey.load(openssh_pem(public, public + pack_string(seed + point)))
 
 
+@pytest.mark.repeats
 def test_auth_5_a_damaged_rsa_key_is_refused(key_dir: Path) -> None:
     """One wrong prime, and signatures would give the other away."""
     key = private_keys.load_ssh_private_key((key_dir / "rsa").read_bytes(), None)
@@ -215,6 +216,7 @@ def test_auth_5_a_damaged_rsa_key_is_refused(key_dir: Path) -> None:
             SigningKey.load(file(p, q))
 
 
+@pytest.mark.repeats
 @given(
     st.binary(max_size=200)
     | st.builds(
@@ -228,6 +230,7 @@ def test_loading_any_bytes_raises_key_refused_error_only(data: bytes) -> None:
         SigningKey.load(data)
 
 
+@pytest.mark.repeats
 @given(
     name=st.sampled_from(["ed25519", "rsa.pk8", "rsa.pem", "ecdsa", "ecdsa.pem", "ecdsa.pk8"]),
     at=st.floats(0, 1, exclude_max=True),

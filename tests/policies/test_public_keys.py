@@ -170,12 +170,14 @@ def test_auth_5_points_of_small_order_are_refused_however_spelled() -> None:
             PublicKey.parse(ed25519_line(point))
 
 
+@pytest.mark.repeats
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: f"ssh-rsa {b64encode(data).decode()}"))
 def test_parsing_raises_key_refused_error_only(text: str) -> None:
     with pytest.raises(KeyRefusedError):
         PublicKey.parse(text)
 
 
+@pytest.mark.repeats
 @given(
     st.sampled_from(["ssh-ed25519", "ssh-rsa"]),
     st.lists(st.binary(max_size=40).map(pack_string) | st.integers(0, 2**2100).map(pack_mpint), max_size=4),
@@ -188,6 +190,7 @@ def test_parsing_well_framed_nonsense_gives_a_key_or_key_refused_error(algorithm
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.repeats
 def test_auth_8_ssh_signatures_made_by_paramiko_are_right(key_dir: Path, keys: Keys) -> None:
     ed25519 = paramiko.Ed25519Key.from_private_key_file(str(key_dir / "ed25519"))
     rsa = paramiko.RSAKey.from_private_key_file(str(key_dir / "rsa"))
@@ -277,6 +280,7 @@ signatures = (
 )
 
 
+@pytest.mark.repeats
 @given(signature=signatures, message=st.binary(max_size=80))
 @example(signature=b"", message=b"")
 def test_auth_8_verify_never_raises_and_takes_nothing_made_up(keys: Keys, signature: bytes, message: bytes) -> None:
@@ -287,6 +291,7 @@ def test_auth_8_verify_never_raises_and_takes_nothing_made_up(keys: Keys, signat
 # --- framing ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.repeats
 @given(st.binary(max_size=100), st.binary(max_size=100))
 def test_strings_are_framed_and_taken_apart_again(data: bytes, rest: bytes) -> None:
     framed = pack_string(data)

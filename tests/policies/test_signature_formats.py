@@ -14,7 +14,7 @@ from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.signatures import SignatureFormat
 from artcafe_proto.policies.ssh_wire import take_string
-from support.key_types import PUBLIC_TYPES
+from support.key_types import PUBLIC_TYPES, costly
 
 MESSAGE = b"ac1.a-challenge"
 FORMATS: tuple[SignatureFormat, ...] = get_args(SignatureFormat)
@@ -25,7 +25,7 @@ def load(key_dir: Path, name: str) -> SigningKey:
 
 
 @pytest.mark.parametrize("signature_format", FORMATS)
-@pytest.mark.parametrize("name", PUBLIC_TYPES)
+@pytest.mark.parametrize("name", costly(PUBLIC_TYPES, "ecdsa384", "ecdsa521"))
 def test_auth_3_what_a_key_signs_is_right_the_same_each_time_and_nobody_elses(
     key_dir: Path, name: str, signature_format: SignatureFormat
 ) -> None:
@@ -42,6 +42,7 @@ def test_auth_3_what_a_key_signs_is_right_the_same_each_time_and_nobody_elses(
             assert load(key_dir, other).public.verify(signature, MESSAGE) is None
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("name", PUBLIC_TYPES)
 def test_auth_3_paramiko_takes_our_ssh_signatures_and_we_take_its(key_dir: Path, name: str) -> None:
     key = load(key_dir, name)
@@ -53,6 +54,7 @@ def test_auth_3_paramiko_takes_our_ssh_signatures_and_we_take_its(key_dir: Path,
     assert key.public.verify(made, MESSAGE) is not None
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("name", PUBLIC_TYPES)
 def test_auth_3_ssh_keygen_verifies_our_sshsig(key_dir: Path, tmp_path: Path, name: str) -> None:
     key = load(key_dir, name)
@@ -65,6 +67,7 @@ def test_auth_3_ssh_keygen_verifies_our_sshsig(key_dir: Path, tmp_path: Path, na
         assert done.returncode == status, done.stderr
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("hash_name", ["sha256", "sha512"])
 @pytest.mark.parametrize("name", PUBLIC_TYPES)
 def test_auth_3_what_ssh_keygen_signs_is_right(key_dir: Path, name: str, hash_name: str) -> None:

@@ -229,6 +229,7 @@ def test_tok_5_no_header_field_is_followed_anywhere(monkeypatch: pytest.MonkeyPa
     assert ISSUER.check(signed(header, GOOD), WALL).agent_id == "agent-1"
 
 
+@pytest.mark.repeats
 @given(st.text(max_size=80) | st.lists(st.binary(max_size=60).map(encoded), min_size=1, max_size=4).map(".".join))
 def test_tok_5_checking_any_text_raises_remote_protocol_error_only(text: str) -> None:
     with pytest.raises(RemoteProtocolError):
@@ -243,6 +244,7 @@ json_values = st.recursive(
 header_names = st.sampled_from(["alg", "typ", "crit", "b64", "kid", "jku", "jwk", "cty", "zip"])
 
 
+@pytest.mark.repeats
 @given(
     header=st.dictionaries(header_names, json_values, max_size=3),
     payload=st.dictionaries(st.sampled_from(sorted(GOOD) + ["nbf"]), json_values, min_size=1, max_size=3),

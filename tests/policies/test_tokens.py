@@ -134,12 +134,14 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.repeats
 @given(json_values.map(json.dumps) | st.text(max_size=30), st.none() | st.floats(-1e12, 1e12))
 def test_tok_1_any_payload_gives_a_token_whose_life_is_sane(payload: str, date: float | None) -> None:
     token = read_token(jwt_of(payload.encode("utf-8", "surrogatepass")), date, NOW)
     assert token.life_s is None or 0 <= token.life_s <= MAX_TOKEN_LIFE_S
 
 
+@pytest.mark.repeats
 @given(st.text(max_size=60))
 def test_tok_1_any_text_gives_a_token_or_a_remote_protocol_error(text: str) -> None:
     with suppress(RemoteProtocolError):
