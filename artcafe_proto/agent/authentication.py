@@ -11,7 +11,7 @@ from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import JSON_HEADERS, HttpRequest
 from artcafe_proto.messages import is_too_deep
-from artcafe_proto.policies.backoff import Failure, FailureKind, exchange_failure_kind
+from artcafe_proto.policies.backoff import Failure, FailureKind, failure_kind
 from artcafe_proto.policies.challenges import check_challenge
 from artcafe_proto.policies.tokens import read_token
 from artcafe_proto.refusals import WRONG_KEY, explain, secrets_of, what_it_says
@@ -136,7 +136,7 @@ def _read(response: HttpResponse, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def _refusal(step: Step, request: HttpRequest, response: HttpResponse) -> Failure:
-    kind = exchange_failure_kind(response.status)
+    kind = failure_kind("exchange", response.status)
     return Failure(kind, explain(step, request, response), "AUTH-7", response.retry_after_s)
 
 

@@ -29,7 +29,7 @@ from artcafe_proto.misuse import (
     checked_percentage,
     plain_text,
 )
-from artcafe_proto.policies.backoff import Failure, FailureKind, close_failure
+from artcafe_proto.policies.backoff import Failure, FailureKind, Reset, close_failure
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class AgentMachine(Secretive, AgentRules):
         if link is not None and conn == link.conn:
             link.liveness.received(now.mono)
             if now.mono - link.up_at >= self.config.stable_after:
-                self._backoff.reset()
+                self._backoff.reset(Reset.STABLE)
                 if self._desk.outbox.release():
                     self._rules_due_at = now
         elif (dialer := self._dialer_of(conn)) is not None:

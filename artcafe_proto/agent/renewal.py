@@ -13,7 +13,7 @@ from artcafe_proto.agent.login import Login
 from artcafe_proto.agent.states import AuthState
 from artcafe_proto.events import RenewalFailed, RenewalStarted, TokenRenewed
 from artcafe_proto.limits import RENEWAL_INTERVAL_S
-from artcafe_proto.policies.backoff import Backoff
+from artcafe_proto.policies.backoff import Backoff, Reset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ class Renewal:
             return None
         token = self._login.take_token()
         self.dialer.drop()
-        self._backoff.reset()
+        self._backoff.reset(Reset.STABLE)
         self._outputs.events.append(TokenRenewed(token.life_s, token.renew_at, "TOK-2"))
         return token
 

@@ -27,7 +27,7 @@ from artcafe_proto.events import (
 )
 from artcafe_proto.limits import REPLACED_RESET_S
 from artcafe_proto.messages import HEARD_BY_AGENTS, decode_envelope
-from artcafe_proto.policies.backoff import Failure, FailureKind, upgrade_failure_kind
+from artcafe_proto.policies.backoff import Failure, FailureKind, Reset, failure_kind
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S
 from artcafe_proto.refusals import explain
@@ -158,7 +158,7 @@ class AgentRules(AgentParts):
         up_for_s, hint = (0.0, "") if link is None else self._link_age(link, failure, now)
         explanation = failure.explanation + hint
         if failure.kind is not FailureKind.REPLACED and up_for_s >= REPLACED_RESET_S:
-            self._backoff.reset_replaced()
+            self._backoff.reset(Reset.UNCONTESTED)
         self._last_failure = failure.reason
         self._let_go()
         poison = None if link is None else self._desk.outbox.link_lost(now.mono, close_code=failure.close_code)
@@ -193,7 +193,7 @@ class AgentRules(AgentParts):
     def _upgrade_refused(self, request: HttpRequest, response: HttpResponse, now: Instant) -> None:
         status = response.status
         reason = explain("upgrade", request, response)
-        failure = Failure(upgrade_failure_kind(status), reason, "LINK-3", response.retry_after_s)
+        failure = Failure(failure_kind("upgrade", status), reason, "LINK-3", response.retry_after_s)
         token = self._login.token
         if status not in (401, 403) or token is None:
             self._fail(failure, now)

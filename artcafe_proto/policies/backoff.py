@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -14,26 +14,64 @@ if TYPE_CHECKING:
 
 
 class FailureKind(Enum):
-    """The rows of LINK-3's table, and the one of LINK-6. A value: first wait, cap (seconds), and whether it is fixed.
+    """The rows of LINK-3's table, and the one of LINK-6."""
 
-    The exponential row is jittered downwards, so that its cap holds; a fixed one is a promise of the guide and is
-    only ever stretched (LINK-4).
-    """
+    AUTHENTICATION = "authentication"
+    SERVER = "server"
+    OTHER = "other"
+    REPLACED = "replaced"
 
-    AUTHENTICATION = (5.0, MAX_BACKOFF_S, "fixed 5")
-    SERVER = (10.0, MAX_BACKOFF_S, "fixed 10")
-    OTHER = (1.0, MAX_BACKOFF_S, "exponential")
-    REPLACED = (REPLACED_BACKOFF_S, MAX_REPLACED_BACKOFF_S, "fixed, LINK-6")
 
-    @property
-    def first_s(self) -> float:
-        """The first wait."""
-        return self.value[0]
+class Reset(Enum):
+    """What has the waits of a row start over."""
 
-    @property
-    def cap_s(self) -> float:
-        """The longest wait before it is stretched."""
-        return self.value[1]
+    STABLE = "the link was up for `stable_after`"
+    UNCONTESTED = "the link was up for long, and nobody replaced this agent"
+
+
+class Wait(NamedTuple):
+    """How long a failure waits, and the next ones of its row in a row. Times are seconds."""
+
+    first_s: float
+    cap_s: float
+    growth: float | None
+    """Each wait is the one before times this. None: `fixed_wait_growth`, where the guide has a fixed wait (LINK-4)."""
+    spread: float
+    """A wait is longer by up to jitter ÷ `spread` of itself; where that is negative, shorter, so that the cap holds."""
+    reset: Reset
+
+
+WAITS: Final = {
+    FailureKind.AUTHENTICATION: Wait(5.0, MAX_BACKOFF_S, None, 5.0, Reset.STABLE),
+    FailureKind.SERVER: Wait(10.0, MAX_BACKOFF_S, None, 5.0, Reset.STABLE),
+    FailureKind.OTHER: Wait(1.0, MAX_BACKOFF_S, 2.0, -2.0, Reset.STABLE),
+    FailureKind.REPLACED: Wait(REPLACED_BACKOFF_S, MAX_REPLACED_BACKOFF_S, 2.0, 5.0, Reset.UNCONTESTED),
+}
+
+Refusal = Literal["exchange", "upgrade", "close"]
+"""What says no: the response to a challenge or a verify request, the one to an opening handshake, or a close frame."""
+
+KINDS: Final[dict[tuple[Refusal, int], FailureKind]] = {
+    ("exchange", 400): FailureKind.AUTHENTICATION,
+    ("exchange", 401): FailureKind.AUTHENTICATION,
+    ("exchange", 403): FailureKind.AUTHENTICATION,
+    ("exchange", 404): FailureKind.AUTHENTICATION,
+    ("exchange", 422): FailureKind.AUTHENTICATION,
+    ("upgrade", 401): FailureKind.AUTHENTICATION,
+    ("upgrade", 403): FailureKind.AUTHENTICATION,
+    ("close", 1008): FailureKind.AUTHENTICATION,
+    ("close", 4001): FailureKind.AUTHENTICATION,
+    ("close", 4401): FailureKind.AUTHENTICATION,
+    ("close", 4403): FailureKind.AUTHENTICATION,
+    ("close", 4409): FailureKind.REPLACED,
+}
+"""The rows of statuses and close codes (AUTH-7, LINK-3, LINK-6). Of others, statuses from 500 on are SERVER."""
+
+
+def failure_kind(refusal: Refusal, code: int) -> FailureKind:
+    """The row of an HTTP status or a close code."""
+    is_server_error = refusal != "close" and code >= 500
+    return KINDS.get((refusal, code), FailureKind.SERVER if is_server_error else FailureKind.OTHER)
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
@@ -60,44 +98,27 @@ class Backoff:
         self._jitter = jitter
         self._fixed_wait_growth = fixed_wait_growth
         self._rng = rng
-        self._delays = {kind: kind.first_s for kind in FailureKind}
+        self._delays = {kind: wait.first_s for kind, wait in WAITS.items()}
         self.times_replaced = 0
-        """How often in a row, as far as `reset_replaced` does not part them."""
+        """How often in a row, as far as a reset does not part them."""
 
     def wait_s(self, failure: Failure) -> float:
         """Seconds to wait after `failure`; the next of its row in a row waits longer."""
-        kind = failure.kind
+        kind, wait = failure.kind, WAITS[failure.kind]
         self.times_replaced += kind is FailureKind.REPLACED
         delay = self._delays[kind]
-        growth = self._fixed_wait_growth if kind in (FailureKind.AUTHENTICATION, FailureKind.SERVER) else 2.0
-        self._delays[kind] = min(delay * growth, kind.cap_s)
-        draw = self._jitter * self._rng.random()
-        delay *= 1.0 - draw / 2.0 if kind is FailureKind.OTHER else 1.0 + draw / 5.0
+        growth = self._fixed_wait_growth if wait.growth is None else wait.growth
+        self._delays[kind] = min(delay * growth, wait.cap_s)
+        delay *= 1.0 + self._jitter * self._rng.random() / wait.spread
         return max(delay, failure.retry_after_s)
 
-    def reset(self) -> None:
-        """The link proved stable: LINK-3's delays start over (LINK-5)."""
-        for kind in (FailureKind.AUTHENTICATION, FailureKind.SERVER, FailureKind.OTHER):
-            self._delays[kind] = kind.first_s
-
-    def reset_replaced(self) -> None:
-        """Nobody replaced this agent for long enough: LINK-6's delays start over."""
-        self._delays[FailureKind.REPLACED] = FailureKind.REPLACED.first_s
-        self.times_replaced = 0
-
-
-def exchange_failure_kind(status: int) -> FailureKind:
-    """The row of an HTTP status that answers a challenge or a verify request (AUTH-7, LINK-3)."""
-    if status in (400, 401, 403, 404, 422):
-        return FailureKind.AUTHENTICATION
-    return FailureKind.SERVER if status >= 500 else FailureKind.OTHER
-
-
-def upgrade_failure_kind(status: int) -> FailureKind:
-    """The row of an HTTP status that answers the opening handshake instead of 101 (LINK-3)."""
-    if status in (401, 403):
-        return FailureKind.AUTHENTICATION
-    return FailureKind.SERVER if status >= 500 else FailureKind.OTHER
+    def reset(self, reset: Reset) -> None:
+        """The waits that `reset` is for start over (LINK-5, LINK-6)."""
+        for kind, wait in WAITS.items():
+            if wait.reset is reset:
+                self._delays[kind] = wait.first_s
+        if reset is Reset.UNCONTESTED:
+            self.times_replaced = 0
 
 
 _MEANINGS: Final = {
@@ -112,12 +133,8 @@ _MEANINGS: Final = {
 
 def close_failure(code: int, reason: str) -> Failure:
     """What a close frame of the platform's means and costs (LINK-3, LINK-6); `reason` is what it says itself."""
-    clause = "LINK-3"
-    kind = FailureKind.OTHER
-    if code in (1008, 4001, 4401, 4403):
-        kind = FailureKind.AUTHENTICATION
-    elif code == 4409:
-        kind, clause = FailureKind.REPLACED, "LINK-6"
+    kind = failure_kind("close", code)
+    clause = "LINK-6" if kind is FailureKind.REPLACED else "LINK-3"
     said = "".join(character for character in reason if character.isprintable()) or _MEANINGS.get(code, "")
     text = f"the platform closed the link with {code}" if code != 1005 else "the platform closed the link"
     return Failure(kind, f"{text}: {said}" if said else text, clause, close_code=code)

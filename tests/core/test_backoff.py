@@ -10,9 +10,9 @@ from artcafe_proto.policies.backoff import (
     Backoff,
     Failure,
     FailureKind,
+    Reset,
     close_failure,
-    exchange_failure_kind,
-    upgrade_failure_kind,
+    failure_kind,
 )
 
 
@@ -67,14 +67,14 @@ def test_link_5_a_reset_starts_every_row_over_but_the_one_of_link_6() -> None:
     for _ in range(2):
         for kind in FailureKind:
             backoff.wait_s(Failure(kind, "", ""))
-    backoff.reset()
+    backoff.reset(Reset.STABLE)
     assert {kind: backoff.wait_s(Failure(kind, "", "")) for kind in FailureKind} == {
         FailureKind.AUTHENTICATION: 5,
         FailureKind.SERVER: 10,
         FailureKind.OTHER: 1,
         FailureKind.REPLACED: 40,
     }
-    backoff.reset_replaced()
+    backoff.reset(Reset.UNCONTESTED)
     assert backoff.wait_s(Failure(FailureKind.REPLACED, "", "")) == 10
 
 
@@ -86,23 +86,23 @@ def test_link_3_retry_after_lengthens_a_wait_and_never_shortens_one() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_auth_7_these_statuses_of_an_exchange_are_authentication_failures(status: int) -> None:
-    assert exchange_failure_kind(status) is FailureKind.AUTHENTICATION
+    assert failure_kind("exchange", status) is FailureKind.AUTHENTICATION
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 402, 405, 408, 409, 418, 429, 499])
 def test_link_3_other_statuses_of_an_exchange_wait_exponentially(status: int) -> None:
-    assert exchange_failure_kind(status) is FailureKind.OTHER
+    assert failure_kind("exchange", status) is FailureKind.OTHER
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
 def test_link_3_server_errors_wait_10_s(status: int) -> None:
-    assert exchange_failure_kind(status) is FailureKind.SERVER
-    assert upgrade_failure_kind(status) is FailureKind.SERVER
+    assert failure_kind("exchange", status) is FailureKind.SERVER
+    assert failure_kind("upgrade", status) is FailureKind.SERVER
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, "AUTHENTICATION"), (403, "AUTHENTICATION"), (404, "OTHER")])
 def test_link_3_at_the_upgrade_only_401_and_403_are_authentication_failures(status: int, kind: str) -> None:
-    assert upgrade_failure_kind(status) is FailureKind[kind]
+    assert failure_kind("upgrade", status) is FailureKind[kind]
 
 
 @pytest.mark.parametrize(
@@ -141,5 +141,5 @@ def test_link_6_after_a_reset_the_first_replacement_is_the_first_in_a_row() -> N
     for _ in range(2):
         backoff.wait_s(Failure(FailureKind.REPLACED, "", ""))
     assert backoff.times_replaced == 2
-    backoff.reset_replaced()
+    backoff.reset(Reset.UNCONTESTED)
     assert backoff.times_replaced == 0

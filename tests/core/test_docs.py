@@ -10,7 +10,7 @@ import pytest
 from artcafe_platform import listening
 from artcafe_proto import AgentConfig, PlatformConfig, limits
 from artcafe_proto.platform import api, streams
-from artcafe_proto.policies.backoff import FailureKind
+from artcafe_proto.policies.backoff import WAITS, FailureKind
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text("utf-8")
@@ -40,9 +40,9 @@ NUMBERS: list[tuple[str, str, float, float]] = [
     ("AUTH-5", r"below 2\^(\d+)", 1, limits.MAX_RSA_EXPONENT_BITS),
     ("AUTH-8", r"expiry \((\d+) s\)", 1, limits.CHALLENGE_LIFE_S),
     ("TOK-5", r"lives (\d+) min", MINUTE_S, PLATFORM.token_life),
-    ("LINK-3", r"timed out \| (\d+) s, doubled", 1, FailureKind.AUTHENTICATION.first_s),
-    ("LINK-3", r"upgrade \| (\d+) s, doubled", 1, FailureKind.SERVER.first_s),
-    ("LINK-3", r"1, 2, 4 … (\d+) s", 1, FailureKind.OTHER.cap_s),
+    ("LINK-3", r"timed out \| (\d+) s, doubled", 1, WAITS[FailureKind.AUTHENTICATION].first_s),
+    ("LINK-3", r"upgrade \| (\d+) s, doubled", 1, WAITS[FailureKind.SERVER].first_s),
+    ("LINK-3", r"1, 2, 4 … (\d+) s", 1, WAITS[FailureKind.OTHER].cap_s),
     ("LINK-7", r"After (\d+) s without", 1, AGENT.ping_interval),
     ("LINK-8", r"TLS included, (\d+) s", 1, AGENT.connect_timeout),
     ("HB-1", r"every (\d+) s", 1, AGENT.heartbeat_interval),

@@ -142,8 +142,8 @@ BUGS: Final = (
     Bug(
         "fixed waits are shortened",
         _BACKOFF,
-        "else 1.0 + draw / 5.0",
-        "else 1.0 - draw / 5.0",
+        "FailureKind.AUTHENTICATION: Wait(5.0, MAX_BACKOFF_S, None, 5.0,",
+        "FailureKind.AUTHENTICATION: Wait(5.0, MAX_BACKOFF_S, None, -5.0,",
     ),
     Bug(
         "the waits after 4409 start over whatever ends a link",
@@ -154,8 +154,8 @@ BUGS: Final = (
     Bug(
         "a refused agent is any failure",
         _BACKOFF,
-        "if status in (400, 401, 403, 404, 422):",
-        "if status in (400, 404, 422):",
+        '    ("exchange", 401): FailureKind.AUTHENTICATION,\n    ("exchange", 403): FailureKind.AUTHENTICATION,\n',
+        "",
     ),
     # --- renewals and keys ---
     Bug(
@@ -264,8 +264,8 @@ ALONE: Final[dict[str, Bug]] = {
     "each failure waits as its row says": Bug(
         "fixed waits are shortened (alone)",
         _BACKOFF,
-        "else 1.0 + draw / 5.0",
-        "else 1.0 - draw / 5.0",
+        "FailureKind.AUTHENTICATION: Wait(5.0, MAX_BACKOFF_S, None, 5.0,",
+        "FailureKind.AUTHENTICATION: Wait(5.0, MAX_BACKOFF_S, None, -5.0,",
     ),
     "a stop cuts a wait short": Bug(
         "a stop waits as long as any attempt (alone)",

@@ -14,7 +14,7 @@ from anyio.abc import SocketStream
 from artcafe_platform import Platform, listening
 from artcafe_platform.listening import Place, Places, max_connections
 from artcafe_proto.limits import TURNED_AWAY_RETRY_AFTER_S
-from artcafe_proto.policies.backoff import FailureKind
+from artcafe_proto.policies.backoff import WAITS, FailureKind
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
 from support.platform_api import TENANTS
 
@@ -118,4 +118,4 @@ def test_no_more_connections_are_served_than_there_are_descriptors(monkeypatch: 
 
 def test_who_is_turned_away_is_asked_to_wait_no_longer_than_it_would_by_itself() -> None:
     """LINK-4: a longer Retry-After would bring all of them back at the same moment."""
-    assert FailureKind.SERVER.first_s >= TURNED_AWAY_RETRY_AFTER_S
+    assert WAITS[FailureKind.SERVER].first_s >= TURNED_AWAY_RETRY_AFTER_S

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from artcafe_proto.messages import StatusData
-from artcafe_proto.policies.backoff import Backoff, Failure, FailureKind, close_failure
+from artcafe_proto.policies.backoff import Backoff, Failure, FailureKind, Reset, close_failure
 from artcafe_proto.policies.heartbeats import next_heartbeat
 from artcafe_proto.policies.liveness import Liveness, Verdict
 from artcafe_proto.policies.status import StatusReports, outranking
@@ -48,10 +48,10 @@ def test_link_3_every_wait_is_that_of_its_place_in_its_row(
     in_a_row = dict.fromkeys(FailureKind, 0)
     for step, retry_after_s in zip(steps, asked_s, strict=False):
         if step == "stable":
-            backoff.reset()
+            backoff.reset(Reset.STABLE)
             in_a_row |= dict.fromkeys(set(FailureKind) - {FailureKind.REPLACED}, 0)
         elif step == "alone":
-            backoff.reset_replaced()
+            backoff.reset(Reset.UNCONTESTED)
             in_a_row[FailureKind.REPLACED] = 0
         else:
             first, cap = ROWS[step]
