@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artcafe_proto import effects, errors, events
+from artcafe_proto.agent.connector import ConnectFailure
 from artcafe_proto.agent.dialing import AgentTimer
-from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
+from artcafe_proto.agent.machine import AgentMachine
 from artcafe_proto.agent.protocol import AgentProtocol
 from artcafe_proto.agent.states import AgentState, AuthState, LinkState
 from artcafe_proto.config import AgentConfig, PlatformConfig

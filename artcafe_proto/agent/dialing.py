@@ -151,6 +151,10 @@ class Dialer:
             self.drop_connection()
             self._connect(origin, mono)
 
+    def open(self, origin: Origin, mono: float) -> None:
+        """Open a connection on which no exchange is made."""
+        self._connect(origin, mono)
+
     def _connect(self, origin: Origin, mono: float) -> None:
         self.conn = next(self._ids)
         self._origin = origin

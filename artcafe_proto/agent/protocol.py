@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, assert_never
 
-from artcafe_proto.agent.machine import AgentMachine, ConnectFailure
+from artcafe_proto.agent.machine import AgentMachine
 from artcafe_proto.config import Origin
 from artcafe_proto.effects import (
     Connect,
@@ -41,6 +41,7 @@ from artcafe_proto.wires.inputs import (
 if TYPE_CHECKING:
     from random import Random
 
+    from artcafe_proto.agent.connector import ConnectFailure
     from artcafe_proto.agent.dialing import AgentTimer
     from artcafe_proto.agent.states import AgentState
     from artcafe_proto.config import AgentConfig
@@ -156,24 +157,20 @@ class AgentProtocol(Secretive):
         channel = self._channels.get(conn)
         if channel is not None and data:
             machine = self._machine
-            now = machine.read_began(now)
             machine.bytes_received(conn, now)
             for received in channel.wire.receive(data):
                 if type(received) is TextReceived:  # most are
-                    machine.hear(conn, received.payload, now)
+                    machine.text_received(conn, received.payload, now)
                 else:
-                    machine.conclude()  # what was heard before is answered before, however it was cut
                     self._take(conn, channel, received, now)
-            machine.read_ended()
 
     def eof_received(self, conn: int, now: Instant) -> None:
         """The peer has ended its side of `conn`; nothing more will come in."""
         channel = self._channels.get(conn)
         if channel is not None:
-            now = self._machine.read_began(now)
+            self._machine.begin_read(now)
             for received in channel.wire.receive_eof():
                 self._take(conn, channel, received, now)
-            self._machine.read_ended()
 
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""

@@ -2,9 +2,9 @@
 
 An agent is in two states at once, as an h11 connection is. *Authentication* is the way to a token; *link* is the
 WebSocket. They meet in few places only: a link opens when a token is ready, and losing one does not touch the other
-(TOK-6). So they are two tables, and the joint rules are one function, `AgentRules._apply_rules`, which is run after
-every input until nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the
-first: its end is `TAKEN` there and `RENEWED` here.
+(TOK-6). So they are two tables, and what follows from both is one function, `JointRules.apply`, which runs until
+nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the first: its end is
+`TAKEN` there and `RENEWED` here. *Life* is what the application wants.
 
 Each state and input that is no transition is a refusal, with a name. It is a defect of the machine, never of the peer:
 `Region.fire` raises AssertionError. Peers cannot reach that, because the machine drops every input whose connection,
@@ -107,6 +107,40 @@ LINK: Final = Table(
         LinkInput.DRAIN: "the link is not up, or drains already",
         LinkInput.CLOSE: "only a link that drains is closed by the agent itself (STAT-3)",
         LinkInput.LOST: "there is no link",
+    },
+)
+
+
+class Life(Enum):
+    """What the application wants of the agent (CMD-8, LINK-10)."""
+
+    NEW = "new"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class LifeInput(Enum):
+    """What moves an agent's life."""
+
+    START = "start"
+    DRAIN = "drain"
+    END = "end"
+
+
+LIFE: Final = Table(
+    initial=Life.NEW,
+    transitions={
+        (Life.NEW, LifeInput.START): Life.RUNNING,
+        (Life.NEW, LifeInput.END): Life.STOPPED,
+        (Life.RUNNING, LifeInput.DRAIN): Life.STOPPING,
+        (Life.RUNNING, LifeInput.END): Life.STOPPED,
+        (Life.STOPPING, LifeInput.END): Life.STOPPED,
+    },
+    refusals={
+        LifeInput.START: "an agent starts once",
+        LifeInput.DRAIN: "only an agent that runs drains, and once",
+        LifeInput.END: "an agent ends once",
     },
 )
 

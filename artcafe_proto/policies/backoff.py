@@ -83,6 +83,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     retry_after_s: float = 0.0
     close_code: int = 0
     """Of the close frame that the platform began; 1006 if the link's connection ended without one, else 0."""
+    at_once: bool = False
+    """The next attempt needs no wait, and the waits do not grow: only the token had become old (TOK-3)."""
 
     @property
     def explanation(self) -> str:
@@ -104,6 +106,8 @@ class Backoff:
 
     def wait_s(self, failure: Failure) -> float:
         """Seconds to wait after `failure`; the next of its row in a row waits longer."""
+        if failure.at_once:
+            return 0.0
         kind, wait = failure.kind, WAITS[failure.kind]
         self.times_replaced += kind is FailureKind.REPLACED
         delay = self._delays[kind]

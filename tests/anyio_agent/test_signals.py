@@ -37,7 +37,7 @@ def hang() -> None:
     threading.Event().wait()
 
 async def agent_is_told_to_stop():
-    while agent._driver.protocol._machine._life.value != "stopping":
+    while agent._driver.protocol._machine._rules.life.state.value != "stopping":
         await anyio.sleep(0.001)
 
 agent.run(backend=sys.argv[1])

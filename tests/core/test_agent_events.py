@@ -322,7 +322,7 @@ def test_link_7_clocks_that_part_age_the_token_by_what_they_parted_and_ping() ->
     script.machine.bytes_received(conn, Instant(script.mono, script.wall - 100.0))
     assert script.expect(ClocksParted) == ClocksParted(-100.0, "LINK-7")
     assert script.expect(SendPing).conn == conn
-    timers = script.machine._armed_timers()  # pyright: ignore[reportPrivateUsage]
+    timers = script.machine._timers  # pyright: ignore[reportPrivateUsage]
     assert timers.get(AgentTimer.RENEW) == renew_at, "a clock set back makes no token older"
     assert timers.get(AgentTimer.PING) == script.mono + 7
     script.machine.bytes_received(conn, Instant(script.mono, script.wall))

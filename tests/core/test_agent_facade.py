@@ -27,7 +27,7 @@ MESSAGE_LEVEL = {
     "peer_failed",
     "peer_ended",
 }
-FOR_FACADES = {"read_began", "hear", "conclude", "read_ended", "next_event", "outputs"}
+FOR_FACADES = {"begin_read", "next_event", "outputs"}
 DAMAGED = b'{"type":"command","id":"cmd-1","data":{"command":5}}'
 Ending = Callable[[AgentProtocol, int, Instant], object]
 ENDINGS: dict[str, Ending] = {

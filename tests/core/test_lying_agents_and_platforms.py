@@ -401,7 +401,7 @@ class Caller:
         self._pair.hub.registry.add_tenant(TENANT, TENANT_TOKEN)
         self._protocol = PlatformProtocol(self._pair.hub, conn=99, now=self._pair.now)
         self._wire = ClientWire(authority="localhost", rng=Random(1), max_message_size=1 << 20)
-        token = self._pair.agent._machine._login.token  # pyright: ignore[reportPrivateUsage]
+        token = self._pair.agent._machine._connector._login.token  # pyright: ignore[reportPrivateUsage]
         assert token is not None
         self._agent_token = token.value
 

@@ -110,7 +110,7 @@ def situation(world: World) -> Abstract:
 
 def circumstances(world: World) -> Iterator[str]:
     """What is worth to be met, of `CIRCUMSTANCES`, and holds in this world."""
-    desk, link = world.agent._desk, world.agent._link
+    desk, link = world.agent._desk, world.agent._messaging.link
     outbox = desk.outbox
     if outbox.is_assuming:
         yield "a peer that does not pong"
@@ -120,7 +120,7 @@ def circumstances(world: World) -> Iterator[str]:
         yield "a paused outbox with items"
     if outbox.messages:
         yield "application messages"
-    if world.agent._declared != "online":
+    if world.agent._messaging.declared != "online":
         yield "a declared status"
     if any(wire.is_silent_up != wire.is_silent_down for wire in world.wires.values()):
         yield "a connection that is silent one way"
@@ -138,12 +138,12 @@ CIRCUMSTANCES: Final = (
 
 def wire_names(world: World) -> dict[int, str]:
     """Every connection by its part in the agent."""
-    agent = world.agent
+    connector, link = world.agent._connector, world.agent._messaging.link
     parts = {
-        agent._dialer.conn: "dialed",
-        agent._renewal.dialer.conn: "renewal",
-        agent._calls.dialer.conn: "call",
-        None if agent._link is None else agent._link.conn: "link",
+        connector._dialer.conn: "dialed",
+        connector._renewal.dialer.conn: "renewal",
+        connector._calls.dialer.conn: "call",
+        None if link is None else link.conn: "link",
     }
     old = [conn for conn in world.wires if conn not in parts]
     return {conn: parts.get(conn) or f"old {old.index(conn)}" for conn in world.wires}
@@ -152,7 +152,7 @@ def wire_names(world: World) -> dict[int, str]:
 def timers(world: World) -> dict[str, float]:
     """All timers that are set and mean something, by name: when they are due."""
     agent, delivery = world.agent, world.hub._delivery
-    found = {f"agent {reason.name}": due for reason, due in agent._armed_timers().items()}
+    found = {f"agent {reason.name}": due for reason, due in agent._timers.items()}
     for conn, name in wire_names(world).items():
         session = world.wires[conn].session
         if session is not None:
@@ -177,22 +177,23 @@ def _history(world: World) -> Abstract:
 
 def _agent(world: World) -> Abstract:
     agent = world.agent
-    last = agent._now
+    last, connector, messaging = agent._now, agent._connector, agent._messaging
+    renewal, calls, link = connector._renewal, connector._calls, messaging.link
     return (
-        agent._life.name,
-        agent._link_region.state.name,
-        _login(world, agent._login),
-        _dialer(world, agent._dialer),
-        _login(world, agent._renewal._login),
-        _dialer(world, agent._renewal.dialer),
-        agent._renewal._not_before > world.mono,
-        tuple(call.is_again for call in agent._calls._calls),
-        agent._calls._carried is not None and agent._calls._carried is agent._login.token,
-        _dialer(world, agent._calls.dialer),
-        agent._retried_at_once,
-        agent._declared,
+        agent._rules.life.state.name,
+        messaging.region.state.name,
+        _login(world, connector._login),
+        _dialer(world, connector._dialer),
+        _login(world, renewal._login),
+        _dialer(world, renewal.dialer),
+        renewal._not_before > world.mono,
+        tuple(call.is_again for call in calls._calls),
+        calls._carried is not None and calls._carried is connector._login.token,
+        _dialer(world, calls.dialer),
+        connector._retried_at_once,
+        messaging.declared,
         _desk(world),
-        None if agent._link is None else (_end(agent._link), agent._link._told, *_reports(world, agent._link._reports)),
+        None if link is None else (_end(link), link._told, *_reports(world, link._reports)),
         last is not None and abs((world.wall - world.mono) - (last.wall - last.mono)) > 1.0,
     )
 
@@ -264,7 +265,7 @@ def _desk(world: World) -> Abstract:
 
 
 def _outbox(world: World, outbox: Outbox) -> Abstract:
-    link = world.agent._link
+    link = world.agent._messaging.link
     return (
         tuple((*_item(item), world.mono - item.sent_at <= SUDDEN_END_S) for item in outbox._sent),
         tuple(_item(item) for item in outbox._waiting),
@@ -341,7 +342,7 @@ def _session(world: World, session: PlatformSession) -> Abstract:
 
 def _wire(world: World, wire: Wire) -> Abstract:
     session = wire.session
-    agent_link = world.agent._link
+    agent_link = world.agent._messaging.link
     if agent_link is not None and agent_link.conn != wire.conn:
         agent_link = None  # what comes on this connection is for nobody, whatever its number
     platform_link = None if session is None else session._link

@@ -1,0 +1,256 @@
+"""What an agent says and hears on a link: heartbeats, status, commands, responses, messages (HB, STAT, CMD, MSG).
+
+It lives on one link after another, however they are come by: nothing here knows HTTP, tokens or connections that are no
+links. Commands, responses and what the application declared outlive a link; `link.py` has what ends with it. What a
+link ends of is returned to the joint rules as a `Failure`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from artcafe_proto.agent.commands import CommandDesk
+from artcafe_proto.agent.dialing import LINK_TIMERS, AgentTimer
+from artcafe_proto.agent.link import AgentLink
+from artcafe_proto.agent.states import LINK, LinkState
+from artcafe_proto.damaged import read_command_id
+from artcafe_proto.effects import Disconnect
+from artcafe_proto.errors import RemoteProtocolError
+from artcafe_proto.events import LinkClosing, MessageReceived, PeerViolation, UnknownReceived
+from artcafe_proto.messages import HEARD_BY_AGENTS, MessageIds, decode_envelope, decode_sound_command
+from artcafe_proto.policies.backoff import Failure, FailureKind
+from artcafe_proto.policies.link_ages import LinkAges
+from artcafe_proto.policies.liveness import Verdict
+from artcafe_proto.policies.outflow import GRANT_S
+from artcafe_proto.policies.status import DeclaredStatus, outranking
+from artcafe_proto.regions import Region
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from artcafe_proto.config import AgentConfig
+    from artcafe_proto.instants import Instant
+    from artcafe_proto.messages import AgentStatus, Envelope
+    from artcafe_proto.outputs import AgentOutputs
+    from artcafe_proto.timers import Timers
+
+_CLOSING: Final = LinkState.CLOSING  # once: CPython 3.11 takes ten times as long for a member as for a name
+
+
+class Messaging:
+    """The current link, if there is one, and what goes over it."""
+
+    __slots__ = (
+        "_ages",
+        "_config",
+        "_ids",
+        "_outputs",
+        "_timers",
+        "declared",
+        "desk",
+        "link",
+        "metrics",
+        "region",
+    )
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        outputs: AgentOutputs,
+        timers: Timers[AgentTimer],
+        rng: Random,
+    ) -> None:
+        self._config = config
+        self._outputs = outputs
+        self._timers = timers
+        self.region = Region(LINK)
+        """Moved by the joint rules."""
+        self._ids = MessageIds(rng)
+        self._ages = LinkAges()
+        self.desk = CommandDesk(config, outputs, self._ids)
+        self.link: AgentLink | None = None
+        """There exactly while the region is UP, DRAINING or CLOSING."""
+        self.declared: DeclaredStatus = "online"
+        self.metrics = (0.0, 0.0)
+        """CPU in percent of all cores, and resident MiB (HB-2)."""
+
+    # --- look ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> AgentStatus:
+        """What heartbeats say (STAT-1)."""
+        return outranking(self.declared, full=self.desk.is_full)
+
+    def link_on(self, conn: int) -> AgentLink | None:
+        """The link, if it is on `conn`."""
+        link = self.link
+        return link if link is not None and conn == link.conn else None
+
+    def open_link(self, conn: int) -> AgentLink | None:
+        """The link, if it is on `conn` and takes messages: nothing follows a close frame."""
+        link = self.link
+        return link if link is not None and conn == link.conn and self.region.state is not _CLOSING else None
+
+    # --- a link's life ------------------------------------------------------------------------------------------------
+
+    def begin(self, conn: int, now: Instant) -> None:
+        """A link is up, and its first heartbeat goes out (HB-1)."""
+        has_ponged = self.desk.outbox.has_ponged
+        self.link = AgentLink(conn, self._config, self._outputs, self._ids, now.mono, answers_pings=has_ponged)
+        self._beat(self.link, now)
+
+    def sign_off(self, link: AgentLink, now: Instant) -> None:
+        """Say goodbye; nothing follows a close frame (STAT-3, RFC 6455 section 5.5.1)."""
+        link.sign_off(now)
+        self._timers.cancel(*LINK_TIMERS)
+        deadline = now.mono + self._config.close_timeout
+        self._timers.set(AgentTimer.CLOSE, deadline)
+        self._outputs.events.append(LinkClosing(1000, "the agent stops", "STAT-3", deadline))
+
+    def close(self, link: AgentLink, code: int, failure: Failure) -> Failure:
+        """Fail the link with a close frame (RFC 6455 section 7.1.7)."""
+        if self.region.state is not _CLOSING:
+            link.close(code, failure.reason)
+        self._outputs.disconnects.append(Disconnect(link.conn, abort=False))
+        return failure
+
+    def abort(self, link: AgentLink, failure: Failure) -> Failure:
+        """Fail a link over which nothing more can be said."""
+        self._outputs.disconnects.append(Disconnect(link.conn, abort=True))
+        return failure
+
+    def age(self, link: AgentLink, failure: Failure, now: Instant) -> tuple[float, str]:
+        """How long a link that ends now was up, in seconds, and what it may have ended of (LINK-3)."""
+        up_for_s = now.mono - link.up_at
+        silent_s = link.liveness.silence_s(now.mono) if failure.close_code == 1006 else None
+        return up_for_s, self._ages.ended(up_for_s, silent_s)
+
+    def drop(self) -> None:
+        """There is no link any more."""
+        self.link = None
+        self._timers.cancel(*LINK_TIMERS)
+
+    def link_lost(self, failure: Failure, now: Instant) -> None:
+        """What was sent on a link that failed is to be sent again, but for what it ended of (CMD-3, CMD-11)."""
+        poison = self.desk.outbox.link_lost(now.mono, close_code=failure.close_code)
+        if poison is not None:
+            self.desk.replace_poison(poison, now)
+
+    # --- from the platform --------------------------------------------------------------------------------------------
+
+    def text_received(self, link: AgentLink, payload: bytes, now: Instant) -> Failure | None:
+        """One whole TEXT message."""
+        message = decode_sound_command(payload)
+        if message is None:
+            return self._other_received(link, payload, now)
+        link.bad_in_a_row = 0  # most are sound commands
+        reply = self.desk.receive(message.id, message.data, len(payload), now)
+        if reply is not None:
+            link.reply(reply, now.mono)
+        return None
+
+    def _other_received(self, link: AgentLink, payload: bytes, now: Instant) -> Failure | None:
+        try:
+            envelope = decode_envelope(payload, HEARD_BY_AGENTS)
+        except RemoteProtocolError as error:
+            command_id = read_command_id(payload)
+            if command_id is None:
+                return self._bad_message(link, error, len(payload), now)
+            link.bad_in_a_row = 0
+            reply = self.desk.receive_damaged(command_id, error, now)
+        else:
+            link.bad_in_a_row = 0
+            reply = self._take_in(envelope, len(payload), now)
+        if reply is not None:
+            link.reply(reply, now.mono)
+        return None
+
+    def _take_in(self, envelope: Envelope, size: int, now: Instant) -> bytes | None:
+        """A message of `size` bytes whose envelope is sound; gives what is to be said to it at once."""
+        if envelope.type == "command":
+            return self.desk.receive_raw(envelope.id, envelope.data, size, now)
+        if envelope.type == "message":
+            self._outputs.events.append(MessageReceived(envelope.id, envelope.data.copy()))  # not all of the message
+        else:
+            self._outputs.events.append(UnknownReceived(envelope.type, envelope.id, envelope.data))
+        return None
+
+    def _bad_message(self, link: AgentLink, error: RemoteProtocolError, size: int, now: Instant) -> Failure | None:
+        self._outputs.events.append(PeerViolation(error.reason, error.clause))
+        too_many = link.bad_message(size, now.mono)
+        return self.close(link, 1008, Failure(FailureKind.OTHER, too_many, "MSG-5")) if too_many else None
+
+    def pong_received(self, link: AgentLink, payload: bytes, mono: float) -> bool:
+        """A pong; whether it answers a ping (LINK-7), and so settles what was sent before that (CMD-3)."""
+        if not link.liveness.pong(payload, mono):
+            return False
+        self.desk.settle(self.desk.outbox.ponged(link.liveness.answered), mono)
+        return True
+
+    def give_back(self, replies: list[bytes], now: Instant) -> None:
+        """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""
+        if self.link is not None:
+            for reply in replies:
+                self.link.reply(reply, now.mono)
+
+    # --- what follows -------------------------------------------------------------------------------------------------
+
+    def send_news(self, link: AgentLink, mono: float) -> bool:
+        """Send what waits in the outbox and the ping that settles it, if there is room. Whether there was anything."""
+        outbox = self.desk.outbox
+        if not (link.outflow.has_room and outbox.has_news):
+            return False
+        link.send_all([item.payload for item in outbox.send(link.outflow.room, mono)])
+        if outbox.is_uncovered:
+            outbox.cover(link, mono)
+        return True
+
+    def report(self, now: Instant) -> None:
+        """Tell the platform of a status that it does not know (STAT-2)."""
+        if (link := self.link) is not None and self.region.state is not _CLOSING:
+            link.report(self.status, now)
+
+    def arm_timers(self, mono: float) -> None:
+        """What is waited for, as it is now."""
+        link, timers = self.link, self._timers
+        if link is not None and self.region.state is not _CLOSING:
+            if link.outflow.awaits_report and timers.get(AgentTimer.GRANT) is None:
+                timers.set(AgentTimer.GRANT, mono + GRANT_S)
+            if timers.get(AgentTimer.PING) is None:
+                timers.arm(AgentTimer.PING, link.liveness.deadline)
+            timers.arm(AgentTimer.STALL, link.stall_deadline)
+            timers.arm(AgentTimer.STATUS, link.status_deadline)
+            timers.arm(AgentTimer.SETTLE, self.desk.outbox.deadline(self._config.ping_timeout))
+        timers.arm(AgentTimer.COMMANDS, self.desk.deadline)
+
+    def timer_due(self, link: AgentLink, timer: AgentTimer, now: Instant) -> Failure | None:
+        """A deadline of the link's has passed."""
+        match timer:
+            case AgentTimer.HEARTBEAT:
+                self._beat(link, now)
+            case AgentTimer.PING:
+                return self._check_liveness(link, now)
+            case AgentTimer.STALL:
+                return self.abort(link, Failure(FailureKind.OTHER, "writing stalled", "LINK-8"))
+            case AgentTimer.CLOSE:
+                reason = "the closing handshake was not answered"
+                return self.abort(link, Failure(FailureKind.OTHER, reason, "LINK-8"))
+            case AgentTimer.SETTLE:
+                self.desk.settle_without_pong(link, now.mono)
+            case AgentTimer.GRANT:
+                link.grant(now.mono)
+            case _:
+                pass  # STATUS: `report` goes on
+        return None
+
+    def _beat(self, link: AgentLink, now: Instant) -> None:
+        link.beat(self.status, *self.metrics, now)
+        self._timers.set(AgentTimer.HEARTBEAT, link.heartbeat_at)
+
+    def _check_liveness(self, link: AgentLink, now: Instant) -> Failure | None:
+        verdict = link.liveness.verdict(now.mono)
+        if verdict is Verdict.PING:
+            link.ping(now.mono)
+        elif verdict is Verdict.LOST:
+            return self.abort(link, Failure(FailureKind.OTHER, link.liveness.explain(now.mono), "LINK-7"))
+        return None
