@@ -129,8 +129,8 @@ class Connector(Secretive):
 
     def renew(self, mono: float) -> bool:
         """Begin to fetch the next token, if it is time (TOK-2)."""
-        deadline = self.renewal_deadline(mono)
-        if deadline is None or deadline > mono:
+        deadline = self._renewal.deadline(self._login.token, mono)
+        if deadline is None or deadline > mono or not self._authenticates:
             return False
         self._renewal.begin(self._login.token, mono)
         return True

@@ -225,9 +225,10 @@ class AgentMachine(Secretive):
         if now is not self._told:
             now = self._look(now)
         self._rules_due_at = now
-        link = self._messaging.open_link(conn)
-        if link is not None:
-            failure = self._messaging.text_received(link, payload, now)
+        messaging = self._messaging
+        link = messaging.link
+        if link is not None and conn == link.conn and messaging.region.state is not _CLOSING:
+            failure = messaging.text_received(link, payload, now)
             if failure is not None:
                 self._rules.lose_link(failure, now)
 

@@ -206,16 +206,12 @@ class Messaging:
         return True
 
     def report(self, now: Instant) -> None:
-        """Tell the platform of a status that it does not know (STAT-2)."""
-        if (link := self.link) is not None and self.region.state is not _CLOSING:
-            link.report(self.status, now)
-
-    def arm_timers(self, mono: float) -> None:
-        """What is waited for, as it is now."""
+        """Tell the platform of a status that it does not know (STAT-2), and find out what is waited for."""
         link, timers = self.link, self._timers
         if link is not None and self.region.state is not _CLOSING:
+            link.report(self.status, now)
             if link.outflow.awaits_report and timers.get(AgentTimer.GRANT) is None:
-                timers.set(AgentTimer.GRANT, mono + GRANT_S)
+                timers.set(AgentTimer.GRANT, now.mono + GRANT_S)
             if timers.get(AgentTimer.PING) is None:
                 timers.arm(AgentTimer.PING, link.liveness.deadline)
             timers.arm(AgentTimer.STALL, link.stall_deadline)

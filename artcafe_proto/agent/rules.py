@@ -76,7 +76,6 @@ class JointRules:
         if self._config.give_up_after is not None:
             self._watch_give_up(self._config.give_up_after, now)
         self._messaging.report(now)
-        self._messaging.arm_timers(now.mono)
         self._timers.arm(AgentTimer.RENEW, self._renewal_deadline(now.mono))
         self._timers.arm(AgentTimer.CALL, self._connector.call_deadline)
 

@@ -85,6 +85,7 @@ class Loop:
                 self.agent.connected(output.conn, moment)
             elif type(output) is Sign:
                 self.agent.signed(output.request, b"signature", moment)
+        self.agent.deadline()
 
 
 def protocol_us() -> float:

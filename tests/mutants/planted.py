@@ -74,9 +74,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the waits start over when the link opens",
-        "artcafe_proto/agent/machine.py",
-        "            self._retried_at_once = False\n",
-        "            self._retried_at_once = False\n            self._backoff.reset()\n",
+        "artcafe_proto/agent/rules.py",
+        "        self._outputs.events.append(Online(conn))\n",
+        "        self._outputs.events.append(Online(conn))\n        self.backoff.reset(Reset.STABLE)\n",
         "tests/core/test_pair.py::test_link_5_an_accepting_and_closing_platform_is_met_with_growing_waits",
     ),
     Mutant(
@@ -89,34 +89,34 @@ MUTANTS: Final = (
     Mutant(
         "late input of an old connection counts",
         "artcafe_proto/agent/rules.py",
-        "if self._link is not None and conn == self._link.conn:\n            self._lose_link(failure, now)",
-        "if self._link is not None:\n            self._lose_link(failure, now)",
+        "        if self._messaging.link_on(conn) is not None:\n",
+        "        if self._messaging.link is not None:\n",
         "tests/core/test_renewal.py::test_link_2_a_renewal_on_a_dead_connection_is_made_once_more_and_a_verify_starts_over",
     ),
     Mutant(
         "a refused token is retried at once for ever",
-        "artcafe_proto/agent/rules.py",
+        "artcafe_proto/agent/connector.py",
         "self._retried_at_once |= at_once",
         "self._retried_at_once = False",
         "tests/core/test_agent_failures.py::test_link_3_a_refused_token_that_had_expired_costs_no_wait_once",
     ),
     Mutant(
         "a refused token is used again",
-        "artcafe_proto/agent/rules.py",
-        "        self._login.reject()\n        self._fail(failure, now, at_once=at_once)",
-        "        self._fail(failure, now, at_once=at_once)",
+        "artcafe_proto/agent/connector.py",
+        "            self._login.reject()\n        reason, kind",
+        "        reason, kind",
         "tests/core/test_agent_failures.py::test_link_3_a_refused_upgrade_waits_by_its_status",
     ),
     Mutant(
         "a token whose link was closed for it is used again",
         "artcafe_proto/agent/machine.py",
-        "            self._reject_opener(failure)\n",
+        "            self._connector.link_closed(failure)\n",
         "",
         "tests/core/test_failure_matrix.py::test_tok_3_a_platform_that_has_forgotten_the_agent_is_asked_for_a_challenge",
     ),
     Mutant(
         "a token is not marked as used",
-        "artcafe_proto/agent/rules.py",
+        "artcafe_proto/agent/connector.py",
         "            token.used = True\n",
         "",
         "tests/core/test_agent_link.py::test_link_7_clocks_that_part_ping_at_once_and_age_the_token",
@@ -158,9 +158,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a failed renewal takes the link down",
-        "artcafe_proto/agent/rules.py",
+        "artcafe_proto/agent/connector.py",
         "            self._renewal.fail(failure, now)\n        else",
-        "            self._renewal.fail(failure, now)\n            self._fail(failure, now)\n        else",
+        "            self._renewal.fail(failure, now)\n            return failure\n        else",
         "tests/core/test_renewal.py::test_tok_6_an_expired_token_closes_no_link_and_a_lost_link_fetches_another",
     ),
     Mutant(
@@ -460,9 +460,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a damaged command is dropped",
-        "artcafe_proto/agent/rules.py",
-        "            if command_id is None:\n                self._bad_message",
-        "            if command_id is None or command_id:\n                self._bad_message",
+        "artcafe_proto/agent/messaging.py",
+        "            if command_id is None:\n                return self._bad_message",
+        "            if command_id is None or command_id:\n                return self._bad_message",
         "tests/core/test_agent_events.py::test_msg_5_a_command_whose_data_is_damaged_is_answered_once",
     ),
     Mutant(
@@ -711,9 +711,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the end of a read is answered before its beginning",
-        "artcafe_proto/agent/protocol.py",
-        "                    machine.conclude()  # what was heard before is answered before, however it was cut\n",
-        "",
+        "artcafe_proto/agent/machine.py",
+        "        self._conclude()\n        return self._look_at_clocks(now)",
+        "        return self._look_at_clocks(now)",
         "tests/core/test_agent_facade.py::test_what_a_read_begins_with_is_answered_before_what_it_ends_with",
     ),
     Mutant(

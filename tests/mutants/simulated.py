@@ -160,13 +160,13 @@ BUGS: Final = (
     # --- renewals and keys ---
     Bug(
         "a renewed token is not used",
-        _MACHINE,
+        "artcafe_proto/agent/connector.py",
         "self._login.renew(token)",
         "pass",
     ),
     Bug(
         "a renewal goes on when the link is lost",
-        "artcafe_proto/agent/parts.py",
+        "artcafe_proto/agent/connector.py",
         "        self._renewal.abandon()\n        self._login.abandon()\n",
         "        self._login.abandon()\n",
     ),
@@ -192,21 +192,21 @@ BUGS: Final = (
     # --- joint rules ---
     Bug(
         "an agent that drains sends no heartbeats",
-        _RULES,
-        "case AgentTimer.HEARTBEAT if link is not None:",
-        "case AgentTimer.HEARTBEAT if link is not None and self._life is Life.RUNNING:",
+        "artcafe_proto/agent/messaging.py",
+        "            case AgentTimer.HEARTBEAT:\n",
+        "            case AgentTimer.HEARTBEAT if self.region.state is LinkState.UP:\n",
     ),
     Bug(
         "a stop waits as long as any attempt",
-        _MACHINE,
+        _RULES,
         "            self._timers.cancel(AgentTimer.RETRY)  # one immediate try\n",
         "",
     ),
     Bug(
         "an agent with a link gives up",
-        "artcafe_proto/agent/parts.py",
-        "if self._link is not None or self._life is not Life.RUNNING:",
-        "if self._life is not Life.RUNNING:",
+        _RULES,
+        "if self._messaging.link is not None or self.life.state is not Life.RUNNING:",
+        "if self.life.state is not Life.RUNNING:",
     ),
     Bug(
         "status messages are not spaced",
@@ -269,13 +269,13 @@ ALONE: Final[dict[str, Bug]] = {
     ),
     "a stop cuts a wait short": Bug(
         "a stop waits as long as any attempt (alone)",
-        _MACHINE,
+        _RULES,
         "            self._timers.cancel(AgentTimer.RETRY)  # one immediate try\n",
         "",
     ),
     "an agent gives up after so long without a link": Bug(
         "an agent gives up late",
-        "artcafe_proto/agent/parts.py",
+        _RULES,
         "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after)",
         "self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after + 1.0)",
     ),
@@ -287,7 +287,7 @@ ALONE: Final[dict[str, Bug]] = {
     ),
     "a token is renewed in its time": Bug(
         "a renewed token is not used (alone)",
-        _MACHINE,
+        "artcafe_proto/agent/connector.py",
         "self._login.renew(token)",
         "pass",
     ),

@@ -397,9 +397,9 @@ VULNERABILITIES: Final = (
         "close code 1000 ends an agent for good",
         "artcafe_proto/agent/machine.py",
         "            self._outputs.disconnects.append(Disconnect(conn, abort=False))\n"
-        "            self._lose_link(failure, now)",
+        "            self._rules.lose_link(failure, now)",
         "            self._outputs.disconnects.append(Disconnect(conn, abort=False))\n"
-        "            self._finish(now) if code == 1000 else self._lose_link(failure, now)",
+        "            self._rules.finish(now) if code == 1000 else self._rules.lose_link(failure, now)",
         "tests/core/test_agent_failures.py::test_link_3_a_close_by_the_platform_waits_by_its_code",
     ),
     Mutant(
