@@ -113,7 +113,7 @@ class Connector(Secretive):
         """Take one step to a link: get a token first, or open with the one at hand (TOK-3). Whether it is opening."""
         token = self._login.token
         if not self._authenticates:
-            self._dialer.open(self._config.ws.origin, mono)
+            self._dialer.connect(self._config.ws.origin, mono)
             return True
         if token is None:
             self._login.begin(mono)
@@ -155,7 +155,8 @@ class Connector(Secretive):
 
     def link_closed(self, failure: Failure) -> None:
         """The platform has closed the link. If that was for its token, the token is rejected (TOK-3)."""
-        if failure.kind is FailureKind.AUTHENTICATION and self._login.token is self._opened_with:
+        token = self._login.token
+        if failure.kind is FailureKind.AUTHENTICATION and token is not None and token is self._opened_with:
             self._login.reject()
 
     def slept(self, seconds: float) -> None:

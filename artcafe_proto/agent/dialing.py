@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from artcafe_proto.agent.states import DIALING, DialInput, DialState
 from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade
 from artcafe_proto.events import ExchangeRepeated
 from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.policies.backoff import Failure, FailureKind
+from artcafe_proto.regions import Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,8 +123,8 @@ class Dialer:
         self._exchange: Exchange | None = None
         self.conn: int | None = None
         """The connection, opening or open."""
+        self._region = Region(DIALING)
         self._origin: Origin | None = None
-        self._is_open = False
         self._may_reuse = False
         self._is_reused = False
         self._heard = False
@@ -131,13 +133,14 @@ class Dialer:
     @property
     def is_waiting(self) -> bool:
         """Whether what was asked has not gone out yet, for want of an open connection."""
-        return self._exchange is not None and not self._is_open
+        return self._exchange is not None and self._region.state is DialState.CONNECTING
 
     @property
     def is_unanswered(self) -> bool:
         """Whether a request went out unencrypted on a new connection, and not a byte came back."""
         is_plain = self._origin is not None and not self._origin.tls
-        return is_plain and self._is_open and self._exchange is not None and not (self._heard or self._is_reused)
+        is_unanswered = self._region.state is DialState.EXCHANGING and not (self._heard or self._is_reused)
+        return is_plain and is_unanswered
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -149,31 +152,30 @@ class Dialer:
             self._send(self._exchange, mono)
         else:
             self.drop_connection()
-            self._connect(origin, mono)
+            self.connect(origin, mono)
 
-    def open(self, origin: Origin, mono: float) -> None:
-        """Open a connection on which no exchange is made."""
-        self._connect(origin, mono)
-
-    def _connect(self, origin: Origin, mono: float) -> None:
+    def connect(self, origin: Origin, mono: float) -> None:
+        """Open a connection: what was asked goes out on it, if anything was."""
         self.conn = next(self._ids)
         self._origin = origin
-        self._is_open = self._may_reuse = self._is_reused = False
+        self._region.fire(DialInput.DIAL)
+        self._may_reuse = self._is_reused = False
         deadline = mono + self._config.connect_timeout
         self._timers.set(self._deadlines.connect, deadline)
         self._outputs.asks.append(Connect(self.conn, origin.host, origin.port, origin.tls, deadline))
 
     def connected(self, mono: float) -> None:
         """The connection is open: what was asked goes out."""
-        if self._is_open:
+        if self._region.state is not DialState.CONNECTING:
             return
-        self._is_open = True
+        self._region.fire(DialInput.CONNECTED)
         self._timers.cancel(self._deadlines.connect)
-        assert self._exchange is not None, "a connection is opened for an exchange"
-        self._send(self._exchange, mono)
+        if self._exchange is not None:
+            self._send(self._exchange, mono)
 
     def _send(self, exchange: Exchange, mono: float) -> None:
         assert self.conn is not None
+        self._region.fire(DialInput.ASK)
         self._heard = self._may_reuse = False
         upgrade = exchange.kind is ExchangeKind.UPGRADE
         timeout_s = self._config.upgrade_timeout if upgrade else self._config.exchange_timeout
@@ -190,8 +192,9 @@ class Dialer:
     def answered(self, exchange: int, *, reusable: bool) -> Exchange | None:
         """The exchange under way, as its answer came; None if `exchange` is not that one (LINK-9)."""
         current = self._exchange
-        if current is None or current.number != exchange or not self._is_open:
+        if current is None or current.number != exchange or self._region.state is not DialState.EXCHANGING:
             return None
+        self._region.fire(DialInput.ANSWERED)
         self._exchange = None
         self._timers.cancel(self._deadlines.exchange)
         self._may_reuse = reusable
@@ -205,18 +208,18 @@ class Dialer:
     def gone(self, mono: float) -> Loss:
         """The connection has ended by itself."""
         was_dead = self._is_reused and not self._heard
-        origin, exchange = self._origin, self._exchange
+        state, origin, exchange = self._region.state, self._origin, self._exchange
         self._forget_connection()
-        if exchange is None:
+        if state is DialState.OPEN:
             return Loss.HARMLESS
-        if not was_dead:
+        if exchange is None or not was_dead:
             return Loss.FAILURE
         self._reuse_failed = True
         self._outputs.events.append(ExchangeRepeated(exchange.kind.value, "LINK-2"))
         if exchange.kind is ExchangeKind.VERIFY:
             return Loss.START_OVER
         assert origin is not None
-        self._connect(origin, mono)
+        self.connect(origin, mono)
         return Loss.HARMLESS
 
     # --- letting go ---------------------------------------------------------------------------------------------------
@@ -242,7 +245,9 @@ class Dialer:
 
     def _forget_connection(self) -> None:
         self.conn = self._origin = None
-        self._is_open = self._may_reuse = self._is_reused = False
+        if self._region.state is not DialState.NONE:
+            self._region.fire(DialInput.GONE)
+        self._may_reuse = self._is_reused = False
         self._timers.cancel(*self._deadlines)
 
 

@@ -111,6 +111,47 @@ LINK: Final = Table(
 )
 
 
+class DialState(Enum):
+    """A dialer's connection and the exchange on it (LINK-1, LINK-2)."""
+
+    NONE = "none"
+    CONNECTING = "connecting"
+    OPEN = "open"
+    EXCHANGING = "exchanging"
+
+
+class DialInput(Enum):
+    """What moves a dialer."""
+
+    DIAL = "dial"
+    CONNECTED = "connected"
+    ASK = "ask"
+    ANSWERED = "answered"
+    GONE = "gone"
+
+
+DIALING: Final = Table(
+    initial=DialState.NONE,
+    transitions={
+        (DialState.NONE, DialInput.DIAL): DialState.CONNECTING,
+        (DialState.CONNECTING, DialInput.CONNECTED): DialState.OPEN,
+        (DialState.OPEN, DialInput.ASK): DialState.EXCHANGING,
+        (DialState.EXCHANGING, DialInput.ANSWERED): DialState.OPEN,
+        # It ended, was dropped, or has become a link.
+        (DialState.CONNECTING, DialInput.GONE): DialState.NONE,
+        (DialState.OPEN, DialInput.GONE): DialState.NONE,
+        (DialState.EXCHANGING, DialInput.GONE): DialState.NONE,
+    },
+    refusals={
+        DialInput.DIAL: "a dialer has one connection at most",
+        DialInput.CONNECTED: "no connection was asked for",
+        DialInput.ASK: "a request goes out on an open connection, and after the answer to the one before",
+        DialInput.ANSWERED: "nothing was asked",
+        DialInput.GONE: "there is no connection",
+    },
+)
+
+
 class Life(Enum):
     """What the application wants of the agent (CMD-8, LINK-10)."""
 

@@ -238,4 +238,16 @@ class AgentMachineLife(AgentLife[AgentMachine]):
         self.world(lambda agent: agent.close_received(conn, code, "so it is", now))
 
 
+class DirectAgentLife(AgentMachineLife):
+    """The same world, with a transport that has authenticated: no request goes out, and a connection is a link."""
+
+    def make(self, config: AgentConfig) -> AgentMachine:
+        return AgentMachine(config, rng=Random(1), authenticates=False)
+
+    def hear(self, output: Output) -> None:
+        assert not isinstance(output, SendRequest | SendUpgrade | Sign)
+        super().hear(output)
+
+
 TestAgentMachine = AgentMachineLife.TestCase
+TestDirectAgent = DirectAgentLife.TestCase

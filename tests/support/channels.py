@@ -7,6 +7,7 @@ import math
 import re
 import socket
 import struct
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -38,12 +39,17 @@ CLOSE_S: Final = 20.0
 _PAGE: Final = Path(__file__).parents[2] / "docs" / "transports.md"
 
 
-def transport(name: str) -> dict[str, Any]:
-    """The names of a program of the page, which is run as it is printed."""
+def printed(name: str) -> str:
+    """A program of the page, without what starts it."""
     found = re.search(rf"<!-- transport: {name} -->\n```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
     assert found is not None
+    return found[1].partition("\n# Run it: ")[0]
+
+
+def transport(name: str) -> dict[str, Any]:
+    """The names of a program of the page, which is run as it is printed."""
     names: dict[str, Any] = {}
-    exec(compile(found[1].partition("\n# Run it: ")[0], name, "exec"), names)
+    exec(compile(printed(name), name, "exec"), names)
     return names
 
 
@@ -119,6 +125,86 @@ class MemoryChannel(Told):
 async def memory_channel() -> AsyncGenerator[Channel]:
     """Open one."""
     yield MemoryChannel()
+
+
+# --- over a broker ----------------------------------------------------------------------------------------------------
+
+
+class BrokerChannel(Told):
+    """A channel between two ends of the page's link; what each publishes arrives with the next `settle`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        link: Any = transport("broker")["Link"]
+        self._published: deque[tuple[Any, bytes]] = deque()
+
+        def to_far(data: bytes) -> None:
+            self._published.append((self.far, data))
+
+        def to_near(data: bytes) -> None:
+            self._published.append((self.near, data))
+
+        self.near, self.far = link(to_far, self._teller(self)), link(to_near, self._teller(self.far_told))
+
+    @staticmethod
+    def _teller(told: Told) -> Callable[..., None]:
+        def tell(happened: str, *arguments: Any) -> None:
+            match happened:
+                case "text_received":
+                    told.data_received(arguments[0])
+                case "close_received":
+                    told.ends += 1
+                case "unsent":
+                    told.unsent(arguments[0])
+                case _:
+                    assert happened == "bytes_received"
+
+        return tell
+
+    def write(self, data: bytes) -> None:
+        self.near.send(b"=", data)
+
+    def close(self, *, abort: bool) -> None:
+        self.near.close(abort=abort)
+
+    def pause_reading(self) -> None:
+        self.near.reads = False
+
+    def resume_reading(self) -> None:
+        self.near.reads = True
+        self.near.flow()
+
+    @property
+    def far_received(self) -> list[bytes]:
+        return self.far_told.received
+
+    @property
+    def far_has_ended(self) -> bool:
+        return self.far_told.ends > 0
+
+    def far_write(self, data: bytes) -> None:
+        self.far.send(b"=", data)
+
+    def far_close(self, *, abort: bool) -> None:
+        self.far.close(abort=abort)
+
+    def far_pause_reading(self) -> None:
+        self.far.reads = False
+
+    def far_resume_reading(self) -> None:
+        self.far.reads = True
+        self.far.flow()
+
+    async def settle(self) -> None:
+        for _ in range(len(self._published)):
+            end, data = self._published.popleft()
+            end.arrived(data)
+
+
+@asynccontextmanager
+async def broker_channel() -> AsyncGenerator[Channel]:
+    """Open one."""
+    yield BrokerChannel()
 
 
 # --- our own, over sockets --------------------------------------------------------------------------------------------

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from artcafe_proto import (
     AgentConfig,
+    AgentMachine,
     AgentProtocol,
     CommandAnswered,
     CommandReceived,
@@ -24,7 +28,9 @@ from artcafe_proto.testing.channels import RULES
 from support.channels import (
     MemoryChannel,
     Told,
+    broker_channel,
     memory_channel,
+    printed,
     socket_channel,
     streams,
     transport,
@@ -34,7 +40,7 @@ from support.channels import (
 from support.virtual import AGENT, TENANT, WALL_AT_START, new_hub, signing_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +53,83 @@ async def test_the_transport_in_memory_is_one() -> None:
 
 async def test_our_own_transport_is_one() -> None:
     await check_channel(lambda: socket_channel(streams))
+
+
+async def test_the_link_over_a_broker_is_one() -> None:
+    await check_channel(broker_channel)
+
+
+def test_the_example_over_a_broker_has_at_most_60_lines() -> None:
+    lines = printed("broker").splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 120
+
+
+class BrokersPlatform:
+    """The platform's end of links over a broker, one after another: a command on each, and the first is cut."""
+
+    def __init__(self) -> None:
+        self.links: list[Any] = []
+        self.heard: list[dict[str, Any]] = []
+
+    def open_link(self, tell: Callable[..., object]) -> Any:
+        """The agent's end of a new link: what each end publishes arrives in a later turn of the loop."""
+        link: Any = transport("broker")["Link"]
+        ends: dict[str, Any] = {}
+
+        def publish_to(end: str) -> Callable[[bytes], object]:
+            return lambda data: asyncio.get_running_loop().call_soon(ends[end].arrived, data)
+
+        def hear(happened: str, *arguments: Any) -> None:
+            self.tell(ends["far"], happened, *arguments)
+
+        near, far = link(publish_to("far"), tell), link(publish_to("near"), hear)
+        ends |= {"near": near, "far": far}
+        self.links.append(far)
+        data = {"command": "echo", "args": {"n": len(self.links)}}
+        command = {"type": "command", "id": f"cmd-{len(self.links)}", "data": data}
+        far.send(b"=", json.dumps(command).encode())
+        return near
+
+    def tell(self, link: Any, happened: str, *arguments: Any) -> None:
+        match happened:
+            case "text_received":
+                self.heard.append(json.loads(arguments[0]))
+                if self.heard[-1]["type"] == "response" and len(self.links) == 1:
+                    link.close(abort=True)  # before the ping behind the response is answered
+            case "ping_received":
+                link.send(b"!", arguments[0])
+            case "close_received":
+                link.close(abort=False)
+            case _:
+                pass
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_agent_over_a_broker_keeps_its_rules_without_http() -> None:
+    """CMD-1, CMD-3, LINK-3, STAT-3: a response is sent again on the next link, and a drain says goodbye."""
+    platform, received = BrokersPlatform(), list[str]()
+    config = AgentConfig(agent_id=AGENT, tenant_id=TENANT, api_endpoint="http://localhost", jitter=0.0)
+
+    def handle(agent: AgentMachine, command: CommandReceived) -> None:
+        now = Instant(asyncio.get_running_loop().time(), WALL_AT_START)
+        received.append(command.command_id)
+        agent.respond(command.command_id, len(command.args), now)
+        if len(received) == 2:
+            agent.stop(now)
+
+    with anyio.fail_after(60):
+        await transport("broker")["drive"](config, platform.open_link, handle)
+    said = [(each["type"], each["data"].get("command_id") or each["data"]["status"]) for each in platform.heard]
+    assert received == ["cmd-1", "cmd-2"]
+    assert said == [
+        ("heartbeat", "online"),
+        ("response", "cmd-1"),
+        ("heartbeat", "online"),
+        ("response", "cmd-1"),
+        ("response", "cmd-2"),
+        ("status", "offline"),
+    ]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -241,8 +241,7 @@ def _dialer(world: World, dialer: Dialer) -> Abstract:
     exchange = dialer._exchange
     return (
         None if exchange is None else _request(world, exchange.request),
-        dialer.conn is not None,
-        dialer._is_open,
+        dialer._region.state.name,
         dialer._may_reuse,
         dialer._is_reused,
         dialer._heard,
