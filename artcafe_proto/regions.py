@@ -18,6 +18,8 @@ class Table(Generic[State, Input]):
     A refused input is a defect of whoever fires it, never something that a peer or a network did.
     """
 
+    __slots__ = ("initial", "refusals", "transitions")
+
     def __init__(
         self,
         initial: State,
@@ -39,6 +41,8 @@ class Table(Generic[State, Input]):
 
 class Region(Generic[State, Input]):
     """One region's current state, moved by its table only."""
+
+    __slots__ = ("_table", "state")
 
     def __init__(self, table: Table[State, Input]) -> None:
         self.state = table.initial

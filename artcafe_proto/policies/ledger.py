@@ -10,6 +10,7 @@ from zlib import crc32
 import msgspec
 
 from artcafe_proto.limits import MAX_SETTLED_COMMANDS, MAX_STORED_BODIES_BYTES, SETTLED_LIFE_S
+from artcafe_proto.regions import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,8 +30,33 @@ class EntryState(Enum):
     """The platform has read its final response."""
 
 
-_ANSWERED: Final = EntryState.ANSWERED  # once: CPython 3.11 takes ten times as long for a member as for a name
-_SETTLED: Final = EntryState.SETTLED
+class EntryInput(Enum):
+    """What moves an entry."""
+
+    ANSWER = "answer"
+    TAKE_BACK = "take back"
+    """Its response cost every link: another one takes its place (CMD-11)."""
+    SETTLE = "settle"
+
+
+ENTRY: Final = Table(
+    initial=EntryState.OPEN,
+    transitions={
+        (EntryState.OPEN, EntryInput.ANSWER): EntryState.ANSWERED,
+        (EntryState.ANSWERED, EntryInput.TAKE_BACK): EntryState.OPEN,
+        (EntryState.ANSWERED, EntryInput.SETTLE): EntryState.SETTLED,
+    },
+    refusals={
+        EntryInput.ANSWER: "a command has one final response",
+        EntryInput.TAKE_BACK: "only what waits to be settled can be undeliverable",
+        EntryInput.SETTLE: "there is no response to settle, or it is settled",
+    },
+)
+
+# Once, for what happens with every command: CPython 3.11 takes ten times as long for a member as for a name.
+_OPEN: Final = ENTRY.initial
+_ANSWERED: Final = ENTRY.after(EntryState.OPEN, EntryInput.ANSWER)
+_SETTLED: Final = ENTRY.after(EntryState.ANSWERED, EntryInput.SETTLE)
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -74,7 +100,7 @@ class Ledger:
     def answer(self, command_id: str, body: bytes) -> None:
         """An open command has its final response."""
         entry = self._entries[command_id]
-        entry.state = _ANSWERED
+        entry.state = _ANSWERED if entry.state is _OPEN else ENTRY.after(entry.state, EntryInput.ANSWER)
         entry.body = body
         self.stored_bytes += len(body)
         if self.stored_bytes > MAX_STORED_BODIES_BYTES:
@@ -86,9 +112,9 @@ class Ledger:
         body = entry.body
         if entry.is_replacement or body is None:
             return None
+        entry.state = ENTRY.after(entry.state, EntryInput.TAKE_BACK)
         self.stored_bytes -= len(body)
         entry.body = None
-        entry.state = EntryState.OPEN
         entry.is_replacement = True
         return body
 

@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 
 import diagrams
-from artcafe_proto.agent.states import AUTHENTICATION, LINK
-from artcafe_proto.platform.states import COMMAND, SESSION
+from artcafe_proto.agent.states import AUTHENTICATION, DIALING, LIFE, LINK
+from artcafe_proto.platform.states import ANSWER, COMMAND, SESSION
+from artcafe_proto.policies.ledger import ENTRY
 from artcafe_proto.regions import Region, Table
 
 TABLES: dict[str, Table[Any, Any]] = {
+    "life": LIFE,
     "authentication": AUTHENTICATION,
     "link": LINK,
+    "dialing": DIALING,
+    "entry": ENTRY,
     "session": SESSION,
+    "answer": ANSWER,
     "command": COMMAND,
 }
 

@@ -144,6 +144,7 @@ class BrokerChannel(Told):
         def to_near(data: bytes) -> None:
             self._published.append((self.near, data))
 
+        self.far_told = Told()
         self.near, self.far = link(to_far, self._teller(self)), link(to_near, self._teller(self.far_told))
 
     @staticmethod
