@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
+    from artcafe_anyio.clocks import Clock
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.driver import Connector
     from artcafe_anyio.signers import SignFunction
@@ -114,6 +115,11 @@ class Agent(Secretive):
         """What the core is told. Raises ConfigError while `agent_id` or `tenant_id` is missing."""
         return settings(self._parameters.value)[0]
 
+    @property
+    def clock(self) -> Clock:
+        """What it reads the time from. Raises ConfigError while `agent_id` or `tenant_id` is missing."""
+        return settings(self._parameters.value)[1].clock
+
     def locked_key(self) -> str | None:
         """The path of the key if it is encrypted and nothing says its passphrase: whoever runs the agent may ask for it
         and give it to `configured`. Blocks. Raises ConfigError for a key file that `serve` would not take.
@@ -183,6 +189,7 @@ class Agent(Secretive):
         *,
         sign: SignFunction | None = None,
         open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
+        clock: Clock | None = None,
         task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
@@ -191,7 +198,8 @@ class Agent(Secretive):
         `sign` makes the signature of a challenge in the place of the key: an `async def` as a task, any
         other function in a thread. It raises SigningRefusedError to say why it does not.
         `open_stream` opens connections some other way than by TCP and TLS, through a proxy for example, and answers for
-        their being encrypted; it raises ConnectError. Both are what `artcafe_anyio.testing` is made of.
+        their being encrypted; it raises ConnectError. `clock` is read in the place of the parameter. These three are
+        what `artcafe_anyio.testing` is made of.
 
         Raises ConfigError for parameters that are missing or bad, files included; then nothing has happened.
         Raises GaveUpError when there was no link for `give_up_after` (LINK-6). An internal error is raised as it is.
@@ -200,7 +208,8 @@ class Agent(Secretive):
             raise LocalProtocolError("this agent runs already")
         config, local = settings(self._parameters.value)
         by_asyncio = runs_on_asyncio() and not local.anyio_streams
-        driver = self._driver = Driver(config, self._application, by_asyncio=by_asyncio)
+        clock = local.clock if clock is None else clock
+        driver = self._driver = Driver(config, self._application, clock, by_asyncio=by_asyncio)
         credentials = self._credentials = Credentials(config, local, driver.threads, driver.log)
         try:
             with spelled(self._spelling):
@@ -235,9 +244,10 @@ class Agent(Secretive):
         *,
         sign: SignFunction | None = None,
         open_stream: Callable[[Connect], Awaitable[ByteStream]] | None = None,
+        clock: Clock | None = None,
     ) -> AbstractAsyncContextManager[None]:
         """What `async with agent` does, with the parameters of `serve`."""
-        return Background(partial(self.serve, sign=sign, open_stream=open_stream), self.stop)
+        return Background(partial(self.serve, sign=sign, open_stream=open_stream, clock=clock), self.stop)
 
     def stop(self, *, drain: bool = True) -> None:
         """End: after a drain, or at once. Harmless if it does not run."""
@@ -338,11 +348,11 @@ def _connector(trust: Trust | None, driver: Driver, *, by_asyncio: bool) -> Conn
     if proxy := unused_proxy(config.api.origin, config.ws.origin):
         driver.log.line(logging.INFO, f"{proxy}; open_stream of serve can go through a proxy")
     if by_asyncio:
-        return partial(TransportConnection, trust=trust, threads=driver.threads)
+        return partial(TransportConnection, trust=trust, threads=driver.threads, clock=driver.clock)
 
     async def open_stream(asked: Connect) -> ByteStream:
         context = await context_of(trust)
-        return await open_tcp_stream(asked, ssl_context=context, threads=driver.threads)
+        return await open_tcp_stream(asked, ssl_context=context, threads=driver.threads, clock=driver.clock)
 
     return partial(Connection, open_stream=open_stream)
 

@@ -22,7 +22,6 @@ from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_anyio.calling import CallFailed, awaited, call_here
-from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.errors import cause_of
 from artcafe_anyio.tls_failures import explain, shortcoming
 from artcafe_proto.readable import text_of
@@ -30,6 +29,7 @@ from artcafe_proto.readable import text_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from artcafe_anyio.clocks import Clock
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.logs import AgentLog
     from artcafe_anyio.threads import Threads
@@ -174,14 +174,16 @@ class StreamOpener:
         await anyio.aclose_forcefully(connection)
 
 
-async def open_tcp_stream(asked: Connect, *, ssl_context: ssl.SSLContext | None, threads: Threads) -> Stream:
+async def open_tcp_stream(
+    asked: Connect, *, ssl_context: ssl.SSLContext | None, threads: Threads, clock: Clock
+) -> Stream:
     """The connection that `asked` asks for, as a stream, TLS verified, in time. Raises ConnectError."""
-    return await open_tcp(asked, StreamOpener(ssl_context), threads)
+    return await open_tcp(asked, StreamOpener(ssl_context), threads, clock)
 
 
-async def open_tcp(asked: Connect, opener: Opener[Raw, Ready], threads: Threads) -> Raw | Ready:
+async def open_tcp(asked: Connect, opener: Opener[Raw, Ready], threads: Threads, clock: Clock) -> Raw | Ready:
     """The connection that `asked` asks for, TLS verified, in time. Raises ConnectError."""
-    time_s = max(asked.deadline - monotonic(), 0.0) * _SHARE
+    time_s = max(asked.deadline - clock().mono, 0.0) * _SHARE
     step = f"resolving the name {asked.host}"
     try:
         with anyio.move_on_after(time_s):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.streams.tls import TLSStream
 
-from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connecting import ConnectError
 from artcafe_anyio.errors import cause_of
 from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
@@ -182,12 +181,9 @@ class Connection(Level):
         del self._unsent[:SEND_BYTES]
         await stream.send(data)
         self._unsent_bytes -= len(data)
-        if not self._closing:
-            if not self._unsent:
-                self.has_drained()
-            if self.look_at <= monotonic():
-                with self._turn():
-                    pass  # the level is looked at
+        if not self._closing and not self._unsent and self.has_drained():
+            with self._turn():
+                pass  # the level is looked at
 
     def _lost(self, reason: str) -> None:
         if not self._closing:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from artcafe_anyio.calling import call_back
-from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.errors import GaveUpError, first_error
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.loops import Flag, Scope, Starter
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
+    from artcafe_anyio.clocks import Clock
     from artcafe_anyio.connection import Connection
     from artcafe_anyio.running import Application
     from artcafe_anyio.signers import Signer
@@ -79,10 +79,11 @@ class Turn:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._now = read_clocks()
+        self._clock = driver.clock
+        self._now = self._clock()
 
     def __enter__(self) -> Instant:
-        self._now = read_clocks()
+        self._now = self._clock()
         return self._now
 
 
@@ -108,8 +109,9 @@ class CallersTurn(Turn):
 class Driver:
     """Drives one `AgentProtocol` from `start` to `Stopped`. Construct it in the event loop that runs it."""
 
-    def __init__(self, config: AgentConfig, application: Application, *, by_asyncio: bool) -> None:
+    def __init__(self, config: AgentConfig, application: Application, clock: Clock, *, by_asyncio: bool) -> None:
         """`by_asyncio`: what asyncio has of its own may be used."""
+        self.clock = clock
         self.protocol = AgentProtocol(config, rng=PooledRandom())
         self.threads = Threads()
         self.log = AgentLog(config.agent_id)
@@ -133,6 +135,7 @@ class Driver:
             self._command_tasks,
             self.log,
             self._context,
+            clock,
         )
         self._turn_ends_at: Instant | None = None
         self._messages = MessageRunner(
@@ -140,7 +143,7 @@ class Driver:
         )
         self._connections: dict[int, AnyConnection] = {}
         self._signing: dict[int, Scope] = {}
-        self._metrics = ProcessMetrics(self.log)
+        self._metrics = ProcessMetrics(clock, self.log)
         self._turn = OwnTurn(self)
         self._callers_turn = CallersTurn(self)
         self._is_ending_turn = False
@@ -374,10 +377,10 @@ class Driver:
         """Call `handle_timer` when it is due; a deadline that moves away costs nothing until then."""
         while True:
             deadline = self.protocol.deadline()
-            latest = min([monotonic() + MAX_SLEEP_S, *(each.look_at for each in self._connections.values())])
+            latest = min([self.clock().mono + MAX_SLEEP_S, *(each.look_at for each in self._connections.values())])
             self._wakes_at = latest if deadline is None else min(deadline, latest)
             self._earlier.clear()
-            with anyio.move_on_after(max(self._wakes_at - monotonic(), 0)):
+            with anyio.move_on_after(max(self._wakes_at - self.clock().mono, 0)):
                 await self._earlier.wait()
             with self.turn() as now:
                 due = self.protocol.deadline()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_anyio.arguments import Arguments
 from artcafe_anyio.calling import check_function, dispatches, is_async, name_of
-from artcafe_anyio.clocks import monotonic
 from artcafe_proto import ArtCafeError, LocalProtocolError
 from artcafe_proto.readable import text_of
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from artcafe_anyio.calling import Function
+    from artcafe_anyio.clocks import Clock
     from artcafe_proto import CommandReceived
 
 
@@ -33,15 +33,16 @@ class CommandError(ArtCafeError):
 class CommandContext:
     """What a handler may know of its command, and say about it. A parameter annotated with this class receives it."""
 
-    __slots__ = ("_event", "_report", "is_cancelled")
+    __slots__ = ("_clock", "_event", "_report", "is_cancelled")
 
     is_cancelled: bool
     """Whether its time is over, or the agent stops. A task is cancelled; a thread cannot be, and may look here."""
 
-    def __init__(self, event: CommandReceived, report: Callable[[str, float], None]) -> None:
+    def __init__(self, event: CommandReceived, report: Callable[[str, float], None], clock: Clock) -> None:
         """For the agent: `report` takes the command's id and its progress, from any thread."""
         self._event = event
         self._report = report
+        self._clock = clock
         self.is_cancelled = False
 
     @property
@@ -57,7 +58,7 @@ class CommandContext:
     @property
     def remaining_s(self) -> float:
         """Seconds until the command is cancelled (CMD-4), at least 0."""
-        return max(self._event.deadline - monotonic(), 0.0)
+        return max(self._event.deadline - self._clock().mono, 0.0)
 
     def progress(self, percent: float) -> None:
         """Report progress, 0 to 100, from a task, inline or a worker thread.

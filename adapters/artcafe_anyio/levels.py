@@ -89,10 +89,11 @@ class Level(ABC):
             self._wait_s = FIRST_LOOK_S
             self.look_at = -math.inf
 
-    def has_drained(self) -> None:
-        """All that waited here was given to the system: time to look, if anything was reported."""
+    def has_drained(self) -> bool:
+        """All that waited here was given to the system. Returns whether to look at once: if anything was reported."""
         if self._level:
             self.look_at = -math.inf
+        return bool(self._level)
 
     def due_level(self, mono: float) -> int | None:
         """The level if it is time to report it, else None."""

@@ -59,7 +59,7 @@ class Scope:
     """A cancel scope around one block of a task. It is cancelled from anywhere, also before the task has begun."""
 
     def __init__(self) -> None:
-        self._clock = asyncio.get_running_loop().time if runs_on_asyncio() else sys.modules["trio"].current_time
+        self._time = find_time()
         self._scope: anyio.CancelScope | None = None
         self._deadline = math.inf
         self.is_cancelled = False
@@ -86,7 +86,7 @@ class Scope:
 
     def cancel_after(self, seconds: float) -> None:
         """Cancel the block when that time is over, whether or not it has begun."""
-        self._deadline = self._clock() + seconds
+        self._deadline = self._time() + seconds
         if self._scope is not None:
             self._scope.deadline = self._deadline
 
@@ -126,6 +126,13 @@ def thread_context() -> Context:
 def runs_on_asyncio() -> bool:
     """Whether the event loop is asyncio's, or another that has its transports."""
     return _trio_token() is None
+
+
+def find_time() -> Callable[[], float]:
+    """The running event loop's own time, by which it waits: seconds, given in any thread."""
+    if runs_on_asyncio():
+        return asyncio.get_running_loop().time
+    return sys.modules["trio"].lowlevel.current_clock().current_time
 
 
 def find_call_soon() -> Callable[[Callable[[], object]], object]:

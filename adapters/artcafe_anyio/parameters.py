@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast, get_args
 import msgspec
 
 from artcafe_anyio.calling import is_async
+from artcafe_anyio.clocks import Clock, read_clocks
 from artcafe_anyio.keys import Passphrase
 from artcafe_proto import AgentConfig, ConfigError, SignatureFormat
 from artcafe_proto.secrecy import forgetful
@@ -69,6 +70,9 @@ class AgentParameters(TypedDict, total=False):
     has its passphrase from where the agent's key has it."""
     ssl_context: ssl.SSLContext | None
     """Used as it is, instead of the context made by default; it must verify the platform and its name."""
+    clock: Clock
+    """Gives the moment, an `Instant`; the computer's clocks. It is called from any thread, and its `mono` advances with
+    the time of the event loop, by which the agent waits. For tests (`artcafe_anyio.testing.LoopClock`)."""
     anyio_streams: bool
     """Use anyio's streams and tasks, as on trio, also on asyncio, where the loop's own are faster; False."""
 
@@ -110,6 +114,7 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_cert_file: str | None = None
     client_key_file: str | None = None
     ssl_context: ssl.SSLContext | None = None
+    clock: Clock = read_clocks
     anyio_streams: bool = False
 
     def __post_init__(self) -> None:

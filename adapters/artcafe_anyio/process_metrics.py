@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Final
 
+from artcafe_anyio.clocks import process_cpu_s
+
 if TYPE_CHECKING:
+    from artcafe_anyio.clocks import Clock
     from artcafe_anyio.logs import AgentLog
 
 MIB: Final = 1024 * 1024
@@ -17,13 +19,16 @@ MIB: Final = 1024 * 1024
 class ProcessMetrics:
     """CPU in percent of all cores since the last reading, and resident memory in MiB."""
 
-    def __init__(self, log: AgentLog | None = None) -> None:
-        """`log` hears once of what cannot be measured; until it can be again, figures keep their last values."""
+    def __init__(self, clock: Clock, log: AgentLog | None = None) -> None:
+        """`clock` says how much time has passed. `log` hears once of what cannot be measured; until it can be again,
+        figures keep their last values.
+        """
+        self._clock = clock
         self._log = log
         self._is_failing = False
         self._cores = os.cpu_count() or 1
-        self._read_at = time.monotonic()
-        self._cpu_s = time.process_time()
+        self._read_at = clock().mono
+        self._cpu_s = process_cpu_s()
         self._figures = (0.0, 0.0)
 
     def read(self) -> tuple[float, float]:
@@ -40,7 +45,7 @@ class ProcessMetrics:
         return self._figures
 
     def _read(self) -> tuple[float, float]:
-        now, cpu_s = time.monotonic(), time.process_time()
+        now, cpu_s = self._clock().mono, process_cpu_s()
         elapsed_s, used_s = now - self._read_at, cpu_s - self._cpu_s
         self._read_at, self._cpu_s = now, cpu_s
         cpu = 100 * used_s / (elapsed_s * self._cores) if elapsed_s > 0 else 0.0

@@ -25,7 +25,6 @@ from artcafe_anyio.calling import (
     raise_interrupt,
     seen_error,
 )
-from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.handlers import CommandContext, CommandError, Handler, Mode
 from artcafe_proto import AgentEvent, LocalProtocolError, MessageReceived
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from artcafe_anyio.calling import Function
+    from artcafe_anyio.clocks import Clock
     from artcafe_anyio.logs import AgentLog
     from artcafe_anyio.loops import Starter
     from artcafe_anyio.tasks import CommandTasks
@@ -118,6 +118,7 @@ class CommandRunner:
         tasks: CommandTasks,
         log: AgentLog,
         context: Context,
+        clock: Clock,
     ) -> None:
         """`end_turn` carries out what follows from an answer, now or soon; `turn` is for what a handler calls.
 
@@ -131,6 +132,7 @@ class CommandRunner:
         self._tasks = tasks
         self._log = log
         self._context = context
+        self._clock = clock
         self._running: dict[str, _Running] = {}
 
     def start(self, event: CommandReceived, now: Instant) -> None:
@@ -139,7 +141,7 @@ class CommandRunner:
         if handler is None:
             self._refuse(event, "unknown_command", f"this agent has no command {event.command!r}")
             return
-        context = CommandContext(event, self._report) if handler.needs_context else None
+        context = self._context_of(event) if handler.needs_context else None
         try:
             arguments = handler.bind(event.raw_args, context)
         except InvalidArgumentsError as error:
@@ -181,12 +183,11 @@ class CommandRunner:
             raise_interrupt(error)
             return
         if is_awaitable(result):
-            context = context or CommandContext(event, self._report)
+            context = context or self._context_of(event)
             self._start_task(_Running(event, context, Mode.INLINE, lambda: result), around)
             return
-        if monotonic() - now.mono >= _SAME_MOMENT_S:
-            now = read_clocks()
-        self._respond(event, result, now)
+        then = self._clock()
+        self._respond(event, result, now if then.mono - now.mono < _SAME_MOMENT_S else then)
 
     async def _run(self, running: _Running) -> None:
         event = running.event
@@ -198,7 +199,7 @@ class CommandRunner:
             self._fail(event, "cancelled", _CANCELLED)
             raise
         else:
-            now = read_clocks()
+            now = self._clock()
             self._respond(event, result, now)
             self._end_turn(now)
         finally:
@@ -243,9 +244,12 @@ class CommandRunner:
         self._fail(event, code, reason)
 
     def _fail(self, event: CommandReceived, code: FinalCode, reason: str) -> None:
-        now = read_clocks()
+        now = self._clock()
         self._protocol.fail(event.command_id, code, reason, now)
         self._end_turn(now)
+
+    def _context_of(self, event: CommandReceived) -> CommandContext:
+        return CommandContext(event, self._report, self._clock)
 
     def _report(self, command_id: str, percent: float) -> None:
         self._threads.call(partial(self._progress, command_id, percent))

@@ -22,9 +22,9 @@ from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_anyio.background import Background
-from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import OwnStream
 from artcafe_anyio.loops import Flag
+from artcafe_anyio.virtual_time import LoopClock, VirtualTimeLoop
 from artcafe_proto import (
     CommandAnswered,
     Disconnect,
@@ -50,7 +50,10 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from artcafe_anyio.agent import Agent
+    from artcafe_anyio.clocks import Clock
     from artcafe_proto import Connect, HubEvent, PlatformEffect, Wake
+
+__all__ = ["Answer", "LoopClock", "SimulatedPlatform", "VirtualTimeLoop"]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -65,17 +68,19 @@ class Answer(msgspec.Struct, frozen=True):
 class SimulatedPlatform(Secretive):
     """Runs an agent against a platform in memory while its `async with` block runs; the end of the block drains it.
 
-    The agent's `agent_id` and `tenant_id` must be set, its endpoint and its key are not used. Time is real: what a
-    handler sleeps is slept.
+    The agent's `agent_id` and `tenant_id` must be set, its endpoint and its key are not used. Time is real, and what a
+    handler sleeps is slept, unless the event loop's time is virtual and `clock` is a `LoopClock`.
     """
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, *, clock: Clock | None = None) -> None:
+        """`clock` gives both the moment: the agent in the place of its own, which it is by default."""
         self.messages: list[dict[str, Any]] = []
         """The data of every message that the agent sent (`Agent.send_message`)."""
         self.statuses: list[StatusReceived] = []
         """The statuses and the progress that it told."""
         self._agent = agent
         self._config = agent.config
+        self._clock = agent.clock if clock is None else clock
         self._hub = PlatformHub(
             PlatformConfig(), rng=random.SystemRandom(), signing_seed=random.SystemRandom().randbytes(32)
         )
@@ -100,7 +105,7 @@ class SimulatedPlatform(Secretive):
         self._was_entered = True
         config, registry = self._config, self._hub.registry
         registry.create_agent(
-            config.tenant_id, agent_id=config.agent_id, name="", capabilities=(), metadata={}, wall=read_clocks().wall
+            config.tenant_id, agent_id=config.agent_id, name="", capabilities=(), metadata={}, wall=self._clock().wall
         )
         registry.add_key(config.tenant_id, config.agent_id, self._key.public.openssh, "simulated")
         try:
@@ -134,7 +139,7 @@ class SimulatedPlatform(Secretive):
         without an answer.
         """
         self._agent_block.check()
-        tenant_id, agent_id, now = self._config.tenant_id, self._config.agent_id, read_clocks()
+        tenant_id, agent_id, now = self._config.tenant_id, self._config.agent_id, self._clock()
         sent = self._hub.send_command(tenant_id, agent_id, command, args, timeout_s=timeout_s, now=now)
         self._carry_out_all()
         while sent.command_id not in self._answers:
@@ -143,7 +148,7 @@ class SimulatedPlatform(Secretive):
 
     def send_message(self, data: dict[str, Any]) -> None:
         """Send the agent a message. Raises ApiError 409 while it has no link."""
-        self._hub.send_message(self._config.tenant_id, self._config.agent_id, data, read_clocks())
+        self._hub.send_message(self._config.tenant_id, self._config.agent_id, data, self._clock())
         self._carry_out_all()
 
     def cut(self) -> None:
@@ -156,15 +161,16 @@ class SimulatedPlatform(Secretive):
 
     async def _run_agent(self, *, task_status: TaskStatus[None]) -> None:
         try:
-            await self._agent.serve(
-                sign=lambda challenge: self._key.sign(challenge, "ssh"), open_stream=self._open, task_status=task_status
-            )
+            await self._agent.serve(sign=self._sign, open_stream=self._open, clock=self._clock, task_status=task_status)
         finally:
             self._has_agent_ended = True
             self._news.set()
 
+    async def _sign(self, challenge: bytes) -> bytes:
+        return self._key.sign(challenge, "ssh")  # not in a thread: virtual time does not wait for those
+
     async def _open(self, asked: Connect) -> ByteStream:
-        end = _AgentEnd(self, PlatformProtocol(self._hub, conn=asked.conn, now=read_clocks()))
+        end = _AgentEnd(self, PlatformProtocol(self._hub, conn=asked.conn, now=self._clock()))
         self._ends[asked.conn] = end
         return end
 
@@ -178,9 +184,9 @@ class SimulatedPlatform(Secretive):
         while not self._is_over:
             self._news.clear()
             deadlines = [deadline for each in self._machines() if (deadline := each.deadline()) is not None]
-            with anyio.move_on_after(max(min(deadlines, default=math.inf) - monotonic(), 0)):
+            with anyio.move_on_after(max(min(deadlines, default=math.inf) - self._clock().mono, 0)):
                 await self._news.wait()
-            now = read_clocks()
+            now = self._clock()
             for each in self._machines():
                 each.handle_timer(now)
             self._carry_out_all()
@@ -199,9 +205,9 @@ class SimulatedPlatform(Secretive):
         """The agent wrote; no data is the end of its side."""
         if end.session.conn in self._ends:
             if data:
-                end.session.data_received(data, read_clocks())
+                end.session.data_received(data, self._clock())
             else:
-                end.session.eof_received(read_clocks())
+                end.session.eof_received(self._clock())
             self._carry_out_all()
 
     def read(self) -> None:
@@ -215,7 +221,7 @@ class SimulatedPlatform(Secretive):
 
     def _lose(self, end: _AgentEnd) -> None:
         del self._ends[end.session.conn]
-        end.session.disconnected("cut", read_clocks())
+        end.session.disconnected("cut", self._clock())
         self._drain(end)
         self._carry_out_all()
 
@@ -244,7 +250,7 @@ class SimulatedPlatform(Secretive):
             self._carry_out(end, output)
         if (level := end.new_level()) is not None:
             busy = True
-            end.session.unsent(level, read_clocks())
+            end.session.unsent(level, self._clock())
         return busy
 
     def _carry_out(self, end: _AgentEnd, output: PlatformEffect | RequestArrived) -> None:
@@ -259,7 +265,7 @@ class SimulatedPlatform(Secretive):
             case ResumeReading():
                 end.resume()
             case RequestArrived():
-                end.session.respond(output.exchange, NOT_FOUND, read_clocks())
+                end.session.respond(output.exchange, NOT_FOUND, self._clock())
 
     def _heard(self, event: HubEvent | Wake) -> None:
         match event:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from artcafe_anyio.clocks import read_clocks
 from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _nameless(host: str) -> str:
 
 
 def _refused(code: int, message: str, host: str, chain: list[_Facts]) -> str:
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(read_clocks().wall, UTC)  # the computer's, by which TLS has judged
     if code == _EXPIRED:
         late = next((each for each in chain if each.ends < now), None)
         when = f" on {_date(late.ends)}" if late else ""

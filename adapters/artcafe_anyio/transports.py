@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from artcafe_anyio.clocks import Clock
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.levels import AnySocket
     from artcafe_anyio.threads import Threads
@@ -45,6 +46,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         *,
         trust: Trust | None,
         threads: Threads,
+        clock: Clock,
     ) -> None:
         super().__init__()
         self.conn: Final = asked.conn
@@ -53,6 +55,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         self._turn = turn
         self._trust = trust
         self._threads = threads
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._early = bytearray()  # what came before the transport was looked at
@@ -81,7 +84,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
     async def _open(self) -> None:
         try:
             opener = TransportOpener(self, await context_of(self._trust))
-            opened = await open_tcp(self._asked, opener, self._threads)
+            opened = await open_tcp(self._asked, opener, self._threads, self._clock)
             if isinstance(opened, socket.socket):
                 await opener.start(opened)
             else:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.proxies import unused_proxy
 from artcafe_anyio.tls import make_ssl_context
 from artcafe_anyio.tls_failures import explain
@@ -167,9 +168,9 @@ class Operator(Secretive):
 
     def wait_for(self, agent_id: str) -> None:
         """Wait until an agent is not offline. Raises RequestFailedError after `PATIENCE_S`."""
-        until = time.monotonic() + PATIENCE_S
+        until = monotonic() + PATIENCE_S
         while self.is_offline(agent_id):
-            if time.monotonic() >= until:
+            if monotonic() >= until:
                 raise RequestFailedError(f"{agent_id} is still offline after {PATIENCE_S:.0f} s: does its log say why?")
             time.sleep(0.2)
 

@@ -14,7 +14,6 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
-from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.connection import READ_BYTES, SEND_BYTES, TRANSPORT_ERRORS
 from artcafe_anyio.errors import cause_of
 from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
@@ -190,12 +189,9 @@ class Connection(Level):
         self._in_flight_bytes = len(data)
         await self._stream.send(data)
         self._in_flight_bytes = 0
-        if not self._closing:
-            if not self._unsent:
-                self.has_drained()
-            if self.look_at <= monotonic():
-                with self._turn(self):
-                    pass  # the level is looked at
+        if not self._closing and not self._unsent and self.has_drained():
+            with self._turn(self):
+                pass  # the level is looked at
 
     def _lost(self, error: Exception) -> None:
         if not self._closing:

@@ -15,7 +15,6 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from artcafe_anyio.clocks import monotonic
 from artcafe_anyio.errors import cause_of
 from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_platform.logs import logger
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import Listener, SocketStream, TaskGroup, TaskStatus
 
+    from artcafe_anyio.clocks import Clock
     from artcafe_platform.owner import Owner
     from artcafe_platform.sockets import AnyConnection, SocketConnection
 
@@ -77,7 +77,7 @@ class Listening:
         can_watch = sys.platform != "win32"  # asyncio's loop there watches no sockets
         self._by_sockets = can_watch and not anyio_streams and ssl_context is None and runs_on_asyncio()
         self._watched: list[socket.socket] = []
-        self._places = Places(max_connections())
+        self._places = Places(max_connections(), owner.clock)
         # One object each, not one a connection:
         self._on_over = {place: partial(self._is_over, place) for place in (Place.SERVED, Place.TURNED_AWAY)}
         self._scope = anyio.CancelScope(shield=True)
@@ -112,7 +112,7 @@ class Listening:
 
     def _complain(self, error: BaseException) -> None:
         """Nothing can be accepted, for want of descriptors perhaps. It is tried on and on, and told now and then."""
-        mono = monotonic()
+        mono = self._owner.clock().mono
         if mono >= self._complains_at:
             logger.warning("cannot accept connections, and goes on trying: %s", error)
             self._complains_at = mono + COMPLAINT_INTERVAL_S
@@ -208,8 +208,9 @@ class Listening:
 class Places:
     """Who is served and who is not, and the line in the log that says so."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, clock: Clock) -> None:
         self._most = most
+        self._clock = clock
         self._taken = Counter[Place]()
         self._not_served = 0
         self._complains_at = -math.inf
@@ -229,7 +230,7 @@ class Places:
 
     def _complain(self) -> None:
         self._not_served += 1
-        mono = monotonic()
+        mono = self._clock().mono
         if mono >= self._complains_at:
             logger.warning(
                 "as many connections are open as may be, %d: since the last such line %d were answered 503 or closed",

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from artcafe_anyio.calling import call_back
-from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.loops import Flag
 from artcafe_platform.connection import Connection, peer_address
 from artcafe_platform.holdings import Holdings
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from anyio.abc import SocketStream
     from anyio.streams.tls import TLSStream
 
+    from artcafe_anyio.clocks import Clock
     from artcafe_proto import HubEvent, Instant, PlatformEffect
 
 C = TypeVar("C", Connection, SocketConnection)
@@ -54,8 +54,9 @@ class Owner:
     knows of an earlier deadline. An internal error ends the platform, wherever it comes up: `failure`.
     """
 
-    def __init__(self, hub: PlatformHub, callbacks: list[Callable[[HubEvent], None]]) -> None:
+    def __init__(self, hub: PlatformHub, callbacks: list[Callable[[HubEvent], None]], clock: Clock) -> None:
         self.hub = hub
+        self.clock = clock
         self.connections: dict[int, AnyConnection] = {}
         self._callbacks = callbacks
         self._numbers = count(1)
@@ -80,7 +81,7 @@ class Owner:
 
     def received(self, connection: AnyConnection, data: bytes) -> None:
         """A turn of our own in which bytes came in."""
-        now = read_clocks()
+        now = self.clock()
         try:
             connection.protocol.data_received(data, now)
         except Exception as error:
@@ -248,7 +249,7 @@ class Owner:
         while self.failure is None:
             self._wakes_at = self._deadline()
             self._earlier.clear()
-            with anyio.move_on_after(max(self._wakes_at - monotonic(), 0)):
+            with anyio.move_on_after(max(self._wakes_at - self.clock().mono, 0)):
                 await self._earlier.wait()
             self._handle_timers()
         raise self.failure

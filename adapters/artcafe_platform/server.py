@@ -14,6 +14,7 @@ from anyio.abc import SocketAttribute
 
 from artcafe_anyio.background import Background
 from artcafe_anyio.calling import check_callback
+from artcafe_anyio.clocks import Clock, read_clocks
 from artcafe_anyio.loops import find_call_soon, runs_in_loop_of
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
 from artcafe_platform.listening import Listening
@@ -59,6 +60,7 @@ class Platform(Secretive):
         ssl_context: ssl.SSLContext | None = None,
         allow_cleartext: bool = False,
         anyio_streams: bool = False,
+        clock: Clock = read_clocks,
     ) -> None:
         """`tenants` are ids with their tokens (PLAT-1). Without them there is one, `tenant-1`, whose token is in
         `platform.tenants`: kept in `data_dir` together with the key that signs agents' tokens, or made anew.
@@ -71,6 +73,9 @@ class Platform(Secretive):
         Whatever it says, connections that agree on nothing later than TLS 1.1 are closed.
 
         `anyio_streams` has connections on asyncio run by anyio's streams, as they are on trio: slower, for comparison.
+
+        `clock` gives the moment, an `Instant`; its `mono` advances with the time of the event loop, by which the
+        platform waits. For tests (`artcafe_anyio.testing.LoopClock`).
         """
         if not (Origin(False, host, port).is_loopback or ssl_context is not None or allow_cleartext):
             raise ConfigError(
@@ -86,6 +91,7 @@ class Platform(Secretive):
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._ssl_context = ssl_context
         self._anyio_streams = anyio_streams
+        self._clock = clock
         self._callbacks: list[Callable[[HubEvent], None]] = []
         self._owner: Owner | None = None
         self._has_ended = False
@@ -228,7 +234,7 @@ class Platform(Secretive):
             hub.registry.add_tenant(tenant_id, self.tenants[tenant_id])
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
-        self._owner, self._call_soon = Owner(hub, self._callbacks), find_call_soon()
+        self._owner, self._call_soon = Owner(hub, self._callbacks, self._clock), find_call_soon()
         self._listening = Listening(self._owner, multi.listeners, self._ssl_context, anyio_streams=self._anyio_streams)
         await self._background.__aenter__()
         return self

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from artcafe_anyio.clocks import read_clocks
-
 if TYPE_CHECKING:
+    from artcafe_anyio.clocks import Clock
     from artcafe_platform.sockets import AnyConnection
     from artcafe_proto import Instant
 
 
 class EndsTurns(Protocol):
     """Who carries out what follows from an input."""
+
+    clock: Clock
 
     def end_turn(self, connection: AnyConnection | None, now: Instant) -> None:
         """Carry out everything that has come of it. Nothing is raised."""
@@ -29,7 +30,7 @@ class _Turn:
     def __init__(self, owner: EndsTurns, connection: AnyConnection | None) -> None:
         self._owner = owner
         self._connection = connection
-        self._now = read_clocks()
+        self._now = owner.clock()
 
     def __enter__(self) -> Instant:
         return self._now

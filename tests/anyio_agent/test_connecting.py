@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from anyio_agent.attempts import first_offline
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
 from artcafe_anyio import Agent
-from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import ConnectError, Stream, StreamOpener, open_tcp_stream
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.transports import TransportOpener
@@ -35,7 +35,7 @@ async def connect(host: str, port: int, ssl_context: ssl.SSLContext | None = Non
         failure = None
         with anyio.fail_after(PATIENCE_S):
             try:
-                return await open_tcp_stream(asked, ssl_context=ssl_context, threads=threads)
+                return await open_tcp_stream(asked, ssl_context=ssl_context, threads=threads, clock=read_clocks)
             except ConnectError as error:
                 failure = error
     raise failure

@@ -23,6 +23,7 @@ import pytest
 from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.arguments import InvalidArgumentsError
 from artcafe_anyio.calling import Function
+from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.handlers import Handler, Mode
 from artcafe_proto import CommandReceived, LocalProtocolError
 
@@ -41,7 +42,7 @@ def call(function: Function, args: dict[str, Any]) -> object:
     """What comes of calling `function` as a handler."""
     raw = msgspec.Raw(json.dumps(args).encode())
     event = CommandReceived("cmd-1", "name", raw, float("inf"))
-    return function(**Handler(function, inline=True).bind(raw, CommandContext(event, lambda _, __: None)))
+    return function(**Handler(function, inline=True).bind(raw, CommandContext(event, lambda _, __: None, read_clocks)))
 
 
 def test_arguments_come_by_name_and_typed() -> None:

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from artcafe_anyio import Agent, CommandContext, CommandError
-from artcafe_anyio.clocks import monotonic
+from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import ConnectError, open_tcp_stream
 from artcafe_anyio.testing import Answer, SimulatedPlatform
 from artcafe_anyio.threads import Threads
@@ -511,7 +511,7 @@ def test_link_6_no_thread_ends_only_what_needed_it(
                 async with Threads() as threads:
                     asked = Connect(1, "localhost", 1, False, monotonic() + PATIENCE_S)
                     with pytest.raises(Exception, match=r"resolving the name localhost failed.*can't start new thread"):
-                        await open_tcp_stream(asked, ssl_context=None, threads=threads)
+                        await open_tcp_stream(asked, ssl_context=None, threads=threads, clock=read_clocks)
             assert await platform.command("block") == Answer("success", 1)
 
     run(main)

@@ -6,30 +6,30 @@ import errno
 import os
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import pytest
 
 from artcafe_anyio import process_metrics
+from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.process_metrics import ProcessMetrics, resident_bytes
+from artcafe_proto import Instant
 
 
 class Clocks:
-    """Stand in for the process's clocks."""
+    """Stand in for the clock and for what the process uses."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.elapsed_s = 100.0
         self.used_s = 10.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.elapsed_s)
-        monkeypatch.setattr(time, "process_time", lambda: self.used_s)
+        monkeypatch.setattr(process_metrics, "process_cpu_s", lambda: self.used_s)
         monkeypatch.setattr(os, "cpu_count", lambda: 4)
 
 
 def test_cpu_is_of_all_cores_since_the_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = Clocks(monkeypatch)
-    metrics = ProcessMetrics()
+    metrics = ProcessMetrics(lambda: Instant(clocks.elapsed_s, 0.0))
     clocks.elapsed_s += 10
     clocks.used_s += 4
     assert metrics.read()[0] == 10.0
@@ -51,14 +51,14 @@ def no_proc(*_: object) -> None:
 
 GROWING = """
 import os, sys
-from artcafe_anyio import process_metrics
+from artcafe_anyio import clocks, process_metrics
 
 def no_proc(*_):
     raise FileNotFoundError
 
 if sys.argv[1] == "False":
     process_metrics.open = no_proc
-metrics = process_metrics.ProcessMetrics()
+metrics = process_metrics.ProcessMetrics(clocks.read_clocks)
 before = metrics.read()[1]
 held = bytearray(os.urandom(1)) * (64 * process_metrics.MIB)
 print(metrics.read()[1] - before)
@@ -87,7 +87,7 @@ def test_what_cannot_be_measured_keeps_its_last_figure_and_is_told_once(
     def no_descriptors() -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    metrics = ProcessMetrics(AgentLog("agent-1"))
+    metrics = ProcessMetrics(read_clocks, AgentLog("agent-1"))
     for times in (1, 2):
         figures = metrics.read()
         assert figures[1] > 1

@@ -66,6 +66,12 @@ def test_a_test_case_of_unittest_runs_as_printed(tmp_path: Path) -> None:
     assert "Ran 1 test" in run_tests(tmp_path, "unittest", "-v")
 
 
+def test_an_hour_runs_as_printed() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(program("handlers") + program("hour"), "hour", "exec"), names)
+    assert names["an_hour"]
+
+
 def test_a_world_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("world")["scripted"].sessions == 1
     assert capsys.readouterr().out

@@ -411,7 +411,7 @@ MUTANTS: Final = (
     Mutant(
         "the clock is read where no task runs",
         "adapters/artcafe_anyio/loops.py",
-        "self._deadline = self._clock() + seconds",
+        "self._deadline = self._time() + seconds",
         "self._deadline = anyio.current_time() + seconds",
         "tests/anyio_agent/test_plain_runners.py::test_what_a_task_waits_for_is_made_and_told_where_no_task_runs[asyncio]",
     ),
@@ -722,5 +722,26 @@ MUTANTS: Final = (
         "        self._machine.disconnected(conn, reason, now)\n        self._forget(conn)\n",
         "        self._forget(conn)\n        self._machine.disconnected(conn, reason, now)\n",
         "tests/core/test_agent_facade.py::test_the_end_of_a_connection_is_refused_while_outputs_are_undrained",
+    ),
+    Mutant(
+        "a connection that has sent everything reports nothing",
+        "adapters/artcafe_anyio/levels.py",
+        "return bool(self._level)",
+        "return False",
+        "tests/platform_server/test_connection.py::test_the_protocol_hears_how_much_has_not_left[trio]",
+    ),
+    Mutant(
+        "a handler is told what is left by the computer's clock",
+        "adapters/artcafe_anyio/handlers.py",
+        "self._event.deadline - self._clock().mono",
+        'self._event.deadline - __import__("time").monotonic()',
+        "tests/anyio_agent/test_virtual_time.py::test_an_hour_of_an_agent_and_a_simulated_platform[asyncio]",
+    ),
+    Mutant(
+        "virtual time passes while there is something to read",
+        "adapters/artcafe_anyio/virtual_time.py",
+        "if not ready and timeout > 0:",
+        "if timeout > 0:",
+        "tests/anyio_agent/test_virtual_time.py::test_what_sockets_have_comes_before_any_timer",
     ),
 )

@@ -11,6 +11,7 @@ from typing import Any, cast
 import anyio
 from anyio.abc import SocketStream
 
+from artcafe_anyio.clocks import Clock, read_clocks
 from artcafe_platform.owner import Owner
 from artcafe_proto import HubEvent, PlatformConfig, PlatformHub, PlatformProtocol
 
@@ -82,10 +83,10 @@ class ScriptedStream:
 class Stage:
     """An owner with one connection, which runs."""
 
-    def __init__(self, close_timeout_s: float) -> None:
+    def __init__(self, close_timeout_s: float, clock: Clock) -> None:
         self.events: list[HubEvent] = []
         hub = PlatformHub(PlatformConfig(close_timeout=close_timeout_s), rng=Random(1), signing_seed=bytes(32))
-        self.owner = Owner(hub, [self.events.append])
+        self.owner = Owner(hub, [self.events.append], clock)
         self.stream = ScriptedStream()
         self.connection = self.owner.add(cast(SocketStream, self.stream))
         self.over = anyio.Event()
@@ -101,8 +102,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(close_timeout_s: float = 30.0) -> AsyncGenerator[Stage]:
-    setting = Stage(close_timeout_s)
+async def stage(close_timeout_s: float = 30.0, clock: Clock = read_clocks) -> AsyncGenerator[Stage]:
+    setting = Stage(close_timeout_s, clock)
     try:
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:

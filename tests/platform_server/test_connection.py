@@ -10,6 +10,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
+from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.connection import SEND_BYTES
 from artcafe_anyio.levels import ENOUGH_BYTES
 from artcafe_platform import Platform, connection, listening
@@ -263,7 +264,7 @@ async def test_a_failed_accept_is_tried_again(
     monkeypatch.setattr(listening, "ACCEPT_RETRY_S", 0)
     listener = ShortOfDescriptors()
     hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
-    accepting = Listening(Owner(hub, []), [cast(Any, listener)], None, anyio_streams=True)
+    accepting = Listening(Owner(hub, [], read_clocks), [cast(Any, listener)], None, anyio_streams=True)
     async with anyio.create_task_group() as tasks:
         await tasks.start(accepting.serve)
         await wait_all_tasks_blocked()
@@ -284,7 +285,7 @@ async def test_no_task_is_left() -> None:
 
 async def test_an_error_of_the_hub_in_a_turn_leaves_it_usable() -> None:
     hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
-    owner = Owner(hub, [])
+    owner = Owner(hub, [], read_clocks)
     for _ in range(2):
         with pytest.raises(ApiError), owner.turn() as now:
             hub.send_command("tenant-1", "nobody", "work", now=now)

@@ -13,6 +13,7 @@ from anyio.abc import SocketStream
 
 from artcafe_platform import Platform, listening
 from artcafe_platform.listening import Place, Places, max_connections
+from artcafe_proto import Instant
 from artcafe_proto.limits import TURNED_AWAY_RETRY_AFTER_S
 from artcafe_proto.policies.backoff import WAITS, FailureKind
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
@@ -91,12 +92,9 @@ async def test_plat_8_more_than_can_be_told_are_closed_at_once(platform: Platfor
             assert (await ask(stream)).startswith(b"HTTP/1.1 404")
 
 
-def test_the_log_says_once_a_minute_how_many_were_not_served(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_says_once_a_minute_how_many_were_not_served(caplog: pytest.LogCaptureFixture) -> None:
     mono = 1000.0
-    monkeypatch.setattr(listening, "monotonic", lambda: mono)
-    places = Places(1)
+    places = Places(1, lambda: Instant(mono, 0.0))
     assert places.take() is Place.SERVED
     for _ in range(60):
         for _ in range(1000):

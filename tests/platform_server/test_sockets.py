@@ -39,7 +39,7 @@ class Stage:
 
     def __init__(self, close_timeout_s: float) -> None:
         hub = PlatformHub(PlatformConfig(close_timeout=close_timeout_s), rng=Random(1), signing_seed=bytes(32))
-        self.owner = Owner(hub, [])
+        self.owner = Owner(hub, [], read_clocks)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.peer = socket.create_connection(listener.getsockname())
             accepted, _ = listener.accept()
@@ -292,7 +292,7 @@ async def test_a_failed_accept_is_tried_again(
     hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    accepting = Listening(Owner(hub, []), [cast(Any, ShortOfDescriptors(sock, 3))], None)
+    accepting = Listening(Owner(hub, [], read_clocks), [cast(Any, ShortOfDescriptors(sock, 3))], None)
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             await tasks.start(accepting.serve)
@@ -307,7 +307,7 @@ async def test_a_socket_that_ended_before_it_was_attended_costs_nothing(monkeypa
     hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    owner = Owner(hub, [])
+    owner = Owner(hub, [], read_clocks)
     monkeypatch.setattr(listening, "MAX_CONNECTIONS", 1)
     accepting = Listening(owner, [cast(Any, ShortOfDescriptors(sock, 0))], None)
     ended, other = socket.socketpair()

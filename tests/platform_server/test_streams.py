@@ -10,6 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import TaskStatus
 
+from artcafe_anyio.clocks import Clock, read_clocks
 from artcafe_platform import Platform
 from artcafe_platform.timetable import GRID_S
 from artcafe_proto import StatusReceived
@@ -28,9 +29,9 @@ WATCH = f"GET /api/v1/events {HEAD}".encode()
 
 
 @asynccontextmanager
-async def watching(request: bytes = WATCH) -> AsyncGenerator[Stage]:
+async def watching(request: bytes = WATCH, clock: Clock = read_clocks) -> AsyncGenerator[Stage]:
     """A connection on which a stream has begun."""
-    async with stage() as setting:
+    async with stage(clock=clock) as setting:
         for tenant_id, token in TENANTS.items():
             setting.owner.hub.registry.add_tenant(tenant_id, token)
         setting.owner.hub.registry.create_agent(
@@ -57,7 +58,7 @@ async def test_a_reader_that_does_not_keep_up_costs_a_bounded_memory_and_loses_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watches, "MAX_WAITING_BYTES", 100_000)
-    async with watching() as setting:
+    async with watching(clock=lambda: NOW) as setting:  # so that events of all runs have the same sizes
         setting.stream.stick()
         most = 0
         for _ in range(2000):

@@ -18,6 +18,7 @@ import anyio.abc
 import websockets.asyncio.server
 import websockets.exceptions
 
+from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.transports import TransportConnection
@@ -312,7 +313,7 @@ def streams(asked: Connect, protocol: AgentProtocol) -> Connection:
 
 def transports(asked: Connect, protocol: AgentProtocol) -> TransportConnection:
     """On asyncio's transports."""
-    return TransportConnection(asked, protocol, _no_turn, trust=None, threads=Threads())
+    return TransportConnection(asked, protocol, _no_turn, trust=None, threads=Threads(), clock=read_clocks)
 
 
 Connector = Callable[[Connect, AgentProtocol], Connection | TransportConnection]
