@@ -287,7 +287,7 @@ def _failure(failures: dict[str, Exception], port: int) -> ConnectError:
     said = [f"{address} port {port}: {system_text(error)}" for address, error in failures.items()]
     detail = "; ".join(said)
     if any(isinstance(error, ConnectionRefusedError) for error in failures.values()):
-        return ConnectError("refused", f"{detail}: does the platform run there?")
+        return ConnectError("refused", f"{detail}: is the platform running there?")
     if any(isinstance(error, TimeoutError) for error in failures.values()):
         return ConnectError("timeout", detail)
     return ConnectError("other", detail)

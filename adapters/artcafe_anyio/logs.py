@@ -134,13 +134,13 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
             next_attempt = _next_attempt(event.retry_at, mono)
             return logging.WARNING, f"offline: {event.reason} [{event.clause}]{waiting}; {next_attempt}"
         case ExchangeRepeated():
-            then = f"the {event.exchange} request is made once more"
+            then = f"the {event.exchange} request is repeated"
             if event.exchange == "verify":
                 then = "authentication starts over"
-            text = f"the platform had closed the connection while it was idle: {then}, at once [{event.clause}]"
+            text = f"the platform had closed the connection while it was idle: {then} at once [{event.clause}]"
             return logging.INFO, text
         case ClocksParted():
-            slept = f"the clocks parted by {event.drift_s:+.1f} s, by sleep or by being set"
+            slept = f"the clocks diverged by {event.drift_s:+.1f} s, by sleep or by being set"
             return logging.INFO, f"{slept}: link and token are checked at once [{event.clause}]"
         case AgentIdContested():
             times = "" if event.times == 1 else f", {event.times} times in a row now"
@@ -158,7 +158,7 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
         case MessageSettled():
             return logging.DEBUG, f"message {event.message_id!r} settled"
         case Draining():
-            left = f"commands that run: {event.running}, {_UNSETTLED} {event.unsettled}"
+            left = f"running commands: {event.running}, {_UNSETTLED} {event.unsettled}"
             return logging.INFO, f"draining: {left}; at most {event.deadline - mono:.1f} s [{event.clause}]"
         case LinkClosing():
             answer_s = event.deadline - mono
@@ -193,9 +193,9 @@ def _describe_command(
             first_level = logging.WARNING if event.code == "overloaded" else logging.INFO
             if event.times > 1:
                 return logging.DEBUG, f"{text}; the platform keeps it"
-            return first_level, f"{text}; the platform keeps it, and further ones are told at DEBUG"
+            return first_level, f"{text}; the platform keeps it, and further ones are logged at DEBUG"
         case RepeatReceived(answer=None):
-            text = f"command {event.command_id!r} came again: its response is still to come [{event.clause}]"
+            text = f"command {event.command_id!r} came again: its response is still pending [{event.clause}]"
             return logging.DEBUG, text
         case RepeatReceived(answer="stored"):
             text = f"command {event.command_id!r} came again: its response is sent again [{event.clause}]"
@@ -210,11 +210,11 @@ def _describe_command(
             return logging.DEBUG, _listed("responses settled, to", event.command_ids)
         case Undeliverable():
             of = "" if event.command_id is None else f", the response to {event.command_id!r},"
-            return logging.ERROR, f"message {event.message_id!r}{of} dropped: it cost every link [{event.clause}]"
+            return logging.ERROR, f"message {event.message_id!r}{of} dropped: each link with it ended [{event.clause}]"
 
 
 def _describe_end(event: Stopped) -> tuple[int, str]:
-    text = "stopped: it gave up [LINK-6]" if event.gave_up else "stopped"
+    text = "stopped: gave up [LINK-6]" if event.gave_up else "stopped"
     lost = " and ".join(filter(None, (_listed("responses to", event.unsettled), _listed("messages", event.messages))))
     if lost:
         text = f"{text}, and the platform may not have {lost} [CMD-8]"
@@ -232,7 +232,7 @@ def _listed(what: str, ids: Sequence[str]) -> str:
 
 def _life(life_s: float | None, renew_at: float | None, mono: float) -> str:
     if life_s is None or renew_at is None:
-        return "its end unknown"
+        return "its expiry unknown"
     return f"usable for {life_s:.0f} s, the next one is fetched in {max(renew_at - mono, 0):.0f} s"
 
 

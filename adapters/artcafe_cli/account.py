@@ -95,18 +95,16 @@ def _describe_platform(event: HubEvent | RequestArrived) -> Line | None:
         case ChallengeIssued():
             return Line(f"{event.agent_id} asked for a challenge", "dim")
         case AgentAuthenticated():
-            return Line(f"{event.agent_id} signed it ({event.algorithm}): right, a token is issued", "green")
+            return Line(f"{event.agent_id} signed it ({event.algorithm}): correct, a token is issued", "green")
         case AuthenticationRefused():
             return Line(f"{event.agent_id} refused: {event.reason} [{event.clause}]", "red")
         case AgentOnline():
-            return Line(f"{event.agent_id} is online, connection {event.epoch}", "bold green")
+            return Line(f"{event.agent_id} is online, link {event.epoch}", "bold green")
         case AgentOffline():
             return Line(f"{event.agent_id} is offline: {event.reason}", "bold yellow")
         case HeartbeatReceived(data=data):
-            text = (
-                f"heartbeat of {event.agent_id}: {data.status}, cpu {data.cpu_usage:.1f} %, {data.memory_usage:.0f} MiB"
-            )
-            return Line(text, "magenta")
+            load = f"cpu {data.cpu_usage:.1f} %, {data.memory_usage:.0f} MiB"
+            return Line(f"heartbeat from {event.agent_id}: {data.status}, {load}", "magenta")
         case StatusReceived():
             task = "" if event.current_task is None else f", {short(event.current_task)}"
             progress = "" if event.progress is None else f" at {event.progress:.0f} %"
@@ -123,16 +121,16 @@ def _describe_platform(event: HubEvent | RequestArrived) -> Line | None:
             return Line(f"{event.agent_id} did not start {short(event.command_id)}: {event.code}", "yellow")
         case CommandAnswered(response=response):
             outcome = "success" if response.status == "success" else f"error {response.code}"
-            return Line(f"{event.agent_id} answered: {outcome}", "blue", f"answers of {event.agent_id}", outcome)
+            return Line(f"{event.agent_id} answered: {outcome}", "blue", f"answers from {event.agent_id}", outcome)
         case CommandRepeated():
-            text = f"a repeated response of {event.agent_id} was dropped"
-            return Line(text, "dim", f"repeated responses of {event.agent_id} dropped", "response")
+            text = f"a repeated response from {event.agent_id} was dropped"
+            return Line(text, "dim", f"repeated responses from {event.agent_id} dropped", "response")
         case CommandExpired():
             return Line(f"command {short(event.command_id)} expired", "red")
         case MessageReceived():
-            return Line(f"message {short(event.message_id)} of {event.agent_id}", "cyan")
+            return Line(f"message {short(event.message_id)} from {event.agent_id}", "cyan")
         case UnknownReceived():
-            return Line(f"message of unknown type {event.type!r} of {event.agent_id} ignored [MSG-4]", "yellow")
+            return Line(f"message of unknown type {event.type!r} from {event.agent_id} ignored [MSG-4]", "yellow")
         case PeerViolation():
             return Line(f"{event.agent_id} broke a rule: {event.reason} [{event.clause}]", "red")
         case RequestFailed():

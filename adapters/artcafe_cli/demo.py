@@ -274,6 +274,6 @@ def run_demo(*, agents: int, seconds: float, json: bool) -> int:
     console.print()
     for name, value in list(summary.items())[1:]:
         console.print(f"{name.replace('_', ' '):>14}  {value}", highlight=False)
-    verdict = "every command got exactly one final response" if summary["ok"] else "NOT every command was answered once"
+    verdict = f"{'every' if summary['ok'] else 'NOT every'} command got exactly one final response"
     console.print(f"\n{verdict}", style="bold green" if summary["ok"] else "bold red")
     return 0 if summary["ok"] else 1

@@ -60,16 +60,16 @@ app = App(
 
 @app.command
 def demo(*, agents: int = 2, seconds: float = 6.0, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Run a platform and agents in one process, cut a connection under load, and tell what happens.
+    """Run a platform and agents in one process, cut a connection under load, and show what happens.
 
     Parameters
     ----------
     agents
         How many agents.
     seconds
-        How long commands go out.
+        For how many seconds commands are sent.
     json
-        Tell the account on standard error, and print one line of JSON at the end.
+        Print the account on standard error and, at the end, one line of JSON on standard output.
     """
     from artcafe_cli.demo import run_demo
 
@@ -94,21 +94,21 @@ def platform(
 ) -> int:
     """Serve a platform until interrupted; prints one line of JSON when it is ready.
 
-    The tenant's token is taken from ARTCAFE_TENANT_TOKEN; else it is made, and kept in the data directory; without one
-    it is shown once, on standard error if that is a terminal. Agents, their keys and commands are kept in memory alone:
-    they end with the process, with a data directory too.
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN. Without that it is made, and kept in the data directory or,
+    without one, shown once on standard error if that is a terminal. Agents, their keys and commands are kept only in
+    memory, even with a data directory: they are gone when the process ends.
 
     Parameters
     ----------
     host
-        Address to listen on; without TLS one of this computer alone: 127.0.0.1, ::1 or localhost.
+        Address to listen on; without TLS only 127.0.0.1, ::1 or localhost, which no other computer reaches.
     port
         Port to listen on, 0 for a free one.
     data
         Directory for two secrets and nothing else: the tenant's token, in the file tenant-token, and the key that
         signs agents' tokens. Without one they last as long as the process.
     cert_file
-        PEM file of the certificate to show, and those that lead to its authority: with it TLS is spoken.
+        PEM file of the certificate, and of those that lead to its authority. With it the platform speaks TLS.
     key_file
         PEM file of its key, if that is not in the same file.
     compat
@@ -163,8 +163,8 @@ def register(
 ) -> None:
     """Register an agent and its public key with a platform; prints the agent_id and the key_id as JSON.
 
-    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
-    keeps in the file tenant-token of its data directory.
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN. It is the one that the platform was given, or the one that it
+    made and keeps in the file tenant-token of its data directory.
 
     Parameters
     ----------
@@ -181,10 +181,10 @@ def register(
 
 @app.command
 def agents(*, wait_for: str | None = None, platform: PlatformUrl = DEFAULT_PLATFORM, ca_file: CaFile = None) -> None:
-    """List the tenant's agents: a table on a terminal, else one line of JSON an agent.
+    """List the tenant's agents: a table on a terminal, else one line of JSON for each agent.
 
-    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
-    keeps in the file tenant-token of its data directory.
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN. It is the one that the platform was given, or the one that it
+    made and keeps in the file tenant-token of its data directory.
 
     Parameters
     ----------
@@ -218,8 +218,8 @@ def send(
 ) -> int:
     """Send a command to an agent, wait for its response and print it as JSON; exit status 1 on an error response.
 
-    The tenant's token is taken from ARTCAFE_TENANT_TOKEN: what the platform was given as such, or else made itself and
-    keeps in the file tenant-token of its data directory.
+    The tenant's token is taken from ARTCAFE_TENANT_TOKEN. It is the one that the platform was given, or the one that it
+    made and keeps in the file tenant-token of its data directory.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def send(
     operator = _operator(platform, ca_file)
     command_id = operator.send(agent, command, arguments, timeout)
     if operator.is_offline(agent):
-        complain(f"{agent} is offline: waiting until it is back and answers; Ctrl-C ends this")
+        complain(f"{agent} is offline: waiting until it is back and answers; Ctrl-C stops waiting")
     sent = operator.wait(command_id)
     say_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
     return 0 if sent.state == "succeeded" else 1
@@ -267,9 +267,9 @@ def agent(
 ) -> None:
     """Run an agent written in Python until interrupted; a first SIGINT or SIGTERM drains, a second stops at once.
 
-    SIGHUP drains where there is a terminal; elsewhere it has keys and certificates that have changed read again.
+    SIGHUP drains an agent that has a terminal; without one, changed keys and certificates are read again.
 
-    It tells on standard error what it does and why, one line each. Exit status 1 if it gives up.
+    It logs on standard error what it does and why, one line each. Exit status 1 if it gives up.
 
     What is not given as a flag is taken from ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID, ARTCAFE_TENANT_ID,
     ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_CA_FILE, ARTCAFE_CLIENT_CERT_FILE, ARTCAFE_CLIENT_KEY_FILE,
@@ -332,7 +332,7 @@ def main() -> NoReturn:
             sys.stdout.flush()
     except UnusedCliTokensError as error:
         unused = " ".join(error.unused_tokens or ())
-        hint = "; JSON is one argument, in single quotes, behind --args" if "{" in unused or "}" in unused else ""
+        hint = "; give JSON as one argument, in single quotes, after --args" if "{" in unused or "}" in unused else ""
         command = " ".join(("artcafe", *(error.command_chain or ())))
         complain(f"did not expect {unused}: see {command} --help{hint}")
         sys.exit(2)
@@ -365,7 +365,7 @@ def _operator(platform: str, ca_file: Path | None) -> Operator:
     token = os.environ.get(TENANT_TOKEN, "")
     if not token:
         raise ConfigError(
-            f"set {TENANT_TOKEN} to the tenant's token: what the platform was given as such, or else "
+            f"set {TENANT_TOKEN} to the tenant's token: the one that the platform was given, or else "
             "the content of the file tenant-token in its data directory"
         )
     with spelled({"ca_file": "--ca-file"}):

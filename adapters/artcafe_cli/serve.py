@@ -62,7 +62,7 @@ def serve_platform(
         raise ConfigError("--key-file has no effect without --cert-file, its certificate")
     elif not Origin(False, host, port).is_loopback:
         raise ConfigError(
-            f"--host {host} is not this computer alone, and tokens would come unencrypted: give --cert-file and "
+            f"--host {host} is open to other computers, and tokens would arrive unencrypted: give --cert-file and "
             "--key-file, or listen on 127.0.0.1, ::1 or localhost, behind a proxy that speaks TLS"
         )
     tenants = {DEFAULT_TENANT: checked_token(token)} if token else None
@@ -87,7 +87,7 @@ async def _serve_platform(
             await platform.__aenter__()
         except OSError as error:
             hint = ": give another --port, or --port 0 for a free one" if error.errno == errno.EADDRINUSE else ""
-            raise ConfigError(f"cannot listen at {platform.url}: {error.strerror or error}{hint}") from None
+            raise ConfigError(f"cannot listen on {platform.url}: {error.strerror or error}{hint}") from None
         try:
             ready = {
                 "ready": True,
@@ -100,7 +100,7 @@ async def _serve_platform(
             if show_token and sys.stderr.isatty():
                 print(f"{TENANT_TOKEN}={platform.tenants[DEFAULT_TENANT]}", file=sys.stderr, flush=True)
             elif show_token:
-                text = f"the tenant's token is shown on a terminal only: set {TENANT_TOKEN}, or use --data DIR"
+                text = f"the tenant's token is shown only on a terminal: set {TENANT_TOKEN}, or use --data DIR"
                 complain(text)
             async for received in signals:
                 if not obeyed.reads_again(received):

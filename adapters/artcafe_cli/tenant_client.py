@@ -23,7 +23,7 @@ from artcafe_proto.secrecy import Secretive, forgetful
 TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
 
 PATIENCE_S = 30.0
-"""How long an agent may take to come online that was started just now."""
+"""How long an agent that has just been started may take to come online."""
 _MARGIN_S = 15.0  # how much longer than asked an answer may take
 _TOKEN = re.compile(r"[!-~]{16,}")
 _PLATFORM = re.compile(r"https?://[^/:?#@]", re.IGNORECASE)
@@ -104,9 +104,9 @@ def _why(error: Exception, origin: Origin) -> str:
     if isinstance(error, SSLError):
         return explain(error, origin.host)
     if isinstance(error, ConnectionRefusedError):
-        return f"{error.strerror}: does the platform run there?"
+        return f"{error.strerror}: is the platform running there?"
     if isinstance(error, HTTPException | ConnectionResetError) and not origin.tls:
-        return "no HTTP was answered: if TLS is spoken there, --platform must begin with https://"
+        return "the answer is not HTTP: if the platform speaks TLS, --platform must begin with https://"
     return str(error)
 
 
@@ -171,7 +171,7 @@ class Operator(Secretive):
         until = monotonic() + PATIENCE_S
         while self.is_offline(agent_id):
             if monotonic() >= until:
-                raise RequestFailedError(f"{agent_id} is still offline after {PATIENCE_S:.0f} s: does its log say why?")
+                raise RequestFailedError(f"{agent_id} is still offline after {PATIENCE_S:.0f} s: its log says why")
             time.sleep(0.2)
 
     def send(self, agent_id: str, command: str, args: dict[str, Any], timeout_s: float | None) -> str:

@@ -114,7 +114,7 @@ class Listening:
         """Nothing can be accepted, for want of descriptors perhaps. It is tried on and on, and told now and then."""
         mono = self._owner.clock().mono
         if mono >= self._complains_at:
-            logger.warning("cannot accept connections, and goes on trying: %s", error)
+            logger.warning("cannot accept connections, still trying: %s", error)
             self._complains_at = mono + COMPLAINT_INTERVAL_S
 
     # --- by sockets that asyncio watches ------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ async def test_refused() -> None:
     port = closed_port()
     assert await failure_of("127.0.0.1", port) == (
         "refused",
-        f"127.0.0.1 port {port}: Connection refused: does the platform run there?",
+        f"127.0.0.1 port {port}: Connection refused: is the platform running there?",
     )
     cause, detail = await failure_of("localhost", port)
     assert cause == "refused"
@@ -165,7 +165,7 @@ async def test_a_failed_attempt_says_why(key_path: Path) -> None:
     port = closed_port()
     agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=f"http://127.0.0.1:{port}")
     assert (await first_offline(agent)).reason == (
-        f"cannot connect (refused): 127.0.0.1 port {port}: Connection refused: does the platform run there?"
+        f"cannot connect (refused): 127.0.0.1 port {port}: Connection refused: is the platform running there?"
     )
 
 

@@ -45,7 +45,7 @@ D, I, W, E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR  # noqa
 KEPT = "the platform keeps it"
 
 LINES: list[tuple[AgentEvent, int, str]] = [
-    (TokenReceived(None, None), I, "token received, its end unknown"),
+    (TokenReceived(None, None), I, "token received, its expiry unknown"),
     (TokenReceived(900.0, 1720.0), I, "token received, usable for 900 s, the next one is fetched in 720 s"),
     (RenewalStarted("the token is old", "TOK-2"), D, "fetching the next token: the token is old [TOK-2]"),
     (TokenRenewed(9.0, 990.0, "TOK-2"), I, "token renewed, usable for 9 s, the next one is fetched in 0 s [TOK-2]"),
@@ -61,18 +61,17 @@ LINES: list[tuple[AgentEvent, int, str]] = [
     (
         ExchangeRepeated("challenge", "LINK-2"),
         I,
-        "the platform had closed the connection while it was idle: the challenge request is made once more, at once "
-        "[LINK-2]",
+        "the platform had closed the connection while it was idle: the challenge request is repeated at once [LINK-2]",
     ),
     (
         ExchangeRepeated("verify", "LINK-2"),
         I,
-        "the platform had closed the connection while it was idle: authentication starts over, at once [LINK-2]",
+        "the platform had closed the connection while it was idle: authentication starts over at once [LINK-2]",
     ),
     (
         ClocksParted(60.0, "LINK-7"),
         I,
-        "the clocks parted by +60.0 s, by sleep or by being set: link and token are checked at once [LINK-7]",
+        "the clocks diverged by +60.0 s, by sleep or by being set: link and token are checked at once [LINK-7]",
     ),
     (
         AgentIdContested(1, "LINK-6", "closed with 4409: from 10.0.0.7"),
@@ -89,7 +88,7 @@ LINES: list[tuple[AgentEvent, int, str]] = [
     (
         CommandRefused("c", "overloaded", "full", "CMD-5", "work", 1),
         W,
-        f"command 'c' ('work') not started: overloaded, full [CMD-5]; {KEPT}, and further ones are told at DEBUG",
+        f"command 'c' ('work') not started: overloaded, full [CMD-5]; {KEPT}, and further ones are logged at DEBUG",
     ),
     (
         CommandRefused("c", "overloaded", "full", "CMD-5", "work", 2),
@@ -99,14 +98,14 @@ LINES: list[tuple[AgentEvent, int, str]] = [
     (
         CommandRefused("c", "draining", "bye", "CMD-8", "work", 1),
         I,
-        f"command 'c' ('work') not started: draining, bye [CMD-8]; {KEPT}, and further ones are told at DEBUG",
+        f"command 'c' ('work') not started: draining, bye [CMD-8]; {KEPT}, and further ones are logged at DEBUG",
     ),
     (
         CommandRefused("c", "timeout", "late", "CMD-4", "work"),
         W,
         "command 'c' ('work') not started: timeout, late [CMD-4]",
     ),
-    (RepeatReceived("c", None, "CMD-2"), D, "command 'c' came again: its response is still to come [CMD-2]"),
+    (RepeatReceived("c", None, "CMD-2"), D, "command 'c' came again: its response is still pending [CMD-2]"),
     (RepeatReceived("c", "stored", "CMD-2"), D, "command 'c' came again: its response is sent again [CMD-2]"),
     (
         RepeatReceived("c", "expired_result", "CMD-2"),
@@ -123,13 +122,13 @@ LINES: list[tuple[AgentEvent, int, str]] = [
     (UnknownReceived("gossip", "m", RAW), I, "a message of the unknown type 'gossip' is ignored [MSG-4]"),
     (PeerViolation("rude", "MSG-5"), W, "the platform broke a rule: rude [MSG-5]"),
     (MessageSettled("m"), D, "message 'm' settled"),
-    (Undeliverable("m", None, "CMD-11"), E, "message 'm' dropped: it cost every link [CMD-11]"),
+    (Undeliverable("m", None, "CMD-11"), E, "message 'm' dropped: each link with it ended [CMD-11]"),
     (
         Undeliverable("m", "c", "CMD-11"),
         E,
-        "message 'm', the response to 'c', dropped: it cost every link [CMD-11]",
+        "message 'm', the response to 'c', dropped: each link with it ended [CMD-11]",
     ),
-    (Draining(2, 3, 1030.0, "CMD-8"), I, "draining: commands that run: 2, not settled: 3; at most 30.0 s [CMD-8]"),
+    (Draining(2, 3, 1030.0, "CMD-8"), I, "draining: running commands: 2, not settled: 3; at most 30.0 s [CMD-8]"),
     (LinkClosing(1000, "bye", "STAT-3", 1005.0), D, "closing the link with 1000, bye; at most 5.0 s [STAT-3]"),
     (Stopped(()), I, "stopped"),
     (
@@ -137,11 +136,11 @@ LINES: list[tuple[AgentEvent, int, str]] = [
         W,
         "stopped, and the platform may not have responses to 'c', 'd' and messages 'm' [CMD-8]",
     ),
-    (Stopped((), gave_up=True), E, "stopped: it gave up [LINK-6]"),
+    (Stopped((), gave_up=True), E, "stopped: gave up [LINK-6]"),
     (
         Stopped((), gave_up=True, messages=("m",)),
         E,
-        "stopped: it gave up [LINK-6], and the platform may not have messages 'm' [CMD-8]",
+        "stopped: gave up [LINK-6], and the platform may not have messages 'm' [CMD-8]",
     ),
 ]
 

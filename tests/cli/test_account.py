@@ -34,14 +34,14 @@ from artcafe_proto import (
         (Offline("cut", "LINK-3", 12.0), Line("offline: cut [LINK-3]; next attempt in 2.0 s", "bold yellow")),
         (
             Undeliverable("m", "c", "CMD-11"),
-            Line("message 'm', the response to 'c', dropped: it cost every link [CMD-11]", "bold red"),
+            Line("message 'm', the response to 'c', dropped: each link with it ended [CMD-11]", "bold red"),
         ),
         (PeerViolation("rude", "MSG-5"), Line("the platform broke a rule: rude [MSG-5]", "bold yellow")),
         (PeerViolation("rude", "MSG-5", "a"), Line("a broke a rule: rude [MSG-5]", "red")),
-        (MessageReceived("m", msgspec.Raw(b"{}"), "a"), Line("message m of a", "cyan")),
+        (MessageReceived("m", msgspec.Raw(b"{}"), "a"), Line("message m from a", "cyan")),
         (
             UnknownReceived("hm", "m", msgspec.Raw(b"{}"), "a"),
-            Line("message of unknown type 'hm' of a ignored [MSG-4]", "yellow"),
+            Line("message of unknown type 'hm' from a ignored [MSG-4]", "yellow"),
         ),
         (MessageSettled("m"), None),
         (CommandReceived("c", "work", msgspec.Raw(b"{}"), 0.0), None),

@@ -279,7 +279,7 @@ def test_link_6_a_process_that_is_replaced_may_give_up_with_status_1(folder: Pat
         f"WARNING agent-1: offline: {REPLACED} [LINK-6]; next attempt in 10.0 s",
         CONTESTED,
         f"WARNING agent-1: offline: {reason} [LINK-6]; no further attempt",
-        "ERROR   agent-1: stopped: it gave up [LINK-6]",
+        "ERROR   agent-1: stopped: gave up [LINK-6]",
         f"artcafe: {reason} [LINK-6]",
     ]
 

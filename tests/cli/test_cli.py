@@ -104,7 +104,7 @@ def test_the_demo_answers_every_command_once_and_says_so_as_json() -> None:
     assert summary["commands_sent"] == summary["responses"] > 40
     assert summary["heartbeats"] >= 4
     assert summary["reconnects"] >= 1
-    for expected in ("asked for a challenge", "signed it (ssh-ed25519)", "online", "heartbeat of agent-1", "offline"):
+    for expected in ("asked for a challenge", "signed it (ssh-ed25519)", "online", "heartbeat from agent-1", "offline"):
         assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -298,7 +298,7 @@ def test_a_data_directory_keeps_the_token_and_the_signing_key(tmp_path: Path) ->
 
 
 def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
-    lost = "artcafe: the tenant's token is shown on a terminal only: set ARTCAFE_TENANT_TOKEN, or use --data DIR\n"
+    lost = "artcafe: the tenant's token is shown only on a terminal: set ARTCAFE_TENANT_TOKEN, or use --data DIR\n"
     with serving(cwd=tmp_path, says=lost):
         pass
     outer, inner = pty.openpty()
@@ -327,7 +327,7 @@ def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path
         (["register", "--agent-id", "a", "--public-key", "/nowhere"], "/nowhere"),
         (["send", "a", "b", "--args", "[1]"], "--args"),
         (["send", "a", "b", "--args", '{"a":' + "[" * 50_000], "--args"),
-        (["platform", "--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is not this computer alone"),
+        (["platform", "--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is open to other computers"),
         (["platform", "--host", "0.0.0.0"], "listen on 127.0.0.1"),
         (["platform", "--cert-file", "/nowhere"], "--cert-file /nowhere cannot be read: No such file or directory"),
         (["platform", "--key-file", "/nowhere"], "--key-file has no effect without --cert-file, its certificate"),
@@ -394,7 +394,7 @@ def test_a_port_that_is_taken_is_told(platform: dict[str, str]) -> None:
     port = platform["ARTCAFE_PLATFORM"].rpartition(":")[2]
     refused = run("platform", "--port", port, ARTCAFE_TENANT_TOKEN=TOKEN)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert f"cannot listen at http://127.0.0.1:{port}" in refused.stderr
+    assert f"cannot listen on http://127.0.0.1:{port}" in refused.stderr
 
 
 AGENT = '{"agent_id": "a", "status": "online", "last_seen": null, "metrics": %s, "capabilities": []}'
@@ -560,7 +560,7 @@ def test_what_a_server_in_between_answers_is_told_with_what_to_do(
 def test_the_operators_other_mistakes_are_told_with_what_to_do(platform: dict[str, str], tmp_path: Path) -> None:
     url = platform["ARTCAFE_PLATFORM"]
     gone = run("agents", "--platform", "http://127.0.0.1:1", ARTCAFE_TENANT_TOKEN=TOKEN)
-    assert gone.stderr.endswith("127.0.0.1:1: Connection refused: does the platform run there?\n")
+    assert gone.stderr.endswith("127.0.0.1:1: Connection refused: is the platform running there?\n")
     doubled = run("agents", "--platform", f"{url}/api/v1", ARTCAFE_TENANT_TOKEN=TOKEN)
     assert "--platform has /api/v1 in its path, which is added to it: leave it out" in doubled.stderr
     wrong = run("agents", "--platform", url, ARTCAFE_TENANT_TOKEN="wrong-token-0123456789")
@@ -572,7 +572,7 @@ def test_the_operators_other_mistakes_are_told_with_what_to_do(platform: dict[st
     taken = run("platform", "--port", url.rpartition(":")[2])
     assert "Address already in use: give another --port, or --port 0 for a free one" in taken.stderr
     unquoted = run("send", "agent-1", "resize", '{"width": 640}', **platform)
-    assert 'did not expect {"width": 640}: see artcafe send --help; JSON is one argument, in single' in unquoted.stderr
+    assert 'did not expect {"width": 640}: see artcafe send --help; give JSON as one argument' in unquoted.stderr
     unmade = run("register", "--agent-id", "agent-1", "--public-key", "agent_key.pub", cwd=tmp_path, **platform)
     assert unmade.stderr.startswith("artcafe: the public key agent_key.pub is missing: make both with artcafe keygen")
     unset = run("agents", ARTCAFE_CA_FILE="", **platform)
@@ -616,7 +616,7 @@ def test_the_help_says_where_the_tenants_token_comes_from(command: str) -> None:
 
 def test_a_platform_says_what_it_keeps_and_what_not(tmp_path: Path) -> None:
     said = " ".join(run("platform", "--help").stdout.replace("│", " ").split())
-    assert "Agents, their keys and commands are kept in memory alone" in said
+    assert "Agents, their keys and commands are kept only in memory" in said
     assert "two secrets and nothing else" in said
     in_memory = ["agents", "keys", "commands"]
     with serving("--data=~/data", cwd=tmp_path, HOME=str(tmp_path)) as ready:
