@@ -18,6 +18,8 @@ from artcafe_proto.errors import ConfigError
 from artcafe_proto.exchanges import Headers
 from artcafe_proto.limits import MAX_ID_CHARS
 
+__all__ = ["AgentConfig", "PlatformConfig", "API_PREFIX", "Endpoint", "Origin", "check_agent_id"]
+
 API_PREFIX = "/api/v1"
 
 _fields_of = lru_cache(maxsize=4)(msgspec.structs.fields)

@@ -8,6 +8,8 @@ from artcafe_proto.instants import parse_http_date
 from artcafe_proto.limits import MAX_RETRY_AFTER_S
 from artcafe_proto.secrecy import Secretive
 
+__all__ = ["Headers", "HttpRequest", "HttpResponse"]
+
 Headers = tuple[tuple[str, str], ...]
 """Header fields in order; names in lower case."""
 

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 from artcafe_proto.errors import LocalProtocolError
 
+__all__ = ["Instant"]
+
 
 class Instant(NamedTuple):
     """A moment on both clocks, in seconds. The core never reads a clock: every input brings its `Instant`.

@@ -17,6 +17,8 @@ from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, MAX_COMMAND_TIMEOUT_S, MAX_ID_CHARS, MAX_JSON_DEPTH
 from artcafe_proto.readable import text_of
 
+__all__ = ["AgentStatus", "FinalCode"]
+
 AgentStatus = Literal["online", "offline", "busy", "error"]
 """STAT-1."""
 STATUSES: Final = get_args(AgentStatus)

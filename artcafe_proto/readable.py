@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+__all__ = ["json_line", "lines", "one_line", "text_of"]
+
 
 def one_line(text: str) -> str:
     """`text` with escapes for what is not printable, line ends included."""

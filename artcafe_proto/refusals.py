@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.exchanges import HttpRequest, HttpResponse
 
+__all__ = ["MAX_SAID_CHARS", "advice", "shown", "what_it_says"]
+
 Step = Literal["challenge", "verify", "upgrade", "call", "tenant"]
 
 MAX_SAID_CHARS: Final = 200

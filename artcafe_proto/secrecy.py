@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Generic, NoReturn, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["Secret", "Secretive", "forget_locals", "forgetful"]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")

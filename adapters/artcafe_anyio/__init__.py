@@ -1,11 +1,13 @@
 """Agents for the ArtCafe.ai Agent API on asyncio and on trio: write handlers, call `run`, never see a socket."""
 
-from artcafe_anyio.agent import Agent
-from artcafe_anyio.errors import CallError, GaveUpError, NotSettledError
-from artcafe_anyio.handlers import CommandContext, CommandError
-from artcafe_anyio.parameters import AgentParameters
+from artcafe_anyio import agent, errors, handlers, parameters
+from artcafe_anyio.agent import *
+from artcafe_anyio.errors import *
+from artcafe_anyio.handlers import *
+from artcafe_anyio.parameters import *
 
-__all__ = [
-    "Agent", "AgentParameters", "CommandContext",
-    "CallError", "CommandError", "GaveUpError", "NotSettledError",
-]  # fmt: skip
+__all__: list[str] = []
+__all__ += agent.__all__
+__all__ += errors.__all__
+__all__ += handlers.__all__
+__all__ += parameters.__all__

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from artcafe_proto import AgentConfig, Connect
     from artcafe_proto.messages import AgentStatus
 
+__all__ = ["Agent"]
+
 AnyFunction = TypeVar("AnyFunction", bound=Function)
 AnyMessageHandler = TypeVar("AnyMessageHandler", bound=MessageHandler)
 AnyCallback = TypeVar("AnyCallback", bound=EventCallback)

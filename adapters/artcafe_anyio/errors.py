@@ -9,6 +9,8 @@ from typing import cast
 
 from artcafe_proto import ArtCafeError
 
+__all__ = ["CallError", "GaveUpError", "NotSettledError"]
+
 
 class GaveUpError(ArtCafeError):
     """The agent had no link for `give_up_after` and has stopped (LINK-6). The message names the last failure."""

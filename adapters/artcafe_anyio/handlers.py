@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from artcafe_anyio.clocks import Clock
     from artcafe_proto import CommandReceived
 
+__all__ = ["CommandContext", "CommandError"]
+
 
 class CommandError(ArtCafeError):
     """Raise it in a handler: `reason` is what the platform gets to read, the text of it if it is an error. Of other

@@ -11,7 +11,6 @@ from typing import Final
 from artcafe_anyio.calling import discard
 from artcafe_anyio.files import exposure, flags
 from artcafe_proto import ConfigError, KeyRefusedError, PassphraseNeededError, PublicKey, SigningKey
-from artcafe_proto.limits import MAX_PRIVATE_KEY_BYTES, MAX_PUBLIC_KEY_BYTES
 from artcafe_proto.readable import text_of
 from artcafe_proto.secrecy import forgetful
 
@@ -54,7 +53,7 @@ def read_public_key(path: str) -> PublicKey:
     """The key in the `.pub` file `path`. Raises ConfigError. Blocks."""
     try:
         with open(os.path.expanduser(path), "rb") as file:
-            return PublicKey.parse(file.read(MAX_PUBLIC_KEY_BYTES + 1).decode("utf-8-sig").strip())
+            return PublicKey.parse(file.read(PublicKey.MAX_BYTES + 1).decode("utf-8-sig").strip())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", setting="private_key_path") from None
     except (KeyRefusedError, UnicodeDecodeError) as error:
@@ -108,10 +107,10 @@ def _read(path: str) -> bytes:
     try:
         _check(path, os.fstat(descriptor))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(MAX_PRIVATE_KEY_BYTES + 1)
+            data = file.read(SigningKey.MAX_BYTES + 1)
     finally:
         os.close(descriptor)
-    if len(data) > MAX_PRIVATE_KEY_BYTES:
+    if len(data) > SigningKey.MAX_BYTES:
         raise _RefusedError(_TOO_LARGE)
     return data
 
@@ -120,7 +119,7 @@ class _RefusedError(Exception):
     """Why a file is not read; what follows its path."""
 
 
-_TOO_LARGE = f" is larger than {MAX_PRIVATE_KEY_BYTES} bytes: is it the right file?"
+_TOO_LARGE = f" is larger than {SigningKey.MAX_BYTES} bytes: is it the right file?"
 
 
 def _check(path: str, status: os.stat_result) -> None:
@@ -128,7 +127,7 @@ def _check(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
         raise _RefusedError(f" is {kind}: expected a regular file")
-    if status.st_size > MAX_PRIVATE_KEY_BYTES:
+    if status.st_size > SigningKey.MAX_BYTES:
         raise _RefusedError(_TOO_LARGE)
     exposed = exposure(path, status)
     if exposed is not None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.exchanges import Headers
 
+__all__ = ["AgentParameters"]
+
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

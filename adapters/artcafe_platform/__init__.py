@@ -1,7 +1,11 @@
 """A platform on anyio (asyncio and trio): sockets, clocks and files around the pure `PlatformHub`."""
 
-from artcafe_platform.data_dir import load_or_create_secret
-from artcafe_platform.server import Platform
-from artcafe_platform.tls import make_server_context
+from artcafe_platform import data_dir, server, tls
+from artcafe_platform.data_dir import *
+from artcafe_platform.server import *
+from artcafe_platform.tls import *
 
-__all__ = ["Platform", "load_or_create_secret", "make_server_context"]
+__all__: list[str] = []
+__all__ += data_dir.__all__
+__all__ += server.__all__
+__all__ += tls.__all__

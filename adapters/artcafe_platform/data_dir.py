@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+__all__ = ["load_or_create_secret"]
+
 MAX_SECRET_BYTES = 4096
 """Nothing kept here comes near; a larger file is not ours."""
 SECRETS = ("tenant-token", "signing-key")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto import Agent, HubEvent, Instant, Key
 
+__all__ = ["Platform"]
+
 DEFAULT_TENANT: Final = "tenant-1"
 """The tenant of a platform that is given none."""
 

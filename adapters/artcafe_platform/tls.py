@@ -11,6 +11,8 @@ from artcafe_anyio.files import FromFiles, exposure
 from artcafe_platform.logs import tell
 from artcafe_proto import ConfigError
 
+__all__ = ["make_server_context"]
+
 OLD_VERSIONS: Final = ("SSLv3", "TLSv1", "TLSv1.1")
 """As `ssl.SSLObject.version` calls them; RFC 8996 has done with them."""
 

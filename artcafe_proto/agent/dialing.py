@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.timers import Timers
 
+__all__ = ["AgentTimer"]
+
 
 class AgentTimer(IntEnum):
     """What an agent waits for. Where several are due at once, the first of these goes first."""

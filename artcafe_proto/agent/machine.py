@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from artcafe_proto.policies.status import DeclaredStatus
     from artcafe_proto.policies.tokens import Token
 
+__all__ = ["AgentMachine"]
+
 _CLOSING: Final = LinkState.CLOSING  # once: CPython 3.11 takes ten times as long for a member as for a name
 
 

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from artcafe_proto.policies.status import DeclaredStatus
     from artcafe_proto.wires.inputs import Input
 
+__all__ = ["AgentProtocol"]
+
 
 _conn_of = attrgetter("conn")
 _FRAMES: Final = (SendText, SendPing, SendPong, SendClose)  # a tuple is made once, a union each time

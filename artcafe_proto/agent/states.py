@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 
 from artcafe_proto.regions import Table
 
+__all__ = ["AgentState", "AuthState", "LinkState"]
+
 
 class AuthState(Enum):
     """Authentication: the way to a token (AUTH)."""

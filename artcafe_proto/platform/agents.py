@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.links import Presence
     from artcafe_proto.platform.records import AgentRecord
 
+__all__ = ["Agent"]
+
 
 class Agent(msgspec.Struct, frozen=True):
     """A registered agent, as it is at a moment."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.watches import Watcher
 
+__all__ = ["NOT_FOUND"]
+
 MAX_PAGE_AGENTS: Final = 100
 DEFAULT_PAGE_AGENTS: Final = 50
 MAX_WAIT_S: Final = 60.0

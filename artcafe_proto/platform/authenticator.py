@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.registry import Registry
     from artcafe_proto.platform.state import Key
 
+__all__ = ["Principal"]
+
 
 class Principal(NamedTuple):
     """Who makes a request (PLAT-1): a tenant, or one of its agents by one of its keys."""

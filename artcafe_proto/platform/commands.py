@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.records import CommandRecord
     from artcafe_proto.platform.states import CommandState
 
+__all__ = ["Command"]
+
 
 class Command(msgspec.Struct, frozen=True):
     """One command of a tenant for an agent, as it is at a moment. Times are wall-clock times, in seconds."""

@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from artcafe_proto.messages import AgentStatus
     from artcafe_proto.platform.links import Carrier
 
+__all__ = ["PlatformHub"]
+
 
 _ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes
 

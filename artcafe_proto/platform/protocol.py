@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.wires.inputs import Input
 
+__all__ = ["PlatformProtocol"]
+
 _RUSHED: Final = frozenset({Phase.HEAD, Phase.BODY})
 _WAITED_WITH: Final = frozenset({Phase.ANSWERING, Phase.WEBSOCKET})
 _HEARD_ELSEWHERE: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wires refuse binary (MSG-7)

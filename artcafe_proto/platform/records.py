@@ -16,6 +16,8 @@ from artcafe_proto.limits import AGENT_OVERHEAD_BYTES
 from artcafe_proto.messages import CommandData, ResponseData, text_bytes
 from artcafe_proto.platform.states import CommandState
 
+__all__ = ["AgentRecord", "Record"]
+
 SCHEMA_VERSION: Final = 1
 """Rises when a record comes to mean something else. Records of another version are refused."""
 

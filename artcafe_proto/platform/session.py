@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.links import LinkedAgent
 
+__all__ = ["PlatformSession"]
+
 
 class SessionTimer(IntEnum):
     """What a session waits for."""
@@ -200,11 +202,10 @@ class PlatformSession(Secretive):
     def close_received(self, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
         self._hub.look_at_clock(now)
-        link = self._link
-        if link is None or self.state is SessionState.CLOSED:
+        if self._link is None or self.state is SessionState.CLOSED:
             return
         if self.state is SessionState.UP:
-            link.close(code, "")
+            self._link.close(code, "")
         self.outputs.disconnects.append(Disconnect(self.conn, abort=False))
         self._end(f"the agent closed the link with {code}")
 
@@ -369,8 +370,7 @@ class PlatformSession(Secretive):
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
-        earliest = self._timers.next()
-        return None if earliest is None else earliest[0]
+        return None if (earliest := self._timers.next()) is None else earliest[0]
 
     def is_rescheduled(self) -> bool:
         """Whether `deadline` may be earlier, or gone, since the last call: most inputs leave it as it is."""

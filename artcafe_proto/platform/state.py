@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.platform.records import Value
 
+__all__ = ["Key"]
+
 
 class Key(NamedTuple):
     """A public key of an agent, ready to verify with."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64encode
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.policies.signatures import SignatureFormat
 
+__all__ = ["SigningKey"]
+
 _AnyKey = Ed25519PrivateKey | RSAPrivateKey | EllipticCurvePrivateKey
 
 
@@ -53,6 +55,9 @@ class SigningKey(Secretive):
     """An agent's private key. Shows only its public half, and can be neither copied nor pickled."""
 
     __slots__ = ("_key", "public")
+
+    MAX_BYTES: ClassVar[int] = MAX_PRIVATE_KEY_BYTES
+    """Of a key file; a larger one need not be read whole."""
 
     @forgetful
     def __init__(self, key: _AnyKey) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64encode
 from hashlib import sha256
-from typing import Final
+from typing import ClassVar, Final
 
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
@@ -24,6 +24,8 @@ from artcafe_proto.errors import KeyRefusedError
 from artcafe_proto.limits import MAX_PUBLIC_KEY_BYTES, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MIN_RSA_BITS
 from artcafe_proto.policies.signatures import SignedBlob, open_signature
 from artcafe_proto.secrecy import forgetful
+
+__all__ = ["PublicKey"]
 
 MAKE_A_KEY: Final = "make a key with: ssh-keygen -t ed25519"
 """What to do about a key that cannot be repaired."""
@@ -46,6 +48,9 @@ class PublicKey:
     """An agent's public key, parsed once: Ed25519, RSA of 2048 to 8192 bits, or ECDSA over P-256, P-384 or P-521."""
 
     __slots__ = ("_key", "_raw_bytes", "algorithm", "blob", "fingerprint", "openssh")
+
+    MAX_BYTES: ClassVar[int] = MAX_PUBLIC_KEY_BYTES
+    """Of a key's line; a longer one need not be read whole."""
 
     @forgetful
     def __init__(self, key: Ed25519PublicKey | RSAPublicKey | EllipticCurvePublicKey) -> None:

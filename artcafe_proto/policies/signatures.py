@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_mpint, take_string
 
+__all__ = ["SignatureFormat"]
+
 SignatureFormat = Literal["ssh", "raw", "sshsig"]
 """AUTH-3: the SSH signature blob; the signature proper (PKCS#1 v1.5 with SHA-256 for RSA, the 64 bytes of Ed25519, DER
 for ECDSA); what `ssh-keygen -Y sign` writes, for the namespace `artcafe-auth`."""

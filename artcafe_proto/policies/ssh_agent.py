@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from artcafe_proto.policies.public_keys import PublicKey
     from artcafe_proto.policies.signatures import SignatureFormat
 
+__all__ = ["SshAgentSigning"]
+
 
 class SshAgentSigning(Secretive):
     """A signature of `message` by the private half of `public`, which an ssh-agent holds."""

@@ -5,29 +5,21 @@ that are moved by hand (`ManualClock`, `ScriptedPeer`), and for a transport's a 
 (`check_channel`).
 """
 
-from artcafe_proto.testing.channels import Channel, ChannelError, check_channel
-from artcafe_proto.testing.clocks import ManualClock
-from artcafe_proto.testing.faults import Fault, FaultKind
-from artcafe_proto.testing.invariants import INVARIANTS, InvariantError
-from artcafe_proto.testing.peers import Answer, HangUp, Raw, Reply, ScriptedPeer, Silence
-from artcafe_proto.testing.shrinking import shrink
-from artcafe_proto.testing.simulation import Simulation
+from artcafe_proto.testing import channels, clocks, faults, peers, shrinking, simulation
+from artcafe_proto.testing.channels import *
+from artcafe_proto.testing.clocks import *
+from artcafe_proto.testing.faults import *
+from artcafe_proto.testing.invariants import table
+from artcafe_proto.testing.invariants.table import *
+from artcafe_proto.testing.peers import *
+from artcafe_proto.testing.shrinking import *
+from artcafe_proto.testing.simulation import *
 
-__all__ = [
-    "INVARIANTS",
-    "Answer",
-    "Channel",
-    "ChannelError",
-    "Fault",
-    "FaultKind",
-    "HangUp",
-    "InvariantError",
-    "ManualClock",
-    "Raw",
-    "Reply",
-    "ScriptedPeer",
-    "Silence",
-    "Simulation",
-    "check_channel",
-    "shrink",
-]
+__all__: list[str] = []
+__all__ += channels.__all__
+__all__ += clocks.__all__
+__all__ += faults.__all__
+__all__ += table.__all__
+__all__ += peers.__all__
+__all__ += shrinking.__all__
+__all__ += simulation.__all__

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
+__all__ = ["Channel", "ChannelError", "check_channel"]
+
 
 async def check_channel(factory: Callable[[], AbstractAsyncContextManager[Channel]]) -> None:
     """Put a transport to every rule, each on a channel of its own. Raises ChannelError for the first that is broken."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.instants import Instant
 
+__all__ = ["ManualClock"]
+
 
 class ManualClock:
     """Both clocks of a computer, moved by hand; seconds."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.agents import AgentProcess
     from artcafe_proto.testing.whole import Whole
 
+__all__ = ["Fault", "FaultKind"]
+
 
 class FaultKind(Enum):
     """The kinds of faults. `Fault.amount` is what the text here says, seconds where it says nothing."""

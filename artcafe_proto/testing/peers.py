@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
     from artcafe_proto.wires.inputs import Input
 
+__all__ = ["Answer", "HangUp", "Raw", "Reply", "ScriptedPeer", "Silence"]
+
 
 class Answer(msgspec.Struct, frozen=True):
     """Answer a request with a status, a body (bytes as they are, anything else as JSON) and header fields."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.testing.faults import Fault
 
+__all__ = ["shrink"]
+
 
 def shrink(run: Callable[[list[Fault]], None], faults: Sequence[Fault], *, most_runs: int = 300) -> list[Fault]:
     """The fewest of `faults` with which `run` still raises the InvariantError that it raises with all of them.

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.testing.nodes import Node
 
+__all__ = ["Simulation"]
+
 _LAST_EVENTS: Final = 30
 _LONGEST_COMMAND_S: Final = 400.0
 _LONGEST_LINK_FAULT_S: Final = 60.0

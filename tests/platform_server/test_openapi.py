@@ -15,10 +15,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-import artcafe_proto
 from artcafe_platform import Platform
 from artcafe_proto import ConfigError, PlatformConfig, SigningKey, limits
 from artcafe_proto.config import API_PREFIX, check_id
+from artcafe_proto.events import AgentOnline, HubEvent
 from artcafe_proto.platform import api, streams
 from artcafe_proto.platform.streams import describe
 from core.test_event_streams import EVENTS
@@ -183,7 +183,7 @@ async def test_every_example_is_answered_as_it_says() -> None:
                     events = Recorder(platform)
                     link = await stack.enter_async_context(agent.connect())
                     await link.heartbeat(cpu_usage=12.5, memory_usage=48.0)
-                    await events.nth(artcafe_proto.AgentOnline)
+                    await events.nth(AgentOnline)
                 case "sendCommand":
                     assert link is not None
                     command = await link.receive()
@@ -226,7 +226,7 @@ def test_it_has_every_event_of_the_stream() -> None:
 
 
 @pytest.mark.parametrize("event", [event for event, _, _ in EVENTS], ids=lambda event: type(event).__name__)
-def test_events_are_as_it_says(event: artcafe_proto.HubEvent) -> None:
+def test_events_are_as_it_says(event: HubEvent) -> None:
     described = describe(event)
     assert described is not None
     all_streams = streams.Streams(Random(1))

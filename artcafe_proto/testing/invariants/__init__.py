@@ -6,8 +6,12 @@ everything and tells the families: `links.py` what goes over connections, `waits
 requests over HTTP.
 """
 
-from artcafe_proto.testing.invariants.observer import Invariants
-from artcafe_proto.testing.invariants.table import INVARIANTS, InvariantError
-from artcafe_proto.testing.invariants.watched import Watched
+from artcafe_proto.testing.invariants import observer, table, watched
+from artcafe_proto.testing.invariants.observer import *
+from artcafe_proto.testing.invariants.table import *
+from artcafe_proto.testing.invariants.watched import *
 
-__all__ = ["INVARIANTS", "InvariantError", "Invariants", "Watched"]
+__all__: list[str] = []
+__all__ += observer.__all__
+__all__ += table.__all__
+__all__ += watched.__all__

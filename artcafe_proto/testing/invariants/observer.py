@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.invariants.scenes import Platform, Scene
     from artcafe_proto.testing.invariants.watched import Process, Watched
 
+__all__ = ["Invariants"]
+
 _OUTBOX: tuple[str, ...] = ("response", "message")
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from artcafe_proto.testing.nodes import Stage
 
+__all__ = ["INVARIANTS", "InvariantError"]
+
 INVARIANTS: Final[dict[str, str]] = {
     # links.py
     "one link, up or opening": "LINK-9",

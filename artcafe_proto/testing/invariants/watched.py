@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.wiretap import Wiretap
 
+__all__ = ["Watched"]
+
 
 class Process(Protocol):
     """One life of one agent, as it is looked at."""
