@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.driver import Connector
     from artcafe_anyio.signers import SignFunction
-    from artcafe_proto import AgentConfig, Connect
+    from artcafe_proto import AgentConfig
+    from artcafe_proto.effects import Connect
     from artcafe_proto.messages import AgentStatus
 
 __all__ = ["Agent"]

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.logs import AgentLog
     from artcafe_anyio.threads import Threads
-    from artcafe_proto import Connect, ConnectFailure
+    from artcafe_proto.agent import ConnectFailure
+    from artcafe_proto.effects import Connect
 
 Stream = SocketStream | TLSStream
 Raw = TypeVar("Raw")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from artcafe_anyio.levels import AnySocket
-    from artcafe_proto import AgentProtocol, Connect, Instant
+    from artcafe_proto import AgentProtocol, Instant
+    from artcafe_proto.effects import Connect
 
 READ_BYTES: Final = 65_536
 SEND_BYTES: Final = 64 * 1024

@@ -31,23 +31,12 @@ from artcafe_proto import (
     AgentProtocol,
     AgentTimer,
     ArtCafeError,
-    CancelSign,
-    CommandCancelled,
-    CommandReceived,
-    Connect,
-    Disconnect,
     LocalProtocolError,
-    MessageReceived,
-    Offline,
-    PauseReading,
     RemoteProtocolError,
-    ResponsesSettled,
-    ResumeReading,
-    Sign,
     SigningRefusedError,
-    Stopped,
-    Write,
 )
+from artcafe_proto.effects import CancelSign, Connect, Disconnect, PauseReading, ResumeReading, Sign, Write
+from artcafe_proto.events import CommandCancelled, CommandReceived, MessageReceived, Offline, ResponsesSettled, Stopped
 from artcafe_proto.readable import text_of
 from artcafe_proto.secrecy import forget_locals
 
@@ -62,7 +51,9 @@ if TYPE_CHECKING:
     from artcafe_anyio.running import Application
     from artcafe_anyio.signers import Signer
     from artcafe_anyio.transports import TransportConnection
-    from artcafe_proto import AgentConfig, AgentEvent, Effect, Instant
+    from artcafe_proto import AgentConfig, Instant
+    from artcafe_proto.effects import Effect
+    from artcafe_proto.events import AgentEvent
 
     AnyConnection = Connection | TransportConnection
     Connector = Callable[[Connect, AgentProtocol, Callable[[], AbstractContextManager[Instant]]], AnyConnection]

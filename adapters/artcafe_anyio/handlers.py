@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from artcafe_anyio.calling import Function
     from artcafe_anyio.clocks import Clock
-    from artcafe_proto import CommandReceived
+    from artcafe_proto.events import CommandReceived
 
 __all__ = ["CommandContext", "CommandError"]
 

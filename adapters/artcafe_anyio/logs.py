@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from artcafe_anyio.log_records import exc_info_of, readable_record
-from artcafe_proto import (
+from artcafe_proto.events import (
     AgentIdContested,
     CallAnswered,
     CallFailed,
@@ -45,7 +45,7 @@ from artcafe_proto.refusals import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from artcafe_proto import AgentEvent
+    from artcafe_proto.events import AgentEvent
 
 logger = logging.getLogger("artcafe.agent")
 logger.addFilter(readable_record)

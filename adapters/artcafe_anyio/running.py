@@ -26,7 +26,8 @@ from artcafe_anyio.calling import (
     seen_error,
 )
 from artcafe_anyio.handlers import CommandContext, CommandError, Handler, Mode
-from artcafe_proto import AgentEvent, LocalProtocolError, MessageReceived
+from artcafe_proto import LocalProtocolError
+from artcafe_proto.events import AgentEvent, MessageReceived
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from artcafe_anyio.loops import Starter
     from artcafe_anyio.tasks import CommandTasks
     from artcafe_anyio.threads import Threads
-    from artcafe_proto import AgentProtocol, CommandReceived, FinalCode, Instant
+    from artcafe_proto import AgentProtocol, Instant
+    from artcafe_proto.events import CommandReceived
+    from artcafe_proto.messages import FinalCode
 
 MAX_MESSAGE_TASKS: Final = 1024
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024

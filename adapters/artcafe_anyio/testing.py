@@ -25,22 +25,10 @@ from artcafe_anyio.background import Background
 from artcafe_anyio.connecting import OwnStream
 from artcafe_anyio.loops import Flag
 from artcafe_anyio.virtual_time import LoopClock, VirtualTimeLoop
-from artcafe_proto import (
-    CommandAnswered,
-    Disconnect,
-    LocalProtocolError,
-    MessageReceived,
-    PauseReading,
-    PlatformConfig,
-    PlatformHub,
-    PlatformProtocol,
-    RequestArrived,
-    ResumeReading,
-    SigningKey,
-    StatusReceived,
-    Write,
-)
-from artcafe_proto.platform.api import NOT_FOUND
+from artcafe_proto import LocalProtocolError, PlatformConfig, PlatformHub, PlatformProtocol, SigningKey
+from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.events import CommandAnswered, MessageReceived, RequestArrived, StatusReceived
+from artcafe_proto.platform import NOT_FOUND
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
@@ -51,7 +39,8 @@ if TYPE_CHECKING:
 
     from artcafe_anyio.agent import Agent
     from artcafe_anyio.clocks import Clock
-    from artcafe_proto import Connect, HubEvent, PlatformEffect, Wake
+    from artcafe_proto.effects import Connect, PlatformEffect, Wake
+    from artcafe_proto.events import HubEvent
 
 __all__ = ["Answer", "LoopClock", "SimulatedPlatform", "VirtualTimeLoop"]
 

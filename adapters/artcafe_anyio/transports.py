@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.levels import AnySocket
     from artcafe_anyio.threads import Threads
-    from artcafe_proto import AgentProtocol, Connect, Instant
+    from artcafe_proto import AgentProtocol, Instant
+    from artcafe_proto.effects import Connect
 
 READ_BYTES: Final = 256 * 1024
 _buffer = memoryview(bytearray(READ_BYTES))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from artcafe_anyio.errors import CallError, NotSettledError
-from artcafe_proto import CallAnswered, CallFailed, MessageSettled, Undeliverable
+from artcafe_proto.events import CallAnswered, CallFailed, MessageSettled, Undeliverable
 
 if TYPE_CHECKING:
-    from artcafe_proto import AgentEvent, ArtCafeError
+    from artcafe_proto import ArtCafeError
+    from artcafe_proto.events import AgentEvent
 
 _STOPPED = "the agent stopped"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from artcafe_anyio import logs
 from artcafe_anyio.clocks import monotonic
-from artcafe_proto import (
+from artcafe_proto.events import (
     AgentAuthenticated,
     AgentEvent,
     AgentOffline,
@@ -33,7 +33,7 @@ from artcafe_proto.readable import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artcafe_proto import Event, HubEvent
+    from artcafe_proto.events import Event, HubEvent
 
 _STYLES: Final = {logging.INFO: "bold green", logging.WARNING: "bold yellow", logging.ERROR: "bold red"}
 

@@ -28,12 +28,12 @@ from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.telling import say_json
 from artcafe_cli.tenant_client import Operator
 from artcafe_platform import Platform
-from artcafe_proto import AgentOnline, CommandAnswered, HeartbeatReceived
+from artcafe_proto.events import AgentOnline, CommandAnswered, HeartbeatReceived
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artcafe_proto import Event, HubEvent
+    from artcafe_proto.events import Event, HubEvent
 
 TENANT = "demo"
 HEARTBEAT_INTERVAL_S = 2.0

@@ -20,18 +20,10 @@ from artcafe_platform.logs import logger, tell
 from artcafe_platform.sockets import AnyConnection, SocketConnection, address_of
 from artcafe_platform.timetable import Timetable, shared_moment
 from artcafe_platform.turns import OwnTurn, Turn
-from artcafe_proto import (
-    Disconnect,
-    PauseReading,
-    PlatformHub,
-    PlatformProtocol,
-    RequestArrived,
-    RequestFailed,
-    ResumeReading,
-    Wake,
-    Write,
-)
-from artcafe_proto.platform.api import NOT_FOUND
+from artcafe_proto import PlatformHub, PlatformProtocol
+from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Wake, Write
+from artcafe_proto.events import RequestArrived, RequestFailed
+from artcafe_proto.platform import NOT_FOUND
 from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
@@ -42,7 +34,9 @@ if TYPE_CHECKING:
     from anyio.streams.tls import TLSStream
 
     from artcafe_anyio.clocks import Clock
-    from artcafe_proto import HubEvent, Instant, PlatformEffect
+    from artcafe_proto import Instant
+    from artcafe_proto.effects import PlatformEffect
+    from artcafe_proto.events import HubEvent
 
 C = TypeVar("C", Connection, SocketConnection)
 

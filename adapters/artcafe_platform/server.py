@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
-    from artcafe_proto import Agent, HubEvent, Instant, Key
+    from artcafe_proto import Instant
+    from artcafe_proto.events import HubEvent
+    from artcafe_proto.platform import Agent, Key
 
 __all__ = ["Platform"]
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from artcafe_proto.policies.tokens import Token
     from artcafe_proto.timers import Timers
 
+__all__ = ["ConnectFailure"]
+
 ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
 """Causes of `connect_failed`."""
 

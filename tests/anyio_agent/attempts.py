@@ -6,7 +6,7 @@ import anyio
 
 from anyio_agent.fake_platform import PATIENCE_S
 from artcafe_anyio import Agent
-from artcafe_proto import AgentEvent, Offline
+from artcafe_proto.events import AgentEvent, Offline
 
 
 async def first_offline(agent: Agent) -> Offline:

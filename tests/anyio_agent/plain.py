@@ -23,7 +23,7 @@ from artcafe_anyio import Agent
 from artcafe_anyio.loops import Flag, find_call_soon
 from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
-from artcafe_proto import AgentOffline, AgentOnline, CommandAnswered, HubEvent, MessageReceived, StatusReceived
+from artcafe_proto.events import AgentOffline, AgentOnline, CommandAnswered, HubEvent, MessageReceived, StatusReceived
 
 PATIENCE_S = 30.0
 TENANT = "tenant-1"

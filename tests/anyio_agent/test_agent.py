@@ -24,16 +24,14 @@ from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.keys import Passphrase, load_key
 from artcafe_anyio.transports import TransportConnection
-from artcafe_proto import (
+from artcafe_proto import ConfigError, LocalProtocolError, SigningKey
+from artcafe_proto.events import (
     AgentEvent,
     CommandReceived,
-    ConfigError,
     LinkClosing,
-    LocalProtocolError,
     MessageReceived,
     Offline,
     Online,
-    SigningKey,
     Stopped,
     TokenReceived,
 )

@@ -23,7 +23,8 @@ from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import ConnectError, Stream, StreamOpener, open_tcp_stream
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.transports import TransportOpener
-from artcafe_proto import AgentEvent, Connect
+from artcafe_proto.effects import Connect
+from artcafe_proto.events import AgentEvent
 
 pytestmark = pytest.mark.anyio
 

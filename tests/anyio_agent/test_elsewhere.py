@@ -84,7 +84,8 @@ from artcafe_anyio import Agent
 from artcafe_anyio.keys import load_key
 from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
-from artcafe_proto import AgentOnline, ConfigError, Online
+from artcafe_proto import ConfigError
+from artcafe_proto.events import AgentOnline, Online
 
 folder = Path(sys.argv[1])
 make_key_pair(folder / "key", "ed25519", "")

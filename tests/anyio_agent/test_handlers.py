@@ -25,7 +25,8 @@ from artcafe_anyio.arguments import InvalidArgumentsError
 from artcafe_anyio.calling import Function
 from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.handlers import Handler, Mode
-from artcafe_proto import CommandReceived, LocalProtocolError
+from artcafe_proto import LocalProtocolError
+from artcafe_proto.events import CommandReceived
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

@@ -33,7 +33,9 @@ from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_anyio.connecting import ConnectError, open_tcp_stream
 from artcafe_anyio.testing import Answer, SimulatedPlatform
 from artcafe_anyio.threads import Threads
-from artcafe_proto import ConfigError, Connect, LocalProtocolError, MessageReceived, Offline
+from artcafe_proto import ConfigError, LocalProtocolError
+from artcafe_proto.effects import Connect
+from artcafe_proto.events import MessageReceived, Offline
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 PATIENCE_S = 60.0

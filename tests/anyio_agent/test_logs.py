@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from artcafe_anyio.logs import MAX_COUNTED, MAX_LISTED, AgentLog, describe
-from artcafe_proto import (
+from artcafe_proto.events import (
     AgentEvent,
     AgentIdContested,
     CallAnswered,

@@ -12,7 +12,8 @@ from artcafe_anyio import Agent, CommandError
 from artcafe_anyio.connecting import ConnectError
 from artcafe_anyio.testing import SimulatedPlatform
 from artcafe_platform import Platform
-from artcafe_proto import Offline, SigningRefusedError
+from artcafe_proto import SigningRefusedError
+from artcafe_proto.events import Offline
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 60.0

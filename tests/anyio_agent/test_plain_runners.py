@@ -25,7 +25,7 @@ from anyio_agent.plain import PATIENCE_S, Day, day_of_an_agent, morning, run
 from artcafe_anyio import Agent
 from artcafe_anyio.loops import Flag, Scope, find_call_soon
 from artcafe_anyio.testing import SimulatedPlatform
-from artcafe_proto import AgentOnline
+from artcafe_proto.events import AgentOnline
 
 RUNNERS = ("asyncio", "uvloop", "trio")
 

@@ -24,7 +24,8 @@ from artcafe_anyio.parameters import AgentParameters, LocalSettings, settings
 from artcafe_anyio.signers import open_key
 from artcafe_anyio.threads import Threads
 from artcafe_platform import Platform, make_server_context
-from artcafe_proto import ConfigError, Online, PlatformConfig
+from artcafe_proto import ConfigError, PlatformConfig
+from artcafe_proto.events import Online
 from support.certificates import issue
 from support.openssh import ssh_agent
 

@@ -13,7 +13,8 @@ import pytest
 from artcafe_anyio import Agent
 from artcafe_anyio.keys import load_key
 from artcafe_platform import Platform
-from artcafe_proto import ConfigError, KeyChanged, Offline, Online, SigningRefusedError
+from artcafe_proto import ConfigError, SigningRefusedError
+from artcafe_proto.events import KeyChanged, Offline, Online
 from support.openssh import need
 
 pytestmark = pytest.mark.anyio

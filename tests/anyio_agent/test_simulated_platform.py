@@ -10,7 +10,8 @@ import pytest
 from anyio_agent.fake_platform import PATIENCE_S
 from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.testing import Answer, SimulatedPlatform
-from artcafe_proto import ApiError, CommandRefused, ConfigError, LocalProtocolError
+from artcafe_proto import ApiError, ConfigError, LocalProtocolError
+from artcafe_proto.events import CommandRefused
 
 pytestmark = pytest.mark.anyio
 

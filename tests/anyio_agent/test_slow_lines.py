@@ -22,16 +22,8 @@ from artcafe_anyio import Agent
 from artcafe_anyio import agent as agent_module
 from artcafe_anyio.keys import load_key
 from artcafe_platform import Platform
-from artcafe_proto import (
-    AgentOffline,
-    ApiError,
-    CommandAnswered,
-    MessageReceived,
-    MessageSettled,
-    Offline,
-    Online,
-    PlatformConfig,
-)
+from artcafe_proto import ApiError, PlatformConfig
+from artcafe_proto.events import AgentOffline, CommandAnswered, MessageReceived, MessageSettled, Offline, Online
 from artcafe_proto.policies import liveness, outbox
 
 pytestmark = pytest.mark.anyio

@@ -19,16 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
 from artcafe_anyio import Agent, CommandContext, GaveUpError
 from artcafe_anyio.threads import Threads
-from artcafe_proto import (
-    AgentEvent,
-    CommandReceived,
-    Draining,
-    LinkClosing,
-    LocalProtocolError,
-    Offline,
-    Online,
-    Stopped,
-)
+from artcafe_proto import LocalProtocolError
+from artcafe_proto.events import AgentEvent, CommandReceived, Draining, LinkClosing, Offline, Online, Stopped
 
 pytestmark = pytest.mark.anyio
 

@@ -26,7 +26,7 @@ from artcafe_anyio import Agent, driver
 from artcafe_anyio.connecting import StreamOpener
 from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_anyio.transports import TransportConnection, TransportOpener
-from artcafe_proto import AgentEvent, Offline
+from artcafe_proto.events import AgentEvent, Offline
 
 pytestmark = pytest.mark.anyio
 

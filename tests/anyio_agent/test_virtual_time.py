@@ -22,19 +22,17 @@ from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.testing import Answer, LoopClock, SimulatedPlatform, VirtualTimeLoop
 from artcafe_platform import Platform
-from artcafe_proto import (
+from artcafe_proto import ConfigError, SigningKey
+from artcafe_proto.effects import Connect, Wake
+from artcafe_proto.events import (
     AgentEvent,
     CommandAnswered,
-    ConfigError,
-    Connect,
     HeartbeatReceived,
     HubEvent,
     Offline,
     Online,
-    SigningKey,
     TokenReceived,
     TokenRenewed,
-    Wake,
 )
 
 HOUR_S = 3600

@@ -17,17 +17,8 @@ from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
 from artcafe_anyio import Agent, CallError, NotSettledError
 from artcafe_anyio.keys import load_key
 from artcafe_platform import Platform
-from artcafe_proto import (
-    AgentEvent,
-    ArtCafeError,
-    LocalProtocolError,
-    MessageReceived,
-    MessageSettled,
-    Offline,
-    Online,
-    OutboxFullError,
-    Stopped,
-)
+from artcafe_proto import ArtCafeError, LocalProtocolError, OutboxFullError
+from artcafe_proto.events import AgentEvent, MessageReceived, MessageSettled, Offline, Online, Stopped
 from artcafe_proto.limits import MAX_UNSETTLED_MESSAGES, MAX_WAITING_CALLS
 
 pytestmark = pytest.mark.anyio

@@ -44,7 +44,7 @@ def run_agent(name: str, port: int) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     from artcafe_anyio import Agent
-    from artcafe_proto import Offline
+    from artcafe_proto.events import Offline
     from benchmarks.peers import echo, handle
 
     backend, streams, inline = AGENTS[name]

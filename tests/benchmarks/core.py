@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from artcafe_anyio.randomness import PooledRandom
-from artcafe_proto import AgentConfig, AgentProtocol, CommandReceived, Connect, Instant, Sign, Write
+from artcafe_proto import AgentConfig, AgentProtocol, Instant
+from artcafe_proto.effects import Connect, Sign, Write
+from artcafe_proto.events import CommandReceived
 from artcafe_proto.messages import SuccessData, encode
 from artcafe_proto.wires.handshake import accept_headers
 from artcafe_proto.wires.websocket import WebSocketWire

@@ -22,8 +22,9 @@ from typing import Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from artcafe_proto import Disconnect, HttpRequest, PlatformConfig, PlatformHub, PlatformProtocol
+from artcafe_proto import HttpRequest, PlatformConfig, PlatformHub, PlatformProtocol
 from artcafe_proto.agent.states import LinkState
+from artcafe_proto.effects import Disconnect
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.wires.http_client import ClientWire
 from benchmarks.core import Loop, now

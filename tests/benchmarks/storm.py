@@ -27,7 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from artcafe_anyio.clocks import monotonic, read_clocks
 from artcafe_platform.timetable import Timetable
-from artcafe_proto import AgentConfig, AgentProtocol, Connect, Disconnect, Offline, Online, Sign, SigningKey, Write
+from artcafe_proto import AgentConfig, AgentProtocol, SigningKey
+from artcafe_proto.effects import Connect, Disconnect, Sign, Write
+from artcafe_proto.events import Offline, Online
 from benchmarks.fleet import private_key
 from benchmarks.servers import PLATFORM, Server, cpu_s
 from support.storm import World, densest

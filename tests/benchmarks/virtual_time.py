@@ -17,7 +17,8 @@ from unittest.mock import patch
 
 from jwt.algorithms import OKPAlgorithm
 
-from artcafe_proto import AgentConfig, AgentProtocol, Connect, Disconnect, Sign, Write
+from artcafe_proto import AgentConfig, AgentProtocol
+from artcafe_proto.effects import Connect, Disconnect, Sign, Write
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.testing import ManualClock, ScriptedPeer, Simulation

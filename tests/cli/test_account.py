@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from artcafe_cli.account import Account, Line, describe
-from artcafe_proto import (
+from artcafe_proto.events import (
     AgentEvent,
     CommandReceived,
     CommandSent,

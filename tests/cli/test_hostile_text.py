@@ -22,7 +22,7 @@ from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.log_lines import LineFormatter
 from artcafe_cli.main import main
 from artcafe_cli.tables import print_agents
-from artcafe_proto import AgentEvent, Event
+from artcafe_proto.events import AgentEvent, Event
 from artcafe_proto.readable import one_line
 from cli.test_account import sample
 from support.hostile_text import HOSTILE, check_readable

@@ -14,25 +14,17 @@ from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
     AgentTimer,
-    CallFailed,
-    ClocksParted,
-    CommandCancelled,
-    CommandReceived,
-    CommandRefused,
-    Connect,
-    Disconnect,
     HttpRequest,
     Instant,
     LocalProtocolError,
-    MessageSettled,
-    Offline,
     OutboxFullError,
-    PauseReading,
-    PeerViolation,
     RemoteProtocolError,
-    RenewalFailed,
-    RepeatReceived,
-    ResponseReplaced,
+)
+from artcafe_proto.agent.authentication import read_details
+from artcafe_proto.effects import (
+    Connect,
+    Disconnect,
+    PauseReading,
     ResumeReading,
     SendClose,
     SendPing,
@@ -40,11 +32,23 @@ from artcafe_proto import (
     SendRequest,
     SendText,
     Sign,
-    Stopped,
-    Undeliverable,
     Write,
 )
-from artcafe_proto.agent.authentication import read_details
+from artcafe_proto.events import (
+    CallFailed,
+    ClocksParted,
+    CommandCancelled,
+    CommandReceived,
+    CommandRefused,
+    MessageSettled,
+    Offline,
+    PeerViolation,
+    RenewalFailed,
+    RepeatReceived,
+    ResponseReplaced,
+    Stopped,
+    Undeliverable,
+)
 from artcafe_proto.limits import MAX_WAITING_REPLIES
 from support.scripted import CHALLENGE, Scripted, answer, token
 

@@ -8,8 +8,9 @@ from random import Random
 
 import pytest
 
-from artcafe_proto import AgentMachine, AgentProtocol, Connect, Instant, LocalProtocolError, Write
+from artcafe_proto import AgentMachine, AgentProtocol, Instant, LocalProtocolError
 from artcafe_proto import outputs as outputs_module
+from artcafe_proto.effects import Connect, Write
 from artcafe_proto.wires.inputs import Input, PingReceived, PongReceived, TextReceived
 from artcafe_proto.wires.websocket import WebSocketWire
 from support.played import frame

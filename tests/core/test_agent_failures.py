@@ -9,22 +9,10 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import (
-    AgentIdContested,
-    AuthState,
-    CancelSign,
-    Connect,
-    Disconnect,
-    HttpResponse,
-    LinkState,
-    Offline,
-    RemoteProtocolError,
-    SendClose,
-    SendRequest,
-    SendUpgrade,
-    Sign,
-    Stopped,
-)
+from artcafe_proto import HttpResponse, RemoteProtocolError
+from artcafe_proto.agent import AuthState, LinkState
+from artcafe_proto.effects import CancelSign, Connect, Disconnect, SendClose, SendRequest, SendUpgrade, Sign
+from artcafe_proto.events import AgentIdContested, Offline, Stopped
 from support.scripted import CHALLENGE, Scripted, answer, token
 
 AUTH, SERVER, OTHER = 5.0, 10.0, 1.0

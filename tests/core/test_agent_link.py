@@ -9,28 +9,28 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import (
-    CommandCancelled,
-    CommandReceived,
-    CommandRefused,
+from artcafe_proto import Instant, LocalProtocolError, OutboxFullError
+from artcafe_proto.agent import LinkState
+from artcafe_proto.effects import (
     Connect,
     Disconnect,
-    Instant,
-    LinkState,
-    LocalProtocolError,
-    MessageReceived,
-    MessageSettled,
-    Offline,
-    OutboxFullError,
     PauseReading,
-    PeerViolation,
-    ResponseReplaced,
-    ResponsesSettled,
     ResumeReading,
     SendClose,
     SendPing,
     SendPong,
     SendText,
+)
+from artcafe_proto.events import (
+    CommandCancelled,
+    CommandReceived,
+    CommandRefused,
+    MessageReceived,
+    MessageSettled,
+    Offline,
+    PeerViolation,
+    ResponseReplaced,
+    ResponsesSettled,
     Stopped,
     Undeliverable,
     UnknownReceived,

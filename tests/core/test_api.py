@@ -8,16 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from artcafe_proto import (
-    ChallengeIssued,
-    CommandExpired,
-    HttpRequest,
-    HttpResponse,
-    Instant,
-    PlatformProtocol,
-    RequestFailed,
-    StatusReceived,
-)
+from artcafe_proto import HttpRequest, HttpResponse, Instant, PlatformProtocol
+from artcafe_proto.events import ChallengeIssued, CommandExpired, RequestFailed, StatusReceived
 from artcafe_proto.platform.api import (
     INTERNAL_ERROR,
     NOT_FOUND,

@@ -6,22 +6,10 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import (
-    AuthState,
-    CallAnswered,
-    CallFailed,
-    Connect,
-    Disconnect,
-    HttpResponse,
-    LinkState,
-    LocalProtocolError,
-    Offline,
-    SendRequest,
-    SendUpgrade,
-    Sign,
-    Stopped,
-    TokenRenewed,
-)
+from artcafe_proto import HttpResponse, LocalProtocolError
+from artcafe_proto.agent import AuthState, LinkState
+from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade, Sign
+from artcafe_proto.events import CallAnswered, CallFailed, Offline, Stopped, TokenRenewed
 from artcafe_proto.limits import MAX_WAITING_CALLS
 from support.scripted import CHALLENGE, Scripted, answer, token
 

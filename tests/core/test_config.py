@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from rich.pretty import pretty_repr
 
-from artcafe_proto import AgentConfig, ConfigError, HttpRequest, HttpResponse, PlatformConfig, RequestArrived, SendText
+from artcafe_proto import AgentConfig, ConfigError, HttpRequest, HttpResponse, PlatformConfig
 from artcafe_proto.config import Endpoint, Origin
+from artcafe_proto.effects import SendText
+from artcafe_proto.events import RequestArrived
 from artcafe_proto.wires.inputs import TextReceived
 
 

@@ -10,7 +10,9 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from artcafe_proto import (
+from artcafe_proto import HttpRequest, Instant, PlatformSession, RemoteProtocolError
+from artcafe_proto.effects import Disconnect, PauseReading, SendBody, SendResponse
+from artcafe_proto.events import (
     AgentAuthenticated,
     AgentOffline,
     AgentOnline,
@@ -21,19 +23,11 @@ from artcafe_proto import (
     CommandExpired,
     CommandRepeated,
     CommandSent,
-    Disconnect,
     HeartbeatReceived,
-    HttpRequest,
     HubEvent,
-    Instant,
     MessageReceived,
-    PauseReading,
     PeerViolation,
-    PlatformSession,
-    RemoteProtocolError,
     RequestFailed,
-    SendBody,
-    SendResponse,
     StatusReceived,
     UnknownReceived,
 )

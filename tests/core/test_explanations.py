@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import (
+from artcafe_proto import Instant, LocalProtocolError, OutboxFullError
+from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade, Sign
+from artcafe_proto.events import (
     CallFailed,
     ClocksParted,
     CommandRefused,
-    Connect,
-    Disconnect,
     Draining,
     Event,
     ExchangeRepeated,
-    Instant,
     LinkClosing,
-    LocalProtocolError,
     Offline,
-    OutboxFullError,
     PeerViolation,
     RenewalStarted,
     RepeatReceived,
     ResponseReplaced,
     ResponsesSettled,
-    SendRequest,
-    SendUpgrade,
-    Sign,
     Stopped,
     TokenReceived,
     TokenRenewed,

@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from artcafe_proto import (
-    AgentEvent,
+from artcafe_proto.effects import (
     AgentMachineEffect,
-    CallAnswered,
-    CommandCancelled,
-    CommandReceived,
     Connect,
     Disconnect,
-    Offline,
-    Online,
-    PeerViolation,
-    RenewalFailed,
     SendPing,
     SendRequest,
     SendUpgrade,
     Sign,
-    Stopped,
     Write,
+)
+from artcafe_proto.events import (
+    AgentEvent,
+    CallAnswered,
+    CommandCancelled,
+    CommandReceived,
+    Offline,
+    Online,
+    PeerViolation,
+    RenewalFailed,
+    Stopped,
 )
 from support.failure_clauses import (
     CELLS,

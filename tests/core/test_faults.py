@@ -8,16 +8,9 @@ from random import Random
 
 import pytest
 
-from artcafe_proto import (
-    CommandAnswered,
-    CommandCancelled,
-    CommandReceived,
-    LinkState,
-    LocalProtocolError,
-    Online,
-    PeerViolation,
-    Stopped,
-)
+from artcafe_proto import LocalProtocolError
+from artcafe_proto.agent import LinkState
+from artcafe_proto.events import CommandAnswered, CommandCancelled, CommandReceived, Online, PeerViolation, Stopped
 from artcafe_proto.testing.ensuring import ensure
 from support.virtual import TENANT, Pair
 

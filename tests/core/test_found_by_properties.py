@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import ClocksParted, LocalProtocolError, RemoteProtocolError, SendClose, SendText, Stopped
+from artcafe_proto import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.effects import SendClose, SendText
+from artcafe_proto.events import ClocksParted, Stopped
 from artcafe_proto.limits import MAX_WAITING_CALLS
 from support.scripted import Scripted
 from support.snapshots import snapshot

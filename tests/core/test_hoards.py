@@ -16,16 +16,10 @@ from typing import Any, Final
 
 import pytest
 
-from artcafe_proto import (
-    CommandReceived,
-    Instant,
-    LinkState,
-    PauseReading,
-    PlatformConfig,
-    PlatformHub,
-    PlatformProtocol,
-    Write,
-)
+from artcafe_proto import Instant, PlatformConfig, PlatformHub, PlatformProtocol
+from artcafe_proto.agent import LinkState
+from artcafe_proto.effects import PauseReading, Write
+from artcafe_proto.events import CommandReceived
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from benchmarks.core import Loop
 from benchmarks.linear import frame

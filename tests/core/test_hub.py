@@ -15,31 +15,30 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from artcafe_proto import (
+from artcafe_proto import ApiError, HttpRequest, HttpResponse, PlatformSession
+from artcafe_proto.effects import (
     AcceptUpgrade,
-    AgentOffline,
-    AgentOnline,
-    ApiError,
-    AuthenticationRefused,
-    CommandAnswered,
-    CommandDeferred,
-    CommandExpired,
-    CommandRepeated,
     Disconnect,
-    HeartbeatReceived,
-    HttpRequest,
-    HttpResponse,
-    MessageReceived,
     PauseReading,
-    PeerViolation,
-    PlatformSession,
-    RequestArrived,
     ResumeReading,
     SendBody,
     SendClose,
     SendPing,
     SendPong,
     SendResponse,
+)
+from artcafe_proto.events import (
+    AgentOffline,
+    AgentOnline,
+    AuthenticationRefused,
+    CommandAnswered,
+    CommandDeferred,
+    CommandExpired,
+    CommandRepeated,
+    HeartbeatReceived,
+    MessageReceived,
+    PeerViolation,
+    RequestArrived,
     UnknownReceived,
 )
 from artcafe_proto.platform.records import Kind

@@ -10,29 +10,25 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from artcafe_proto import (
+from artcafe_proto import AgentProtocol, Instant
+from artcafe_proto.effects import Connect, Disconnect, Sign, Write
+from artcafe_proto.events import (
     AgentAuthenticated,
     AgentOnline,
-    AgentProtocol,
     CommandAnswered,
     CommandCancelled,
     CommandDeferred,
     CommandReceived,
-    Connect,
-    Disconnect,
     Event,
-    Instant,
     Offline,
     Online,
     RenewalStarted,
     RequestFailed,
     ResponseReplaced,
     ResponsesSettled,
-    Sign,
     Stopped,
     TokenReceived,
     Undeliverable,
-    Write,
 )
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.messages import ResponseData

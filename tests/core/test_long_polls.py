@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import Command, Disconnect, HttpRequest, PlatformSession, SendResponse
+from artcafe_proto import HttpRequest, PlatformSession
+from artcafe_proto.effects import Disconnect, SendResponse
 from artcafe_proto.messages import CommandData
+from artcafe_proto.platform import Command
 from artcafe_proto.platform.polls import Poll, Polls
 from artcafe_proto.platform.states import CommandState
 from core.test_platform_protocol import Wire

@@ -15,28 +15,27 @@ import pytest
 from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
-    CallAnswered,
-    CallFailed,
-    CommandReceived,
-    Connect,
     HttpRequest,
     HttpResponse,
     Instant,
-    LinkState,
     LocalProtocolError,
+    PlatformProtocol,
+    messages,
+)
+from artcafe_proto.agent import LinkState, authentication
+from artcafe_proto.effects import Connect, Sign, Write
+from artcafe_proto.events import (
+    CallAnswered,
+    CallFailed,
+    CommandReceived,
     MessageReceived,
     Offline,
     Online,
     PeerViolation,
-    PlatformProtocol,
     RepeatReceived,
-    Sign,
     TokenReceived,
     UnknownReceived,
-    Write,
-    messages,
 )
-from artcafe_proto.agent import authentication
 from artcafe_proto.exchanges import JSON_HEADERS
 from artcafe_proto.platform import api, authenticator
 from artcafe_proto.testing.wiretap import CLOSE, TEXT, Frame, Wiretap

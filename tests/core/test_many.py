@@ -7,16 +7,9 @@ import sys
 
 import pytest
 
-from artcafe_proto import (
-    AgentProtocol,
-    CommandAnswered,
-    CommandReceived,
-    Instant,
-    Online,
-    PlatformHub,
-    Wake,
-    Write,
-)
+from artcafe_proto import AgentProtocol, Instant, PlatformHub
+from artcafe_proto.effects import Wake, Write
+from artcafe_proto.events import CommandAnswered, CommandReceived, Online
 from support.virtual import AGENT, TENANT, Pair
 
 BATCH = 50

@@ -13,18 +13,16 @@ import pytest
 from artcafe_proto import (
     AgentProtocol,
     ApiError,
-    ClocksParted,
     HttpResponse,
     Instant,
     LocalProtocolError,
     PlatformHub,
     PlatformProtocol,
     RemoteProtocolError,
-    RenewalStarted,
-    Sign,
-    TokenReceived,
 )
 from artcafe_proto.agent.states import AuthState, LinkState
+from artcafe_proto.effects import Sign
+from artcafe_proto.events import ClocksParted, RenewalStarted, TokenReceived
 from support.scripted import Scripted
 from support.snapshots import snapshot
 from support.virtual import AGENT, TENANT, Pair, session_of, signing_key

@@ -9,17 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from artcafe_proto import (
-    CommandReceived,
-    MessageReceived,
-    Offline,
-    RemoteProtocolError,
-    RepeatReceived,
-    ResponsesSettled,
-    SendPing,
-    SendText,
-    Write,
-)
+from artcafe_proto import RemoteProtocolError
+from artcafe_proto.effects import SendPing, SendText, Write
+from artcafe_proto.events import CommandReceived, MessageReceived, Offline, RepeatReceived, ResponsesSettled
 from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import MAX_UNDRAINED_OUTPUTS
 from artcafe_proto.messages import decode_command, decode_envelope, decode_sound_command

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import Disconnect, Offline, Online, PlatformProtocol, Write
+from artcafe_proto import PlatformProtocol
+from artcafe_proto.effects import Disconnect, Write
+from artcafe_proto.events import Offline, Online
 from artcafe_proto.wires.handshake import upgrade_headers
 from support.platform_stage import AGENT, Stage
 from support.played import Bench

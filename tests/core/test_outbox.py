@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import MessageSettled
 from artcafe_proto.config import LinkSettings
+from artcafe_proto.events import MessageSettled
 from artcafe_proto.limits import SUDDEN_END_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.outputs import Outputs

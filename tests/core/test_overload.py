@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import CommandReceived, CommandRepeated, CommandSent, HttpRequest
+from artcafe_proto import HttpRequest
+from artcafe_proto.events import CommandReceived, CommandRepeated, CommandSent
 from support.platform_stage import Stage, answer, command_ids, expiry_of
 from support.virtual import AGENT, TENANT, Pair
 

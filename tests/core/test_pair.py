@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from artcafe_proto import (
+from artcafe_proto.agent import LinkState
+from artcafe_proto.events import (
     AgentIdContested,
     AgentOffline,
     AgentOnline,
@@ -15,7 +16,6 @@ from artcafe_proto import (
     CommandCancelled,
     CommandReceived,
     HeartbeatReceived,
-    LinkState,
     Offline,
     Online,
     PeerViolation,

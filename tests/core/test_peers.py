@@ -7,25 +7,9 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import (
-    AgentConfig,
-    AgentEvent,
-    AgentProtocol,
-    CallAnswered,
-    CancelSign,
-    CommandReceived,
-    Connect,
-    Disconnect,
-    Effect,
-    LocalProtocolError,
-    Offline,
-    Online,
-    PauseReading,
-    RemoteProtocolError,
-    ResumeReading,
-    Sign,
-    Write,
-)
+from artcafe_proto import AgentConfig, AgentProtocol, LocalProtocolError, RemoteProtocolError
+from artcafe_proto.effects import CancelSign, Connect, Disconnect, Effect, PauseReading, ResumeReading, Sign, Write
+from artcafe_proto.events import AgentEvent, CallAnswered, CommandReceived, Offline, Online
 from artcafe_proto.testing import Answer, HangUp, ManualClock, Raw, ScriptedPeer, Silence
 from artcafe_proto.wires.frames import FrameWriter
 

@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from artcafe_proto import (
+from artcafe_proto import HttpRequest, HttpResponse, Instant, PlatformSession, RemoteProtocolError
+from artcafe_proto.effects import (
+    Disconnect,
+    PauseReading,
+    ResumeReading,
+    SendBody,
+    SendClose,
+    SendPing,
+    SendResponse,
+    SendText,
+    Wake,
+)
+from artcafe_proto.events import (
     AgentAuthenticated,
     AgentOffline,
     AgentOnline,
@@ -19,26 +31,12 @@ from artcafe_proto import (
     CommandExpired,
     CommandRepeated,
     CommandSent,
-    Disconnect,
     Event,
     HeartbeatReceived,
-    HttpRequest,
-    HttpResponse,
-    Instant,
     MessageReceived,
-    PauseReading,
     PeerViolation,
-    PlatformSession,
-    RemoteProtocolError,
-    ResumeReading,
-    SendBody,
-    SendClose,
-    SendPing,
-    SendResponse,
-    SendText,
     StatusReceived,
     UnknownReceived,
-    Wake,
 )
 from artcafe_proto.messages import HeartbeatData, ResponseData
 from support.platform_stage import AGENT, TENANT, Stage, answer, say, sent

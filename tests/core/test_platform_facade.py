@@ -8,7 +8,8 @@ from types import MemberDescriptorType
 
 import pytest
 
-from artcafe_proto import Disconnect, HttpResponse, LocalProtocolError, PlatformProtocol, PlatformSession, Write
+from artcafe_proto import HttpResponse, LocalProtocolError, PlatformProtocol, PlatformSession
+from artcafe_proto.effects import Disconnect, Write
 from artcafe_proto.wires.frames import FrameWriter
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
 from support.snapshots import snapshot

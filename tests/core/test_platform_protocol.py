@@ -7,17 +7,9 @@ from random import Random
 
 import pytest
 
-from artcafe_proto import (
-    Disconnect,
-    HttpResponse,
-    Instant,
-    LocalProtocolError,
-    PauseReading,
-    PlatformProtocol,
-    RequestArrived,
-    ResumeReading,
-    Write,
-)
+from artcafe_proto import HttpResponse, Instant, LocalProtocolError, PlatformProtocol
+from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.events import RequestArrived
 from artcafe_proto.wires.frames import FrameWriter
 from support.platform_stage import AGENT, Stage
 from support.snapshots import snapshot

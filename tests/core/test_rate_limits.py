@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artcafe_proto import ConfigError, HttpRequest, HttpResponse, PublicKey, SendResponse
+from artcafe_proto import ConfigError, HttpRequest, HttpResponse, PublicKey
+from artcafe_proto.effects import SendResponse
 from artcafe_proto.platform import api
 from artcafe_proto.policies import rate_limits
 from artcafe_proto.policies.rate_limits import RateLimit, network_of

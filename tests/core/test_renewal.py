@@ -6,22 +6,14 @@ from itertools import pairwise
 
 import pytest
 
-from artcafe_proto import (
-    AuthState,
+from artcafe_proto.agent import AuthState, LinkState
+from artcafe_proto.effects import CancelSign, Connect, Disconnect, SendClose, SendPing, SendRequest, SendUpgrade, Sign
+from artcafe_proto.events import (
     CallFailed,
-    CancelSign,
-    Connect,
-    Disconnect,
-    LinkState,
     Offline,
     Online,
     RenewalFailed,
     RenewalStarted,
-    SendClose,
-    SendPing,
-    SendRequest,
-    SendUpgrade,
-    Sign,
     Stopped,
     TokenReceived,
     TokenRenewed,

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from artcafe_proto import HttpResponse, Instant, LocalProtocolError, PlatformConfig, PlatformHub, Record
+from artcafe_proto import HttpResponse, Instant, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.limits import MAX_KEYS_PER_AGENT
 from artcafe_proto.messages import CommandData, ResponseData
+from artcafe_proto.platform import Record
 from artcafe_proto.platform.records import (
     VALUES,
     AgentRecord,

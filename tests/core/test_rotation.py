@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from artcafe_proto import Connect, KeyChanged, Offline, SendRequest, Sign
+from artcafe_proto.effects import Connect, SendRequest, Sign
+from artcafe_proto.events import KeyChanged, Offline
 from support.scripted import CHALLENGE, Scripted, answer, token
 
 

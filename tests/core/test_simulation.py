@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from artcafe_proto import AgentEvent, CallAnswered, CallFailed, CommandReceived, Effect, Online, Stopped
 from artcafe_proto.config import API_PREFIX
+from artcafe_proto.effects import Effect
+from artcafe_proto.events import AgentEvent, CallAnswered, CallFailed, CommandReceived, Online, Stopped
 from artcafe_proto.platform.api import OPERATIONS
 from artcafe_proto.policies.backoff import Backoff, Failure
 from artcafe_proto.policies.ledger import Entry, Ledger

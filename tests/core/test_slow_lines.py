@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import (
+from artcafe_proto import ApiError
+from artcafe_proto.events import (
     AgentOffline,
-    ApiError,
     CommandReceived,
     CommandSent,
     Event,

@@ -7,15 +7,10 @@ from random import Random
 import pytest
 from msgspec import structs
 
-from artcafe_proto import (
-    AgentOnline,
-    ApiError,
-    LocalProtocolError,
-    PlatformConfig,
-    PlatformHub,
-    Record,
-)
+from artcafe_proto import ApiError, LocalProtocolError, PlatformConfig, PlatformHub
+from artcafe_proto.events import AgentOnline
 from artcafe_proto.limits import MAX_KEYS_PER_AGENT
+from artcafe_proto.platform import Record
 from artcafe_proto.platform.records import SCHEMA_VERSION, AgentRecord, KeyRecord, Kind, LifeRecord, SchemaRecord
 from artcafe_proto.platform.state import PlatformState
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent

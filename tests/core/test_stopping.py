@@ -13,27 +13,27 @@ from typing import Any, Final
 
 import pytest
 
-from artcafe_proto import (
-    AgentEvent,
+from artcafe_proto import LocalProtocolError, OutboxFullError, RemoteProtocolError
+from artcafe_proto.agent.states import AuthState, LinkState
+from artcafe_proto.effects import (
     AgentMachineEffect,
-    CallAnswered,
-    CallFailed,
     CancelSign,
-    CommandCancelled,
-    CommandReceived,
-    CommandRefused,
     Connect,
-    LocalProtocolError,
-    OutboxFullError,
-    RemoteProtocolError,
     SendClose,
     SendPing,
     SendRequest,
     SendUpgrade,
     Sign,
+)
+from artcafe_proto.events import (
+    AgentEvent,
+    CallAnswered,
+    CallFailed,
+    CommandCancelled,
+    CommandReceived,
+    CommandRefused,
     Stopped,
 )
-from artcafe_proto.agent.states import AuthState, LinkState
 from artcafe_proto.events.shared import AnyEvent
 from artcafe_proto.policies import outbox
 from support.scripted import Scripted, answer, token

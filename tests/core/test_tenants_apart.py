@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from artcafe_proto import AcceptUpgrade, HttpRequest, HttpResponse, PlatformSession, SendResponse
+from artcafe_proto import HttpRequest, HttpResponse, PlatformSession
+from artcafe_proto.effects import AcceptUpgrade, SendResponse
 from support.platform_api import NOW, Api, key
 
 TOKENS = {tenant: f"token-of-{tenant}-0123456789" for tenant in ("acme", "acme-2", "Acme", "acm")}

@@ -17,7 +17,8 @@ from anyio import to_thread
 
 from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
-from artcafe_proto import AgentConfig, AgentOffline, AgentProtocol, CommandAnswered, CommandReceived, HubEvent, Instant
+from artcafe_proto import AgentConfig, AgentProtocol, Instant
+from artcafe_proto.events import AgentOffline, CommandAnswered, CommandReceived, HubEvent
 from support.virtual import signing_key
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import AgentConfig, AgentProtocol, CommandReceived, Instant
+from artcafe_proto import AgentConfig, AgentProtocol, Instant
+from artcafe_proto.events import CommandReceived
 from support.foreign_platform import Account, ForeignPlatform
 from support.foreign_servers import serving
 from support.virtual import signing_key

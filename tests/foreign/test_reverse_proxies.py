@@ -24,7 +24,7 @@ from anyio import to_thread
 from artcafe_anyio import Agent
 from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
-from artcafe_proto import AgentEvent, CommandAnswered, HubEvent, Offline, Online
+from artcafe_proto.events import AgentEvent, CommandAnswered, HubEvent, Offline, Online
 
 pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 

@@ -19,7 +19,8 @@ import pytest
 from anyio.abc import TaskGroup
 
 from artcafe_platform import Platform
-from artcafe_proto import AgentOffline, AgentOnline, CommandAnswered, CommandSent, PlatformConfig
+from artcafe_proto import PlatformConfig
+from artcafe_proto.events import AgentOffline, AgentOnline, CommandAnswered, CommandSent
 from platform_server.foreign_agent import ForeignAgent, Link
 from platform_server.harness import Recorder, register, tenant_client
 from platform_server.test_foreign_agent import AGENT, ed25519_key

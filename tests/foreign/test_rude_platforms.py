@@ -21,7 +21,7 @@ from anyio import to_thread
 
 from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.parameters import AgentParameters
-from artcafe_proto import AgentEvent, Stopped
+from artcafe_proto.events import AgentEvent, Stopped
 from support.foreign_cells import CLOSE_CODES, PATIENCE_S, Outcomes, check, chosen_behaviours, play_all, table
 from support.foreign_platform import Account, ForeignPlatform
 from support.foreign_ports import reserved_port

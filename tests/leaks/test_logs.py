@@ -19,18 +19,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from artcafe_anyio import Agent
 from artcafe_cli.tenant_client import Operator
 from artcafe_platform import Platform
-from artcafe_proto import (
-    AgentEvent,
-    CommandAnswered,
-    ConfigError,
-    HubEvent,
-    KeyChanged,
-    Offline,
-    Online,
-    PlatformConfig,
-    SigningKey,
-    TokenRenewed,
-)
+from artcafe_proto import ConfigError, PlatformConfig, SigningKey
+from artcafe_proto.events import AgentEvent, CommandAnswered, HubEvent, KeyChanged, Offline, Online, TokenRenewed
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from support.canaries import Canaries, traceback_text

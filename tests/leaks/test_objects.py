@@ -23,23 +23,16 @@ from artcafe_platform import Platform
 from artcafe_platform.data_dir import load_secrets
 from artcafe_proto import (
     AgentProtocol,
-    AuthenticationRefused,
-    CallAnswered,
     HttpRequest,
     HttpResponse,
-    KeyChanged,
     LocalProtocolError,
-    Offline,
-    Online,
     PlatformHub,
     PlatformProtocol,
-    SendBody,
-    Sign,
     SigningKey,
     SshAgentSigning,
-    TokenRenewed,
-    Write,
 )
+from artcafe_proto.effects import SendBody, Sign, Write
+from artcafe_proto.events import AuthenticationRefused, CallAnswered, KeyChanged, Offline, Online, TokenRenewed
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.token_issuer import TokenIssuer
 from artcafe_proto.policies.tokens import Token

@@ -34,7 +34,6 @@ from artcafe_cli.tenant_client import Operator, RequestFailedError
 from artcafe_platform import Platform
 from artcafe_platform.data_dir import load_or_create_secret, load_secrets
 from artcafe_proto import (
-    AgentEvent,
     ApiError,
     ArtCafeError,
     ConfigError,
@@ -42,7 +41,6 @@ from artcafe_proto import (
     Instant,
     KeyRefusedError,
     LocalProtocolError,
-    Offline,
     PlatformConfig,
     PlatformHub,
     PublicKey,
@@ -50,6 +48,7 @@ from artcafe_proto import (
     SigningKey,
     SshAgentSigning,
 )
+from artcafe_proto.events import AgentEvent, Offline
 from artcafe_proto.policies import challenges
 from artcafe_proto.policies.challenges import ChallengeBook
 from artcafe_proto.policies.ssh_wire import pack_string

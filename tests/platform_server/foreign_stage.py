@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from artcafe_platform import Platform
-from artcafe_proto import AgentOnline
+from artcafe_proto.events import AgentOnline
 from platform_server.foreign_agent import ForeignAgent, Link, paramiko
 from platform_server.harness import PATIENCE_S, Recorder, register, tenant_client
 from support.platform_api import TENANT, TENANTS

@@ -11,7 +11,7 @@ import httpx
 from anyio.abc import SocketStream
 
 from artcafe_platform import Platform
-from artcafe_proto import HubEvent
+from artcafe_proto.events import HubEvent
 from support.platform_api import TOKEN
 
 PATIENCE_S = 30.0

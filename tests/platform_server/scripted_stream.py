@@ -13,7 +13,8 @@ from anyio.abc import SocketStream
 
 from artcafe_anyio.clocks import Clock, read_clocks
 from artcafe_platform.owner import Owner
-from artcafe_proto import HubEvent, PlatformConfig, PlatformHub, PlatformProtocol
+from artcafe_proto import PlatformConfig, PlatformHub, PlatformProtocol
+from artcafe_proto.events import HubEvent
 
 
 class ScriptedStream:

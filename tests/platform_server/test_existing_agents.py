@@ -18,7 +18,8 @@ import pytest
 import websockets
 
 from artcafe_platform import Platform
-from artcafe_proto import AgentOnline, HeartbeatReceived, PeerViolation, PlatformConfig, UnknownReceived
+from artcafe_proto import PlatformConfig
+from artcafe_proto.events import AgentOnline, HeartbeatReceived, PeerViolation, UnknownReceived
 from platform_server.foreign_agent import paramiko
 from platform_server.foreign_stage import AGENT, ed25519_key
 from platform_server.harness import PATIENCE_S, Recorder, register, tenant_client

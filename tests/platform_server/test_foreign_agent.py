@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from artcafe_platform import Platform
-from artcafe_proto import (
+from artcafe_proto.events import (
     AgentAuthenticated,
     AgentOffline,
     AgentOnline,

@@ -15,7 +15,8 @@ from anyio import to_thread
 from artcafe_anyio import Agent
 from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
-from artcafe_proto import AgentOffline, AgentOnline, ApiError, CommandAnswered, LocalProtocolError, MessageReceived
+from artcafe_proto import ApiError, LocalProtocolError
+from artcafe_proto.events import AgentOffline, AgentOnline, CommandAnswered, MessageReceived
 from platform_server.harness import PATIENCE_S, Recorder
 from support.platform_api import TENANT, TENANTS
 

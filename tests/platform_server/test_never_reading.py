@@ -21,7 +21,8 @@ from artcafe_platform import Platform, holdings
 from artcafe_platform.connection import Connection
 from artcafe_platform.holdings import Holdings
 from artcafe_platform.sockets import SocketConnection
-from artcafe_proto import AgentOffline, AgentOnline, ApiError, CommandSent, PlatformConfig, PlatformProtocol
+from artcafe_proto import ApiError, PlatformConfig, PlatformProtocol
+from artcafe_proto.events import AgentOffline, AgentOnline, CommandSent
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.platform import watches
 from artcafe_proto.wires.frames import FrameWriter

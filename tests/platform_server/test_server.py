@@ -22,16 +22,8 @@ from anyio.streams.tls import TLSStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_platform import Platform
-from artcafe_proto import (
-    ApiError,
-    ChallengeIssued,
-    CommandExpired,
-    ConfigError,
-    HubEvent,
-    LocalProtocolError,
-    PlatformConfig,
-    SigningKey,
-)
+from artcafe_proto import ApiError, ConfigError, LocalProtocolError, PlatformConfig, SigningKey
+from artcafe_proto.events import ChallengeIssued, CommandExpired, HubEvent
 from artcafe_proto.platform import api
 from platform_server.harness import PATIENCE_S, Recorder, bare_connection, read_to_end, register, tenant_client
 from support.platform_api import OTHER_TOKEN, TENANT, TENANTS, TOKEN

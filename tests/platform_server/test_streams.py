@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 from artcafe_anyio.clocks import Clock, read_clocks
 from artcafe_platform import Platform
 from artcafe_platform.timetable import GRID_S
-from artcafe_proto import StatusReceived
+from artcafe_proto.events import StatusReceived
 from artcafe_proto.platform import streams, watches
 from platform_server.foreign_stage import AGENT, online
 from platform_server.foreign_stage import stage as foreign_stage

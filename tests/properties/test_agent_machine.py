@@ -10,21 +10,9 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from artcafe_proto import (
-    AgentConfig,
-    AgentMachine,
-    Connect,
-    ConnectFailure,
-    HttpResponse,
-    RemoteProtocolError,
-    SendClose,
-    SendPing,
-    SendPong,
-    SendRequest,
-    SendText,
-    SendUpgrade,
-    Sign,
-)
+from artcafe_proto import AgentConfig, AgentMachine, HttpResponse, RemoteProtocolError
+from artcafe_proto.agent import ConnectFailure
+from artcafe_proto.effects import Connect, SendClose, SendPing, SendPong, SendRequest, SendText, SendUpgrade, Sign
 from support.agent_rules import (
     COMMAND_IDS,
     COMMANDS,

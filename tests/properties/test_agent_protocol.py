@@ -11,15 +11,9 @@ from random import Random
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from artcafe_proto import (
-    AgentConfig,
-    AgentProtocol,
-    Connect,
-    ConnectFailure,
-    Disconnect,
-    Sign,
-    Write,
-)
+from artcafe_proto import AgentConfig, AgentProtocol
+from artcafe_proto.agent import ConnectFailure
+from artcafe_proto.effects import Connect, Disconnect, Sign, Write
 from artcafe_proto.testing import Answer, HangUp, Raw, ScriptedPeer, Silence
 from artcafe_proto.testing.peers import Reply
 from artcafe_proto.wires.frames import FrameWriter

@@ -16,20 +16,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from artcafe_proto import (
-    AcceptUpgrade,
-    ApiError,
-    HttpRequest,
-    HttpResponse,
-    Instant,
-    PlatformConfig,
-    PlatformHub,
-    PlatformSession,
-    SendClose,
-    SendResponse,
-    SendText,
-    Wake,
-)
+from artcafe_proto import ApiError, HttpRequest, HttpResponse, Instant, PlatformConfig, PlatformHub, PlatformSession
+from artcafe_proto.effects import AcceptUpgrade, SendClose, SendResponse, SendText, Wake
 from support.platform_stage import JSON
 from support.virtual import signing_key
 

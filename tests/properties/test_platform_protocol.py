@@ -13,15 +13,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from artcafe_proto import (
-    HttpRequest,
-    HttpResponse,
-    Instant,
-    LocalProtocolError,
-    PlatformHub,
-    PlatformProtocol,
-    Write,
-)
+from artcafe_proto import HttpRequest, HttpResponse, Instant, LocalProtocolError, PlatformHub, PlatformProtocol
+from artcafe_proto.effects import Write
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.inputs import Failed, ResponseReceived

@@ -5,20 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from artcafe_proto import (
-    AcceptUpgrade,
-    HttpRequest,
-    HttpResponse,
-    Instant,
-    PlatformHub,
-    PlatformSession,
-    RemoteProtocolError,
-    SendClose,
-    SendPing,
-    SendPong,
-    SendResponse,
-    SendText,
-)
+from artcafe_proto import HttpRequest, HttpResponse, Instant, PlatformHub, PlatformSession, RemoteProtocolError
+from artcafe_proto.effects import AcceptUpgrade, SendClose, SendPing, SendPong, SendResponse, SendText
 from support.platform_rules import PICKS, Output, PlatformLife
 
 

@@ -15,7 +15,6 @@ from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
     ApiError,
-    Disconnect,
     HttpRequest,
     HttpResponse,
     Instant,
@@ -23,10 +22,9 @@ from artcafe_proto import (
     PlatformConfig,
     PlatformHub,
     PlatformProtocol,
-    RequestArrived,
-    Wake,
-    Write,
 )
+from artcafe_proto.effects import Disconnect, Wake, Write
+from artcafe_proto.events import RequestArrived
 from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.platform.registry import Registry
 from replays.draws import Draws

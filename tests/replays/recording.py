@@ -10,7 +10,9 @@ from random import Random
 from typing import Any, Final, cast
 from unittest.mock import patch
 
-from artcafe_proto import AgentProtocol, PlatformHub, PlatformProtocol, PlatformSession, RequestArrived, Wake
+from artcafe_proto import AgentProtocol, PlatformHub, PlatformProtocol, PlatformSession
+from artcafe_proto.effects import Wake
+from artcafe_proto.events import RequestArrived
 from artcafe_proto.platform import api
 from artcafe_proto.platform.registry import Registry
 from artcafe_proto.testing.platforms import PlatformProcess

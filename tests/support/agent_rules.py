@@ -14,26 +14,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from artcafe_proto import (
-    AgentConfig,
-    AgentMachine,
-    AgentMachineEffect,
-    AgentProtocol,
-    CommandCancelled,
-    CommandReceived,
-    Connect,
-    Disconnect,
-    Effect,
-    Event,
-    Instant,
-    LocalProtocolError,
-    Offline,
-    Online,
-    Sign,
-    Stopped,
-)
+from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, Instant, LocalProtocolError
 from artcafe_proto import links as links_module
 from artcafe_proto.agent import calls as calls_module
+from artcafe_proto.effects import AgentMachineEffect, Connect, Disconnect, Effect, Sign
+from artcafe_proto.events import CommandCancelled, CommandReceived, Event, Offline, Online, Stopped
 from artcafe_proto.policies import outbox as outbox_module
 from artcafe_proto.policies import tokens as tokens_module
 from support.snapshots import snapshot

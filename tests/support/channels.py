@@ -22,17 +22,8 @@ from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.transports import TransportConnection
-from artcafe_proto import (
-    AgentProtocol,
-    Connect,
-    Disconnect,
-    HttpRequest,
-    Instant,
-    PauseReading,
-    ResumeReading,
-    SendText,
-    SendUpgrade,
-)
+from artcafe_proto import AgentProtocol, HttpRequest, Instant
+from artcafe_proto.effects import Connect, Disconnect, PauseReading, ResumeReading, SendText, SendUpgrade
 from artcafe_proto.testing import Channel
 
 CONN: Final = 1

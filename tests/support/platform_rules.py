@@ -18,30 +18,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from artcafe_proto import (
-    AgentOffline,
-    AgentOnline,
     ApiError,
-    CommandAnswered,
-    CommandDeferred,
-    CommandExpired,
-    CommandSent,
-    Disconnect,
-    Event,
-    HeartbeatReceived,
     HttpRequest,
     HttpResponse,
     Instant,
     LocalProtocolError,
     PlatformConfig,
-    PlatformEffect,
     PlatformHub,
     PlatformProtocol,
     PlatformSession,
-    PlatformSessionEffect,
-    RequestArrived,
-    Wake,
 )
 from artcafe_proto import links as links_module
+from artcafe_proto.effects import Disconnect, PlatformEffect, PlatformSessionEffect, Wake
+from artcafe_proto.events import (
+    AgentOffline,
+    AgentOnline,
+    CommandAnswered,
+    CommandDeferred,
+    CommandExpired,
+    CommandSent,
+    Event,
+    HeartbeatReceived,
+    RequestArrived,
+)
 from artcafe_proto.platform import delivery as delivery_module
 from artcafe_proto.policies import challenges as challenges_module
 from support.platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN

@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 from artcafe_proto import (
-    AcceptUpgrade,
     HttpRequest,
     HttpResponse,
     Instant,
@@ -17,10 +16,8 @@ from artcafe_proto import (
     PlatformHub,
     PlatformProtocol,
     PlatformSession,
-    SendResponse,
-    SendText,
-    Wake,
 )
+from artcafe_proto.effects import AcceptUpgrade, SendResponse, SendText, Wake
 from support.virtual import signing_key
 from support.well_formed import check_well_formed
 

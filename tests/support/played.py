@@ -21,17 +21,9 @@ import h11
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
-from artcafe_proto import (
-    AgentConfig,
-    AgentProtocol,
-    CommandReceived,
-    Connect,
-    Disconnect,
-    Instant,
-    Online,
-    Sign,
-    Write,
-)
+from artcafe_proto import AgentConfig, AgentProtocol, Instant
+from artcafe_proto.effects import Connect, Disconnect, Sign, Write
+from artcafe_proto.events import CommandReceived, Online
 
 Kind = TypeVar("Kind")
 Step = Literal["connect", "challenge", "sign", "verify", "upgrade", "first frame", "closing"]

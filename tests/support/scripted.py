@@ -7,23 +7,18 @@ from base64 import urlsafe_b64encode
 from random import Random
 from typing import Any, TypeVar
 
-from artcafe_proto import (
-    AgentConfig,
-    AgentEvent,
-    AgentMachine,
+from artcafe_proto import AgentConfig, AgentMachine, HttpResponse, Instant
+from artcafe_proto.effects import (
     AgentMachineEffect,
     Connect,
     Disconnect,
-    HttpResponse,
-    Instant,
-    Offline,
-    Online,
     SendPing,
     SendRequest,
     SendText,
     SendUpgrade,
     Sign,
 )
+from artcafe_proto.events import AgentEvent, Offline, Online
 from support.well_formed import check_well_formed
 
 Kind = TypeVar("Kind")

@@ -15,17 +15,12 @@ from random import Random
 from typing import NamedTuple
 
 from artcafe_platform.timetable import Timetable
-from artcafe_proto import (
+from artcafe_proto import AgentConfig, AgentMachine, Instant, PlatformConfig, PlatformHub, PlatformSession
+from artcafe_proto.agent import LinkState
+from artcafe_proto.effects import (
     AcceptUpgrade,
-    AgentConfig,
-    AgentMachine,
     AgentMachineEffect,
     Connect,
-    Instant,
-    LinkState,
-    PlatformConfig,
-    PlatformHub,
-    PlatformSession,
     PlatformSessionEffect,
     SendPing,
     SendPong,

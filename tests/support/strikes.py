@@ -6,7 +6,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Final
 
-from artcafe_proto import Sign
+from artcafe_proto.effects import Sign
 from support.played import Bench, Peer, frame, http
 
 TRANSPORT: Final = ("refused", "timeout", "reset", "eof", "half-open", "cut short", "unasked bytes")

@@ -17,21 +17,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from artcafe_proto import (
     AgentConfig,
     AgentProtocol,
-    CommandReceived,
-    Connect,
-    Disconnect,
-    Event,
     Instant,
     PlatformConfig,
     PlatformHub,
     PlatformProtocol,
     PlatformSession,
-    RequestArrived,
-    Sign,
     SigningKey,
-    Wake,
-    Write,
 )
+from artcafe_proto.effects import Connect, Disconnect, Sign, Wake, Write
+from artcafe_proto.events import CommandReceived, Event, RequestArrived
 from artcafe_proto.platform.api import NOT_FOUND
 from support.well_formed import check_well_formed
 

@@ -11,18 +11,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from artcafe_proto import (
-    AgentConfig,
-    AgentMachine,
-    AgentProtocol,
-    CommandAnswered,
-    CommandReceived,
-    Connect,
-    Instant,
-    PlatformProtocol,
-    Sign,
-    Write,
-)
+from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, Instant, PlatformProtocol
+from artcafe_proto.effects import Connect, Sign, Write
+from artcafe_proto.events import CommandAnswered, CommandReceived
 from artcafe_proto.testing import Channel, ChannelError, check_channel
 from artcafe_proto.testing.channels import RULES
 from support.channels import (

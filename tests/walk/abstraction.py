@@ -50,7 +50,7 @@ from base64 import urlsafe_b64decode
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from artcafe_proto import (
+from artcafe_proto.effects import (
     AcceptUpgrade,
     SendClose,
     SendPing,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from artcafe_proto import HttpResponse, LinkState, SendRequest, SendResponse, SendUpgrade
+from artcafe_proto import HttpResponse
+from artcafe_proto.agent import LinkState
+from artcafe_proto.effects import SendRequest, SendResponse, SendUpgrade
 from artcafe_proto.platform.states import SessionState
 from support.virtual import AGENT, TENANT
 from walk.abstraction import timers

@@ -6,14 +6,10 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from artcafe_proto import (
+from artcafe_proto.agent import AuthState, LinkState
+from artcafe_proto.effects import (
     AcceptUpgrade,
-    AuthState,
-    CommandAnswered,
-    CommandReceived,
     Connect,
-    LinkState,
-    Online,
     SendClose,
     SendPing,
     SendPong,
@@ -21,9 +17,8 @@ from artcafe_proto import (
     SendResponse,
     SendText,
     SendUpgrade,
-    Stopped,
 )
-from artcafe_proto.events import MessageSettled, ResponsesSettled
+from artcafe_proto.events import CommandAnswered, CommandReceived, MessageSettled, Online, ResponsesSettled, Stopped
 from artcafe_proto.platform.states import SessionState
 
 if TYPE_CHECKING:

@@ -11,18 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from artcafe_proto import (
+from artcafe_proto import AgentConfig, AgentMachine, Instant, PlatformConfig, PlatformHub, PlatformSession
+from artcafe_proto.effects import (
     AcceptUpgrade,
-    AgentConfig,
-    AgentMachine,
     CancelSign,
-    CommandReceived,
     Connect,
     Disconnect,
-    Instant,
-    PlatformConfig,
-    PlatformHub,
-    PlatformSession,
     SendClose,
     SendPing,
     SendPong,
@@ -31,15 +25,15 @@ from artcafe_proto import (
     SendText,
     SendUpgrade,
     Sign,
-    Stopped,
     Wake,
 )
+from artcafe_proto.events import CommandReceived, Stopped
 from support.virtual import AGENT, TENANT, signing_key
 from walk.watch import Watch
 
 if TYPE_CHECKING:
-    from artcafe_proto import AgentEvent
     from artcafe_proto.effects import AgentMachineEffect, AgentSend, SendFrame
+    from artcafe_proto.events import AgentEvent
     from walk.scenarios import Scenario
 
     PlatformSend = SendResponse | AcceptUpgrade | SendFrame  # here a platform writes whole answers
