@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.effects import PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
 from artcafe_proto.limits import MAX_SMALL_PIECES, MAX_WAITING_REPLIES, PIECE_BYTES
@@ -41,10 +41,10 @@ class LinkEnd:
         answers_pings: bool = False,
     ) -> None:
         """`outflow`: the connection's, if it has carried something before. `answers_pings`: as for `Liveness`."""
-        self.conn = conn
-        self.up_at = mono
-        self.outflow = Outflow() if outflow is None else outflow
-        self.liveness = Liveness(
+        self.conn: int = conn
+        self.up_at: Final = mono
+        self.outflow: Final = Outflow() if outflow is None else outflow
+        self.liveness: Final = Liveness(
             mono,
             interval_s=settings.ping_interval,
             timeout_s=settings.ping_timeout,
@@ -52,7 +52,7 @@ class LinkEnd:
         )
         self._settings = settings
         self._outputs = outputs
-        self.bad_in_a_row = 0
+        self.bad_in_a_row: int = 0
         """Messages that were not understood, since one was."""
         self._bad_allowed = float(MAX_SMALL_PIECES)  # further ones, but for what their bytes and time bring
         self._owed_pong: bytes | None = None

@@ -382,4 +382,4 @@ _value_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _check_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 _command_decoder = msgspec.json.Decoder(CommandData)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
-status_decoder = msgspec.json.Decoder(StatusData)
+status_decoder: Final = msgspec.json.Decoder(StatusData)

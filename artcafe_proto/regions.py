@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +27,9 @@ class Table(Generic[State, Input]):
         refusals: Mapping[Input, str],
     ) -> None:
         """`refusals`: why an input has no transition, in all the states in which it has none."""
-        self.initial = initial
-        self.transitions = transitions
-        self.refusals = refusals
+        self.initial: Final = initial
+        self.transitions: Final = transitions
+        self.refusals: Final = refusals
 
     def after(self, state: State, cause: Input) -> State:
         """The state that follows. Raises AssertionError, with its name, for a refusal."""
@@ -45,7 +45,7 @@ class Region(Generic[State, Input]):
     __slots__ = ("_table", "state")
 
     def __init__(self, table: Table[State, Input]) -> None:
-        self.state = table.initial
+        self.state: State = table.initial
         self._table = table
 
     def fire(self, cause: Input) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import wraps
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Generic, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class Secret(Secretive, Generic[T]):
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        self.value: Final = value
 
     def __repr__(self) -> str:
         return "Secret(…)"

@@ -15,7 +15,7 @@ class Timers(dict[Reason, float], Generic[Reason]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.has_changed = False
+        self.has_changed: bool = False
         """Whether something was set or all cleared; for whoever keeps `next` elsewhere, and resets this."""
 
     def set(self, reason: Reason, deadline: float) -> None:

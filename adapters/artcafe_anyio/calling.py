@@ -32,7 +32,7 @@ class CallFailed(Exception):  # noqa: N818 it says what happened, and carries th
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
-        self.error = seen_error(error)
+        self.error: Final = seen_error(error)
 
 
 def seen_error(error: BaseException) -> BaseException:

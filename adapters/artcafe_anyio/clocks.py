@@ -16,7 +16,7 @@ waits, and may go on while that stands still, as when the computer sleeps.
 """
 
 if sys.platform == "linux":
-    monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    monotonic: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     """Seconds that go on while the computer sleeps, so that what waits for a time is late after it, not lost."""
 
 else:

@@ -103,10 +103,10 @@ class Driver:
     def __init__(self, config: AgentConfig, application: Application, clock: Clock, *, by_asyncio: bool) -> None:
         """`by_asyncio`: what asyncio has of its own may be used."""
         self.clock = clock
-        self.protocol = AgentProtocol(config, rng=PooledRandom())
-        self.threads = Threads()
-        self.log = AgentLog(config.agent_id)
-        self.waiting = WaitingRoom()
+        self.protocol: Final = AgentProtocol(config, rng=PooledRandom())
+        self.threads: Final = Threads()
+        self.log: Final = AgentLog(config.agent_id)
+        self.waiting: Final = WaitingRoom()
         self._callbacks = application.callbacks
         self._context = copy_context()  # of where the agent is started: what the author wrote sees a copy of it
         self._tasks = anyio.create_task_group()  # cancelled when the agent has stopped

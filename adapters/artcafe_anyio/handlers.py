@@ -29,7 +29,7 @@ class CommandError(ArtCafeError):
 
     def __init__(self, reason: str | BaseException) -> None:
         super().__init__(reason)
-        self.reason = text_of(reason) if isinstance(reason, BaseException) else str(reason)
+        self.reason: Final = text_of(reason) if isinstance(reason, BaseException) else str(reason)
 
 
 class CommandContext:

@@ -75,7 +75,7 @@ class Level(ABC):
         self._level = 0
         self._unreported_bytes = 0
         self._wait_s = FIRST_LOOK_S
-        self.look_at = math.inf
+        self.look_at: float = math.inf
         """When to look again, monotonic seconds."""
 
     @abstractmethod

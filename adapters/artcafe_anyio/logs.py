@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from artcafe_proto.events import AgentEvent
 
-logger = logging.getLogger("artcafe.agent")
+logger: Final = logging.getLogger("artcafe.agent")
 logger.addFilter(readable_record)
 
 MAX_COUNTED: Final = 64

@@ -62,7 +62,7 @@ class Scope:
         self._time = find_time()
         self._scope: anyio.CancelScope | None = None
         self._deadline = math.inf
-        self.is_cancelled = False
+        self.is_cancelled: bool = False
         """Whether `cancel` was called."""
 
     def __enter__(self) -> Self:

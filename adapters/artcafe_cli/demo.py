@@ -84,8 +84,8 @@ class Tally:
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.answers: Counter[str] = Counter()
-        self.heartbeats = 0
-        self.reconnects = 0
+        self.heartbeats: int = 0
+        self.reconnects: int = 0
 
     def count(self, event: HubEvent) -> None:
         """Count one event of the platform."""

@@ -8,7 +8,7 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import msgspec
 from cyclopts import App, CycloptsError, Parameter, Token
@@ -51,7 +51,7 @@ CaFile = Annotated[
 ]
 DEFAULT_PLATFORM = "http://127.0.0.1:8420"
 
-app = App(
+app: Final = App(
     name="artcafe",
     help="Agents for the ArtCafe.ai Agent API: try it, run a platform, register, run and command agents.",
     version=lambda: version("artcafe-proto"),

@@ -21,7 +21,7 @@ class Holdings:
         """`connections`: the open ones, by number."""
         self._connections = connections
         self._held: dict[int, int] = {}
-        self.total_bytes = 0
+        self.total_bytes: int = 0
 
     def look_at(self, connection: AnyConnection) -> list[AnyConnection]:
         """Count what `connection` holds. Returns those to abort, as all together hold too much."""

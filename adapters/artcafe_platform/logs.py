@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from artcafe_anyio.log_records import exc_info_of, readable_record
 
-logger = logging.getLogger("artcafe_platform")
+logger: Final = logging.getLogger("artcafe_platform")
 logger.addFilter(readable_record)
 
 

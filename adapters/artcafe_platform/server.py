@@ -88,7 +88,7 @@ class Platform(Secretive):
             )
         if not isinstance(port, int) or not 0 <= port <= 65_535:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"must be 0 to 65,535, not {port!r}", setting="port")
-        self.config = PlatformConfig() if config is None else config
+        self.config: Final = PlatformConfig() if config is None else config
         self._tenants = Secret(dict(tenants or {}))
         self._host = host
         self._port = port

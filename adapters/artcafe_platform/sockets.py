@@ -74,7 +74,7 @@ class SocketConnection(Level):
         """`sock` does not block, and is handed over. Nothing happens before `start`."""
         super().__init__()
         self.conn: Final = protocol.conn
-        self.protocol = protocol
+        self.protocol: Final = protocol
         self._sock = sock
         self._owner = owner
         self._on_over = on_over

@@ -43,7 +43,7 @@ class Calls:
         self._config = config
         self._outputs = outputs
         self._ids = ids
-        self.dialer = Dialer(config, outputs, timers, ids, CALL_DIAL)
+        self.dialer: Final = Dialer(config, outputs, timers, ids, CALL_DIAL)
         self._calls: deque[_Call] = deque()
         self._carried: Token | None = None
         """By the first call, which is under way then."""

@@ -74,7 +74,7 @@ class CommandDesk:
         self._queued_bytes = 0
         self.running: dict[str, Accepted] = {}
         """Those that have one."""
-        self.outbox = Outbox()
+        self.outbox: Final = Outbox()
         self._earliest = math.inf  # no deadline is earlier; it may name one that is over already
         self._max_accepted = config.max_concurrent + config.max_queued
         self._draining = False

@@ -35,7 +35,7 @@ class AgentLink(LinkEnd):
         self._ids = ids
         self._reports = StatusReports()
         self._told: AgentStatus | None = None
-        self.heartbeat_at = mono
+        self.heartbeat_at: float = mono
         """When the next heartbeat is due."""
 
     def beat(self, status: AgentStatus, cpu_usage: float, memory_usage: float, now: Instant) -> None:

@@ -31,7 +31,7 @@ class Keys:
     def __init__(self, config: AgentConfig, outputs: AgentOutputs) -> None:
         self._config = config
         self._outputs = outputs
-        self.current = 0
+        self.current: int = 0
 
     def refused(self, key: int, failure: Failure) -> None:
         """The platform did not accept a signature of `key`: the other one is next, if there is one."""

@@ -63,15 +63,15 @@ class Messaging:
         self._config = config
         self._outputs = outputs
         self._timers = timers
-        self.region = Region(LINK)
+        self.region: Final = Region(LINK)
         """Moved by the joint rules."""
         self._ids = MessageIds(rng)
         self._ages = LinkAges()
-        self.desk = CommandDesk(config, outputs, self._ids)
+        self.desk: Final = CommandDesk(config, outputs, self._ids)
         self.link: AgentLink | None = None
         """There exactly while the region is UP, DRAINING or CLOSING."""
         self.declared: DeclaredStatus = "online"
-        self.metrics = (0.0, 0.0)
+        self.metrics: tuple[float, float] = (0.0, 0.0)
         """CPU in percent of all cores, and resident MiB (HB-2)."""
 
     # --- look ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ It is a second `Login` on a second `Dialer`, with waits of its own. Whatever bec
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.agent.dialing import RENEWAL_DIAL, AgentTimer, Dialer, ExchangeKind
 from artcafe_proto.agent.login import Login
@@ -43,7 +43,7 @@ class Renewal:
         keys: Keys,
     ) -> None:
         self._outputs = outputs
-        self.dialer = Dialer(config, outputs, timers, ids, RENEWAL_DIAL)
+        self.dialer: Final = Dialer(config, outputs, timers, ids, RENEWAL_DIAL)
         self._login = Login(config, outputs, timers, ids, self.dialer, AgentTimer.RENEW_SIGN, keys)
         self._backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
         self._not_before = -math.inf

@@ -61,9 +61,9 @@ class JointRules:
         self._timers = timers
         self._connector = connector
         self._messaging = messaging
-        self.life = Region(LIFE)
-        self.region = messaging.region
-        self.backoff = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
+        self.life: Final = Region(LIFE)
+        self.region: Final = messaging.region
+        self.backoff: Final = Backoff(jitter=config.jitter, fixed_wait_growth=config.fixed_wait_growth, rng=rng)
         self._last_failure = ""
         """What the attempts and the link ended with last, for the event that says why this agent gives up."""
 

@@ -103,9 +103,9 @@ class PlatformHub(Secretive):
         began_at = None if self._now is None else self._now.wall
         self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(began_at)))
         self._links = Links(self._state.life)
-        self.registry = Registry(self._state, self._put, rng)
-        self.authenticator = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
-        self.watches = Watches(rng, self.command, self.wake)
+        self.registry: Final = Registry(self._state, self._put, rng)
+        self.authenticator: Final = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
+        self.watches: Final = Watches(rng, self.command, self.wake)
         self._delivery = Delivery(self._state, self._links, self._put, self._emit, window=config.window)
         if self._now is not None:
             self._delivery.restore(self._now)

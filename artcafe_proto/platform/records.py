@@ -125,7 +125,7 @@ class OutcomeRecord(msgspec.Struct, frozen=True, gc=False):
         return 0 if response is None else len(bytes(response.result)) + text_bytes(response.reason)
 
 
-VALUES: Final = {
+VALUES: Final[dict[Kind, type[Value]]] = {
     Kind.SCHEMA: SchemaRecord,
     Kind.LIFE: LifeRecord,
     Kind.TENANT: TenantRecord,

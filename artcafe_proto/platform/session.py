@@ -57,10 +57,10 @@ class PlatformSession(Secretive):
 
     def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:
         """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not."""
-        self.conn = conn
+        self.conn: int = conn
         self.address = None if address is None else network_of(address)
         """What counts as the peer's address; None too once there is a link."""
-        self.origin = "" if not address else f" from {shown_address(address)}"
+        self.origin: str = "" if not address else f" from {shown_address(address)}"
         """Where the link is opened from, for who loses its place to it (PLAT-6); not kept afterwards."""
         self._hub = hub
         self.outputs: PlatformOutputs = Outputs()
@@ -72,10 +72,10 @@ class PlatformSession(Secretive):
         self._live: LinkEnd | None = None  # the same while it is up
         self._answer_state = ANSWER.initial
         self._exchange = 0  # that is to be answered, or whose answer is to be continued
-        self.is_reading_paused = False
+        self.is_reading_paused: bool = False
         """Before a link: whether no further request is to be read while much of the answers has not left (PLAT-8)."""
         self._clock_offset_s = 0.0
-        self.has_peer_ended = False
+        self.has_peer_ended: bool = False
         """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
         self.linked: LinkedAgent | None = None
         """Whose link this is, from its 101 on; the hub sets it."""

@@ -87,9 +87,9 @@ class PlatformState:
         self._commands: dict[int, StoredCommand] = {}
         self._commands_of: dict[tuple[str, str], dict[str, StoredCommand]] = {}  # by tenant and id, by agent (PLAT-4)
         self._finished: dict[int, StoredCommand] = {}  # by the number of the outcome
-        self.agent_bytes = 0
+        self.agent_bytes: int = 0
         """How many bytes agents and keys take."""
-        self.finished_bytes = 0
+        self.finished_bytes: int = 0
         """How many bytes the commands that are over take, with their responses."""
         latest = {(record.kind, record.n): record for record in map(_checked, records)}
         for name in sorted(latest):

@@ -101,7 +101,7 @@ class Backoff:
         self._fixed_wait_growth = fixed_wait_growth
         self._rng = rng
         self._delays = {kind: wait.first_s for kind, wait in WAITS.items()}
-        self.times_replaced = 0
+        self.times_replaced: int = 0
         """How often in a row, as far as a reset does not part them."""
 
     def wait_s(self, failure: Failure) -> float:

@@ -79,7 +79,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._settled: deque[str] = deque()
         self._bodiless = 0  # so many of the oldest settled entries have let go of their bodies, no others
-        self.stored_bytes = 0
+        self.stored_bytes: int = 0
         """Bytes of all bodies held."""
 
     def __len__(self) -> int:

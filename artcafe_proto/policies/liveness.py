@@ -44,11 +44,11 @@ class Liveness:
         self._ping_sent_at: float | None = None
         self._last_ping_at = mono
         self._paused_at: float | None = None
-        self.answers_pings = answers_pings
+        self.answers_pings: bool = answers_pings
         """Whether the peer has ever answered a ping. From one that has not, anything that comes is an answer."""
-        self.pings = 0
+        self.pings: int = 0
         """Number of the last ping; numbers rise within a link."""
-        self.answered = 0
+        self.answered: int = 0
         """Number of the last ping known to be answered."""
         self.rtt_s: float | None = None
         """Round-trip time of the last answered ping."""

@@ -59,15 +59,15 @@ class Outbox:
         self._group = 0  # how many go out at a time, the next when they are settled; 0: any number
         self._held: Item | None = None  # does not go out on this link
         self._tried: Item | None = None  # was held, and goes out as the link lives
-        self.has_ponged = False
+        self.has_ponged: bool = False
         """Whether the peer has ever answered a ping."""
-        self.is_assuming = False
+        self.is_assuming: bool = False
         """Whether the peer is taken on this link as one that answers no pings."""
         self._responses = 0
         self._response_bytes = 0
-        self.messages = 0
+        self.messages: int = 0
         """Application messages that are not settled."""
-        self.message_bytes = 0
+        self.message_bytes: int = 0
 
     # --- look ---------------------------------------------------------------------------------------------------------
 

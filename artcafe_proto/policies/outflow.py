@@ -22,9 +22,9 @@ class Outflow:
     __slots__ = ("_ceiling", "_left", "_reported", "_stalled_since", "unsent", "written")
 
     def __init__(self) -> None:
-        self.written = 0
+        self.written: int = 0
         """All bytes so far. Whoever writes adds to it."""
-        self.unsent = 0
+        self.unsent: int = 0
         """The level that was reported last."""
         self._ceiling = WRITE_AHEAD_BYTES  # what waits is written while `written` is below it
         self._reported = 0  # of `written`, when the level was reported

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
 from artcafe_proto.errors import KeyRefusedError
@@ -29,7 +29,7 @@ __all__ = ["PublicKey"]
 
 MAKE_A_KEY: Final = "make a key with: ssh-keygen -t ed25519"
 """What to do about a key that cannot be repaired."""
-ECDSA_HASHES: Final = {"secp256r1": SHA256(), "secp384r1": SHA384(), "secp521r1": SHA512()}
+ECDSA_HASHES: Final[dict[str, HashAlgorithm]] = {"secp256r1": SHA256(), "secp384r1": SHA384(), "secp521r1": SHA512()}
 """RFC 5656 section 6.2.1: the hash that goes with each curve of AUTH-5."""
 ACCEPTED_TYPES: Final = (
     "ssh-ed25519",
@@ -68,7 +68,8 @@ class PublicKey:
         self._key = key
         self.openssh: Final = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
         """The canonical line, without a comment: the same for every spelling of this key."""
-        self.algorithm, _, encoded = self.openssh.partition(" ")
+        algorithm, _, encoded = self.openssh.partition(" ")
+        self.algorithm: Final = algorithm
         self.blob: Final = binascii.a2b_base64(encoded)
         """The same as bytes (RFC 4253 section 6.6)."""
         self.fingerprint: Final = "SHA256:" + b64encode(sha256(self.blob).digest()).decode().rstrip("=")

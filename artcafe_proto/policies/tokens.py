@@ -32,7 +32,7 @@ class Token(Secretive):
         """Monotonic: when to fetch the next one (TOK-2)."""
         if self.expires_at is not None and life_s is not None:
             self.renew_at = self.expires_at - min(RENEW_LEAD_S, RENEW_LEAD_FRACTION * life_s)
-        self.used = False
+        self.used: bool = False
         """Whether a request has carried it."""
 
     def usable(self, mono: float) -> bool:

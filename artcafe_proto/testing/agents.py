@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from artcafe_proto.agent.protocol import AgentProtocol
 from artcafe_proto.effects import (
@@ -39,8 +39,8 @@ class Signer:
     """What an agent's key does when it is asked."""
 
     def __init__(self) -> None:
-        self.delay_s = 0.0
-        self.refuses = False
+        self.delay_s: float = 0.0
+        self.refuses: bool = False
 
     def recover(self) -> None:
         """Sign at once."""
@@ -89,15 +89,15 @@ class AgentProcess(Node):
         super().__init__(sim, wall_skew_s=wall_skew_s)
         self.sim = sim
         self._connect = connect
-        self.agent_id = config.agent_id
-        self.protocol = AgentProtocol(config, rng=rng)
+        self.agent_id: str = config.agent_id
+        self.protocol: Final = AgentProtocol(config, rng=rng)
         self.circuits: dict[int, Circuit] = {}
         self.is_stopping = False
-        self.is_in_session = False
+        self.is_in_session: bool = False
         """Whether it has written something for the link that it has or tries to have."""
-        self.signs = 0
-        self.watched = Watched(self)
-        self.application = Application(self, sim, sim.invariants, rng)
+        self.signs: int = 0
+        self.watched: Final = Watched(self)
+        self.application: Final = Application(self, sim, sim.invariants, rng)
         self._is_draining = False
         self._asleep_until = -math.inf
         self._mono_at_sleep = 0.0
@@ -148,7 +148,7 @@ class AgentProcess(Node):
 
     def die(self) -> None:
         """End without a word, as a killed process does: the system resets its connections."""
-        self.is_dead = True
+        self.is_dead: bool = True
         self._wake_at(math.inf)
         for circuit in self.circuits.values():
             circuit.leave(circuit.down, circuit.up, abort=True)
@@ -160,7 +160,7 @@ class AgentProcess(Node):
         if not self._is_asleep:
             self._mono_at_sleep = self.now.mono
         if not mono_counts:
-            self.mono_offset_s -= until - max(self._asleep_until, self.sim.time)
+            self._put_clock_forward(max(self._asleep_until, self.sim.time) - until)
         self._asleep_until = until
         self._is_asleep = True
         self._wake_at(math.inf)
@@ -172,7 +172,7 @@ class AgentProcess(Node):
             return
         self._is_asleep = False
         self._asleep_until = -math.inf
-        self.mono_offset_s += max(0.0, self._mono_at_sleep - self.now.mono)  # woken early, it must not go back
+        self._put_clock_forward(max(0.0, self._mono_at_sleep - self.now.mono))  # woken early, it must not go back
         self._was_held_up(self.now.mono)
         self._wait_for(self._deadline)
         postponed, self._postponed = self._postponed, []

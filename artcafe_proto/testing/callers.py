@@ -24,7 +24,7 @@ _DOES_NOT_READ: Final = 0.1
 class Caller:
     """One connection at a time, one request at a time; what it asks for is drawn, one thing in `gap_s` on average."""
 
-    wakes_at = math.inf
+    wakes_at: float = math.inf
     """It has no timer of its own."""
 
     def __init__(self, sim: Whole, rng: Random, *, gap_s: float) -> None:

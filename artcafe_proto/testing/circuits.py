@@ -86,15 +86,15 @@ class Direction:
         """Whether everything vanishes from now on, the end included (half-open)."""
         self.is_closed = False
         """Whether the receiver has left: nothing arrives any more."""
-        self.is_paused = False
-        self.held_until = 0.0
+        self.is_paused: bool = False
+        self.held_until: float = 0.0
         self.chunking = Chunking.WHOLE
-        self.carried_bytes = 0
-        self.bytes_per_s = math.inf
+        self.carried_bytes: int = 0
+        self.bytes_per_s: float = math.inf
         """How much passes; more waits at the sender."""
-        self.network_bytes_per_s = math.inf
+        self.network_bytes_per_s: float = math.inf
         """How much the whole network lets pass."""
-        self.full_until = 0.0
+        self.full_until: float = 0.0
         """Until when the sender's transport is full of something else."""
         self._arrived_bytes = 0
         self._last_arrival = 0.0
@@ -205,9 +205,9 @@ class Circuit:
         """Its number at the client."""
         self.server_conn = 0
         """Its number at the server."""
-        self.up = Direction(self, server, latency_s)
+        self.up: Final = Direction(self, server, latency_s)
         """From client to server."""
-        self.down = Direction(self, client, latency_s)
+        self.down: Final = Direction(self, client, latency_s)
         """From server to client."""
 
     def leave(self, mine: Direction, other: Direction, *, abort: bool) -> None:

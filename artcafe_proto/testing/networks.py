@@ -29,11 +29,11 @@ class Network:
         self._platform = platform
         self._processes = processes
         self._rng = rng
-        self.latency_s = sim.world.latency_s
-        self.refuses_until = 0.0
-        self.swallows_until = 0.0
+        self.latency_s: float = sim.world.latency_s
+        self.refuses_until: float = 0.0
+        self.swallows_until: float = 0.0
         self.rogue = ""
-        self.rogue_until = 0.0
+        self.rogue_until: float = 0.0
         self._chunking = Chunking.WHOLE
         self._chunking_until = 0.0
         self._held_until = 0.0

@@ -64,14 +64,14 @@ class Node(ABC):
     def __init__(self, sim: Stage, *, wall_skew_s: float = 0.0) -> None:
         self._schedule = sim.schedule
         self._alarms = sim.alarms
-        self.number = sim.enter(self)
+        self.number: Final = sim.enter(self)
         """In the order in which they came to be: of two timers of one moment, that of the earlier one is first."""
         self.mono_offset_s: float = 1000.0
-        self.wall_offset_s = sim.wall_at_start + wall_skew_s
+        self.wall_offset_s: float = sim.wall_at_start + wall_skew_s
         self.is_dead = False
-        self.wakes_at = math.inf
+        self.wakes_at: float = math.inf
         """When its timer is due, in the simulation's time."""
-        self.held_up_until = -math.inf
+        self.held_up_until: float = -math.inf
         """What was due by then, in its monotonic time, may have been handled no earlier."""
         self._deadline: float | None = None
         self._late_until = 0.0
@@ -105,6 +105,9 @@ class Node(ABC):
     @abstractmethod
     def handle_timer(self) -> None:
         """Its timer is due."""
+
+    def _put_clock_forward(self, by_s: float) -> None:
+        self.mono_offset_s += by_s
 
     def _was_held_up(self, until: float) -> None:
         self.held_up_until = max(self.held_up_until, until)

@@ -71,7 +71,7 @@ class ScriptedPeer:
         """Every request, in order."""
         self.messages: list[dict[str, Any]] = []
         """Every message on a link, in order, as JSON."""
-        self.pings = 0
+        self.pings: int = 0
         self.links: list[int] = []
         """Connections that carry a link, the last one last."""
         self._token_life_s = token_life_s

@@ -57,7 +57,7 @@ class PlatformProcess(Node):
         self._deadlines = Alarms()
         """Of connections, in the platform's monotonic time."""
         self._looks: list[Callable[[], bool]] = []
-        self.hub = self._new_hub()
+        self.hub: PlatformHub = self._new_hub()
 
     def _new_hub(self) -> PlatformHub:
         hub = PlatformHub(self.config, rng=self._rng, signing_seed=self._rng.randbytes(32))

@@ -34,7 +34,7 @@ class ResponseReader:
     """One connection's responses."""
 
     def __init__(self) -> None:
-        self.unread = b""
+        self.unread: bytes = b""
         """What has come and is not read yet."""
         self._is_in_body = False
         self._is_chunked = False

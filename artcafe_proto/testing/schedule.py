@@ -55,9 +55,9 @@ class Schedule:
     """Actions in the order of their times; those of one moment in the order in which they were planned."""
 
     def __init__(self) -> None:
-        self.time = 0.0
+        self.time: float = 0.0
         """Seconds since the beginning."""
-        self.next_at = math.inf
+        self.next_at: float = math.inf
         """When the next action is due; infinity without one."""
         self._planned: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()

@@ -73,27 +73,29 @@ class Simulation:
         `PlatformConfig`; what is not given is drawn, too.
         """
         self.seed = seed
-        self.rng = Random(seed)  # noqa: S311 to be repeated
-        self.wall_at_start = 1_700_000_000.0
+        self.rng: Random = Random(seed)  # noqa: S311 to be repeated
+        self.wall_at_start: Final = 1_700_000_000.0
         self.seconds = seconds
-        self.schedule = Schedule()
-        self.alarms = Alarms()  # the timers of the platform and of the agents' processes
+        self.schedule: Final = Schedule()
+        self.alarms: Final = Alarms()  # the timers of the platform and of the agents' processes
         self._nodes: dict[int, Node] = {}
         self._nodes_so_far = count()
         world = draw_world(self.rng)
-        self.world = world if says_gap_s is None else replace(world, says_gap_s=says_gap_s)
-        self.invariants = Invariants(self)
+        self.world: Final = world if says_gap_s is None else replace(world, says_gap_s=says_gap_s)
+        self.invariants: Final = Invariants(self)
         self._agent_settings = self.world.agent | (agent or {})
-        self.public_keys = [_key(number).public.openssh for number in (0, 1)]
+        self.public_keys: Final = [_key(number).public.openssh for number in (0, 1)]
         agent_keys = self.public_keys[: 1 + self._agent_settings["next_key"]]
         config = PlatformConfig(**(self.world.platform | (platform or {})))
-        self.platform = PlatformProcess(self, self.invariants, config, self._rng(), public_keys=agent_keys)
-        self.tenant = Tenant(self, self.platform, self._rng(), gap_s=command_gap_s)
-        self.network = Network(self, self.platform, lambda: self.processes, self.rng)
-        self.agent_ids = [f"agent-{number + 1}" for number in range(agents)]
+        self.platform: PlatformProcess = PlatformProcess(
+            self, self.invariants, config, self._rng(), public_keys=agent_keys
+        )
+        self.tenant: Final = Tenant(self, self.platform, self._rng(), gap_s=command_gap_s)
+        self.network: Final = Network(self, self.platform, lambda: self.processes, self.rng)
+        self.agent_ids: Final = [f"agent-{number + 1}" for number in range(agents)]
         self._processes: dict[str, list[AgentProcess]] = {agent_id: [] for agent_id in self.agent_ids}
         self.happened: Counter[FaultKind] = Counter()
-        self.sessions = 0
+        self.sessions: int = 0
         """Links that began, with the first byte of an attempt, and ended, with at least one fault in their time."""
         self.injected: list[Fault] = []
         """The faults that happened: given as `faults` with the same seed, they repeat the run."""
@@ -106,10 +108,10 @@ class Simulation:
         self._began: dict[AgentProcess, tuple[int, int]] = {}
         self._digest = blake2b(digest_size=16)
         self._last: deque[tuple[float, str, object]] = deque(maxlen=_LAST_EVENTS)
-        self.is_calm = False
+        self.is_calm: bool = False
         """Whether nothing more goes wrong."""
         self._is_ending = False
-        self.faults = (
+        self.faults: list[Fault] = (
             draw_faults(self._fault_rng, seconds=seconds, mean_gap_s=mean_gap_s, agents=agents)
             if faults is None
             else list(faults)

@@ -66,8 +66,8 @@ class Tenant:
         self._rng = rng
         self._gap_s = gap_s
         self.accounts: dict[str, Account] = {}
-        self.unanswered = 0
-        self.accepted = 0
+        self.unanswered: int = 0
+        self.accepted: int = 0
         self.accepted_over_http: set[str] = set()
         """Ids of commands, also of those that the platform has forgotten since."""
 

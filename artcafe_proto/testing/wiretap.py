@@ -28,8 +28,8 @@ class Frame:
     __slots__ = ("opcode", "payload")
 
     def __init__(self, opcode: int, payload: bytes) -> None:
-        self.opcode = opcode
-        self.payload = payload
+        self.opcode: Final = opcode
+        self.payload: Final = payload
 
 
 class WrittenRequest:
@@ -41,11 +41,11 @@ class WrittenRequest:
         head = _HEAD.match(data)
         if head is None:
             raise AssertionError(f"expected a request, got {len(data)} bytes of something else")
-        self.data = data
-        self.method = head[1].decode()
-        self.target = head[2].decode()
+        self.data: bytes = data
+        self.method: Final = head[1].decode()
+        self.target: Final = head[2].decode()
         token = _TOKEN.search(data)
-        self.token = "" if token is None else token[1].decode()
+        self.token: str = "" if token is None else token[1].decode()
 
     @property
     def is_call(self) -> bool:
@@ -62,9 +62,9 @@ class Wiretap:
     """Reads both sides of an agent's connection; our own façades write whole requests and whole frames."""
 
     def __init__(self) -> None:
-        self.is_upgraded = False
+        self.is_upgraded: bool = False
         self.last_request: WrittenRequest | None = None
-        self.answer = bytearray()
+        self.answer: bytearray = bytearray()
         """What has come of the answer to it."""
         self._unread = b""
 

@@ -69,7 +69,7 @@ class HttpConnection(Secretive):
         self._sends_body = True
         self._allowance = 0  # further bytes that h11 may be given of this body
         self._chunk_left: int | None = None  # of them up to the next size line; None where none is to come
-        self.buffer = bytearray()
+        self.buffer: bytearray = bytearray()
         self.head: Head | None = None
         self.fields: Headers = ()
 

@@ -62,7 +62,7 @@ class ServerWire:
         self._last = False  # the connection ends with the answer due
         self._interim = b""
         self._behind = b""  # what came behind the opening handshake, until it is read
-        self.has_peer_ended = False  # behind what waits inside
+        self.has_peer_ended: bool = False  # behind what waits inside
 
     @property
     def reusable(self) -> bool:

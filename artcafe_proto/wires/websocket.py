@@ -58,7 +58,7 @@ class WebSocketWire:
     )
 
     def __init__(self, *, client: bool, rng: Random, max_message_size: int, accept_binary: bool = False) -> None:
-        self.writer = FrameWriter(client=client, rng=rng)
+        self.writer: Final = FrameWriter(client=client, rng=rng)
         self._max_message_size = max_message_size
         self._accept_binary = accept_binary
         self._masked = not client  # what frames must be that come in

@@ -53,11 +53,11 @@ class Listening:
     """One event stream, from its head on. Times are the simulation's."""
 
     def __init__(self, call: Call, at: float) -> None:
-        self.resumes = call.last_event_id
+        self.resumes: Final = call.last_event_id
         """The id that it came back with."""
-        self.least_number = call.events_before
+        self.least_number: Final = call.events_before
         """The least number that its first id may have: so many events there had been when it was asked for."""
-        self.is_whole = call.hears_all
+        self.is_whole: Final = call.hears_all
         """Whether it has the events of all agents."""
         self.heard_at = at
         self.last_id: str | None = None
@@ -70,7 +70,7 @@ class CallInvariants:
     def __init__(self, checks: Checks, sim: Scene) -> None:
         self._check = checks.check
         self._sim = sim
-        self.events = 0
+        self.events: int = 0
         """How many the platform has told of the tenant's agents since it last lost its memory."""
 
     def said(self, event: Event) -> None:

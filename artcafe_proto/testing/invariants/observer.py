@@ -58,7 +58,7 @@ class Invariants(Checks):
         self._waits = WaitInvariants(self)
         self._work = WorkInvariants(self)
         self._platform = PlatformInvariants(self, sim)
-        self.calls = CallInvariants(self, sim)
+        self.calls: CallInvariants = CallInvariants(self, sim)
         """Told by callers."""
 
     # --- what agents say ----------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class WatchedLink:
         self.conn = conn
         self.up_at = mono
         self.heard_at = mono
-        self.pinged_at = -math.inf
+        self.pinged_at: float = -math.inf
         self.pinged = b""
         """What the ping carries that is not answered, as far as this peer answers pings."""
         self.beat_at = mono
@@ -90,12 +90,12 @@ class Watched:
         self.was_at_once = False
         self.delays_s: dict[str, float] = {}
         """The next wait of each row that has waited."""
-        self.without_link_since = process.mono
-        self.renew_at = math.inf
+        self.without_link_since: float = process.mono
+        self.renew_at: float = math.inf
         self.is_token_refused = False
-        self.no_renewal_before = -math.inf
+        self.no_renewal_before: float = -math.inf
         self.is_renewing = False
-        self.stops_by = math.inf
+        self.stops_by: float = math.inf
         # Work:
         self.known: set[str] = set()
         """Commands that came and were not given back."""
@@ -106,7 +106,7 @@ class Watched:
         """Those that were not answered yet, with the end of their time."""
         self.places: dict[str, int] = {}
         """Of responses by command, and of messages by id: the order in which they were given."""
-        self.given = 0
+        self.given: int = 0
         self.settled: set[str] = set()
         self.times_blamed: Counter[str] = Counter()
         """How many links each of them may have cost."""
