@@ -249,9 +249,10 @@ class JointRules:
 
     def finish(self, now: Instant, *, gave_up: bool = False) -> None:
         """End for good, in any state (LINK-10)."""
-        unsettled, messages = self._messaging.desk.unsettled, tuple(self._messaging.desk.outbox.unsettled_messages)
-        self._messaging.desk.drain(now)
-        self._messaging.desk.cancel_running("the agent stopped", now)
+        desk = self._messaging.desk
+        unsettled, messages = desk.unsettled, tuple(desk.outbox.unsettled_messages)
+        desk.drain(now)
+        desk.cancel_running("the agent stopped", now)
         if (link := self._messaging.link) is not None:
             self._outputs.disconnects.append(Disconnect(link.conn, abort=True))
         self._let_go()

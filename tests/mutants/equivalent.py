@@ -27,27 +27,27 @@ _IMPOSSIBLE: Final = "what cannot happen says nothing, whatever its text or its 
 
 EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     Equivalent(
-        "artcafe_proto.agent.rules.AgentRules._drain_timed_out",
-        "self._finish(now)",
-        "self._finish(None)",
+        "artcafe_proto.agent.rules.JointRules._drain_timed_out",
+        "self.finish(now)",
+        "self.finish(None)",
         _DONE,
     ),
     Equivalent(
-        "artcafe_proto.agent.rules.AgentRules._lose_link",
-        "self._finish(now)",
-        "self._finish(None)",
+        "artcafe_proto.agent.rules.JointRules.lose_link",
+        "self.finish(now)",
+        "self.finish(None)",
         _DONE,
     ),
     Equivalent(
-        "artcafe_proto.agent.rules.AgentRules._finish",
-        'self._desk.cancel_running("the agent stopped", now)',
-        'self._desk.cancel_running("XXthe agent stoppedXX", now)',
+        "artcafe_proto.agent.rules.JointRules.finish",
+        'desk.cancel_running("the agent stopped", now)',
+        'desk.cancel_running("XXthe agent stoppedXX", now)',
         _DROPPED,
     ),
     Equivalent(
-        "artcafe_proto.agent.rules.AgentRules._finish",
-        'self._desk.cancel_running("the agent stopped", now)',
-        'self._desk.cancel_running("THE AGENT STOPPED", now)',
+        "artcafe_proto.agent.rules.JointRules.finish",
+        'desk.cancel_running("the agent stopped", now)',
+        'desk.cancel_running("THE AGENT STOPPED", now)',
         _DROPPED,
     ),
     Equivalent(
@@ -273,9 +273,9 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         "nothing is answered before something was asked, and that sets it",
     ),
     Equivalent(
-        "artcafe_proto.agent.rules.AgentRules._fail",
-        "self._finish(now)",
-        "self._finish(None)",
+        "artcafe_proto.agent.rules.JointRules._fail",
+        "self.finish(now)",
+        "self.finish(None)",
         _DONE,
     ),
     Equivalent(
