@@ -194,14 +194,6 @@ class Connector(Secretive):
             dialer.release()
         return not self._authenticates
 
-    def connect_failed(self, conn: int, failure: Failure, now: Instant) -> Failure | None:
-        """A connection could not be opened."""
-        dialer = self._dialer_of(conn)
-        if dialer is None:
-            return None
-        dialer.gone(now.mono)
-        return self._failed_on(dialer, failure, now)
-
     def heard(self, conn: int) -> None:
         """Bytes came in on `conn`."""
         if (dialer := self._dialer_of(conn)) is not None:
@@ -214,21 +206,23 @@ class Connector(Secretive):
             return None
         if dialer.is_unanswered:
             reason = f"{reason} before it answered: if TLS is spoken there, the endpoint must begin with https://"
-        match dialer.gone(now.mono):
-            case Loss.FAILURE:
-                return self._failed_on(dialer, connection_ended(reason), now)
-            case Loss.START_OVER if dialer is self._dialer:
-                self._login.abandon()  # the joint rules begin again, without a wait
-            case Loss.START_OVER:
-                self._renewal.start_over(now.mono)
-            case Loss.HARMLESS:
-                pass
+        loss = dialer.gone(now.mono)
+        if loss is Loss.FAILURE:
+            return self._failed_on(dialer, connection_ended(reason), now)
+        if loss is Loss.START_OVER and dialer is self._dialer:
+            self._login.abandon()  # the joint rules begin again, without a wait
+        elif loss is Loss.START_OVER:
+            self._renewal.start_over(now.mono)
         return None
 
-    def peer_failed(self, conn: int, failure: Failure, now: Instant) -> Failure | None:
-        """Nothing more can be read from a connection."""
+    def failed(self, conn: int, failure: Failure, now: Instant, *, is_open: bool) -> Failure | None:
+        """A connection could not be opened; or nothing more can be read from one that `is_open`."""
         dialer = self._dialer_of(conn)
-        return None if dialer is None else self._failed_on(dialer, failure, now)
+        if dialer is None:
+            return None
+        if not is_open:
+            dialer.gone(now.mono)
+        return self._failed_on(dialer, failure, now)
 
     def response_received(self, conn: int, exchange: int, response: HttpResponse, now: Instant) -> Failure | None:
         """The answer to a request, or to an opening handshake that was refused."""
@@ -279,10 +273,8 @@ class Connector(Secretive):
                 self._renewal.sign_timed_out(now)
             case AgentTimer.CALL_CONNECT | AgentTimer.CALL_EXCHANGE:
                 self._failed_on(self._calls.dialer, too_slow(timer), now)
-            case AgentTimer.CALL:
+            case _:  # CALL
                 self._calls.expire(now.mono)
-            case _:
-                pass  # RENEW: the joint rules go on, now that nothing is waited for
         return None
 
     # --- inside -------------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ class AgentMachine(Secretive):
         now = self._begin(now)
         if self._connector.owns(conn):
             failure = Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3")
-            self._rules.fail_if(self._connector.connect_failed(conn, failure, now), now)
+            self._rules.fail_if(self._connector.failed(conn, failure, now, is_open=False), now)
         else:
             self._rules.connection_ended(conn, detail, now)  # it was open, or is over
 
@@ -160,7 +160,7 @@ class AgentMachine(Secretive):
         if (link := self._messaging.link_on(conn)) is not None:
             self._rules.lose_link(self._messaging.close(link, error.code, failure), now)
         else:
-            self._rules.fail_if(self._connector.peer_failed(conn, failure, now), now)
+            self._rules.fail_if(self._connector.failed(conn, failure, now, is_open=True), now)
 
     def bytes_received(self, conn: int, now: Instant) -> None:
         """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""
