@@ -80,7 +80,7 @@ MAX_SIGNATURE_BYTES: Final = 16 * 1024
 MAX_SSH_AGENT_MESSAGE_BYTES: Final = 256 * 1024
 """AUTH-6: OpenSSH's own limit."""
 MIN_RSA_BITS: Final = 2048
-"""AUTH-5."""
+"""AUTH-5: shorter keys are no longer taken for secure (NIST SP 800-57)."""
 MAX_RSA_BITS: Final = 8192
 MAX_RSA_EXPONENT_BITS: Final = 32
 """AUTH-5: anyone may have a platform try sixteen keys (AUTH-8). Each then takes half a millisecond; with twice the bits
@@ -119,7 +119,7 @@ MAX_WAITING_REPLIES: Final = 256
 
 # --- commands (CMD) ---------------------------------------------------------------------------------------------------
 MAX_COMMAND_TIMEOUT_S: Final = 86_400.0
-"""CMD-4."""
+"""CMD-4: a command that takes longer than a day is better asked for again than waited for."""
 DEFAULT_COMMAND_TIMEOUT_S: Final = 300.0
 """CMD-4, the guide's example."""
 MAX_QUEUED_COMMAND_BYTES: Final = 16 * 1024 * 1024
@@ -156,9 +156,14 @@ OFFLINE_AFTER_S: Final = 90.0
 """HB-3: three missed heartbeats."""
 OVERLOADED_RETRY_S: Final = 1.0
 """CMD-10: how long a line waits after `overloaded` unless an answer comes."""
+MAX_REASON_CHARS: Final = 4096
+"""CMD-9: of a failed command. A reason is a sentence; a longer one could exceed the limit of messages."""
 RETRY_MESSAGE_AFTER_S: Final = 1
 """PLAT-4: what a tenant is told whose message finds too much unsent on the agent's link."""
 MAX_COMMAND_NAME_CHARS: Final = 256
+MAX_NAME_CHARS: Final = 256
+MAX_CAPABILITIES: Final = 256
+"""PLAT-2, PLAT-4: names of commands, agents, keys and capabilities are for people to read; an agent's capabilities."""
 MAX_COMMAND_EXPIRES_IN_S: Final = 30 * 86_400.0
 """CMD-10: nobody waits longer for an agent to come back."""
 MAX_CODE_CHARS: Final = 64
@@ -180,3 +185,16 @@ KEY_OVERHEAD_BYTES: Final = 1024
 with 507 or 409."""
 MAX_KEYS_PER_AGENT: Final = 16
 """AUTH-8: verify tries each of them, so there must be few."""
+DEFAULT_PAGE_AGENTS: Final = 50
+MAX_PAGE_AGENTS: Final = 100
+MAX_PAGE_BYTES: Final = 1024 * 1024
+"""PLAT-3: agents and bytes of one page, so that no answer grows with their number. A page ends before its agents take
+more, but has at least one; `next` leads on from there."""
+MAX_WAIT_S: Final = 60.0
+"""PLAT-4: of a long poll, less than proxies commonly allow a response."""
+MAX_STREAMS_PER_TENANT: Final = 64
+"""PLAT-4: every event goes out on each of them; a further one is refused (429)."""
+MAX_WAITING_BYTES: Final = 1024 * 1024
+"""PLAT-4: unsent bytes of a listener that does not keep up, above which its stream ends instead of growing."""
+KEEP_ALIVE_S: Final = 15.0
+"""PLAT-4: silence after which a comment goes out. Proxies wait for a minute, and a client that is gone is noticed."""

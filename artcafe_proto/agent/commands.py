@@ -24,7 +24,7 @@ from artcafe_proto.events import (
     ResponsesSettled,
     Undeliverable,
 )
-from artcafe_proto.limits import MAX_QUEUED_COMMAND_BYTES, SETTLE_WITHOUT_PONG_S
+from artcafe_proto.limits import MAX_QUEUED_COMMAND_BYTES, MAX_REASON_CHARS, SETTLE_WITHOUT_PONG_S
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
@@ -345,7 +345,7 @@ class CommandDesk:
         self.outbox.put(Item(command_id, body, command_id))
 
     def _error(self, command_id: str, code: str, reason: str, now: Instant) -> bytes:
-        most = min(_MAX_REASON_CHARS, self._config.max_message_size // 16)  # JSON may make six bytes of each
+        most = min(MAX_REASON_CHARS, self._config.max_message_size // 16)  # JSON may make six bytes of each
         text = reason[:most].encode("utf-8", "replace").decode()  # half a character, as names of files have (PEP 383)
         data = ErrorData(command_id, text, code)
         return encode("response", self._ids.new("response"), data, now.wall)
@@ -353,5 +353,4 @@ class CommandDesk:
 
 _NO_PLACE: Final = "as many responses as allowed are not settled, or to come"
 _DRAINING: Final = "the agent is about to stop"
-_MAX_REASON_CHARS: Final = 4096  # a reason is a sentence; a longer one could exceed the message limit
 _MESSAGE_ENVELOPE_BYTES: Final = len(encode("message", f"msg-{0:032x}", msgspec.Raw(), 0.0))

@@ -16,7 +16,14 @@ import msgspec
 from artcafe_proto.config import API_PREFIX
 from artcafe_proto.errors import ApiError
 from artcafe_proto.exchanges import HttpResponse
-from artcafe_proto.limits import MAX_COMMAND_NAME_CHARS
+from artcafe_proto.limits import (
+    DEFAULT_PAGE_AGENTS,
+    MAX_CAPABILITIES,
+    MAX_COMMAND_NAME_CHARS,
+    MAX_NAME_CHARS,
+    MAX_PAGE_AGENTS,
+    MAX_WAIT_S,
+)
 from artcafe_proto.messages import AgentStatus
 from artcafe_proto.platform.answers import error_answer, extra_headers, json_answer, read_json
 from artcafe_proto.platform.authenticator import Principal
@@ -30,13 +37,6 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.watches import Watcher
 
 __all__ = ["NOT_FOUND"]
-
-MAX_PAGE_AGENTS: Final = 100
-DEFAULT_PAGE_AGENTS: Final = 50
-MAX_WAIT_S: Final = 60.0
-"""Of a long poll: less than proxies commonly allow a response."""
-MAX_NAME_CHARS: Final = 256
-MAX_CAPABILITIES: Final = 256
 
 INTERNAL_ERROR: Final = error_answer(ApiError(500, "internal_error", "the platform failed; its log says more"))
 """For what should not happen; it says nothing about it (PLAT-7)."""

@@ -11,7 +11,7 @@ import msgspec
 from artcafe_proto.config import check_id
 from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError, LocalProtocolError
 from artcafe_proto.instants import Instant, sound_instant
-from artcafe_proto.limits import MAX_AGENT_BYTES, MAX_AGENTS, MAX_KEYS_PER_AGENT
+from artcafe_proto.limits import MAX_AGENT_BYTES, MAX_AGENTS, MAX_KEYS_PER_AGENT, MAX_PAGE_BYTES
 from artcafe_proto.messages import encode_json
 from artcafe_proto.misuse import check_text, plain_text
 from artcafe_proto.platform.records import AgentRecord, Description, KeyRecord, Kind, Record, TenantRecord
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.records import Value
     from artcafe_proto.platform.state import Key, PlatformState
 
-MAX_PAGE_BYTES: Final = 1024 * 1024
-"""A page ends before its agents take more than this, but has at least one; `next` leads on from there (PLAT-3)."""
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 
 

@@ -31,6 +31,7 @@ from artcafe_proto.events import (
 )
 from artcafe_proto.exchanges import HttpResponse
 from artcafe_proto.instants import format_timestamp
+from artcafe_proto.limits import MAX_STREAMS_PER_TENANT
 from artcafe_proto.platform.commands import public_response
 
 if TYPE_CHECKING:
@@ -40,12 +41,6 @@ if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
     from artcafe_proto.instants import Instant
 
-MAX_STREAMS_PER_TENANT: Final = 64
-"""Every event goes out on each of them; a further one is refused (429)."""
-MAX_WAITING_BYTES: Final = 1024 * 1024
-"""Unsent bytes of a listener that does not keep up, above which its stream ends instead of growing."""
-KEEP_ALIVE_S: Final = 15.0
-"""Silence after which a comment goes out: proxies wait for a minute, and a client that is gone is noticed."""
 UNPUBLISHED: Final = (ChallengeIssued, AuthenticationRefused, RequestFailed)
 """Anybody can cause the first two, as often as they like; the last is for the operator."""
 KEEP_ALIVE: Final = b":\n\n"

@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from artcafe_proto.errors import ApiError
 from artcafe_proto.events import CommandAnswered, CommandExpired
+from artcafe_proto.limits import KEEP_ALIVE_S, MAX_STREAMS_PER_TENANT, MAX_WAITING_BYTES
 from artcafe_proto.platform.answers import error_answer, json_answer
 from artcafe_proto.platform.polls import Poll, Polls
-from artcafe_proto.platform.streams import (
-    HEAD,
-    KEEP_ALIVE,
-    KEEP_ALIVE_S,
-    MAX_STREAMS_PER_TENANT,
-    MAX_WAITING_BYTES,
-    Stream,
-    Streams,
-)
+from artcafe_proto.platform.streams import HEAD, KEEP_ALIVE, Stream, Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable

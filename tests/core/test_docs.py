@@ -9,7 +9,6 @@ import pytest
 
 from artcafe_platform import listening
 from artcafe_proto import AgentConfig, PlatformConfig, limits
-from artcafe_proto.platform import api, streams
 from artcafe_proto.policies.backoff import WAITS, FailureKind
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +50,10 @@ NUMBERS: list[tuple[str, str, float, float]] = [
     ("CMD-4", r"missing it is (\d+) s", 1, limits.DEFAULT_COMMAND_TIMEOUT_S),
     ("CMD-5", r"At most (\d+) commands run", 1, AGENT.max_concurrent),
     ("CMD-10", r"at most (\d+) commands", 1, PLATFORM.window),
-    ("PLAT-4", r"a wait of up to (\d+) s", 1, api.MAX_WAIT_S),
-    ("PLAT-4", r"after (\d+) s of silence", 1, streams.KEEP_ALIVE_S),
-    ("PLAT-4", r"more than (\d+) MiB waits", MIB, streams.MAX_WAITING_BYTES),
-    ("PLAT-4", r"a tenant has at most (\d+)", 1, streams.MAX_STREAMS_PER_TENANT),
+    ("PLAT-4", r"a wait of up to (\d+) s", 1, limits.MAX_WAIT_S),
+    ("PLAT-4", r"after (\d+) s of silence", 1, limits.KEEP_ALIVE_S),
+    ("PLAT-4", r"more than (\d+) MiB waits", MIB, limits.MAX_WAITING_BYTES),
+    ("PLAT-4", r"a tenant has at most (\d+)", 1, limits.MAX_STREAMS_PER_TENANT),
     ("PLAT-8", r"([\d,]+) connections", 1, listening.MAX_CONNECTIONS),
 ]
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from artcafe_proto import HttpRequest, Instant, PlatformSession, RemoteProtocolError
+from artcafe_proto import HttpRequest, Instant, PlatformSession, RemoteProtocolError, limits
 from artcafe_proto.effects import Disconnect, PauseReading, SendBody, SendResponse
 from artcafe_proto.events import (
     AgentAuthenticated,
@@ -179,7 +179,7 @@ def test_who_comes_back_is_told_whether_something_was_missed() -> None:
 
 def test_a_tenant_has_room_for_so_many() -> None:
     all_streams = Streams(Random(1))
-    for conn in range(streams.MAX_STREAMS_PER_TENANT):
+    for conn in range(limits.MAX_STREAMS_PER_TENANT):
         assert all_streams.has_room(TENANT)
         all_streams.add(listener(conn), None, NOW)
     assert not all_streams.has_room(TENANT)
@@ -267,14 +267,14 @@ def test_plat_4_a_head_request_for_events_is_answered_whole() -> None:
 def test_plat_4_silence_is_broken_by_a_comment_and_only_silence() -> None:
     scene = Scene()
     session = scene.listener()
-    scene.wait(streams.KEEP_ALIVE_S - 1, session)
+    scene.wait(limits.KEEP_ALIVE_S - 1, session)
     scene.happens()
     assert [named(output) for output in sent(session)] == ["agent.status"]
-    scene.wait(streams.KEEP_ALIVE_S - 0.5, session)
+    scene.wait(limits.KEEP_ALIVE_S - 0.5, session)
     assert sent(session) == []
     scene.wait(1, session)
     assert [named(output) for output in sent(session)] == [(streams.KEEP_ALIVE, True)]
-    scene.wait(4 * streams.KEEP_ALIVE_S, session)
+    scene.wait(4 * limits.KEEP_ALIVE_S, session)
     assert len(sent(session)) == 4
 
 
@@ -283,10 +283,10 @@ def test_plat_4_silence_is_broken_by_a_comment_and_only_silence() -> None:
 def test_plat_4_a_listener_that_does_not_keep_up_loses_its_stream_above_a_level(over: int, silence: bool) -> None:
     scene = Scene(write_stall_timeout=600.0)
     session = scene.listener()
-    session.unsent(streams.MAX_WAITING_BYTES + over, scene.now)
+    session.unsent(limits.MAX_WAITING_BYTES + over, scene.now)
     assert sent(session) == [PauseReading(session.conn)]
     if silence:
-        scene.wait(streams.KEEP_ALIVE_S, session)
+        scene.wait(limits.KEEP_ALIVE_S, session)
     else:
         scene.happens()
     ended = [(b"", False), Disconnect(session.conn, abort=False)]
@@ -300,7 +300,7 @@ def test_plat_4_a_listener_that_has_read_keeps_its_stream() -> None:
     scene = Scene()
     session = scene.listener()
     for _ in range(3):
-        session.unsent(streams.MAX_WAITING_BYTES, scene.now)
+        session.unsent(limits.MAX_WAITING_BYTES, scene.now)
         scene.happens()
         session.unsent(0, scene.now)
         scene.happens()
@@ -346,7 +346,7 @@ def test_plat_4_an_agent_is_offline_at_the_time_that_its_link_ends(name: str) ->
 
 def test_plat_4_a_tenant_that_has_as_many_streams_as_it_may_is_refused_until_one_ends() -> None:
     scene = Scene()
-    listeners = [scene.listener() for _ in range(streams.MAX_STREAMS_PER_TENANT)]
+    listeners = [scene.listener() for _ in range(limits.MAX_STREAMS_PER_TENANT)]
     (refused,) = sent(scene.listen())
     assert refused.response.status == 429
     assert json.loads(refused.response.body)["error"]["code"] == "too_many_streams"

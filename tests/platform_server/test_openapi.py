@@ -103,17 +103,17 @@ def test_numbers_are_those_of_the_code() -> None:
     limit, wait = (BY_NAME[name].spec["parameters"] for name in ("listAgents", "showCommand"))
     challenge = BY_NAME["challenge"].spec["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert schemas["Id"]["maxLength"] == challenge["agent_id"]["maxLength"] == limits.MAX_ID_CHARS
-    assert agent["name"]["maxLength"] == agent["capabilities"]["items"]["maxLength"] == api.MAX_NAME_CHARS
-    assert schemas["NewKey"]["properties"]["name"]["maxLength"] == api.MAX_NAME_CHARS
-    assert agent["capabilities"]["maxItems"] == api.MAX_CAPABILITIES
-    assert command["command"]["maxLength"] == limits.MAX_COMMAND_NAME_CHARS == api.MAX_NAME_CHARS
+    assert agent["name"]["maxLength"] == agent["capabilities"]["items"]["maxLength"] == limits.MAX_NAME_CHARS
+    assert schemas["NewKey"]["properties"]["name"]["maxLength"] == limits.MAX_NAME_CHARS
+    assert agent["capabilities"]["maxItems"] == limits.MAX_CAPABILITIES
+    assert command["command"]["maxLength"] == limits.MAX_COMMAND_NAME_CHARS == limits.MAX_NAME_CHARS
     assert command["timeout"]["maximum"] == limits.MAX_COMMAND_TIMEOUT_S
     assert command["expires_in"]["maximum"] == limits.MAX_COMMAND_EXPIRES_IN_S
     assert (limit[0]["schema"]["maximum"], limit[0]["schema"]["default"]) == (
-        api.MAX_PAGE_AGENTS,
-        api.DEFAULT_PAGE_AGENTS,
+        limits.MAX_PAGE_AGENTS,
+        limits.DEFAULT_PAGE_AGENTS,
     )
-    assert next(each for each in wait if each["name"] == "wait")["schema"]["maximum"] == api.MAX_WAIT_S
+    assert next(each for each in wait if each["name"] == "wait")["schema"]["maximum"] == limits.MAX_WAIT_S
     text = " ".join(PATH.read_text("utf-8").split())
     for phrase in (
         f"of {limits.MAX_HTTP_BODY_BYTES // 1024} KiB and {limits.MAX_JSON_DEPTH} levels at most",
@@ -123,9 +123,9 @@ def test_numbers_are_those_of_the_code() -> None:
         f"good for {PlatformConfig().token_life / 60:.0f} min",
         f"{limits.DEFAULT_COMMAND_TIMEOUT_S:.0f} where none is given (CMD-4)",
         f"{PlatformConfig().command_expires_in:.0f} where none is given (CMD-10)",
-        f"after {streams.KEEP_ALIVE_S:.0f} s of silence",
-        f"more than {streams.MAX_WAITING_BYTES // 1024**2} MiB unread",
-        f"at most {streams.MAX_STREAMS_PER_TENANT} event streams",
+        f"after {limits.KEEP_ALIVE_S:.0f} s of silence",
+        f"more than {limits.MAX_WAITING_BYTES // 1024**2} MiB unread",
+        f"at most {limits.MAX_STREAMS_PER_TENANT} event streams",
     ):
         assert text.count(phrase) == 1, phrase
 
