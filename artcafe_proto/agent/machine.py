@@ -74,9 +74,8 @@ class AgentMachine(Secretive):
         self._messaging = Messaging(config, self._outputs, self._timers, rng)
         self._desk = self._messaging.desk
         self._rules = JointRules(config, self._outputs, self._timers, rng, self._connector, self._messaging)
-        self._told: Instant | None = None
-        self._now: Instant | None = None
-        """The moment of the last input, as it was told and as it counts."""
+        self._told: Instant | None = None  # of the last input, as it was told …
+        self._now: Instant | None = None  # … and as it counts
         self._rules_due_at: Instant | None = None
 
     # --- A: look ------------------------------------------------------------------------------------------------------
@@ -90,6 +89,7 @@ class AgentMachine(Secretive):
     @property
     def is_stopped(self) -> bool:
         """Whether this agent has ended for good."""
+        self._conclude()
         return self._rules.life.state is Life.STOPPED
 
     @property
@@ -277,17 +277,16 @@ class AgentMachine(Secretive):
 
     def start(self, now: Instant) -> None:
         """Go online, and come back whatever happens, until `stop`."""
-        if self._rules.life.state is not Life.NEW:
-            raise LocalProtocolError(
-                f"an agent starts once; this one is {self._rules.life.state.value}: make a new one"
-            )
+        life = self._rules.life
+        if life.state is not Life.NEW:
+            raise LocalProtocolError(f"an agent starts once; this one is {life.state.value}: make a new one")
         self._begin(now)
-        self._rules.life.fire(LifeInput.START)
+        life.fire(LifeInput.START)
 
     def stop(self, now: Instant, *, drain: bool = True) -> None:
         """End for good: after a drain (CMD-8), or at once and in any state (LINK-10). `Stopped` is the last event."""
         now = self._begin(now)
-        if not self.is_stopped:
+        if self._rules.life.state is not Life.STOPPED:
             self._rules.stop(now, drain=drain)
 
     def respond(self, command_id: str, result: object, now: Instant) -> bool:
@@ -371,8 +370,9 @@ class AgentMachine(Secretive):
         return self._connector.cancel_call(call)
 
     def _call(self, request: Callable[[Token], HttpRequest], now: Instant) -> int:
-        if self._rules.life.state in (Life.NEW, Life.STOPPED):
-            raise LocalProtocolError(f"a call needs an agent that runs; this one is {self._rules.life.state.value}")
+        self._conclude()
+        if (life := self._rules.life.state) in (Life.NEW, Life.STOPPED):
+            raise LocalProtocolError(f"a call needs an agent that runs; this one is {life.value}")
         self._connector.check_room()
         return self._connector.call(request, self._begin(now).mono)
 
@@ -413,7 +413,7 @@ class AgentMachine(Secretive):
         return now
 
     def _look(self, now: Instant) -> Instant:
-        """What earlier inputs led to is found out, and the clock looked at. One `Instant` is one read, or one turn."""
+        """Find out what earlier inputs led to, and look at the clocks. One `Instant` is one read, or one turn."""
         if now is not self._told:
             self._outputs.check_drained()
         self._conclude()
@@ -434,7 +434,7 @@ class AgentMachine(Secretive):
         told, now = now, sound_instant(now, last)
         if last is not None and now is not last:
             drift_s = (now.wall - now.mono) - (last.wall - last.mono)
-            if abs(drift_s) > CLOCK_DRIFT_S and not self.is_stopped:
+            if abs(drift_s) > CLOCK_DRIFT_S and self._rules.life.state is not Life.STOPPED:
                 self._rules.clocks_parted(drift_s, now)
         self._told, self._now = told, now
         return now

@@ -102,7 +102,7 @@ class JointRules:
             connector.stop_renewing()
             desk.outbox.release(last=True)
         elif state is LinkState.UP and connector.renew(now.mono):
-            pass
+            pass  # it has begun
         elif state is not _CLOSING and self._messaging.send_news(link, now.mono):
             return connector.send_calls(now.mono)  # all that can follow: what was sent is not settled
         elif state is LinkState.DRAINING and desk.is_settled:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import Instant, LocalProtocolError, OutboxFullError
-from artcafe_proto.agent import LinkState
+from artcafe_proto import AgentTimer, Instant, LocalProtocolError, OutboxFullError
+from artcafe_proto.agent import AuthState, LinkState
 from artcafe_proto.effects import (
     Connect,
     Disconnect,
@@ -241,6 +241,18 @@ def test_stat_1_error_outranks_busy_and_busy_outranks_online() -> None:
     assert script.machine.status == "online"
     with pytest.raises(LocalProtocolError, match="offline"):
         script.machine.set_status("offline", script.now)  # type: ignore[arg-type]
+
+
+def test_a_look_before_the_drain_shows_what_the_inputs_have_led_to() -> None:
+    script = Scripted()
+    script.machine.start(script.now)
+    assert script.machine.state == (AuthState.CHALLENGING, LinkState.DOWN)
+    assert script.machine.deadline_reason is AgentTimer.CONNECT
+    assert script.machine.deadline() == script.mono + script.machine.config.connect_timeout
+    script.machine.stop(script.now)
+    assert script.machine.is_stopped, "nothing was to be waited for"
+    assert [type(output) for output in iter(script.machine.next_output, None)] == [Stopped]
+    assert script.machine.deadline() is None
 
 
 def test_stat_2_changes_go_out_as_status_messages_latest_wins_at_most_one_a_second() -> None:

@@ -710,6 +710,13 @@ MUTANTS: Final = (
         "tests/core/test_agent_facade.py::test_link_8_what_is_drained_and_not_written_yet_has_not_left",
     ),
     Mutant(
+        "an agent that has nothing to wait for is not seen to have stopped",
+        "artcafe_proto/agent/machine.py",
+        '        """Whether this agent has ended for good."""\n        self._conclude()\n',
+        '        """Whether this agent has ended for good."""\n',
+        "tests/core/test_agent_link.py::test_a_look_before_the_drain_shows_what_the_inputs_have_led_to",
+    ),
+    Mutant(
         "the end of a read is answered before its beginning",
         "artcafe_proto/agent/machine.py",
         "        self._conclude()\n        return self._look_at_clocks(now)",
