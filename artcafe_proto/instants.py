@@ -17,7 +17,7 @@ class Instant(NamedTuple):
     """A moment on both clocks, in seconds. The core never reads a clock: every input brings its `Instant`.
 
     No reading of a clock is an error. One whose monotonic time is earlier than the last, or further than 2^46 s from 0,
-    counts as the last one, and wall time before 1970 or after the year 9999 as the nearest moment within. Anything but
+    counts as the last one, and wall time before 1970 or after November 9999 as the nearest moment within. Anything but
     two numbers is a LocalProtocolError, and changes nothing.
     """
 
@@ -46,8 +46,8 @@ def sound_instant(now: Instant, last: Instant | None) -> Instant:
 
 _MAX_MONO: Final = 2.0**46
 """Later readings are so coarse that adding the shortest wait to one would not move it: no timer would ever be over."""
-_LATEST_WALL: Final = 253_402_300_799.0
-"""The last second that a timestamp can name (RFC 3339 section 1)."""
+_LATEST_WALL: Final = 253_402_300_799.0 - 31 * 86_400.0
+"""A month before the last second that a timestamp can name (RFC 3339 section 1): no expiry lies further ahead."""
 _BEFORE_ALL: Final = Instant(-_MAX_MONO, 0.0)
 
 

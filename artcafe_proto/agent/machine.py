@@ -137,6 +137,7 @@ class AgentMachine(Secretive):
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
         now = self._begin(now)
         if self._connector.owns(conn):
+            self._outputs.take_back_sends(conn)
             failure = Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3")
             self._rules.fail_if(self._connector.failed(conn, failure, now, is_open=False), now)
         else:
@@ -224,8 +225,8 @@ class AgentMachine(Secretive):
 
     def text_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
-        if now is not self._told:
-            now = self._look(now)
+        last = self._now
+        now = last if now is self._told and last is not None else self._look(now)
         self._rules_due_at = now
         messaging = self._messaging
         link = messaging.link
@@ -441,8 +442,8 @@ class AgentMachine(Secretive):
 
     def _release(self, running: Accepted, now: Instant) -> Instant:
         """A command is over, and so is free its slot."""
-        if now is not self._told:
-            now = self._look_at_clocks(now)
+        last = self._now
+        now = last if now is self._told and last is not None else self._look_at_clocks(now)
         self._rules_due_at = now
         del self._desk.running[running.command_id]
         if running.has_progress and (link := self._messaging.link) is not None:

@@ -46,40 +46,6 @@ SESSION: Final = Table(
 )
 
 
-class AnswerState(Enum):
-    """The answer to a request on a connection (RFC 9112 section 9.3.2: one after the other)."""
-
-    NONE = "none"
-    AWAITED = "awaited"
-    BEGUN = "begun"
-
-
-class AnswerInput(Enum):
-    """What moves it."""
-
-    REQUEST = "request"
-    BEGIN = "begin"
-    END = "end"
-
-
-ANSWER: Final = Table(
-    initial=AnswerState.NONE,
-    transitions={
-        (AnswerState.NONE, AnswerInput.REQUEST): AnswerState.AWAITED,
-        (AnswerState.AWAITED, AnswerInput.BEGIN): AnswerState.BEGUN,
-        (AnswerState.AWAITED, AnswerInput.END): AnswerState.NONE,
-        (AnswerState.BEGUN, AnswerInput.END): AnswerState.NONE,
-        # A driver that does not wait for the answer before: the newest request counts.
-        (AnswerState.AWAITED, AnswerInput.REQUEST): AnswerState.AWAITED,
-        (AnswerState.BEGUN, AnswerInput.REQUEST): AnswerState.AWAITED,
-    },
-    refusals={
-        AnswerInput.BEGIN: "an answer begins once, to a request",
-        AnswerInput.END: "there is no answer to end",
-    },
-)
-
-
 class CommandState(StrEnum):
     """The life of a command in the hub, as tenants see it (PLAT-4)."""
 

@@ -135,6 +135,15 @@ def test_the_end_of_a_connection_is_refused_while_outputs_are_undrained(
     assert online.said() == [PongReceived(b"a ping")]
 
 
+def test_link_9_a_connection_that_is_open_and_could_not_be_opened_is_over() -> None:
+    pair = Pair()
+    pair.agent.start(pair.now)
+    (conn,) = (each.conn for each in iter(pair.agent.next_output, None) if isinstance(each, Connect))
+    pair.agent.connected(conn, pair.now)
+    pair.agent.connect_failed(conn, "other", "late", pair.now)
+    assert not [each for each in iter(pair.agent.next_output, None) if isinstance(each, Write)]
+
+
 # --- writes -----------------------------------------------------------------------------------------------------------
 
 

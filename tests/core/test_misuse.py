@@ -21,8 +21,10 @@ from artcafe_proto import (
     RemoteProtocolError,
 )
 from artcafe_proto.agent.states import AuthState, LinkState
-from artcafe_proto.effects import Sign
-from artcafe_proto.events import ClocksParted, RenewalStarted, TokenReceived
+from artcafe_proto.effects import Sign, Write
+from artcafe_proto.events import ClocksParted, CommandReceived, RenewalStarted, TokenReceived
+from support.platform_stage import Stage
+from support.played import frame
 from support.scripted import Scripted
 from support.snapshots import snapshot
 from support.virtual import AGENT, TENANT, Pair, session_of, signing_key
@@ -142,6 +144,32 @@ def test_no_reading_of_a_clock_raises_or_stops_a_platform(name: str) -> None:
             pass
     pair.run_for(60.0)
     assert pair.hub.agent(TENANT, AGENT).online
+
+
+@pytest.mark.parametrize("wall", ODD_WALLS)
+def test_auth_1_a_platform_with_an_odd_clock_makes_challenges(wall: float) -> None:
+    stage = Stage()
+    stage.wall = wall
+    assert stage.ask("/api/v1/auth/challenge", {"agent_id": AGENT}).status == 200
+
+
+@pytest.mark.parametrize(
+    "odd", [*(Instant(mono, 1e9) for mono in ODD_MONOS), *(Instant(1e5, wall) for wall in ODD_WALLS)]
+)
+def test_link_7_all_of_a_read_and_the_answers_to_it_count_for_the_last_sound_moment(odd: Instant) -> None:
+    pair = Pair()
+    pair.start()
+    pair.run_for(40.0)
+    agent, conn, before = pair.agent, pair.agent_conns[-1], pair.mono
+    agent.handle_timer(pair.now)
+    command = b'{"type":"command","id":"cmd-1","data":{"command":"work","timeout":60}}'
+    agent.data_received(conn, frame(1, command), odd)
+    (received,) = (each for each in iter(agent.next_output, None) if isinstance(each, CommandReceived))
+    moment = odd.mono if odd.mono == 1e5 else before
+    assert received.deadline == moment + 60.0
+    assert agent.respond("cmd-1", {}, odd)
+    written = b"".join(each.data for each in iter(agent.next_output, None) if isinstance(each, Write))
+    assert written
 
 
 def test_the_first_reading_may_be_odd_too() -> None:

@@ -509,3 +509,18 @@ def test_every_state_of_both_regions_is_stopped_in_or_cannot_be() -> None:
     assert reached | beyond_a_token == set(product(AuthState, LinkState))
     assert not reached & beyond_a_token
     assert len(CELLS) == len(SITUATIONS) * len(BURDENS) - len(IMPOSSIBLE) == 130
+
+
+def test_cmd_8_after_a_stop_nothing_more_is_taken_also_before_the_drain() -> None:
+    script = Scripted()
+    script.machine.start(script.now)
+    script.machine.stop(script.now)
+    for late in (
+        lambda: script.machine.send_message({}, script.now),
+        lambda: script.machine.get_details(script.now),
+        lambda: script.machine.put_status("busy", script.now),
+    ):
+        with pytest.raises(LocalProtocolError, match="stopped"):
+            late()
+    assert script.expect(Stopped).messages == ()
+    assert script.machine.outbox_size == 0
