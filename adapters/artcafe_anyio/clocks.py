@@ -1,4 +1,7 @@
-"""The clocks of the computer. No other module reads them: agents and platforms are given a clock, these by default."""
+"""The clocks of the computer: the default of agents and platforms, which are given a clock and read no other.
+
+Only the dates of certificates are told by the computer's clock whatever is given, as OpenSSL judges them by it.
+"""
 
 from __future__ import annotations
 

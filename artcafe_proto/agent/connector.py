@@ -112,11 +112,13 @@ class Connector(Secretive):
     # --- from the joint rules -----------------------------------------------------------------------------------------
 
     def attempt(self, mono: float) -> bool:
-        """Take one step to a link: get a token first, or open with the one at hand (TOK-3). Whether it is opening."""
-        token = self._login.token
+        """Take one step to a link (TOK-3): get a token, open with the one at hand, or drop it if it is too old. Whether
+        a link is opening.
+        """
         if not self._authenticates:
             self._dialer.connect(self._config.ws.origin, mono)
             return True
+        token = self._login.token
         if token is None:
             self._login.begin(mono)
         elif token.usable(mono):
@@ -208,7 +210,7 @@ class Connector(Secretive):
             reason = f"{reason} before it answered: if TLS is spoken there, the endpoint must begin with https://"
         loss = dialer.gone(now.mono)
         if loss is Loss.FAILURE:
-            return self._failed_on(dialer, connection_ended(reason), now)
+            return self._failed_on(dialer, ended_by_itself(reason), now)
         if loss is Loss.START_OVER and dialer is self._dialer:
             self._login.abandon()  # the joint rules begin again, without a wait
         elif loss is Loss.START_OVER:
@@ -316,6 +318,6 @@ class Connector(Secretive):
         return Failure(kind, reason, "LINK-3", response.retry_after_s, at_once=at_once)
 
 
-def connection_ended(reason: str) -> Failure:
+def ended_by_itself(reason: str) -> Failure:
     """What it costs that a connection has ended by itself."""
     return Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3", close_code=1006)

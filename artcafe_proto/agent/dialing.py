@@ -226,13 +226,10 @@ class Dialer:
 
     # --- letting go ---------------------------------------------------------------------------------------------------
 
-    def release(self) -> int:
-        """Hand the connection over to a link."""
-        assert self.conn is not None
-        conn = self.conn
+    def release(self) -> None:
+        """Leave the connection to a link."""
         self._forget_connection()
         self._reuse_failed = False
-        return conn
 
     def drop(self) -> None:
         """Give up the exchange and the connection."""

@@ -4,7 +4,7 @@ It has two halves, a `Connector` that gets a link and `Messaging` that lives on 
 
 An input looks at the clocks, tells a half what came, and leaves the joint rules due. They run when a drain has come to
 the end of the events, or before the next input that is no message: what the messages of a read and the answers to them
-lead to is found out once. `_begin` and `_conclude` are all there is to that.
+lead to is found out once. `_rules_due_at` says for which moment they are due, and `_conclude` runs them.
 
 A transport that frames messages itself (in memory, over another WebSocket library, over a message broker) drives this
 class; everyone else drives `AgentProtocol`, which has a machine and puts bytes in the place of requests and messages.
@@ -139,7 +139,7 @@ class AgentMachine(Secretive):
         if self._connector.owns(conn):
             self._outputs.take_back_sends(conn)
             failure = Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3")
-            self._rules.fail_if(self._connector.failed(conn, failure, now, is_open=False), now)
+            self._rules.attempt_over(self._connector.failed(conn, failure, now, is_open=False), now)
         else:
             self._rules.connection_ended(conn, detail, now)  # it was open, or is over
 
@@ -161,7 +161,7 @@ class AgentMachine(Secretive):
         if (link := self._messaging.link_on(conn)) is not None:
             self._rules.lose_link(self._messaging.close(link, error.code, failure), now)
         else:
-            self._rules.fail_if(self._connector.failed(conn, failure, now, is_open=True), now)
+            self._rules.attempt_over(self._connector.failed(conn, failure, now, is_open=True), now)
 
     def bytes_received(self, conn: int, now: Instant) -> None:
         """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""
@@ -188,11 +188,7 @@ class AgentMachine(Secretive):
             self._desk.outbox.watch(link, now.mono)
 
     def begin_read(self, now: Instant) -> None:
-        """For a façade: several inputs with the same `now` follow, of what came in at once.
-
-        Raises LocalProtocolError for what is no `Instant`, and while too many outputs are undrained.
-        The first of the inputs does the same.
-        """
+        """For a façade: inputs with the same `now` follow, of one read. Raises what the first of them would raise."""
         self._look(now)
 
     # --- B: world → core: exchanges and signatures --------------------------------------------------------------------
@@ -200,7 +196,7 @@ class AgentMachine(Secretive):
     def response_received(self, conn: int, exchange: int, response: HttpResponse, now: Instant) -> None:
         """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
         now = self._begin(now)
-        self._rules.fail_if(self._connector.response_received(conn, exchange, response, now), now)
+        self._rules.attempt_over(self._connector.response_received(conn, exchange, response, now), now)
 
     def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
         """Answer to `SendUpgrade`: the link is up, and its first heartbeat goes out (HB-1)."""
@@ -219,14 +215,14 @@ class AgentMachine(Secretive):
     def sign_failed(self, request: int, reason: str, now: Instant) -> None:
         """Answer to `Sign`: there is no signature. `reason` is for people; it must hold no secret."""
         now = self._begin(now)
-        self._rules.fail_if(self._connector.sign_failed(request, reason, now), now)
+        self._rules.attempt_over(self._connector.sign_failed(request, reason, now), now)
 
     # --- B: world → core: the link ------------------------------------------------------------------------------------
 
     def text_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
-        last = self._now
-        now = last if now is self._told and last is not None else self._look(now)
+        if now is not self._now:
+            now = self._look(now)
         self._rules_due_at = now
         messaging = self._messaging
         link = messaging.link
@@ -405,7 +401,7 @@ class AgentMachine(Secretive):
         """For a façade: what is drained after the events, in an order of its own."""
         return self._outputs
 
-    # --- every input begins and ends here -----------------------------------------------------------------------------
+    # --- how an input begins, and how it is found out what it leads to ------------------------------------------------
 
     def _begin(self, now: Instant) -> Instant:
         """An input begins, and its joint rules are due. Returns the moment that it counts for."""
@@ -442,8 +438,8 @@ class AgentMachine(Secretive):
 
     def _release(self, running: Accepted, now: Instant) -> Instant:
         """A command is over, and so is free its slot."""
-        last = self._now
-        now = last if now is self._told and last is not None else self._look_at_clocks(now)
+        if now is not self._now:
+            now = self._look_at_clocks(now)
         self._rules_due_at = now
         del self._desk.running[running.command_id]
         if running.has_progress and (link := self._messaging.link) is not None:

@@ -236,7 +236,7 @@ class Messaging:
             case AgentTimer.GRANT:
                 link.grant(now.mono)
             case _:
-                pass  # STATUS: `report` goes on
+                pass  # STATUS, RENEW: the joint rules go on, now that nothing is waited for
         return None
 
     def _beat(self, link: AgentLink, now: Instant) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from artcafe_proto.agent.connector import connection_ended
+from artcafe_proto.agent.connector import ended_by_itself
 from artcafe_proto.agent.dialing import LINK_TIMERS, AgentTimer
 from artcafe_proto.agent.states import LIFE, Life, LifeInput, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
@@ -146,7 +146,7 @@ class JointRules:
                 if (failure := self._messaging.timer_due(link, timer, now)) is not None:
                     self.lose_link(failure, now)
             case _:
-                self.fail_if(self._connector.timer_due(timer, now), now)
+                self.attempt_over(self._connector.timer_due(timer, now), now)
 
     def _watch_give_up(self, give_up_after: float, now: Instant) -> None:
         if self._messaging.link is not None or self.life.state is not Life.RUNNING:
@@ -160,9 +160,9 @@ class JointRules:
         """A connection has ended by itself."""
         self._outputs.take_back_sends(conn)
         if self._messaging.link_on(conn) is not None:
-            self.lose_link(connection_ended(reason), now)
+            self.lose_link(ended_by_itself(reason), now)
         else:
-            self.fail_if(self._connector.gone(conn, reason, now), now)
+            self.attempt_over(self._connector.gone(conn, reason, now), now)
 
     def lose_link(self, failure: Failure, now: Instant) -> None:
         """The link's connection is gone. After our own close that is the end, not a failure (STAT-3)."""
@@ -172,8 +172,8 @@ class JointRules:
         else:
             self._fail(failure, now)
 
-    def fail_if(self, failure: Failure | None, now: Instant) -> None:
-        """An input has changed the connector; `failure` is what the attempt under way ended with, if it did."""
+    def attempt_over(self, failure: Failure | None, now: Instant) -> None:
+        """The attempt under way has ended with `failure`; None: it goes on."""
         if failure is not None:
             self._fail(failure, now)
 

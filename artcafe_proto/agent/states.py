@@ -1,10 +1,10 @@
-"""The two regions of an agent, and every transition between their states.
+"""The states of an agent, and every transition between them.
 
 An agent is in two states at once, as an h11 connection is. *Authentication* is the way to a token; *link* is the
 WebSocket. They meet in few places only: a link opens when a token is ready, and losing one does not touch the other
 (TOK-6). So they are two tables, and what follows from both is one function, `JointRules.apply`, which runs until
 nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the first: its end is
-`TAKEN` there and `RENEWED` here. *Life* is what the application wants.
+`TAKEN` there and `RENEWED` here. *Dialing* is how each of them gets a connection. *Life* is what the application wants.
 
 Each state and input that is no transition is a refusal, with a name. It is a defect of the machine, never of the peer:
 `Region.fire` raises AssertionError. Peers cannot reach that, because the machine drops every input whose connection,
@@ -105,7 +105,7 @@ LINK: Final = Table(
     },
     refusals={
         LinkInput.OPEN: "there is one link at most (LINK-9)",
-        LinkInput.UPGRADED: "no opening handshake is under way",
+        LinkInput.UPGRADED: "no link is being opened",
         LinkInput.DRAIN: "the link is not up, or drains already",
         LinkInput.CLOSE: "only a link that drains is closed by the agent itself (STAT-3)",
         LinkInput.LOST: "there is no link",

@@ -53,7 +53,7 @@ ENTRY: Final = Table(
     },
 )
 
-# Once, for what happens with every command: CPython 3.11 takes ten times as long for a member as for a name.
+# Rows of the table, for what happens with every command: CPython 3.11 takes ten times as long for a member as a name.
 _OPEN: Final = ENTRY.initial
 _ANSWERED: Final = ENTRY.after(EntryState.OPEN, EntryInput.ANSWER)
 _SETTLED: Final = ENTRY.after(EntryState.ANSWERED, EntryInput.SETTLE)

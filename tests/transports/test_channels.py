@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import pytest
 
+from artcafe_anyio.testing import VirtualTimeLoop
 from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, Instant, PlatformProtocol
 from artcafe_proto.effects import Connect, Sign, Write
 from artcafe_proto.events import CommandAnswered, CommandReceived
@@ -60,11 +60,15 @@ class BrokersPlatform:
     """The platform's end of links over a broker, one after another: a command on each, and the first is cut."""
 
     def __init__(self) -> None:
+        self.attempts = 0
         self.links: list[Any] = []
-        self.heard: list[dict[str, Any]] = []
+        self.heard: list[tuple[str, str]] = []
 
     def open_link(self, tell: Callable[..., object]) -> Any:
         """The agent's end of a new link: what each end publishes arrives in a later turn of the loop."""
+        self.attempts += 1
+        if self.attempts == 1:
+            raise ConnectionRefusedError("the broker is away")
         link: Any = transport("broker")["Link"]
         ends: dict[str, Any] = {}
 
@@ -85,42 +89,48 @@ class BrokersPlatform:
     def tell(self, link: Any, happened: str, *arguments: Any) -> None:
         match happened:
             case "text_received":
-                self.heard.append(json.loads(arguments[0]))
-                if self.heard[-1]["type"] == "response" and len(self.links) == 1:
+                message = json.loads(arguments[0])
+                said = message["data"].get("command_id") or message["data"]["status"]
+                self.heard.append((message["type"], said))
+                if message["type"] == "response" and len(self.links) == 1:
                     link.close(abort=True)  # before the ping behind the response is answered
             case "ping_received":
                 link.send(b"!", arguments[0])
             case "close_received":
-                link.close(abort=False)
+                self.heard.append((happened, str(arguments[0])))
             case _:
                 pass
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_an_agent_over_a_broker_keeps_its_rules_without_http() -> None:
+def test_an_agent_over_a_broker_keeps_its_rules_without_http() -> None:
     """CMD-1, CMD-3, LINK-3, STAT-3: a response is sent again on the next link, and a drain says goodbye."""
     platform, received = BrokersPlatform(), list[str]()
     config = AgentConfig(agent_id=AGENT, tenant_id=TENANT, api_endpoint="http://localhost", jitter=0.0)
+    loop = VirtualTimeLoop()
 
     def handle(agent: AgentMachine, command: CommandReceived) -> None:
-        now = Instant(asyncio.get_running_loop().time(), WALL_AT_START)
+        now = Instant(loop.time(), WALL_AT_START)
         received.append(command.command_id)
         agent.respond(command.command_id, len(command.args), now)
         if len(received) == 2:
             agent.stop(now)
 
-    with anyio.fail_after(60):
-        await transport("broker")["drive"](config, platform.open_link, handle)
-    said = [(each["type"], each["data"].get("command_id") or each["data"]["status"]) for each in platform.heard]
+    began = loop.time()
+    try:
+        loop.run_until_complete(transport("broker")["drive"](config, platform.open_link, handle))
+    finally:
+        loop.close()
     assert received == ["cmd-1", "cmd-2"]
-    assert said == [
+    assert platform.heard == [
         ("heartbeat", "online"),
         ("response", "cmd-1"),
         ("heartbeat", "online"),
         ("response", "cmd-1"),
         ("response", "cmd-2"),
         ("status", "offline"),
+        ("close_received", "1000"),
     ]
+    assert loop.time() - began == pytest.approx(1.0 + 2.0, abs=0.1), "two waits of LINK-3, and none for a close"
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
