@@ -368,10 +368,11 @@ class Driver:
         """Call `handle_timer` when it is due; a deadline that moves away costs nothing until then."""
         while True:
             deadline = self.protocol.deadline()
-            latest = min([self.clock().mono + MAX_SLEEP_S, *(each.look_at for each in self._connections.values())])
+            mono = self.clock().mono
+            latest = min([mono + MAX_SLEEP_S, *(each.look_at for each in self._connections.values())])
             self._wakes_at = latest if deadline is None else min(deadline, latest)
             self._earlier.clear()
-            with anyio.move_on_after(max(self._wakes_at - self.clock().mono, 0)):
+            with anyio.move_on_after(max(self._wakes_at - mono, 0)):
                 await self._earlier.wait()
             with self.turn() as now:
                 due = self.protocol.deadline()
