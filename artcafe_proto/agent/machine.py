@@ -1,10 +1,7 @@
 """The agent's machine: messages and time in, messages and events out; not a byte of framing.
 
 It has two halves, a `Connector` that gets a link and `Messaging` that lives on one, and the `JointRules` of both.
-
-An input looks at the clocks, tells a half what came, and leaves the joint rules due. They run when a drain has come to
-the end of the events, or before the next input that is no message: what the messages of a read and the answers to them
-lead to is found out once. `_rules_due_at` says for which moment they are due, and `_conclude` runs them.
+`Turns` says when those run.
 
 A transport that frames messages itself (in memory, over another WebSocket library, over a message broker) drives this
 class; everyone else drives `AgentProtocol`, which has a machine and puts bytes in the place of requests and messages.
@@ -21,10 +18,9 @@ from artcafe_proto.agent.dialing import AgentTimer
 from artcafe_proto.agent.messaging import Messaging
 from artcafe_proto.agent.rules import JointRules
 from artcafe_proto.agent.states import AgentState, Life, LifeInput, LinkState
+from artcafe_proto.agent.turns import Turns
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.instants import sound_instant
-from artcafe_proto.limits import CLOCK_DRIFT_S
 from artcafe_proto.messages import STATUSES, encode_json
 from artcafe_proto.misuse import (
     check_failure,
@@ -74,22 +70,20 @@ class AgentMachine(Secretive):
         self._messaging = Messaging(config, self._outputs, self._timers, rng)
         self._desk = self._messaging.desk
         self._rules = JointRules(config, self._outputs, self._timers, rng, self._connector, self._messaging)
-        self._told: Instant | None = None  # of the last input, as it was told …
-        self._now: Instant | None = None  # … and as it counts
-        self._rules_due_at: Instant | None = None
+        self._turns = Turns(self._outputs, self._rules)
 
     # --- A: look ------------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> AgentState:
         """The states of authentication and of the link."""
-        self._conclude()
+        self._turns.conclude()
         return AgentState(self._connector.state, self._rules.region.state)
 
     @property
     def is_stopped(self) -> bool:
         """Whether this agent has ended for good."""
-        self._conclude()
+        self._turns.conclude()
         return self._rules.life.state is Life.STOPPED
 
     @property
@@ -100,7 +94,7 @@ class AgentMachine(Secretive):
     @property
     def deadline_reason(self) -> AgentTimer | None:
         """What `deadline` is for; where it is the heartbeat, call `set_metrics` before `handle_timer` (HB-2)."""
-        self._conclude()
+        self._turns.conclude()
         earliest = self._timers.next()
         return None if earliest is None else earliest[1]
 
@@ -129,13 +123,13 @@ class AgentMachine(Secretive):
 
     def connected(self, conn: int, now: Instant) -> None:
         """Answer to `Connect`: the connection is open, TLS verified."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         if self._connector.connected(conn, now.mono):
             self._rules.link_up(conn, now)
 
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         if self._connector.owns(conn):
             self._outputs.take_back_sends(conn)
             failure = Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3")
@@ -145,18 +139,18 @@ class AgentMachine(Secretive):
 
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
-        self._rules.connection_ended(conn, reason, self._begin(now))
+        self._rules.connection_ended(conn, reason, self._turns.begin(now))
 
     def peer_ended(self, conn: int, now: Instant) -> None:
         """The peer has ended its side of `conn`: nothing more will come, so this side ends too."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         if self._connector.owns(conn) or self._messaging.link_on(conn) is not None:
             self._outputs.disconnects.append(Disconnect(conn, abort=True))
             self._rules.connection_ended(conn, "the peer closed it", now)
 
     def peer_failed(self, conn: int, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke HTTP or WebSocket framing on `conn`: nothing more can be read from it."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         failure = Failure(FailureKind.OTHER, error.reason, error.clause)
         if (link := self._messaging.link_on(conn)) is not None:
             self._rules.lose_link(self._messaging.close(link, error.code, failure), now)
@@ -165,7 +159,7 @@ class AgentMachine(Secretive):
 
     def bytes_received(self, conn: int, now: Instant) -> None:
         """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""
-        now = self._look(now)
+        now = self._turns.look(now)
         if (link := self._messaging.link_on(conn)) is None:
             self._connector.heard(conn)
             return
@@ -173,7 +167,7 @@ class AgentMachine(Secretive):
         if now.mono - link.up_at >= self.config.stable_after:
             self._rules.backoff.reset(Reset.STABLE)
             if self._desk.outbox.release():
-                self._rules_due_at = now
+                self._turns.due_at = now
 
     def unsent(self, conn: int, nbytes: int, now: Instant, *, unwritten_bytes: int = 0) -> None:
         """So many bytes of what was written on `conn` have not left. When to tell it, `AgentProtocol.unsent` says.
@@ -182,25 +176,25 @@ class AgentMachine(Secretive):
         not written yet, so that `nbytes` cannot count it. Raises LocalProtocolError below 0.
         """
         check_unsent(nbytes)
-        now = self._begin(now)
+        now = self._turns.begin(now)
         if (link := self._messaging.link_on(conn)) is not None:
             link.unsent(nbytes, now.mono, self._outputs.undrained_bytes(conn) + unwritten_bytes)
             self._desk.outbox.watch(link, now.mono)
 
     def begin_read(self, now: Instant) -> None:
         """For a façade: inputs with the same `now` follow, of one read. Raises what the first of them would raise."""
-        self._look(now)
+        self._turns.look(now)
 
     # --- B: world → core: exchanges and signatures --------------------------------------------------------------------
 
     def response_received(self, conn: int, exchange: int, response: HttpResponse, now: Instant) -> None:
         """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         self._rules.attempt_over(self._connector.response_received(conn, exchange, response, now), now)
 
     def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
         """Answer to `SendUpgrade`: the link is up, and its first heartbeat goes out (HB-1)."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         if self._connector.upgraded(conn, exchange):
             self._rules.link_up(conn, now)
 
@@ -210,21 +204,21 @@ class AgentMachine(Secretive):
         Raises LocalProtocolError, and changes nothing, for anything but bytes, at most 16 KiB.
         """
         check_signature(signature)
-        self._connector.signed(request, signature, self._begin(now).mono)
+        self._connector.signed(request, signature, self._turns.begin(now).mono)
 
     def sign_failed(self, request: int, reason: str, now: Instant) -> None:
         """Answer to `Sign`: there is no signature. `reason` is for people; it must hold no secret."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         self._rules.attempt_over(self._connector.sign_failed(request, reason, now), now)
 
     # --- B: world → core: the link ------------------------------------------------------------------------------------
 
     def text_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
-        if now is not self._now:
-            now = self._look(now)
-        self._rules_due_at = now
-        messaging = self._messaging
+        turns, messaging = self._turns, self._messaging
+        if now is not turns.now:
+            now = turns.look(now)
+        turns.due_at = now
         link = messaging.link
         if link is not None and conn == link.conn and messaging.region.state is not _CLOSING:
             failure = messaging.text_received(link, payload, now)
@@ -233,22 +227,22 @@ class AgentMachine(Secretive):
 
     def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A ping."""
-        now = self._look(now)
+        now = self._turns.look(now)
         if (link := self._messaging.open_link(conn)) is not None:
             link.pong(payload)
             if not link.outflow.has_room:
-                self._rules_due_at = now  # a report is waited for, if only for a moment
+                self._turns.due_at = now  # a report is waited for, if only for a moment
 
     def pong_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A pong."""
-        now = self._look(now)
+        now = self._turns.look(now)
         link = self._messaging.open_link(conn)
         if link is not None and self._messaging.pong_received(link, payload, now.mono):
-            self._rules_due_at = now
+            self._turns.due_at = now
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         if (link := self._messaging.link_on(conn)) is not None:
             failure = close_failure(code, reason)
             self._connector.link_closed(failure)
@@ -261,14 +255,12 @@ class AgentMachine(Secretive):
 
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
-        now = self._look(now)
-        link, timers = self._messaging.link, self._timers
-        if link is not None and timers.get(AgentTimer.PING) is not None:  # what was received has put it off
-            timers.arm(AgentTimer.PING, link.liveness.deadline)
-        while (due := timers.pop_due(now.mono)) is not None:
+        now = self._turns.look(now)
+        self._messaging.put_off_look()
+        while (due := self._timers.pop_due(now.mono)) is not None:
             self._rules.timer_due(due[0], now)
-            self._rules_due_at = now
-            self._conclude()
+            self._turns.due_at = now
+            self._turns.conclude()
 
     # --- C: application → core ----------------------------------------------------------------------------------------
 
@@ -277,12 +269,12 @@ class AgentMachine(Secretive):
         life = self._rules.life
         if life.state is not Life.NEW:
             raise LocalProtocolError(f"an agent starts once; this one is {life.state.value}: make a new one")
-        self._begin(now)
+        self._turns.begin(now)
         life.fire(LifeInput.START)
 
     def stop(self, now: Instant, *, drain: bool = True) -> None:
         """End for good: after a drain (CMD-8), or at once and in any state (LINK-10). `Stopped` is the last event."""
-        now = self._begin(now)
+        now = self._turns.begin(now)
         if self._rules.life.state is not Life.STOPPED:
             self._rules.stop(now, drain=drain)
 
@@ -293,7 +285,7 @@ class AgentMachine(Secretive):
         """
         running = self._desk.find(command_id)
         if running is None:
-            self._look_at_clocks(now)
+            self._turns.look_at_clocks(now)
             return False
         raw = None if running.answered else encode_json(result, "result")
         now = self._release(running, now)
@@ -308,7 +300,7 @@ class AgentMachine(Secretive):
         check_failure(code, reason)
         running = self._desk.find(command_id)
         if running is None:
-            self._look_at_clocks(now)
+            self._turns.look_at_clocks(now)
             return False
         now = self._release(running, now)
         if not running.answered:
@@ -318,19 +310,14 @@ class AgentMachine(Secretive):
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
         number, running = checked_percentage(percent), self._desk.find(command_id)
-        self._begin(now)
-        link = self._messaging.link
-        if link is None or running is None:
-            return False
-        running.has_progress = True
-        link.offer_progress(command_id, number, self.status)
-        return True
+        self._turns.begin(now)
+        return running is not None and self._messaging.offer_progress(running, number)
 
     def set_status(self, status: DeclaredStatus, now: Instant) -> None:
         """Declare the agent's status (STAT-1); it is `busy` by itself while no more commands can start."""
         if status not in ("online", "busy", "error"):
             raise LocalProtocolError(f"expected the status online, busy or error, not {status!r}; offline is a drain's")
-        self._begin(now)
+        self._turns.begin(now)
         self._messaging.declared = plain_text(status)
 
     def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
@@ -346,7 +333,7 @@ class AgentMachine(Secretive):
         if self.is_stopped:
             raise LocalProtocolError("the agent has stopped, and sends no more messages")
         raw = self._desk.encode_message(data)
-        return self._desk.message(raw, self._begin(now))
+        return self._desk.message(raw, self._turns.begin(now))
 
     def get_details(self, now: Instant) -> int:
         """Ask for the agent as the platform shows it (STAT-2); answered by `CallAnswered` or `CallFailed`.
@@ -363,21 +350,21 @@ class AgentMachine(Secretive):
 
     def cancel_call(self, call: int, now: Instant) -> bool:
         """Nobody waits for a call any more: it ends with `CallFailed`. False if it has ended already."""
-        self._begin(now)
+        self._turns.begin(now)
         return self._connector.cancel_call(call)
 
     def _call(self, request: Callable[[Token], HttpRequest], now: Instant) -> int:
-        self._conclude()
+        self._turns.conclude()
         if (life := self._rules.life.state) in (Life.NEW, Life.STOPPED):
             raise LocalProtocolError(f"a call needs an agent that runs; this one is {life.value}")
         self._connector.check_room()
-        return self._connector.call(request, self._begin(now).mono)
+        return self._connector.call(request, self._turns.begin(now).mono)
 
     # --- D: core → world ----------------------------------------------------------------------------------------------
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
-        self._conclude()
+        self._turns.conclude()
         return None if (earliest := self._timers.next()) is None else earliest[0]
 
     def next_output(self) -> AgentMachineEffect | AgentEvent | None:
@@ -387,13 +374,13 @@ class AgentMachine(Secretive):
 
     def next_event(self) -> AgentEvent | None:
         """For a façade, the next event of a drain: those there are, then a command that starts, then what follows."""
-        events = self._outputs.events
-        if not events and self._desk.queued and self._now is not None:
-            self._desk.start_next(self._now)
+        events, turns = self._outputs.events, self._turns
+        if not events and self._desk.queued and turns.now is not None:
+            self._desk.start_next(turns.now)
             if events:
-                self._rules_due_at = self._now  # what starts may take the last slot, which is told (STAT-2)
+                turns.due_at = turns.now  # what starts may take the last slot, which is told (STAT-2)
         if not events:
-            self._conclude()
+            turns.conclude()
         return events.pop(0) if events else None
 
     @property
@@ -401,47 +388,13 @@ class AgentMachine(Secretive):
         """For a façade: what is drained after the events, in an order of its own."""
         return self._outputs
 
-    # --- how an input begins, and how it is found out what it leads to ------------------------------------------------
-
-    def _begin(self, now: Instant) -> Instant:
-        """An input begins, and its joint rules are due. Returns the moment that it counts for."""
-        now = self._look(now)
-        self._rules_due_at = now
-        return now
-
-    def _look(self, now: Instant) -> Instant:
-        """Find out what earlier inputs led to, and look at the clocks. One `Instant` is one read, or one turn."""
-        if now is not self._told:
-            self._outputs.check_drained()
-        self._conclude()
-        return self._look_at_clocks(now)
-
-    def _conclude(self) -> None:
-        """Find out what the inputs so far lead to."""
-        now = self._rules_due_at
-        if now is not None:
-            self._rules_due_at = None
-            self._rules.apply(now)
-
-    def _look_at_clocks(self, now: Instant) -> Instant:
-        """Time as it is seen here: never earlier than before, and with a look at both clocks (LINK-7)."""
-        last = self._now
-        if last is not None and now is self._told:
-            return last
-        told, now = now, sound_instant(now, last)
-        if last is not None and now is not last:
-            drift_s = (now.wall - now.mono) - (last.wall - last.mono)
-            if abs(drift_s) > CLOCK_DRIFT_S and self._rules.life.state is not Life.STOPPED:
-                self._rules.clocks_parted(drift_s, now)
-        self._told, self._now = told, now
-        return now
-
     def _release(self, running: Accepted, now: Instant) -> Instant:
         """A command is over, and so is free its slot."""
-        if now is not self._now:
-            now = self._look_at_clocks(now)
-        self._rules_due_at = now
+        turns = self._turns
+        if now is not turns.now:
+            now = turns.look_at_clocks(now)
+        turns.due_at = now
         del self._desk.running[running.command_id]
-        if running.has_progress and (link := self._messaging.link) is not None:
-            link.forget_progress(running.command_id)
+        if running.has_progress:
+            self._messaging.forget_progress(running.command_id)
         return now

@@ -28,6 +28,7 @@ from artcafe_proto.regions import Region
 if TYPE_CHECKING:
     from random import Random
 
+    from artcafe_proto.agent.commands import Accepted
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, Envelope
@@ -136,6 +137,22 @@ class Messaging:
         if poison is not None:
             self.desk.replace_poison(poison, now)
 
+    # --- from the application -----------------------------------------------------------------------------------------
+
+    def offer_progress(self, running: Accepted, percent: float) -> bool:
+        """A command is this far (STAT-4). False without a link."""
+        link = self.link
+        if link is None:
+            return False
+        running.has_progress = True
+        link.offer_progress(running.command_id, percent, self.status)
+        return True
+
+    def forget_progress(self, command_id: str) -> None:
+        """A command is over."""
+        if self.link is not None:
+            self.link.forget_progress(command_id)
+
     # --- from the platform --------------------------------------------------------------------------------------------
 
     def text_received(self, link: AgentLink, payload: bytes, now: Instant) -> Failure | None:
@@ -218,6 +235,11 @@ class Messaging:
             timers.arm(AgentTimer.STATUS, link.status_deadline)
             timers.arm(AgentTimer.SETTLE, self.desk.outbox.deadline(self._config.ping_timeout))
         timers.arm(AgentTimer.COMMANDS, self.desk.deadline)
+
+    def put_off_look(self) -> None:
+        """What was received puts off the look at liveness, which else would take its turn before other timers."""
+        if self.link is not None and self._timers.get(AgentTimer.PING) is not None:
+            self._timers.arm(AgentTimer.PING, self.link.liveness.deadline)
 
     def timer_due(self, link: AgentLink, timer: AgentTimer, now: Instant) -> Failure | None:
         """A deadline of the link's has passed."""

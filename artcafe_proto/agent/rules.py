@@ -123,6 +123,8 @@ class JointRules:
 
     def clocks_parted(self, drift_s: float, now: Instant) -> None:
         """The computer slept, or a clock was set: the peer may be gone and the token old, so make sure at once."""
+        if self.life.state is Life.STOPPED:
+            return
         self._outputs.events.append(ClocksParted(drift_s, "LINK-7"))
         self._connector.slept(max(drift_s, 0.0))
         link = self._messaging.link

@@ -483,8 +483,8 @@ MUTANTS: Final = (
     Mutant(
         "progress is written as what it was given as",
         "artcafe_proto/agent/machine.py",
-        "offer_progress(command_id, number, self.status)",
-        "offer_progress(command_id, percent, self.status)",
+        "offer_progress(running, number)",
+        "offer_progress(running, percent)",
         "tests/core/test_agent_events.py::test_stat_4_progress_is_0_to_100_both_included_and_carries_the_status",
     ),
     Mutant(
@@ -712,15 +712,15 @@ MUTANTS: Final = (
     Mutant(
         "an agent that has nothing to wait for is not seen to have stopped",
         "artcafe_proto/agent/machine.py",
-        '        """Whether this agent has ended for good."""\n        self._conclude()\n',
+        '        """Whether this agent has ended for good."""\n        self._turns.conclude()\n',
         '        """Whether this agent has ended for good."""\n',
         "tests/core/test_agent_link.py::test_a_look_before_the_drain_shows_what_the_inputs_have_led_to",
     ),
     Mutant(
         "the end of a read is answered before its beginning",
-        "artcafe_proto/agent/machine.py",
-        "        self._conclude()\n        return self._look_at_clocks(now)",
-        "        return self._look_at_clocks(now)",
+        "artcafe_proto/agent/turns.py",
+        "        self.conclude()\n        return self.look_at_clocks(now)",
+        "        return self.look_at_clocks(now)",
         "tests/core/test_agent_facade.py::test_what_a_read_begins_with_is_answered_before_what_it_ends_with",
     ),
     Mutant(

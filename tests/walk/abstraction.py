@@ -177,7 +177,7 @@ def _history(world: World) -> Abstract:
 
 def _agent(world: World) -> Abstract:
     agent = world.agent
-    last, connector, messaging = agent._now, agent._connector, agent._messaging
+    last, connector, messaging = agent._turns.now, agent._connector, agent._messaging
     renewal, calls, link = connector._renewal, connector._calls, messaging.link
     return (
         agent._rules.life.state.name,
