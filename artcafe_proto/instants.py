@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from artcafe_proto.errors import LocalProtocolError
+from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S
 
 __all__ = ["Instant"]
 
@@ -46,8 +47,8 @@ def sound_instant(now: Instant, last: Instant | None) -> Instant:
 
 _MAX_MONO: Final = 2.0**46
 """Later readings are so coarse that adding the shortest wait to one would not move it: no timer would ever be over."""
-_LATEST_WALL: Final = 253_402_300_799.0 - 31 * 86_400.0
-"""A month before the last second that a timestamp can name (RFC 3339 section 1): no expiry lies further ahead."""
+_LATEST_WALL: Final = 253_402_300_799.0 - (MAX_COMMAND_EXPIRES_IN_S + 86_400.0)
+"""So long before the last second that a timestamp can name (RFC 3339 section 1): no expiry lies further ahead."""
 _BEFORE_ALL: Final = Instant(-_MAX_MONO, 0.0)
 
 

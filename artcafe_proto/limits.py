@@ -162,8 +162,9 @@ RETRY_MESSAGE_AFTER_S: Final = 1
 """PLAT-4: what a tenant is told whose message finds too much unsent on the agent's link."""
 MAX_COMMAND_NAME_CHARS: Final = 256
 MAX_NAME_CHARS: Final = 256
+"""PLAT-2, PLAT-4: names of commands, agents, keys and capabilities, which people read."""
 MAX_CAPABILITIES: Final = 256
-"""PLAT-2, PLAT-4: names of commands, agents, keys and capabilities are for people to read; an agent's capabilities."""
+"""PLAT-2: of one agent; people read them, too."""
 MAX_COMMAND_EXPIRES_IN_S: Final = 30 * 86_400.0
 """CMD-10: nobody waits longer for an agent to come back."""
 MAX_CODE_CHARS: Final = 64

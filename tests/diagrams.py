@@ -27,8 +27,8 @@ refusal is an error of the program, which no peer can cause.
 
 _REGIONS: dict[str, tuple[str, Table[Any, Any]]] = {
     "An agent's life": (
-        "What the application wants. After `drain` commands end and responses are read first (CMD-8); `end` is the\n"
-        "event `Stopped` (LINK-10).",
+        "From `start` to the event `Stopped`. After `drain`, running commands end and responses are settled first\n"
+        "(CMD-8); `end` comes in any state (LINK-10), also from an agent that gives up (LINK-6).",
         LIFE,
     ),
     "An agent's authentication": (

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from artcafe_anyio.clocks import Clock
     from artcafe_anyio.credentials import Trust
-    from artcafe_anyio.driver import Connector
+    from artcafe_anyio.driver import ConnectionMaker
     from artcafe_anyio.signers import SignFunction
     from artcafe_proto import AgentConfig
     from artcafe_proto.effects import Connect
@@ -219,7 +219,7 @@ class Agent(Secretive):
                 if open_stream is not None:
                     connect = partial(Connection, open_stream=partial(open_by, open_stream, driver.log))
                 else:
-                    connect = _connector(await credentials.trust(), driver, by_asyncio=by_asyncio)
+                    connect = _connection_maker(await credentials.trust(), driver, by_asyncio=by_asyncio)
                 signers = await credentials.signers() if sign is None else [by_function(sign, driver.threads)]
             await driver.run(signers, connect, task_status)
         except ExceptionGroup as group:
@@ -345,7 +345,7 @@ class Agent(Secretive):
         return driver
 
 
-def _connector(trust: Trust | None, driver: Driver, *, by_asyncio: bool) -> Connector:
+def _connection_maker(trust: Trust | None, driver: Driver, *, by_asyncio: bool) -> ConnectionMaker:
     """How TCP connections are made: by the loop's own transports where it has any, else by anyio's streams."""
     config = driver.protocol.config
     if proxy := unused_proxy(config.api.origin, config.ws.origin):

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from artcafe_proto.events import AgentEvent
 
     AnyConnection = Connection | TransportConnection
-    Connector = Callable[[Connect, AgentProtocol, Callable[[], AbstractContextManager[Instant]]], AnyConnection]
+    ConnectionMaker = Callable[[Connect, AgentProtocol, Callable[[], AbstractContextManager[Instant]]], AnyConnection]
 
 MAX_SLEEP_S: Final = 10.0
 """The event loop's clock stands still while the computer sleeps and ours does not: so look at ours this often."""
@@ -149,7 +149,7 @@ class Driver:
     async def run(
         self,
         signers: Sequence[Signer],
-        connect: Connector,
+        connect: ConnectionMaker,
         task_status: TaskStatus[None],
     ) -> None:
         """Go online and stay until stopped. `signers` has one for each key; what `connect` makes opens when it is run.

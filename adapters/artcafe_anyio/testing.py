@@ -62,7 +62,7 @@ class SimulatedPlatform(Secretive):
     """
 
     def __init__(self, agent: Agent, *, clock: Clock | None = None) -> None:
-        """`clock` gives both the moment: the agent in the place of its own, which it is by default."""
+        """`clock` is read by the platform and by the agent; by default it is the agent's own."""
         self.messages: list[dict[str, Any]] = []
         """The data of every message that the agent sent (`Agent.send_message`)."""
         self.statuses: list[StatusReceived] = []

@@ -165,7 +165,7 @@ class CommandDesk:
 
     def start_next(self, now: Instant) -> None:
         """Start the command that has waited longest, if one waits and there is a slot (CMD-5)."""
-        while self.queued and len(self.running) < self._config.max_concurrent:
+        while self.queued and len(self.running) < self._config.max_concurrent:  # `is_full`, made quick
             command_id, accepted = next(iter(self.queued.items()))
             if accepted.deadline <= now.mono:
                 self._time_out_queued(command_id, now)

@@ -17,7 +17,7 @@ from artcafe_proto.agent.renewal import Renewal
 from artcafe_proto.agent.states import AuthState
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import TokenReceived
-from artcafe_proto.policies.backoff import Failure, FailureKind, failure_kind
+from artcafe_proto.policies.backoff import Failure, FailureKind, ended_by_itself, failure_kind
 from artcafe_proto.refusals import explain
 from artcafe_proto.secrecy import Secretive
 
@@ -133,8 +133,8 @@ class Connector(Secretive):
 
     def renew(self, mono: float) -> bool:
         """Begin to fetch the next token, if it is time (TOK-2)."""
-        deadline = self._renewal.deadline(self._login.token, mono)
-        if deadline is None or deadline > mono or not self._authenticates:
+        deadline = self.renewal_deadline(mono)
+        if deadline is None or deadline > mono:
             return False
         self._renewal.begin(self._login.token, mono)
         return True
@@ -217,14 +217,18 @@ class Connector(Secretive):
             self._renewal.start_over(now.mono)
         return None
 
-    def failed(self, conn: int, failure: Failure, now: Instant, *, is_open: bool) -> Failure | None:
-        """A connection could not be opened; or nothing more can be read from one that `is_open`."""
+    def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> Failure | None:
+        """A connection could not be opened."""
         dialer = self._dialer_of(conn)
         if dialer is None:
             return None
-        if not is_open:
-            dialer.gone(now.mono)
-        return self._failed_on(dialer, failure, now)
+        dialer.gone(now.mono)
+        return self._failed_on(dialer, Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3"), now)
+
+    def peer_failed(self, conn: int, failure: Failure, now: Instant) -> Failure | None:
+        """Nothing more can be read from a connection."""
+        dialer = self._dialer_of(conn)
+        return None if dialer is None else self._failed_on(dialer, failure, now)
 
     def response_received(self, conn: int, exchange: int, response: HttpResponse, now: Instant) -> Failure | None:
         """The answer to a request, or to an opening handshake that was refused."""
@@ -316,8 +320,3 @@ class Connector(Secretive):
             self._login.reject()
         reason, kind = explain("upgrade", request, response), failure_kind("upgrade", status)
         return Failure(kind, reason, "LINK-3", response.retry_after_s, at_once=at_once)
-
-
-def ended_by_itself(reason: str) -> Failure:
-    """What it costs that a connection has ended by itself."""
-    return Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3", close_code=1006)

@@ -130,12 +130,11 @@ class AgentMachine(Secretive):
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
         now = self._turns.begin(now)
-        if self._connector.owns(conn):
-            self._outputs.take_back_sends(conn)
-            failure = Failure(FailureKind.OTHER, f"cannot connect ({cause}): {detail}", "LINK-3")
-            self._rules.attempt_over(self._connector.failed(conn, failure, now, is_open=False), now)
+        if self._messaging.link_on(conn) is not None:
+            self._rules.connection_ended(conn, detail, now)  # it was open
         else:
-            self._rules.connection_ended(conn, detail, now)  # it was open, or is over
+            self._outputs.take_back_sends(conn)
+            self._rules.attempt_over(self._connector.connect_failed(conn, cause, detail, now), now)
 
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
@@ -155,7 +154,7 @@ class AgentMachine(Secretive):
         if (link := self._messaging.link_on(conn)) is not None:
             self._rules.lose_link(self._messaging.close(link, error.code, failure), now)
         else:
-            self._rules.attempt_over(self._connector.failed(conn, failure, now, is_open=True), now)
+            self._rules.attempt_over(self._connector.peer_failed(conn, failure, now), now)
 
     def bytes_received(self, conn: int, now: Instant) -> None:
         """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""

@@ -89,8 +89,7 @@ class Messaging:
 
     def open_link(self, conn: int) -> AgentLink | None:
         """The link, if it is on `conn` and takes messages: nothing follows a close frame."""
-        link = self.link
-        return link if link is not None and conn == link.conn and self.region.state is not _CLOSING else None
+        return None if self.region.state is _CLOSING else self.link_on(conn)
 
     # --- a link's life ------------------------------------------------------------------------------------------------
 
@@ -255,10 +254,8 @@ class Messaging:
                 return self.abort(link, Failure(FailureKind.OTHER, reason, "LINK-8"))
             case AgentTimer.SETTLE:
                 self.desk.settle_without_pong(link, now.mono)
-            case AgentTimer.GRANT:
+            case _:  # GRANT
                 link.grant(now.mono)
-            case _:
-                pass  # STATUS, RENEW: the joint rules go on, now that nothing is waited for
         return None
 
     def _beat(self, link: AgentLink, now: Instant) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from artcafe_proto.agent.connector import ended_by_itself
 from artcafe_proto.agent.dialing import LINK_TIMERS, AgentTimer
 from artcafe_proto.agent.states import LIFE, Life, LifeInput, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.events import AgentIdContested, ClocksParted, Draining, Offline, Online, Stopped
 from artcafe_proto.limits import REPLACED_RESET_S
-from artcafe_proto.policies.backoff import Backoff, FailureKind, Reset
+from artcafe_proto.policies.backoff import Backoff, FailureKind, Reset, ended_by_itself
 from artcafe_proto.regions import Region
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ class JointRules:
                 self._drain_timed_out(now)
             case AgentTimer.GIVE_UP:
                 self._give_up(now)
-            case AgentTimer.RETRY:
+            case AgentTimer.RETRY | AgentTimer.RENEW | AgentTimer.STATUS:
                 pass  # the joint rules go on, now that nothing is waited for
             case _ if timer in LINK_TIMERS and (link := self._messaging.link) is not None:
                 if (failure := self._messaging.timer_due(link, timer, now)) is not None:

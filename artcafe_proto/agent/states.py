@@ -1,10 +1,11 @@
 """The states of an agent, and every transition between them.
 
-An agent is in two states at once, as an h11 connection is. *Authentication* is the way to a token; *link* is the
+An agent shows two states at once, as an h11 connection does. *Authentication* is the way to a token; *link* is the
 WebSocket. They meet in few places only: a link opens when a token is ready, and losing one does not touch the other
 (TOK-6). So they are two tables, and what follows from both is one function, `JointRules.apply`, which runs until
 nothing changes any more. A renewal (TOK-2) runs the table of authentication once more beside the first: its end is
-`TAKEN` there and `RENEWED` here. *Dialing* is how each of them gets a connection. *Life* is what the application wants.
+`TAKEN` there and `RENEWED` here. *Dialing* and *life* are inside: how each gets a connection, and from when to when all
+of it goes on.
 
 Each state and input that is no transition is a refusal, with a name. It is a defect of the machine, never of the peer:
 `Region.fire` raises AssertionError. Peers cannot reach that, because the machine drops every input whose connection,
@@ -155,7 +156,7 @@ DIALING: Final = Table(
 
 
 class Life(Enum):
-    """What the application wants of the agent (CMD-8, LINK-10)."""
+    """From `start` to `Stopped`: as the application wants it, or until the agent gives up (CMD-8, LINK-10, LINK-6)."""
 
     NEW = "new"
     RUNNING = "running"
@@ -189,7 +190,7 @@ LIFE: Final = Table(
 
 
 class AgentState(NamedTuple):
-    """Both regions, for looking at."""
+    """The states of authentication and of the link."""
 
     auth: AuthState
     link: LinkState

@@ -1,8 +1,8 @@
 """When the joint rules run.
 
 An input looks at the clocks, tells a half of the agent what came, and leaves the rules due. They run when a drain has
-come to the end of the events, or before the next input that is no message: what the messages of a read and the answers
-to them lead to is found out once.
+come to the end of the events, when `state`, `is_stopped` or a deadline is looked at, and before the next input, unless
+that is a message of the same read or the answer to a command: what many of those lead to is found out once.
 """
 
 from __future__ import annotations

@@ -104,6 +104,9 @@ class PlatformState:
     def apply(self, record: Record) -> None:
         """Change what is known as `record` says. The same record again changes nothing, also after its deletion.
 
+        A key, a command or an outcome that is not held, and whose number is not above the last of its kind, counts as
+        deleted.
+
         Raises LocalProtocolError, and changes nothing, for another schema, for what contradicts earlier records, and
         for the deletion of what is kept for good; KeyRefusedError for a key that is not taken (AUTH-5).
         """

@@ -117,7 +117,7 @@ class Backoff:
         return max(delay, failure.retry_after_s)
 
     def reset(self, reset: Reset) -> None:
-        """The waits that `reset` is for start over (LINK-5, LINK-6)."""
+        """Start over the waits whose `Wait.reset` is `reset` (LINK-5, LINK-6)."""
         for kind, wait in WAITS.items():
             if wait.reset is reset:
                 self._delays[kind] = wait.first_s
@@ -133,6 +133,11 @@ _MEANINGS: Final = {
     4408: "it heard nothing for too long",
     4409: "a newer connection of this agent has replaced it",
 }
+
+
+def ended_by_itself(reason: str) -> Failure:
+    """What it costs that a connection has ended without a close frame (RFC 6455 section 7.1.5)."""
+    return Failure(FailureKind.OTHER, f"the connection ended: {reason}", "LINK-3", close_code=1006)
 
 
 def close_failure(code: int, reason: str) -> Failure:

@@ -127,7 +127,7 @@ class BrokerChannel(Told):
 
     def __init__(self) -> None:
         super().__init__()
-        link: Any = transport("broker")["Link"]
+        link: Any = transport("broker")["LinkEnd"]
         self._published: deque[tuple[Any, bytes]] = deque()
 
         def to_far(data: bytes) -> None:

@@ -69,7 +69,7 @@ class BrokersPlatform:
         self.attempts += 1
         if self.attempts == 1:
             raise ConnectionRefusedError("the broker is away")
-        link: Any = transport("broker")["Link"]
+        link: Any = transport("broker")["LinkEnd"]
         ends: dict[str, Any] = {}
 
         def publish_to(end: str) -> Callable[[bytes], object]:
