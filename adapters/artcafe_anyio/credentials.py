@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import to_thread
 
 from artcafe_anyio.files import FromFiles
-from artcafe_anyio.keys import passphrase_in
+from artcafe_anyio.keys import KEY_SETTING, passphrase_in
 from artcafe_anyio.signers import open_key
 from artcafe_anyio.tls import files_of_ssl_context, make_ssl_context
 from artcafe_proto.secrecy import Secretive
@@ -70,8 +70,11 @@ class Credentials(Secretive):
         local = self._local
         signers: list[Signer] = []
         fingerprints: list[str] = []
-        for path in filter(None, (local.private_key_path, local.next_private_key_path)):
-            signer, key = await open_key(path, passphrase_of(local), local, self._threads, self._log.line)
+        paths = {KEY_SETTING: local.private_key_path, "next_private_key_path": local.next_private_key_path}
+        for setting, path in paths.items():
+            if not path:
+                continue
+            signer, key = await open_key(setting, path, passphrase_of(local), local, self._threads, self._log.line)
             signers.append(signer)
             fingerprints.append(str(key))
             self._files.append(key)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from artcafe_anyio.calling import call_back
+from artcafe_anyio.clocks import Clock, guarded
 from artcafe_anyio.errors import GaveUpError, first_error
 from artcafe_anyio.logs import AgentLog
 from artcafe_anyio.loops import Flag, Scope, Starter
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
-    from artcafe_anyio.clocks import Clock
     from artcafe_anyio.connection import Connection
     from artcafe_anyio.running import Application
     from artcafe_anyio.signers import Signer
@@ -102,10 +102,13 @@ class Driver:
 
     def __init__(self, config: AgentConfig, application: Application, clock: Clock, *, by_asyncio: bool) -> None:
         """`by_asyncio`: what asyncio has of its own may be used."""
-        self.clock = clock
-        self.protocol: Final = AgentProtocol(config, rng=PooledRandom())
         self.threads: Final = Threads()
         self.log: Final = AgentLog(config.agent_id)
+        self._failure: Exception | None = None
+        self._is_over = False
+        self._stopped = Flag()
+        self.clock: Final = guarded(clock, self.fail)
+        self.protocol: Final = AgentProtocol(config, rng=PooledRandom())
         self.waiting: Final = WaitingRoom()
         self._callbacks = application.callbacks
         self._context = copy_context()  # of where the agent is started: what the author wrote sees a copy of it
@@ -126,7 +129,7 @@ class Driver:
             self._command_tasks,
             self.log,
             self._context,
-            clock,
+            self.clock,
         )
         self._turn_ends_at: Instant | None = None
         self._messages = MessageRunner(
@@ -134,15 +137,12 @@ class Driver:
         )
         self._connections: dict[int, AnyConnection] = {}
         self._signing: dict[int, Scope] = {}
-        self._metrics = ProcessMetrics(clock, self.log)
+        self._metrics = ProcessMetrics(self.clock, self.log)
         self._turn = OwnTurn(self)
         self._callers_turn = CallersTurn(self)
         self._is_ending_turn = False
         self._wakes_at = math.inf
         self._earlier = Flag()
-        self._stopped = Flag()
-        self._is_over = False
-        self._failure: Exception | None = None
         self._last_offline = ""
         self._gave_up = False
 

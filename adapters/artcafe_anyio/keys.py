@@ -14,19 +14,22 @@ from artcafe_proto import ConfigError, KeyRefusedError, PassphraseNeededError, P
 from artcafe_proto.readable import text_of
 from artcafe_proto.secrecy import forgetful
 
+KEY_SETTING: Final = "private_key_path"
+
 Passphrase = Callable[[str], str | bytes]
 """Called with the path of an encrypted key, in a thread, for what decrypts it."""
 
 
 @forgetful
-def load_key(path: str, passphrase: Passphrase | None = None) -> SigningKey:
+def load_key(path: str, passphrase: Passphrase | None = None, *, setting: str = KEY_SETTING) -> SigningKey:
     """The key in the file `path`, where `~` is the home directory; `passphrase` is asked if the key is encrypted.
+    `setting` is the parameter that names the file, for errors.
 
     Raises ConfigError if it cannot be read, is not kept safe or holds no key to sign with. Blocks; an RSA key takes up
     to 300 ms, a passphrase seconds: call it off the event loop.
     """
     path = os.path.expanduser(path)
-    data = read_secret_file(path, setting="private_key_path")
+    data = read_secret_file(path, setting=setting)
     try:
         try:
             return SigningKey.load(data)
@@ -35,7 +38,7 @@ def load_key(path: str, passphrase: Passphrase | None = None) -> SigningKey:
                 raise
             return SigningKey.load(data, ask_passphrase(passphrase, path))
     except KeyRefusedError as error:
-        raise ConfigError(f"{path}: {text_of(error)}", setting="private_key_path") from None
+        raise ConfigError(f"{path}: {text_of(error)}", setting=setting) from None
 
 
 def ask_passphrase(passphrase: Callable[[str], object], path: str) -> bytes:
@@ -49,16 +52,16 @@ def ask_passphrase(passphrase: Callable[[str], object], path: str) -> bytes:
     return secret
 
 
-def read_public_key(path: str) -> PublicKey:
-    """The key in the `.pub` file `path`. Raises ConfigError. Blocks."""
+def read_public_key(path: str, *, setting: str = KEY_SETTING) -> PublicKey:
+    """The key in the `.pub` file `path`, which `setting` names. Raises ConfigError. Blocks."""
     try:
         with open(os.path.expanduser(path), "rb") as file:
             return PublicKey.parse(file.read(PublicKey.MAX_BYTES + 1).decode("utf-8-sig").strip())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", setting="private_key_path") from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", setting=setting) from None
     except (KeyRefusedError, UnicodeDecodeError) as error:
         why = str(error) if isinstance(error, KeyRefusedError) else "it is no text"
-        raise ConfigError(f"{path}: {why}", setting="private_key_path") from None
+        raise ConfigError(f"{path}: {why}", setting=setting) from None
 
 
 def is_locked(path: str) -> bool:
@@ -66,7 +69,7 @@ def is_locked(path: str) -> bool:
     if path.endswith(".pub"):
         return False
     try:
-        SigningKey.load(read_secret_file(os.path.expanduser(path), setting="private_key_path"))
+        SigningKey.load(read_secret_file(os.path.expanduser(path), setting=KEY_SETTING))
     except PassphraseNeededError:
         return True
     except KeyRefusedError:

@@ -35,11 +35,11 @@ _MOST_AT_ONCE = 65_536
 
 
 async def open_key(
-    path: str, passphrase: Passphrase | None, local: LocalSettings, threads: Threads, tell: Tell
+    setting: str, path: str, passphrase: Passphrase | None, local: LocalSettings, threads: Threads, tell: Tell
 ) -> tuple[Signer, FromFiles[SigningKey] | FromFiles[PublicKey]]:
     """The signer for the key in a file: the key itself, or for a public key (`.pub`) the ssh-agent that holds its other
-    half. Raises ConfigError for what cannot be used. The second that is returned reads the key again when its file has
-    changed, or that of its passphrase.
+    half. Raises ConfigError, about the parameter `setting`, for what cannot be used. The second that is returned reads
+    the key again when its file has changed, or that of its passphrase.
     """
 
     def files() -> list[str]:
@@ -47,12 +47,11 @@ async def open_key(
 
     signature_format = local.signature_format
     if not path.endswith(".pub"):
-        key = await to_thread.run_sync(
-            FromFiles[SigningKey], lambda: load_key(path, passphrase), files, tell, _fingerprint_of_private
-        )
+        load = partial(load_key, path, passphrase, setting=setting)
+        key = await to_thread.run_sync(FromFiles[SigningKey], load, files, tell, _fingerprint_of_private)
         return by_function(partial(_sign, key, signature_format), threads), key
     public = await to_thread.run_sync(
-        FromFiles[PublicKey], lambda: read_public_key(path), lambda: files()[:1], tell, _fingerprint
+        FromFiles[PublicKey], lambda: read_public_key(path, setting=setting), lambda: files()[:1], tell, _fingerprint
     )
     where = os.environ.get(_SOCKET)
     if not where or not hasattr(socket, "AF_UNIX"):
@@ -61,7 +60,7 @@ async def open_key(
             lack = "Python reaches none on this system:"
         raise ConfigError(
             f"{path} is a public key, so an ssh-agent signs, and {lack} give the private key",
-            setting="private_key_path",
+            setting=setting,
         )
     return partial(_sign_by_ssh_agent, where, public, signature_format, threads), public
 

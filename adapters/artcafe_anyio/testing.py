@@ -22,6 +22,7 @@ from anyio.abc import ByteStream
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_anyio.background import Background
+from artcafe_anyio.clocks import Clock, first_reading
 from artcafe_anyio.connecting import OwnStream
 from artcafe_anyio.loops import Flag
 from artcafe_anyio.virtual_time import LoopClock, VirtualTimeLoop
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from artcafe_anyio.agent import Agent
-    from artcafe_anyio.clocks import Clock
     from artcafe_proto.effects import Connect, PlatformEffect, Wake
     from artcafe_proto.events import HubEvent
 
@@ -70,6 +70,7 @@ class SimulatedPlatform(Secretive):
         self._agent = agent
         self._config = agent.config
         self._clock = agent.clock if clock is None else clock
+        first_reading(self._clock)
         self._hub = PlatformHub(
             PlatformConfig(), rng=random.SystemRandom(), signing_seed=random.SystemRandom().randbytes(32)
         )

@@ -6,14 +6,19 @@ trio has such a loop of its own, `trio.testing.MockClock`.
 from __future__ import annotations
 
 import asyncio
+import math
 from selectors import DefaultSelector
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 from artcafe_anyio.loops import find_time
 from artcafe_proto import Instant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
     from selectors import SelectorKey
+
+Ts = TypeVarTuple("Ts")
 
 
 class LoopClock:
@@ -46,6 +51,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds."""
         return self._virtual_s
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As any loop's; but what waits for infinity never comes, and nothing jumps there."""
+        if when == math.inf:
+            return asyncio.TimerHandle(when, callback, args, self, context)
+        return super().call_at(when, callback, *args, context=context)
 
     def jump(self, seconds: float) -> None:
         """Let virtual time pass at once."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from artcafe_anyio.calling import call_back
+from artcafe_anyio.clocks import Clock, guarded
 from artcafe_anyio.loops import Flag
 from artcafe_platform.connection import Connection, peer_address
 from artcafe_platform.holdings import Holdings
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from anyio.abc import SocketStream
     from anyio.streams.tls import TLSStream
 
-    from artcafe_anyio.clocks import Clock
     from artcafe_proto import Instant
     from artcafe_proto.effects import PlatformEffect
     from artcafe_proto.events import HubEvent
@@ -50,8 +50,10 @@ class Owner:
 
     def __init__(self, hub: PlatformHub, callbacks: list[Callable[[HubEvent], None]], clock: Clock) -> None:
         self.hub = hub
-        self.clock = clock
+        self.failure: Exception | None = None
         self.connections: dict[int, AnyConnection] = {}
+        self._earlier = Flag()
+        self.clock: Clock = guarded(clock, self.fail)
         self._callbacks = callbacks
         self._numbers = count(1)
         self._touched: dict[int, AnyConnection] = {}
@@ -60,8 +62,6 @@ class Owner:
         self._context = copy_context()  # of where the platform is entered
         self._is_ending_turn = False
         self._wakes_at = math.inf
-        self._earlier = Flag()
-        self.failure: Exception | None = None
 
     # --- turns --------------------------------------------------------------------------------------------------------
 

@@ -226,7 +226,7 @@ class Platform(Secretive):
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises ConfigError for an unusable data directory or tenant, OSError if it cannot listen there."""
+        """Listen. Raises ConfigError for an unusable data directory, tenant or clock, OSError if it cannot listen."""
         if self._owner is not None:
             raise LocalProtocolError("a Platform is entered once: make another one")
         rng = random.SystemRandom()
@@ -236,9 +236,10 @@ class Platform(Secretive):
         hub = PlatformHub(self.config, rng=rng, signing_seed=kept.signing_seed)
         for tenant_id in self.tenants:
             hub.registry.add_tenant(tenant_id, self.tenants[tenant_id])
+        owner = Owner(hub, self._callbacks, self._clock)
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
-        self._owner, self._call_soon = Owner(hub, self._callbacks, self._clock), find_call_soon()
+        self._owner, self._call_soon = owner, find_call_soon()
         self._listening = Listening(self._owner, multi.listeners, self._ssl_context, anyio_streams=self._anyio_streams)
         await self._background.__aenter__()
         return self

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
 from artcafe_anyio import Agent, CommandContext
+from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.testing import SimulatedPlatform
-from artcafe_proto import AgentProtocol, LocalProtocolError, PlatformProtocol
+from artcafe_proto import AgentProtocol, Instant, LocalProtocolError, PlatformProtocol
 
 pytestmark = pytest.mark.anyio
 
@@ -251,3 +253,17 @@ async def test_one_of_the_simulated_platform(scene: Scene, monkeypatch: pytest.M
 
     with anyio.fail_after(PATIENCE_S), pytest.raises(PlantedError):
         await use()
+
+
+@pytest.mark.parametrize("reading", [1, 2, 5, 8, 13, 21, 34])
+async def test_one_of_a_clock_that_was_given(reading: int, scene: Scene) -> None:
+    """Wherever it is read, also where nobody is to raise an error to."""
+    readings = count(1)
+
+    def clock() -> Instant:
+        if next(readings) == reading:
+            raise PlantedError("clock")
+        return read_clocks()
+
+    with anyio.fail_after(PATIENCE_S), pytest.raises(PlantedError, match="clock"):
+        await scene.agent.serve(clock=clock)  # its heartbeats alone read it often enough

@@ -11,6 +11,8 @@ import pytest
 
 from artcafe_anyio import Agent, AgentParameters
 from artcafe_anyio.parameters import LocalSettings, read_environment, settings
+from artcafe_anyio.testing import LoopClock, SimulatedPlatform
+from artcafe_platform import Platform
 from artcafe_proto import AgentConfig, ConfigError
 
 IDS: AgentParameters = {"agent_id": "agent-1", "tenant_id": "tenant-1"}
@@ -210,3 +212,16 @@ def test_extra_headers_may_be_a_mapping_or_pairs() -> None:
         assert agent.config.extra_headers == (("X-Tunnel", "one"),)
     with pytest.raises(ConfigError, match="extra_headers"):
         Agent(agent_id="a", tenant_id="t", extra_headers={"a b": "x"})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wrong", ["x", LoopClock, lambda: 1.0], ids=["text", "a class", "a number"])
+async def test_what_is_no_clock_is_a_config_error_wherever_it_is_given(wrong: Any) -> None:
+    parameters: Any = {"agent_id": "a", "tenant_id": "t", "private_key_path": "key", "api_endpoint": "http://localhost"}
+    with pytest.raises(ConfigError, match=r"^clock must be a function that gives an Instant"):
+        async with Platform(clock=wrong):
+            pass
+    with pytest.raises(ConfigError, match=r"^clock must be a function that gives an Instant"):
+        SimulatedPlatform(Agent(**parameters), clock=wrong)
+    with pytest.raises(ConfigError, match=r"^clock must be a function that gives an Instant"):
+        await Agent(**parameters).serve(clock=wrong)

@@ -374,7 +374,7 @@ async def test_each_key_that_signs_is_the_one_in_its_file(tmp_path: Path, monkey
             for name in ("key", "key.pub"):
                 machine = LocalSettings(private_key_path=str(tmp_path / name))
                 write_public(path)
-                signer, _ = await open_key(machine.private_key_path, None, machine, threads, tell)
+                signer, _ = await open_key("private_key_path", machine.private_key_path, None, machine, threads, tell)
                 for _ in range(2):
                     public = load_key(str(path)).public
                     ssh_add(path)

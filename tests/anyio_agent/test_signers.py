@@ -149,3 +149,14 @@ async def test_auth_6_a_second_key_signs_once_the_first_is_refused(tmp_path: Pat
     old, new = make_key(tmp_path, "ed25519", "old"), make_key(tmp_path, "ecdsa", "new")
     events = await events_until(KeyChanged, new, private_key_path=old, next_private_key_path=new)
     assert next(event for event in events if isinstance(event, KeyChanged)).key == 1
+
+
+@pytest.mark.parametrize("name", ["missing", "missing.pub", "open"])
+async def test_auth_6_the_second_key_is_blamed_by_its_own_name(name: str, tmp_path: Path) -> None:
+    key = make_key(tmp_path, "ed25519")
+    (tmp_path / "open").write_bytes(key.read_bytes())
+    (tmp_path / "open").chmod(0o644)
+    parameters: Any = {"agent_id": "a", "tenant_id": "t", "api_endpoint": "http://127.0.0.1:9"}
+    agent = Agent(**parameters, private_key_path=key, next_private_key_path=tmp_path / name)
+    with pytest.raises(ConfigError, match=r"^next_private_key_path"):
+        await agent.serve()

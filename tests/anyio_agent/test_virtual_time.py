@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import threading
 from collections import Counter
@@ -268,3 +269,19 @@ def test_a_threshold_gives_threads_real_time() -> None:
         assert asyncio.get_running_loop().time() == 0.0
 
     run(main, autojump_threshold=60.0)
+
+
+def test_what_waits_for_infinity_is_not_jumped_to() -> None:
+    loop = VirtualTimeLoop()
+
+    async def main() -> float:
+        timer = loop.call_at(math.inf, print)
+        await asyncio.sleep(5.0)
+        await to_thread.run_sync(threading.Event().wait, 0.01)
+        timer.cancel()
+        return loop.time()
+
+    try:
+        assert loop.run_until_complete(main()) == 5.0
+    finally:
+        loop.close()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from artcafe_anyio.clocks import read_clocks
 from artcafe_platform import Platform
-from artcafe_proto import PlatformHub, PlatformProtocol
+from artcafe_proto import Instant, PlatformHub, PlatformProtocol
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
 from support.platform_api import TENANTS
 
@@ -141,3 +143,23 @@ async def test_what_a_caller_does_in_its_turn_ends_nothing() -> None:
             raise PlantedError
         await stream.send(REQUEST)
         assert (await stream.receive()).startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("anyio_streams", [False, True], ids=["", "streams"])
+@pytest.mark.parametrize("reading", [1, 2, 3, 5, 8, 13, 21])
+async def test_one_of_a_clock_that_was_given(reading: int, anyio_streams: bool) -> None:
+    """Wherever it is read, also where nobody is to raise an error to."""
+    readings = count(1)
+
+    def clock() -> Instant:
+        if next(readings) == reading:
+            raise PlantedError("clock")
+        return read_clocks()
+
+    async def provoke(platform: Platform, stream: SocketStream) -> None:
+        for _ in range(30):
+            await stream.send(REQUEST)
+            await stream.receive()
+        await anyio.sleep_forever()
+
+    assert await how_it_ends(provoke, anyio_streams=anyio_streams, clock=clock) == repr(PlantedError("clock"))

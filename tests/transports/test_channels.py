@@ -56,6 +56,28 @@ def test_the_example_over_a_broker_has_at_most_60_lines() -> None:
     assert max(map(len, lines)) <= 120
 
 
+def test_over_a_broker_that_hands_over_at_once_the_order_is_kept() -> None:
+    link_end: Any = transport("broker")["LinkEnd"]
+    told: list[bytes] = []
+    ends: dict[str, Any] = {}
+
+    def hear(happened: str, *arguments: Any) -> None:
+        told.extend(arguments if happened == "text_received" else ())
+
+    def to(end: str) -> Callable[[bytes], None]:
+        return lambda data: ends[end].arrived(data)
+
+    near, far = link_end(to("far"), lambda *_: None), link_end(to("near"), hear)  # pyright: ignore[reportUnknownLambdaType]
+    ends |= {"near": near, "far": far}
+    far.reads = False
+    sent = [b"%d" % number * 50_000 for number in range(10, 30)]
+    for each in sent:
+        near.send(b"=", each)
+    far.reads = True
+    far.flow()
+    assert told == sent
+
+
 class BrokersPlatform:
     """The platform's end of links over a broker, one after another: a command on each, and the first is cut."""
 
