@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artcafe_proto.agent.states import AUTHENTICATION, DIALING, LIFE, LINK
-from artcafe_proto.platform.states import COMMAND, SESSION
+from artcafe_proto.platform.states import ANSWER, COMMAND, SESSION
 from artcafe_proto.policies.ledger import ENTRY
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ _REGIONS: dict[str, tuple[str, Table[Any, Any]]] = {
         "Every accepted connection begins with HTTP, and may become an agent's link. `close` is the platform's own\n"
         "closing handshake, from which on the agent counts as offline (PLAT-6).",
         SESSION,
+    ),
+    "An answer of the platform": (
+        "To the request that is under way on a connection. It `begin`s where its body follows in pieces.",
+        ANSWER,
     ),
     "A command in the hub": (
         "What tenants see (PLAT-4, CMD-10). A lost link moves no command: it stays `sent`, and is sent again on the\n"

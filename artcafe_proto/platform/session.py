@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, assert_never
 
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
-from artcafe_proto.errors import ApiError, RemoteProtocolError
+from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
@@ -19,7 +19,7 @@ from artcafe_proto.misuse import check_close, check_reason, check_unsent
 from artcafe_proto.outputs import Outputs, PlatformOutputs
 from artcafe_proto.platform.answers import error_answer, extra_headers
 from artcafe_proto.platform.api import handle, link_asked_for
-from artcafe_proto.platform.states import SESSION, SessionInput, SessionState
+from artcafe_proto.platform.states import ANSWER, SESSION, AnswerInput, AnswerState, SessionInput, SessionState
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
 from artcafe_proto.policies.rate_limits import network_of
@@ -52,7 +52,7 @@ class PlatformSession(Secretive):
     """One accepted connection; `conn` is the driver's number for it, unique on the platform."""
 
     __slots__ = (
-        "_awaited", "_begun", "_clock_offset_s", "_hub", "_link", "_live", "_outflow", "_region", "_timers",
+        "_answer_state", "_clock_offset_s", "_exchange", "_hub", "_link", "_live", "_outflow", "_region", "_timers",
         "address", "conn", "has_peer_ended", "is_reading_paused", "linked", "origin", "outputs")  # fmt: skip
 
     def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:
@@ -70,8 +70,8 @@ class PlatformSession(Secretive):
         self._region = Region(SESSION)
         self._link: LinkEnd | None = None
         self._live: LinkEnd | None = None  # the same while it is up
-        self._awaited: int | None = None  # the exchange that is to be answered
-        self._begun: int | None = None  # the exchange whose answer is to be continued
+        self._answer_state = ANSWER.initial
+        self._exchange = 0  # the one that is to be answered, or whose answer is to be continued
         self.is_reading_paused: bool = False
         """Before a link: whether no further request is to be read while much of the answers has not left (PLAT-8)."""
         self._clock_offset_s = 0.0
@@ -93,7 +93,13 @@ class PlatformSession(Secretive):
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def request_received(self, exchange: int, request: HttpRequest, now: Instant, *, upgrade: bool) -> None:
-        """A request came; `upgrade` if it is a sound WebSocket opening handshake."""
+        """A request came; `upgrade` if it is a sound WebSocket opening handshake.
+
+        Raises LocalProtocolError, and changes nothing, before the answer to the request before has ended: a transport
+        hands over one at a time, whatever a client has sent ahead.
+        """
+        if self._answer_state is not AnswerState.NONE and self.state is SessionState.HTTP:
+            raise LocalProtocolError("expected one request at a time: the answer to the one before has not ended")
         now = self._hub.look_at_clock(now)
         if self.state is not SessionState.HTTP:
             return
@@ -102,7 +108,8 @@ class PlatformSession(Secretive):
             if agent_id is not None:
                 self._open_link(exchange, agent_id, request, now)
             else:  # answered when the session is drained
-                self._awaited = exchange
+                self._answer_state = ANSWER.after(self._answer_state, AnswerInput.REQUEST)
+                self._exchange = exchange
                 self.outputs.events.append(RequestArrived(exchange, request))
         except ApiError as error:
             self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
@@ -110,10 +117,9 @@ class PlatformSession(Secretive):
     def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
         """Answer a request, once; with `more`, `send_body` goes on. False if the connection has ended."""
         self._hub.look_at_clock(now)
-        if self.state is not SessionState.HTTP or exchange != self._awaited:
+        if not self._is_at(AnswerState.AWAITED, exchange):
             return False
-        self._awaited = None
-        self._begun = exchange if more else None
+        self._answer_state = ANSWER.after(self._answer_state, AnswerInput.BEGIN if more else AnswerInput.END)
         self._answer(exchange, response, more=more)
         return True
 
@@ -124,9 +130,10 @@ class PlatformSession(Secretive):
         or the answer.
         """
         self._hub.look_at_clock(now)
-        if self.state is not SessionState.HTTP or exchange != self._begun:
+        if not self._is_at(AnswerState.BEGUN, exchange):
             return False
-        self._begun = exchange if more else None
+        if not more:
+            self._answer_state = ANSWER.after(self._answer_state, AnswerInput.END)
         self._outflow.written += len(data)
         self.outputs.sends.append(SendBody(self.conn, exchange, data, more))
         return True
@@ -139,6 +146,10 @@ class PlatformSession(Secretive):
     def unread_bytes(self) -> int:
         """What was written and, as far as the driver has told, has not left."""
         return self._outflow.pending
+
+    def _is_at(self, state: AnswerState, exchange: int) -> bool:
+        is_at = self._answer_state is state and exchange == self._exchange
+        return is_at and self.state is SessionState.HTTP
 
     def _answer(self, exchange: int, response: HttpResponse, *, more: bool = False) -> None:
         self._outflow.written += len(response.body)

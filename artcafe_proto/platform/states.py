@@ -1,4 +1,4 @@
-"""The states of the platform's side, and every transition between them: a session's, and a command's in the hub.
+"""The states of the platform's side, and every transition between them: a session's, its answers', and a command's.
 
 As in `artcafe_proto/agent/states.py`, what is not a transition is a refusal with a name. Nothing that an agent or a
 tenant sends reaches one: session and hub look at the state first, and report what comes too late or twice.
@@ -42,6 +42,38 @@ SESSION: Final = Table(
         SessionInput.UPGRADED: "a connection becomes a link once, while it is open",
         SessionInput.CLOSE: "there is no link to close, or it closes already",
         SessionInput.ENDED: "a connection ends once",
+    },
+)
+
+
+class AnswerState(Enum):
+    """The answer to a request on a connection: one after the other (RFC 9112 section 9.3.2)."""
+
+    NONE = "none"
+    AWAITED = "awaited"
+    BEGUN = "begun"
+
+
+class AnswerInput(Enum):
+    """What moves it."""
+
+    REQUEST = "request"
+    BEGIN = "begin"
+    END = "end"
+
+
+ANSWER: Final = Table(
+    initial=AnswerState.NONE,
+    transitions={
+        (AnswerState.NONE, AnswerInput.REQUEST): AnswerState.AWAITED,
+        (AnswerState.AWAITED, AnswerInput.BEGIN): AnswerState.BEGUN,
+        (AnswerState.AWAITED, AnswerInput.END): AnswerState.NONE,
+        (AnswerState.BEGUN, AnswerInput.END): AnswerState.NONE,
+    },
+    refusals={
+        AnswerInput.REQUEST: "the answer to the request before has not ended",
+        AnswerInput.BEGIN: "an answer begins once, to a request",
+        AnswerInput.END: "there is no answer to end",
     },
 )
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from artcafe_proto import ApiError, HttpRequest, HttpResponse, PlatformSession
+from artcafe_proto import ApiError, HttpRequest, HttpResponse, LocalProtocolError, PlatformSession
 from artcafe_proto.effects import (
     AcceptUpgrade,
     Disconnect,
@@ -154,6 +154,25 @@ def test_other_requests_are_the_owners_to_answer() -> None:
     assert session.respond(7, HttpResponse(status=204), stage.now)
     session.disconnected("reset", stage.now)
     assert session.respond(7, HttpResponse(status=204), stage.now) is False
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_one_request_at_a_time_whatever_a_transport_has_read_ahead(begins: bool) -> None:
+    stage = Stage()
+    session = stage.session()
+    request = HttpRequest(method="GET", target="/elsewhere")
+    session.request_received(7, request, stage.now, upgrade=False)
+    if begins:
+        assert session.respond(7, HttpResponse(status=200), stage.now, more=True)
+    for upgrade in (False, True):
+        with pytest.raises(LocalProtocolError, match="one request at a time"):
+            session.request_received(8, request, stage.now, upgrade=upgrade)
+    if begins:
+        assert session.send_body(7, b"the end", stage.now, more=False)
+    else:
+        assert session.respond(7, HttpResponse(status=204), stage.now)
+    session.request_received(8, request, stage.now, upgrade=False)
+    assert session.respond(8, HttpResponse(status=204), stage.now)
 
 
 def test_an_answer_may_come_in_pieces() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import diagrams
 from artcafe_proto.agent.states import AUTHENTICATION, DIALING, LIFE, LINK
-from artcafe_proto.platform.states import COMMAND, SESSION
+from artcafe_proto.platform.states import ANSWER, COMMAND, SESSION
 from artcafe_proto.policies.ledger import ENTRY
 from artcafe_proto.regions import Region, Table
 
@@ -22,6 +22,7 @@ TABLES: dict[str, Table[Any, Any]] = {
     "dialing": DIALING,
     "entry": ENTRY,
     "session": SESSION,
+    "answer": ANSWER,
     "command": COMMAND,
 }
 

@@ -129,12 +129,6 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _HTTP,
     ),
     Equivalent(
-        "artcafe_proto.platform.session.PlatformSession.respond",
-        "self._awaited = None",
-        'self._awaited = ""',
-        "no exchange is equal to either",
-    ),
-    Equivalent(
         "artcafe_proto.platform.session.PlatformSession.handle_timer",
         'self._abort("the closing handshake was not answered")',
         "self._abort(None)",

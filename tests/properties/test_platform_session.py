@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from artcafe_proto import HttpRequest, HttpResponse, Instant, PlatformHub, PlatformSession, RemoteProtocolError
-from artcafe_proto.effects import AcceptUpgrade, SendClose, SendPing, SendPong, SendResponse, SendText
+from artcafe_proto import (
+    HttpRequest,
+    HttpResponse,
+    Instant,
+    LocalProtocolError,
+    PlatformHub,
+    PlatformSession,
+    RemoteProtocolError,
+)
+from artcafe_proto.effects import AcceptUpgrade, SendBody, SendClose, SendPing, SendPong, SendResponse, SendText
+from artcafe_proto.events import RequestArrived
 from support.platform_rules import PICKS, Output, PlatformLife
 
 
@@ -21,6 +31,8 @@ class PlatformSessionLife(PlatformLife[PlatformSession]):
         self.exchanges = 0
         self.requests: dict[int, HttpRequest] = {}
         self.answered_exchanges: set[int] = set()
+        self.answering: set[int] = set()
+        """Connections on which a request is to be answered, or an answer goes on."""
         self.links: set[int] = set()
         self.closed: set[int] = set()
 
@@ -28,6 +40,13 @@ class PlatformSessionLife(PlatformLife[PlatformSession]):
         self.exchanges += 1
         exchange, now = self.exchanges, self.now
         self.requests[exchange] = request
+        if conn in self.answering and not self.sessions[0][conn].is_closed:
+            before = self.state()
+            for sessions in self.sessions:
+                with pytest.raises(LocalProtocolError, match="one request at a time"):
+                    sessions[conn].request_received(exchange, request, now, upgrade=upgrade)
+            assert self.state() == before
+            return
         self.world(conn, lambda session: session.request_received(exchange, request, now, upgrade=upgrade))
 
     def text(self, conn: int, payload: bytes) -> None:
@@ -36,7 +55,11 @@ class PlatformSessionLife(PlatformLife[PlatformSession]):
 
     def hear(self, conn: int, output: Output) -> None:
         super().hear(conn, output)
+        if isinstance(output, SendResponse | SendBody):
+            (self.answering.add if output.more else self.answering.discard)(conn)
         match output:
+            case RequestArrived():
+                self.answering.add(conn)
             case SendResponse() | AcceptUpgrade():
                 assert output.exchange not in self.answered_exchanges, "a request is answered once"
                 self.answered_exchanges.add(output.exchange)
