@@ -66,18 +66,14 @@ class Told:
 # --- in memory --------------------------------------------------------------------------------------------------------
 
 
-class MemoryChannel(Told):
-    """A channel over two pipes of the page."""
+class TwoEnds(Told):
+    """A channel whose both ends are of one kind: `near`, which tells this object, and `far`, which tells `far_told`."""
 
     def __init__(self) -> None:
         super().__init__()
-        pipe = transport("memory")["Pipe"]
         self.far_told = Told()
-        self.near, self.far = pipe(self), pipe(self.far_told)
-        self.near.far, self.far.far = self.far, self.near
-
-    def write(self, data: bytes) -> None:
-        self.near.write(data)
+        self.near: Any
+        self.far: Any
 
     def close(self, *, abort: bool) -> None:
         self.near.close(abort=abort)
@@ -96,9 +92,6 @@ class MemoryChannel(Told):
     def far_has_ended(self) -> bool:
         return self.far_told.ends > 0
 
-    def far_write(self, data: bytes) -> None:
-        self.far.write(data)
-
     def far_close(self, *, abort: bool) -> None:
         self.far.close(abort=abort)
 
@@ -113,6 +106,22 @@ class MemoryChannel(Told):
         self.far.flow()
 
 
+class MemoryChannel(TwoEnds):
+    """A channel over two pipes of the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pipe = transport("memory")["Pipe"]
+        self.near, self.far = pipe(self), pipe(self.far_told)
+        self.near.far, self.far.far = self.far, self.near
+
+    def write(self, data: bytes) -> None:
+        self.near.write(data)
+
+    def far_write(self, data: bytes) -> None:
+        self.far.write(data)
+
+
 @asynccontextmanager
 async def memory_channel() -> AsyncGenerator[Channel]:
     """Open one."""
@@ -122,7 +131,7 @@ async def memory_channel() -> AsyncGenerator[Channel]:
 # --- over a broker ----------------------------------------------------------------------------------------------------
 
 
-class BrokerChannel(Told):
+class BrokerChannel(TwoEnds):
     """A channel between two ends of the page's link; what each publishes arrives with the next `settle`."""
 
     def __init__(self) -> None:
@@ -136,7 +145,6 @@ class BrokerChannel(Told):
         def to_near(data: bytes) -> None:
             self._published.append((self.near, data))
 
-        self.far_told = Told()
         self.near, self.far = link(to_far, self._teller(self)), link(to_near, self._teller(self.far_told))
 
     @staticmethod
@@ -157,38 +165,11 @@ class BrokerChannel(Told):
     def write(self, data: bytes) -> None:
         self.near.send(b"=", data)
 
-    def close(self, *, abort: bool) -> None:
-        self.near.close(abort=abort)
-
-    def pause_reading(self) -> None:
-        self.near.reads = False
-
-    def resume_reading(self) -> None:
-        self.near.reads = True
-        self.near.flow()
-
-    @property
-    def far_received(self) -> list[bytes]:
-        return self.far_told.received
-
-    @property
-    def far_has_ended(self) -> bool:
-        return self.far_told.ends > 0
-
     def far_write(self, data: bytes) -> None:
         self.far.send(b"=", data)
 
-    def far_close(self, *, abort: bool) -> None:
-        self.far.close(abort=abort)
-
-    def far_pause_reading(self) -> None:
-        self.far.reads = False
-
-    def far_resume_reading(self) -> None:
-        self.far.reads = True
-        self.far.flow()
-
     async def settle(self) -> None:
+        await super().settle()
         for _ in range(len(self._published)):
             end, data = self._published.popleft()
             end.arrived(data)
