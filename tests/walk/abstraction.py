@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import Send
     from artcafe_proto.exchanges import HttpRequest
     from artcafe_proto.links import LinkEnd
+    from artcafe_proto.policies.ledger import Entry, Ledger
     from artcafe_proto.policies.outbox import Item, Outbox
     from artcafe_proto.policies.status import StatusReports
     from artcafe_proto.policies.tokens import Token
@@ -91,7 +92,15 @@ def abstract(world: World) -> Abstract:
 
 def budget(world: World) -> Abstract:
     """What may still happen."""
-    return (world.faults, world.commands, world.calls, world.messages, world.statuses, world.stops)
+    return (
+        world.faults,
+        world.commands,
+        world.calls,
+        world.messages,
+        world.statuses,
+        world.stops,
+        world.listeners,
+    )
 
 
 def situation(world: World) -> Abstract:
@@ -102,6 +111,7 @@ def situation(world: World) -> Abstract:
         _hub(world),
         tuple((names[conn], *_wire(world, wire)) for conn, wire in world.wires.items()),
         tuple(world.running),
+        None if world.listener is None else (world.listener._answer_state.name, world.listener.unread_bytes > 0),
         world.paused and (world.paused[0], names[world.paused[1]]),
         tuple((name, due <= world.mono) for name, due in sorted(timers(world).items())),
         _history(world),
@@ -149,6 +159,11 @@ def wire_names(world: World) -> dict[int, str]:
     return {conn: parts.get(conn) or f"old {old.index(conn)}" for conn in world.wires}
 
 
+def entries(ledger: Ledger) -> dict[str, Entry]:
+    """What a ledger knows, by command id."""
+    return ledger._entries
+
+
 def timers(world: World) -> dict[str, float]:
     """All timers that are set and mean something, by name: when they are due."""
     agent, delivery = world.agent, world.hub._delivery
@@ -157,6 +172,8 @@ def timers(world: World) -> dict[str, float]:
         session = world.wires[conn].session
         if session is not None:
             found |= {f"{name} {reason.name}": due for reason, due in session._timers.items()}
+    if world.listener is not None:
+        found |= {f"listener {reason.name}": due for reason, due in world.listener._timers.items()}
     pending = [command.expires_at for line in delivery._lines.values() for command in line.pending.values()]
     if pending:
         found["hub EXPIRY"] = min(pending)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from artcafe_proto import HttpResponse
 from artcafe_proto.agent import LinkState
 from artcafe_proto.effects import SendRequest, SendResponse, SendUpgrade
+from artcafe_proto.limits import MAX_WAITING_BYTES
 from artcafe_proto.platform.states import SessionState
 from support.virtual import AGENT, TENANT
 from walk.abstraction import timers
@@ -76,6 +77,14 @@ def by_people(world: World) -> Iterator[Action]:
         yield Action("resume", *world.paused)
     if world.agent.is_stopped:
         return
+    if not world.is_started:
+        yield Action("start")
+        yield from (Action("stop", way) for way in world.stops)
+        return
+    if world.listeners and world.listener is None:
+        yield Action("listen")
+    if world.listener is not None:
+        yield Action("fall behind")
     if world.commands:
         yield Action("command")
     if world.calls:
@@ -171,6 +180,16 @@ def do(world: World, action: Action) -> None:
         case "declare":
             world.statuses = tuple(status for status in world.statuses if status != subject)
             world.agent.set_status(cast("DeclaredStatus", subject), world.now)
+        case "start":
+            world.is_started = True
+            world.agent.start(world.now)
+        case "listen":
+            world.listeners -= 1
+            world.listen()
+        case "fall behind":
+            assert world.listener is not None
+            world.listener.unsent(MAX_WAITING_BYTES + 1, world.now)
+            world.drain_listener()
         case "call":
             world.calls -= 1
             world.agent.get_details(world.now)
@@ -318,7 +337,7 @@ def fair(world: World) -> Action | None:
     """What happens next if nothing more goes wrong: the network is fast, people answer, then time passes."""
     action = next(on_their_way(world), None)
     if action is None:
-        patient = (each for each in by_people(world) if each.kind in ("sign", "respond", "resume"))
+        patient = (each for each in by_people(world) if each.kind in ("start", "sign", "respond", "resume"))
         action = next(patient, None)
     if action is None and world.deadline() is not None:
         action = Action("wait")

@@ -36,6 +36,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """How often the application may ask for the agent's details."""
     faults: frozenset[str] = frozenset()
     """Of these kinds, one may happen on each path."""
+    listeners: int = 0
+    """How many event streams the tenant may open, one after another."""
     messages: int = 0
     """How many messages the application may send."""
     statuses: tuple[str, ...] = ()
@@ -68,6 +70,8 @@ QUICK: Final = (
     Scenario(name="messages", messages=2, faults=frozenset({"reset", "pause"}), waits=False),
     Scenario(name="a declared status", commands=1, statuses=("error",), faults=frozenset({"reset"}), waits=False),
     Scenario(name="no pongs", messages=1, pongs=False, faults=frozenset({"silence"}), waits=False),
+    Scenario(name="a response that costs its link", commands=1, faults=frozenset({"close"}), waits=False),
+    Scenario(name="an event stream", listeners=1, waits=False),
     Scenario(
         name="a platform that forgets", commands=2, faults=frozenset({"restart"}), platform=_ONE_BY_ONE, waits=False
     ),

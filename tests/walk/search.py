@@ -9,23 +9,28 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
-from artcafe_proto.agent.states import AUTHENTICATION, LINK
-from artcafe_proto.platform.states import COMMAND, SESSION
+from artcafe_proto.agent.states import AUTHENTICATION, DIALING, LIFE, LINK
+from artcafe_proto.platform.states import ANSWER, COMMAND, SESSION
+from artcafe_proto.policies.ledger import ENTRY, EntryInput, EntryState, Ledger
 from artcafe_proto.regions import Table
-from walk.abstraction import CIRCUMSTANCES, abstract, circumstances, situation
+from walk.abstraction import CIRCUMSTANCES, abstract, circumstances, entries, situation
 from walk.actions import TIMED, do, enabled, fair, is_good
 from walk.copies import freeze, thaw
 from walk.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
     from walk.abstraction import Abstract
     from walk.actions import Action
     from walk.scenarios import Scenario
 
 TABLES: Final[dict[str, Table[Any, Any]]] = {
+    "life": LIFE,
     "authentication": AUTHENTICATION,
+    "dialing": DIALING,
+    "entry": ENTRY,
+    "answer": ANSWER,
     "link": LINK,
     "session": SESSION,
     "command": COMMAND,
@@ -116,9 +121,36 @@ def _counted(rows: Counter[tuple[int, Any, Any]]) -> Generator[None]:
 
     Table.after = after
     try:
-        yield
+        with _ledger_by_its_table():
+            yield
     finally:
         Table.after = original
+
+
+@contextmanager
+def _ledger_by_its_table() -> Generator[None]:
+    """The ledger takes the two rows of every command by constants: here they are looked up, too."""
+    answer, settle = Ledger.answer, Ledger.settle
+
+    def answered(self: Ledger, command_id: str, body: bytes) -> None:
+        entry = entries(self)[command_id]
+        following = ENTRY.after(entry.state, EntryInput.ANSWER)
+        answer(self, command_id, body)
+        assert entry.state is following
+
+    def settled(self: Ledger, command_ids: Iterable[str], mono: float) -> None:
+        ids = list(command_ids)
+        known = [entry for entry in map(entries(self).get, ids) if entry is not None]
+        found = [entry for entry in known if entry.state is EntryState.ANSWERED]
+        following = [ENTRY.after(entry.state, EntryInput.SETTLE) for entry in found]
+        settle(self, ids, mono)
+        assert [entry.state for entry in found] == following
+
+    Ledger.answer, Ledger.settle = answered, settled
+    try:
+        yield
+    finally:
+        Ledger.answer, Ledger.settle = answer, settle
 
 
 def _key(state: Abstract) -> bytes:

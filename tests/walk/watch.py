@@ -163,7 +163,8 @@ class Watch:
             rest = (agent.deadline(), agent.state.link, [conn for conn, wire in world.wires.items() if wire.is_held])
             self.check(rest == (None, LinkState.DOWN, []), "a stopped agent holds and awaits nothing [LINK-10]", rest)
         idle = agent.state == (AuthState.NONE, LinkState.DOWN) and agent.deadline() is None
-        self.check(not idle or self.is_stopped, "an agent that runs always awaits something")
+        runs = world.is_started and not self.is_stopped
+        self.check(not (idle and runs), "an agent that runs always awaits something")
         live = [session for session in world.sessions() if session.state is SessionState.UP]
         self.check(len(live) <= 1, "one live connection an agent [PLAT-6]", [session.conn for session in live])
 

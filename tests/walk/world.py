@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from artcafe_proto import AgentConfig, AgentMachine, Instant, PlatformConfig, PlatformHub, PlatformSession
+from artcafe_proto import AgentConfig, AgentMachine, HttpRequest, Instant, PlatformConfig, PlatformHub, PlatformSession
 from artcafe_proto.effects import (
     AcceptUpgrade,
     CancelSign,
     Connect,
     Disconnect,
+    SendBody,
     SendClose,
     SendPing,
     SendPong,
@@ -42,6 +43,8 @@ KEY: Final = signing_key()
 TENANT_TOKEN: Final = "a-tenant-token-of-some-length"
 COMMANDS: Final = ("first", "second")
 """Ids of the commands, in the order in which the tenant sends them."""
+LISTENER: Final = -1
+"""The number of the tenant's connection: agents' are above 0."""
 LIMITS_S: Final = {"first": (150.0, 100.0), "second": (40.0, 300.0)}
 """Their timeout and how long they are kept: the first expires while it may still run, the second times out before."""
 
@@ -131,8 +134,10 @@ class World:
             agent_id=AGENT, tenant_id=TENANT, api_endpoint="http://localhost", jitter=0.0, **scenario.agent
         )
         self.agent = AgentMachine(config, rng=Numbers())
-        self.agent.start(self.now)
-        self.drain()
+        self.is_started = False
+        self.listeners = scenario.listeners
+        self.listener: PlatformSession | None = None
+        """The platform's end of a connection on which the tenant is told what happens."""
 
     @property
     def now(self) -> Instant:
@@ -141,7 +146,8 @@ class World:
 
     def sessions(self) -> list[PlatformSession]:
         """The platform's connections."""
-        return [wire.session for wire in self.wires.values() if wire.session is not None]
+        sessions = [wire.session for wire in self.wires.values() if wire.session is not None]
+        return sessions if self.listener is None else [*sessions, self.listener]
 
     # --- the platform -------------------------------------------------------------------------------------------------
 
@@ -173,6 +179,7 @@ class World:
         self.restarts += 1
         self.hub = self._new_hub()
         self.watch.platform_restarted()
+        self.listener = None
         for wire in list(self.wires.values()):
             if wire.session is not None:
                 wire.session = None
@@ -189,6 +196,21 @@ class World:
             if wire.session is not None:
                 wire.session.close(code, "in this walk", self.now)
                 self.drain_session(wire)
+
+    def listen(self) -> None:
+        """The tenant opens an event stream."""
+        self.listener = PlatformSession(self.hub, LISTENER)
+        headers = (("authorization", f"Bearer {TENANT_TOKEN}"),)
+        request = HttpRequest(method="GET", target="/api/v1/events", headers=headers)
+        self.listener.request_received(1, request, self.now, upgrade=False)
+        self.drain_listener()
+
+    def drain_listener(self) -> None:
+        """What the tenant is told is not looked at here; a stream that has ended is over."""
+        while self.listener is not None and (output := self.listener.next_output()) is not None:
+            if isinstance(output, SendBody) and not output.more:
+                self.listener.disconnected("in this walk", self.now)
+                self.listener = None
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -278,6 +300,7 @@ class World:
                 self.drain()
                 for wire in list(self.wires.values()):
                     self.drain_session(wire)
+                self.drain_listener()
 
     # --- what the machines say ----------------------------------------------------------------------------------------
 
@@ -291,6 +314,7 @@ class World:
                 wire = self.wires.get(output.conn)
                 if wire is not None:
                     self.drain_session(wire)
+                self.drain_listener()
             else:
                 self.watch.hub_said(output)
         self._forget_what_is_over()
