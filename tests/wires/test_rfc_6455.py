@@ -196,7 +196,9 @@ def test_section_5_5_1_a_close_has_no_payload_or_a_code(client: bool) -> None:
     "reason", [b"\xff", b"\xc3", b"ok\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"x" * 121 + b"\xe2\x82"]
 )
 def test_section_5_5_1_a_close_reason_that_is_no_utf_8_fails(client: bool, reason: bytes) -> None:
-    assert code(frame(0x88, b"\x03\xe8" + reason, client=client), client=client) == 1007
+    (failed,) = read(frame(0x88, b"\x03\xe8" + reason, client=client), client=client)
+    assert isinstance(failed, Failed)
+    assert (failed.error.code, failed.error.clause) == (1007, "MSG-6")
 
 
 @ROLES
@@ -249,6 +251,7 @@ def test_section_8_1_what_is_no_utf_8_fails_with_the_fragment_that_shows_it(clie
 @ROLES
 @pytest.mark.parametrize("cut_off", [b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98"])
 def test_section_8_1_a_character_cut_off_by_the_end_of_its_message_fails_there(client: bool, cut_off: bytes) -> None:
+    assert code(frame(0x81, b"a" + cut_off, client=client), client=client) == 1007
     begun = frame(Opcode.TEXT, b"a" + cut_off, client=client)
     assert read(begun, client=client) == []
     for last in (b"", b"a"):
@@ -262,8 +265,9 @@ def test_section_5_6_a_binary_message_is_any_bytes_and_leaves_no_trace_in_the_ne
     octets = bytes(range(256))
     data = frame(Opcode.BINARY, octets, client=client) + frame(0x80, b"\xff", client=client)
     data += frame(0x82, client=client) + frame(0x81, "é".encode(), client=client)
-    inputs = read(data, client=client)
+    *inputs, failed = read(data + frame(0x81, b"\xc3", client=client), client=client)
     assert inputs == [BinaryReceived(octets + b"\xff"), BinaryReceived(b""), TextReceived("é".encode())]
+    assert isinstance(failed, Failed), "the next text is UTF-8 again"
     assert repr(inputs[0]) == "BinaryReceived(257 bytes)"
     assert octets.hex() not in repr(inputs)
 
