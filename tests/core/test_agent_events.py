@@ -24,8 +24,6 @@ from artcafe_proto.agent.authentication import read_details
 from artcafe_proto.effects import (
     Connect,
     Disconnect,
-    PauseReading,
-    ResumeReading,
     SendClose,
     SendPing,
     SendPong,
@@ -49,7 +47,6 @@ from artcafe_proto.events import (
     Stopped,
     Undeliverable,
 )
-from artcafe_proto.limits import MAX_WAITING_REPLIES
 from support.scripted import CHALLENGE, Scripted, answer, token
 
 TIMESTAMP = "2001-09-09T01:46:40.000Z"
@@ -380,16 +377,6 @@ def test_cmd_9_every_final_error_has_its_code_and_reason() -> None:
     assert {data["status"] for data in responses(script)} == {"error"}
 
 
-def test_cmd_8_what_runs_when_the_agent_stops_at_once_is_cancelled_and_listed() -> None:
-    script = Scripted()
-    conn = script.up()
-    script.command(conn)
-    message_id = script.machine.send_message({}, script.now)
-    script.machine.stop(script.now, drain=False)
-    assert script.expect(CommandCancelled) == CommandCancelled("cmd-1", "cancelled", "CMD-8", "work")
-    assert script.expect(Stopped) == Stopped(("cmd-1",), messages=(message_id,))
-
-
 def test_cmd_2_a_repeat_whose_result_is_gone_is_answered_expired_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artcafe_proto.policies.ledger.MAX_STORED_BODIES_BYTES", 1000)
     script = Scripted()
@@ -414,7 +401,7 @@ def test_cmd_2_a_repeat_whose_result_is_gone_is_answered_expired_result(monkeypa
 
 
 @pytest.mark.parametrize("other", [{"args": {"n": 2}}, {"command": 5}])
-def test_cmd_2_other_content_under_a_known_id_is_told(other: dict[str, Any]) -> None:
+def test_cmd_2_other_content_under_a_known_id_is_told_and_a_repeat_all_the_same(other: dict[str, Any]) -> None:
     script = Scripted()
     conn = script.up()
     script.command(conn, args={"n": 1})
@@ -424,16 +411,22 @@ def test_cmd_2_other_content_under_a_known_id_is_told(other: dict[str, Any]) -> 
     reason = "a command id was used again with other content"
     assert script.expect(PeerViolation) == PeerViolation(reason, "CMD-2")
     assert script.expect(RepeatReceived) == RepeatReceived("cmd-1", None, "CMD-2")
+    assert script.machine.in_flight == ("cmd-1",)
+    assert responses(script) == []
 
 
-def test_cmd_2_a_bad_command_that_comes_again_is_a_repeat() -> None:
+@pytest.mark.parametrize("data", [{}, {"command": 5}, {"command": "x", "timeout": 0}, {"command": "x", "args": []}])
+def test_cmd_2_a_bad_command_is_answered_and_a_repeat_when_it_comes_again_good_or_bad(data: dict[str, Any]) -> None:
     script = Scripted()
     conn = script.up()
-    script.receive(conn, "command", {"command": 5}, "bad")
+    script.receive(conn, "command", data, "bad")
     script.pong(conn)
-    before = len(responses(script))
-    script.receive(conn, "command", {"command": 5}, "bad")
-    assert responses(script)[before:] == responses(script)[:1]
+    (answered,) = responses(script)
+    assert (answered["command_id"], answered["code"]) == ("bad", "invalid_arguments")
+    for again in (data, {"command": "x"}):
+        script.receive(conn, "command", again, "bad")
+    assert responses(script) == [answered] * 3, "the id alone is the identity"
+    script.none_of(CommandReceived)
 
 
 def test_cmd_11_poison_is_told_when_it_is_replaced_and_when_it_is_dropped() -> None:
@@ -477,18 +470,6 @@ def test_cmd_4_the_next_deadline_is_the_earliest_of_all_that_run_and_wait() -> N
         assert desk.deadline == begun + deadline
     desk.expire(script.now._replace(mono=begun + 40))
     assert desk.deadline is None
-
-
-def test_cmd_4_the_slot_of_a_cancelled_command_is_free_once_its_handler_ends() -> None:
-    script = Scripted(max_concurrent=1)
-    conn = script.up()
-    script.command(conn, "cmd-1", timeout=1)
-    script.command(conn, "cmd-2", timeout=9)
-    script.wait(1)
-    assert (script.machine.in_flight, script.machine.queued) == (("cmd-1",), ("cmd-2",))
-    assert script.machine.respond("cmd-1", None, script.now) is False
-    script.drain()
-    assert (script.machine.in_flight, script.machine.queued) == (("cmd-2",), ())
 
 
 def test_cmd_2_a_repeat_while_the_response_waits_is_ignored_and_a_settled_one_is_answered() -> None:
@@ -551,17 +532,6 @@ def test_link_6_an_agent_that_gives_up_cancels_what_runs() -> None:
     assert Stopped(("cmd-1",), gave_up=True) in script.said
 
 
-def test_cmd_8_a_drain_that_is_not_settled_in_time_says_goodbye_all_the_same() -> None:
-    script = Scripted(drain_timeout=3.0)
-    conn = script.up()
-    script.command(conn)
-    script.machine.respond("cmd-1", None, script.now)
-    script.machine.stop(script.now)
-    script.wait(3)
-    assert script.expect(SendClose) == SendClose(conn, 1000, "the agent stops")
-    script.none_of(Stopped)
-
-
 def test_cmd_4_a_slot_that_is_free_at_a_deadline_comes_too_late() -> None:
     script = Scripted(max_concurrent=1)
     conn = script.up()
@@ -583,6 +553,7 @@ def test_cmd_3_an_application_message_is_what_the_guide_says_and_settles_by_its_
     message_id = script.machine.send_message({"n": 1}, script.now)
     assert script.texts("message") == [{"type": "message", "id": message_id, "data": {"n": 1}, "timestamp": TIMESTAMP}]
     assert message_id.startswith("msg-")
+    script.none_of(MessageSettled)
     script.pong(conn)
     assert script.expect(MessageSettled) == MessageSettled(message_id)
 
@@ -633,6 +604,9 @@ def test_misuse_is_told_in_full() -> None:
         assert str(refused.value) == text
     script.machine.stop(script.now, drain=False)
     with pytest.raises(LocalProtocolError) as refused:
+        script.machine.start(script.now)
+    assert str(refused.value) == "an agent starts once; this one is stopped: make a new one"
+    with pytest.raises(LocalProtocolError) as refused:
         script.machine.send_message({}, script.now)
     assert str(refused.value) == "the agent has stopped, and sends no more messages"
     with pytest.raises(LocalProtocolError) as refused:
@@ -657,14 +631,6 @@ def test_a_message_that_cannot_be_sent_is_told_why(monkeypatch: pytest.MonkeyPat
     assert str(full.value) == text
 
 
-def test_stat_3_a_drain_says_offline_and_then_why_it_closes() -> None:
-    script = Scripted()
-    conn = script.up()
-    script.machine.stop(script.now)
-    assert script.expect(SendClose) == SendClose(conn, 1000, "the agent stops")
-    assert script.texts("status")[-1]["data"] == {"status": "offline"}
-
-
 def test_cmd_8_a_drain_that_cannot_say_goodbye_ends_without() -> None:
     script = Scripted(drain_timeout=3.0, close_timeout=2.0)
     conn = script.up()
@@ -675,20 +641,6 @@ def test_cmd_8_a_drain_that_cannot_say_goodbye_ends_without() -> None:
     script.none_of(Stopped)
     script.wait(2)
     assert script.expect(Stopped) == Stopped(("cmd-1",))
-
-
-def test_a_peer_that_reads_nothing_is_not_read_until_it_does() -> None:
-    script = Scripted(max_concurrent=1, max_queued=0)
-    conn = script.up()
-    script.command(conn)
-    script.machine.unsent(conn, 1 << 20, script.now)
-    for number in range(MAX_WAITING_REPLIES):
-        script.command(conn, f"more-{number}")
-    assert script.expect(PauseReading) == PauseReading(conn)
-    script.machine.ping_received(conn, b"owed", script.now)
-    script.machine.unsent(conn, 0, script.now)
-    assert script.expect(ResumeReading) == ResumeReading(conn)
-    assert len([data for data in responses(script) if data["code"] == "overloaded"]) == MAX_WAITING_REPLIES
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------

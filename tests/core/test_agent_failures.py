@@ -12,7 +12,7 @@ import pytest
 from artcafe_proto import HttpResponse, RemoteProtocolError
 from artcafe_proto.agent import AuthState, LinkState
 from artcafe_proto.effects import CancelSign, Connect, Disconnect, SendClose, SendRequest, SendUpgrade, Sign
-from artcafe_proto.events import AgentIdContested, Offline, Stopped
+from artcafe_proto.events import AgentIdContested, ExchangeRepeated, Offline, Stopped
 from support.scripted import CHALLENGE, Scripted, answer, token
 
 AUTH, SERVER, OTHER = 5.0, 10.0, 1.0
@@ -218,9 +218,11 @@ def test_link_2_a_reused_connection_that_was_dead_costs_no_wait() -> None:
     upgrade = script.verify()
     script.machine.disconnected(upgrade.conn, "closed", script.now)
     script.none_of(Offline)
+    assert script.expect(ExchangeRepeated) == ExchangeRepeated("upgrade", "LINK-2")
     again = script.expect(Connect)
     script.machine.connected(again.conn, script.now)
     assert script.expect(SendUpgrade).conn == again.conn
+    script.none_of(Offline)
 
 
 def test_link_2_a_verify_is_never_repeated_it_starts_over_at_the_challenge() -> None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import Instant, LocalProtocolError, OutboxFullError
-from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade, Sign
+from artcafe_proto import OutboxFullError
+from artcafe_proto.effects import Connect, Disconnect, SendRequest, Sign
 from artcafe_proto.events import (
     CallFailed,
-    ClocksParted,
     CommandRefused,
     Draining,
     Event,
-    ExchangeRepeated,
     LinkClosing,
     Offline,
     PeerViolation,
     RenewalStarted,
     RepeatReceived,
-    ResponseReplaced,
     ResponsesSettled,
     Stopped,
     TokenReceived,
@@ -55,32 +52,6 @@ def test_tok_2_a_renewal_says_why_it_begins_and_when_the_next_one_will() -> None
     assert seen(script, TokenRenewed) == [TokenRenewed(900.0, script.mono + 720.0, "TOK-2")]
 
 
-def test_tok_3_a_renewal_after_a_refused_call_names_that() -> None:
-    script = Scripted()
-    script.up()
-    script.machine.get_details(script.now)
-    script.machine.connected(script.expect(Connect).conn, script.now)
-    script.answer(script.expect(SendRequest), answer(401))
-    assert script.expect(RenewalStarted) == RenewalStarted("the platform refused the token", "TOK-3")
-
-
-def test_link_2_an_exchange_that_is_made_once_more_is_told() -> None:
-    script = Scripted()
-    upgrade = script.verify()
-    script.machine.disconnected(upgrade.conn, "idle", script.now)
-    assert script.expect(ExchangeRepeated) == ExchangeRepeated("upgrade", "LINK-2")
-    script.machine.connected(script.expect(Connect).conn, script.now)
-    script.expect(SendUpgrade)
-    script.none_of(Offline)
-
-
-def test_link_7_clocks_that_part_are_told() -> None:
-    script = Scripted()
-    conn = script.up()
-    script.machine.bytes_received(conn, Instant(script.mono, script.wall + 3600.0))
-    assert script.expect(ClocksParted) == ClocksParted(3600.0, "LINK-7")
-
-
 def test_link_3_what_the_platform_asks_for_and_what_waits_is_told() -> None:
     script = Scripted()
     script.machine.send_message({}, script.now)
@@ -109,16 +80,6 @@ def test_cmd_5_refused_commands_are_counted_until_one_finds_a_slot() -> None:
     script.command(conn, "cmd-4")
     script.command(conn, "cmd-5")
     assert seen(script, CommandRefused)[2:] == [CommandRefused("cmd-5", "overloaded", reason, "CMD-5", "work", 1)]
-
-
-def test_cmd_4_a_command_that_waited_too_long_is_told() -> None:
-    script = Scripted(max_concurrent=1)
-    conn = script.up()
-    script.command(conn, "cmd-1", timeout=100)
-    script.command(conn, "cmd-2", timeout=2)
-    script.wait(2.0)
-    reason = "it waited for a slot until its timeout"
-    assert script.expect(CommandRefused) == CommandRefused("cmd-2", "timeout", reason, "CMD-4", "work")
 
 
 def test_cmd_8_a_drain_tells_what_it_waits_for_and_how_long_and_its_goodbye() -> None:
@@ -152,16 +113,6 @@ def test_cmd_2_repeats_are_told_with_what_answered_them() -> None:
         ResponsesSettled(("cmd-1",)),
         RepeatReceived("cmd-1", "stored", "CMD-2"),
     ]
-
-
-def test_cmd_7_a_response_that_is_replaced_is_told() -> None:
-    script = Scripted(max_message_size=512)
-    conn = script.up()
-    script.command(conn)
-    script.machine.respond("cmd-1", "x" * 1000, script.now)
-    replaced = script.expect(ResponseReplaced)
-    assert (replaced.command_id, replaced.code, replaced.clause) == ("cmd-1", "result_too_large", "CMD-7")
-    assert replaced.reason.endswith("at most 512 are allowed")
 
 
 def test_cmd_3_a_platform_that_answers_no_pings_is_told_once_a_link() -> None:
@@ -238,11 +189,3 @@ def test_cmd_3_messages_are_bounded_in_bytes_too_but_one_alone_goes() -> None:
     script.wait(GRANT_S)  # nobody reports that the first has left
     script.machine.send_message({"x": "x" * 2 * size}, script.now)
     assert len(script.texts("message")) == 2
-
-
-def test_an_agent_that_has_stopped_takes_no_message() -> None:
-    script = Scripted()
-    script.up()
-    script.machine.stop(script.now, drain=False)
-    with pytest.raises(LocalProtocolError, match="stopped"):
-        script.machine.send_message({}, script.now)

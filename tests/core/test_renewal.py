@@ -258,6 +258,7 @@ def test_tok_3_the_refused_token_of_a_call_is_replaced_by_a_renewal() -> None:
     script.machine.get_details(script.now)
     script.machine.connected(script.expect(Connect).conn, script.now)
     script.answer(script.expect(SendRequest), answer(401))
+    assert script.expect(RenewalStarted) == RenewalStarted("the platform refused the token", "TOK-3")
     assert script.machine.state == (AuthState.NONE, LinkState.UP)
     request = begin_renewal(script, conn)
     grant(script, to_verify(script, request))
