@@ -133,7 +133,7 @@ MUTANTS: Final = (
         "artcafe_proto/policies/tokens.py",
         "return f\"Token({life}, {'used' if self.used else 'unused'})\"",
         'return f"Token({self.value}, {life})"',
-        "tests/policies/test_tokens.py::test_tok_4_a_token_shows_itself_nowhere_and_stays_in_its_process",
+        "tests/policies/test_refusals.py::test_tok_4_secrets_show_nothing_of_themselves_and_stay_in_their_process",
     ),
     Mutant(
         "a token is renewed when it has ended",

@@ -106,6 +106,7 @@ def test_auth_3_rsa_forgeries_are_refused(key_dir: Path) -> None:
     forged |= {"negated": (n - number).to_bytes(size, "big"), "the padded digest itself": padded(tail)}
     in_blobs = {f"{name} in a blob": blob("rsa-sha2-256", each) for name, each in forged.items()}
     around = {
+        "above the modulus": (number + n).to_bytes(size + 1, "big"),
         "a zero before it": b"\0" + right,
         "a zero behind it": right + b"\0",
         "cut short": right[:-1],
@@ -437,6 +438,8 @@ def sshsig_data(message: bytes) -> bytes:
 @pytest.mark.parametrize("name", PUBLIC_TYPES)
 def test_auth_3_a_right_signature_under_the_name_of_another_type_is_refused(key_dir: Path, name: str) -> None:
     key = load(key_dir, name)
-    algorithm, rest = take_string(key.sign(MESSAGE, "ssh"))
-    names = {*PUBLIC_TYPES.values(), "rsa-sha2-256", "rsa-sha2-512", "ssh-dss"} - {algorithm.decode()}
+    signed_as, rest = take_string(key.sign(MESSAGE, "ssh"))
+    algorithm = signed_as.decode()
+    names = {*PUBLIC_TYPES.values(), "rsa-sha2-256", "rsa-sha2-512", "ssh-dss"} - {algorithm}
+    names |= {"", "none", "sk-ssh-ed25519@openssh.com", f"{algorithm}\0", f"{algorithm} ", algorithm.upper()}
     assert accepted(key.public, {each: pack_string(each.encode()) + rest for each in names}) == []

@@ -8,7 +8,6 @@ from base64 import b64decode, b64encode
 from contextlib import suppress
 from pathlib import Path
 
-import paramiko
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -19,7 +18,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from artcafe_proto.errors import KeyRefusedError
-from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_string
 from support.key_types import PUBLIC_TYPES
@@ -92,39 +90,76 @@ def test_another_spelling_of_a_key_is_the_same_key() -> None:
     assert (respelled.openssh, respelled.fingerprint) == (canonical.openssh, canonical.fingerprint)
 
 
+MAKE = "make a key with: ssh-keygen -t ed25519"
+NO_LINE = "expected one line 'ssh-ed25519 AAAA… comment', as in a .pub file"
+WEAK = f"DSA keys are too weak: {MAKE}"
+OTHER_CURVE = f"the curve is not P-256, P-384 or P-521: {MAKE}"
+CERTIFICATE = "certificates are not accepted: give the key they certify, the line of the .pub file"
+OPTIONS = "options before the key type are not accepted: remove what precedes it"
+UNSOUND = (
+    "the RSA key has an exponent or a modulus that no sound key has: expected both odd, and the exponent from 3 to 32 "
+    f"bits: {MAKE}"
+)
+
+
+def damaged(algorithm: str) -> str:
+    return f"the {algorithm} key is damaged: copy it again"
+
+
+def rsa_size(bits: int) -> str:
+    return f"the RSA key has {bits} bits; expected 2048 to 8192: {MAKE}"
+
+
 REFUSED_LINES = {
-    "empty": ("", "expected one line"),
-    "one word": ("ssh-ed25519", "expected one line"),
-    "unknown type": ("ssh-foo AAAA", "expected one line"),
-    "dsa": ("ssh-dss AAAAB3NzaC1kc3MAAACBANftkFHkbXPN me@host", "DSA keys are too weak"),
-    "ecdsa without a point": ("ecdsa-sha2-nistp256 AAAA me@host", "damaged"),
-    "ecdsa of another curve": ("ecdsa-sha2-1.3.132.0.10 AAAA me@host", "not P-256, P-384 or P-521"),
-    "ecdsa compressed": (ecdsa_line(b"\2" + P256_X), "damaged"),
-    "ecdsa off the curve": (ecdsa_line(b"\4" + P256_X + bytes(32)), "damaged"),
-    "ecdsa at infinity": (ecdsa_line(b"\0"), "damaged"),
-    "ecdsa named otherwise": (ecdsa_line(b"\4" + P256_X + bytes(32), "nistp384"), "damaged"),
-    "sk": ("sk-ssh-ed25519@openssh.com AAAA me@host", "security token"),
-    "certificate": ("ssh-ed25519-cert-v01@openssh.com AAAA me@host", "certificates are not accepted"),
-    "sk certificate": ("sk-ssh-ed25519-cert-v01@openssh.com AAAA", "certificates are not accepted"),
-    "options": ('command="/bin/true",no-pty ' + rsa_line(), "options before the key type"),
-    "two lines": (rsa_line() + "\n" + rsa_line(), "expected one line"),
-    "private key": ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\n", "that is a private key"),
-    "pem": ("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n", "that is a PEM file"),
-    "not base64": ("ssh-rsa AAAA!AAA", "damaged"),
-    "lone surrogate": ("ssh-rsa AAAA\ud800", "damaged"),
-    "other type inside": (line("ssh-ed25519", pack_string(bytes(32)), named="ssh-rsa"), "damaged"),
-    "trailing bytes": (line("ssh-ed25519", pack_string(b"\2" * 32), b"\0"), "damaged"),
-    "short point": (ed25519_line(b"\2" * 31), "damaged"),
-    "rsa 1024": (rsa_line(n=2**1023 + 1), "1024 bits; expected 2048 to 8192"),
-    "rsa 2047": (rsa_line(n=2**2046 + 1), "2047 bits; expected 2048 to 8192"),
-    "rsa 8193": (rsa_line(n=2**8192 + 1), "8193 bits; expected 2048 to 8192"),
-    "rsa e=1": (rsa_line(e=1), "damaged"),
-    "rsa even e": (rsa_line(e=65536), "damaged"),
-    "rsa long e": (rsa_line(e=2**32 + 1), "no sound key has"),
-    "rsa e > n": (rsa_line(e=2**2048 + 1), "damaged"),
-    "rsa even n": (rsa_line(n=2**2047), "no sound key has"),
-    "rsa zero": (rsa_line(e=0, n=0), "damaged"),
-    "too long": (rsa_line() + " " + "c" * 16384, "longer than 16384"),
+    "empty": ("", NO_LINE),
+    "one word": ("ssh-ed25519", NO_LINE),
+    "two words": ("hello world", NO_LINE),
+    "unknown type": ("ssh-foo AAAA", NO_LINE),
+    "a type for its data": ("ssh-ed25519 ssh-rsa\n\nx", NO_LINE),
+    "dsa": ("ssh-dss AAAAB3NzaC1kc3MAAACBANftkFHkbXPN me@host", WEAK),
+    "ecdsa without a point": ("ecdsa-sha2-nistp256 AAAA me@host", damaged("ecdsa-sha2-nistp256")),
+    "ecdsa of another curve": ("ecdsa-sha2-1.3.132.0.10 AAAA me@host", OTHER_CURVE),
+    "ecdsa of a small curve": ("ecdsa-sha2-nistp192 AAAA", OTHER_CURVE),
+    "ecdsa compressed": (ecdsa_line(b"\2" + P256_X), damaged("ecdsa-sha2-nistp256")),
+    "ecdsa off the curve": (ecdsa_line(b"\4" + P256_X + bytes(32)), damaged("ecdsa-sha2-nistp256")),
+    "ecdsa at infinity": (ecdsa_line(b"\0"), damaged("ecdsa-sha2-nistp256")),
+    "ecdsa named otherwise": (ecdsa_line(b"\4" + P256_X + bytes(32), "nistp384"), damaged("ecdsa-sha2-nistp256")),
+    "sk": (
+        "sk-ssh-ed25519@openssh.com AAAA me@host",
+        f"keys on a security token (sk-…) make signatures of another kind: {MAKE}",
+    ),
+    "certificate": ("ssh-ed25519-cert-v01@openssh.com AAAA me@host", CERTIFICATE),
+    "rsa certificate": ("ssh-rsa-cert-v01@openssh.com AAAA", CERTIFICATE),
+    "sk certificate": ("sk-ssh-ed25519-cert-v01@openssh.com AAAA", CERTIFICATE),
+    "options": ('command="/bin/true",no-pty ' + rsa_line(), OPTIONS),
+    "one option": ('from="x" ssh-rsa AAAA', OPTIONS),
+    "a line before it": ("a\nssh-ed25519 AAAA", OPTIONS),
+    "two lines": (rsa_line() + "\n" + rsa_line(), NO_LINE),
+    "private key": (
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\n",
+        "that is a private key: keep it where it is, and give the line of its .pub file (ssh-keygen -y -f KEY)",
+    ),
+    "pem": (
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n",
+        "that is a PEM file: give the OpenSSH line instead (ssh-keygen -i -m PKCS8 -f FILE)",
+    ),
+    "not base64": ("ssh-rsa AAAA!AAA", damaged("ssh-rsa")),
+    "lone surrogate": ("ssh-rsa AAAA\ud800", damaged("ssh-rsa")),
+    "no key": ("ssh-ed25519 AAAA", damaged("ssh-ed25519")),
+    "other type inside": (line("ssh-ed25519", pack_string(bytes(32)), named="ssh-rsa"), damaged("ssh-rsa")),
+    "trailing bytes": (line("ssh-ed25519", pack_string(b"\2" * 32), b"\0"), damaged("ssh-ed25519")),
+    "short point": (ed25519_line(b"\2" * 31), damaged("ssh-ed25519")),
+    "rsa 1024": (rsa_line(n=2**1023 + 1), rsa_size(1024)),
+    "rsa 2047": (rsa_line(n=2**2046 + 1), rsa_size(2047)),
+    "rsa 8193": (rsa_line(n=2**8192 + 1), rsa_size(8193)),
+    "rsa e=1": (rsa_line(e=1), damaged("ssh-rsa")),
+    "rsa even e": (rsa_line(e=65536), damaged("ssh-rsa")),
+    "rsa long e": (rsa_line(e=2**32 + 1), UNSOUND),
+    "rsa e > n": (rsa_line(e=2**2048 + 1), damaged("ssh-rsa")),
+    "rsa even n": (rsa_line(n=2**2047), UNSOUND),
+    "rsa zero": (rsa_line(e=0, n=0), damaged("ssh-rsa")),
+    "too long": (rsa_line() + " " + "c" * 16384, "the public key line is longer than 16384 characters"),
+    "just too long": ("x" * 16385, "the public key line is longer than 16384 characters"),
 }
 
 
@@ -135,9 +170,10 @@ def test_auth_5_the_costliest_rsa_key_that_is_taken() -> None:
 @pytest.mark.parametrize("name", REFUSED_LINES)
 def test_auth_5_other_lines_are_refused_with_a_reason_that_quotes_nothing(name: str) -> None:
     text, reason = REFUSED_LINES[name]
-    with pytest.raises(KeyRefusedError, match=reason) as refusal:
+    with pytest.raises(KeyRefusedError) as refusal:
         PublicKey.parse(text)
-    assert not any(word in str(refusal.value) for word in text.split() if len(word) > 25)
+    assert str(refusal.value) == reason
+    assert not any(word in reason for word in text.split() if len(word) > 25)
 
 
 def small_order_points() -> list[bytes]:
@@ -190,17 +226,6 @@ def test_parsing_well_framed_nonsense_gives_a_key_or_key_refused_error(algorithm
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.repeats
-def test_auth_8_ssh_signatures_made_by_paramiko_are_right(key_dir: Path, keys: Keys) -> None:
-    ed25519 = paramiko.Ed25519Key.from_private_key_file(str(key_dir / "ed25519"))
-    rsa = paramiko.RSAKey.from_private_key_file(str(key_dir / "rsa"))
-    assert keys.public_ed25519.verify(ed25519.sign_ssh_data(MESSAGE).asbytes(), MESSAGE) == "ssh-ed25519"
-    for algorithm in ("rsa-sha2-256", "rsa-sha2-512"):
-        signature = rsa.sign_ssh_data(MESSAGE, algorithm).asbytes()
-        assert keys.public_rsa.verify(signature, MESSAGE) == algorithm
-        assert keys.public_rsa.verify(signature, MESSAGE + b"x") is None
-
-
 def test_auth_8_raw_signatures_made_by_cryptography_are_told_apart_by_shape(keys: Keys) -> None:
     assert keys.public_ed25519.verify(keys.ed25519.sign(MESSAGE), MESSAGE) == "ssh-ed25519"
     assert keys.public_rsa.verify(keys.rsa.sign(MESSAGE, PKCS1v15(), SHA256()), MESSAGE) == "rsa-sha2-256"
@@ -212,23 +237,6 @@ def test_auth_8_sha1_is_refused_unless_the_operator_allows_it(keys: Keys) -> Non
     signature = blob("ssh-rsa", keys.rsa.sign(MESSAGE, PKCS1v15(), SHA1()))
     assert keys.public_rsa.verify(signature, MESSAGE) is None
     assert keys.public_rsa.verify(signature, MESSAGE, allow_sha1=True) == "ssh-rsa"
-
-
-def test_auth_8_the_name_in_a_blob_must_fit_the_key_and_the_signature(keys: Keys) -> None:
-    ed25519 = keys.ed25519.sign(MESSAGE)
-    sha512 = keys.rsa.sign(MESSAGE, PKCS1v15(), SHA512())
-    for name in ("", "ssh-rsa", "rsa-sha2-256", "rsa-sha2-512\0", "RSA-SHA2-512", "ssh-ed25519", "ssh-dss", "none"):
-        assert keys.public_rsa.verify(blob(name, sha512), MESSAGE, allow_sha1=True) is None
-    for name in ("", "ssh-rsa", "rsa-sha2-512", "ssh-ed25519 ", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com"):
-        assert keys.public_ed25519.verify(blob(name, ed25519), MESSAGE, allow_sha1=True) is None
-
-
-def test_a_signature_of_another_key_is_wrong(keys: Keys) -> None:
-    other = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
-    for signature_format in ("ssh", "raw"):
-        signature = other.sign(MESSAGE, signature_format)
-        assert keys.public_ed25519.verify(signature, MESSAGE) is None
-        assert keys.public_rsa.verify(signature, MESSAGE) is None
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
@@ -248,26 +256,10 @@ def test_no_damaged_signature_is_right(keys: Keys, kind: str) -> None:
     assert public.verify(pack_string(name.encode()) + struct.pack(">I", 2**32 - 1) + raw, MESSAGE) is None
 
 
-def test_an_ed25519_signature_has_one_spelling(keys: Keys) -> None:
-    """RFC 8032 section 5.1.7: S above the group order is not another right signature."""
-    raw = keys.ed25519.sign(MESSAGE)
-    scalar = int.from_bytes(raw[32:], "little") + ORDER
-    assert keys.public_ed25519.verify(raw[:32] + scalar.to_bytes(32, "little"), MESSAGE) is None
-
-
 def test_points_of_small_order_in_a_signature_prove_nothing(keys: Keys) -> None:
     for point in small_order_points():
         for scalar in (0, 1, ORDER, 2**256 - 1):
             assert keys.public_ed25519.verify(point + scalar.to_bytes(32, "little"), MESSAGE) is None
-
-
-def test_an_rsa_signature_above_the_modulus_is_wrong(keys: Keys) -> None:
-    number = (
-        int.from_bytes(keys.rsa.sign(MESSAGE, PKCS1v15(), SHA256()), "big") + keys.rsa.public_key().public_numbers().n
-    )
-    assert keys.public_rsa.verify(number.to_bytes(257, "big"), MESSAGE) is None
-    if number < 2**2048:
-        assert keys.public_rsa.verify(number.to_bytes(256, "big"), MESSAGE) is None
 
 
 names = st.sampled_from(["ssh-ed25519", "ssh-rsa", "rsa-sha2-256", "rsa-sha2-512", "", "é"])
@@ -289,16 +281,6 @@ def test_auth_8_verify_never_raises_and_takes_nothing_made_up(keys: Keys, signat
 
 
 # --- framing ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.repeats
-@given(st.binary(max_size=100), st.binary(max_size=100))
-def test_strings_are_framed_and_taken_apart_again(data: bytes, rest: bytes) -> None:
-    framed = pack_string(data)
-    assert take_string(framed + rest) == (data, rest)
-    for size in range(len(framed)):
-        with pytest.raises(ValueError, match="cut short"):
-            take_string(framed[:size])
 
 
 def test_the_canonical_line_is_what_its_fingerprint_is_of(keys: Keys) -> None:
