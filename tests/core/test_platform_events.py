@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from artcafe_proto import HttpRequest, HttpResponse, Instant, PlatformSession, RemoteProtocolError
+from artcafe_proto import HttpRequest, Instant, PlatformSession, RemoteProtocolError
 from artcafe_proto.effects import (
+    AcceptUpgrade,
     Disconnect,
     PauseReading,
     ResumeReading,
-    SendBody,
     SendClose,
     SendPing,
-    SendResponse,
+    SendPong,
     SendText,
     Wake,
 )
@@ -352,18 +352,6 @@ def test_plat_8_a_client_that_reads_no_answers_is_not_read_and_then_dropped() ->
     assert sent(session) == []
 
 
-def test_an_answer_is_whole_and_a_piece_is_not_unless_it_says_so() -> None:
-    stage = Stage()
-    session = stage.session()
-    for exchange, answers in ((1, 1), (2, 3)):
-        session.request_received(exchange, HttpRequest(method="GET", target="/x"), stage.now, upgrade=False)
-        options = {"more": True} if exchange == 2 else {}
-        assert session.respond(exchange, HttpResponse(status=200), stage.now, **options)
-        pieces = [session.send_body(exchange, b"x", stage.now) for _ in range(2)]
-        assert pieces == [exchange == 2] * 2
-        assert len([output for output in sent(session) if isinstance(output, SendResponse | SendBody)]) == answers
-
-
 def test_link_8_a_link_that_was_paused_before_it_was_up_is_read_and_its_stall_counts() -> None:
     stage = Stage(write_stall_timeout=7.0)
     session = stage.session()
@@ -374,13 +362,17 @@ def test_link_8_a_link_that_was_paused_before_it_was_up_is_read_and_its_stall_co
     )
     stage.wait(2)
     session.request_received(1, request, stage.now, upgrade=True)
-    assert [type(output).__name__ for output in sent(session)] == ["PauseReading", "ResumeReading", "AcceptUpgrade"]
+    conn = session.conn
+    assert sent(session) == [PauseReading(conn), ResumeReading(conn), AcceptUpgrade(conn, 1)]
     assert session.deadline() == stage.mono + 5
     stage.wait(1)
+    session.ping_received(b"owed", stage.now)
+    assert sent(session) == []
     session.unsent(0, stage.now)
+    assert sent(session) == [SendPong(conn, b"owed")]
     assert session.deadline() == stage.mono + 19
     session.ping_received(b"x", stage.now)
-    assert len(sent(session)) == 1
+    assert sent(session) == [SendPong(session.conn, b"x")]
 
 
 def test_who_keeps_deadlines_elsewhere_is_told_when_one_may_be_earlier() -> None:

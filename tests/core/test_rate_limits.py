@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-from base64 import b64encode
 from collections import Counter
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artcafe_proto import ConfigError, HttpRequest, HttpResponse, PublicKey
+from artcafe_proto import ConfigError, HttpRequest, HttpResponse
 from artcafe_proto.effects import SendResponse
 from artcafe_proto.platform import api
 from artcafe_proto.policies import rate_limits
@@ -250,56 +248,3 @@ def test_auth_8_who_uses_up_all_challenges_it_can_is_held_back_alone(monkeypatch
 
 
 # --- what they do not tell --------------------------------------------------------------------------------------------
-
-
-def shape(response: HttpResponse) -> tuple[Any, ...]:
-    """What there is to see of an answer but for what is random."""
-    body = {name: len(value) if isinstance(value, str) else value for name, value in json.loads(response.body).items()}
-    return response.status, [name for name, _ in response.headers], body
-
-
-@pytest.mark.parametrize("key_id", [None, "a-key"])
-def test_auth_8_the_work_and_the_answer_do_not_tell_who_is_registered(
-    key_id: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage = Stage()
-    stage.register("agent-2")  # without a key
-    stage.hub.registry.add_tenant("tenant-2", "another-tenant-token")
-    done: list[str] = []
-    digest, verify = hmac.digest, PublicKey.verify
-
-    def counted_digest(*args: Any) -> bytes:
-        done.append("MAC")
-        return digest(*args)
-
-    def counted_verify(*args: Any, **options: Any) -> str | None:
-        done.append("signature")
-        return verify(*args, **options)
-
-    monkeypatch.setattr(hmac, "digest", counted_digest)
-    monkeypatch.setattr(PublicKey, "verify", counted_verify)
-
-    def attempt(agent_id: str, tenant_id: str, *, wrong_challenge: bool = False) -> list[Any]:
-        """All that is done for a login that fails, and what is seen of it."""
-        done.clear()
-        issued = stage.ask("/api/v1/auth/challenge", {"agent_id": agent_id})
-        challenge = json.loads(issued.body)["challenge"][:: -1 if wrong_challenge else 1]
-        proof = {"challenge": challenge, "response": b64encode(bytes(83)).decode(), "key_id": key_id}
-        body = {"agent_id": agent_id, "tenant_id": tenant_id} | proof
-        return [shape(issued), shape(stage.ask("/api/v1/auth/verify", body)), *done]
-
-    known = attempt(AGENT, TENANT)
-    assert known[2:] == ["MAC", "MAC", "signature"]
-    others = [(AGENT, "tenant-2"), (AGENT, ""), ("nobody", TENANT), ("nobody", ""), ("agent-2", TENANT)]
-    for agent_id, tenant_id in others:
-        assert attempt(agent_id, tenant_id) == known, (agent_id, tenant_id)
-    for agent_id in (AGENT, "nobody"):
-        assert attempt(agent_id, TENANT, wrong_challenge=True) == known
-
-
-def test_auth_8_challenges_of_agents_that_do_not_exist_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artcafe_proto.policies.challenges.MAX_CONSUMED_CHALLENGES", 1)
-    stage = Stage()
-    for _ in range(3):
-        assert stage.verify(stage.challenge("nobody"), agent_id="nobody", tenant_id="").status == 401
-    assert stage.verify(stage.challenge()).status == 200

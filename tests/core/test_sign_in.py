@@ -72,15 +72,18 @@ def test_auth_8_a_challenge_takes_the_same_work_and_looks_the_same_for_agents_th
 
 @pytest.mark.parametrize("shaped", ["ssh", "raw", "sshsig", "none"])
 @pytest.mark.parametrize("challenge_is", ["new", "used", "made up"])
+@pytest.mark.parametrize("key_id", [None, "key-0"])
 def test_auth_8_a_refused_signature_takes_the_same_work_and_looks_the_same_whoever_it_is_of(
-    challenge_is: str, shaped: str
+    key_id: str | None, challenge_is: str, shaped: str
 ) -> None:
     stage, answers = Stage(), dict[tuple[str, str], HttpResponse]()
+    stage.register("agent-2")  # without a key
     response = wrong_signature(stage, shaped)
 
     def refusal(agent_id: str, tenant_id: str) -> Counter[str]:
         challenge = "ac1.made.up.challenge" if challenge_is == "made up" else stage.challenge(agent_id)
-        body = {"agent_id": agent_id, "tenant_id": tenant_id, "challenge": challenge, "response": response}
+        body = {"agent_id": agent_id, "tenant_id": tenant_id, "key_id": key_id}
+        body |= {"challenge": challenge, "response": response}
 
         def verify() -> None:
             answers[agent_id, tenant_id] = stage.ask("/api/v1/auth/verify", body)
@@ -92,7 +95,8 @@ def test_auth_8_a_refused_signature_takes_the_same_work_and_looks_the_same_whoev
     refusal("warm-up", TENANT)
     known = refusal(AGENT, TENANT)
     assert (known[MAC], known[VERIFY]) == (1, 0 if shaped == "none" else 1)
-    for stranger in ((AGENT, "tenant-2"), (AGENT, ""), ("agent-0", TENANT), ("agent-0", ""), ("agent-0", "tenant-2")):
+    strangers = [(AGENT, "tenant-2"), (AGENT, ""), ("agent-0", TENANT), ("agent-0", ""), ("agent-0", "tenant-2")]
+    for stranger in (*strangers, ("agent-2", TENANT)):
         assert refusal(*stranger) == known, stranger
         assert shape(answers[stranger]) == shape(answers[AGENT, TENANT])
     assert {answer.status for answer in answers.values()} == {401}

@@ -272,7 +272,7 @@ VULNERABILITIES: Final = (
         "artcafe_proto/platform/authenticator.py",
         "            decoy.verify(signature, signed, allow_sha1=sha1)\n",
         "            pass\n",
-        "tests/core/test_rate_limits.py::test_auth_8_the_work_and_the_answer_do_not_tell_who_is_registered",
+        "tests/core/test_sign_in.py::test_auth_8_a_refused_signature_takes_the_same_work_and_looks_the_same_whoever_it_is_of",
     ),
     Mutant(
         "every ECDSA key is tried, whatever fits its curve",
