@@ -83,6 +83,7 @@ def test_link_1_every_request_is_what_the_guide_says_and_nothing_else() -> None:
         "response": "c2lnbmF0dXJl",
         "agent_id": "agent-1",
     }
+    assert "key_id" not in json.loads(Scripted().sign().request.body), "where none is configured"
     value = token()
     upgrade = script.verify(value).request
     bearer = ("authorization", f"Bearer {value}")

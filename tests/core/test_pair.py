@@ -10,10 +10,7 @@ from artcafe_proto.agent import LinkState
 from artcafe_proto.events import (
     AgentIdContested,
     AgentOffline,
-    AgentOnline,
-    CallAnswered,
     CommandAnswered,
-    CommandCancelled,
     CommandReceived,
     HeartbeatReceived,
     Offline,
@@ -23,7 +20,7 @@ from artcafe_proto.events import (
     Stopped,
     TokenRenewed,
 )
-from support.virtual import AGENT, TENANT, Pair
+from support.virtual import TENANT, Pair
 
 
 def first_heartbeat(pair: Pair) -> float:
@@ -145,17 +142,6 @@ def test_tok_2_a_day_on_one_link_takes_a_new_token_every_twelve_minutes() -> Non
     assert len([event for _, event in pair.agent_events if isinstance(event, Online | Offline)]) == 1
 
 
-def test_stat_2_the_agent_asks_for_itself_and_sets_its_status() -> None:
-    pair = Pair()
-    pair.start()
-    pair.run_for(10)
-    calls = [pair.agent.get_details(pair.now), pair.agent.put_status("busy", pair.now)]
-    pair.run_for(10)
-    answered = [event for _, event in pair.agent_events if isinstance(event, CallAnswered)]
-    assert [event.call for event in answered] == calls
-    assert [event.details["status"] for event in answered] == ["online", "busy"]
-
-
 def test_link_5_an_accepting_and_closing_platform_is_met_with_growing_waits() -> None:
     pair = Pair(agent={"jitter": 0.0})
     pair.start()
@@ -178,21 +164,6 @@ def test_link_5_a_link_that_received_something_after_30_s_resets_the_waits() -> 
     assert waits == [1, 1, 1]
 
 
-def test_plat_6_two_agents_with_one_id_replace_each_other_with_4409() -> None:
-    pair = Pair()
-    pair.start()
-    pair.run_for(1)
-    epoch = pair.seen(AgentOnline)[0].epoch
-    other = Pair(beside=pair)
-    other.start()
-    other.run_for(1)
-    pair.run_for(1)
-    offline = pair.seen(Offline)[0]
-    assert "4409" in offline.reason
-    assert pair.hub._links.presence(AGENT).epoch.number == epoch + 1  # pyright: ignore[reportPrivateUsage]
-    assert pair.hub.conn_of(AGENT) is not None
-
-
 @pytest.mark.repeats
 def test_link_6_two_processes_with_one_id_do_not_fight_and_both_are_told() -> None:
     pair = Pair(seed=1, agent={"jitter": 0})
@@ -212,21 +183,6 @@ def test_link_6_two_processes_with_one_id_do_not_fight_and_both_are_told() -> No
     other.run_for(1)
     pair.run_for(3600)
     assert pair.agent.state.link is LinkState.UP
-
-
-def test_cmd_4_at_the_deadline_the_handler_is_cancelled_and_the_response_says_so() -> None:
-    pair = Pair()
-    pair.on_command = lambda event: None
-    first_heartbeat(pair)
-    command_id = pair.send("sleep", timeout_s=5)
-    pair.run_for(6)
-    assert [(e.command_id, e.code) for e in pair.seen(CommandCancelled)] == [(command_id, "timeout")]
-    response = pair.hub.command(TENANT, command_id).response
-    assert response is not None
-    assert response.code == "timeout"
-    assert pair.agent.in_flight == (command_id,), "CMD-5: its slot is free only when the driver says so"
-    assert pair.agent.respond(command_id, 1, pair.now) is False
-    assert pair.agent.in_flight == ()
 
 
 def test_cmd_5_no_more_than_max_concurrent_run_and_the_rest_wait_in_order() -> None:
@@ -267,31 +223,6 @@ def test_stat_3_a_drain_finishes_what_runs_then_says_offline_and_closes_with_100
     assert pair.agent.deadline() is None
 
 
-def test_cmd_8_what_outlives_the_drain_timeout_is_cancelled_and_still_answered() -> None:
-    pair = Pair()
-    pair.on_command = lambda event: None
-    first_heartbeat(pair)
-    command_id = pair.send("work")
-    pair.run_for(1)
-    pair.agent.stop(pair.now)
-    pair.run_for(40)
-    assert pair.seen(Stopped) == [Stopped(())]
-    response = pair.hub.command(TENANT, command_id).response
-    assert response is not None
-    assert response.code == "cancelled"
-
-
-def test_link_10_stop_without_drain_ends_a_wait_now() -> None:
-    pair = Pair()
-    pair.refusing = True
-    pair.start()
-    pair.run_for(300)
-    pair.agent.stop(pair.now, drain=False)
-    pair.run_for(0)
-    assert pair.seen(Stopped) == [Stopped(())]
-    assert pair.agent.deadline() is None
-
-
 def header_names(request: bytes) -> list[str]:
     """The names of a request's header fields, in lower case."""
     head = request.partition(b"\r\n\r\n")[0].decode()
@@ -322,51 +253,6 @@ def test_link_1_a_websocket_elsewhere_gets_a_connection_of_its_own() -> None:
     pair.run_for(1)
     assert pair.writes[2][1].startswith(b"GET /base/api/v1/ws/agent/agent-1 HTTP/1.1\r\n")
     assert b"127.0.0.1:9000\r\n" in pair.writes[2][1]
-
-
-def test_auth_3_the_key_id_is_sent_where_one_is_configured() -> None:
-    pair = Pair(agent={"key_id": "key-1"})
-    pair.start()
-    pair.run_for(1)
-    assert b'"key_id":"key-1"' in pair.writes[1][1]
-
-
-@pytest.mark.repeats
-def test_the_same_seed_and_inputs_give_the_same_outputs_byte_for_byte() -> None:
-    def life() -> list[tuple[float, bytes]]:
-        pair = Pair(seed=11)
-        sent: list[str] = []
-        pair.start()
-        for number in range(20):
-            pair.at(10 * number + 5, lambda: sent.append(pair.send("echo", {"n": len(sent)})))
-            pair.at(37 * number + 1, pair.cut)
-        pair.run_for(1000)
-        return pair.writes
-
-    assert life() == life()
-
-
-def test_tok_4_no_secret_shows_in_any_output() -> None:
-    pair = Pair()
-    shown: list[str] = []
-    drain = pair.agent.next_output
-
-    def watched() -> object:
-        output = drain()
-        shown.append(repr(output))
-        return output
-
-    pair.agent.next_output = watched  # type: ignore[method-assign]
-    first_heartbeat(pair)
-    authorization = pair.writes[2][1].split(b"Bearer ")[1].split(b"\r\n")[0].decode()
-    challenge = pair.writes[1][1].split(b'"challenge":"')[1].split(b'"')[0].decode()
-    signature = pair.writes[1][1].split(b'"response":"')[1].split(b'"')[0].decode()
-    text = "\n".join(shown)
-    assert "Write(conn=" in text
-    assert "Sign(request=" in text
-    for secret in (authorization, challenge, signature):
-        assert len(secret) > 50
-        assert secret not in text
 
 
 def test_plat_8_an_agent_that_is_turned_away_waits_as_after_any_503_and_then_comes_in() -> None:

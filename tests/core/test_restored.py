@@ -15,6 +15,7 @@ from artcafe_proto.limits import MAX_KEYS_PER_AGENT
 from artcafe_proto.messages import CommandData, ResponseData
 from artcafe_proto.platform import Record
 from artcafe_proto.platform.records import (
+    SCHEMA_VERSION,
     VALUES,
     AgentRecord,
     CommandRecord,
@@ -194,7 +195,8 @@ BASE = [
 
 def contents(state: PlatformState) -> tuple[Any, ...]:
     known = (state.agent_bytes, state.finished_bytes, state.finished_count, state.agent_count)
-    return [*state.records()], *known, [*state.agents_of("t")], [*state.pending()], state.tenant_of(b"a")
+    of_tenant = [*state.agents_of("t")], [(key.key_id, key.name) for key in state.keys_of("agent-1")]
+    return [*state.records()], *known, *of_tenant, [*state.pending()], state.tenant_of(b"a")
 
 
 def test_a_record_that_comes_again_changes_nothing() -> None:
@@ -211,6 +213,10 @@ def test_a_record_that_comes_again_changes_nothing() -> None:
     assert [state.next_n(kind) for kind in (Kind.KEY, Kind.COMMAND, Kind.OUTCOME)] == [2, 2, 2], (
         "a number is given once"
     )
+    before = contents(state)
+    for never in (Record(Kind.KEY, 9, None), Record(Kind.COMMAND, 9, None)):
+        state.apply(never)
+    assert contents(state) == before
 
 
 CHANGED: list[Record] = [
@@ -237,7 +243,7 @@ def test_a_pending_command_may_change_too() -> None:
 
 
 CONTRADICTIONS: list[Record] = [
-    Record(Kind.SCHEMA, 0, SchemaRecord(2)),
+    Record(Kind.SCHEMA, 0, SchemaRecord(SCHEMA_VERSION + 1)),
     Record(Kind.AGENT, 2, AGENT_RECORD),
     Record(Kind.AGENT, 1, msgspec.structs.replace(AGENT_RECORD, agent_id="agent-2")),
     Record(Kind.AGENT, 1, msgspec.structs.replace(AGENT_RECORD, tenant_id="t2")),
@@ -259,11 +265,22 @@ CONTRADICTIONS: list[Record] = [
 ]
 
 
+def refusal(record: Record) -> str:
+    """What is said of a record that contradicts earlier ones."""
+    match record:
+        case Record(Kind.SCHEMA):
+            return f"expected records of schema {SCHEMA_VERSION}, not {SCHEMA_VERSION + 1}"
+        case Record(Kind.AGENT | Kind.OUTCOME, value=None):
+            return f"expected a key or a command, with its outcome, to delete, not .*{record.kind.name}"
+        case _:
+            return "expected"
+
+
 @pytest.mark.parametrize("record", CONTRADICTIONS, ids=lambda record: record.kind.name)
 def test_a_record_that_contradicts_earlier_ones_is_refused_and_changes_nothing(record: Record) -> None:
     state = PlatformState(BASE)
     before = contents(state), [state.next_n(kind) for kind in Kind]
-    with pytest.raises(LocalProtocolError, match="expected"):
+    with pytest.raises(LocalProtocolError, match=refusal(record)):
         state.apply(record)
     assert (contents(state), [state.next_n(kind) for kind in Kind]) == before
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from msgspec import structs
 
-from artcafe_proto import ApiError, LocalProtocolError, PlatformConfig, PlatformHub
+from artcafe_proto import ApiError, PlatformConfig, PlatformHub
 from artcafe_proto.events import AgentOnline
 from artcafe_proto.limits import MAX_KEYS_PER_AGENT
-from artcafe_proto.platform import Record
-from artcafe_proto.platform.records import SCHEMA_VERSION, AgentRecord, KeyRecord, Kind, LifeRecord, SchemaRecord
+from artcafe_proto.platform.records import Kind, LifeRecord
 from artcafe_proto.platform.state import PlatformState
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
 from support.virtual import signing_key
@@ -120,40 +118,6 @@ def test_the_life_of_a_platform_is_recorded_with_its_time() -> None:
     assert lives == [LifeRecord(None), LifeRecord(1e9)]
 
 
-def test_another_schema_is_refused_and_so_is_the_deletion_of_what_is_kept_for_good() -> None:
-    with pytest.raises(LocalProtocolError, match=f"expected records of schema {SCHEMA_VERSION}, not 99"):
-        PlatformState([Record(Kind.SCHEMA, 0, SchemaRecord(99))])
-    state = PlatformState()
-    with pytest.raises(
-        LocalProtocolError, match=r"expected a key or a command, with its outcome, to delete, not .*AGENT"
-    ):
-        state.apply(Record(Kind.AGENT, 1, None))
-
-
-def test_a_record_that_is_applied_again_changes_nothing() -> None:
-    stage = Stage()
-    session = stage.online()
-    stage.register("agent-2")
-    answer(stage, session, stage.command(args={"x": "x" * 50}), result="y" * 50)
-    stage.command()
-    state, other = stage.hub._state, PlatformState(stage.hub.records())  # pyright: ignore[reportPrivateUsage]
-    for record in state.records():
-        other.apply(record)
-    assert same(other, state)
-    assert list(other.agents_of(TENANT)) == list(state.agents_of(TENANT))
-    assert [key.key_id for key in other.keys_of(AGENT)] == [key.key_id for key in state.keys_of(AGENT)]
-    assert other.next_n(Kind.COMMAND) == state.next_n(Kind.COMMAND)
-    assert [each.n for each in other.pending()] == [each.n for each in state.pending()]
-
-
-@pytest.mark.parametrize("kind", [Kind.KEY, Kind.COMMAND])
-def test_the_deletion_of_what_is_gone_or_never_was_changes_nothing(kind: Kind) -> None:
-    state = PlatformState(Stage().hub.records())
-    before = list(state.records())
-    state.apply(Record(kind, 9, None))
-    assert list(state.records()) == before
-
-
 def test_the_deletion_of_a_command_without_an_outcome_leaves_what_is_over() -> None:
     stage = Stage()
     session = stage.online()
@@ -165,22 +129,6 @@ def test_the_deletion_of_a_command_without_an_outcome_leaves_what_is_over() -> N
     state.apply(pending)
     state.apply(pending._replace(value=None))
     assert (list(state.records()), state.finished_bytes) == (before, finished_bytes)
-
-
-def test_a_record_of_the_same_number_takes_the_place_of_the_earlier_one() -> None:
-    state = PlatformState(Stage().hub.records())
-    for record in list(state.records()):
-        if isinstance(record.value, AgentRecord | KeyRecord):
-            state.apply(record._replace(value=structs.replace(record.value, name="another and longer")))
-    assert [each.name for each in state.agents_of(TENANT)] == ["another and longer"]
-    assert [key.name for key in state.keys_of(AGENT)] == ["another and longer"]
-    assert same(PlatformState(state.records()), state)
-
-
-def test_records_of_an_earlier_hub_are_refused_without_the_moment_by_which_their_commands_expire() -> None:
-    records = list(Stage().hub.records())
-    with pytest.raises(LocalProtocolError, match="expected the moment of the start"):
-        PlatformHub(PlatformConfig(), rng=Random(4), signing_seed=bytes(32), restored=records)
 
 
 def test_what_leaves_the_hub_cannot_be_used_to_change_it() -> None:
