@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import base64
 import logging
 import threading
@@ -20,6 +18,7 @@ from anyio.lowlevel import checkpoint, current_token
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
+from anyio_agent.watched import WatchedAgent
 from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.connection import Connection
 from artcafe_anyio.keys import Passphrase, load_key
@@ -40,39 +39,8 @@ from artcafe_proto.limits import MAX_UNSETTLED_RESPONSE_BYTES, WRITE_AHEAD_BYTES
 pytestmark = pytest.mark.anyio
 
 
-class Stage:
-    """A platform that listens, and an agent that knows where."""
-
-    def __init__(self, platform: FakePlatform, key_path: Path) -> None:
-        self.platform = platform
-        self.events: list[AgentEvent] = []
-        self.agent = Agent()
-        self._key_path = key_path
-        self._news = anyio.Event()
-
-    def make(self, **parameters: Any) -> Agent:
-        """Configure the agent for the platform."""
-        own: Any = {
-            "api_endpoint": self.platform.url,
-            "agent_id": "agent-1",
-            "tenant_id": "tenant-1",
-            "private_key_path": self._key_path,
-            "jitter": 0,
-        }
-        self.agent = self.agent.configured(**(own | parameters))
-        self.agent.on_event(self._note)
-        return self.agent
-
-    def _note(self, event: AgentEvent) -> None:
-        self.events.append(event)
-        self._news.set()
-        self._news = anyio.Event()
-
-    async def seen(self, kind: type[AgentEvent], times: int = 1) -> None:
-        """Wait until this has happened so often."""
-        with anyio.fail_after(PATIENCE_S):
-            while sum(isinstance(event, kind) for event in self.events) < times:
-                await self._news.wait()
+class Stage(WatchedAgent):
+    """An agent that a test runs, and its first link."""
 
     @asynccontextmanager
     async def online(self, **parameters: Any) -> AsyncGenerator[Link]:
@@ -329,45 +297,6 @@ async def test_progress_from_everywhere(stage: Stage) -> None:
     assert len(errors) == 3
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_handler_that_is_cancelled_by_others_is_answered_and_harms_nobody(stage: Stage) -> None:
-    @stage.agent.command("odd")
-    async def odd() -> None:  # pyright: ignore[reportUnusedFunction]
-        raise asyncio.CancelledError  # of a task of its own that it has awaited
-
-    @stage.agent.on_message
-    async def hear(message: MessageReceived) -> None:  # pyright: ignore[reportUnusedFunction]
-        raise asyncio.CancelledError
-
-    @stage.agent.command("other")
-    async def other() -> str:  # pyright: ignore[reportUnusedFunction]
-        return "well"
-
-    async with stage.online(heartbeat_interval=0.02) as link:
-        answer = await link.call("odd")
-        assert (answer["code"], answer["reason"]) == ("handler_error", "CancelledError")
-        await link.send("message", "msg-1", {})
-        await stage.seen(MessageReceived)
-        assert (await link.call("other"))["result"] == "well"
-        await link.heartbeats(3)
-
-
-async def test_cmd_7_an_exit_in_a_handler_is_answered_and_its_slot_is_free_again(stage: Stage) -> None:
-    def exits() -> None:
-        argparse.ArgumentParser(exit_on_error=True).parse_args(["--none"])
-
-    async def exits_in_a_task() -> None:
-        exits()
-
-    stage.agent.command("task")(exits_in_a_task)
-    stage.agent.command("thread")(exits)
-    stage.agent.command("inline", inline=True)(exits)
-    async with stage.online(max_concurrent=1) as link:
-        for name in ("task", "thread", "inline", "task", "thread", "inline"):
-            answer = await link.call(name)
-            assert (answer["code"], answer["reason"]) == ("handler_error", "SystemExit")
-
-
 async def test_link_6_a_name_that_no_thread_is_left_to_resolve_costs_an_attempt(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,12 +315,6 @@ async def test_link_6_a_name_that_no_thread_is_left_to_resolve_costs_an_attempt(
     assert failure.reason == (
         "cannot connect (other): resolving the name localhost failed: RuntimeError: can't start new thread"
     )
-
-
-async def test_msg_5_a_command_with_nan_is_answered(stage: Stage) -> None:
-    async with stage.online() as link:
-        answer = await link.call("any", {"a": float("nan")})
-        assert answer["code"] == "invalid_arguments"
 
 
 class Picky(msgspec.Struct):
@@ -621,20 +544,6 @@ async def test_a_callback_that_fails_does_no_harm(stage: Stage, caplog: pytest.L
     assert "ValueError: Online" in caplog.text
 
 
-async def test_a_platform_that_answers_every_message_in_its_own_way_keeps_its_link_and_fills_no_log(
-    stage: Stage, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "artcafe")
-    async with stage.online() as link:
-        for number in range(150):
-            await link.send_text(f'{{"type":"ACK","message_id":"m-{number}","timestamp":"2026-05-01T12:34:56Z"}}')
-            await link.send_text('{"type":"ERROR","error":"who are you?","timestamp":"2026-05-01T12:34:56Z"}')
-        await link.call("more")
-    told = [record.getMessage() for record in caplog.records if "[MSG-4]" in record.getMessage()]
-    assert len(told) == 2 * 3, "the first, the tenth and the hundredth of each"
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 async def test_the_log_tells_what_happens_and_no_secret(
     stage: Stage, key_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -710,21 +619,6 @@ async def test_a_platform_that_does_not_hang_up_is_not_waited_for(stage: Stage) 
     async with stage.online(close_timeout=0.02) as link:
         pass
     assert link.close_code == 1000
-
-
-async def test_stopping_at_once_starts_nothing_that_waited(stage: Stage) -> None:
-    @stage.agent.command("task")
-    async def task() -> None:  # pyright: ignore[reportUnusedFunction]
-        await anyio.sleep_forever()
-
-    async with stage.serving(max_concurrent=1) as link:
-        for _ in range(3):
-            await link.command("task")
-        await link.send("message", "msg-1", {})
-        await stage.seen(MessageReceived)
-        stage.agent.stop(drain=False)
-    assert sum(isinstance(event, CommandReceived) for event in stage.events) == 1
-    assert stage.events[-1] == Stopped(("cmd-1", "cmd-2", "cmd-3"))
 
 
 async def test_stopping_while_a_signature_is_made(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

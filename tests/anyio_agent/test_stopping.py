@@ -17,52 +17,25 @@ from anyio.lowlevel import checkpoint
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
-from artcafe_anyio import Agent, CommandContext, GaveUpError
+from anyio_agent.watched import WatchedAgent
+from artcafe_anyio import CommandContext, GaveUpError
 from artcafe_anyio.threads import Threads
 from artcafe_proto import LocalProtocolError
-from artcafe_proto.events import AgentEvent, CommandReceived, Draining, LinkClosing, Offline, Online, Stopped
+from artcafe_proto.events import CommandReceived, Draining, LinkClosing, Offline, Online, Stopped
 
 pytestmark = pytest.mark.anyio
 
 
-class Scene:
+class Scene(WatchedAgent):
     """An agent, what it tells, and what it talks to."""
 
     def __init__(self, platform: FakePlatform, listener: SocketListener, key_path: Path) -> None:
-        self.platform = platform
+        super().__init__(platform, key_path)
         self.listener = listener
         """One that is no platform, and what it has accepted."""
         self.streams: list[SocketStream] = []
-        self.events: list[AgentEvent] = []
-        self.agent = Agent()
         self.let_go = threading.Event()
         """Lets go of the threads that hang."""
-        self._key_path = key_path
-        self._news = anyio.Event()
-
-    def make(self, **parameters: Any) -> Agent:
-        """Configure the agent for the platform."""
-        own: Any = {
-            "api_endpoint": self.platform.url,
-            "agent_id": "agent-1",
-            "tenant_id": "tenant-1",
-            "private_key_path": self._key_path,
-            "jitter": 0,
-        }
-        self.agent = self.agent.configured(**(own | parameters))
-        self.agent.on_event(self._note)
-        return self.agent
-
-    def _note(self, event: AgentEvent) -> None:
-        self.events.append(event)
-        self._news.set()
-        self._news = anyio.Event()
-
-    async def seen(self, kind: type[AgentEvent], times: int = 1) -> None:
-        """Wait until this has happened so often."""
-        with anyio.fail_after(PATIENCE_S):
-            while sum(isinstance(event, kind) for event in self.events) < times:
-                await self._news.wait()
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
@@ -279,18 +252,6 @@ async def test_cmd_5_handlers_that_never_end_hold_up_no_heartbeat_and_no_other_c
         assert not scene.let_go.is_set()
         await scene.until(lambda: len(workers()) == 3)
     assert [type(event) for event in scene.events if isinstance(event, Online | Offline)] == [Online]
-
-
-async def test_cmd_4_their_time_ends_and_a_thread_keeps_its_slot_until_it_returns(scene: Scene) -> None:
-    async with hanging(scene, max_concurrent=7) as link:
-        late = [await link.call(kind, timeout=0.01) for kind in ("block", "forever")]
-        assert [answer["code"] for answer in late] == ["timeout", "timeout"]
-        await link.heartbeats(2)
-        waiting = await link.command("task")  # the thread that came last has the seventh slot
-        await link.heartbeats(2)
-        assert not any(message["data"].get("command_id") == waiting for message in link.received)
-        scene.let_go.set()
-        assert (await link.wait_for("response", command_id=waiting))["result"] == "task"
 
 
 async def test_cmd_8_a_drain_with_handlers_that_never_end_has_its_time(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""`artcafe agent` as a process: bad settings, its log, giving up, and two processes with one agent id (LINK-6)."""
+"""`artcafe agent` as a process: its log, giving up, and two processes with one agent id (LINK-6)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from anyio import from_thread
-from cryptography.hazmat.primitives.asymmetric import dsa, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-)
 
 from artcafe_anyio.keys import load_key
 from artcafe_cli.key_files import make_key_pair
@@ -107,99 +98,6 @@ def agent_process(folder: Path, *flags: str) -> Generator[AgentProcess]:
     finally:
         agent.process.kill()
         agent.wait()
-
-
-# --- bad settings -----------------------------------------------------------------------------------------------------
-
-
-def write_key(path: Path, key: dsa.DSAPrivateKey | rsa.RSAPrivateKey | Ed25519PrivateKey, password: str = "") -> None:
-    encryption: KeySerializationEncryption = NoEncryption()
-    if password:
-        encryption = BestAvailableEncryption(password.encode())
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-
-
-def a_dsa_key(path: Path) -> None:
-    write_key(path, dsa.generate_private_key(1024))
-
-
-def a_short_key(path: Path) -> None:
-    write_key(path, rsa.generate_private_key(65537, 1024))
-
-
-def a_public_key(path: Path) -> None:
-    path.write_bytes(path.with_name("key.pub").read_bytes())
-
-
-def an_encrypted_key(path: Path) -> None:
-    write_key(path, Ed25519PrivateKey.generate(), "secret")
-
-
-def something_else(path: Path) -> None:
-    path.write_bytes(b"\x00secret\xff" * 10)
-
-
-def an_open_file(path: Path) -> None:
-    path.write_bytes(path.with_name("key").read_bytes())
-    path.chmod(0o644)
-
-
-def a_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (a_dsa_key, "DSA"),
-        (a_short_key, "1024"),
-        (a_public_key, "expected a private key, found a public one"),
-        (an_encrypted_key, "is encrypted: give its passphrase"),
-        (something_else, "--private-key-path other"),
-        (an_open_file, "chmod 600"),
-        (a_directory, "is a directory"),
-        (Path.unlink, "artcafe keygen"),
-    ],
-)
-def test_an_unsuitable_key_is_one_line_and_status_2(folder: Path, make: Callable[[Path], None], says: str) -> None:
-    path = folder / "other"
-    path.touch(0o600)
-    make(path)
-    refused_with(folder, says, "--agent-id", "a", "--tenant-id", "t", "--private-key-path", "other")
-
-
-@pytest.mark.parametrize(
-    ("settings", "flags", "says"),
-    [
-        ("", ["--tenant-id", "t"], "agent_id is missing: give it to Agent, or as --agent-id, or set ARTCAFE_AGENT_ID"),
-        ("", ["--agent-id", "a"], "tenant_id is missing"),
-        ("", ["--api-endpoint", "ftp://127.0.0.1"], "--api-endpoint begins with ftp://"),
-        ("", ["--api-endpoint", "127.0.0.1:8420"], "--api-endpoint has no scheme"),
-        ("", ["--api-endpoint", "http://api.artcafe.ai"], "would send tokens unencrypted to api.artcafe.ai"),
-        ("", ["--heartbeat-interval", "0"], "--heartbeat-interval must be 0.01 to 3,600 seconds, not 0.0"),
-        ("", ["--give-up-after", "-1"], "--give-up-after must be 0.001 to 2,592,000 seconds, not -1.0"),
-        ("", ["--give-up-after", "never"], "--give-up-after"),
-        ("max_concurrent=0", [], "max_concurrent must be 1 to 1,000,000, not 0"),
-        ("max_queued=-1", [], "max_queued must be 0 to 1,000,000, not -1"),
-        ("drain_timeout=float('nan')", [], "drain_timeout must be 0.001 to 2,592,000 seconds, not nan"),
-        ("max_message_size=10", [], "max_message_size must be 512 to 2,147,483,647, not 10"),
-    ],
-)
-def test_a_bad_setting_is_one_line_and_status_2(folder: Path, settings: str, flags: list[str], says: str) -> None:
-    (folder / "my_agent.py").write_text(SOURCE.format(settings=settings))
-    ids = [] if "missing" in says else ["--agent-id", "a", "--tenant-id", "t"]
-    refused_with(folder, says, *ids, *flags)
-
-
-def refused_with(folder: Path, says: str, *flags: str) -> None:
-    """`artcafe agent` ends with one line that says this, and status 2, before anything has begun."""
-    with agent_process(folder, *flags) as agent:
-        status, lines = agent.wait()
-    assert (status, len(lines)) == (2, 1), lines
-    assert lines[0].startswith("artcafe: ")
-    assert says in lines[0]
-    assert "secret" not in lines[0]
 
 
 # --- against a platform -----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
@@ -155,6 +156,27 @@ def test_what_is_no_number(artcafe_agent: Callable[..., str]) -> None:
     assert line == 'Invalid value for --heartbeat-interval: unable to convert "abc" into float.'
 
 
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ({"max_concurrent": 0}, "max_concurrent must be 1 to 1,000,000, not 0"),
+        ({"max_queued": -1}, "max_queued must be 0 to 1,000,000, not -1"),
+        ({"drain_timeout": -1.0}, "drain_timeout must be 0.001 to 2,592,000 seconds, not -1.0"),
+        ({"max_message_size": 10}, "max_message_size must be 512 to 2,147,483,647, not 10"),
+    ],
+)
+def test_a_bad_setting_of_the_program_is_named(
+    artcafe_agent: Callable[..., str], setting: dict[str, Any], problem: str
+) -> None:
+    assert artcafe_agent(GOOD | setting, {}, {}) == problem
+
+
+def test_link_6_a_time_to_give_up_after_that_cannot_be_one_is_named(artcafe_agent: Callable[..., str]) -> None:
+    line = artcafe_agent(GOOD, {}, {"give_up_after": "-1"})
+    assert line == "--give-up-after must be 0.001 to 2,592,000 seconds, not -1.0"
+    assert "--give-up-after" in artcafe_agent(GOOD, {}, {"give_up_after": "never"})
+
+
 @pytest.mark.parametrize("name", ["private_key_path", "ca_file", "client_cert_file"])
 def test_an_empty_path_is_refused(artcafe_agent: Callable[..., str], name: str) -> None:
     assert artcafe_agent(GOOD | {name: ""}, {}, {}) == f"{name} is empty: expected a path"
@@ -191,6 +213,19 @@ def unsuitable(path: Path) -> None:
     path.write_bytes(Ed448PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
+def dsa_key(path: Path) -> None:
+    path.write_bytes(dsa.generate_private_key(1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def short(path: Path) -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def something_else(path: Path) -> None:
+    path.write_bytes(b"\x00secret\xff" * 10)
+
+
 def too_large(path: Path) -> None:
     path.write_bytes(b"x" * 65_537)
 
@@ -211,6 +246,9 @@ def fifo(path: Path) -> None:
         (public, ": expected a private key, found a public one: give the file without .pub"),
         (encrypted, ": the key is encrypted: give its passphrase, or take it off with ssh-keygen -p"),
         (unsuitable, "found an Ed448 key"),
+        (dsa_key, "found a DSA key"),
+        (short, "the RSA key has 1024 bits"),
+        (something_else, ": expected a private key file"),
         (too_large, " is larger than 65536 bytes: is it the right file?"),
         (too_open, " is open to others (mode 0644): chmod 600 "),
         (fifo, " is no regular file: expected a regular file"),
