@@ -65,7 +65,6 @@ class Listener:
     def __init__(self, stream: SocketStream) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.last_id = ""
         self.is_whole = False
         """Whether the body has come to its proper end."""
         self._stream = stream
@@ -93,7 +92,6 @@ class Listener:
             self._parser.feed(self._decoder.decode(event.data))
         dispatched = self._parser.events.popleft()
         assert dispatched.name == name, dispatched
-        self.last_id = dispatched.last_id
         return json.loads(dispatched.data)
 
     async def read_to_end(self) -> None:
@@ -109,21 +107,11 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(
-    platform: Platform,
-    query: str = "",
-    *,
-    token: str = TOKEN,
-    begins_with: str = "stream.open",
-    last_event_id: str | None = None,
-) -> AsyncGenerator[Listener]:
+async def listening(platform: Platform) -> AsyncGenerator[Listener]:
     """A stream that has begun."""
-    headers = {"authorization": f"Bearer {token}"}
-    if last_event_id is not None:
-        headers["last-event-id"] = last_event_id
     async with bare_connection(platform) as stream:
         listener = Listener(stream)
-        await listener.ask(f"/api/v1/events{query}", headers)
+        await listener.ask("/api/v1/events", {"authorization": f"Bearer {TOKEN}"})
         assert listener.status == 200
-        await listener.take(begins_with)
+        await listener.take("stream.open")
         yield listener

@@ -51,46 +51,6 @@ async def test_agents_and_keys_are_registered_and_listed() -> None:
         assert head.headers["content-length"] == listed.headers["content-length"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "how", "status"),
-    [
-        ("GET", "/nothing", {}, 404),
-        ("DELETE", "/agents", {}, 405),
-        ("GET", "/auth/challenge", {}, 405),
-        ("POST", "/agents", {"content": "{}"}, 415),
-        ("POST", "/agents", {"content": "{", "headers": {"content-type": "application/json"}}, 400),
-        ("POST", "/agents", {"json": {"name": "x" * 70_000}}, 413),
-        ("GET", "/agents", {"headers": {"x-large": "x" * 70_000}}, 431),
-        ("GET", "/agents", {"headers": {"authorization": "Bearer nobody"}}, 401),
-        ("GET", "/ws/agent/a1", {}, 426),
-    ],
-)
-async def test_errors_over_the_wire(method: str, path: str, how: dict[str, Any], status: int) -> None:
-    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
-        answer = await client.request(method, path, **how)
-        assert answer.status_code == status
-        assert set(answer.json()["error"]) == {"code", "message"}
-        assert (await client.get("/agents")).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS to a platform without
-        b"GET / HTTP/1.1\n\n",
-        b"GET / HTTP/9.9\r\nhost: x\r\n\r\n",
-        b"GET /\r\n\r\n",
-        b"POST /api/v1/agents HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
-    ],
-)
-async def test_malformed_http_is_answered_and_the_connection_ends(request_bytes: bytes) -> None:
-    async with Platform(tenants=TENANTS) as platform, bare_connection(platform) as stream:
-        await stream.send(request_bytes)
-        answer = await read_to_end(stream)
-        assert answer[:10] in (b"HTTP/1.1 4", b"HTTP/1.1 5")
-        assert b"connection: close" in answer.lower()
-
-
 async def test_the_last_answer_survives_a_client_that_goes_on_sending() -> None:
     """413 comes before the body is over; a reset for what still comes would take the answer away from the client."""
     async with Platform(tenants=TENANTS) as platform, bare_connection(platform) as stream:
@@ -159,43 +119,6 @@ async def test_polls_are_answered_when_the_command_is_over() -> None:
                 tasks.start_soon(poll)
         assert states == ["expired"] * 5
         assert len(events.of(CommandExpired)) == 1
-
-
-async def test_a_request_behind_a_poll_waits_for_it() -> None:
-    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
-        command_id = await send_command(client)
-        head = f" HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
-        async with bare_connection(platform) as stream:
-            poll = f"GET /api/v1/commands/{command_id}?wait=0.01{head}"
-            await stream.send(
-                f"{poll}{poll}GET /api/v1/nothing HTTP/1.1\r\nconnection: close\r\nhost: x\r\n\r\n".encode()
-            )
-            answers = (await read_to_end(stream)).split(b"HTTP/1.1 ")
-            assert [answer[:3] for answer in answers[1:]] == [b"200", b"200", b"404"]
-
-
-async def test_a_poll_whose_client_is_gone_is_forgotten() -> None:
-    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
-        command_id = await send_command(client, expires_in=0.05)
-        async with bare_connection(platform) as stream:
-            head = f"HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
-            await stream.send(f"GET /api/v1/commands/{command_id}?wait=60 {head}".encode())
-        answer = await client.get(f"/commands/{command_id}", params={"wait": 60})
-        assert answer.json()["state"] == "expired"
-
-
-async def test_a_poll_ends_with_its_clients_side() -> None:
-    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
-        command_id = await send_command(client)
-        head = f" HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
-        poll = f"GET /api/v1/commands/{command_id}?wait=60{head}"
-        for requests in (poll, f"{poll}{poll}GET /api/v1/agents{head}"):
-            async with bare_connection(platform) as stream:
-                await stream.send(requests.encode())
-                await stream.send_eof()
-                answers = await read_to_end(stream)
-                assert answers.count(b"HTTP/1.1 200") == requests.count("GET")
-                assert answers.count(b'"queued"') == requests.count("wait")
 
 
 async def test_polls_are_answered_before_a_shutdown() -> None:

@@ -14,13 +14,13 @@ from artcafe_anyio.clocks import Clock, read_clocks
 from artcafe_platform import Platform
 from artcafe_platform.timetable import GRID_S
 from artcafe_proto.events import StatusReceived
-from artcafe_proto.platform import streams, watches
+from artcafe_proto.platform import watches
 from platform_server.foreign_stage import AGENT, online
 from platform_server.foreign_stage import stage as foreign_stage
-from platform_server.harness import bare_connection, tenant_client
+from platform_server.harness import tenant_client
 from platform_server.listener import listening
 from platform_server.scripted_stream import Stage, stage
-from support.platform_api import NOW, OTHER_TENANT, OTHER_TOKEN, TENANT, TENANTS, TOKEN
+from support.platform_api import NOW, TENANT, TENANTS, TOKEN
 
 # --- a transport that is held up --------------------------------------------------------------------------------------
 
@@ -134,30 +134,6 @@ async def test_a_reader_that_ends_its_side_is_taken_as_gone() -> None:
         assert b"\r\n0\r\n\r\nHTTP/1.1 404" in sent(setting)
 
 
-@pytest.mark.anyio
-async def test_requests_behind_a_stream_wait_and_too_many_end_it() -> None:
-    async with watching(WATCH + b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n") as setting:
-        say(setting)
-        await wait_all_tasks_blocked()
-        assert setting.stream.answers == 0
-        setting.stream.comes(*[b"x" * 50_000] * 4)
-        await wait_all_tasks_blocked()
-        assert setting.protocol.is_closed
-        assert sent(setting).count(b"HTTP/1.1 ") == 1
-        assert not sent(setting).endswith(b"0\r\n\r\n"), "it was cut off"
-
-
-@pytest.mark.anyio
-async def test_a_stream_to_http_1_0_lasts_until_the_connection_ends() -> None:
-    async with watching(WATCH.replace(b"HTTP/1.1", b"HTTP/1.0")) as setting:
-        say(setting)
-        await wait_all_tasks_blocked()
-        head, _, body = sent(setting).partition(b"\r\n\r\n")
-        assert b"chunked" not in head
-        assert body.startswith(b"event: stream.open\n")
-        assert body.count(b"\n\n") == 2
-
-
 # --- over sockets -----------------------------------------------------------------------------------------------------
 
 
@@ -206,68 +182,6 @@ async def test_the_head_says_what_it_is_and_that_nothing_keeps_it() -> None:
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == "text/event-stream"
         assert (await client.get("/agents")).status_code == 200
-
-
-@pytest.mark.anyio
-async def test_a_stream_is_its_tenants_own() -> None:
-    async with foreign_stage() as setting:
-        await setting.agent.authenticate()
-        for token, status in ((setting.agent.token, 403), ("nobody", 401)):
-            async with tenant_client(setting.platform, token) as client:
-                assert (await client.get("/events")).status_code == status
-        async with (
-            tenant_client(setting.platform, OTHER_TOKEN) as other,
-            listening(setting.platform, token=OTHER_TOKEN) as listener,
-        ):
-            assert (await other.post("/agents", json={"agent_id": "agent-2"})).status_code == 201
-            async with online(setting):
-                pass
-            platform = setting.platform
-            await platform.send_command(OTHER_TENANT, "agent-2", "work", expires_in_s=0.01)
-            assert (await listener.take("command.expired"))[0]["agent_id"] == "agent-2"
-
-
-@pytest.mark.anyio
-async def test_a_stream_may_be_of_one_agent() -> None:
-    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
-        for agent_id in ("a1", "a 2"):
-            assert (await client.post("/agents", json={"agent_id": agent_id})).status_code == 201
-        async with listening(platform, "?agent_id=a%202") as listener:
-            for agent_id in ("a1", "a 2"):
-                await platform.send_command(TENANT, agent_id, "work", expires_in_s=0.01)
-            assert (await listener.take("command.expired"))[0]["agent_id"] == "a 2"
-
-
-@pytest.mark.anyio
-async def test_who_comes_back_hears_of_a_gap_by_reset() -> None:
-    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
-        assert (await client.post("/agents", json={"agent_id": AGENT})).status_code == 201
-        last_event_id = None
-        for begins_with, misses in (("open", False), ("open", True), ("reset", False)):
-            async with listening(
-                platform, begins_with=f"stream.{begins_with}", last_event_id=last_event_id
-            ) as listener:
-                await platform.send_command(TENANT, AGENT, "work", expires_in_s=0.01)
-                await listener.take("command.expired")
-                last_event_id = listener.last_id
-            if misses:
-                async with listening(platform) as listener:
-                    await platform.send_command(TENANT, AGENT, "work", expires_in_s=0.01)
-                    await listener.take("command.expired")
-
-
-@pytest.mark.anyio
-async def test_a_tenant_has_so_many_streams_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MAX_STREAMS_PER_TENANT", 1)
-    async with Platform(tenants=TENANTS) as platform, tenant_client(platform) as client:
-        async with listening(platform), listening(platform, token=OTHER_TOKEN):
-            refused = await client.get("/events")
-            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_streams")
-        async with bare_connection(platform) as stream:  # there is room again as soon as the platform sees the end
-            answer = b""
-            while not answer.startswith(b"HTTP/1.1 200"):
-                await stream.send(WATCH)
-                answer = await stream.receive()
 
 
 @pytest.mark.anyio
