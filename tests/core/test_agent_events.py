@@ -130,20 +130,6 @@ def test_stat_2_a_failed_call_names_the_status_it_got_or_400() -> None:
         assert refused.value.code == code
 
 
-def test_stat_2_calls_fail_with_their_connection_or_with_the_agent() -> None:
-    script = Scripted(call_timeout=9.0)
-    script.up()
-    call = script.machine.get_details(script.now)
-    script.machine.connect_failed(script.expect(Connect).conn, "refused", "no", script.now)
-    assert script.expect(CallFailed) == CallFailed(call, "cannot connect (refused): no", "LINK-3", None)
-    call = script.machine.get_details(script.now)
-    script.wait(9)
-    assert script.expect(CallFailed) == CallFailed(call, "no answer within 9 s", "STAT-2", None)
-    call = script.machine.get_details(script.now)
-    script.machine.stop(script.now, drain=False)
-    assert script.expect(CallFailed) == CallFailed(call, "the agent stopped", "LINK-10", None)
-
-
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from artcafe_proto.events import CallAnswered, CallFailed, Offline, Stopped, Tok
 from artcafe_proto.limits import MAX_WAITING_CALLS
 from support.scripted import CHALLENGE, Scripted, answer, token
 
+UNANSWERED = " before it answered: if TLS is spoken there, the endpoint must begin with https://"
 DETAILS: dict[str, Any] = {"agent_id": "agent-1", "status": "online", "capabilities": []}
 
 
@@ -175,10 +176,19 @@ def test_a_call_made_before_the_link_is_up_goes_out_with_the_first_token() -> No
     assert script.expect(CallAnswered).call == call
 
 
-@pytest.mark.parametrize("failure", ["refused", "reset", "slow to connect", "slow to answer", "garbage"])
-def test_what_the_network_does_fails_the_call_and_not_the_link(failure: str) -> None:
+@pytest.mark.parametrize(
+    ("failure", "reason", "clause"),
+    [
+        ("refused", "cannot connect (refused): nobody there", "LINK-3"),
+        ("reset", f"the connection ended: reset{UNANSWERED}", "LINK-3"),
+        ("slow to connect", "connecting took too long", "LINK-8"),
+        ("slow to answer", "the platform did not answer in time", "LINK-8"),
+        ("ended", f"the connection ended: the peer closed it{UNANSWERED}", "LINK-3"),
+    ],
+)
+def test_what_the_network_does_fails_the_call_and_not_the_link(failure: str, reason: str, clause: str) -> None:
     script, conn = up()
-    script.machine.get_details(script.now)
+    call = script.machine.get_details(script.now)
     asked = script.expect(Connect)
     if failure == "refused":
         script.machine.connect_failed(asked.conn, "refused", "nobody there", script.now)
@@ -192,7 +202,7 @@ def test_what_the_network_does_fails_the_call_and_not_the_link(failure: str) -> 
             script.wait(15.0)
         else:
             script.machine.peer_ended(asked.conn, script.now)
-    script.expect(CallFailed)
+    assert script.expect(CallFailed) == CallFailed(call, reason, clause, None)
     assert script.machine.state.link is LinkState.UP
     script.machine.get_details(script.now)
     script.answer(to_request(script), answer(200, DETAILS))
@@ -221,8 +231,7 @@ def test_link_10_a_stop_fails_what_was_not_answered() -> None:
     script.machine.stop(script.now, drain=False)
     script.expect(Stopped)
     failed = [output for output in script.said if isinstance(output, CallFailed)]
-    assert [each.call for each in failed] == calls
-    assert {each.reason for each in failed} == {"the agent stopped"}
+    assert failed == [CallFailed(call, "the agent stopped", "LINK-10", None) for call in calls]
     assert script.machine.deadline() is None
 
 

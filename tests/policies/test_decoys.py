@@ -8,10 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from artcafe_proto.policies.decoys import decoy_for
-from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.signatures import SignatureFormat, ecdsa_blob_signature, without_armour
 from artcafe_proto.policies.ssh_wire import pack_string
-from support.key_types import PUBLIC_TYPES
+from support.key_types import PUBLIC_TYPES, load
 
 MESSAGE = b"ac1.a-challenge"
 
@@ -21,7 +20,7 @@ MESSAGE = b"ac1.a-challenge"
 def test_auth_8_a_decoy_is_of_the_type_whose_signature_it_is_given(
     key_dir: Path, name: str, signature_format: SignatureFormat
 ) -> None:
-    signature = SigningKey.load((key_dir / name).read_bytes()).sign(MESSAGE, signature_format)
+    signature = load(key_dir, name).sign(MESSAGE, signature_format)
     decoy = decoy_for(signature)
     assert decoy.algorithm == PUBLIC_TYPES[name]
     assert decoy.could_have_made(signature), "only then is there arithmetic"
@@ -40,7 +39,7 @@ def test_auth_8_rsa_keys_of_every_size_have_decoys(size: int) -> None:
 
 @pytest.mark.parametrize("name", PUBLIC_TYPES)
 def test_auth_8_an_sshsig_is_tried_against_the_key_that_it_names(key_dir: Path, name: str) -> None:
-    key = SigningKey.load((key_dir / name).read_bytes())
+    key = load(key_dir, name)
     signature = without_armour(key.sign(MESSAGE, "sshsig"))
     assert decoy_for(signature).blob == key.public.blob
     assert decoy_for(signature).could_have_made(signature)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from base64 import encodebytes
 from pathlib import Path
 from unittest.mock import Mock, patch
 
@@ -19,7 +18,7 @@ from artcafe_proto.policies import private_keys
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_string
-from support.key_types import PASSPHRASE, costly
+from support.key_types import PASSPHRASE, costly, pem
 
 ENCRYPTED = ["ed25519.enc", "ed25519.gcm.enc"] + [
     f"{name}{container}.enc" for name in ("rsa", "ecdsa", "ecdsa384", "ecdsa521") for container in ("", ".pem", ".pk8")
@@ -27,10 +26,6 @@ ENCRYPTED = ["ed25519.enc", "ed25519.gcm.enc"] + [
 SECRET = PASSPHRASE.encode()
 POINT = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
 PUBLIC = pack_string(b"ssh-ed25519") + pack_string(POINT)
-
-
-def pem(label: str, body: bytes) -> bytes:
-    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label.encode(), encodebytes(body), label.encode())
 
 
 @pytest.fixture

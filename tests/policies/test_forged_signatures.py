@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_string
-from support.key_types import PUBLIC_TYPES, costly
+from support.key_types import PUBLIC_TYPES, blob, costly, load
 
 MESSAGE = b"ac1.a-challenge"
 CURVES = ["ecdsa", "ecdsa384", "ecdsa521"]
@@ -37,14 +37,6 @@ ORDERS = {
 def accepted(public: PublicKey, signatures: dict[str, bytes]) -> list[str]:
     """The names of those that pass, SHA-1 allowed."""
     return [name for name, each in signatures.items() if public.verify(each, MESSAGE, allow_sha1=True) is not None]
-
-
-def blob(algorithm: str, signature: bytes) -> bytes:
-    return pack_string(algorithm.encode()) + pack_string(signature)
-
-
-def load(key_dir: Path, name: str) -> SigningKey:
-    return SigningKey.load((key_dir / name).read_bytes())
 
 
 # --- RSA --------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from base64 import encodebytes
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +18,9 @@ from artcafe_proto.policies import private_keys
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_string
+from support.key_types import pem
 
 MAKE = "make a key with: ssh-keygen -t ed25519"
-
-
-def pem(label: str, body: bytes) -> bytes:
-    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label.encode(), encodebytes(body), label.encode())
 
 
 def openssh_pem(public: bytes, secret: bytes, *, cipher: bytes = b"none", kdf: bytes = b"none", keys: int = 1) -> bytes:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from artcafe_proto.errors import KeyRefusedError
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.ssh_wire import pack_mpint, pack_string, take_string
-from support.key_types import PUBLIC_TYPES
+from support.key_types import PUBLIC_TYPES, blob
 
 MESSAGE = b"ac1.a-challenge"
 FIELD_PRIME = 2**255 - 19
@@ -44,10 +44,6 @@ P256_X = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945
 
 def ecdsa_line(point: bytes, curve: str = "nistp256") -> str:
     return line("ecdsa-sha2-nistp256", pack_string(curve.encode()), pack_string(point))
-
-
-def blob(algorithm: str, signature: bytes) -> bytes:
-    return pack_string(algorithm.encode()) + pack_string(signature)
 
 
 class Keys:

@@ -8,17 +8,12 @@ from typing import get_args
 import paramiko
 import pytest
 
-from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.policies.signatures import SignatureFormat
 from artcafe_proto.policies.ssh_wire import take_string
-from support.key_types import PUBLIC_TYPES, costly
+from support.key_types import PUBLIC_TYPES, costly, load
 
 MESSAGE = b"ac1.a-challenge"
 FORMATS: tuple[SignatureFormat, ...] = get_args(SignatureFormat)
-
-
-def load(key_dir: Path, name: str) -> SigningKey:
-    return SigningKey.load((key_dir / name).read_bytes())
 
 
 @pytest.mark.parametrize("signature_format", FORMATS)
@@ -65,7 +60,7 @@ def test_auth_3_ecdsa_has_der_as_raw_and_two_numbers_in_a_blob(key_dir: Path, na
 
 @pytest.mark.parametrize("place", [b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE"])
 def test_auth_3_nothing_but_line_ends_is_free_in_an_armour(key_dir: Path, place: bytes) -> None:
-    key = SigningKey.load((key_dir / "ed25519").read_bytes())
+    key = load(key_dir, "ed25519")
     armoured = key.sign(MESSAGE, "sshsig")
     assert key.public.verify(armoured.replace(b"\n", b"\r\n"), MESSAGE) == "ssh-ed25519"
     for junk in (b"\x01", b".", b"A"):
@@ -73,7 +68,7 @@ def test_auth_3_nothing_but_line_ends_is_free_in_an_armour(key_dir: Path, place:
 
 
 def test_auth_3_bits_that_base64_does_not_use_are_not_free_in_an_armour(key_dir: Path) -> None:
-    key = SigningKey.load((key_dir / "ed25519").read_bytes())
+    key = load(key_dir, "ed25519")
     armoured = key.sign(MESSAGE, "sshsig")
     last = armoured.index(b"=") - 1
     spellings = [armoured[:last] + bytes([letter]) + armoured[last + 1 :] for letter in range(256)]

@@ -214,13 +214,5 @@ class PlatformProtocolLife(PlatformLife[PlatformProtocol]):
         self.world(conn, lambda session: session.disconnected("reset", now))
         self.gone.add(conn)
 
-    @rule(number=PICKS, paused=st.booleans())
-    def writing(self, number: int, paused: bool) -> None:
-        now = self.now
-        if paused:
-            self.world(self.conn(number), lambda session: session.unsent(1 << 20, now))
-        else:
-            self.world(self.conn(number), lambda session: session.unsent(0, now))
-
 
 TestPlatformProtocol = PlatformProtocolLife.TestCase

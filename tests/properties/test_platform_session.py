@@ -122,13 +122,5 @@ class PlatformSessionLife(PlatformLife[PlatformSession]):
                 self.world(conn, lambda session: session.drop("shutting down", now))
         assert self.sessions[0][conn].is_closed
 
-    @rule(number=PICKS, paused=st.booleans())
-    def writing(self, number: int, paused: bool) -> None:
-        now = self.now
-        if paused:
-            self.world(self.conn(number), lambda session: session.unsent(1 << 20, now))
-        else:
-            self.world(self.conn(number), lambda session: session.unsent(0, now))
-
 
 TestPlatformSession = PlatformSessionLife.TestCase

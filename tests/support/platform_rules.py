@@ -453,6 +453,11 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
     def garbage(self, number: int, payload: bytes) -> None:
         self.text(self.conn(number), payload)
 
+    @rule(number=PICKS, paused=st.booleans())
+    def writing(self, number: int, paused: bool) -> None:
+        now, waiting = self.now, paused << 20
+        self.world(self.conn(number), lambda session: session.unsent(waiting, now))
+
     # --- what always holds --------------------------------------------------------------------------------------------
 
     @invariant()
