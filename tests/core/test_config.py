@@ -9,7 +9,7 @@ from rich.pretty import pretty_repr
 
 from artcafe_proto import AgentConfig, ConfigError, HttpRequest, HttpResponse, PlatformConfig
 from artcafe_proto.config import Endpoint, Origin
-from artcafe_proto.effects import SendText
+from artcafe_proto.effects import SendText, Sign, Write
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.wires.inputs import TextReceived
 
@@ -162,6 +162,8 @@ def test_tok_4_reprs_show_no_headers_and_no_bodies() -> None:
     assert repr(queried) == "HttpRequest(GET /x?…, 0 headers, 0 bytes)"
     assert "s3cret" not in repr(RequestArrived(1, queried)) + pretty_repr(queried)
     assert repr(SendText(7, b"s3cret")) == "SendText(conn=7, 6 bytes)"
+    assert repr(Write(7, b"s3cret")) == "Write(conn=7, 6 bytes)"
+    assert repr(Sign(3, "s3cret", 9.5)) == "Sign(request=3, 6 characters, deadline=9.5, key=0)"
     assert repr(TextReceived(b"s3cret")) == "TextReceived(6 bytes)"
 
 
