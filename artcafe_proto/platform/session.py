@@ -93,11 +93,7 @@ class PlatformSession(Secretive):
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def request_received(self, exchange: int, request: HttpRequest, now: Instant, *, upgrade: bool) -> None:
-        """A request came; `upgrade` if it is a sound WebSocket opening handshake.
-
-        Raises LocalProtocolError, and changes nothing, before the answer to the request before has ended: a transport
-        hands over one at a time, whatever a client has sent ahead.
-        """
+        """A request came; `upgrade` for a sound opening handshake. LocalProtocolError before the last is answered."""
         if self._answer_state is not AnswerState.NONE and self.state is SessionState.HTTP:
             raise LocalProtocolError("expected one request at a time: the answer to the one before has not ended")
         now = self._hub.look_at_clock(now)
@@ -124,11 +120,7 @@ class PlatformSession(Secretive):
         return True
 
     def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
-        """Send a piece of a body that `respond` began, the last one without `more`; to a HEAD request none goes out.
-
-        Pieces are never held back: who sends many looks at what waits for the peer. False if the connection has ended,
-        or the answer.
-        """
+        """Send a piece of a body that `respond` began; the last has no `more`. False if the answer has ended."""
         self._hub.look_at_clock(now)
         if not self._is_at(AnswerState.BEGUN, exchange):
             return False
@@ -148,8 +140,7 @@ class PlatformSession(Secretive):
         return self._outflow.pending
 
     def _is_at(self, state: AnswerState, exchange: int) -> bool:
-        is_at = self._answer_state is state and exchange == self._exchange
-        return is_at and self.state is SessionState.HTTP
+        return (self.state, self._answer_state, self._exchange) == (SessionState.HTTP, state, exchange)
 
     def _answer(self, exchange: int, response: HttpResponse, *, more: bool = False) -> None:
         self._outflow.written += len(response.body)
@@ -212,8 +203,7 @@ class PlatformSession(Secretive):
             return
         if self.state is SessionState.UP:
             self._link.close(code, "")
-        self.outputs.disconnects.append(Disconnect(self.conn, abort=False))
-        self._end(f"the agent closed the link with {code}")
+        self._cut(f"the agent closed the link with {code}")
 
     @property
     def has_room(self) -> bool:
@@ -266,8 +256,7 @@ class PlatformSession(Secretive):
         if self.state is not SessionState.CLOSED:
             if self._live is not None:
                 self._live.close(code, reason)
-            self.outputs.disconnects.append(Disconnect(self.conn, abort=False))
-            self._end(reason)
+            self._cut(reason)
 
     def unsent(self, nbytes: int, now: Instant, *, unwritten_bytes: int = 0) -> None:
         """So many bytes of what was written have not left (LINK-8). When to tell it, `PlatformProtocol.unsent` says.
@@ -322,9 +311,9 @@ class PlatformSession(Secretive):
                 case SessionTimer.PING:
                     self._check_liveness(now, is_late=now.mono - when > LATE_TIMER_S)
                 case SessionTimer.STALL:
-                    self._abort("writing stalled")
+                    self._cut("writing stalled", abort=True)
                 case SessionTimer.CLOSE:
-                    self._abort("the closing handshake was not answered")
+                    self._cut("the closing handshake was not answered", abort=True)
                 case SessionTimer.WATCH:
                     self._hub.watches.timer_due(self, now)
                 case SessionTimer.GRANT:
@@ -335,8 +324,8 @@ class PlatformSession(Secretive):
                     assert_never(reason)
             self._arm_timers(now)
 
-    def _abort(self, reason: str) -> None:
-        self.outputs.disconnects.append(Disconnect(self.conn, abort=True))
+    def _cut(self, reason: str, *, abort: bool = False) -> None:
+        self.outputs.disconnects.append(Disconnect(self.conn, abort=abort))
         self._end(reason)
 
     def _check_liveness(self, now: Instant, *, is_late: bool) -> None:

@@ -130,20 +130,20 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
     ),
     Equivalent(
         "artcafe_proto.platform.session.PlatformSession.handle_timer",
-        'self._abort("the closing handshake was not answered")',
-        "self._abort(None)",
+        'self._cut("the closing handshake was not answered", abort=True)',
+        "self._cut(None, abort=True)",
         _LEFT,
     ),
     Equivalent(
         "artcafe_proto.platform.session.PlatformSession.handle_timer",
-        'self._abort("the closing handshake was not answered")',
-        'self._abort("XXthe closing handshake was not answeredXX")',
+        'self._cut("the closing handshake was not answered", abort=True)',
+        'self._cut("XXthe closing handshake was not answeredXX", abort=True)',
         _LEFT,
     ),
     Equivalent(
         "artcafe_proto.platform.session.PlatformSession.handle_timer",
-        'self._abort("the closing handshake was not answered")',
-        'self._abort("THE CLOSING HANDSHAKE WAS NOT ANSWERED")',
+        'self._cut("the closing handshake was not answered", abort=True)',
+        'self._cut("THE CLOSING HANDSHAKE WAS NOT ANSWERED", abort=True)',
         _LEFT,
     ),
     Equivalent(
