@@ -703,9 +703,9 @@ async def test_cmd_1_each_time_it_serves_is_a_life_of_its_own(stage: Stage) -> N
 async def test_stopped_before_it_began(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = stage.make()
 
-    def slow_load(path: str, passphrase: Passphrase | None) -> SigningKey:
+    def slow_load(path: str, passphrase: Passphrase | None, *, setting: str) -> SigningKey:
         anyio.from_thread.run_sync(agent.stop)
-        return load_key(path, passphrase)
+        return load_key(path, passphrase, setting=setting)
 
     monkeypatch.setattr("artcafe_anyio.signers.load_key", slow_load)
     async with agent:
