@@ -10,6 +10,8 @@ No `repr` shows a payload, and what holds one is not for pickling: tokens, chall
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from artcafe_proto.exchanges import HttpRequest, HttpResponse
@@ -18,8 +20,13 @@ from artcafe_proto.secrecy import Secretive
 __all__ = [
     "Effect", "PlatformEffect", "AgentMachineEffect", "PlatformSessionEffect", "Connect", "Write", "Disconnect",
     "PauseReading", "ResumeReading", "Sign", "CancelSign", "Wake", "SendRequest", "SendUpgrade", "SendResponse",
-    "SendBody", "AcceptUpgrade", "SendText", "SendPing", "SendPong", "SendClose",
+    "SendBody", "AcceptUpgrade", "SendText", "SendPing", "SendPong", "SendClose", "ConnectFailure", "ConnectPurpose",
 ]  # fmt: skip
+
+ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
+"""Why a connection could not be opened."""
+ConnectPurpose = Literal["link", "renewal", "call"]
+"""What a connection is for: a link and the login before it, the next token, or the calls of the application."""
 
 
 class _Effect(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +47,7 @@ class Connect(_Effect, frozen=True, gc=False):
     port: int
     tls: bool
     deadline: float
+    purpose: ConnectPurpose
 
 
 class Write(Secretive, _Effect, frozen=True, gc=False):

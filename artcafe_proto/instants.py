@@ -19,7 +19,7 @@ class Instant(NamedTuple):
 
     No reading of a clock is an error. One whose monotonic time is earlier than the last, or further than 2^46 s from 0,
     counts as the last one, and wall time before 1970 or after November 9999 as the nearest moment within. Anything but
-    two numbers is a LocalProtocolError, and changes nothing.
+    two numbers is a LocalProtocolError, and changes nothing; so are the two in the wrong order, as far as can be seen.
     """
 
     mono: float
@@ -31,14 +31,16 @@ class Instant(NamedTuple):
 def sound_instant(now: Instant, last: Instant | None) -> Instant:
     """The moment that a reading stands for, after `last`; `last` itself where it counts as that.
 
-    Raises LocalProtocolError for what is no `Instant` of two numbers.
+    Raises LocalProtocolError for what is no `Instant` of two numbers, and where they are in the wrong order.
     """
     if last is None:
         last = _BEFORE_ALL
     try:
         if last.mono <= now.mono - 0.0 < _MAX_MONO:
-            if 0.0 <= now.wall - 0.0 <= _LATEST_WALL:
+            if _YEAR_2001 <= now.wall - 0.0 <= _LATEST_WALL:
                 return now
+            if 0.0 <= now.wall < _YEAR_2001 <= now.mono:
+                raise LocalProtocolError(f"expected Instant(mono, wall), and these are in the other order: {now!r}")
             return Instant(now.mono, min(max(0.0, now.wall), _LATEST_WALL))
     except (AttributeError, TypeError, OverflowError):
         raise LocalProtocolError(f"expected an Instant of two numbers, not {now!r}") from None
@@ -47,6 +49,8 @@ def sound_instant(now: Instant, last: Instant | None) -> Instant:
 
 _MAX_MONO: Final = 2.0**46
 """Later readings are so coarse that adding the shortest wait to one would not move it: no timer would ever be over."""
+_YEAR_2001: Final = 1e9
+"""As monotonic time, 31 years without a restart: with a time of day before it, the two were swapped."""
 _LATEST_WALL: Final = 253_402_300_799.0 - (MAX_COMMAND_EXPIRES_IN_S + 86_400.0)
 """So long before the last second that a timestamp can name (RFC 3339 section 1): no expiry lies further ahead."""
 _BEFORE_ALL: Final = Instant(-_MAX_MONO, 0.0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args
 
+from artcafe_proto.effects import ConnectFailure
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.limits import MAX_SIGNATURE_BYTES
 from artcafe_proto.messages import FINAL_CODES
@@ -14,13 +15,54 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=str)
 
+_CAUSES: Final[tuple[str, ...]] = get_args(ConnectFailure)
+
+
+def check_read(data: object) -> None:
+    """Refuse what no read of a stream brings. One that brings no byte is the stream's end."""
+    check_bytes(data)
+    if not data:
+        raise LocalProtocolError("expected at least one byte: where a read brings none, call eof_received")
+
 
 def check_bytes(data: object) -> None:
-    """Refuse what no stream of bytes brings."""
+    """Refuse what is not bytes."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise LocalProtocolError(f"expected bytes, not {type(data).__name__}")
     if isinstance(data, memoryview) and not (data.contiguous and data.itemsize == data.ndim == 1):
         raise LocalProtocolError("expected a memoryview of bytes without gaps: take `bytes` of it")
+
+
+def check_connected(conn: object, tls: object) -> None:
+    """Refuse what is no answer to `Connect`."""
+    check_number(conn, "a connection")
+    check_flag(tls, "tls")
+
+
+def check_connect_failed(conn: object, cause: object, detail: object) -> None:
+    """Refuse what is no answer to `Connect`, such as a cause that there is not (LINK-3)."""
+    check_number(conn, "a connection")
+    if cause not in _CAUSES:
+        raise LocalProtocolError(f"expected one of the causes {', '.join(_CAUSES)}, not {cause!r}")
+    check_text(detail, "a detail")
+
+
+def check_disconnected(conn: object, reason: object) -> None:
+    """Refuse what names no connection, and a reason that is no text."""
+    check_number(conn, "a connection")
+    check_reason(reason)
+
+
+def check_number(value: object, what: str) -> None:
+    """Refuse what is no number that effects and events name, such as that of a connection."""
+    if not isinstance(value, int):
+        raise LocalProtocolError(f"expected the number of {what}, not {type(value).__name__}")
+
+
+def check_flag(value: object, what: str) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise LocalProtocolError(f"expected {what} as True or False, not {type(value).__name__}")
 
 
 def check_text(value: object, what: str) -> None:
@@ -29,17 +71,25 @@ def check_text(value: object, what: str) -> None:
         raise LocalProtocolError(f"expected {what} as text, not {type(value).__name__}")
 
 
-def check_unsent(nbytes: object) -> None:
+def check_unsent(nbytes: object, conn: object = 0) -> None:
     """Refuse what is no number of bytes (LINK-8)."""
+    check_number(conn, "a connection")
     if not isinstance(nbytes, int) or nbytes < 0:
         raise LocalProtocolError(f"expected the number of unsent bytes, 0 or more, not {nbytes!r}")
 
 
-def check_signature(signature: object) -> None:
+def check_signed(request: object, signature: object) -> None:
     """Refuse what no signer makes (AUTH-3)."""
+    check_number(request, "a request")
     if not isinstance(signature, bytes) or len(signature) > MAX_SIGNATURE_BYTES:
         came = f"{len(signature)} bytes" if isinstance(signature, bytes) else type(signature).__name__
         raise LocalProtocolError(f"expected a signature of at most {MAX_SIGNATURE_BYTES} bytes, not {came}")
+
+
+def check_sign_failed(request: object, reason: object) -> None:
+    """Refuse what names no request, and a reason that is no text."""
+    check_number(request, "a request")
+    check_reason(reason)
 
 
 def check_failure(code: object, reason: object) -> None:

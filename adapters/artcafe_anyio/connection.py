@@ -132,7 +132,7 @@ class Connection(Level):
         self._sock = socket_of(stream)
         bound_send_buffer(self._sock)
         with self._turn() as now:
-            self._protocol.connected(self.conn, now)
+            self._protocol.connected(self.conn, now, tls=self._asked.tls)
         return stream
 
     async def _read(self, stream: ByteStream) -> None:
@@ -152,6 +152,8 @@ class Connection(Level):
                 except TRANSPORT_ERRORS as error:
                     self._lost(reason_of(error, self._asked.host))
                     return
+                if not data:  # as sockets tell it
+                    break
                 if not self._closing:
                     with self._turn() as now:
                         self._protocol.data_received(self.conn, data, now)

@@ -89,7 +89,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
             if isinstance(opened, socket.socket):
                 await opener.start(opened)
             else:
-                self._begin(opened)
+                self._begin(opened, tls=True)
         except ConnectError as error:
             self._over.set()
             if not self._closing:
@@ -97,7 +97,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
                 with self._turn() as now:
                     self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
 
-    def _begin(self, transport: asyncio.Transport) -> None:
+    def _begin(self, transport: asyncio.Transport, *, tls: bool) -> None:
         self._transport = transport
         if self._closing:  # nobody wants it any more
             transport.abort()
@@ -107,7 +107,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
             bound_send_buffer(self._sock)
             transport.set_write_buffer_limits(high=1, low=0)  # so that it tells when it has sent everything
         with self._turn() as now:
-            self._protocol.connected(self.conn, now)
+            self._protocol.connected(self.conn, now, tls=tls)
         if self._early and not self._closing:
             with self._turn() as now:
                 self._protocol.data_received(self.conn, bytes(self._early), now)
@@ -159,7 +159,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is there. With TLS this is not called: what that has come to is looked at first."""
-        self._begin(cast("asyncio.Transport", transport))  # uvloop's is of another class
+        self._begin(cast("asyncio.Transport", transport), tls=False)  # uvloop's is of another class
 
     @property
     def is_over(self) -> bool:

@@ -160,6 +160,8 @@ class Connection(Level):
                 except TRANSPORT_ERRORS as error:
                     self._lost(error)
                     return
+                if not data:  # as sockets tell it
+                    break
                 if not self._closing:
                     with self._turn(self) as now:
                         self.protocol.data_received(data, now)

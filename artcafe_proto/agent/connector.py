@@ -7,7 +7,7 @@ renewal, or of a call, costs no link and stays here.
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from artcafe_proto.agent.authentication import upgrade_request
 from artcafe_proto.agent.calls import Calls
@@ -15,8 +15,10 @@ from artcafe_proto.agent.dialing import LINK_DIAL, AgentTimer, Dialer, ExchangeK
 from artcafe_proto.agent.login import Keys, Login
 from artcafe_proto.agent.renewal import Renewal
 from artcafe_proto.agent.states import AuthState
+from artcafe_proto.effects import ConnectFailure
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import TokenReceived
+from artcafe_proto.misuse import check_connected
 from artcafe_proto.policies.backoff import Failure, FailureKind, ended_by_itself, failure_kind
 from artcafe_proto.refusals import explain
 from artcafe_proto.secrecy import Secretive
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     from artcafe_proto.timers import Timers
 
 __all__ = ["ConnectFailure"]
-
-ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
-"""Causes of `connect_failed`."""
 
 
 class Connector(Secretive):
@@ -185,6 +184,12 @@ class Connector(Secretive):
         return self._calls.cancel(call)
 
     # --- from the world -----------------------------------------------------------------------------------------------
+
+    def check_connected(self, conn: int, *, tls: bool) -> None:
+        """Raise LocalProtocolError if a connection was opened otherwise than it was asked for (TOK-4)."""
+        check_connected(conn, tls)
+        if (dialer := self._dialer_of(conn)) is not None:
+            dialer.check_tls(tls=tls)
 
     def connected(self, conn: int, mono: float) -> bool:
         """A connection is open, and what was asked goes out on it. True if it is a link now, without a handshake."""

@@ -12,6 +12,7 @@ import msgspec
 
 from artcafe_proto.agent.states import DIALING, DialInput, DialState
 from artcafe_proto.effects import Connect, Disconnect, SendRequest, SendUpgrade
+from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import ExchangeRepeated
 from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.policies.backoff import Failure, FailureKind
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from artcafe_proto.config import AgentConfig, Origin
+    from artcafe_proto.effects import ConnectPurpose
     from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.timers import Timers
 
@@ -66,16 +68,17 @@ LINK_TIMERS: Final = (
 """Those that end with the link."""
 
 
-class DialTimers(NamedTuple):
-    """The two deadlines of a dialer, which are its own (LINK-8)."""
+class Dial(NamedTuple):
+    """What a dialer is for, and its two deadlines, which are its own (LINK-8)."""
 
+    purpose: ConnectPurpose
     connect: AgentTimer
     exchange: AgentTimer
 
 
-LINK_DIAL: Final = DialTimers(AgentTimer.CONNECT, AgentTimer.EXCHANGE)
-RENEWAL_DIAL: Final = DialTimers(AgentTimer.RENEW_CONNECT, AgentTimer.RENEW_EXCHANGE)
-CALL_DIAL: Final = DialTimers(AgentTimer.CALL_CONNECT, AgentTimer.CALL_EXCHANGE)
+LINK_DIAL: Final = Dial("link", AgentTimer.CONNECT, AgentTimer.EXCHANGE)
+RENEWAL_DIAL: Final = Dial("renewal", AgentTimer.RENEW_CONNECT, AgentTimer.RENEW_EXCHANGE)
+CALL_DIAL: Final = Dial("call", AgentTimer.CALL_CONNECT, AgentTimer.CALL_EXCHANGE)
 
 
 class ExchangeKind(Enum):
@@ -115,12 +118,12 @@ class Dialer:
         outputs: AgentOutputs,
         timers: Timers[AgentTimer],
         ids: Iterator[int],
-        deadlines: DialTimers,
+        dial: Dial,
     ) -> None:
         self._config = config
         self._outputs = outputs
         self._timers = timers
-        self._deadlines = deadlines
+        self._dial = dial
         self._ids = ids
         self._exchange: Exchange | None = None
         self.conn: int | None = None
@@ -163,15 +166,24 @@ class Dialer:
         self._region.fire(DialInput.DIAL)
         self._may_reuse = self._is_reused = False
         deadline = mono + self._config.connect_timeout
-        self._timers.set(self._deadlines.connect, deadline)
-        self._outputs.asks.append(Connect(self.conn, origin.host, origin.port, origin.tls, deadline))
+        self._timers.set(self._dial.connect, deadline)
+        host, port, tls = origin.host, origin.port, origin.tls
+        self._outputs.asks.append(Connect(self.conn, host, port, tls, deadline, self._dial.purpose))
+
+    def check_tls(self, *, tls: bool) -> None:
+        """Raise LocalProtocolError if the connection that is being opened is not to be of this kind (TOK-4)."""
+        if self._region.state is DialState.CONNECTING and self._origin is not None and tls is not self._origin.tls:
+            asked = "with verified TLS" if self._origin.tls else "without TLS"
+            raise LocalProtocolError(
+                f"expected a connection {asked}, as `Connect.tls` says, not `connected(tls={tls})`"
+            )
 
     def connected(self, mono: float) -> None:
         """The connection is open: what was asked goes out."""
         if self._region.state is not DialState.CONNECTING:
             return
         self._region.fire(DialInput.CONNECTED)
-        self._timers.cancel(self._deadlines.connect)
+        self._timers.cancel(self._dial.connect)
         if self._exchange is not None:
             self._send(self._exchange, mono)
 
@@ -181,7 +193,7 @@ class Dialer:
         self._heard = self._may_reuse = False
         upgrade = exchange.kind is ExchangeKind.UPGRADE
         timeout_s = self._config.upgrade_timeout if upgrade else self._config.exchange_timeout
-        self._timers.set(self._deadlines.exchange, mono + timeout_s)
+        self._timers.set(self._dial.exchange, mono + timeout_s)
         send = SendUpgrade if upgrade else SendRequest
         self._outputs.sends.append(send(self.conn, exchange.number, exchange.request))
 
@@ -198,7 +210,7 @@ class Dialer:
             return None
         self._region.fire(DialInput.ANSWERED)
         self._exchange = None
-        self._timers.cancel(self._deadlines.exchange)
+        self._timers.cancel(self._dial.exchange)
         self._may_reuse = reusable
         return current
 
@@ -247,7 +259,7 @@ class Dialer:
         if self._region.state is not DialState.NONE:
             self._region.fire(DialInput.GONE)
         self._may_reuse = self._is_reused = False
-        self._timers.cancel(*self._deadlines)
+        self._timers.cancel(self._dial.connect, self._dial.exchange)
 
 
 def too_slow(reason: AgentTimer) -> Failure:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from artcafe_proto import misuse
 from artcafe_proto.agent.authentication import details_request, status_request
 from artcafe_proto.agent.connector import ConnectFailure, Connector
 from artcafe_proto.agent.dialing import AgentTimer
@@ -22,14 +23,6 @@ from artcafe_proto.agent.turns import Turns
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.messages import STATUSES, encode_json
-from artcafe_proto.misuse import (
-    check_failure,
-    check_signature,
-    check_unsent,
-    checked_metrics,
-    checked_percentage,
-    plain_text,
-)
 from artcafe_proto.outputs import AgentOutputs, Outputs
 from artcafe_proto.policies.backoff import Failure, FailureKind, Reset, close_failure
 from artcafe_proto.secrecy import Secretive
@@ -121,14 +114,18 @@ class AgentMachine(Secretive):
 
     # --- B: world → core: connections ---------------------------------------------------------------------------------
 
-    def connected(self, conn: int, now: Instant) -> None:
-        """Answer to `Connect`: the connection is open, TLS verified."""
+    def connected(self, conn: int, now: Instant, *, tls: bool) -> None:
+        """Answer to `Connect`: the connection is open, `tls` if under TLS that is verified. Raises LocalProtocolError,
+        and changes nothing, if that is not what `Connect.tls` asked for (TOK-4).
+        """
+        self._connector.check_connected(conn, tls=tls)
         now = self._turns.begin(now)
         if self._connector.connected(conn, now.mono):
             self._rules.link_up(conn, now)
 
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
+        misuse.check_connect_failed(conn, cause, detail)
         now = self._turns.begin(now)
         if self._messaging.link_on(conn) is not None:
             self._rules.connection_ended(conn, detail, now)  # it was open
@@ -138,6 +135,7 @@ class AgentMachine(Secretive):
 
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
+        misuse.check_disconnected(conn, reason)
         self._rules.connection_ended(conn, reason, self._turns.begin(now))
 
     def peer_ended(self, conn: int, now: Instant) -> None:
@@ -174,7 +172,7 @@ class AgentMachine(Secretive):
         A transport that frames messages counts their payloads, or more. `unwritten_bytes`: of what was drained, and
         not written yet, so that `nbytes` cannot count it. Raises LocalProtocolError below 0.
         """
-        check_unsent(nbytes)
+        misuse.check_unsent(nbytes, conn)
         now = self._turns.begin(now)
         if (link := self._messaging.link_on(conn)) is not None:
             link.unsent(nbytes, now.mono, self._outputs.undrained_bytes(conn) + unwritten_bytes)
@@ -202,11 +200,12 @@ class AgentMachine(Secretive):
 
         Raises LocalProtocolError, and changes nothing, for anything but bytes, at most 16 KiB.
         """
-        check_signature(signature)
+        misuse.check_signed(request, signature)
         self._connector.signed(request, signature, self._turns.begin(now).mono)
 
     def sign_failed(self, request: int, reason: str, now: Instant) -> None:
         """Answer to `Sign`: there is no signature. `reason` is for people; it must hold no secret."""
+        misuse.check_sign_failed(request, reason)
         now = self._turns.begin(now)
         self._rules.attempt_over(self._connector.sign_failed(request, reason, now), now)
 
@@ -273,6 +272,7 @@ class AgentMachine(Secretive):
 
     def stop(self, now: Instant, *, drain: bool = True) -> None:
         """End for good: after a drain (CMD-8), or at once and in any state (LINK-10). `Stopped` is the last event."""
+        misuse.check_flag(drain, "drain")
         now = self._turns.begin(now)
         if self._rules.life.state is not Life.STOPPED:
             self._rules.stop(now, drain=drain)
@@ -296,19 +296,19 @@ class AgentMachine(Secretive):
         """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`. Raises
         LocalProtocolError, and changes nothing, for a code that is not final and a reason that is no text.
         """
-        check_failure(code, reason)
+        misuse.check_failure(code, reason)
         running = self._desk.find(command_id)
         if running is None:
             self._turns.look_at_clocks(now)
             return False
         now = self._release(running, now)
         if not running.answered:
-            self._desk.fail(running, plain_text(code), reason, now)
+            self._desk.fail(running, misuse.plain_text(code), reason, now)
         return not running.answered
 
     def progress(self, command_id: str, percent: float, now: Instant) -> bool:
         """Report how far a running command is, 0 to 100 (STAT-4). False if it is not running or the link is down."""
-        number, running = checked_percentage(percent), self._desk.find(command_id)
+        number, running = misuse.checked_percentage(percent), self._desk.find(command_id)
         self._turns.begin(now)
         return running is not None and self._messaging.offer_progress(running, number)
 
@@ -317,11 +317,11 @@ class AgentMachine(Secretive):
         if status not in ("online", "busy", "error"):
             raise LocalProtocolError(f"expected the status online, busy or error, not {status!r}; offline is a drain's")
         self._turns.begin(now)
-        self._messaging.declared = plain_text(status)
+        self._messaging.declared = misuse.plain_text(status)
 
     def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
         """What the next heartbeats say: percent of all cores, and resident MiB (HB-2)."""
-        self._messaging.metrics = checked_metrics(cpu_usage, memory_usage)
+        self._messaging.metrics = misuse.checked_metrics(cpu_usage, memory_usage)
 
     def send_message(self, data: dict[str, object], now: Instant) -> str:
         """Queue an application message and return its id; `MessageSettled` tells when the platform has read it (CMD-3).
@@ -345,10 +345,11 @@ class AgentMachine(Secretive):
         """Set the agent's status by request instead of by message (STAT-2). Answered and raising as `get_details`."""
         if status not in STATUSES:
             raise LocalProtocolError(f"expected one of the statuses {', '.join(STATUSES)}, not {status!r}")
-        return self._call(partial(status_request, self.config, status=plain_text(status)), now)
+        return self._call(partial(status_request, self.config, status=misuse.plain_text(status)), now)
 
     def cancel_call(self, call: int, now: Instant) -> bool:
         """Nobody waits for a call any more: it ends with `CallFailed`. False if it has ended already."""
+        misuse.check_number(call, "a call")
         self._turns.begin(now)
         return self._connector.cancel_call(call)
 

@@ -22,7 +22,7 @@ from artcafe_proto.effects import (
     SendUpgrade,
     Write,
 )
-from artcafe_proto.misuse import check_bytes
+from artcafe_proto.misuse import check_number, check_read
 from artcafe_proto.secrecy import Secretive
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.inputs import (
@@ -144,9 +144,12 @@ class AgentProtocol(Secretive):
 
     # --- world → core: connections ------------------------------------------------------------------------------------
 
-    def connected(self, conn: int, now: Instant) -> None:
-        """Answer to `Connect`: the connection is open, TLS verified."""
-        self._machine.connected(conn, now)
+    def connected(self, conn: int, now: Instant, *, tls: bool) -> None:
+        """Answer to `Connect`: the connection is open, `tls` if under TLS that is verified.
+
+        Raises LocalProtocolError, and changes nothing, if that is not what `Connect.tls` asked for (TOK-4).
+        """
+        self._machine.connected(conn, now, tls=tls)
 
     def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
@@ -154,10 +157,13 @@ class AgentProtocol(Secretive):
         self._forget(conn)
 
     def data_received(self, conn: int, data: bytes, now: Instant) -> None:
-        """Bytes came in on `conn`. Raises LocalProtocolError, and changes nothing, for anything but bytes."""
-        check_bytes(data)
+        """Bytes came in on `conn`. Raises LocalProtocolError, and changes nothing, for anything but one byte or more: a
+        read that brings none is the end of the stream, for `eof_received`.
+        """
+        check_number(conn, "a connection")
+        check_read(data)
         channel = self._channels.get(conn)
-        if channel is not None and data:
+        if channel is not None:
             machine = self._machine
             machine.bytes_received(conn, now)
             for received in channel.wire.receive(data):
@@ -168,6 +174,7 @@ class AgentProtocol(Secretive):
 
     def eof_received(self, conn: int, now: Instant) -> None:
         """The peer has ended its side of `conn`; nothing more will come in."""
+        check_number(conn, "a connection")
         channel = self._channels.get(conn)
         if channel is not None:
             self._machine.begin_read(now)
@@ -188,6 +195,7 @@ class AgentProtocol(Secretive):
         written ahead and when writing stalls (LINK-8), and whether a line is slow or dead (LINK-7, CMD-3). Raises
         LocalProtocolError unless `nbytes` is 0 or more.
         """
+        check_number(conn, "a connection")
         channel = self._channels.get(conn)
         unwritten_bytes = 0 if channel is None else sum(map(len, channel.chunks))
         self._machine.unsent(conn, nbytes, now, unwritten_bytes=unwritten_bytes)

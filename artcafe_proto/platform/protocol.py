@@ -22,7 +22,7 @@ from artcafe_proto.effects import (
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import HttpResponse, ascii_lower
 from artcafe_proto.instants import format_http_date
-from artcafe_proto.misuse import check_bytes, check_unsent
+from artcafe_proto.misuse import check_bytes, check_read, check_reason, check_unsent
 from artcafe_proto.platform.session import PlatformSession
 from artcafe_proto.platform.states import SessionState
 from artcafe_proto.secrecy import Secretive
@@ -135,8 +135,10 @@ class PlatformProtocol(Secretive):
     # --- world → core -------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes, now: Instant) -> None:
-        """Bytes came in. Raises LocalProtocolError, and changes nothing, for anything but bytes."""
-        check_bytes(data)
+        """Bytes came in. Raises LocalProtocolError, and changes nothing, for anything but one byte or more: a read that
+        brings none is the end of the stream, for `eof_received`.
+        """
+        check_read(data)
         now = self._hub.look_at_clock(now)
         session, wire = self._session, self._wire
         session.bytes_received(now)
@@ -159,6 +161,7 @@ class PlatformProtocol(Secretive):
 
     def disconnected(self, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
+        check_reason(reason)
         self._session.disconnected(reason, now)
         self._timers.clear()
 

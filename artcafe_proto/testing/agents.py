@@ -287,11 +287,11 @@ class AgentProcess(Node):
             case _:
                 pass
 
-    def opened(self, conn: int, circuit: Circuit) -> None:
+    def opened(self, asked: Connect, circuit: Circuit) -> None:
         """The network has connected it."""
-        self.circuits[conn] = circuit
-        circuit.client_conn = conn
-        self.turn(lambda now: self.protocol.connected(conn, now))
+        self.circuits[asked.conn] = circuit
+        circuit.client_conn = asked.conn
+        self.turn(lambda now: self.protocol.connected(asked.conn, now, tls=asked.tls))
 
     def _forget(self, conn: int) -> None:
         self.circuits.pop(conn, None)

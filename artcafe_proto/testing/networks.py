@@ -49,11 +49,11 @@ class Network:
             sim.after(2 * self.latency_s, lambda: process.connect_failed(conn, "refused"))
         else:
             round_trips = 2 if asked.tls else 1
-            sim.after(2 * self.latency_s * round_trips, lambda: self._open(process, conn))
+            sim.after(2 * self.latency_s * round_trips, lambda: self._open(process, asked))
 
-    def _open(self, process: AgentProcess, conn: int) -> None:
+    def _open(self, process: AgentProcess, asked: Connect) -> None:
         sim = self._sim
-        if process.is_dead or not process.is_wanted(conn):
+        if process.is_dead or not process.is_wanted(asked.conn):
             return
         rogue = Rogue(self.rogue) if sim.time < self.rogue_until else None
         server = self._platform if rogue is None else rogue
@@ -61,7 +61,7 @@ class Network:
         self._affect(circuit)
         if rogue is None:
             self._platform.accept(circuit)
-        process.opened(conn, circuit)
+        process.opened(asked, circuit)
 
     def rechunk(self, chunking: Chunking, until: float) -> None:
         """Cut differently from now on, on every circuit."""

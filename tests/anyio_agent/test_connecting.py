@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 async def connect(host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> Stream:
     """Open a connection; raises ConnectError."""
-    asked = Connect(1, host, port, ssl_context is not None, monotonic() + 2 * PATIENCE_S)
+    asked = Connect(1, host, port, ssl_context is not None, monotonic() + 2 * PATIENCE_S, "link")
     async with Threads() as threads:
         failure = None
         with anyio.fail_after(PATIENCE_S):

@@ -511,7 +511,7 @@ def test_link_6_no_thread_ends_only_what_needed_it(
                 platform.send_message({})
                 assert await platform.command("run") == Answer("success", 1)
                 async with Threads() as threads:
-                    asked = Connect(1, "localhost", 1, False, monotonic() + PATIENCE_S)
+                    asked = Connect(1, "localhost", 1, False, monotonic() + PATIENCE_S, "link")
                     with pytest.raises(Exception, match=r"resolving the name localhost failed.*can't start new thread"):
                         await open_tcp_stream(asked, ssl_context=None, threads=threads, clock=read_clocks)
             assert await platform.command("block") == Answer("success", 1)

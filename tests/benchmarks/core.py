@@ -84,7 +84,7 @@ class Loop:
                 self._written = output.data
             elif type(output) is Connect:
                 self._conn = output.conn
-                self.agent.connected(output.conn, moment)
+                self.agent.connected(output.conn, moment, tls=output.tls)
             elif type(output) is Sign:
                 self.agent.signed(output.request, b"signature", moment)
         self.agent.deadline()

@@ -120,7 +120,7 @@ class Crowd:
             self._agents[number].connect_failed(conn, "refused", f"errno {error}", read_clocks())
         else:
             self._poll.modify(sock.fileno(), select.EPOLLIN)
-            self._agents[number].connected(conn, read_clocks())
+            self._agents[number].connected(conn, read_clocks(), tls=False)
 
     def _read(self, number: int, conn: int, sock: socket.socket) -> None:
         try:

@@ -82,7 +82,7 @@ def idle_agent() -> float:
                         if isinstance(answer, Write):
                             agent.data_received(answer.conn, answer.data, clock.now)
                 case Connect():
-                    agent.connected(output.conn, clock.now)
+                    agent.connected(output.conn, clock.now, tls=output.tls)
                 case Disconnect():
                     peer.disconnected(output.conn)
                 case Sign():

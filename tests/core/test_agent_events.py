@@ -91,7 +91,7 @@ def test_link_1_every_request_is_what_the_guide_says_and_nothing_else() -> None:
     assert (upgrade.headers, upgrade.body) == ((bearer, *common), b"")
     script.up()
     script.machine.get_details(script.now)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     details = script.expect(SendRequest)
     assert details.request.headers == (("accept", "application/json"), bearer, *common)
     script.machine.put_status("busy", script.now)
@@ -118,7 +118,7 @@ def test_stat_2_a_call_that_fails_says_why(response: Any, reason: str, status: i
     script = Scripted()
     script.up()
     call = script.machine.get_details(script.now)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     script.answer(script.expect(SendRequest), response)
     assert script.expect(CallFailed) == CallFailed(call, reason, "STAT-2", status)
 
@@ -292,7 +292,7 @@ def test_tok_2_a_renewal_whose_signature_fails_says_so_and_the_link_stays_up() -
     for _ in range(4):
         script.wait(10)
         script.machine.bytes_received(conn, script.now)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     script.answer(script.expect(SendRequest), answer(200, {"challenge": CHALLENGE, "expires_at": ""}))
     sign = script.expect(Sign)
     script.machine.sign_failed(sign.request + 1000, "not this one", script.now)
@@ -666,11 +666,10 @@ def test_link_3_the_facade_hands_every_end_of_a_connection_on() -> None:
     ]
     for end, reason in ends:
         player = Bytes()
-        player.protocol.connected(player.conn, player.now)
+        player.protocol.connected(player.conn, player.now, tls=True)
         (write,) = player.outputs()
         assert isinstance(write, Write)
         assert b"\r\nhost: h.example:444\r\n" in write.data.lower()
-        player.protocol.data_received(player.conn, b"", player.now)
         player.protocol.data_received(player.conn + 1, b"x", player.now)
         player.protocol.eof_received(player.conn + 1, player.now)
         assert player.outputs() == []
@@ -683,7 +682,7 @@ def test_link_3_the_facade_hands_every_end_of_a_connection_on() -> None:
 
 def test_auth_7_an_answer_that_ends_with_its_connection_is_one() -> None:
     player = Bytes()
-    player.protocol.connected(player.conn, player.now)
+    player.protocol.connected(player.conn, player.now, tls=True)
     player.outputs()
     player.protocol.data_received(player.conn, b"HTTP/1.1 500 Oops\r\n\r\nsorry", player.now)
     assert player.outputs() == []
@@ -693,7 +692,7 @@ def test_auth_7_an_answer_that_ends_with_its_connection_is_one() -> None:
 
 def test_link_9_what_was_to_be_written_on_a_connection_that_ended_is_not() -> None:
     player = Bytes()
-    player.protocol.connected(player.conn, player.now)
+    player.protocol.connected(player.conn, player.now, tls=True)
     player.protocol.disconnected(player.conn, "reset", player.now)
     assert not [output for output in player.outputs() if isinstance(output, Write)]
 

@@ -139,7 +139,7 @@ def test_link_9_a_connection_that_is_open_and_could_not_be_opened_is_over() -> N
     pair = Pair()
     pair.agent.start(pair.now)
     (conn,) = (each.conn for each in iter(pair.agent.next_output, None) if isinstance(each, Connect))
-    pair.agent.connected(conn, pair.now)
+    pair.agent.connected(conn, pair.now, tls=False)
     pair.agent.connect_failed(conn, "other", "late", pair.now)
     assert not [each for each in iter(pair.agent.next_output, None) if isinstance(each, Write)]
 
@@ -157,7 +157,7 @@ def test_link_8_what_is_drained_and_not_written_yet_has_not_left() -> None:
     agent.get_details(online.now)
     connect = agent.next_output()
     assert isinstance(connect, Connect)
-    agent.connected(connect.conn, online.now)
+    agent.connected(connect.conn, online.now, tls=connect.tls)
     agent.send_message(large, online.now)
     request = agent.next_output()
     assert isinstance(request, Write)

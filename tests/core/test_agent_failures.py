@@ -220,7 +220,7 @@ def test_link_2_a_reused_connection_that_was_dead_costs_no_wait() -> None:
     script.none_of(Offline)
     assert script.expect(ExchangeRepeated) == ExchangeRepeated("upgrade", "LINK-2")
     again = script.expect(Connect)
-    script.machine.connected(again.conn, script.now)
+    script.machine.connected(again.conn, script.now, tls=again.tls)
     assert script.expect(SendUpgrade).conn == again.conn
     script.none_of(Offline)
 
@@ -245,7 +245,7 @@ def test_link_2_a_connection_closed_while_signing_costs_nothing() -> None:
     script.machine.signed(sign.request, b"signature", script.now)
     script.none_of(Offline)
     connect = script.expect(Connect)
-    script.machine.connected(connect.conn, script.now)
+    script.machine.connected(connect.conn, script.now, tls=connect.tls)
     body = script.expect(SendRequest).request.body
     assert b"c2lnbmF0dXJl" in body
     assert CHALLENGE.encode() in body
@@ -305,7 +305,7 @@ def test_link_9_input_for_a_retired_connection_does_nothing() -> None:
     assert script.wait_after_failure() == (1.0, "RFC 9112")
     before = (script.machine.state, script.machine.deadline())
     conn, now = upgrade.conn, script.now
-    script.machine.connected(conn, now)
+    script.machine.connected(conn, now, tls=False)
     script.machine.upgraded(conn, upgrade.exchange, now)
     script.machine.response_received(conn, upgrade.exchange, answer(200), now)
     script.machine.text_received(conn, b"{}", now)

@@ -763,7 +763,7 @@ def test_link_7_clocks_that_part_ping_at_once_and_age_the_token() -> None:
     script.machine.disconnected(conn, "reset", script.now)
     script.wait(1)
     connect = script.expect(Connect)
-    script.machine.connected(connect.conn, script.now)
+    script.machine.connected(connect.conn, script.now, tls=connect.tls)
     script.drain()
     assert "challenge" in repr(script.unseen), "the token's 15 minutes are over"
 

@@ -26,7 +26,7 @@ def up(**settings: Any) -> tuple[Scripted, int]:
 
 def to_request(script: Scripted) -> SendRequest:
     """The call's connection is opened, and the call made."""
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     return script.expect(SendRequest)
 
 
@@ -195,7 +195,7 @@ def test_what_the_network_does_fails_the_call_and_not_the_link(failure: str, rea
     elif failure == "slow to connect":
         script.wait(10.0)
     else:
-        script.machine.connected(asked.conn, script.now)
+        script.machine.connected(asked.conn, script.now, tls=asked.tls)
         if failure == "reset":
             script.machine.disconnected(asked.conn, "reset", script.now)
         elif failure == "slow to answer":
@@ -243,7 +243,7 @@ def test_tok_3_a_call_that_has_not_gone_out_does_not_carry_a_token_that_was_refu
     dialing = script.expect(Connect).conn
     script.answer(script.expect(SendUpgrade), answer(401))
     assert dialing in script.dropped()
-    script.machine.connected(dialing, script.now)  # too late
+    script.machine.connected(dialing, script.now, tls=False)  # too late
     script.none_of(SendRequest)
     script.wait(10)
     script.verify(token(exp=1e9 + 901))
@@ -272,7 +272,7 @@ def test_tok_3_nor_does_one_that_would_be_made_once_more() -> None:
     script.machine.get_details(script.now)
     script.answer(verify, answer(200, {"valid": True, "token": token()}))
     dialing, upgrade = script.expect(Connect).conn, script.expect(SendUpgrade)
-    script.machine.connected(dialing, script.now)
+    script.machine.connected(dialing, script.now, tls=False)
     call = script.expect(SendRequest)
     script.answer(call, answer(401))
     assert script.machine.state == (AuthState.NONE, LinkState.OPENING), "it has gone out"

@@ -44,7 +44,7 @@ def test_tok_2_a_renewal_says_why_it_begins_and_when_the_next_one_will() -> None
         script.wait(10.0)
         script.machine.bytes_received(conn, script.now)
     assert script.expect(RenewalStarted) == RenewalStarted("the token is usable for 180 s more", "TOK-2")
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     script.answer(script.expect(SendRequest), answer(200, {"challenge": CHALLENGE, "expires_at": ""}))
     script.machine.signed(script.expect(Sign).request, b"signature", script.now)
     new = token(exp=script.wall + 900, iat=script.wall)
@@ -136,7 +136,7 @@ def test_stat_2_a_call_can_be_taken_back_and_the_next_one_goes_on(under_way: int
     script.up()
     calls = [script.machine.get_details(script.now) for _ in range(3)]
     asked = script.expect(Connect)
-    script.machine.connected(asked.conn, script.now)
+    script.machine.connected(asked.conn, script.now, tls=asked.tls)
     request = script.expect(SendRequest)
     taken = calls[1 - under_way]
     assert script.machine.cancel_call(taken, script.now) is True
@@ -144,7 +144,7 @@ def test_stat_2_a_call_can_be_taken_back_and_the_next_one_goes_on(under_way: int
     assert script.machine.cancel_call(taken, script.now) is False
     if under_way:  # its answer can no longer be told from the next one's, so that is asked for elsewhere
         assert script.dropped()[-1:] == [asked.conn]
-        script.machine.connected(script.expect(Connect).conn, script.now)
+        script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
         request = script.expect(SendRequest)
     for _ in range(2):
         script.answer(request, answer(200, {}))
@@ -170,7 +170,7 @@ def test_a_call_taken_back_while_it_waits_for_another_token_leaves_no_connection
     script.up()
     call = script.machine.get_details(script.now)
     conn = script.expect(Connect).conn
-    script.machine.connected(conn, script.now)
+    script.machine.connected(conn, script.now, tls=False)
     script.answer(script.expect(SendRequest), answer(401))
     assert conn not in script.dropped()
     assert script.machine.cancel_call(call, script.now)

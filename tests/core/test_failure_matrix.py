@@ -484,7 +484,7 @@ def renew_in_vain(script: Forgetful, conn: int) -> None:
             script.machine.pong_received(conn, output.payload, script.now)
         script.drain()
     script.unseen.clear()
-    script.machine.connected(connects[0].conn, script.now)
+    script.machine.connected(connects[0].conn, script.now, tls=False)
     script.answer(script.expect(SendRequest), answer(404, {"detail": "no such agent"}))
     script.expect(RenewalFailed)
     lose_the_link(script, conn)

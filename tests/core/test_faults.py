@@ -130,7 +130,7 @@ class Chaos:
             agent.data_received(conn, b"late", now)
             agent.disconnected(conn, "late", now)
             agent.connect_failed(conn, "refused", "late", now)
-            agent.connected(conn, now)
+            agent.connected(conn, now, tls=False)
         agent.signed(conn, b"late", now)
         agent.sign_failed(conn, "late", now)
         agent.respond("never-received", 1, now)

@@ -61,7 +61,7 @@ class Show:
 
     def connects(self, conn: int = CONN) -> None:
         """The agent asks for a connection."""
-        self.says(Connect(conn, "127.0.0.1", 80, False, self.mono + 10.0))
+        self.says(Connect(conn, "127.0.0.1", 80, False, self.mono + 10.0, "link"))
 
     def requests(self, path: str, conn: int = CONN) -> None:
         """The agent sends a request."""

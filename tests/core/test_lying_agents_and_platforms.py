@@ -297,7 +297,7 @@ class Talk:
             match output:
                 case Connect():
                     self._wires[output.conn] = ServerWire(rng=Random(2), max_message_size=1 << 20)
-                    self.agent.connected(output.conn, self._now)
+                    self.agent.connected(output.conn, self._now, tls=output.tls)
                 case Write():
                     self._answer(output.conn, output.data)
                 case Sign():

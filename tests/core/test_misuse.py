@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -38,12 +39,13 @@ NO_MOMENTS: list[Any] = [
     Instant(1e9, None),  # type: ignore[arg-type]
     Instant(Decimal(10**9), 2.0),  # type: ignore[arg-type]
     Instant(10**400, 2.0),
+    Instant(1.7e9, 1e5),  # time of day where monotonic time is expected
 ]
 ODD_FRAME = RemoteProtocolError(1002, "nonsense", "RFC 6455")
 ODD_WALLS = [NAN, INF, -INF, 1e300, 253_402_300_799.9999, -1.0, -1e18]
 ODD_MONOS = [NAN, INF, -INF, 1e300, 2.0**46, -1e300, 0.0]
 OF_AGENT: dict[str, Callable[[AgentProtocol, int, Any], object]] = {
-    "connected": lambda agent, conn, now: agent.connected(conn, now),
+    "connected": lambda agent, conn, now: agent.connected(conn, now, tls=False),
     "connect_failed": lambda agent, conn, now: agent.connect_failed(conn, "dns", "", now),
     "data_received": lambda agent, conn, now: agent.data_received(conn, b"\x8a\0", now),
     "eof_received": lambda agent, conn, now: agent.eof_received(conn, now),
@@ -232,45 +234,6 @@ def test_auth_6_what_is_no_signature_is_refused_and_the_agent_goes_on(signature:
     assert pair.agent.state.link is LinkState.UP
 
 
-MISUSE: dict[str, Callable[[AgentProtocol, int, Instant], object]] = {
-    "text for bytes": lambda agent, conn, now: agent.data_received(conn, "x", now),  # type: ignore[arg-type]
-    "nothing for bytes": lambda agent, conn, now: agent.data_received(conn, None, now),  # type: ignore[arg-type]
-    "less than none unsent": lambda agent, conn, now: agent.unsent(conn, -1, now),
-    "unsent of no number": lambda agent, conn, now: agent.unsent(conn, 0.5, now),  # type: ignore[arg-type]
-    "unsent unknown": lambda agent, conn, now: agent.unsent(conn, None, now),  # type: ignore[arg-type]
-    "no reason": lambda agent, conn, now: agent.fail("cmd-1", "handler_error", None, now),  # type: ignore[arg-type]
-    "an odd code": lambda agent, conn, now: agent.fail("cmd-1", "overloaded", "", now),  # type: ignore[arg-type]
-    "no code": lambda agent, conn, now: agent.fail("cmd-1", [], "", now),  # type: ignore[arg-type]
-    "no id to respond to": lambda agent, conn, now: agent.respond([], 1, now),  # type: ignore[arg-type]
-    "no id to fail": lambda agent, conn, now: agent.fail({}, "handler_error", "", now),  # type: ignore[arg-type]
-    "no id to report on": lambda agent, conn, now: agent.progress(None, 1.0, now),  # type: ignore[arg-type]
-    "a memoryview of numbers": lambda agent, conn, now: agent.data_received(
-        conn,
-        memoryview(bytes(8)).cast("i"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-        now,
-    ),
-    "no JSON": lambda agent, conn, now: agent.respond("cmd-1", object(), now),
-    "progress as text": lambda agent, conn, now: agent.progress("cmd-1", "5", now),  # type: ignore[arg-type]
-    "progress beyond all": lambda agent, conn, now: agent.progress("cmd-1", 10**400, now),
-    "progress unknown": lambda agent, conn, now: agent.progress("cmd-1", NAN, now),
-    "metrics unknown": lambda agent, conn, now: agent.set_metrics(NAN, 1.0),
-    "metrics missing": lambda agent, conn, now: agent.set_metrics(None, 1.0),  # type: ignore[arg-type]
-    "endless memory": lambda agent, conn, now: agent.set_metrics(1.0, 10**400),
-    "an odd status": lambda agent, conn, now: agent.set_status(["busy"], now),  # type: ignore[arg-type]
-    "a list as a message": lambda agent, conn, now: agent.send_message([], now),  # type: ignore[arg-type]
-}
-
-
-@pytest.mark.parametrize("name", MISUSE)
-def test_misuse_is_refused_before_anything_has_changed(name: str) -> None:
-    pair, conn = working()
-    pair.agent.handle_timer(pair.now)
-    before = snapshot(pair.agent)
-    with pytest.raises(LocalProtocolError):
-        MISUSE[name](pair.agent, conn, pair.now)
-    assert snapshot(pair.agent) == before
-
-
 def test_hb_2_numbers_of_other_kinds_are_written_as_numbers() -> None:
     pair, _ = working()
     pair.agent.set_metrics(Decimal("12.5"), True)  # type: ignore[arg-type]
@@ -284,6 +247,8 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
     session = list(pair.sessions.values())[-1]
     misuse: list[Callable[[], object]] = [
         lambda: session.data_received("x", pair.now),  # type: ignore[arg-type]
+        lambda: session.data_received(b"", pair.now),
+        lambda: session.disconnected(None, pair.now),  # type: ignore[arg-type]
         lambda: session.send_body(1, "x", pair.now),  # type: ignore[arg-type]
         lambda: session.unsent(-1, pair.now),
         lambda: session.close(99_999, "", pair.now),
@@ -313,10 +278,89 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         assert snapshot((pair.hub, session)) == before
 
 
-@pytest.mark.parametrize("no_conn", [None, 0])
-def test_link_9_what_is_said_of_no_connection_has_no_effect(no_conn: Any) -> None:
+SOUND: dict[str, dict[str, Any]] = {
+    "connected": {"conn": 0, "tls": False},
+    "connect_failed": {"conn": 0, "cause": "dns", "detail": ""},
+    "data_received": {"conn": 0, "data": b"x"},
+    "eof_received": {"conn": 0},
+    "disconnected": {"conn": 0, "reason": ""},
+    "unsent": {"conn": 0, "nbytes": 0},
+    "signed": {"request": 0, "signature": b""},
+    "sign_failed": {"request": 0, "reason": ""},
+    "handle_timer": {},
+    "start": {},
+    "stop": {"drain": True},
+    "respond": {"command_id": "cmd-1", "result": None},
+    "fail": {"command_id": "cmd-1", "code": "handler_error", "reason": ""},
+    "progress": {"command_id": "cmd-1", "percent": 50},
+    "set_status": {"status": "busy"},
+    "set_metrics": {"cpu_usage": 1.0, "memory_usage": 1.0},
+    "send_message": {"data": {}},
+    "get_details": {},
+    "put_status": {"status": "busy"},
+    "cancel_call": {"call": 0},
+}
+"""All that drivers and applications tell an agent, without the moment."""
+ODD_VALUES: list[Any] = [
+    *(None, 1.5, -1, "", "no_such", b"", b"x", True, [], {}, object(), NAN, math.inf, [object()], 10**400, "5"),
+    memoryview(bytes(8)).cast("i"),
+]
+TAKEN: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("conn", "request", "call"), lambda odd: isinstance(odd, int)),
+    **dict.fromkeys(("tls", "drain"), lambda odd: isinstance(odd, bool)),
+    **dict.fromkeys(("detail", "reason", "command_id"), lambda odd: isinstance(odd, str)),
+    "data_received data": lambda odd: odd == b"x",
+    "send_message data": lambda odd: odd == {},
+    "nbytes": lambda odd: isinstance(odd, int) and odd >= 0,
+    "signature": lambda odd: isinstance(odd, bytes),
+    "result": lambda odd: odd is not ODD_VALUES[10],  # whatever JSON takes
+    "percent": lambda odd: odd in (1.5, True),
+    **dict.fromkeys(("cpu_usage", "memory_usage"), lambda odd: odd in (1.5, True)),
+}
+
+
+def never(odd: object) -> bool:
+    """Every odd value is refused."""
+    return False
+
+
+def test_sound_arguments_are_named_for_all_that_an_agent_is_told() -> None:
+    takes = {name: signature(method) for name, method in vars(AgentProtocol).items() if callable(method)}
+    told = {name for name, each in takes.items() if "now" in each.parameters or name == "set_metrics"} - {"__init__"}
+    assert {name for name in told if not name.startswith("_")} == set(SOUND)
+    assert all({*takes[name].parameters} - {"self", "now"} == {*SOUND[name]} for name in SOUND)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_every_argument_is_checked_before_anything_changes(name: str) -> None:
+    pair, _ = working()
+    pair.agent.handle_timer(pair.now)
+    before, moment = snapshot(pair.agent), {} if name == "set_metrics" else {"now": pair.now}
+    for argument in SOUND[name]:
+        is_taken = TAKEN.get(argument) or TAKEN.get(f"{name} {argument}") or never
+        for odd in [each for each in ODD_VALUES if not is_taken(each)]:
+            with pytest.raises(LocalProtocolError):
+                getattr(pair.agent, name)(**{**SOUND[name], argument: odd}, **moment)
+            assert snapshot(pair.agent) == before, (argument, odd)
+
+
+def test_tok_4_a_connection_without_the_tls_that_was_asked_for_is_refused() -> None:
+    for endpoint, tls in (("https://h.example", True), ("http://localhost", False)):
+        script = Scripted(api_endpoint=endpoint)
+        asked = script.start()
+        assert (asked.tls, asked.purpose) == (tls, "link")
+        before = snapshot(script.machine)
+        with pytest.raises(LocalProtocolError, match=r"as `Connect.tls` says"):
+            script.machine.connected(asked.conn, script.now, tls=not tls)
+        assert snapshot(script.machine) == before
+        script.machine.connected(asked.conn, script.now, tls=tls)
+        assert script.machine.next_output() is not None
+
+
+@pytest.mark.parametrize("no_conn", [-1, 0])
+def test_link_9_what_is_said_of_no_connection_has_no_effect(no_conn: int) -> None:
     pair, conn = working()
-    pair.agent.connected(no_conn, pair.now)
+    pair.agent.connected(no_conn, pair.now, tls=True)
     pair.run_for(60.0)
     assert pair.agent.state.link is LinkState.UP
     assert pair.agent_conns[-1] == conn

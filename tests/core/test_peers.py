@@ -34,7 +34,7 @@ class Embedded:
         now = self.clock.now
         match output:
             case Connect():
-                self.protocol.connected(output.conn, now)
+                self.protocol.connected(output.conn, now, tls=output.tls)
             case Sign():
                 self.protocol.signed(output.request, b"signature", now)
             case Write():

@@ -49,7 +49,7 @@ def await_connect(script: Scripted, conn: int) -> Connect:
 
 def begin_renewal(script: Scripted, conn: int) -> SendRequest:
     """Wait until a renewal has connected and asks for a challenge."""
-    script.machine.connected(await_connect(script, conn).conn, script.now)
+    script.machine.connected(await_connect(script, conn).conn, script.now, tls=False)
     return script.expect(SendRequest)
 
 
@@ -100,7 +100,7 @@ def test_tok_2_a_renewal_has_a_connection_of_its_own_and_the_next_attempt_uses_i
     script.machine.disconnected(conn, "cut", script.now)
     script.expect(Offline)
     script.wait(1.0)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     upgrade = script.expect(SendUpgrade)
     assert upgrade.request.header("authorization") == f"Bearer {token(exp=script.wall + 899, iat=script.wall - 1)}"
 
@@ -173,7 +173,7 @@ def test_tok_2_every_deadline_of_a_renewal_is_its_own() -> None:
     for steps in range(4):
         connect = await_connect(script, conn)
         if steps > 0:
-            script.machine.connected(connect.conn, script.now)
+            script.machine.connected(connect.conn, script.now, tls=connect.tls)
             request = script.expect(SendRequest)
             if steps > 1:
                 script.answer(request, answer(200, {"challenge": CHALLENGE, "expires_at": ""}))
@@ -199,7 +199,7 @@ def test_tok_2_a_lost_link_does_not_wait_for_a_renewal() -> None:
     assert [o.request for o in script.said if isinstance(o, CancelSign)] == [sign.request]
     assert script.dropped().count(request.conn) == 1
     script.wait(1.0)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     script.expect(SendUpgrade)
 
 
@@ -212,7 +212,7 @@ def test_tok_6_an_expired_token_closes_no_link_and_a_lost_link_fetches_another()
     script.machine.disconnected(conn, "cut", script.now)
     script.expect(Offline)
     script.wait(1.0)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     assert script.expect(SendRequest).request.target.endswith("/challenge")
 
 
@@ -222,7 +222,7 @@ def test_link_2_a_renewal_on_a_dead_connection_is_made_once_more_and_a_verify_st
     verify = to_verify(script, request)
     script.machine.disconnected(verify.conn, "idle", script.now)
     script.none_of(RenewalFailed)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     again = script.expect(SendRequest)
     assert again.request.target.endswith("/challenge")
     script.machine.disconnected(again.conn, "reset", script.now)
@@ -256,7 +256,7 @@ def test_link_7_sleep_brings_the_renewal_nearer() -> None:
 def test_tok_3_the_refused_token_of_a_call_is_replaced_by_a_renewal() -> None:
     script, conn = up()
     script.machine.get_details(script.now)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     script.answer(script.expect(SendRequest), answer(401))
     assert script.expect(RenewalStarted) == RenewalStarted("the platform refused the token", "TOK-3")
     assert script.machine.state == (AuthState.NONE, LinkState.UP)

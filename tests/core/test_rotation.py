@@ -57,7 +57,7 @@ def test_auth_6_a_renewal_that_is_refused_changes_the_key_for_all() -> None:
     for _ in range(4):
         script.wait(10)
         script.machine.bytes_received(conn, script.now)
-    script.machine.connected(script.expect(Connect).conn, script.now)
+    script.machine.connected(script.expect(Connect).conn, script.now, tls=False)
     script.answer(script.expect(SendRequest), answer(200, {"challenge": CHALLENGE, "expires_at": ""}))
     sign = script.expect(Sign)
     script.machine.signed(sign.request, b"signature", script.now)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from artcafe_proto.config import API_PREFIX
-from artcafe_proto.effects import Effect
+from artcafe_proto.effects import Connect, Effect
 from artcafe_proto.events import AgentEvent, CallAnswered, CallFailed, CommandReceived, Online, Stopped
 from artcafe_proto.platform.api import OPERATIONS
 from artcafe_proto.policies.backoff import Backoff, Failure
@@ -232,9 +232,9 @@ def test_a_process_that_dies_while_it_connects_opens_nothing(monkeypatch: pytest
     opened: list[float] = []
     opens = AgentProcess.opened
 
-    def noted(process: AgentProcess, conn: int, circuit: Circuit) -> None:
+    def noted(process: AgentProcess, asked: Connect, circuit: Circuit) -> None:
         opened.append(sim.time)
-        opens(process, conn, circuit)
+        opens(process, asked, circuit)
 
     monkeypatch.setattr(AgentProcess, "opened", noted)
     sim.run()

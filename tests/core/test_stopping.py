@@ -104,7 +104,7 @@ class Scene:
         """A call is answered with 401, and what it carried is no token any more (TOK-3)."""
         self.call()
         dialing = self.script.expect(Connect)
-        self.machine.connected(dialing.conn, self.script.now)
+        self.machine.connected(dialing.conn, self.script.now, tls=dialing.tls)
         self.script.answer(self.script.expect(SendRequest), answer(401))
 
     def lose(self) -> None:
@@ -430,7 +430,7 @@ def bother(scene: Scene) -> None:
     for output in list(scene.script.said):
         match output:
             case Connect():
-                machine.connected(output.conn, now)
+                machine.connected(output.conn, now, tls=output.tls)
                 machine.bytes_received(output.conn, now)
                 machine.text_received(output.conn, b'{"type":"command","id":"cmd-9","data":{"command":"work"}}', now)
                 machine.ping_received(output.conn, b"", now)

@@ -127,7 +127,7 @@ class AgentMachineLife(AgentLife[AgentMachine]):
     def connect(self, conn: int) -> None:
         now = self.now
         self.connected_conns.add(conn)
-        self.world(lambda agent: agent.connected(conn, now))
+        self.world(lambda agent: agent.connected(conn, now, tls=False))
 
     # --- a world that does anything -----------------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ class AgentProtocolLife(AgentLife[AgentProtocol]):
         if self.peer is None:
             self.peer = ScriptedPeer(token_life_s=life_s)
         if isinstance(output, Connect):
-            self.world(lambda agent: agent.connected(output.conn, now))
+            self.world(lambda agent: agent.connected(output.conn, now, tls=output.tls))
         elif isinstance(output, Sign):
             self.world(lambda agent: agent.signed(output.request, b"signature", now))
         elif isinstance(output, Write) and output.conn not in self.hung_up:
@@ -207,7 +207,7 @@ class AgentProtocolLife(AgentLife[AgentProtocol]):
     @rule(number=PICKS)
     def connected(self, number: int) -> None:
         conn, now = self.conn(number), self.now
-        self.world(lambda agent: agent.connected(conn, now))
+        self.world(lambda agent: agent.connected(conn, now, tls=False))
 
     @rule(number=PICKS, cause=st.sampled_from(["dns", "refused", "tls"]))
     def connect_failed(self, number: int, cause: ConnectFailure) -> None:

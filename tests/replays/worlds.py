@@ -264,7 +264,7 @@ class Owner:
             lambda: agent.respond("command-0", {}, now),
             lambda: agent.start(now),
             lambda: agent.unsent(1, -1, now),
-            lambda: agent.connected(1, now),
+            lambda: agent.connected(1, now, tls=False),
             lambda: agent.connect_failed(1, "other", "late", now),
             lambda: agent.data_received(1, b"late", now),
             lambda: agent.eof_received(1, now),

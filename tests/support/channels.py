@@ -198,7 +198,7 @@ class SocketChannel:
         self._far_reads, self._far_closes = True, False
         protocol: Any = self  # it has the inputs that a connection uses
         host, port = server.getsockname()
-        self.connection = make(Connect(CONN, host, port, False, math.inf), protocol)
+        self.connection = make(Connect(CONN, host, port, False, math.inf, "link"), protocol)
         self._opened = anyio.Event()
 
     async def open(self, server: socket.socket, tasks: anyio.abc.TaskGroup) -> None:
@@ -208,7 +208,7 @@ class SocketChannel:
         self._far, _ = server.accept()
         self._far.setblocking(False)
 
-    def connected(self, conn: int, now: Instant) -> None:
+    def connected(self, conn: int, now: Instant, *, tls: bool) -> None:
         self._opened.set()
 
     def data_received(self, conn: int, data: bytes, now: Instant) -> None:
@@ -318,7 +318,7 @@ class WebSocketChannel(Told):
         self._far_unsent = asyncio.Queue[bytes]()
         self._far_may_read = asyncio.Event()
         self._far_may_read.set()
-        asked = Connect(CONN, "127.0.0.1", port, False, 0.0)
+        asked = Connect(CONN, "127.0.0.1", port, False, 0.0, "link")
         self.transport = transport("websockets")["Transport"](asked, self._tell)
 
     def _tell(self, happened: str, conn: int, *arguments: Any) -> None:

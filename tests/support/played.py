@@ -248,7 +248,7 @@ class Bench:
         match output:
             case Connect():
                 peer = self.peers[output.conn] = Peer(self, output.conn, is_renewal=self.link is not None)
-                self.reach("connect", peer, lambda: self.agent.connected(output.conn, self.now))
+                self.reach("connect", peer, lambda: self.agent.connected(output.conn, self.now, tls=output.tls))
             case Write():
                 peer = self.peers[output.conn]
                 assert peer.is_open, "nothing is written on a connection that has ended"

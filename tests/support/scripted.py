@@ -143,7 +143,7 @@ class Scripted:
         """The platform, the network or the signer does what it is asked for."""
         match output:
             case Connect():
-                self.machine.connected(output.conn, self.now)
+                self.machine.connected(output.conn, self.now, tls=output.tls)
             case SendRequest() if output.request.target.endswith("challenge"):
                 self.answer(output, answer(200, {"challenge": CHALLENGE, "expires_at": ""}))
             case SendRequest():

@@ -178,7 +178,7 @@ class World:
                 self._inputs.append(partial(agent.connect_failed, output.conn, "refused", "nobody listens"))
             else:
                 member.sessions[output.conn] = PlatformSession(self._hub, next(self._numbers))
-                self._inputs.append(partial(agent.connected, output.conn))
+                self._inputs.append(lambda now: agent.connected(output.conn, now, tls=output.tls))
         elif isinstance(output, Sign):
             signature = self._key.sign(output.challenge.encode(), "ssh")
             self._inputs.append(partial(agent.signed, output.request, signature))

@@ -65,7 +65,7 @@ def _fail_to_connect(step: str, failure: str, peer: Peer) -> None:
 def _accept(step: str, failure: str, peer: Peer) -> None:
     peer.is_mute = True
     if step in ("connect", "TLS"):
-        peer.bench.agent.connected(peer.conn, peer.bench.now)
+        peer.bench.agent.connected(peer.conn, peer.bench.now, tls=step == "TLS")
     else:
         peer.accept()
     if failure == "accept-and-close":

@@ -236,7 +236,7 @@ class Pair:
             conn = next(self._conns)
             self._links[connect.conn] = conn
             self.sessions[conn] = PlatformProtocol(self.hub, conn=conn, now=self.now)
-            self.agent.connected(connect.conn, self.now)
+            self.agent.connected(connect.conn, self.now, tls=connect.tls)
 
         self.at(2 * self.latency_s * round_trips, accept)
 

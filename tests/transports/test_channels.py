@@ -203,7 +203,7 @@ def test_an_agent_and_a_platform_talk_in_memory() -> None:
             match output:
                 case Connect():
                     told.conn = output.conn
-                    agent.connected(output.conn, NOW)
+                    agent.connected(output.conn, NOW, tls=output.tls)
                 case Write():
                     near.write(output.data)
                 case Sign():

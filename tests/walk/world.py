@@ -218,7 +218,7 @@ class World:
         """A connection is open."""
         wire.was_opened = True
         wire.session = PlatformSession(self.hub, wire.conn)
-        self.agent.connected(wire.conn, self.now)
+        self.agent.connected(wire.conn, self.now, tls=False)
         self.drain()
 
     def refuse(self, wire: Wire) -> None:
