@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from artcafe_proto import errors
 from artcafe_proto.agent import *
 from artcafe_proto.config import *
+from artcafe_proto.driver import *
 from artcafe_proto.errors import *
 from artcafe_proto.exchanges import *
 from artcafe_proto.instants import *
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = [
     # façades, machines and what they are built of
-    "AgentProtocol", "AgentMachine", "AgentConfig", "AgentTimer",
+    "AgentProtocol", "AgentMachine", "AgentConfig", "AgentTimer", "Driver",
     "PlatformProtocol", "PlatformHub", "PlatformSession", "PlatformConfig",
     "Instant", "HttpRequest", "HttpResponse",
     # keys

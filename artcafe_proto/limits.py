@@ -199,3 +199,10 @@ MAX_WAITING_BYTES: Final = 1024 * 1024
 """PLAT-4: unsent bytes of a listener that does not keep up, above which its stream ends instead of growing."""
 KEEP_ALIVE_S: Final = 15.0
 """PLAT-4: silence after which a comment goes out. Proxies wait for a minute, and a client that is gone is noticed."""
+LEVEL_BYTES: Final = 16 * 1024
+"""LINK-8: written since a driver's last look at what has not left; from here on another look is worth its cost."""
+LEVEL_FIRST_LOOK_S: Final = 0.01
+LEVEL_LAST_LOOK_S: Final = 1.0
+"""LINK-8: while something has not left, the wait for the next look; it doubles from the first value to the last."""
+LONGEST_SLEEP_S: Final = 10.0
+"""LINK-7: the timers of most event loops stand still while the computer sleeps, so clocks are read this often."""
