@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = [
     # façades, machines and what they are built of
-    "AgentProtocol", "AgentMachine", "AgentConfig", "AgentTimer", "Driver",
+    "AgentProtocol", "AgentMachine", "AgentConfig", "AgentTimer", "Driver", "Connection",
     "PlatformProtocol", "PlatformHub", "PlatformSession", "PlatformConfig",
     "Instant", "HttpRequest", "HttpResponse",
     # keys

@@ -1,4 +1,4 @@
-"""What drivers of an `AgentProtocol` have in common, without I/O: an event loop supplies five methods.
+"""What all drivers of an `AgentProtocol` have in common, without I/O: an event loop supplies five methods.
 
 Every call of a driver is a turn: it tells the protocol what happened, and at its end carries out all that follows. So
 nothing waits for the next input, whether that call comes from the loop or from the application.
@@ -6,6 +6,7 @@ nothing waits for the next input, whether that call comes from the loop or from 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
@@ -18,7 +19,7 @@ from artcafe_proto.limits import LEVEL_BYTES, LEVEL_FIRST_LOOK_S, LEVEL_LAST_LOO
 from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from random import Random
 
     from artcafe_proto.config import AgentConfig
@@ -27,17 +28,17 @@ if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import FinalCode
 
-__all__ = ["Driver"]
+__all__ = ["Connection", "Driver"]
 
 
 class Driver(ABC):
-    """Drives one agent. A subclass supplies `clock`, `open`, `write`, `close` and `call_at` of an event loop.
+    """Drives one agent. A subclass supplies `clock`, `call_at` and `open`, which makes a `Connection`.
 
     - The loop tells it: `start`, `connected` or `connect_failed`, `data_received`, `disconnected`, `timer_due`.
     - The application calls `respond`, `fail`, `progress` and `stop`, and all else of `protocol` within a `turn`.
 
     All calls come from the thread of the loop. They may come at any time, also from within the five methods and from
-    `handle`. `pause_reading`, `resume_reading`, `unsent_bytes`, `sign` and `stopped` may be supplied as well.
+    `handle`. `sign` and `stopped` may be supplied as well.
     """
 
     def __init__(
@@ -58,8 +59,8 @@ class Driver(ABC):
         self._sign = sign
         self._handle = handle
         self._report = report
-        self._levels: dict[int, _Level] = {}
-        self._closing: dict[int, float] = {}
+        self._connections: dict[int, Connection] = {}
+        self._closing: dict[int, Connection] = {}
         self._is_in_turn = False
         self._wakes_at: float | None = None
         self._has_stopped = False
@@ -71,32 +72,12 @@ class Driver(ABC):
         """The moment; its monotonic time is that of `call_at`."""
 
     @abstractmethod
-    def open(self, asked: Connect) -> None:
-        """Begin to open a connection, and call `connected` or `connect_failed`. What this raises is such a failure."""
-
-    @abstractmethod
-    def write(self, conn: int, data: bytes) -> None:
-        """Send `data` after all before it, without waiting for the peer. What this raises ends the connection."""
-
-    @abstractmethod
-    def close(self, conn: int, *, abort: bool) -> None:
-        """Close a connection that is open or being opened: at once if `abort`; else after what was written, and then
-        call `disconnected`. If that takes too long, it is aborted (LINK-8).
-        """
-
-    @abstractmethod
     def call_at(self, mono: float) -> None:
         """Have `timer_due` called at that time, and no longer at the time before; monotonic seconds."""
 
-    def pause_reading(self, conn: int) -> None:  # noqa: B027 a loop that cannot need not
-        """Read nothing from `conn` until `resume_reading`."""
-
-    def resume_reading(self, conn: int) -> None:  # noqa: B027
-        """Read from `conn` again."""
-
-    def unsent_bytes(self, conn: int) -> int:
-        """How much of what was written on `conn` has not left (LINK-8), as `AgentProtocol.unsent` explains."""
-        return 0
+    @abstractmethod
+    def open(self, asked: Connect) -> Connection:
+        """Begin to open a connection, and call `connected` or `connect_failed`. What this raises is such a failure."""
 
     def sign(self, asked: Sign) -> None:
         """Sign a challenge. One that signs in a thread overrides this, and later calls `signed` or `sign_failed`."""
@@ -118,16 +99,15 @@ class Driver(ABC):
             self.protocol.start(now)
 
     def connected(self, conn: int, *, tls: bool) -> None:
-        """A connection is open, `tls` if under TLS that is verified. LocalProtocolError if another was asked for."""
+        """A connection is open, `tls` if under TLS that is verified. Raises LocalProtocolError for another than asked
+        for. One that was given up meanwhile is aborted by whoever opened it: its `close` was called.
+        """
         with self.turn() as now:
-            if conn in self._levels:
-                self.protocol.connected(conn, now, tls=tls)
-            else:  # it was given up while it was being opened
-                self._close(conn, abort=True)
+            self.protocol.connected(conn, now, tls=tls)
 
     def connect_failed(self, conn: int, error: BaseException | str, cause: ConnectFailure | None = None) -> None:
         """A connection could not be opened; without a `cause` the kind of `error` says which it is."""
-        self._levels.pop(conn, None)
+        self._connections.pop(conn, None)
         with self.turn() as now:
             self.protocol.connect_failed(conn, cause or cause_of(error), _text_of(error), now)
 
@@ -146,7 +126,7 @@ class Driver(ABC):
             if error is None:
                 self.protocol.eof_received(conn, now)
             self.protocol.disconnected(conn, "the peer closed it" if error is None else _text_of(error), now)
-            self._levels.pop(conn, None)
+            self._connections.pop(conn, None)
 
     def signed(self, request: int, signature: bytes) -> None:
         """A signature is there."""
@@ -167,9 +147,9 @@ class Driver(ABC):
         """The time that `call_at` was given has come. Earlier is harmless."""
         self._wakes_at = None
         with self.turn() as now:
-            for conn, level in list(self._levels.items()):
-                if level.bytes:
-                    self._tell_level(conn, level, now)
+            for connection in list(self._connections.values()):
+                if connection.level:
+                    self._tell_level(connection, now)
             self.protocol.handle_timer(now)
 
     # --- what the application calls -----------------------------------------------------------------------------------
@@ -195,7 +175,7 @@ class Driver(ABC):
             self.protocol.stop(now, drain=drain)
 
     @contextmanager
-    def turn(self) -> Iterator[Instant]:
+    def turn(self) -> Generator[Instant]:
         """Call `protocol` with the moment that this gives; at the end all that follows is carried out."""
         now = self.clock()
         if self._is_in_turn:  # the outermost turn carries out what follows
@@ -218,13 +198,13 @@ class Driver(ABC):
             for output in iter(self.protocol.next_output, None):
                 self._carry_out(output, now)
             is_drained = True
-            for conn, level in list(self._levels.items()):
-                if level.look_at <= now.mono:
-                    self._tell_level(conn, level, now)
+            for connection in list(self._connections.values()):
+                if connection.look_at <= now.mono:
+                    self._tell_level(connection, now)
                     is_drained = False
-            for conn, abort_at in list(self._closing.items()):
-                if abort_at <= now.mono:
-                    self._abort(conn)
+            for connection in list(self._closing.values()):
+                if connection.look_at <= now.mono:
+                    self._abort(connection)
         if self.protocol.is_stopped and not self._closing and not self._has_stopped:
             self._has_stopped = True
             self.stopped()
@@ -232,8 +212,8 @@ class Driver(ABC):
             self._set_timer(now.mono)
 
     def _set_timer(self, mono: float) -> None:
-        looks = [level.look_at for level in self._levels.values()]
-        wakes_at = min([mono + LONGEST_SLEEP_S, *looks, *self._closing.values()])
+        looks = [each.look_at for each in (*self._connections.values(), *self._closing.values())]
+        wakes_at = min([mono + LONGEST_SLEEP_S, *looks])
         deadline = self.protocol.deadline()
         if deadline is not None:
             wakes_at = min(wakes_at, deadline)
@@ -243,29 +223,22 @@ class Driver(ABC):
 
     def _carry_out(self, output: Effect | AgentEvent, now: Instant) -> None:
         match output:
+            case Write(conn=conn) | PauseReading(conn=conn) | ResumeReading(conn=conn) if conn not in self._connections:
+                pass  # it has ended while this was drained
             case Write(conn=conn):
-                if conn in self._levels:
-                    self._write(conn, output.data)
-            case Connect(conn=conn):
-                self._levels[conn] = _Level()
+                self._write(self._connections[conn], output.data)
+            case Connect():
                 try:
-                    self.open(output)
+                    self._connections[output.conn] = self.open(output)
                 except Exception as error:
-                    self.connect_failed(conn, error)
+                    self.connect_failed(output.conn, error)
             case Disconnect(conn=conn):
-                if self._levels.pop(conn, None) is None:
-                    return  # it has ended already
-                self._closing[conn] = now.mono + self.protocol.config.close_timeout
-                if output.abort:
-                    self._abort(conn)
-                else:
-                    self._close(conn, abort=False)
+                if conn in self._connections:
+                    self._disconnect(self._connections.pop(conn), now, abort=output.abort)
             case PauseReading(conn=conn):
-                if conn in self._levels:
-                    self.pause_reading(conn)
+                self._connections[conn].pause_reading()
             case ResumeReading(conn=conn):
-                if conn in self._levels:
-                    self.resume_reading(conn)
+                self._connections[conn].resume_reading()
             case Sign():
                 self.sign(output)
             case CancelSign():
@@ -273,23 +246,42 @@ class Driver(ABC):
             case _:
                 self._tell(output)
 
-    def _write(self, conn: int, data: bytes) -> None:
-        self._levels[conn].wrote(len(data))
+    def _write(self, connection: Connection, data: bytes) -> None:
+        connection.wrote(len(data))
         try:
-            self.write(conn, data)
+            connection.write(data)
         except Exception as error:
-            self._close(conn, abort=True)
-            self.disconnected(conn, error)
+            self._lose(connection, error)
 
-    def _abort(self, conn: int) -> None:
-        del self._closing[conn]
-        self._close(conn, abort=True)
-
-    def _close(self, conn: int, *, abort: bool) -> None:
+    def _tell_level(self, connection: Connection, now: Instant) -> None:
         try:
-            self.close(conn, abort=abort)
+            connection.look(now.mono)
         except Exception as error:
-            self._closing.pop(conn, None)
+            self._lose(connection, error)
+        else:
+            self.protocol.unsent(connection.conn, connection.level, now)
+
+    def _lose(self, connection: Connection, error: Exception) -> None:
+        self.disconnected(connection.conn, error)
+        self._close(connection, abort=True)
+
+    def _disconnect(self, connection: Connection, now: Instant, *, abort: bool) -> None:
+        self._closing[connection.conn] = connection
+        connection.look_at = now.mono + self.protocol.config.close_timeout
+        if abort:
+            self._abort(connection)
+        else:
+            self._close(connection, abort=False)
+
+    def _abort(self, connection: Connection) -> None:
+        del self._closing[connection.conn]
+        self._close(connection, abort=True)
+
+    def _close(self, connection: Connection, *, abort: bool) -> None:
+        try:
+            connection.close(abort=abort)
+        except Exception as error:
+            self._closing.pop(connection.conn, None)
             self._report(error)
 
     def _tell(self, event: AgentEvent) -> None:
@@ -300,39 +292,56 @@ class Driver(ABC):
                 self.fail(event.command_id, "handler_error", type(error).__name__)
             self._report(error)
 
-    def _tell_level(self, conn: int, level: _Level, now: Instant) -> None:
-        try:
-            level.look(self.unsent_bytes(conn), now.mono)
-        except Exception as error:
-            self._close(conn, abort=True)
-            self.disconnected(conn, error)
-        else:
-            self.protocol.unsent(conn, level.bytes, now)
 
+class Connection(ABC):
+    """A connection that an event loop opens, and what has not left of it. A subclass supplies `write` and `close`.
 
-class _Level:
-    """When to look at what has not left of a connection: after much was written, and while it is not 0."""
+    It tells its driver what happens, with its number `conn`.
+    """
 
-    __slots__ = ("_unseen_bytes", "_wait_s", "bytes", "look_at")
-
-    def __init__(self) -> None:
+    def __init__(self, driver: Driver, asked: Connect) -> None:
+        self.driver: Final = driver
+        self.asked: Final = asked
+        self.conn: Final = asked.conn
+        self.level: int = 0
+        """How much had not left at the last look, in bytes."""
+        self.look_at: float = math.inf
+        """When to look again, monotonic seconds: after much was written, and while something has not left."""
         self._unseen_bytes = 0
         self._wait_s = LEVEL_FIRST_LOOK_S
-        self.bytes = 0
-        self.look_at = float("inf")
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Send `data` after all before it, without waiting for the peer. What this raises ends the connection."""
+
+    @abstractmethod
+    def close(self, *, abort: bool) -> None:
+        """Close it, or give up opening it: at once if `abort`; else after what was written, and then tell the driver
+        `disconnected`. If that takes too long, it is aborted (LINK-8).
+        """
+
+    def pause_reading(self) -> None:  # noqa: B027 a loop that cannot need not
+        """Read nothing until `resume_reading`."""
+
+    def resume_reading(self) -> None:  # noqa: B027
+        """Read again."""
+
+    def unsent_bytes(self) -> int:
+        """How much of what was written has not left (LINK-8), as `AgentProtocol.unsent` explains."""
+        return 0
 
     def wrote(self, nbytes: int) -> None:
-        """So many bytes more were written."""
+        """For the driver: so many bytes more were written."""
         self._unseen_bytes += nbytes
         if self._unseen_bytes >= LEVEL_BYTES:
             self._wait_s = LEVEL_FIRST_LOOK_S
-            self.look_at = float("-inf")
+            self.look_at = -math.inf
 
-    def look(self, nbytes: int, mono: float) -> None:
-        """So many have not left at `mono`."""
-        self.bytes = nbytes
+    def look(self, mono: float) -> None:
+        """For the driver: find out what has not left."""
+        self.level = self.unsent_bytes()
         self._unseen_bytes = 0
-        self.look_at = mono + self._wait_s if nbytes else float("inf")
+        self.look_at = mono + self._wait_s if self.level else math.inf
         self._wait_s = min(2 * self._wait_s, LEVEL_LAST_LOOK_S)
 
 
@@ -358,13 +367,21 @@ def cause_of(error: BaseException | str) -> ConnectFailure:
 
 
 def _stands_for(error: BaseException) -> Iterator[BaseException]:
-    """An exception, what it was raised from, and the members of either that is a group."""
-    for each in (error, error.__cause__):
-        if isinstance(each, BaseExceptionGroup):
-            yield from cast("BaseExceptionGroup[BaseException]", each).exceptions
-        elif each is not None:
-            yield each
+    """An exception, and what it was raised from; of a group its members."""
+    ahead, seen = [error], set[int]()
+    while ahead:
+        each = ahead.pop(0)
+        if id(each) not in seen:  # authors can make circles of them
+            seen.add(id(each))
+            if isinstance(each, BaseExceptionGroup):
+                ahead += cast("BaseExceptionGroup[BaseException]", each).exceptions
+            else:
+                yield each
+            if each.__cause__ is not None:
+                ahead.append(each.__cause__)
 
 
 def _text_of(error: BaseException | str) -> str:
-    return error if isinstance(error, str) else text_of(error) or type(error).__name__
+    if isinstance(error, str):
+        return error
+    return next((text for each in _stands_for(error) if (text := text_of(each))), type(error).__name__)

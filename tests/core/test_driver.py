@@ -1,0 +1,491 @@
+"""The base of drivers, over a loop, connections and a platform that are all scripted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from artcafe_proto import AgentConfig, Connection, Driver, Instant, LocalProtocolError, SigningRefusedError
+from artcafe_proto.driver import cause_of
+from artcafe_proto.effects import Connect, Disconnect, Sign, Write
+from artcafe_proto.events import (
+    AgentEvent,
+    CommandReceived,
+    Offline,
+    Online,
+    Stopped,
+    TokenReceived,
+)
+from artcafe_proto.limits import (
+    LEVEL_BYTES,
+    LEVEL_FIRST_LOOK_S,
+    LEVEL_LAST_LOOK_S,
+    LONGEST_SLEEP_S,
+    MAX_WAITING_REPLIES,
+    WRITE_AHEAD_BYTES,
+)
+from artcafe_proto.testing import ScriptedPeer
+
+
+class Line(Connection):
+    """A connection to the scripted platform, which answers amid the call that writes."""
+
+    def __init__(self, driver: Loop, asked: Connect) -> None:
+        super().__init__(driver, asked)
+        self.loop = driver
+        self.closed: list[bool] = []
+        self.unsent = 0
+        self.fails: Exception | None = None
+        self.written = b""
+        self.reading: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.written += data
+        self.loop.carry_out(self.loop.peer.data_received(self.conn, data, self.loop.clock()))
+
+    def close(self, *, abort: bool) -> None:
+        self.closed.append(abort)
+        if self.fails is not None:
+            raise self.fails
+
+    def pause_reading(self) -> None:
+        self.reading.append("paused")
+
+    def resume_reading(self) -> None:
+        self.reading.append("resumed")
+
+    def unsent_bytes(self) -> int:
+        if self.fails is not None:
+            raise self.fails
+        return self.unsent
+
+
+class Loop(Driver):
+    """A loop of which the test is the clock."""
+
+    def __init__(self, handle: Callable[[Driver, AgentEvent], object] | None = None, **settings: Any) -> None:
+        named: dict[str, Any] = {"agent_id": "agent-1", "tenant_id": "tenant-1", "api_endpoint": "http://localhost"}
+        config = AgentConfig(**{**named, **settings})
+        self.mono = 1000.0
+        self.peer = ScriptedPeer()
+        self.lines: list[Line] = []
+        self.events: list[AgentEvent] = []
+        self.reported: list[Exception] = []
+        self.calls_at: list[float] = []
+        self.ends: list[float] = []
+        self.refuses: Exception | None = None
+        self.connects_at_once = True
+        self.signature: Any = b"any signature"
+        self.signs = True
+        super().__init__(
+            config, rng=Random(1), sign=self._sign_now, handle=handle or self.note, report=self.reported.append
+        )
+
+    def note(self, driver: Driver, event: AgentEvent) -> None:
+        assert driver is self
+        self.events.append(event)
+
+    def _sign_now(self, asked: Sign) -> bytes:
+        if isinstance(self.signature, Exception):
+            raise self.signature
+        return self.signature
+
+    def sign(self, asked: Sign) -> None:
+        if self.signs:
+            super().sign(asked)
+
+    def clock(self) -> Instant:
+        return Instant(self.mono, 1.7e9 + self.mono)
+
+    def call_at(self, mono: float) -> None:
+        self.calls_at.append(mono)
+
+    def open(self, asked: Connect) -> Connection:
+        if self.refuses is not None:
+            raise self.refuses
+        self.lines.append(Line(self, asked))
+        if self.connects_at_once:
+            self.connected(asked.conn, tls=asked.tls)
+        return self.lines[-1]
+
+    def stopped(self) -> None:
+        self.ends.append(self.mono)
+
+    def carry_out(self, outputs: list[Write | Disconnect]) -> None:
+        for output in outputs:
+            if isinstance(output, Write):
+                self.data_received(output.conn, output.data)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and call when asked to."""
+        end = self.mono + seconds
+        while self.calls_at[-1] <= end and not self.ends:
+            self.mono = max(self.mono, self.calls_at[-1])
+            self.timer_due()
+        self.mono = end
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """The events of this kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def answers(self) -> list[Any]:
+        """What the platform got as results, or as errors."""
+        return [each["data"].get("result", each["data"].get("code")) for each in self.peer.received("response")]
+
+    def command(self, command_id: str = "cmd-1") -> None:
+        """The platform sends one."""
+        self.carry_out([self.peer.command("work", {}, self.clock(), command_id=command_id)])
+
+
+def online(**settings: Any) -> Loop:
+    """A driver with a link."""
+    loop = Loop(**settings)
+    loop.start()
+    assert loop.of(Online)
+    return loop
+
+
+def test_from_the_start_to_a_link_and_an_answer_that_is_given_later() -> None:
+    loop = online()
+    loop.command()
+    (received,) = loop.of(CommandReceived)
+    assert loop.protocol.in_flight == ("cmd-1",)
+    loop.mono += 5.0
+    assert loop.progress("cmd-1", 50)
+    assert loop.respond("cmd-1", {"done": True})
+    assert not loop.respond("cmd-1", {"done": True})
+    assert loop.answers() == [{"done": True}], "without another input"
+    assert received.command == "work"
+    loop.command("cmd-2")
+    assert loop.fail("cmd-2", "handler_error", "so it is")
+    assert len(loop.answers()) == 2
+    with loop.turn() as now:
+        loop.protocol.send_message({"free": 3}, now)
+    assert [each["data"] for each in loop.peer.received("message")] == [{"free": 3}]
+
+
+def test_what_a_handler_raises_is_reported_and_its_command_is_answered() -> None:
+    def handle(driver: Driver, event: AgentEvent) -> None:
+        if isinstance(event, CommandReceived | Online):
+            raise OSError("mine")
+        loop.events.append(event)
+
+    loop = Loop(handle)
+    loop.start()
+    loop.command()
+    assert loop.answers() == ["handler_error"]
+    assert [str(error) for error in loop.reported] == ["mine", "mine"]
+    assert loop.of(TokenReceived)
+    assert not loop.of(Offline)
+
+
+@pytest.mark.parametrize("signature", [OSError("secret"), "text", None, SigningRefusedError("the agent has no key")])
+def test_auth_6_a_signer_that_fails_costs_one_attempt(signature: Any) -> None:
+    loop = Loop()
+    loop.signature = signature
+    loop.start()
+    (offline,) = loop.of(Offline)
+    assert "secret" not in offline.reason
+    assert len(loop.reported) == 1
+    assert offline.retry_at < loop.mono + 20.0
+    loop.signature = b"any signature"
+    loop.wait(20.0)
+    assert loop.of(Online)
+
+
+def test_auth_6_a_signature_that_comes_too_late_does_no_harm() -> None:
+    loop = Loop()
+    loop.signs = False
+    loop.start()
+    while not loop.of(Offline):
+        loop.wait(1.0)
+    loop.signed(1, b"any signature")
+    loop.signs = True
+    loop.wait(20.0)
+    assert loop.of(Online)
+
+
+def test_a_connection_that_cannot_be_opened_is_a_failure_of_its_kind() -> None:
+    loop = Loop()
+    loop.refuses = ConnectionRefusedError(111, "Connection refused")
+    loop.start()
+    loop.refuses, loop.connects_at_once = None, False
+    loop.wait(3.0)
+    loop.connect_failed(loop.lines[-1].conn, "no proxy", "proxy")
+    loop.wait(5.0)
+    loop.connect_failed(loop.lines[-1].conn, "for some reason")
+    assert [each.reason for each in loop.of(Offline)] == [
+        "cannot connect (refused): [Errno 111] Connection refused",
+        "cannot connect (proxy): no proxy",
+        "cannot connect (other): for some reason",
+    ]
+
+
+class SSLError(OSError):
+    """Of another library, by the same name."""
+
+
+def raised_from(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+CIRCLE = raised_from(OSError("outer"), OSError("inner"))
+raised_from(CIRCLE.__cause__, CIRCLE)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ConnectionRefusedError(), "refused"),
+        (TimeoutError(), "timeout"),
+        (SSLError(), "tls"),
+        ("a".encode, "other"),
+        (UnicodeError(), "dns"),
+        (OSError("unreachable"), "other"),
+        (raised_from(OSError("all failed"), ExceptionGroup("", [ValueError(), ConnectionRefusedError()])), "refused"),
+        (ExceptionGroup("", [ExceptionGroup("", [TimeoutError()])]), "timeout"),
+        (CIRCLE, "other"),
+    ],
+    ids=repr,
+)
+def test_link_3_the_kind_of_an_exception_is_the_cause(error: Any, cause: str) -> None:
+    assert cause_of(error if isinstance(error, BaseException) else "text") == cause
+
+
+def test_tok_4_without_the_tls_that_was_asked_for_nothing_is_written() -> None:
+    loop = Loop(api_endpoint="https://h.example")
+    loop.connects_at_once = False
+    loop.start()
+    with pytest.raises(LocalProtocolError, match="verified TLS"):
+        loop.connected(loop.lines[0].conn, tls=False)
+    assert not loop.lines[0].written
+    loop.connected(loop.lines[0].conn, tls=True)
+    assert loop.lines[0].written
+
+
+def test_what_write_raises_is_the_end_of_its_connection() -> None:
+    loop = online()
+    line = loop.lines[-1]
+    loop.command()
+    line.fails = BrokenPipeError(32, "Broken pipe")
+    loop.respond("cmd-1", 1)
+    (offline,) = loop.of(Offline)
+    assert offline.reason == "the connection ended: [Errno 32] Broken pipe"
+    assert line.closed == [True]
+    assert loop.reported == [line.fails], "of `close`, which fails too"
+    loop.wait(30.0)
+    assert len(loop.of(Online)) == 2
+    assert loop.answers() == [1]
+
+
+ENDS: list[tuple[Callable[[Loop, int], object], str]] = [
+    (lambda loop, conn: loop.data_received(conn, b""), "the peer closed it"),
+    (lambda loop, conn: loop.disconnected(conn), "the peer closed it"),
+    (lambda loop, conn: loop.disconnected(conn, "reset"), "reset"),
+    (lambda loop, conn: loop.disconnected(conn, OSError(104, "Reset")), "[Errno 104] Reset"),
+    (lambda loop, conn: loop.disconnected(conn, ExceptionGroup("both", [OSError(), OSError("one")])), "one"),
+    (lambda loop, conn: loop.disconnected(conn, OSError()), "OSError"),
+]
+
+
+@pytest.mark.parametrize(("end", "reason"), ENDS)
+def test_an_end_is_told_with_its_reason(end: Callable[[Loop, int], object], reason: str) -> None:
+    loop = online()
+    end(loop, loop.lines[-1].conn)
+    assert [each.reason for each in loop.of(Offline)] == [f"the connection ended: {reason}"]
+
+
+def test_link_8_what_does_not_close_in_time_is_aborted_and_the_end_waits_for_it() -> None:
+    loop = online(close_timeout=7.0)
+    line = loop.lines[-1]
+    loop.stop()
+    assert loop.of(Stopped)
+    assert (line.closed, loop.ends) == ([False], [])
+    began = loop.mono
+    loop.wait(20.0)
+    assert line.closed == [False, True]
+    assert loop.ends == [began + 7.0]
+    loop.timer_due()
+    assert loop.ends == [began + 7.0], "it is told once"
+
+
+def test_the_end_of_the_last_connection_is_that_of_the_loop() -> None:
+    loop = online()
+    loop.stop()
+    assert not loop.ends
+    loop.disconnected(loop.lines[-1].conn)
+    assert loop.ends == [loop.mono]
+    assert loop.lines[-1].closed == [False]
+    loop = online()
+    loop.stop(drain=False)
+    assert loop.ends == [loop.mono]
+    assert loop.lines[-1].closed == [True]
+
+
+def test_link_8_levels_are_told_after_much_was_written_and_while_something_has_not_left() -> None:
+    loop = online()
+    line = loop.lines[-1]
+    told: list[int] = []
+    unsent = loop.protocol.unsent
+
+    def note(conn: int, nbytes: int, now: Instant) -> None:
+        told.append(nbytes)
+        unsent(conn, nbytes, now)
+
+    loop.protocol.unsent = note  # type: ignore[method-assign]
+    loop.command()
+    line.unsent = 5
+    loop.respond("cmd-1", "x" * 10)
+    assert told == [], "little was written"
+    loop.command("cmd-2")
+    line.unsent = LEVEL_BYTES
+    loop.respond("cmd-2", "x" * LEVEL_BYTES)
+    assert told == [LEVEL_BYTES]
+    looks = [loop.calls_at[-1] - loop.mono]
+    for _ in range(10):
+        loop.mono = loop.calls_at[-1]
+        loop.timer_due()
+        looks.append(loop.calls_at[-1] - loop.mono)
+    assert looks[0] == pytest.approx(LEVEL_FIRST_LOOK_S)
+    assert looks[1] > looks[0]
+    assert max(looks) <= LEVEL_LAST_LOOK_S + 1e-9
+    line.unsent = 0
+    loop.mono = loop.calls_at[-1]
+    loop.timer_due()
+    assert told[-1] == 0
+    count = len(told)
+    loop.mono += 1.0
+    loop.timer_due()
+    assert len(told) == count
+
+
+def test_link_8_a_level_that_cannot_be_read_is_the_end_of_its_connection() -> None:
+    loop = online()
+    line = loop.lines[-1]
+    line.unsent = 1
+    loop.command()
+    loop.respond("cmd-1", "x" * LEVEL_BYTES)
+    line.fails = OSError("it is closed")
+    loop.timer_due()
+    assert [each.reason for each in loop.of(Offline)] == ["the connection ended: it is closed"]
+    assert line.closed == [True]
+
+
+def test_link_8_reading_is_paused_and_resumed() -> None:
+    loop = online(max_concurrent=1, max_queued=0)
+    line = loop.lines[-1]
+    loop.command("cmd-0")
+    line.unsent = WRITE_AHEAD_BYTES
+    loop.respond("cmd-0", "x" * WRITE_AHEAD_BYTES)
+    for number in range(MAX_WAITING_REPLIES + 1):  # one runs, and all others are refused
+        loop.command(f"cmd-{number + 1}")
+    assert line.reading == ["paused"]
+    line.unsent = 0
+    loop.wait(5.0)
+    assert line.reading == ["paused", "resumed"]
+
+
+def test_what_is_asked_of_a_connection_that_ends_meanwhile_is_passed_over() -> None:
+    def handle(driver: Driver, event: AgentEvent) -> None:
+        if isinstance(event, CommandReceived) and event.command_id == "cmd-1":
+            driver.disconnected(line.conn, "amid a drain")
+
+    loop = Loop(handle, max_concurrent=1, max_queued=0)
+    loop.start()
+    line = loop.lines[-1]
+    loop.command("cmd-0")
+    line.unsent = WRITE_AHEAD_BYTES
+    loop.respond("cmd-0", "x" * WRITE_AHEAD_BYTES)
+    commands = [
+        loop.peer.command("work", {}, loop.clock(), command_id=f"cmd-{number + 1}").data
+        for number in range(MAX_WAITING_REPLIES + 1)
+    ]
+    loop.data_received(line.conn, b"".join(commands))
+    assert line.reading == []
+    assert not loop.reported
+
+
+def test_link_7_the_loop_wakes_often_enough_to_see_that_the_computer_slept() -> None:
+    loop = online()
+    before = len(loop.calls_at)
+    loop.wait(100.0)
+    assert len(loop.calls_at) - before <= 100.0 / LONGEST_SLEEP_S + 10
+    gaps = [
+        later - earlier for earlier, later in zip(loop.calls_at[before:], loop.calls_at[before + 1 :], strict=False)
+    ]
+    assert max(gaps) <= LONGEST_SLEEP_S + 1e-9
+    loop.timer_due()
+    loop.timer_due()  # too early is harmless
+    assert not loop.of(Offline)
+
+
+def test_a_late_answer_to_what_was_given_up_does_no_harm() -> None:
+    loop = Loop(connect_timeout=5.0)
+    loop.connects_at_once = False
+    loop.start()
+    line = loop.lines[0]
+    loop.wait(6.0)
+    assert line.closed == [True]
+    loop.connected(line.conn, tls=False)
+    loop.data_received(line.conn, b"x")
+    loop.disconnected(line.conn)
+    assert not line.written
+
+
+class Bare(Driver):
+    """What a loop must supply, and nothing else."""
+
+    mono = 1000.0
+
+    def clock(self) -> Instant:
+        return Instant(self.mono, 1.7e9)
+
+    def call_at(self, mono: float) -> None:
+        self.mono = mono
+
+    def open(self, asked: Connect) -> Connection:
+        return BareLine(self, asked)
+
+
+class BareLine(Connection):
+    """Likewise of a connection."""
+
+    written = 0
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+
+    def close(self, *, abort: bool) -> None:
+        assert abort
+
+
+def test_five_methods_are_enough() -> None:
+    config = AgentConfig(
+        agent_id="agent-1",
+        tenant_id="tenant-1",
+        api_endpoint="http://localhost",
+    )
+    events: list[AgentEvent] = []
+    driver = Bare(
+        config,
+        rng=Random(1),
+        sign=lambda asked: b"",
+        handle=lambda driver, event: events.append(event),
+        report=lambda error: None,
+    )
+    driver.start()
+    driver.connected(1, tls=False)
+    while not any(isinstance(event, Offline) for event in events):
+        driver.timer_due()
+    driver.stop()
+    assert isinstance(events[-1], Stopped)
+    line = BareLine(driver, Connect(1, "localhost", 80, False, 0.0, "link"))
+    line.pause_reading()
+    line.resume_reading()
+    assert line.unsent_bytes() == 0
