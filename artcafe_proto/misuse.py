@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args
 
 from artcafe_proto.effects import ConnectFailure
-from artcafe_proto.errors import LocalProtocolError
+from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
+from artcafe_proto.exchanges import HttpResponse
 from artcafe_proto.limits import MAX_SIGNATURE_BYTES
 from artcafe_proto.messages import FINAL_CODES
 
@@ -18,8 +19,9 @@ T = TypeVar("T", bound=str)
 _CAUSES: Final[tuple[str, ...]] = get_args(ConnectFailure)
 
 
-def check_read(data: object) -> None:
+def check_read(conn: object, data: object) -> None:
     """Refuse what no read of a stream brings. One that brings no byte is the stream's end."""
+    check_number(conn, "a connection")
     check_bytes(data)
     if not data:
         raise LocalProtocolError("expected at least one byte: where a read brings none, call eof_received")
@@ -51,6 +53,39 @@ def check_disconnected(conn: object, reason: object) -> None:
     """Refuse what names no connection, and a reason that is no text."""
     check_number(conn, "a connection")
     check_reason(reason)
+
+
+def check_payload(conn: object, payload: object) -> None:
+    """Refuse what is no payload of a message."""
+    check_number(conn, "a connection")
+    if not isinstance(payload, bytes):
+        raise LocalProtocolError(f"expected a payload as bytes, not {type(payload).__name__}")
+
+
+def check_close_received(conn: object, code: object, reason: object) -> None:
+    """Refuse what no close frame says."""
+    check_disconnected(conn, reason)
+    check_number(code, "a close frame")
+
+
+def check_peer_failed(conn: object, error: object) -> None:
+    """Refuse what is no failure of a peer."""
+    check_number(conn, "a connection")
+    if not isinstance(error, RemoteProtocolError):
+        raise LocalProtocolError(f"expected a RemoteProtocolError, not {type(error).__name__}")
+
+
+def check_exchange(conn: object, exchange: object) -> None:
+    """Refuse what names no exchange."""
+    check_number(conn, "a connection")
+    check_number(exchange, "an exchange")
+
+
+def check_response(conn: object, exchange: object, response: object) -> None:
+    """Refuse what is no response to an exchange."""
+    check_exchange(conn, exchange)
+    if not isinstance(response, HttpResponse):
+        raise LocalProtocolError(f"expected an HttpResponse, not {type(response).__name__}")
 
 
 def check_number(value: object, what: str) -> None:

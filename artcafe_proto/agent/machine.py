@@ -24,7 +24,7 @@ from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.messages import STATUSES, encode_json
 from artcafe_proto.outputs import AgentOutputs, Outputs
-from artcafe_proto.policies.backoff import Failure, FailureKind, Reset, close_failure
+from artcafe_proto.policies.backoff import Failure, FailureKind, Reset
 from artcafe_proto.secrecy import Secretive
 from artcafe_proto.timers import Timers
 
@@ -127,11 +127,7 @@ class AgentMachine(Secretive):
         """Answer to `Connect`: it could not be opened. `detail` is for people."""
         misuse.check_connect_failed(conn, cause, detail)
         now = self._turns.begin(now)
-        if self._messaging.link_on(conn) is not None:
-            self._rules.connection_ended(conn, detail, now)  # it was open
-        else:
-            self._outputs.take_back_sends(conn)
-            self._rules.attempt_over(self._connector.connect_failed(conn, cause, detail, now), now)
+        self._rules.connect_failed(conn, cause, detail, now)
 
     def disconnected(self, conn: int, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
@@ -140,6 +136,7 @@ class AgentMachine(Secretive):
 
     def peer_ended(self, conn: int, now: Instant) -> None:
         """The peer has ended its side of `conn`: nothing more will come, so this side ends too."""
+        misuse.check_number(conn, "a connection")
         now = self._turns.begin(now)
         if self._connector.owns(conn) or self._messaging.link_on(conn) is not None:
             self._outputs.disconnects.append(Disconnect(conn, abort=True))
@@ -147,6 +144,7 @@ class AgentMachine(Secretive):
 
     def peer_failed(self, conn: int, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke HTTP or WebSocket framing on `conn`: nothing more can be read from it."""
+        misuse.check_peer_failed(conn, error)
         now = self._turns.begin(now)
         failure = Failure(FailureKind.OTHER, error.reason, error.clause)
         if (link := self._messaging.link_on(conn)) is not None:
@@ -186,11 +184,13 @@ class AgentMachine(Secretive):
 
     def response_received(self, conn: int, exchange: int, response: HttpResponse, now: Instant) -> None:
         """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
+        misuse.check_response(conn, exchange, response)
         now = self._turns.begin(now)
         self._rules.attempt_over(self._connector.response_received(conn, exchange, response, now), now)
 
     def upgraded(self, conn: int, exchange: int, now: Instant) -> None:
         """Answer to `SendUpgrade`: the link is up, and its first heartbeat goes out (HB-1)."""
+        misuse.check_exchange(conn, exchange)
         now = self._turns.begin(now)
         if self._connector.upgraded(conn, exchange):
             self._rules.link_up(conn, now)
@@ -214,6 +214,8 @@ class AgentMachine(Secretive):
     def text_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
         turns, messaging = self._turns, self._messaging
+        if type(payload) is not bytes:
+            misuse.check_payload(conn, payload)
         if now is not turns.now:
             now = turns.look(now)
         turns.due_at = now
@@ -225,6 +227,7 @@ class AgentMachine(Secretive):
 
     def ping_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A ping."""
+        misuse.check_payload(conn, payload)
         now = self._turns.look(now)
         if (link := self._messaging.open_link(conn)) is not None:
             link.pong(payload)
@@ -233,6 +236,7 @@ class AgentMachine(Secretive):
 
     def pong_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """A pong."""
+        misuse.check_payload(conn, payload)
         now = self._turns.look(now)
         link = self._messaging.open_link(conn)
         if link is not None and self._messaging.pong_received(link, payload, now.mono):
@@ -240,14 +244,10 @@ class AgentMachine(Secretive):
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
+        misuse.check_close_received(conn, code, reason)
         now = self._turns.begin(now)
         if (link := self._messaging.link_on(conn)) is not None:
-            failure = close_failure(code, reason)
-            self._connector.link_closed(failure)
-            if self._rules.region.state is not _CLOSING:
-                link.close(code, "")
-            self._outputs.disconnects.append(Disconnect(conn, abort=False))
-            self._rules.lose_link(failure, now)
+            self._rules.close_received(link, code, reason, now)
 
     # --- B: world → core: time ----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from artcafe_proto.agent.states import LIFE, Life, LifeInput, LinkInput, LinkSta
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.events import AgentIdContested, ClocksParted, Draining, Offline, Online, Stopped
 from artcafe_proto.limits import REPLACED_RESET_S
-from artcafe_proto.policies.backoff import Backoff, FailureKind, Reset, ended_by_itself
+from artcafe_proto.policies.backoff import Backoff, FailureKind, Reset, close_failure, ended_by_itself
 from artcafe_proto.regions import Region
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from artcafe_proto.agent.link import AgentLink
     from artcafe_proto.agent.messaging import Messaging
     from artcafe_proto.config import AgentConfig
+    from artcafe_proto.effects import ConnectFailure
     from artcafe_proto.instants import Instant
     from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.backoff import Failure
@@ -164,6 +165,23 @@ class JointRules:
             self.lose_link(ended_by_itself(reason), now)
         else:
             self.attempt_over(self._connector.gone(conn, reason, now), now)
+
+    def connect_failed(self, conn: int, cause: ConnectFailure, detail: str, now: Instant) -> None:
+        """A connection could not be opened, or was said to be open before."""
+        if self._messaging.link_on(conn) is None:
+            self._outputs.take_back_sends(conn)
+            self.attempt_over(self._connector.connect_failed(conn, cause, detail, now), now)
+        else:
+            self.connection_ended(conn, detail, now)
+
+    def close_received(self, link: AgentLink, code: int, reason: str, now: Instant) -> None:
+        """The platform has closed the link, or answers to its closing."""
+        failure = close_failure(code, reason)
+        self._connector.link_closed(failure)
+        if self.region.state is not _CLOSING:
+            link.close(code, "")
+        self._outputs.disconnects.append(Disconnect(link.conn, abort=False))
+        self.lose_link(failure, now)
 
     def lose_link(self, failure: Failure, now: Instant) -> None:
         """The link's connection is gone. After our own close that is the end, not a failure (STAT-3)."""

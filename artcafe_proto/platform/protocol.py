@@ -138,7 +138,8 @@ class PlatformProtocol(Secretive):
         """Bytes came in. Raises LocalProtocolError, and changes nothing, for anything but one byte or more: a read that
         brings none is the end of the stream, for `eof_received`.
         """
-        check_read(data)
+        if type(data) is not bytes or not data:
+            check_read(self.conn, data)
         now = self._hub.look_at_clock(now)
         session, wire = self._session, self._wire
         session.bytes_received(now)

@@ -344,6 +344,33 @@ def test_every_argument_is_checked_before_anything_changes(name: str) -> None:
             assert snapshot(pair.agent) == before, (argument, odd)
 
 
+SOUND_MESSAGES: dict[str, dict[str, Any]] = {
+    "peer_ended": {"conn": 0},
+    "peer_failed": {"conn": 0, "error": ODD_FRAME},
+    "response_received": {"conn": 0, "exchange": 0, "response": HttpResponse(status=200)},
+    "upgraded": {"conn": 0, "exchange": 0},
+    "text_received": {"payload": b"{}"},
+    "ping_received": {"conn": 0, "payload": b""},
+    "pong_received": {"conn": 0, "payload": b""},
+    "close_received": {"conn": 0, "code": 1000, "reason": ""},
+}
+"""What transports tell a machine beside that."""
+
+
+@pytest.mark.parametrize("name", SOUND_MESSAGES)
+def test_what_transports_tell_an_agent_is_checked_too(name: str) -> None:
+    script = Scripted()
+    conn = script.up()
+    script.drain()
+    before = snapshot(script.machine)
+    takes = {"payload": bytes, "error": RemoteProtocolError, "response": HttpResponse, "reason": str}
+    for argument in SOUND_MESSAGES[name]:
+        for odd in [each for each in ODD_VALUES if not isinstance(each, takes.get(argument, int))]:
+            with pytest.raises(LocalProtocolError):
+                getattr(script.machine, name)(**{"conn": conn, **SOUND_MESSAGES[name], argument: odd}, now=script.now)
+            assert snapshot(script.machine) == before, (argument, odd)
+
+
 def test_tok_4_a_connection_without_the_tls_that_was_asked_for_is_refused() -> None:
     for endpoint, tls in (("https://h.example", True), ("http://localhost", False)):
         script = Scripted(api_endpoint=endpoint)

@@ -109,8 +109,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a token whose link was closed for it is used again",
-        "artcafe_proto/agent/machine.py",
-        "            self._connector.link_closed(failure)\n",
+        "artcafe_proto/agent/rules.py",
+        "        self._connector.link_closed(failure)\n",
         "",
         "tests/core/test_failure_matrix.py::test_tok_3_a_platform_that_has_forgotten_the_agent_is_asked_for_a_challenge",
     ),

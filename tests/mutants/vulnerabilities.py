@@ -395,11 +395,11 @@ VULNERABILITIES: Final = (
     ),
     Mutant(
         "close code 1000 ends an agent for good",
-        "artcafe_proto/agent/machine.py",
-        "            self._outputs.disconnects.append(Disconnect(conn, abort=False))\n"
-        "            self._rules.lose_link(failure, now)",
-        "            self._outputs.disconnects.append(Disconnect(conn, abort=False))\n"
-        "            self._rules.finish(now) if code == 1000 else self._rules.lose_link(failure, now)",
+        "artcafe_proto/agent/rules.py",
+        "        self._outputs.disconnects.append(Disconnect(link.conn, abort=False))\n"
+        "        self.lose_link(failure, now)",
+        "        self._outputs.disconnects.append(Disconnect(link.conn, abort=False))\n"
+        "        self.finish(now) if code == 1000 else self.lose_link(failure, now)",
         "tests/core/test_agent_failures.py::test_link_3_a_close_by_the_platform_waits_by_its_code",
     ),
     Mutant(
