@@ -19,7 +19,7 @@ from artcafe_proto.secrecy import Secretive
 
 __all__ = [
     "Effect", "PlatformEffect", "AgentMachineEffect", "PlatformSessionEffect", "Connect", "Write", "Disconnect",
-    "PauseReading", "ResumeReading", "Sign", "CancelSign", "Wake", "SendRequest", "SendUpgrade", "SendResponse",
+    "PauseReading", "ResumeReading", "Sign", "CancelSign", "SendRequest", "SendUpgrade", "SendResponse",
     "SendBody", "AcceptUpgrade", "SendText", "SendPing", "SendPong", "SendClose", "ConnectFailure", "ConnectPurpose",
 ]  # fmt: skip
 
@@ -105,12 +105,6 @@ class CancelSign(_Effect, frozen=True, gc=False):
     """The answer to `Sign` `request` is no longer wanted; a late one is ignored."""
 
     request: int
-
-
-class Wake(_Effect, frozen=True, gc=False):
-    """From `PlatformHub`: something happened on `conn` from elsewhere; drain its `PlatformProtocol`."""
-
-    conn: int
 
 
 # --- for transports that frame messages themselves --------------------------------------------------------------------

@@ -16,7 +16,7 @@ class Timers(dict[Reason, float], Generic[Reason]):
     def __init__(self) -> None:
         super().__init__()
         self.has_changed: bool = False
-        """Whether something was set or all cleared; for whoever keeps `next` elsewhere, and resets this."""
+        """Whether `next` may be another; for whoever keeps it elsewhere, and resets this."""
 
     def set(self, reason: Reason, deadline: float) -> None:
         """Wait for `deadline`, instead of any earlier wait for the same reason."""
@@ -26,7 +26,7 @@ class Timers(dict[Reason, float], Generic[Reason]):
     def arm(self, reason: Reason, deadline: float | None) -> None:
         """Wait for `deadline`, or stop waiting if it is None."""
         if deadline is None:
-            self.pop(reason, None)
+            self.cancel(reason)
         else:
             self[reason] = deadline
             self.has_changed = True
@@ -34,7 +34,8 @@ class Timers(dict[Reason, float], Generic[Reason]):
     def cancel(self, *reasons: Reason) -> None:
         """Stop waiting; harmless if nothing was waited for."""
         for reason in reasons:
-            self.pop(reason, None)
+            if self.pop(reason, None) is not None:
+                self.has_changed = True
 
     def clear(self) -> None:
         """Stop waiting for anything."""

@@ -13,8 +13,8 @@ What is the same must be the same to the byte, but for this:
   the order of its ids, of its waits, and so on, matters. Nothing is renamed.
 - A platform's connection: writes between two inputs are compared as one. So are the hub's events as one sequence, and
   each connection's outputs as another; in which order these come among each other is not compared.
-- `Wake` is not compared, but obeyed: only connections that a call or the hub concerned are drained, and so outputs
-  are missing where the hub does not ask for them.
+- Deadlines of connections are compared to the moment, though the hub lets many share one. A record of when each
+  connection kept its own time is played so.
 - `RequestArrived` and `respond` are neither recorded nor compared: what the core leaves to its owner is answered by
   `replays.present.answer`, and the bytes of the response are compared whoever makes them.
 

@@ -28,19 +28,19 @@ from artcafe_anyio.loops import Flag
 from artcafe_anyio.virtual_time import LoopClock, VirtualTimeLoop
 from artcafe_proto import LocalProtocolError, PlatformConfig, PlatformHub, PlatformProtocol, SigningKey
 from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Write
-from artcafe_proto.events import CommandAnswered, MessageReceived, RequestArrived, StatusReceived
+from artcafe_proto.events import AnyEvent, CommandAnswered, MessageReceived, RequestArrived, StatusReceived
 from artcafe_proto.platform import NOT_FOUND
 from artcafe_proto.secrecy import Secretive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
     from anyio.abc import TaskStatus
 
     from artcafe_anyio.agent import Agent
-    from artcafe_proto.effects import Connect, PlatformEffect, Wake
+    from artcafe_proto.effects import Connect
     from artcafe_proto.events import HubEvent
+    from artcafe_proto.platform import PlatformOutput
 
 __all__ = ["Answer", "LoopClock", "SimulatedPlatform", "VirtualTimeLoop"]
 
@@ -173,17 +173,11 @@ class SimulatedPlatform(Secretive):
         task_status.started()
         while not self._is_over:
             self._news.clear()
-            deadlines = [deadline for each in self._machines() if (deadline := each.deadline()) is not None]
-            with anyio.move_on_after(max(min(deadlines, default=math.inf) - self._clock().mono, 0)):
+            deadline = self._hub.deadline()
+            with anyio.move_on_after(math.inf if deadline is None else max(deadline - self._clock().mono, 0)):
                 await self._news.wait()
-            now = self._clock()
-            for each in self._machines():
-                each.handle_timer(now)
+            self._hub.handle_timer(self._clock())
             self._carry_out_all()
-
-    def _machines(self) -> Iterator[PlatformHub | PlatformProtocol]:
-        yield self._hub
-        yield from [end.session for end in self._ends.values()]
 
     async def _hear_more(self) -> None:
         if self._has_agent_ended:
@@ -212,7 +206,6 @@ class SimulatedPlatform(Secretive):
     def _lose(self, end: _AgentEnd) -> None:
         del self._ends[end.session.conn]
         end.session.disconnected("cut", self._clock())
-        self._drain(end)
         self._carry_out_all()
 
     def _carry_out_all(self) -> None:
@@ -221,43 +214,41 @@ class SimulatedPlatform(Secretive):
             return
         self._is_carrying_out = True
         try:
-            busy = True
-            while busy:
-                busy = False
-                for end in list(self._ends.values()):
-                    busy |= self._drain(end)
-                while (event := self._hub.next_output()) is not None:
-                    busy = True
-                    self._heard(event)
+            while True:
+                while (output := self._hub.next_output()) is not None:
+                    self._carry_out(output)
+                levels = [(end, level) for end in self._ends.values() if (level := end.new_level()) is not None]
+                if not levels:
+                    break
+                for end, level in levels:
+                    end.session.unsent(level, self._clock())
         finally:
             self._is_carrying_out = False
         self._news.set()
 
-    def _drain(self, end: _AgentEnd) -> bool:
-        busy = False
-        while (output := end.session.next_output()) is not None:
-            busy = True
-            self._carry_out(end, output)
-        if (level := end.new_level()) is not None:
-            busy = True
-            end.session.unsent(level, self._clock())
-        return busy
-
-    def _carry_out(self, end: _AgentEnd, output: PlatformEffect | RequestArrived) -> None:
+    def _carry_out(self, output: PlatformOutput) -> None:
         match output:
             case Write():
-                end.feed(output.data)
+                if output.conn in self._ends:
+                    self._ends[output.conn].feed(output.data)
             case Disconnect():
-                self._ends.pop(end.session.conn, None)
-                end.finish()
+                if output.conn in self._ends:
+                    self._ends.pop(output.conn).finish()
             case PauseReading():
-                end.pause()
+                if output.conn in self._ends:
+                    self._ends[output.conn].pause()
             case ResumeReading():
-                end.resume()
+                if output.conn in self._ends:
+                    self._ends[output.conn].resume()
             case RequestArrived():
-                end.session.respond(output.exchange, NOT_FOUND, self._clock())
+                if output.conn in self._ends:
+                    self._ends[output.conn].session.respond(output.exchange, NOT_FOUND, self._clock())
+            case AnyEvent():
+                self._heard(output)
+            case _:
+                raise AssertionError("only a `PlatformSession` leaves framing to its driver")
 
-    def _heard(self, event: HubEvent | Wake) -> None:
+    def _heard(self, event: HubEvent) -> None:
         match event:
             case CommandAnswered(response=response):
                 result = msgspec.json.decode(response.result) if response.status == "success" else None

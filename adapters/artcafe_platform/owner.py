@@ -18,12 +18,12 @@ from artcafe_anyio.loops import Flag
 from artcafe_platform.connection import Connection, peer_address
 from artcafe_platform.holdings import Holdings
 from artcafe_platform.logs import logger, tell
+from artcafe_platform.looks import Looks
 from artcafe_platform.sockets import AnyConnection, SocketConnection, address_of
-from artcafe_platform.timetable import Timetable, shared_moment
 from artcafe_platform.turns import OwnTurn, Turn
 from artcafe_proto import PlatformHub, PlatformProtocol
-from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Wake, Write
-from artcafe_proto.events import RequestArrived, RequestFailed
+from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.events import AnyEvent, RequestArrived, RequestFailed
 from artcafe_proto.platform import NOT_FOUND
 from artcafe_proto.secrecy import forget_locals
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from anyio.streams.tls import TLSStream
 
     from artcafe_proto import Instant
-    from artcafe_proto.effects import PlatformEffect
+    from artcafe_proto.effects import PlatformEffect, PlatformSessionEffect
     from artcafe_proto.events import HubEvent
 
 C = TypeVar("C", Connection, SocketConnection)
@@ -58,7 +58,7 @@ class Owner:
         self._numbers = count(1)
         self._touched: dict[int, AnyConnection] = {}
         self._holdings = Holdings(self.connections)
-        self._timetable = Timetable()
+        self._looks = Looks(self.connections)
         self._context = copy_context()  # of where the platform is entered
         self._is_ending_turn = False
         self._wakes_at = math.inf
@@ -115,62 +115,69 @@ class Owner:
 
     def _carry_out_all(self, connection: AnyConnection | None, now: Instant) -> None:
         if connection is not None:
-            self._carry_out(connection, now)
-        while True:
-            if self._touched:
-                self._carry_out(self._touched.popitem()[1], now)
-                continue
-            output = self.hub.next_output()
-            if output is None:
-                break
-            if not isinstance(output, Wake):
-                self._publish(output)
-            elif output.conn in self.connections:
-                self._touched[output.conn] = self.connections[output.conn]
-
-    def _carry_out(self, connection: AnyConnection, now: Instant) -> None:
-        protocol = connection.protocol
-        output = protocol.next_output()
-        if output is not None or connection.look_at <= now.mono:
-            while output is not None:
-                self._carry_out_one(connection, output, now)
-                output = protocol.next_output()
-            self._look_after(connection, now)
-        for each in self._holdings.look_at(connection):
-            self._cut(each, "too much waits for all connections together, and most for it", now)
-        if protocol.is_rescheduled():
-            self._set_time(connection, now)
+            self._touched[connection.conn] = connection
+        is_over = False
+        while not is_over:
+            while (output := self.hub.next_output()) is not None:
+                if not isinstance(output, AnyEvent):
+                    self._carry_out(output, now)
+                elif isinstance(output, RequestArrived):
+                    self._answer(output, now)
+                else:
+                    self._publish(output)
+            is_over = True
+            while self._touched:
+                connection = self._touched.popitem()[1]
+                if connection.look_at <= now.mono:
+                    is_over = False
+                    if not self._cut_if_overrun(connection, now):
+                        self._tell_level(connection, now)
+                for each in self._holdings.look_at(connection):
+                    is_over = False
+                    self._cut(each, "too much waits for all connections together, and most for it", now)
 
     def _cut(self, connection: AnyConnection, reason: str, now: Instant) -> None:
         connection.protocol.disconnected(reason, now)
         connection.close(abort=True)
         self._touched[connection.conn] = connection
 
-    def _carry_out_one(self, connection: AnyConnection, output: PlatformEffect | RequestArrived, now: Instant) -> None:
+    def _answer(self, arrived: RequestArrived, now: Instant) -> None:
+        if arrived.conn in self.connections:
+            self.connections[arrived.conn].protocol.respond(arrived.exchange, NOT_FOUND, now)
+
+    def _carry_out(self, output: PlatformEffect | PlatformSessionEffect, now: Instant) -> None:
+        connection = self.connections.get(output.conn)
+        if connection is None:
+            return
+        self._touched[output.conn] = connection
         match output:
             case Write():
                 connection.write(output.data)
-            case RequestArrived():
-                connection.protocol.respond(output.exchange, NOT_FOUND, now)
+                self._looks.wrote(output.conn)
+                self._cut_if_overrun(connection, now)
             case Disconnect():
                 connection.close(abort=output.abort)
             case PauseReading():
                 connection.pause_reading()
             case ResumeReading():
                 connection.resume_reading()
+            case _:
+                raise AssertionError("only a `PlatformSession` leaves framing to its driver")
 
-    def _look_after(self, connection: AnyConnection, now: Instant) -> None:
-        protocol = connection.protocol
-        if connection.is_overrun():
+    def _cut_if_overrun(self, connection: AnyConnection, now: Instant) -> bool:
+        is_overrun = connection.is_overrun()
+        if is_overrun:
             self._cut(connection, "too much waits to be read by it", now)
-        elif (level := connection.due_level(now.mono)) is not None:
-            protocol.unsent(level, now)
-            self._touched[connection.conn] = connection
-            if level:
-                self._look_at(connection.conn, connection.look_at)
+        return is_overrun
+
+    def _tell_level(self, connection: AnyConnection, now: Instant) -> None:
+        connection.protocol.unsent(connection.level(now.mono), now)
+        self._looks.plan(connection)
+        if connection.look_at < self._wakes_at:
+            self._earlier.set()
 
     def _publish(self, event: HubEvent) -> None:
-        if isinstance(event, RequestFailed):  # its target may name what is secret
+        if type(event) is RequestFailed:  # its target may name what is secret
             logger.error("a %s request failed", event.method, exc_info=event.error)
         call_back(self._callbacks, event, self._context, partial(tell, logging.ERROR))
 
@@ -208,7 +215,6 @@ class Owner:
         """A connection has been run to its end."""
         del self.connections[connection.conn]
         self._holdings.forget(connection.conn)
-        self._timetable.forget(connection.conn)
 
     def drop_all(self, reason: str) -> None:
         """End every connection from this side, with 1001 where a link is up; polls are answered and streams ended. They
@@ -241,40 +247,16 @@ class Owner:
     async def keep_time(self) -> None:
         """The one timer of hub and connections. Runs until cancelled, or raises what ends the platform."""
         while self.failure is None:
-            self._wakes_at = self._deadline()
+            hub, looks = self.hub.deadline(), self._looks.next()
+            self._wakes_at = looks if hub is None or looks < hub else hub
             self._earlier.clear()
             with anyio.move_on_after(max(self._wakes_at - self.clock().mono, 0)):
                 await self._earlier.wait()
             self._handle_timers()
         raise self.failure
 
-    def _deadline(self) -> float:
-        connections, hub = self._timetable.next(), self.hub.deadline()
-        if hub is None:
-            return math.inf if connections is None else connections
-        return hub if connections is None else min(connections, hub)
-
     def _handle_timers(self) -> None:
         with self.own_turn() as now:
+            for connection in self._looks.take_due(now.mono):
+                self._tell_level(connection, now)
             self.hub.handle_timer(now)
-            for conn in self._timetable.take_due(now.mono):
-                connection = self.connections[conn]
-                connection.protocol.unsent(connection.level(now.mono), now)
-                connection.protocol.handle_timer(now)
-                self._touched[conn] = connection
-                self._set_time(connection, now)
-
-    def _set_time(self, connection: AnyConnection, now: Instant) -> None:
-        deadline = connection.protocol.deadline()
-        if connection.look_at < math.inf:
-            self._look_at(connection.conn, connection.look_at)
-        if deadline is None:
-            if connection.protocol.is_closed:
-                self._timetable.forget(connection.conn)
-            return
-        self._look_at(connection.conn, shared_moment(deadline, now.mono))
-
-    def _look_at(self, conn: int, deadline: float) -> None:
-        self._timetable.set(conn, deadline)
-        if deadline < self._wakes_at:
-            self._earlier.set()

@@ -119,6 +119,7 @@ class RequestFailed(AnyEvent, frozen=True, gc=False):
 class RequestArrived(AnyEvent, frozen=True, gc=False):
     """An HTTP request at whose path no operation is: the platform's driver answers it with `respond(exchange, …)`."""
 
+    conn: int
     exchange: int
     request: HttpRequest
 

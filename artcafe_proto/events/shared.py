@@ -8,7 +8,7 @@ import msgspec
 
 from artcafe_proto.messages import decode_object
 
-__all__ = ["MessageReceived", "UnknownReceived", "PeerViolation"]
+__all__ = ["AnyEvent", "MessageReceived", "UnknownReceived", "PeerViolation"]
 
 
 class AnyEvent(msgspec.Struct, frozen=True, gc=False):

@@ -1,8 +1,8 @@
 """The hub: what spans the connections of a platform, in memory, without a socket or a clock.
 
 It holds the registry, authenticates, fences links by epoch, and delivers commands. Every connection has a
-`PlatformSession` that reports to the hub; where the hub makes another session send something, it says so by the effect
-`Wake`.
+`PlatformSession` that reports to the hub. The driver has one thing to drain and one deadline to keep for all of them:
+the hub's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto.aliases import decode_heartbeat, decode_response
 from artcafe_proto.damaged import read_answered_id
-from artcafe_proto.effects import Wake
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import (
     AgentOffline,
@@ -43,6 +42,7 @@ from artcafe_proto.misuse import plain_seconds, plain_text
 from artcafe_proto.platform.agents import Agent
 from artcafe_proto.platform.authenticator import Authenticator, Principal
 from artcafe_proto.platform.commands import Command, command_data
+from artcafe_proto.platform.connections import Connections
 from artcafe_proto.platform.delivery import Delivery
 from artcafe_proto.platform.links import LinkedAgent, Links
 from artcafe_proto.platform.records import AgentRecord, CommandRecord, Kind, LifeRecord, Record
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from artcafe_proto.exchanges import HttpRequest
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.platform.connections import Connection, PlatformOutput
     from artcafe_proto.platform.links import Carrier
 
 __all__ = ["PlatformHub"]
@@ -94,7 +95,6 @@ class PlatformHub(Secretive):
         self.rng = rng
         self._message_ids = MessageIds(rng)
         self._events: deque[HubEvent] = deque()
-        self._woken: dict[int, None] = {}
         self._now: Instant | None = None if now is None else sound_instant(now, None)
         restored = tuple(restored)
         if restored and now is None:
@@ -103,9 +103,11 @@ class PlatformHub(Secretive):
         began_at = None if self._now is None else self._now.wall
         self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(began_at)))
         self._links = Links(self._state.life)
+        self._connections = Connections()
+        self._touched = self._connections.touched
         self.registry: Final = Registry(self._state, self._put, rng)
         self.authenticator: Final = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
-        self.watches: Final = Watches(rng, self.command, self.wake)
+        self.watches: Final = Watches(rng, self.command, self.touch)
         self._delivery = Delivery(self._state, self._links, self._put, self._emit, window=config.window)
         if self._now is not None:
             self._delivery.restore(self._now)
@@ -126,6 +128,21 @@ class PlatformHub(Secretive):
         if now is self._now:
             return now
         self._now = now = sound_instant(now, self._now)
+        return now
+
+    def admit(self, conn: int, connection: Connection) -> None:
+        """A connection was accepted. Raises LocalProtocolError for the number of an open one."""
+        self._connections.add(conn, connection)
+
+    def touch(self, conn: int) -> None:
+        """Something has happened to a connection: it is looked at in the next drain."""
+        self._touched[conn] = None
+
+    def input_of(self, conn: int, now: Instant) -> Instant:
+        """A connection is told something. The moment is as `look_at_clock` gives it. Raises LocalProtocolError."""
+        if now is not self._now:
+            now = self.look_at_clock(now)
+        self._touched[conn] = None
         return now
 
     @property
@@ -158,7 +175,6 @@ class PlatformHub(Secretive):
             replaced = f"replaced by a newer connection{origin}"
             self._offline(older.linked, replaced)
             older.close(4409, replaced, now)
-            self.wake(older.conn)
 
     def link_ended(self, linked: LinkedAgent, reason: str) -> None:
         """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
@@ -236,10 +252,6 @@ class PlatformHub(Secretive):
         self._answered(linked.record, ResponseData(command_id, "error", reason=reason, code="undeliverable"), now)
         return True
 
-    def wake(self, conn: int) -> None:
-        """Have the driver drain the connection `conn`."""
-        self._woken[conn] = None
-
     # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
 
     def principal(self, request: HttpRequest, now: Instant, address: str | None = None) -> Principal:
@@ -256,7 +268,6 @@ class PlatformHub(Secretive):
         session = self._session_of(key.agent_id)
         if session is not None and session.linked is not None and session.linked.key_id == key_id:
             session.close(4403, "the key was revoked", now)
-            self.wake(session.conn)
 
     def agent(self, tenant_id: str, agent_id: str) -> Agent:
         """A tenant's agent, as it is now (PLAT-3). Raises ApiError 404, also for another tenant's."""
@@ -347,19 +358,34 @@ class PlatformHub(Secretive):
     # --- time and outputs ---------------------------------------------------------------------------------------------
 
     def handle_timer(self, now: Instant) -> None:
-        """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
+        """Time has passed, for the hub and for all connections. Afterwards `deadline` is None or later than `now.mono`.
+
+        Tell before how much has not left on those connections of which that is not known to be 0 (`unsent`).
+        """
         now = self.look_at_clock(now)
         for agent_id in self._delivery.handle_timer(now):
             self.send_on(agent_id, now)
+        self._connections.handle_timer(now)
 
     def deadline(self) -> float | None:
-        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
-        return self._delivery.deadline
+        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for. Drain first.
 
-    def next_output(self) -> Wake | HubEvent | None:
-        """The next output; call until None after every call of the hub or of any of its sessions."""
-        if self._events:
-            return self._events.popleft()
-        if self._woken:
-            return Wake(self._woken.popitem()[0])
-        return None
+        A wait of more than 5 s is given up to 0.25 s more, so that thousands of connections share one deadline.
+        """
+        mine = self._delivery.deadline
+        if self._now is None:
+            return mine
+        theirs = self._connections.deadline(self._now.mono)
+        return theirs if mine is None or (theirs is not None and theirs < mine) else mine
+
+    def next_output(self) -> PlatformOutput | None:
+        """The next output of the hub or of a connection: call until None after every call of any of them.
+
+        A connection has the effects of its kind. Events of the hub come first, so that what their callbacks lead to
+        leaves together with the rest.
+        """
+        if not self._events:
+            output = None if self._now is None else self._connections.next_output(self._now.mono)
+            if output is not None or not self._events:
+                return output
+        return self._events.popleft()

@@ -6,7 +6,6 @@ its affair too (PLAT-8); what has nothing to do with bytes it passes on.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.effects import (
@@ -23,10 +22,10 @@ from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import HttpResponse, ascii_lower
 from artcafe_proto.instants import format_http_date
 from artcafe_proto.misuse import check_bytes, check_read, check_reason, check_unsent
+from artcafe_proto.platform.connections import ConnectionTimer
 from artcafe_proto.platform.session import PlatformSession
 from artcafe_proto.platform.states import SessionState
 from artcafe_proto.secrecy import Secretive
-from artcafe_proto.timers import Timers
 from artcafe_proto.wires.http_server import Phase, ServerWire, check_answer
 from artcafe_proto.wires.inputs import (
     BinaryReceived,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from artcafe_proto.events import RequestArrived
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.hub import PlatformHub
+    from artcafe_proto.timers import Timers
     from artcafe_proto.wires.inputs import Input
 
 __all__ = ["PlatformProtocol"]
@@ -55,42 +55,35 @@ _WAITED_WITH: Final = frozenset({Phase.ANSWERING, Phase.WEBSOCKET})
 _HEARD_ELSEWHERE: Final = (ResponseReceived, Upgraded, BinaryReceived)  # our wires refuse binary (MSG-7)
 
 
-class RequestTimer(IntEnum):
-    """What is waited for between the bytes of requests; none of it while a link is idle."""
-
-    COMING = 1
-    """The next part of a request, or the next request."""
-    WAITING = 2
-    """A request that has come behind another, and has its own turn."""
-
-
 class PlatformProtocol(Secretive):
     """One accepted connection over a byte stream.
 
     - Look: `conn`, `address`, `state`, `is_closed`, `has_peer_ended`, `agent_id`, `held_bytes`.
-    - World → core: `data_received`, `eof_received`, `disconnected`, `unsent`, `handle_timer`. They never raise on
-      anything that a peer, a network or a clock can cause.
+    - World → core: `data_received`, `eof_received`, `disconnected`, `unsent`. They never raise on anything that a peer,
+      a network or a clock can cause.
     - Driver → core: `respond` and `send_body`, for a `RequestArrived`; `turn_away`; `close`; `drop`.
-    - Core → world: `next_output`, to be called until None after every call of this object, of its hub, and for every
-      `Wake` of the hub; and `deadline`, which may be another whenever `is_rescheduled`.
+
+    What comes of it are outputs of the hub, which the driver drains after every call of this object; the hub keeps the
+    time, too. For the hub alone are `take_output`, `timer_due` and `timers`.
 
     That is all. A transport that frames messages by itself drives a `PlatformSession`, which has inputs for them.
     """
 
-    __slots__ = ("_arrived", "_chunks", "_exchange", "_hub", "_phase", "_session", "_timers", "_wire")
+    __slots__ = ("_arrived", "_chunks", "_exchange", "_hub", "_phase", "_session", "_wire", "timers")
 
     def __init__(self, hub: PlatformHub, *, conn: int, now: Instant, address: str | None = None) -> None:
         """`conn` is the driver's number for the connection, unique on the platform. `address`: the peer's IP address,
-        by which attempts to sign in are limited (PLAT-8); None: they are not.
+        by which attempts to sign in are limited (PLAT-8); None: they are not. Raises LocalProtocolError for the number
+        of an open connection.
         """
         now = hub.look_at_clock(now)
         self._hub = hub
-        self._session = PlatformSession(hub, conn, address=address)
+        self._session = PlatformSession(hub, conn, address=address, facade=self)
         self._wire = ServerWire(rng=hub.rng, max_message_size=hub.config.max_message_size)
         self._exchange = 0
         self._arrived = 0  # the exchange that is the driver's to answer
         self._chunks: list[bytes] = []  # what is still to be written; tokens are in there (TOK-4)
-        self._timers: Timers[RequestTimer] = Timers()
+        self.timers: Timers[ConnectionTimer] = self._session.timers
         self._phase = Phase.IDLE
         self._watch_phase(now.mono)
 
@@ -154,7 +147,7 @@ class PlatformProtocol(Secretive):
 
     def eof_received(self, now: Instant) -> None:
         """The peer has ended its side; nothing more will come in."""
-        now = self._hub.look_at_clock(now)
+        now = self._hub.input_of(self.conn, now)
         self._session.has_peer_ended = True
         self._read(self._wire.receive_eof(), now)
         self._hub.watches.finish(self._session, now)  # whoever goes on waiting for an answer does not end its side
@@ -164,7 +157,6 @@ class PlatformProtocol(Secretive):
         """The connection has ended, by the peer or by the network. `reason` is for people."""
         check_reason(reason)
         self._session.disconnected(reason, now)
-        self._timers.clear()
 
     def unsent(self, nbytes: int, now: Instant) -> None:
         """So many bytes of what was written have not left: a level, told as often as the driver likes.
@@ -182,20 +174,6 @@ class PlatformProtocol(Secretive):
         self._session.unsent(nbytes, now, unwritten_bytes=sum(map(len, self._chunks)))
         if is_http:
             self._read_on(now)
-
-    def handle_timer(self, now: Instant) -> None:
-        """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
-        now = self._hub.look_at_clock(now)
-        while (due := self.deadline()) is not None and due <= now.mono:
-            mine = None if due == self._session.deadline() else self._timers.pop_due(now.mono)
-            if mine is None:
-                self._session.handle_timer(now)
-                if self._wire.websocket is None:  # a link's frames are written when they are drained
-                    self._go_on()
-            elif mine[0] is RequestTimer.WAITING:
-                self._read(self._wire.receive(b""), now)
-            else:
-                self._request_timed_out(now)
 
     # --- driver → core ------------------------------------------------------------------------------------------------
 
@@ -248,23 +226,22 @@ class PlatformProtocol(Secretive):
         self._session.drop(reason, now)
         self._go_on()
 
-    # --- core → world -------------------------------------------------------------------------------------------------
+    # --- for the hub --------------------------------------------------------------------------------------------------
 
-    def deadline(self) -> float | None:
-        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
-        deadline, earliest = self._session.deadline(), self._timers.next()
-        if earliest is None or (deadline is not None and deadline <= earliest[0]):
-            return deadline
-        return earliest[0]
+    def timer_due(self, timer: ConnectionTimer, when: float, now: Instant) -> None:
+        """From the hub: the time of one of `timers` has come; it is set no more."""
+        if timer is ConnectionTimer.WAITING:
+            self._read(self._wire.receive(b""), now)
+        elif timer is ConnectionTimer.COMING:
+            self._request_timed_out(now)
+        else:
+            self._session.timer_due(timer, when, now)
+            if self._wire.websocket is None:  # a link's frames are written when they are drained
+                self._go_on()
 
-    def is_rescheduled(self) -> bool:
-        """Whether `deadline` may be earlier, or gone, since the last call: most inputs leave it as it is."""
-        has_changed, self._timers.has_changed = self._timers.has_changed, False
-        return self._session.is_rescheduled() or has_changed
-
-    def next_output(self) -> PlatformEffect | RequestArrived | None:
-        """The next effect or event: events, then what is asked, then one `Write`, then a disconnect."""
-        if (event := self._session.next_event()) is not None:
+    def take_output(self) -> PlatformEffect | RequestArrived | None:
+        """From the hub: the next effect or event: events, then what is asked, then one `Write`, then a disconnect."""
+        if self._wire.websocket is None and (event := self._session.next_event()) is not None:
             self._arrived = event.exchange
             return event
         outputs = self._session.outputs
@@ -297,7 +274,7 @@ class PlatformProtocol(Secretive):
                 session.text_received(received.payload, now)
             case RequestReceived():
                 self._exchange += 1
-                self._timers.cancel(RequestTimer.COMING)
+                self.timers.cancel(ConnectionTimer.COMING)
                 session.request_received(self._exchange, received.request, now, upgrade=received.upgrade)
                 self._encode_sends()
             case PingReceived():
@@ -320,22 +297,22 @@ class PlatformProtocol(Secretive):
         Else one small read could make for any number of answers before the transport can say that it is full.
         """
         if self._wire.has_unread and self._wire.phase is not Phase.ANSWERING:
-            self._timers.set(RequestTimer.WAITING, now.mono)
+            self.timers.set(ConnectionTimer.WAITING, now.mono)
         self._watch_phase(now.mono)
 
     def _watch_phase(self, mono: float) -> None:
         """Requests have deadlines of their own: one for the whole of a head, one for a body, one between (PLAT-8)."""
-        session, timers, phase = self._session, self._timers, self._wire.phase
+        session, timers, phase = self._session, self.timers, self._wire.phase
         is_same, self._phase = phase is self._phase, phase
         is_http = session.state is SessionState.HTTP and not session.is_reading_paused
         if not is_http and not (session.state is SessionState.UP and self._wire.has_unread):
-            timers.clear()
+            timers.cancel(ConnectionTimer.COMING, ConnectionTimer.WAITING)
         elif phase in _WAITED_WITH:
-            timers.cancel(RequestTimer.COMING)
-        elif not is_same or timers.get(RequestTimer.COMING) is None:
+            timers.cancel(ConnectionTimer.COMING)
+        elif not is_same or timers.get(ConnectionTimer.COMING) is None:
             config = self._hub.config
             allowed_s = {Phase.HEAD: config.head_timeout, Phase.BODY: config.body_timeout}
-            timers.set(RequestTimer.COMING, mono + allowed_s.get(phase, config.idle_timeout))
+            timers.set(ConnectionTimer.COMING, mono + allowed_s.get(phase, config.idle_timeout))
 
     def _request_timed_out(self, now: Instant) -> None:
         if self._wire.phase in _RUSHED:

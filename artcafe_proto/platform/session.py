@@ -6,7 +6,6 @@ becomes the event `RequestArrived`, which the driver answers with `respond`.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING, assert_never
 
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
@@ -19,6 +18,7 @@ from artcafe_proto.misuse import check_close, check_reason, check_unsent
 from artcafe_proto.outputs import Outputs, PlatformOutputs
 from artcafe_proto.platform.answers import error_answer, extra_headers
 from artcafe_proto.platform.api import handle, link_asked_for
+from artcafe_proto.platform.connections import ConnectionTimer
 from artcafe_proto.platform.states import ANSWER, SESSION, AnswerInput, AnswerState, SessionInput, SessionState
 from artcafe_proto.policies.liveness import Verdict
 from artcafe_proto.policies.outflow import GRANT_S, Outflow
@@ -32,31 +32,27 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import PlatformSessionEffect
     from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.connections import Connection
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.links import LinkedAgent
 
 __all__ = ["PlatformSession"]
 
 
-class SessionTimer(IntEnum):
-    """What a session waits for."""
-
-    PING = 1
-    STALL = 2
-    CLOSE = 3
-    GRANT = 4
-    WATCH = 5
-
-
 class PlatformSession(Secretive):
     """One accepted connection; `conn` is the driver's number for it, unique on the platform."""
 
     __slots__ = (
-        "_answer_state", "_clock_offset_s", "_exchange", "_hub", "_link", "_live", "_outflow", "_region", "_timers",
-        "address", "conn", "has_peer_ended", "is_reading_paused", "linked", "origin", "outputs")  # fmt: skip
+        "_answer_state", "_clock_offset_s", "_exchange", "_hub", "_link", "_live", "_outflow", "_region",
+        "address", "conn", "has_peer_ended", "is_reading_paused", "linked", "origin", "outputs", "timers")  # fmt: skip
 
-    def __init__(self, hub: PlatformHub, conn: int, *, address: str | None = None) -> None:
-        """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not."""
+    def __init__(
+        self, hub: PlatformHub, conn: int, *, address: str | None = None, facade: Connection | None = None
+    ) -> None:
+        """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not.
+
+        `facade`: the one that has this session, if one has. Raises LocalProtocolError for the number of an open one.
+        """
         self.conn: int = conn
         self.address = None if address is None else network_of(address)
         """What counts as the peer's address; None too once there is a link."""
@@ -66,7 +62,8 @@ class PlatformSession(Secretive):
         self.outputs: PlatformOutputs = Outputs()
         """For a façade: what is drained after the events, in an order of its own."""
         self._outflow = Outflow()
-        self._timers: Timers[SessionTimer] = Timers()
+        self.timers: Timers[ConnectionTimer] = Timers()
+        """For a façade, and for the hub: all that is waited for on the connection."""
         self._region = Region(SESSION)
         self._link: LinkEnd | None = None
         self._live: LinkEnd | None = None  # the same while it is up
@@ -79,6 +76,7 @@ class PlatformSession(Secretive):
         """Whether the peer has ended its side. It may still read the answers that are due, or be gone."""
         self.linked: LinkedAgent | None = None
         """Whose link this is, from its 101 on; the hub sets it."""
+        hub.admit(conn, self if facade is None else facade)
 
     @property
     def state(self) -> SessionState:
@@ -96,7 +94,7 @@ class PlatformSession(Secretive):
         """A request came; `upgrade` for a sound opening handshake. LocalProtocolError before the last is answered."""
         if self._answer_state is not AnswerState.NONE and self.state is SessionState.HTTP:
             raise LocalProtocolError("expected one request at a time: the answer to the one before has not ended")
-        now = self._hub.look_at_clock(now)
+        now = self._hub.input_of(self.conn, now)
         if self.state is not SessionState.HTTP:
             return
         try:
@@ -106,13 +104,13 @@ class PlatformSession(Secretive):
             else:  # answered when the session is drained
                 self._answer_state = ANSWER.after(self._answer_state, AnswerInput.REQUEST)
                 self._exchange = exchange
-                self.outputs.events.append(RequestArrived(exchange, request))
+                self.outputs.events.append(RequestArrived(self.conn, exchange, request))
         except ApiError as error:
             self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
 
     def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
         """Answer a request, once; with `more`, `send_body` goes on. False if the connection has ended."""
-        self._hub.look_at_clock(now)
+        self._hub.input_of(self.conn, now)
         if not self._is_at(AnswerState.AWAITED, exchange):
             return False
         self._answer_state = ANSWER.after(self._answer_state, AnswerInput.BEGIN if more else AnswerInput.END)
@@ -121,7 +119,7 @@ class PlatformSession(Secretive):
 
     def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
         """Send a piece of a body that `respond` began; the last has no `more`. False if the answer has ended."""
-        self._hub.look_at_clock(now)
+        self._hub.input_of(self.conn, now)
         if not self._is_at(AnswerState.BEGUN, exchange):
             return False
         if not more:
@@ -132,7 +130,7 @@ class PlatformSession(Secretive):
 
     def set_watch_timer(self, mono: float) -> None:
         """From the hub: have `Watches.timer_due` called at that time."""
-        self._timers.set(SessionTimer.WATCH, mono)
+        self.timers.set(ConnectionTimer.WATCH, mono)
 
     @property
     def unread_bytes(self) -> int:
@@ -160,7 +158,7 @@ class PlatformSession(Secretive):
 
     def text_received(self, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
-        now = self._hub.look_at_clock(now)
+        now = self._hub.input_of(self.conn, now)
         link, linked = self._live, self.linked
         if link is None or linked is None:
             return
@@ -186,7 +184,7 @@ class PlatformSession(Secretive):
 
     def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
-        now = self._hub.look_at_clock(now)
+        now = self._hub.input_of(self.conn, now)
         if (link := self._live) is not None:
             link.pong(payload)
             self._await_report(now)
@@ -194,11 +192,11 @@ class PlatformSession(Secretive):
     def pong_received(self, payload: bytes, now: Instant) -> None:
         """A pong."""
         if (link := self._live) is not None:
-            link.liveness.pong(payload, self._hub.look_at_clock(now).mono)
+            link.liveness.pong(payload, self._hub.input_of(self.conn, now).mono)
 
     def close_received(self, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
-        self._hub.look_at_clock(now)
+        self._hub.input_of(self.conn, now)
         if self._link is None or self.state is SessionState.CLOSED:
             return
         if self.state is SessionState.UP:
@@ -211,29 +209,29 @@ class PlatformSession(Secretive):
         return self._live is not None and self._outflow.has_room
 
     def deliver(self, payload: bytes, now: Instant) -> None:
-        """From the hub, while `has_room`: send a message over the live link, and have the connection drained."""
+        """From the hub, while `has_room`: send a message over the live link."""
         assert self._live is not None, "the hub lets go of a session when its link ends"
         self._live.send(payload)
         self._await_report(now)
-        self._hub.wake(self.conn)
+        self._hub.touch(self.conn)
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """Begin the closing handshake; from now on the agent is offline. Raises LocalProtocolError for an odd code."""
         check_close(code, reason)
-        now = self._hub.look_at_clock(now)
+        now = self._hub.input_of(self.conn, now)
         if (link := self._live) is not None:
             link.close(code, reason)
             self._region.fire(SessionInput.CLOSE)
             self._live = None
-            self._timers.clear()
-            self._timers.set(SessionTimer.CLOSE, now.mono + self._hub.config.close_timeout)
+            self.timers.clear()
+            self.timers.set(ConnectionTimer.CLOSE, now.mono + self._hub.config.close_timeout)
             self._leave(f"closed with {code}: {reason}")
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
     def disconnected(self, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
-        self._hub.look_at_clock(now)
+        self._hub.input_of(self.conn, now)
         if self.state is not SessionState.CLOSED:
             self._end(f"the connection ended: {reason}")
 
@@ -243,13 +241,13 @@ class PlatformSession(Secretive):
 
     def peer_failed(self, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke the framing: nothing more can be read from it. HTTP errors are answered by the façade."""
-        self._hub.look_at_clock(now)
+        self._hub.input_of(self.conn, now)
         self._drop(error.code, error.reason)
 
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for a driver that is shutting down."""
         check_reason(reason)
-        self._hub.watches.finish(self, self._hub.look_at_clock(now))
+        self._hub.watches.finish(self, self._hub.input_of(self.conn, now))
         self._drop(1001, reason)
 
     def _drop(self, code: int, reason: str) -> None:
@@ -265,7 +263,7 @@ class PlatformSession(Secretive):
         on to nobody yet: a façade's. Raises LocalProtocolError below 0.
         """
         check_unsent(nbytes)
-        now = self._hub.look_at_clock(now)
+        now = self._hub.input_of(self.conn, now)
         undrained_bytes = unwritten_bytes + self.outputs.undrained_bytes(self.conn)
         if self._live is not None:
             self._live.unsent(nbytes, now.mono, undrained_bytes)
@@ -276,7 +274,7 @@ class PlatformSession(Secretive):
 
     def _look_at_level(self) -> None:
         """Before a link, no further request is read while much of the answers has not left (PLAT-8)."""
-        self._timers.arm(SessionTimer.STALL, self._outflow.stall_deadline(self._hub.config.write_stall_timeout))
+        self.timers.arm(ConnectionTimer.STALL, self._outflow.stall_deadline(self._hub.config.write_stall_timeout))
         if self._outflow.unsent < WRITE_AHEAD_BYTES:
             self._read_again()
         elif not self.is_reading_paused:
@@ -296,33 +294,32 @@ class PlatformSession(Secretive):
 
     def _await_report(self, now: Instant) -> None:
         """Much was written at once: a driver that has something to report does so, or else it counts as having left."""
-        if self._outflow.awaits_report and self._timers.get(SessionTimer.GRANT) is None:
-            self._timers.set(SessionTimer.GRANT, now.mono + GRANT_S)
+        if self._outflow.awaits_report and self.timers.get(ConnectionTimer.GRANT) is None:
+            self.timers.set(ConnectionTimer.GRANT, now.mono + GRANT_S)
 
     # --- time and outputs ---------------------------------------------------------------------------------------------
 
-    def handle_timer(self, now: Instant) -> None:
-        """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""
-        now = self._hub.look_at_clock(now)
-        while (due := self._timers.pop_due(now.mono)) is not None:
-            reason, when = due
-            self._look_at_clocks(now)
-            match reason:
-                case SessionTimer.PING:
-                    self._check_liveness(now, is_late=now.mono - when > LATE_TIMER_S)
-                case SessionTimer.STALL:
-                    self._cut("writing stalled", abort=True)
-                case SessionTimer.CLOSE:
-                    self._cut("the closing handshake was not answered", abort=True)
-                case SessionTimer.WATCH:
-                    self._hub.watches.timer_due(self, now)
-                case SessionTimer.GRANT:
-                    assert self._live is not None, "only a live link waits for a report"
-                    self._live.grant(now.mono)
-                    self._send_on(now)
-                case _:
-                    assert_never(reason)
-            self._arm_timers(now)
+    def timer_due(self, timer: ConnectionTimer, when: float, now: Instant) -> None:
+        """From the hub: the time of one of `timers` has come; it is set no more."""
+        self._look_at_clocks(now)
+        match timer:
+            case ConnectionTimer.PING:
+                self._check_liveness(now, is_late=now.mono - when > LATE_TIMER_S)
+            case ConnectionTimer.STALL:
+                self._cut("writing stalled", abort=True)
+            case ConnectionTimer.CLOSE:
+                self._cut("the closing handshake was not answered", abort=True)
+            case ConnectionTimer.WATCH:
+                self._hub.watches.timer_due(self, now)
+            case ConnectionTimer.GRANT:
+                assert self._live is not None, "only a live link waits for a report"
+                self._live.grant(now.mono)
+                self._send_on(now)
+            case ConnectionTimer.COMING | ConnectionTimer.WAITING:
+                raise AssertionError("only a façade of bytes waits for requests")
+            case _:
+                assert_never(timer)
+        self._arm_timers(now)
 
     def _cut(self, reason: str, *, abort: bool = False) -> None:
         self.outputs.disconnects.append(Disconnect(self.conn, abort=abort))
@@ -342,35 +339,26 @@ class PlatformSession(Secretive):
 
     def _look_at_clocks(self, now: Instant) -> Instant:
         """The moment it is. Ping at once when the clocks have parted: the computer slept, or one was set (LINK-7)."""
-        now = self._hub.look_at_clock(now)
+        now = self._hub.input_of(self.conn, now)
         offset_s = now.wall - now.mono
         if abs(offset_s - self._clock_offset_s) > CLOCK_DRIFT_S and self._live is not None:
             self._live.ping(now.mono)
         self._clock_offset_s = offset_s
         return now
 
-    def next_output(self) -> PlatformSessionEffect | RequestArrived | None:
-        """The next output; call until None after every input, and drain the hub too."""
+    def take_output(self) -> PlatformSessionEffect | RequestArrived | None:
+        """From the hub: the next output."""
         return self.next_event() or self.outputs.next()
 
     def next_event(self) -> RequestArrived | None:
         """For a façade: answer what the API knows, and return the next request that it does not know."""
-        if self._hub.watches.is_due(self.conn):
+        if self._answer_state is AnswerState.AWAITED and self._hub.watches.is_due(self.conn):
             self._hub.watches.timer_due(self, self._hub.now)
         while self.outputs.events:
             arrived = self.outputs.events.pop(0)
             if not handle(self._hub, self, arrived.exchange, arrived.request, self.address, self._hub.now):
                 return arrived
         return None
-
-    def deadline(self) -> float | None:
-        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for."""
-        return None if (earliest := self._timers.next()) is None else earliest[0]
-
-    def is_rescheduled(self) -> bool:
-        """Whether `deadline` may be earlier, or gone, since the last call: most inputs leave it as it is."""
-        has_changed, self._timers.has_changed = self._timers.has_changed, False
-        return has_changed
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -380,16 +368,16 @@ class PlatformSession(Secretive):
         look_at, offline_at = link.liveness.deadline, link.liveness.silent_for(OFFLINE_AFTER_S)
         if look_at is not None and offline_at is not None and now.mono < offline_at:
             look_at = min(look_at, offline_at)
-        if (self._timers.get(SessionTimer.PING) or float("inf")) > now.mono:  # a look that is due is not put off
-            self._timers.arm(SessionTimer.PING, look_at)
-        self._timers.arm(SessionTimer.STALL, link.stall_deadline)
+        if (self.timers.get(ConnectionTimer.PING) or float("inf")) > now.mono:  # a look that is due is not put off
+            self.timers.arm(ConnectionTimer.PING, look_at)
+        self.timers.arm(ConnectionTimer.STALL, link.stall_deadline)
         self._await_report(now)
 
     def _end(self, reason: str) -> None:
         was_up = self.state is SessionState.UP
         self._region.fire(SessionInput.ENDED)
         self._live = None
-        self._timers.clear()
+        self.timers.clear()
         self._hub.watches.forget(self.conn)
         self.is_reading_paused = False
         if was_up:

@@ -87,11 +87,11 @@ class Watches:
         self,
         rng: Random,
         command: Callable[[str, str, str], Command],
-        wake: Callable[[int], None],
+        touch: Callable[[int], None],
     ) -> None:
-        """`command` shows the command of a tenant, an id and an agent; `wake` has a connection drained."""
+        """`command` shows the command of a tenant, an id and an agent; `touch` has a connection drained."""
         self._command = command
-        self._wake = wake
+        self._touch = touch
         self._sessions: dict[int, Watcher] = {}
         self._polls = Polls()
         self._streams = Streams(rng)
@@ -129,7 +129,7 @@ class Watches:
         if isinstance(event, _ENDS_OF_COMMANDS):
             for poll in self._polls.for_command(event.agent_id, event.command_id):
                 self._polls.end(poll, self._as_it_is(poll))
-                self._wake(poll.conn)  # which is answered when it is drained: all at once might be very much
+                self._touch(poll.conn)  # which is answered when it is drained: all at once might be very much
         publication = None if tenant_id is None else self._streams.publish(tenant_id, event, now)
         if publication is not None:
             for stream in publication.streams:
@@ -174,7 +174,6 @@ class Watches:
     def _send_on(self, stream: Stream, data: bytes, now: Instant) -> None:
         """Send on a stream, or end it if its listener does not keep up; whoever comes back is told what is missing."""
         session = self._sessions[stream.conn]
-        self._wake(stream.conn)
         if session.unread_bytes > MAX_WAITING_BYTES:
             session.drop("too many events wait to be read by it", now)
             return

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
-from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Wake, Write
-from artcafe_proto.events import RequestArrived
+from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Write
+from artcafe_proto.events import AnyEvent, RequestArrived
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.platform.hub import PlatformHub
 from artcafe_proto.platform.protocol import PlatformProtocol
 from artcafe_proto.testing.agents import AgentProcess
 from artcafe_proto.testing.nodes import REPORT_INTERVAL_S, Node
-from artcafe_proto.testing.schedule import Alarms
 from artcafe_proto.testing.tenants import TENANT, TENANT_TOKEN
 from artcafe_proto.testing.wiretap import with_blank_pongs
 
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.config import PlatformConfig
-    from artcafe_proto.effects import PlatformEffect
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.connections import PlatformOutput
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.invariants import Invariants
     from artcafe_proto.testing.nodes import Stage
@@ -51,11 +49,9 @@ class PlatformProcess(Node):
         """Agents whose key was taken away."""
         self._linked: set[int] = set()
         self._reports_at: dict[int, float] = {}
+        self._unread: set[int] = set()
+        """Connections of which it is not known that all has left."""
         self._conns = 0
-        self._attended: list[int] = []
-        """Connections that something happened to."""
-        self._deadlines = Alarms()
-        """Of connections, in the platform's monotonic time."""
         self._looks: list[Callable[[], bool]] = []
         self.hub: PlatformHub = self._new_hub()
 
@@ -110,12 +106,11 @@ class PlatformProcess(Node):
         """Die and be back: connections are reset. Without its memory it knows neither commands nor its old tokens."""
         for session, circuit in list(self.sessions.values()):
             circuit.leave(circuit.up, circuit.down, abort=True)
-            self._attended.append(session.conn)
             session.disconnected("the platform restarts", self.now)
         self.drain()
         self.sessions.clear()
-        self._deadlines = Alarms()
         self._linked.clear()
+        self._unread.clear()
         self._reports_at.clear()
         self._invariants.platform_restarts(keeps_memory=keeps_memory)
         if not keeps_memory:
@@ -126,7 +121,6 @@ class PlatformProcess(Node):
         """Close an agent's link, as a platform may."""
         conn = self.hub.conn_of(agent_id)
         if conn is not None:
-            self._attended.append(conn)
             self.turn(lambda now: self.sessions[conn][0].close(code, "by the simulation", now))
 
     def congest(self, circuits: list[Circuit], seconds: float) -> None:
@@ -144,6 +138,8 @@ class PlatformProcess(Node):
         """Tell a session, within a turn, how much has not left; while that is much, soon again."""
         unsent_bytes = circuit.down.unsent_bytes
         session.unsent(unsent_bytes, now)
+        if not unsent_bytes:
+            self._unread.discard(session.conn)
         self._invariants.platform_was_told_unsent(circuit, unsent_bytes)
         if unsent_bytes >= WRITE_AHEAD_BYTES and self._reports_at.get(session.conn, 0.0) <= self._sim.time:
             self._reports_at[session.conn] = self._sim.time + REPORT_INTERVAL_S
@@ -161,26 +157,18 @@ class PlatformProcess(Node):
         self._conns += 1
         circuit.server_conn = self._conns
         self.sessions[self._conns] = (PlatformProtocol(self.hub, conn=self._conns, now=self.now), circuit)
-        self._attended.append(self._conns)
         self.drain()
 
     def handle_timer(self) -> None:
         """A timer is due."""
-        self._handle_timer(self.hub)
-        for conn in sorted(self._deadlines.take_due(self._is_due)):
-            self._handle_timer(self.sessions[conn][0])
-            self._attended.append(conn)
+        while (deadline := self.hub.deadline()) is not None and self._is_due(deadline):
+            now = self._due(deadline)
+            for conn in sorted(self._unread):
+                self._report_to(*self.sessions[conn], now)
+            self.hub.handle_timer(now)
+            self._invariants.timer_handled(self.hub.deadline(), now)
         self.drain()
         self._invariants.platform_handled_timers(self)
-
-    def _handle_timer(self, machine: PlatformHub | PlatformProtocol) -> None:
-        deadline = machine.deadline()
-        if deadline is not None and self._is_due(deadline):
-            now = self._due(deadline)
-            if isinstance(machine, PlatformProtocol):
-                self._report_to(machine, self.sessions[machine.conn][1], now)
-            machine.handle_timer(now)
-            self._invariants.timer_handled(machine.deadline(), now)
 
     def look_for(self, has_happened: Callable[[], bool]) -> None:
         """Ask `has_happened` after every input, before the events of that input are told, until it says yes."""
@@ -205,77 +193,62 @@ class PlatformProcess(Node):
         if attended is not None and attended[1] is circuit:
             self._invariants.platform_hears(circuit)
             action(attended[0], self.now)
-            self._attended.append(circuit.server_conn)
             self.drain()
 
     # --- outputs ------------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Carry out everything that the hub and those of its sessions that something happened to ask for."""
+        """Carry out everything that the hub asks for."""
         while True:
             if self._looks:
                 self._looks = [has_happened for has_happened in self._looks if not has_happened()]
-            event = self.hub.next_output()
-            if isinstance(event, Wake):
-                self._attended.append(event.conn)
-            elif event is not None:
-                self._invariants.platform_said(event)
-            elif self._attended:
-                self._drain_session(self._attended.pop())
-            else:
+            output = self.hub.next_output()
+            if output is None:
                 break
-        hub, connections = self.hub.deadline(), self._deadlines.next()[0]
-        earliest = connections if hub is None else min(hub, connections)
-        self._wait_for(earliest if earliest < math.inf else None)
-
-    def _drain_session(self, conn: int) -> None:
-        attended = self.sessions.get(conn)
-        if attended is None:
-            return
-        session, circuit = attended
-        while (output := session.next_output()) is not None:
-            self._carry_out(output, session, circuit)
-        if conn in self.sessions:
-            deadline = session.deadline()
-            if deadline is None:
-                self._deadlines.remove(conn)
-            else:
-                self._deadlines.set(conn, deadline)
+            self._carry_out(output)
+        self._wait_for(self.hub.deadline())
 
     def _leave(self, circuit: Circuit) -> None:
         conn = circuit.server_conn
         self.sessions.pop(conn, None)
-        self._deadlines.remove(conn)
         self._linked.discard(conn)
+        self._unread.discard(conn)
         self._reports_at.pop(conn, None)
         self._invariants.platform_left(circuit)
 
-    def _carry_out(self, output: PlatformEffect | RequestArrived, session: PlatformProtocol, circuit: Circuit) -> None:
+    def _carry_out(self, output: PlatformOutput) -> None:
         match output:
             case Write():
-                data = output.data
-                if session.conn in self._linked:
-                    self._invariants.platform_wrote(circuit, data)
-                    if not self._sim.world.pongs:
-                        data = with_blank_pongs(data)
-                elif data.startswith(_SWITCHED):
-                    self._linked.add(session.conn)
-                    process = circuit.down.receiver
-                    assert isinstance(process, AgentProcess), "only agents connect here"
-                    self._invariants.platform_linked(circuit, process)
-                self._sim.traced("platform", data)
-                circuit.down.send(data)
+                self._write(output)
             case Disconnect():
+                circuit = self.sessions[output.conn][1]
                 circuit.leave(circuit.up, circuit.down, abort=output.abort)
                 self._leave(circuit)
             case PauseReading():
-                circuit.up.is_paused = True
+                self.sessions[output.conn][1].up.is_paused = True
             case ResumeReading():
-                circuit.up.resume()
+                self.sessions[output.conn][1].up.resume()
             case RequestArrived():
-                session.respond(output.exchange, NOT_FOUND, self.now)
+                self.sessions[output.conn][0].respond(output.exchange, NOT_FOUND, self.now)
+            case AnyEvent():
+                self._invariants.platform_said(output)
             case _:
-                assert_never(output)
+                raise AssertionError("only a `PlatformSession` leaves framing to its driver")
+
+    def _write(self, output: Write) -> None:
+        circuit, data = self.sessions[output.conn][1], output.data
+        if output.conn in self._linked:
+            self._invariants.platform_wrote(circuit, data)
+            if not self._sim.world.pongs:
+                data = with_blank_pongs(data)
+        elif data.startswith(_SWITCHED):
+            self._linked.add(output.conn)
+            process = circuit.down.receiver
+            assert isinstance(process, AgentProcess), "only agents connect here"
+            self._invariants.platform_linked(circuit, process)
+        self._sim.traced("platform", data)
+        circuit.down.send(data)
+        self._unread.add(output.conn)
 
     def is_online(self, agent_id: str) -> bool:
         """Whether it takes the agent as online (HB-3)."""

@@ -24,7 +24,7 @@ from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.testing import Answer, LoopClock, SimulatedPlatform, VirtualTimeLoop
 from artcafe_platform import Platform
 from artcafe_proto import ConfigError, SigningKey
-from artcafe_proto.effects import Connect, Wake
+from artcafe_proto.effects import Connect
 from artcafe_proto.events import (
     AgentEvent,
     CommandAnswered,
@@ -69,9 +69,9 @@ class TellingPlatform(SimulatedPlatform):
 
     def __init__(self, agent: Agent, clock: LoopClock) -> None:
         super().__init__(agent, clock=clock)
-        self.heard: list[HubEvent | Wake] = []
+        self.heard: list[HubEvent] = []
 
-    def _heard(self, event: HubEvent | Wake) -> None:
+    def _heard(self, event: HubEvent) -> None:
         self.heard.append(event)
         super()._heard(event)
 

@@ -129,10 +129,8 @@ class _Platform:
 
     def read(self, data: bytes) -> None:
         self._protocol.data_received(data, now())
-        while (output := self._protocol.next_output()) is not None:
+        while (output := self._hub.next_output()) is not None:
             self.is_over |= isinstance(output, Disconnect)
-        while self._hub.next_output() is not None:
-            pass
 
 
 def _open(role: str, *, linked: bool) -> _Agent | _AgentSigningIn | _Platform:

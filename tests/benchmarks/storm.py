@@ -26,10 +26,10 @@ from random import Random
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from artcafe_anyio.clocks import monotonic, read_clocks
-from artcafe_platform.timetable import Timetable
 from artcafe_proto import AgentConfig, AgentProtocol, SigningKey
 from artcafe_proto.effects import Connect, Disconnect, Sign, Write
 from artcafe_proto.events import Offline, Online
+from artcafe_proto.testing.schedule import Alarms
 from benchmarks.fleet import private_key
 from benchmarks.servers import PLATFORM, Server, cpu_s
 from support.storm import World, densest
@@ -63,7 +63,7 @@ class Crowd:
         self.attempts = 0
         self._port = port
         self._poll = select.epoll()
-        self._due = Timetable()
+        self._due = Alarms()
         self._sockets: dict[int, tuple[int, int, socket.socket]] = {}  # by descriptor: agent, its connection, socket
         self._descriptors: dict[tuple[int, int], int] = {}
         self._keys = [SigningKey(private_key(number)) for number in range(agents)]
@@ -95,8 +95,8 @@ class Crowd:
 
     def turn(self) -> None:
         """What has come, and what is due."""
-        due = self._due.next()
-        for fd, events in self._poll.poll(0.05 if due is None else min(max(due - monotonic(), 0), 0.05)):
+        due = self._due.next()[0]
+        for fd, events in self._poll.poll(min(max(due - monotonic(), 0), 0.05)):
             if fd in self._sockets:
                 number, conn, sock = self._sockets[fd]
                 if events & select.EPOLLOUT:
@@ -104,7 +104,8 @@ class Crowd:
                 else:
                     self._read(number, conn, sock)
                 self._carry_out(number)
-        for number in self._due.take_due(monotonic()):
+        mono = monotonic()
+        for number in self._due.take_due(lambda time: time <= mono):
             self._agents[number].handle_timer(read_clocks())
             self._carry_out(number)
 

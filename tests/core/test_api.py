@@ -19,6 +19,7 @@ from artcafe_proto.platform.api import (
     answer,
     command_answer,
 )
+from support.drained import take
 from support.platform_api import NOW, OTHER_TOKEN, TENANT, TOKEN, Api, key
 
 
@@ -396,10 +397,10 @@ def test_a_mistake_of_ours_costs_its_request_alone_and_is_told_to_the_operator(
     for method, status in (("GET", b"500"), ("POST", b"415"), ("GET", b"500")):
         head = f"{method} /api/v1/agents HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
         protocol.data_received(head.encode(), NOW)
-        written: Any = protocol.next_output()
+        written: Any = take(protocol)
         assert written.data.startswith(b"HTTP/1.1 " + status)
         assert b"inside" not in written.data
-        assert protocol.next_output() is None
+        assert take(protocol) is None
     assert api.events(RequestFailed) == [RequestFailed("GET", mistake)] * 2
 
 
@@ -425,6 +426,6 @@ def test_every_answer_can_be_written_on_the_wire(api: Api) -> None:
     head = f"authorization: Bearer {TOKEN}\r\ncontent-length: 0\r\n\r\n"
     for method, path in ENDPOINTS:
         protocol.data_received(f"{method} /api/v1{path} HTTP/1.1\r\nhost: x\r\n{head}".encode(), NOW)
-        written: Any = protocol.next_output()
+        written: Any = take(protocol)
         assert written.data.startswith(b"HTTP/1.1 ")
-        assert protocol.next_output() is None
+        assert take(protocol) is None

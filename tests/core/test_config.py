@@ -160,7 +160,7 @@ def test_tok_4_reprs_show_no_headers_and_no_bodies() -> None:
     assert "s3cret" not in repr(request) + repr(response) + str(request) + str(response)
     queried = HttpRequest(method="GET", target="/x?access_token=s3cret")
     assert repr(queried) == "HttpRequest(GET /x?…, 0 headers, 0 bytes)"
-    assert "s3cret" not in repr(RequestArrived(1, queried)) + pretty_repr(queried)
+    assert "s3cret" not in repr(RequestArrived(1, 1, queried)) + pretty_repr(queried)
     assert repr(SendText(7, b"s3cret")) == "SendText(conn=7, 6 bytes)"
     assert repr(Write(7, b"s3cret")) == "Write(conn=7, 6 bytes)"
     assert repr(Sign(3, "s3cret", 9.5)) == "Sign(request=3, 6 characters, deadline=9.5, key=0)"

@@ -109,13 +109,11 @@ class Platform(Peer):
 
     def take(self, now: Instant) -> None:
         before = len(self.unsent)
-        while (output := self.protocol.next_output()) is not None:
+        while (output := self.hub.next_output()) is not None:
             if isinstance(output, Write):
                 self.unsent += output.data
             elif isinstance(output, PauseReading):
                 self.is_read = False
-        while self.hub.next_output() is not None:
-            pass
         if len(self.unsent) > before:
             self.protocol.unsent(len(self.unsent), now)
             self.take(now)

@@ -14,6 +14,7 @@ from artcafe_proto.platform import Command
 from artcafe_proto.platform.polls import Poll, Polls
 from artcafe_proto.platform.states import CommandState
 from core.test_platform_protocol import Wire
+from support.drained import due_at
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
 
 AUTHORIZED = (("authorization", f"Bearer {TENANT_TOKEN}"),)
@@ -70,30 +71,27 @@ def test_plat_4_polls_are_answered_when_their_command_is_over_and_others_wait_on
     assert command_ids(agent) == [over, other]
     polls = [poll(stage, over), poll(stage, over), poll(stage, other)]
     answer(stage, agent, over, result=5)
-    stage.seen(object)
-    assert {session.conn for session in polls[:2]} <= set(stage.attended)
-    assert polls[2].conn not in stage.attended
     assert [state(sent(session)) for session in polls[:2]] == ["succeeded"] * 2
     assert sent(polls[2]) == []
-    stage.wait(60, *polls[:2])
+    stage.wait(19)
     assert [sent(session) for session in polls[:2]] == [[], []], "once"
 
 
 def test_plat_4_a_poll_is_answered_with_the_command_as_it_is_after_its_wait() -> None:
     stage = Stage()
     session = poll(stage, stage.command(), "2.5")
-    assert session.deadline() == stage.mono + 2.5
-    stage.wait(2.4, session)
+    assert due_at(session) == stage.mono + 2.5
+    stage.wait(2.4)
     assert sent(session) == []
-    stage.wait(0.2, session)
+    stage.wait(0.2)
     assert state(sent(session)) == "queued"
-    assert session.deadline() is None
+    assert due_at(session) is None
 
 
 def test_plat_4_a_poll_hears_that_its_command_has_expired() -> None:
     stage = Stage()
     session = poll(stage, stage.command(expires_in_s=5.0))
-    stage.wait(5.1, session)
+    stage.wait(5.1)
     assert state(sent(session)) == "expired"
 
 
@@ -107,11 +105,8 @@ def test_plat_4_a_poll_is_answered_before_its_connection_is_dropped_and_forgotte
     assert state(answered) == "sent"
     assert end == Disconnect(dropped.conn, abort=False)
     lost.disconnected("reset", stage.now)
-    stage.attended.clear()
     answer(stage, agent, command_id)
-    stage.seen(object)
-    assert not {dropped.conn, lost.conn} & set(stage.attended), "nobody waits any more"
-    assert sent(lost) == []
+    assert sent(dropped) == sent(lost) == [], "nobody waits any more"
 
 
 @pytest.mark.parametrize("polls", [1, 2])

@@ -43,6 +43,7 @@ from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.http_server import ServerWire
 from artcafe_proto.wires.inputs import RequestReceived, ResponseReceived
+from support.drained import take_all
 from support.liars import NOT_UTF_8, VALUES, lies_about, sound_fields, structs_in, whole_lies, written
 from support.platform_stage import TENANT_TOKEN
 from support.virtual import AGENT, TENANT, Pair, signing_key
@@ -412,12 +413,9 @@ class Caller:
         request = self._wire.request(HttpRequest(method=method, target=target, headers=headers, body=body))
         self._protocol.data_received(request, self._pair.now)
         received: list[Any] = []
-        while (output := self._protocol.next_output()) is not None:
-            match output:
-                case Write():
-                    received += self._wire.receive(output.data)
-                case _:
-                    raise AssertionError(output)
+        for output in take_all(self._protocol):
+            assert isinstance(output, Write)
+            received += self._wire.receive(output.data)
         (answered,) = received
         assert isinstance(answered, ResponseReceived)
         return answered.response

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from artcafe_proto import AgentProtocol, Instant, PlatformHub
-from artcafe_proto.effects import Wake, Write
+from artcafe_proto.effects import Write
 from artcafe_proto.events import CommandAnswered, CommandReceived, Online
 from support.virtual import AGENT, TENANT, Pair
 
@@ -49,7 +49,7 @@ class Stream:
 
     def wait(self) -> None:
         self.mono += STEP_S
-        for machine in (self.agent, self.hub, self.session):
+        for machine in (self.agent, self.hub):
             deadline = machine.deadline()
             if deadline is not None and deadline <= self.mono:
                 machine.handle_timer(self.now)
@@ -67,13 +67,11 @@ class Stream:
                 elif isinstance(output, CommandReceived):
                     self.executed += 1
                     self.agent.respond(output.command_id, {"done": True}, self.now)
-            while (output := self.session.next_output()) is not None:
-                busy = True
+            while (output := self.hub.next_output()) is not None:
                 if isinstance(output, Write):
+                    busy = True
                     self.agent.data_received(self.conn, output.data, self.now)
-            while (event := self.hub.next_output()) is not None:
-                busy |= isinstance(event, Wake)
-                self.answered += isinstance(event, CommandAnswered)
+                self.answered += isinstance(output, CommandAnswered)
 
 
 def blocks() -> int:

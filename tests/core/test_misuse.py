@@ -7,6 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from inspect import signature
+from itertools import count
 from typing import Any
 
 import pytest
@@ -65,8 +66,9 @@ OF_AGENT: dict[str, Callable[[AgentProtocol, int, Any], object]] = {
     "cancel_call": lambda agent, conn, now: agent.cancel_call(99, now),
     "stop": lambda agent, conn, now: agent.stop(now),
 }
+CONNS = count(99)
 OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] = {
-    "accept": lambda hub, session, now: PlatformProtocol(hub, conn=99, now=now),
+    "accept": lambda hub, session, now: PlatformProtocol(hub, conn=next(CONNS), now=now),
     "data_received": lambda hub, session, now: session.data_received(b"\x8a\x80\0\0\0\0", now),
     "eof_received": lambda hub, session, now: session.eof_received(now),
     "ping_received": lambda hub, session, now: session_of(session).ping_received(b"", now),
@@ -76,12 +78,11 @@ OF_PLATFORM: dict[str, Callable[[PlatformHub, PlatformProtocol, Any], object]] =
     "turn_away": lambda hub, session, now: session.turn_away(now),
     "respond": lambda hub, session, now: session.respond(1, HttpResponse(status=200), now),
     "send_body": lambda hub, session, now: session.send_body(1, b"", now),
-    "handle_timer": lambda hub, session, now: session.handle_timer(now),
     "close": lambda hub, session, now: session.close(1001, "", now),
     "close_received": lambda hub, session, now: session_of(session).close_received(1000, "", now),
     "peer_ended": lambda hub, session, now: session_of(session).peer_ended(now),
     "peer_failed": lambda hub, session, now: session_of(session).peer_failed(ODD_FRAME, now),
-    "hub's handle_timer": lambda hub, session, now: hub.handle_timer(now),
+    "handle_timer": lambda hub, session, now: hub.handle_timer(now),
     "send_command": lambda hub, session, now: hub.send_command(TENANT, AGENT, "work", now=now),
     "send_message": lambda hub, session, now: hub.send_message(TENANT, AGENT, {}, now),
     "set_status": lambda hub, session, now: hub.set_status(TENANT, AGENT, "busy", now),
@@ -142,7 +143,7 @@ def test_no_reading_of_a_clock_raises_or_stops_a_platform(name: str) -> None:
     session = list(pair.sessions.values())[-1]
     for odd in [Instant(pair.mono, wall) for wall in ODD_WALLS] + [Instant(mono, 1.7e9) for mono in ODD_MONOS]:
         OF_PLATFORM[name](pair.hub, session, odd)
-        while session.next_output() is not None or pair.hub.next_output() is not None:
+        while pair.hub.next_output() is not None:
             pass
     pair.run_for(60.0)
     assert pair.hub.agent(TENANT, AGENT).online

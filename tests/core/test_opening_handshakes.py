@@ -8,6 +8,7 @@ from artcafe_proto import PlatformProtocol
 from artcafe_proto.effects import Disconnect, Write
 from artcafe_proto.events import Offline, Online
 from artcafe_proto.wires.handshake import upgrade_headers
+from support.drained import take_all
 from support.platform_stage import AGENT, Stage
 from support.played import Bench
 
@@ -48,9 +49,9 @@ def answer_to_opening(*more: tuple[str, str], allowed: tuple[str, ...] = ()) -> 
     token = ("authorization", f"Bearer {stage.token()}")
     fields = (("host", "h"), token, *upgrade_headers("dGhlIHNhbXBsZSBub25jZQ=="), *more)
     head = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    protocol = PlatformProtocol(stage.hub, conn=1, now=stage.now)
+    protocol = PlatformProtocol(stage.hub, conn=500, now=stage.now)
     protocol.data_received(f"GET /api/v1/ws/agent/{AGENT} HTTP/1.1\r\n{head}\r\n".encode(), stage.now)
-    outputs = list(iter(protocol.next_output, None))
+    outputs = take_all(protocol)
     written = b"".join(output.data for output in outputs if isinstance(output, Write))
     return written, any(isinstance(output, Disconnect) for output in outputs)
 

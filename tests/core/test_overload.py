@@ -68,7 +68,8 @@ def test_cmd_10_a_line_that_was_held_opens_step_by_step_in_order() -> None:
     assert command_ids(session) == ids[4:8]
     stage.wait(1.0)
     assert command_ids(session) == ids[8:9], "as many as the window holds"
-    assert stage.hub.deadline() == expiry_of(stage, ids[1]), "nothing is held any more"
+    delivery = stage.hub._delivery  # pyright: ignore[reportPrivateUsage]
+    assert delivery.deadline == expiry_of(stage, ids[1]), "nothing is held any more"
 
 
 def test_cmd_3_a_response_of_an_agent_that_never_had_a_command_is_dropped() -> None:

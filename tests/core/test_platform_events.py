@@ -18,7 +18,6 @@ from artcafe_proto.effects import (
     SendPing,
     SendPong,
     SendText,
-    Wake,
 )
 from artcafe_proto.events import (
     AgentAuthenticated,
@@ -39,6 +38,7 @@ from artcafe_proto.events import (
     UnknownReceived,
 )
 from artcafe_proto.messages import HeartbeatData, ResponseData
+from support.drained import due_at
 from support.platform_stage import AGENT, TENANT, Stage, answer, say, sent
 from support.virtual import signing_key
 
@@ -146,7 +146,7 @@ def end_by_bad_framing(stage: Stage, session: PlatformSession) -> None:
 
 
 def end_by_silence(stage: Stage, session: PlatformSession) -> None:
-    stage.wait(40, session)
+    stage.wait(40)
 
 
 def end_by_owner(stage: Stage, session: PlatformSession) -> None:
@@ -162,7 +162,7 @@ def end_by_stall(stage: Stage, session: PlatformSession) -> None:
     session.unsent(1 << 20, stage.now)
     while session.state.value == "up":
         session.bytes_received(stage.now)
-        stage.wait(1, session)
+        stage.wait(1)
 
 
 @pytest.mark.parametrize(
@@ -206,20 +206,22 @@ def test_link_8_a_closing_handshake_that_is_not_answered_ends_in_time() -> None:
     session = stage.online()
     stage.hub.revoke_key(TENANT, stage.key_id, stage.now)
     sent(session)
-    assert session.deadline() == stage.mono + 5
+    assert due_at(session) == stage.mono + 5
     session.text_received(b"{}", stage.now)
     session.unsent(1 << 20, stage.now)
     session.ping_received(b"x", stage.now)
     assert sent(session) == []
-    stage.wait(5, session)
+    stage.wait(5)
     assert sent(session) == [Disconnect(session.conn, abort=True)]
 
 
-def test_plat_6_a_replaced_link_is_closed_and_drained() -> None:
+def test_plat_6_a_replaced_link_is_closed_in_the_same_drain() -> None:
     stage = Stage()
     older = stage.online()
-    stage.open()
-    assert [output for output in iter(stage.hub.next_output, None) if isinstance(output, Wake)] == [Wake(older.conn)]
+    newer = stage.open()
+    outputs = list(iter(stage.hub.next_output, None))
+    assert AcceptUpgrade(newer.conn, 1) in outputs
+    assert [(each.conn, each.code) for each in outputs if isinstance(each, SendClose)] == [(older.conn, 4409)]
 
 
 def test_tok_6_only_the_link_of_the_revoked_key_ends() -> None:
@@ -340,13 +342,13 @@ def test_plat_8_a_client_that_reads_no_answers_is_not_read_and_then_dropped() ->
     session.unsent(1 << 20, stage.now)
     session.unsent(1 << 20, stage.now)
     assert sent(session) == [PauseReading(session.conn)]
-    assert session.deadline() == stage.mono + 7
+    assert due_at(session) == stage.mono + 7
     session.unsent(0, stage.now)
     session.unsent(0, stage.now)
     assert sent(session) == [ResumeReading(session.conn)]
-    assert session.deadline() is None
+    assert due_at(session) is None
     session.unsent(1 << 20, stage.now)
-    stage.wait(7, session)
+    stage.wait(7)
     assert sent(session) == [PauseReading(session.conn), Disconnect(session.conn, abort=True)]
     session.unsent(1 << 20, stage.now)
     assert sent(session) == []
@@ -364,29 +366,15 @@ def test_link_8_a_link_that_was_paused_before_it_was_up_is_read_and_its_stall_co
     session.request_received(1, request, stage.now, upgrade=True)
     conn = session.conn
     assert sent(session) == [PauseReading(conn), ResumeReading(conn), AcceptUpgrade(conn, 1)]
-    assert session.deadline() == stage.mono + 5
+    assert due_at(session) == stage.mono + 5
     stage.wait(1)
     session.ping_received(b"owed", stage.now)
     assert sent(session) == []
     session.unsent(0, stage.now)
     assert sent(session) == [SendPong(conn, b"owed")]
-    assert session.deadline() == stage.mono + 19
+    assert due_at(session) == stage.mono + 19
     session.ping_received(b"x", stage.now)
     assert sent(session) == [SendPong(session.conn, b"x")]
-
-
-def test_who_keeps_deadlines_elsewhere_is_told_when_one_may_be_earlier() -> None:
-    stage = Stage()
-    session = stage.online()
-    sent(session)
-    assert session.is_rescheduled()
-    assert not session.is_rescheduled(), "nothing has happened since"
-    session.bytes_received(stage.now)
-    assert not session.is_rescheduled(), "it has only moved away"
-    session.unsent(1 << 20, stage.now)
-    assert session.is_rescheduled(), "a stall is waited for"
-    session.disconnected("the network ended it", stage.now)
-    assert session.is_rescheduled(), "nothing is"
 
 
 def test_link_7_a_pong_answers_pings_and_clocks_that_part_are_met_by_a_ping() -> None:

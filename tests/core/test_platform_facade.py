@@ -10,7 +10,9 @@ import pytest
 
 from artcafe_proto import HttpResponse, LocalProtocolError, PlatformProtocol, PlatformSession
 from artcafe_proto.effects import Disconnect, Write
+from artcafe_proto.platform.connections import ConnectionTimer
 from artcafe_proto.wires.frames import FrameWriter
+from support.drained import due_at, take, take_all
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
 from support.snapshots import snapshot
 from support.virtual import session_of
@@ -57,7 +59,7 @@ class Accepted:
 
     def written(self) -> bytes:
         """What it writes now; nothing else is asked for."""
-        writes = list(iter(self.protocol.next_output, None))
+        writes = take_all(self.protocol)
         assert all(isinstance(each, Write) for each in writes), writes
         return b"".join(each.data for each in writes if isinstance(each, Write))
 
@@ -93,7 +95,7 @@ def test_what_the_core_answers_is_not_the_owners_to_answer() -> None:
     for _ in range(2):  # before it is drained, and while the poll waits
         assert not protocol.respond(1, forged, accepted.stage.now)
         assert accepted.written() == b""
-    accepted.stage.wait(20.0, protocol)
+    accepted.stage.wait(20.0)
     assert b'"command_id":"cmd-1"' in accepted.written()
     accepted.hear(WATCH)
     assert b"event: stream.open" in accepted.written()
@@ -118,7 +120,7 @@ def test_what_is_looked_at_is_the_sessions() -> None:
 def test_tok_4_what_it_writes_is_not_among_its_vars() -> None:
     accepted = Accepted()
     accepted.hear(LIST)
-    assert accepted.protocol.next_output() is not None
+    assert take(accepted.protocol) is not None
     assert not hasattr(accepted.protocol, "__dict__")
 
 
@@ -130,31 +132,30 @@ def test_plat_8_requests_that_the_core_answers_have_their_own_turns_too() -> Non
     accepted.hear(LIST * 4)
     for _ in range(3):
         assert accepted.written().count(b"HTTP/1.1 200") == 1
-        assert accepted.protocol.is_rescheduled()
-        assert accepted.protocol.deadline() == accepted.stage.mono
-        accepted.protocol.handle_timer(accepted.stage.now)
+        assert due_at(accepted.protocol) == accepted.stage.mono
+        accepted.stage.hub.handle_timer(accepted.stage.now)
     assert accepted.written().count(b"HTTP/1.1 200") == 1
-    assert accepted.protocol.deadline() == accepted.stage.mono + accepted.stage.hub.config.idle_timeout
+    assert due_at(accepted.protocol) == accepted.stage.mono + accepted.stage.hub.config.idle_timeout
 
 
 def test_nothing_of_http_is_waited_for_on_a_link() -> None:
     accepted = Accepted()
     accepted.upgrade()
-    assert accepted.protocol.deadline() == session_of(accepted.protocol).deadline()
+    assert not {ConnectionTimer.COMING, ConnectionTimer.WAITING} & accepted.protocol.timers.keys()
 
 
 def test_what_came_behind_the_handshake_has_a_turn_unless_the_link_closes_before() -> None:
     beat = FrameWriter(client=True, rng=Random(1)).text(b'{"type":"heartbeat","id":"h","data":{"agent_id":"agent-1"}}')
     accepted = Accepted()
     accepted.upgrade(behind=beat)
-    assert accepted.protocol.deadline() == accepted.stage.mono
-    accepted.protocol.handle_timer(accepted.stage.now)
+    assert due_at(accepted.protocol) == accepted.stage.mono
+    accepted.stage.hub.handle_timer(accepted.stage.now)
     assert accepted.stage.hub.agent(TENANT, AGENT).online
     closed = Accepted()
     closed.upgrade(behind=beat)
     closed.protocol.close(4409, "replaced", closed.stage.now)
     closed.written()
-    assert closed.protocol.deadline() == closed.stage.mono + closed.stage.hub.config.close_timeout
+    assert due_at(closed.protocol) == closed.stage.mono + closed.stage.hub.config.close_timeout
 
 
 @pytest.mark.parametrize(("waited_s", "abort"), [(44.0, True), (45.0, True), (46.0, False)])
@@ -164,9 +165,9 @@ def test_of_two_late_deadlines_the_earlier_one_counts(waited_s: float, abort: bo
     accepted.stage.wait(waited_s)
     accepted.protocol.unsent(1, accepted.stage.now)
     accepted.stage.wait(100.0)
-    accepted.protocol.handle_timer(accepted.stage.now)
-    assert list(iter(accepted.protocol.next_output, None)) == [Disconnect(500, abort=abort)]
-    assert accepted.protocol.deadline() is None
+    accepted.stage.hub.handle_timer(accepted.stage.now)
+    assert take_all(accepted.protocol) == [Disconnect(500, abort=abort)]
+    assert due_at(accepted.protocol) is None
 
 
 # --- when it writes ---------------------------------------------------------------------------------------------------
@@ -189,12 +190,12 @@ def test_a_poll_is_dated_when_it_is_answered_and_the_next_request_follows() -> N
     accepted.hear(POLL + LIST)
     assert accepted.written() == b""
     accepted.stage.wait(10.0)
-    assert accepted.protocol.deadline() == accepted.stage.mono + 10.0
+    assert due_at(accepted.protocol) == accepted.stage.mono + 10.0
     answered = accepted.written()
     assert b'"expired"' in answered
     assert b"date: Sun, 09 Sep 2001 01:46:50 GMT" in answered
-    assert accepted.protocol.deadline() == accepted.stage.mono
-    accepted.protocol.handle_timer(accepted.stage.now)
+    assert due_at(accepted.protocol) == accepted.stage.mono
+    accepted.stage.hub.handle_timer(accepted.stage.now)
     assert b"HTTP/1.1 200" in accepted.written()
 
 
@@ -203,7 +204,7 @@ def test_a_poll_whose_time_is_over_is_answered_and_the_next_request_follows() ->
     accepted.stage.command(command_id="cmd-1")
     accepted.hear(POLL + LIST)
     assert accepted.written() == b""
-    accepted.stage.wait(20.0, accepted.protocol)
+    accepted.stage.wait(20.0)
     answered = accepted.written()
     assert answered.count(b"HTTP/1.1 200") == 2
     assert answered.index(b'"queued"') < answered.index(b'"agents"')
@@ -221,12 +222,12 @@ def test_a_poll_is_answered_when_its_connection_ends(name: str) -> None:
         accepted.protocol.drop("the platform stops", now)
     else:
         accepted.protocol.eof_received(now)
-    write, disconnect = iter(accepted.protocol.next_output, None)
+    write, disconnect = take_all(accepted.protocol)
     assert isinstance(write, Write)
     assert b'"queued"' in write.data
     assert b"date: Sun, 09 Sep 2001 01:46:45 GMT" in write.data
     assert disconnect == Disconnect(500, abort=False)
-    assert accepted.protocol.deadline() is None
+    assert due_at(accepted.protocol) is None
 
 
 @pytest.mark.parametrize("asked", [POLL, WATCH])
@@ -237,7 +238,7 @@ def test_nothing_is_waited_for_on_a_connection_that_ended_before_it_was_drained(
     accepted.hear(asked)
     accepted.protocol.disconnected("reset", accepted.stage.now)
     assert accepted.written() == b""
-    assert accepted.protocol.deadline() is None
+    assert due_at(accepted.protocol) is None
     assert snapshot(accepted.stage.hub.watches._sessions) == before  # pyright: ignore[reportPrivateUsage]
 
 

@@ -10,7 +10,9 @@ import pytest
 from artcafe_proto import HttpResponse, Instant, LocalProtocolError, PlatformProtocol
 from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Write
 from artcafe_proto.events import RequestArrived
+from artcafe_proto.policies.timetable import GRID_S
 from artcafe_proto.wires.frames import FrameWriter
+from support.drained import due_at, take
 from support.platform_stage import AGENT, Stage
 from support.snapshots import snapshot
 
@@ -38,15 +40,15 @@ class Wire:
     def read(self) -> bytes:
         """What comes back."""
         written = self.drain()
-        while (due := self.protocol.deadline()) is not None and due <= self.stage.mono:
-            self.protocol.handle_timer(self.stage.now)
+        while (due := due_at(self.protocol)) is not None and due <= self.stage.mono:
+            self.stage.hub.handle_timer(self.stage.now)
             written += self.drain()
         return written
 
     def drain(self) -> bytes:
         """What comes back before time goes on."""
         written = b""
-        while (output := self.protocol.next_output()) is not None:
+        while (output := take(self.protocol)) is not None:
             match output:
                 case Write():
                     written += output.data
@@ -118,7 +120,7 @@ def test_plat_7_what_is_no_request_is_refused_and_ends_the_connection(garbage: b
     assert b'{"error":{"code":' in answer
     assert answer.endswith(b"<closed>")
     assert wire.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == b""
-    assert wire.protocol.deadline() is None
+    assert due_at(wire.protocol) is None
 
 
 def test_plat_7_a_body_over_64_kib_is_413() -> None:
@@ -147,15 +149,15 @@ def test_plat_8_who_sends_a_byte_a_second_is_cut_at_the_deadline_all_the_same(
     begun_at = wire.stage.mono
     for place in range(1, allowed_s):
         assert b"HTTP/1.1" not in answer
-        wire.stage.wait(1, wire.protocol)
+        wire.stage.wait(1)
         answer = wire.send(drip[place : place + 1])
     assert answer == b""
-    assert wire.protocol.deadline() == begun_at + allowed_s
+    assert due_at(wire.protocol) == begun_at + allowed_s
     wire.stage.mono += 1
     assert wire.read().startswith(b"HTTP/1.1 408 ")
     assert wire.protocol.is_closed
     assert wire.send(drip) == b""
-    assert wire.protocol.deadline() is None, "and nothing is kept of it"
+    assert due_at(wire.protocol) is None, "and nothing is kept of it"
 
 
 def test_hb_3_a_link_on_which_nothing_ever_comes_is_pinged_closed_and_cut() -> None:
@@ -166,11 +168,11 @@ def test_hb_3_a_link_on_which_nothing_ever_comes_is_pinged_closed_and_cut() -> N
     opened_at = wire.stage.mono
     seen: list[tuple[float, bytes]] = []
     for _ in range(3):
-        due = wire.protocol.deadline()
+        due = due_at(wire.protocol)
         assert due is not None
         wire.stage.mono = due
         seen.append((due - opened_at, wire.read()))
-    assert wire.protocol.deadline() is None
+    assert due_at(wire.protocol) is None
     (ping_s, ping), (close_s, close), (cut_s, cut) = seen
     assert (ping_s, close_s, cut_s) == (20, 40, 45)
     assert ping == b"\x89\x011"
@@ -186,7 +188,7 @@ def test_plat_8_whoever_is_turned_away_is_told_and_may_come_back_later() -> None
     assert b"\r\nretry-after: 10" in head.lower()
     assert json.loads(body.removesuffix(b"<closed>"))["error"]["code"] == "too_many_connections"
     assert body.endswith(b"<closed>")
-    assert wire.protocol.deadline() is None
+    assert due_at(wire.protocol) is None
     assert wire.send(GET) == b""
     wire.protocol.turn_away(wire.stage.now)
     assert wire.read() == b""
@@ -205,9 +207,9 @@ def test_plat_8_turning_away_amid_an_answer_or_a_link_ends_it_as_it_is() -> None
 def test_an_idle_connection_is_closed_after_longer_than_a_signature_may_take() -> None:
     wire = Wire()
     wire.send(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
-    wire.stage.wait(74, wire.protocol)
+    wire.stage.wait(74)
     assert wire.read() == b""
-    wire.stage.wait(1, wire.protocol)
+    wire.stage.wait(1)
     assert wire.read() == b"<closed>"
 
 
@@ -225,7 +227,7 @@ def test_an_idle_connection_is_closed_after_longer_than_a_signature_may_take() -
 def test_an_answer_that_http_cannot_carry_is_misuse_and_another_may_be_given(response: HttpResponse) -> None:
     wire = Wire()
     wire.protocol.data_received(GET, wire.stage.now)
-    arrived = wire.protocol.next_output()
+    arrived = take(wire.protocol)
     assert isinstance(arrived, RequestArrived)
     before = snapshot(wire.protocol)
     for more in (False, True):
@@ -239,15 +241,15 @@ def test_nothing_is_waited_for_after_the_last_answer_whatever_was_sent_behind_it
     wire = Wire()
     wire.answer = HttpResponse(status=200, headers=(("connection", "close"),))
     assert wire.send(GET + GET).endswith(b"<closed>")
-    assert wire.protocol.deadline() is None
+    assert due_at(wire.protocol) is None
 
 
 def test_an_answer_that_takes_its_time_has_no_deadline() -> None:
     wire = Wire()
     wire.protocol.data_received(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", wire.stage.now)
-    arrived = wire.protocol.next_output()
+    arrived = take(wire.protocol)
     assert isinstance(arrived, RequestArrived)
-    assert wire.protocol.deadline() is None
+    assert due_at(wire.protocol) is None
     assert not wire.protocol.respond(arrived.exchange + 1, HttpResponse(status=200), wire.stage.now)
     assert wire.protocol.respond(arrived.exchange, HttpResponse(status=204), wire.stage.now)
     assert not wire.protocol.respond(arrived.exchange, HttpResponse(status=204), wire.stage.now)
@@ -342,9 +344,9 @@ def test_plat_8_deadlines_start_anew_with_every_request() -> None:
     wire = Wire()
     request = b"POST /api/v1/auth/challenge HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
     request += b'Content-Length: 16\r\n\r\n{"agent_id":"a"}'
-    wire.stage.wait(70, wire.protocol)
+    wire.stage.wait(70)
     assert b" 200 " in wire.send(request)
-    wire.stage.wait(70, wire.protocol)
+    wire.stage.wait(70)
     assert b" 200 " in wire.send(request), "a touch key takes its time (AUTH-6)"
 
 
@@ -358,7 +360,7 @@ class Stream:
         self.wire = Wire()
         self.protocol = self.wire.protocol
         self.protocol.data_received(request + ahead, self.now)
-        arrived = self.protocol.next_output()
+        arrived = take(self.protocol)
         assert isinstance(arrived, RequestArrived)
         self.exchange = arrived.exchange
         assert self.protocol.respond(self.exchange, HttpResponse(status=200), self.now, more=True)
@@ -383,21 +385,21 @@ def test_an_answer_in_pieces_goes_out_piece_by_piece_and_has_no_deadline() -> No
     assert b"Transfer-Encoding: chunked" in stream.head
     assert b"date: " in stream.head.lower()
     assert stream.piece(b"one") == b"3\r\none\r\n"
-    assert stream.protocol.deadline() is None
-    stream.wire.stage.wait(86_400, stream.protocol)
+    assert due_at(stream.protocol) is None
+    stream.wire.stage.wait(86_400)
     assert stream.piece(b"two") == b"3\r\ntwo\r\n"
     assert not stream.protocol.respond(stream.exchange, HttpResponse(status=200), stream.now)
     assert not stream.protocol.send_body(stream.exchange + 1, b"x", stream.now)
     assert stream.piece(b"", more=False) == b"0\r\n\r\n"
     assert stream.is_over()
-    assert stream.protocol.deadline() == stream.now.mono + 75, "then the connection is idle"
+    assert due_at(stream.protocol) == stream.now.mono + 75, "then the connection is idle"
     assert stream.wire.send(GET).startswith(b"HTTP/1.1 200")
 
 
 def test_only_what_was_begun_has_pieces() -> None:
     wire = Wire()
     wire.protocol.data_received(GET, wire.stage.now)
-    arrived = wire.protocol.next_output()
+    arrived = take(wire.protocol)
     assert isinstance(arrived, RequestArrived)
     assert not wire.protocol.send_body(arrived.exchange, b"x", wire.stage.now)
     assert wire.protocol.respond(arrived.exchange, HttpResponse(status=200), wire.stage.now)
@@ -416,7 +418,7 @@ def test_a_head_request_gets_no_pieces() -> None:
     stream = Stream(GET.replace(b"GET", b"HEAD"))
     assert b"Transfer-Encoding: chunked" in stream.head
     assert stream.protocol.send_body(stream.exchange, b"one", stream.now)
-    assert stream.protocol.next_output() is None, "nor a write of nothing"
+    assert take(stream.protocol) is None, "nor a write of nothing"
     assert stream.piece(b"", more=False) == b""
     assert stream.wire.send(GET).startswith(b"HTTP/1.1 200")
 
@@ -451,7 +453,7 @@ def test_a_lost_connection_takes_no_more_pieces() -> None:
     stream = Stream()
     stream.protocol.disconnected("reset", stream.now)
     assert stream.is_over()
-    assert stream.protocol.deadline() is None
+    assert due_at(stream.protocol) is None
     assert stream.wire.read() == b""
 
 
@@ -473,13 +475,13 @@ def test_link_8_a_client_that_does_not_read_its_pieces_is_cut_after_30_s() -> No
     stream = Stream()
     stream.piece(b"x" * 100_000)
     stream.protocol.unsent(1 << 20, stream.now)
-    stream.wire.stage.wait(29.9, stream.protocol)
+    stream.wire.stage.wait(29.9)
     assert not stream.protocol.is_closed
     stream.protocol.unsent(0, stream.now)
     stream.protocol.unsent(1 << 20, stream.now)
-    stream.wire.stage.wait(29.9, stream.protocol)
+    stream.wire.stage.wait(29.9)
     assert not stream.protocol.is_closed
-    stream.wire.stage.wait(0.1, stream.protocol)
+    stream.wire.stage.wait(0.1 + GRID_S)
     assert stream.protocol.is_closed
     assert stream.is_over()
 
@@ -503,7 +505,7 @@ def test_plat_8_a_request_that_comes_too_slowly_is_told_so_and_an_idle_connectio
     text = b'{"error":{"code":"request_timeout","message":"the request did not come in time"}}'
     assert body == text + b"<closed>"
     wire = Wire()
-    due = wire.protocol.deadline()
+    due = due_at(wire.protocol)
     assert due is not None
     wire.stage.mono = due
     assert wire.read() == b"<closed>"
@@ -512,9 +514,9 @@ def test_plat_8_a_request_that_comes_too_slowly_is_told_so_and_an_idle_connectio
 def test_plat_8_a_client_that_reads_nothing_is_given_the_time_of_a_stall_and_no_other() -> None:
     wire = Wire()
     wire.protocol.data_received(b"GET / HTTP/1.1\r\n", wire.stage.now)
-    assert wire.protocol.deadline() == wire.stage.mono + 10
+    assert due_at(wire.protocol) == wire.stage.mono + 10
     wire.protocol.unsent(1 << 20, wire.stage.now)
-    assert wire.protocol.deadline() == wire.stage.mono + 30
+    assert due_at(wire.protocol) == wire.stage.mono + 30
 
 
 def test_an_answer_has_the_date_of_the_platform_unless_it_brings_its_own() -> None:

@@ -15,6 +15,7 @@ from artcafe_proto.effects import SendResponse
 from artcafe_proto.platform import api
 from artcafe_proto.policies import rate_limits
 from artcafe_proto.policies.rate_limits import RateLimit, network_of
+from support.drained import take
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
@@ -153,7 +154,7 @@ def ask_as_tenant(stage: Stage, address: str | None, token: str, path: str = "/a
     if path.startswith("/api/v1/ws"):
         session = stage.session(address)
         session.request_received(1, HttpRequest(method="GET", target=path, headers=headers), stage.now, upgrade=True)
-        output = session.next_output()
+        output = take(session)
         assert isinstance(output, SendResponse)
         return output.response
     answer = api.answer(stage.hub, HttpRequest(method="GET", target=path, headers=headers), stage.now, address)

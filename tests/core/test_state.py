@@ -54,7 +54,7 @@ def test_records_make_an_equal_state_after_whatever_has_happened(seed: int, monk
                 for command_id in command_ids(session)[:2]:
                     answer(stage, session, command_id, result="y" * rng.randrange(100))
             case _:
-                stage.wait(rng.choice((0.1, 6.0)), session)
+                stage.wait(rng.choice((0.1, 6.0)))
         sent(session)
         assert same(PlatformState(state.records()), state)
     assert state.finished_count == 5

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from itertools import count
 from typing import Any, NamedTuple
 
 import pytest
 
 from artcafe_proto import HttpRequest, HttpResponse, PlatformSession
 from artcafe_proto.effects import AcceptUpgrade, SendResponse
+from support.drained import take
 from support.platform_api import NOW, Api, key
 
 TOKENS = {tenant: f"token-of-{tenant}-0123456789" for tenant in ("acme", "acme-2", "Acme", "acm")}
+CONNS = count(77)
 AGENT, KEY_SEED = "robot", 7
 NEIGHBOURS = ["robot-2", "robo", "Robot", "robot ", "robot%", "robot%20", "robot/x", "robo\u0301t", "rob\u00f3t"]
 """Ids that are not AGENT's, of which some are its beginning, begin with it, or look like it."""
@@ -158,11 +161,11 @@ def asked(scene: TwoTenants, step: str, body: dict[str, str]) -> Any:
 
 def linked(scene: TwoTenants, spelled: str, token: str) -> int:
     """The status of the answer to an opening handshake."""
-    session = PlatformSession(scene.api.hub, 77)
+    session = PlatformSession(scene.api.hub, next(CONNS))
     headers = (("authorization", f"Bearer {token}"),)
     request = HttpRequest(method="GET", target=f"/api/v1/ws/agent/{spelled}", headers=headers)
     session.request_received(1, request, NOW, upgrade=True)
-    output = session.next_output()
+    output = take(session)
     assert isinstance(output, SendResponse | AcceptUpgrade)
     return output.response.status if isinstance(output, SendResponse) else 101
 

@@ -27,7 +27,6 @@ from artcafe_proto import (
     HttpResponse,
     LocalProtocolError,
     PlatformHub,
-    PlatformProtocol,
     SigningKey,
     SshAgentSigning,
 )
@@ -145,7 +144,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, pair: WatchedPair, shown: Shown) -> N
 
         monkeypatch.setattr(kind, "next_output", next_output)
 
-    for kind in (AgentProtocol, PlatformHub, PlatformProtocol):
+    for kind in (AgentProtocol, PlatformHub):
         watched(kind)
 
 

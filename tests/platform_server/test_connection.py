@@ -20,6 +20,7 @@ from artcafe_proto import ApiError, Instant, PlatformConfig, PlatformHub, Platfo
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from platform_server.harness import bare_connection
 from platform_server.scripted_stream import stage
+from support.drained import due_at
 from support.platform_api import TENANTS
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +98,7 @@ async def test_a_reader_that_is_slow_but_steady_has_not_stalled(monkeypatch: pyt
         await wait_all_tasks_blocked()
         assert setting.stream.reads == 1  # which was under way: the peer is not read
         for piece in range(1, 3):
-            before = setting.protocol.deadline()
+            before = due_at(setting.protocol)
             assert before is not None
             await anyio.sleep(0.01)
             told = heard[-1]
@@ -106,7 +107,7 @@ async def test_a_reader_that_is_slow_but_steady_has_not_stalled(monkeypatch: pyt
                 await anyio.sleep(0.001)
             assert len(setting.stream.sent) == piece
             assert setting.stream.reads == 1
-            later = setting.protocol.deadline()
+            later = due_at(setting.protocol)
             assert later is not None
             assert later > before
         assert heard[0] == 6 * SEND_BYTES
@@ -124,10 +125,10 @@ async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well() -> None:
         setting.stream.stick()
         with setting.owner.turn(setting.connection) as now:
             setting.connection.write(bytes(ENOUGH_BYTES))
-        assert setting.protocol.deadline() == now.mono + 30
+        assert due_at(setting.protocol) == now.mono + 30
         setting.stream.unstick()
         await wait_all_tasks_blocked()
-        deadline = setting.protocol.deadline()
+        deadline = due_at(setting.protocol)
         assert deadline is not None
         assert deadline > now.mono + 70, "it reads again"
 

@@ -15,6 +15,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from artcafe_anyio.clocks import read_clocks
 from artcafe_platform import Platform
 from artcafe_proto import Instant, PlatformHub, PlatformProtocol
+from artcafe_proto.platform.connections import ConnectionTimer
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
 from support.platform_api import TENANTS
 
@@ -48,12 +49,10 @@ class Plant:
 WHERE = [
     (PlatformProtocol, "__init__"),
     (PlatformProtocol, "data_received"),
-    (PlatformProtocol, "next_output"),
-    (PlatformProtocol, "deadline"),
-    (PlatformProtocol, "is_rescheduled"),
+    (PlatformProtocol, "take_output"),
     (PlatformProtocol, "eof_received"),
     (PlatformProtocol, "disconnected"),
-    (PlatformProtocol, "handle_timer"),
+    (PlatformProtocol, "timer_due"),
     (PlatformHub, "next_output"),
     (PlatformHub, "deadline"),
     (PlatformHub, "handle_timer"),
@@ -94,8 +93,10 @@ async def test_it_ends_the_platform(
 
     async def provoke(platform: Platform, stream: SocketStream) -> None:
         plant.is_planted = True
-        if method == "handle_timer":
-            platform._entered._look_at(1, 0.0)  # pyright: ignore[reportPrivateUsage] # it is due
+        if method in ("handle_timer", "timer_due"):
+            with platform.turn():
+                platform._entered.connections[1].protocol.timers.set(ConnectionTimer.COMING, 0.0)  # pyright: ignore[reportPrivateUsage]
+                platform.hub.touch(1)  # it is due
         elif method == "__init__":
             socket.create_connection(("127.0.0.1", int(platform.url.rpartition(":")[2]))).close()
         elif method == "disconnected":

@@ -26,6 +26,7 @@ from artcafe_platform.owner import Owner
 from artcafe_platform.sockets import SocketConnection
 from artcafe_proto import Instant, PlatformConfig, PlatformHub, PlatformProtocol
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
+from support.drained import due_at
 from support.platform_api import TENANTS
 
 _LOOPS = ["asyncio", ("asyncio", {"use_uvloop": True})]
@@ -129,7 +130,7 @@ async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well() -> None:
                 setting.connection.write(bytes(ENOUGH_BYTES))
         now = read_clocks()
         assert setting.connection.unsent_bytes <= ENOUGH_BYTES
-        deadline = setting.protocol.deadline()
+        deadline = due_at(setting.protocol)
         assert deadline is not None
         assert deadline <= now.mono + 30
         while setting.connection.measure():
@@ -137,7 +138,7 @@ async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well() -> None:
         setting.connection.has_drained()
         with setting.owner.turn(setting.connection) as now:
             pass
-        deadline = setting.protocol.deadline()
+        deadline = due_at(setting.protocol)
         assert deadline is not None
         assert deadline > now.mono + 70, "it reads again"
 

@@ -12,14 +12,15 @@ from anyio.abc import TaskStatus
 
 from artcafe_anyio.clocks import Clock, read_clocks
 from artcafe_platform import Platform
-from artcafe_platform.timetable import GRID_S
 from artcafe_proto.events import StatusReceived
 from artcafe_proto.platform import watches
+from artcafe_proto.policies.timetable import GRID_S
 from platform_server.foreign_stage import AGENT, online
 from platform_server.foreign_stage import stage as foreign_stage
 from platform_server.harness import tenant_client
 from platform_server.listener import listening
 from platform_server.scripted_stream import Stage, stage
+from support.drained import due_at
 from support.platform_api import NOW, TENANT, TENANTS, TOKEN
 
 # --- a transport that is held up --------------------------------------------------------------------------------------
@@ -103,10 +104,10 @@ async def test_silence_is_broken_by_comments_without_a_task_for_each_stream(monk
 @pytest.mark.anyio
 async def test_a_comment_goes_out_after_silence_only(monkeypatch: pytest.MonkeyPatch) -> None:
     async with watching() as setting:
-        first = setting.protocol.deadline()
+        first = due_at(setting.protocol)
         say(setting)
-        then = setting.protocol.deadline()
-        due = setting.owner._timetable.next()  # type: ignore[reportPrivateUsage]
+        then = due_at(setting.protocol)
+        due = setting.owner.hub.deadline()
         assert first is not None
         assert then is not None
         assert due is not None

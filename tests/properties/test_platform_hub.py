@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from artcafe_proto import ApiError, HttpRequest, HttpResponse, Instant, PlatformConfig, PlatformHub, PlatformSession
-from artcafe_proto.effects import AcceptUpgrade, SendClose, SendResponse, SendText, Wake
+from artcafe_proto.effects import AcceptUpgrade, SendClose, SendResponse, SendText
+from support.drained import take
 from support.platform_stage import JSON
 from support.virtual import signing_key
 
@@ -106,19 +107,17 @@ class HubLife(RuleBasedStateMachine):
 
     # --- what is heard ------------------------------------------------------------------------------------------------
 
-    def hear(self, link: Link, *, is_drained: bool) -> list[int]:
-        """Drain a session; the codes with which it closes. A driver does so if it was told to."""
+    def hear(self, link: Link) -> list[int]:
+        """What a session has to say; the codes with which it closes."""
         codes: list[int] = []
-        while (output := link.session.next_output()) is not None:
+        while (output := take(link.session)) is not None:
             match output:
                 case SendText():
                     assert link.online, "PLAT-6: commands are for the live link"
                     assert not codes
-                    assert is_drained
                     self.hear_command(link, json.loads(output.payload))
                 case SendClose():
                     codes.append(output.code)
-                    assert is_drained
                 case _:
                     pass
         return codes
@@ -139,14 +138,10 @@ class HubLife(RuleBasedStateMachine):
                 return command_id
         return None
 
-    def drain(self, about: Link | None = None, *, closed: Link | None = None, code: int = 0) -> None:
-        """Drain the hub, the link that an input was for and those that the hub names; one link at most closes."""
-        attended: set[int] = set()
-        while (output := self.hub.next_output()) is not None:
-            if isinstance(output, Wake):
-                attended.add(output.conn)
+    def drain(self, *, closed: Link | None = None, code: int = 0) -> None:
+        """Drain the hub; one link at most closes."""
         for link in self.links:
-            codes = self.hear(link, is_drained=link is about or link.session.conn in attended)
+            codes = self.hear(link)
             assert codes == ([code] if link is closed else [])
             if codes:
                 self.end(link)
@@ -237,7 +232,7 @@ class HubLife(RuleBasedStateMachine):
         session = PlatformSession(self.hub, self.conns)
         request = HttpRequest(method="POST", target=target, headers=JSON, body=json.dumps(body).encode())
         session.request_received(1, request, self.now, upgrade=False)
-        output = session.next_output()
+        output = take(session)
         assert isinstance(output, SendResponse)
         return output.response
 
@@ -265,7 +260,7 @@ class HubLife(RuleBasedStateMachine):
         fields = (("authorization", f"Bearer {token.text}"),)
         target = f"/api/v1/ws/agent/{token.agent_id}"
         session.request_received(1, HttpRequest(method="GET", target=target, headers=fields), self.now, upgrade=True)
-        output = session.next_output()
+        output = take(session)
         assert isinstance(output, AcceptUpgrade if is_good else SendResponse), output
         self.drain(closed=older if is_good else None, code=4409)
         if is_good:
@@ -298,7 +293,7 @@ class HubLife(RuleBasedStateMachine):
     def say(self, link: Link, message_type: str, data: dict[str, Any]) -> None:
         payload = json.dumps({"type": message_type, "id": "m-1", "data": data}).encode()
         link.session.text_received(payload, self.now)
-        self.drain(link)
+        self.drain()
 
     @precondition(lambda self: self.links)
     @rule(number=PICKS)

@@ -18,6 +18,7 @@ from artcafe_proto.effects import Write
 from artcafe_proto.wires.frames import FrameWriter
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.inputs import Failed, ResponseReceived
+from support.drained import hub_of
 from support.platform_rules import PICKS, Output, PlatformLife
 
 T = TypeVar("T")
@@ -75,11 +76,11 @@ class PlatformProtocolLife(PlatformLife[PlatformProtocol]):
         def in_pieces(session: PlatformProtocol) -> None:
             for place in range(0, len(data), step):
                 session.data_received(data[place : place + step], now)
-            session.handle_timer(now)  # which reads on: pipelined requests come one at a time (PLAT-8)
+            hub_of(session).handle_timer(now)  # which reads on: pipelined requests come one at a time (PLAT-8)
 
         def whole(session: PlatformProtocol) -> None:
             session.data_received(data, now)
-            session.handle_timer(now)
+            hub_of(session).handle_timer(now)
 
         if data:
             self.world(conn, whole, in_pieces)

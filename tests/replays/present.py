@@ -4,6 +4,7 @@
 `PlatformPlayer` build a machine of today from what is stored, call it, and drain it.
 """
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from artcafe_proto import (
     PlatformHub,
     PlatformProtocol,
 )
-from artcafe_proto.effects import Disconnect, Wake, Write
+from artcafe_proto.effects import Disconnect, PlatformEffect, Write
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.platform.api import NOT_FOUND
 from artcafe_proto.platform.registry import Registry
@@ -67,10 +68,15 @@ CALLS: Final[dict[str, dict[str, Spec]]] = {
     },
     "connection": {
         name: Spec(PlatformProtocol, name)
-        for name in ("data_received", "eof_received", "disconnected", "unsent", "handle_timer", "close", "drop")
+        for name in ("data_received", "eof_received", "disconnected", "unsent", "close", "drop")
     },
 }
 """By the kind of object. A connection's first call is `accepted`, which builds it."""
+
+OWN_TIMER: Final = "handle_timer"
+"""Of a connection: in records of when each kept its own time. There the hub's own timer, too, is its alone."""
+OF_CONNECTIONS = PlatformEffect | RequestArrived
+"""The outputs of a hub that are of its connections."""
 
 ACCEPTED: Final = "accepted"
 NOT_INPUTS: Final = frozenset(
@@ -188,62 +194,65 @@ class PlatformPlayer:
         )
         self._connections: dict[int, PlatformProtocol] = {}
         self._now = Instant(0.0, 0.0)
-        self._attended: list[int] = []
-        """Connections that something happened to."""
-        self._left: set[int] = set()
-        """Connections that are over, but for what is still to be drained."""
+        self._have_own_timers = not machine.has_one_deadline
 
     def call(self, call: Call) -> Any:
         """Make a stored call; its result."""
         if "now" in call.args:
             self._now = Instant(*call.args["now"])
         if call.target == HUB:
+            if call.name == OWN_TIMER and self._have_own_timers:
+                return self._handle_own_timer()
             spec = CALLS["hub"][call.name]
             return _result(spec, self._hub.registry if spec.owner is Registry else self._hub, call)
-        self._attended.append(call.target)
         if call.name == ACCEPTED:
             address = call.args["address"]
             self._connections[call.target] = PlatformProtocol(
                 self._hub, conn=call.target, now=self._now, address=address
             )
             return None
-        if call.name == "disconnected":
-            self._left.add(call.target)
+        if call.name == OWN_TIMER:
+            return self._handle_own_timer_of(self._connections[call.target])
         return _result(CALLS["connection"][call.name], self._connections[call.target], call)
 
-    def drain(self, _stored: Drained) -> Drained:
-        """Take all outputs of the hub, and of the connections that it or a call concerned."""
+    def drain(self, stored: Drained) -> Drained:
+        """Take all outputs of the hub, and sort them by what they are of."""
         said: list[Any] = []
-        drained: dict[int, list[Any]] = {}
-        deadlines: dict[int, float | None] = {}
-        while True:
-            output = self._hub.next_output()
-            if isinstance(output, Wake):
-                self._attended.append(output.conn)
-            elif output is not None:
-                said.append(plain(output))
-            elif self._attended:
-                conn = self._attended.pop()
-                connection = self._connections.get(conn)
-                if connection is not None:
-                    drained.setdefault(conn, []).extend(self._drain_connection(connection))
-                    deadlines[conn] = connection.deadline()
-            else:
-                break
-        connections = [(conn, connection_outputs(drained[conn]), deadlines[conn]) for conn in sorted(drained)]
-        return Drained(True, [(HUB, said, self._hub.deadline()), *connections])
-
-    def _drain_connection(self, connection: PlatformProtocol) -> list[Any]:
-        outputs: list[Any] = []
-        while (output := connection.next_output()) is not None:
+        drained: dict[int, list[Any]] = {conn: [] for conn, _, _ in stored.outputs if conn != HUB}
+        while (output := self._hub.next_output()) is not None:
             if isinstance(output, RequestArrived):
-                response = answer(self._hub, connection, output.request, self._now)
-                connection.respond(output.exchange, response, self._now)
+                connection = self._connections[output.conn]
+                connection.respond(output.exchange, answer(self._hub, connection, output.request, self._now), self._now)
+            elif isinstance(output, OF_CONNECTIONS):
+                drained.setdefault(output.conn, []).append(output)
             else:
-                outputs.append(output)
-        if connection.conn in self._left or any(isinstance(output, Disconnect) for output in outputs):
-            del self._connections[connection.conn]
-        return outputs
+                said.append(plain(output))
+        connections = [
+            (conn, connection_outputs(outputs), deadline_of(self._connections[conn]))
+            for conn, outputs in sorted(drained.items())
+        ]
+        deadline = self._hub._delivery.deadline if self._have_own_timers else self._hub.deadline()
+        for conn, outputs in drained.items():
+            if any(isinstance(output, Disconnect) for output in outputs):
+                del self._connections[conn]
+        return Drained(True, [(HUB, said, deadline), *connections])
+
+    def _handle_own_timer(self) -> None:
+        now = self._hub.look_at_clock(self._now)
+        for agent_id in self._hub._delivery.handle_timer(now):
+            self._hub.send_on(agent_id, now)
+
+    def _handle_own_timer_of(self, connection: PlatformProtocol) -> None:
+        now = self._hub.input_of(connection.conn, self._now)
+        while (timer := connection.timers.pop_due(now.mono)) is not None:
+            connection.timer_due(*timer, now)
+
+
+def deadline_of(owner: AgentProtocol | PlatformHub | PlatformProtocol) -> float | None:
+    """What is stored as the deadline of an object."""
+    if isinstance(owner, PlatformProtocol):
+        return None if (earliest := owner.timers.next()) is None else earliest[0]
+    return owner.deadline()
 
 
 PLAYERS: Final[dict[str, type[AgentPlayer | PlatformPlayer]]] = {"agent": AgentPlayer, "platform": PlatformPlayer}

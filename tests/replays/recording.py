@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 from unittest.mock import patch
 
 from artcafe_proto import AgentProtocol, PlatformHub, PlatformProtocol, PlatformSession
-from artcafe_proto.effects import Wake
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.platform import api
 from artcafe_proto.platform.registry import Registry
@@ -22,9 +21,11 @@ from replays.present import (
     ANSWERED,
     CALLS,
     NOT_INPUTS,
+    OF_CONNECTIONS,
     Spec,
     agent_output,
     connection_outputs,
+    deadline_of,
     raised,
     settings,
     stored_argument,
@@ -81,6 +82,8 @@ class _Recorder:
         self.machines: list[Machine] = []
         self._places: dict[int, _Place] = {}
         """By the identity of an object; the place keeps it alive."""
+        self._accepted: dict[tuple[int, int], _Place] = {}
+        """Those of connections, by the identity of their hub and their numbers."""
         self._depth = 0
         """How many recorded functions are at work: one called by another is no input."""
         self._drained: list[_Place] = []
@@ -142,7 +145,7 @@ class _Recorder:
         def init(hub: PlatformHub, config: Any, *, rng: Random, signing_seed: bytes) -> None:
             seed = rng.getrandbits(64)
             original(hub, config, rng=Draws(seed), signing_seed=signing_seed)
-            self._begin(hub, Machine("platform", settings(config), seed, signing_seed))
+            self._begin(hub, Machine("platform", settings(config), seed, signing_seed, has_one_deadline=True))
             self._places[id(hub.registry)] = self._places[id(hub)]
 
         return init
@@ -153,6 +156,8 @@ class _Recorder:
                 original(connection, hub, conn=conn, now=now, address=ADDRESS)
             place = _Place(self._places[id(hub)].machine, connection, conn)
             self._places[id(connection)] = self._places[id(session_of(connection))] = place
+            self._accepted[id(hub), conn] = place
+            self._touch(place)
             place.machine.steps.append(Call(conn, ACCEPTED, {"now": plain(now), "address": ADDRESS}, None))
 
         return init
@@ -168,6 +173,7 @@ class _Recorder:
                 return original(owner, *given, **named)
             place = self._places[id(owner)]
             self._flush_part(place)
+            self._touch(place)
             bound = parameters.bind(owner, *given, **named).arguments
             args = {key: stored_argument(value) for key, value in list(bound.items())[1:]}
             made = Call(place.number, name, args, None)
@@ -230,17 +236,24 @@ class _Recorder:
             with self._inside():
                 output = original(owner)
             place = self._places[id(owner)]
-            if place.machine.role == "platform" and not place.is_drained:
-                self._drained.append(place)
-            place.is_drained = True
+            self._touch(place)
+            if place.machine.role == "agent":
+                place.is_drained = True
+            elif isinstance(output, OF_CONNECTIONS):
+                place = self._accepted[id(owner), output.conn]
+                self._touch(place)
             if output is None:
                 if place.machine.role == "agent":
                     self._flush([place])
-            elif not isinstance(output, Wake | RequestArrived):
+            elif not isinstance(output, RequestArrived):
                 place.outputs.append(output)
             return output
 
         return next_output
+
+    def _touch(self, place: _Place) -> None:
+        if place.machine.role == "platform" and place not in self._drained:
+            self._drained.append(place)
 
     def _drain_wrapper(self) -> Callable[[PlatformProcess], None]:
         original = PlatformProcess.drain
@@ -254,13 +267,12 @@ class _Recorder:
 
     def _flush(self, places: list[_Place]) -> None:
         places = sorted(places, key=lambda place: place.number)
-        drained = [(place.number, self._outputs(place), place.owner.deadline()) for place in places]
+        drained = [(place.number, self._outputs(place), deadline_of(place.owner)) for place in places]
         places[0].machine.steps.append(Drained(True, drained))
 
     def _flush_part(self, place: _Place) -> None:
         """An input comes while outputs are still to come."""
         if place.is_drained:
-            assert place.machine.role == "agent", "a platform is given nothing while it is drained"
             place.machine.steps.append(Drained(False, [(HUB, self._outputs(place), None)]))
 
     def _outputs(self, place: _Place) -> list[Any]:

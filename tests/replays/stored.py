@@ -46,6 +46,8 @@ class Machine(msgspec.Struct):
     seed: int
     """Of its random numbers: see `replays.draws`."""
     signing_seed: bytes = b""
+    has_one_deadline: bool = False
+    """Of a platform: whether the hub kept the time of its connections too."""
     steps: list[Call | Drained] = []
 
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_proto import HttpRequest, HttpResponse, Instant, PlatformConfig, PlatformHub, SigningKey
 from artcafe_proto.platform.api import NOT_FOUND, Answer, answer
+from support.drained import take_event
 
 TENANT = "tenant-1"
 TOKEN = "tenant-token-0123456789"
@@ -91,8 +92,5 @@ class Api:
         return (authenticator.challenge if step == "challenge" else authenticator.verify)(request, None, NOW)
 
     def events(self, kind: type[Any]) -> list[Any]:
-        """Drain the hub; what came of one kind."""
-        outputs: list[Any] = []
-        while (output := self.hub.next_output()) is not None:
-            outputs.append(output)
-        return [output for output in outputs if isinstance(output, kind)]
+        """What came of one kind; the rest of the events is passed over."""
+        return [output for output in iter(lambda: take_event(self.hub), None) if isinstance(output, kind)]

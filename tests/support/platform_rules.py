@@ -29,7 +29,7 @@ from artcafe_proto import (
     PlatformSession,
 )
 from artcafe_proto import links as links_module
-from artcafe_proto.effects import Disconnect, PlatformEffect, PlatformSessionEffect, Wake
+from artcafe_proto.effects import Disconnect, PlatformEffect, PlatformSessionEffect
 from artcafe_proto.events import (
     AgentOffline,
     AgentOnline,
@@ -37,19 +37,21 @@ from artcafe_proto.events import (
     CommandDeferred,
     CommandExpired,
     CommandSent,
-    Event,
     HeartbeatReceived,
     RequestArrived,
 )
+from artcafe_proto.platform import PlatformOutput
 from artcafe_proto.platform import delivery as delivery_module
 from artcafe_proto.policies import challenges as challenges_module
+from support.drained import due_at
 from support.platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN
 from support.snapshots import snapshot
 from support.virtual import signing_key
 
 C = TypeVar("C", PlatformSession, PlatformProtocol)
 T = TypeVar("T")
-Output = PlatformSessionEffect | PlatformEffect | Event | Wake
+_OF_CONNECTIONS = PlatformSessionEffect | PlatformEffect | RequestArrived
+Output = PlatformOutput
 Heard = tuple[int, Output]
 """What was said, and on which connection; 0 is the hub."""
 
@@ -209,17 +211,8 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
 
     def drained(self, index: int) -> list[Heard]:
         """Everything that one platform has to say."""
-        heard: list[Heard] = []
-        speakers: list[tuple[int, PlatformHub | PlatformSession | PlatformProtocol]] = [(0, self.hubs[index])]
-        speakers += self.sessions[index].items()
-        was_busy = True
-        while was_busy:
-            was_busy = False
-            for conn, speaker in speakers:
-                while (output := speaker.next_output()) is not None:
-                    heard.append((conn, output))
-                    was_busy = True
-        return heard
+        outputs = iter(self.hubs[index].next_output, None)
+        return [(output.conn if isinstance(output, _OF_CONNECTIONS) else 0, output) for output in outputs]
 
     def hear(self, conn: int, output: Output) -> None:
         """Keep the model."""
@@ -307,11 +300,10 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
     def handle_timers(self) -> None:
         """On time, late, or for nothing."""
         now = self.now
-        for hub, sessions in zip(self.hubs, self.sessions, strict=True):
-            for each in (hub, *sessions.values()):
-                each.handle_timer(now)
-                deadline = each.deadline()
-                assert deadline is None or deadline > self.mono
+        for hub in self.hubs:
+            hub.handle_timer(now)
+            deadline = hub.deadline()
+            assert deadline is None or deadline > self.mono
         self.drain()
 
     @rule(seconds=WAITS_S)
@@ -319,11 +311,11 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
         """With every timer on time."""
         end = self.mono + seconds
         for _ in range(100):
-            dues = [due for each in (self.hubs[0], *self.sessions[0].values()) if (due := each.deadline()) is not None]
-            if not dues or min(dues) > end:
+            due = self.hubs[0].deadline()
+            if due is None or due > end:
                 break
-            self.wall += max(min(dues) - self.mono, 0.0)
-            self.mono = max(min(dues), self.mono)
+            self.wall += max(due - self.mono, 0.0)
+            self.mono = max(due, self.mono)
             self.handle_timers()
         self.wall += end - self.mono
         self.mono = end
@@ -466,4 +458,4 @@ class PlatformLife(RuleBasedStateMachine, Generic[C]):
         for agent_id in AGENTS:
             assert self.hubs[0].agent(TENANT, agent_id).online == (agent_id in self.online)
         for session in self.sessions[0].values():
-            assert not session.is_closed or session.deadline() is None
+            assert not session.is_closed or due_at(session) is None

@@ -14,12 +14,11 @@ from artcafe_proto import (
     Instant,
     PlatformConfig,
     PlatformHub,
-    PlatformProtocol,
     PlatformSession,
 )
-from artcafe_proto.effects import AcceptUpgrade, SendResponse, SendText, Wake
+from artcafe_proto.effects import AcceptUpgrade, SendResponse, SendText
+from support.drained import take, take_all, take_event
 from support.virtual import signing_key
-from support.well_formed import check_well_formed
 
 TENANT, AGENT, TENANT_TOKEN = "tenant-1", "agent-1", "a-tenant-token-of-some-length"
 JSON = (("content-type", "application/json"),)
@@ -37,7 +36,6 @@ class Stage:
         self.register(AGENT)
         self.key_id = self.hub.registry.add_key(TENANT, AGENT, self.key.public.openssh, "").key_id
         self.events: list[Any] = []
-        self.attended: list[int] = []
         self._conns = count(1)
 
     def register(self, agent_id: str, tenant_id: str = TENANT) -> None:
@@ -51,31 +49,26 @@ class Stage:
         """The moment."""
         return Instant(self.mono, self.wall)
 
-    def wait(self, seconds: float, *sessions: PlatformSession | PlatformProtocol) -> None:
-        """Let time pass for the hub and some sessions."""
+    def wait(self, seconds: float, hears: PlatformSession | None = None) -> None:
+        """Let time pass. Something comes in on `hears` all the while, so that its link does not end by silence."""
         end = self.mono + seconds
-        while True:
-            machines = [self.hub, *sessions]
-            due = min((d for machine in machines if (d := machine.deadline()) is not None), default=end + 1)
-            if due > end:
-                break
-            self.wall += due - self.mono
-            self.mono = due
-            for machine in machines:
-                machine.handle_timer(self.now)
-                deadline = machine.deadline()
-                assert deadline is None or deadline > self.mono, "a handled timer must not be due any more"
-        self.wall += end - self.mono
-        self.mono = end
+        while (due := self.hub.deadline()) is not None and due <= end:
+            self.pass_to(max(due, self.mono))
+            if hears is not None:
+                hears.bytes_received(self.now)
+            self.hub.handle_timer(self.now)
+            deadline = self.hub.deadline()
+            assert deadline is None or deadline > self.mono, "a handled timer must not be due any more"
+        self.pass_to(end)
+
+    def pass_to(self, mono: float) -> None:
+        """It is later, and nobody has been told."""
+        self.wall += mono - self.mono
+        self.mono = mono
 
     def seen(self, kind: type[Any]) -> list[Any]:
         """All events of one kind so far."""
-        while (output := self.hub.next_output()) is not None:
-            check_well_formed(output)
-            if isinstance(output, Wake):
-                self.attended.append(output.conn)
-            else:
-                self.events.append(output)
+        self.events += iter(lambda: take_event(self.hub), None)
         return [event for event in self.events if isinstance(event, kind)]
 
     def session(self, address: str | None = None) -> PlatformSession:
@@ -92,9 +85,8 @@ class Stage:
         session.request_received(
             1, HttpRequest(method=method, target=path, headers=headers, body=data), self.now, upgrade=False
         )
-        output = session.next_output()
+        output = take(session)
         assert isinstance(output, SendResponse), output
-        check_well_formed(output)
         return output.response
 
     def challenge(self, agent_id: str = AGENT) -> str:
@@ -131,7 +123,7 @@ class Stage:
     def online(self, address: str | None = None) -> PlatformSession:
         """A link whose first heartbeat has come."""
         session = self.open(address=address)
-        assert isinstance(session.next_output(), AcceptUpgrade)
+        assert isinstance(take(session), AcceptUpgrade)
         say(self, session, "heartbeat", {"agent_id": AGENT, "status": "online"})
         return session
 
@@ -161,11 +153,7 @@ def expiry_of(stage: Stage, command_id: str) -> float:
 
 def sent(session: PlatformSession) -> list[Any]:
     """What a session has to send."""
-    outputs: list[Any] = []
-    while (output := session.next_output()) is not None:
-        check_well_formed(output)
-        outputs.append(output)
-    return outputs
+    return take_all(session)
 
 
 def command_ids(session: PlatformSession) -> list[str]:

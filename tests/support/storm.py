@@ -14,14 +14,12 @@ from itertools import count
 from random import Random
 from typing import NamedTuple
 
-from artcafe_platform.timetable import Timetable
 from artcafe_proto import AgentConfig, AgentMachine, Instant, PlatformConfig, PlatformHub, PlatformSession
 from artcafe_proto.agent import LinkState
 from artcafe_proto.effects import (
     AcceptUpgrade,
     AgentMachineEffect,
     Connect,
-    PlatformSessionEffect,
     SendPing,
     SendPong,
     SendRequest,
@@ -30,9 +28,10 @@ from artcafe_proto.effects import (
     SendUpgrade,
     Sign,
 )
+from artcafe_proto.events import HubEvent
+from artcafe_proto.testing.schedule import Alarms
 from support.virtual import TENANT, signing_key
 
-Asked = AgentMachineEffect | PlatformSessionEffect
 WINDOW_S = 0.1
 STARTS_WITHIN_S = 30.0
 STABLE_S = 75.0
@@ -78,16 +77,11 @@ class Storm(NamedTuple):
 class _Member:
     """An agent, and the platform's end of its connections by the agent's numbers for them."""
 
-    def __init__(self, machine: AgentMachine) -> None:
+    def __init__(self, number: int, machine: AgentMachine) -> None:
+        self.number = number
         self.machine = machine
         self.sessions: dict[int, PlatformSession] = {}
         self.attempts: list[float] = []
-
-    @property
-    def deadline(self) -> float:
-        """When to look at it, at the latest."""
-        deadlines = [self.machine.deadline(), *(session.deadline() for session in self.sessions.values())]
-        return min(deadline for deadline in deadlines if deadline is not None)
 
 
 class World:
@@ -100,8 +94,9 @@ class World:
         self._back_at = 0.0
         self._hub = PlatformHub(PlatformConfig(token_life=86_400.0), rng=Random(rng.random()), signing_seed=bytes(32))
         self._numbers = count(1)
-        self._timetable = Timetable()
-        self._inputs: deque[Callable[[Instant], None]] = deque()
+        self._alarms = Alarms()
+        self._accepted: dict[int, tuple[_Member, int]] = {}
+        self._inputs: deque[tuple[int, Callable[[Instant], None]]] = deque()
         self._members = [self._new_member(number, jitter, Random(rng.random())) for number in range(agents)]
         for number, start in enumerate(sorted(rng.uniform(0.0, STARTS_WITHIN_S) for _ in range(agents))):
             self._run_to(start)
@@ -131,7 +126,7 @@ class World:
         registry.create_agent(TENANT, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=WALL_OFFSET_S)
         registry.add_key(TENANT, agent_id, self._key.public.openssh, "")
         config = AgentConfig(agent_id=agent_id, tenant_id=TENANT, api_endpoint="http://localhost", jitter=jitter)
-        return _Member(AgentMachine(config, rng=rng))
+        return _Member(number, AgentMachine(config, rng=rng))
 
     def _all_are_online(self) -> bool:
         return all(member.machine.state[1] is LinkState.UP for member in self._members)
@@ -143,78 +138,88 @@ class World:
         return Instant(self._mono, self._mono + WALL_OFFSET_S)
 
     def _run_to(self, end: float) -> None:
-        while (due := self._timetable.next()) is not None and due <= end:
-            self._mono = due
-            for number in self._timetable.take_due(due):
-                member = self._members[number]
-                for machine in (member.machine, *member.sessions.values()):
-                    machine.handle_timer(self._now)
+        while True:
+            hub, (due, number) = self._hub.deadline(), self._alarms.next()
+            self._mono = min(due, end if hub is None else hub, end)
+            if hub is not None and hub <= self._mono:
+                self._hub.handle_timer(self._now)
+                self._settle()
+            elif due <= self._mono < end:
+                self._members[number].machine.handle_timer(self._now)
                 self._settle(number)
-        self._mono = end
+            else:
+                break
 
     # --- both ends of every connection --------------------------------------------------------------------------------
 
-    def _settle(self, number: int) -> None:
-        """Carry over what an agent and its sessions say, until they say no more."""
-        member = self._members[number]
+    def _settle(self, *numbers: int) -> None:
+        """Carry over what some agents and the platform say, until nobody says more."""
+        talking = dict.fromkeys(numbers)
         while True:
-            for machine in (member.machine, *member.sessions.values()):
-                while (output := machine.next_output()) is not None:
-                    if isinstance(output, Asked):
-                        self._carry_over(member, machine, output)
-            while self._hub.next_output() is not None:
-                pass
+            for member in [self._members[number] for number in talking]:
+                while (output := member.machine.next_output()) is not None:
+                    if isinstance(output, AgentMachineEffect):
+                        self._carry_over(member, output)
+            while (output := self._hub.next_output()) is not None:
+                if isinstance(output, SendResponse | AcceptUpgrade | SendPing | SendPong):
+                    self._to_agent(output)
+                else:
+                    assert isinstance(output, HubEvent), output
             if not self._inputs:
                 break
             while self._inputs:
-                self._inputs.popleft()(self._now)
-        self._timetable.set(number, member.deadline)
+                number, give = self._inputs.popleft()
+                give(self._now)
+                talking[number] = None
+        for number in talking:
+            deadline = self._members[number].machine.deadline()
+            assert deadline is not None
+            self._alarms.set(number, deadline)
 
-    def _carry_over(self, member: _Member, source: AgentMachine | PlatformSession, output: Asked) -> None:
-        agent = member.machine
+    def _carry_over(self, member: _Member, output: AgentMachineEffect) -> None:
+        agent, number = member.machine, member.number
         if isinstance(output, Connect):
             member.attempts.append(self._mono)
             if self._mono < self._back_at:
-                self._inputs.append(partial(agent.connect_failed, output.conn, "refused", "nobody listens"))
+                self._inputs.append((number, partial(agent.connect_failed, output.conn, "refused", "nobody listens")))
             else:
-                member.sessions[output.conn] = PlatformSession(self._hub, next(self._numbers))
-                self._inputs.append(lambda now: agent.connected(output.conn, now, tls=output.tls))
+                conn = next(self._numbers)
+                member.sessions[output.conn] = PlatformSession(self._hub, conn)
+                self._accepted[conn] = member, output.conn
+                self._inputs.append((number, lambda now: agent.connected(output.conn, now, tls=output.tls)))
         elif isinstance(output, Sign):
             signature = self._key.sign(output.challenge.encode(), "ssh")
-            self._inputs.append(partial(agent.signed, output.request, signature))
-        elif source is agent:
-            self._to_platform(member, output)
+            self._inputs.append((number, partial(agent.signed, output.request, signature)))
         else:
-            conn = next(conn for conn, session in member.sessions.items() if session is source)
-            self._to_agent(member, conn, output)
+            self._to_platform(member, output)
 
-    def _to_platform(self, member: _Member, output: Asked) -> None:
+    def _to_platform(self, member: _Member, output: AgentMachineEffect) -> None:
         assert isinstance(output, SendRequest | SendUpgrade | SendText | SendPing | SendPong), output
-        session = member.sessions[output.conn]
-        self._inputs.append(session.bytes_received)
+        session, number = member.sessions[output.conn], member.number
+        self._inputs.append((number, session.bytes_received))
         match output:
             case SendRequest() | SendUpgrade():
                 upgrade = isinstance(output, SendUpgrade)
                 received = partial(session.request_received, output.exchange, output.request, upgrade=upgrade)
-                self._inputs.append(lambda now: received(now=now))
+                self._inputs.append((number, lambda now: received(now=now)))
             case SendText():
-                self._inputs.append(partial(session.text_received, output.payload))
+                self._inputs.append((number, partial(session.text_received, output.payload)))
             case SendPing():
-                self._inputs.append(partial(session.ping_received, output.payload))
+                self._inputs.append((number, partial(session.ping_received, output.payload)))
             case SendPong():
-                self._inputs.append(partial(session.pong_received, output.payload))
+                self._inputs.append((number, partial(session.pong_received, output.payload)))
 
-    def _to_agent(self, member: _Member, conn: int, output: Asked) -> None:
-        agent = member.machine
-        self._inputs.append(partial(agent.bytes_received, conn))
+    def _to_agent(self, output: SendResponse | AcceptUpgrade | SendPing | SendPong) -> None:
+        member, conn = self._accepted[output.conn]
+        agent, number = member.machine, member.number
+        self._inputs.append((number, partial(agent.bytes_received, conn)))
         match output:
             case SendResponse():
-                self._inputs.append(partial(agent.response_received, conn, output.exchange, output.response))
+                answered = partial(agent.response_received, conn, output.exchange, output.response)
+                self._inputs.append((number, answered))
             case AcceptUpgrade():
-                self._inputs.append(partial(agent.upgraded, conn, output.exchange))
+                self._inputs.append((number, partial(agent.upgraded, conn, output.exchange)))
             case SendPing():
-                self._inputs.append(partial(agent.ping_received, conn, output.payload))
+                self._inputs.append((number, partial(agent.ping_received, conn, output.payload)))
             case SendPong():
-                self._inputs.append(partial(agent.pong_received, conn, output.payload))
-            case _:
-                raise AssertionError(output)
+                self._inputs.append((number, partial(agent.pong_received, conn, output.payload)))

@@ -24,11 +24,20 @@ from artcafe_proto import (
     PlatformSession,
     SigningKey,
 )
-from artcafe_proto.effects import Connect, Disconnect, Sign, Wake, Write
-from artcafe_proto.events import CommandReceived, Event, RequestArrived
-from artcafe_proto.platform.api import NOT_FOUND
+from artcafe_proto.effects import (
+    Connect,
+    Disconnect,
+    PauseReading,
+    PlatformEffect,
+    ResumeReading,
+    Sign,
+    Write,
+)
+from artcafe_proto.events import AnyEvent, CommandReceived, Event, RequestArrived
+from artcafe_proto.platform import NOT_FOUND, PlatformOutput
 from support.well_formed import check_well_formed
 
+_OF_CONNECTIONS = PlatformEffect | RequestArrived
 WALL_AT_START = 1_700_000_000.0
 TENANT = "tenant-1"
 AGENT = "agent-1"
@@ -86,6 +95,8 @@ class Pair:
         self.on_command: Callable[[CommandReceived], None] = lambda event: self.respond(event, {"echo": event.args})
         self._links: dict[int, int] = {}
         self._conns = count(1) if beside is None else beside._conns
+        self._pairs: dict[int, Pair] = {} if beside is None else beside._pairs
+        """Whose a connection of the hub is."""
         self._schedule: list[tuple[float, int, Callable[[], None]]] = []
         self._tick = count()
 
@@ -129,7 +140,6 @@ class Pair:
 
     def _next_due(self) -> float:
         deadlines = [self.agent.deadline(), self.hub.deadline()]
-        deadlines += [session.deadline() for session in self.sessions.values()]
         times = [deadline for deadline in deadlines if deadline is not None]
         if self._schedule:
             times.append(self._schedule[0][0])
@@ -139,7 +149,7 @@ class Pair:
         while self._schedule and self._schedule[0][0] <= self.mono:
             heapq.heappop(self._schedule)[2]()
             self._drain()
-        for machine in (self.agent, self.hub, *self.sessions.values()):
+        for machine in (self.agent, self.hub):
             deadline = machine.deadline()
             if deadline is not None and deadline <= self.mono:
                 machine.handle_timer(self.now)
@@ -168,13 +178,10 @@ class Pair:
         busy = True
         while busy:
             busy = self._drain_agent()
-            for conn in list(self.sessions):
-                busy |= self._drain_session(conn)
             while (output := self.hub.next_output()) is not None:
                 busy = True
-                check_well_formed(output)
-                if not isinstance(output, Wake):
-                    self.hub_events.append((self.mono, output))
+                pair = self._pairs[output.conn] if isinstance(output, _OF_CONNECTIONS) else self
+                pair._hub_said(output)
 
     def _drain_agent(self) -> bool:
         drained = False
@@ -203,22 +210,21 @@ class Pair:
     def _sign(self, sign: Sign) -> None:
         self.agent.signed(sign.request, self.key.sign(sign.challenge.encode(), "ssh"), self.now)
 
-    def _drain_session(self, conn: int) -> bool:
-        session = self.sessions.get(conn)
-        drained = False
-        while session is not None and (output := session.next_output()) is not None:
-            drained = True
-            check_well_formed(output)
-            match output:
-                case Write():
-                    self._carry(lambda o=output: self._to_agent(o.conn, o.data))
-                case Disconnect():
-                    self._carry(lambda o=output: self._closed_by_platform(o.conn))
-                case RequestArrived():
-                    session.respond(output.exchange, NOT_FOUND, self.now)
-                case _:
-                    pass
-        return drained
+    def _hub_said(self, output: PlatformOutput) -> None:
+        check_well_formed(output)
+        match output:
+            case Write():
+                self._carry(lambda: self._to_agent(output.conn, output.data))
+            case Disconnect():
+                self._carry(lambda: self._closed_by_platform(output.conn))
+            case RequestArrived():
+                self.sessions[output.conn].respond(output.exchange, NOT_FOUND, self.now)
+            case PauseReading() | ResumeReading():
+                pass
+            case AnyEvent():
+                self.hub_events.append((self.mono, output))
+            case _:
+                raise AssertionError("only a `PlatformSession` leaves framing to its driver")
 
     def _carry(self, arrive: Callable[[], None]) -> None:
         self.at(self.latency_s, arrive)
@@ -235,6 +241,7 @@ class Pair:
                 return  # given up meanwhile
             conn = next(self._conns)
             self._links[connect.conn] = conn
+            self._pairs[conn] = self
             self.sessions[conn] = PlatformProtocol(self.hub, conn=conn, now=self.now)
             self.agent.connected(connect.conn, self.now, tls=connect.tls)
 

@@ -198,6 +198,7 @@ def test_an_agent_and_a_platform_talk_in_memory() -> None:
     near.far, far.far = far, near
     sent = hub.send_command(TENANT, AGENT, "echo", {"n": 1}, timeout_s=None, now=NOW)
     agent.start(NOW)
+    events: list[object] = []
     for _ in range(20):
         while (output := agent.next_output()) is not None:
             match output:
@@ -212,12 +213,13 @@ def test_an_agent_and_a_platform_talk_in_memory() -> None:
                     agent.respond(output.command_id, output.args, NOW)
                 case _:
                     pass
-        while (output := session.next_output()) is not None:
+        while (output := hub.next_output()) is not None:
             if isinstance(output, Write):
                 far.write(output.data)
+            else:
+                events.append(output)
         near.flow()
         far.flow()
-    events = list(iter(hub.next_output, None))
     (answer,) = (event for event in events if isinstance(event, CommandAnswered))
     assert (answer.command_id, bytes(answer.response.result)) == (sent.command_id, b'{"n":1}')
 

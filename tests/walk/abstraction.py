@@ -171,9 +171,9 @@ def timers(world: World) -> dict[str, float]:
     for conn, name in wire_names(world).items():
         session = world.wires[conn].session
         if session is not None:
-            found |= {f"{name} {reason.name}": due for reason, due in session._timers.items()}
+            found |= {f"{name} {reason.name}": due for reason, due in session.timers.items()}
     if world.listener is not None:
-        found |= {f"listener {reason.name}": due for reason, due in world.listener._timers.items()}
+        found |= {f"listener {reason.name}": due for reason, due in world.listener.timers.items()}
     pending = [command.expires_at for line in delivery._lines.values() for command in line.pending.values()]
     if pending:
         found["hub EXPIRY"] = min(pending)

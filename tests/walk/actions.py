@@ -189,7 +189,7 @@ def do(world: World, action: Action) -> None:
         case "fall behind":
             assert world.listener is not None
             world.listener.unsent(MAX_WAITING_BYTES + 1, world.now)
-            world.drain_listener()
+            world.drain_hub()
         case "call":
             world.calls -= 1
             world.agent.get_details(world.now)
@@ -211,7 +211,7 @@ def _resume(world: World) -> None:
         session = world.wires[conn].session
         assert session is not None
         session.unsent(0, world.now)
-        world.drain_session(world.wires[conn])
+        world.drain_hub()
 
 
 def _wait(world: World, name: str) -> None:
@@ -306,7 +306,7 @@ def _halve(world: World, wire: Wire, way: str) -> None:
     else:
         assert wire.session is not None
         wire.session.bytes_received(world.now)
-        world.drain_session(wire)
+        world.drain_hub()
     deadline = world.deadline()
     assert deadline is not None
     world.pass_time(deadline)

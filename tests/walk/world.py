@@ -6,6 +6,7 @@ machines ask for, and let `watch.py` look at every output.
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,8 @@ from artcafe_proto.effects import (
     CancelSign,
     Connect,
     Disconnect,
+    PauseReading,
+    ResumeReading,
     SendBody,
     SendClose,
     SendPing,
@@ -26,9 +29,10 @@ from artcafe_proto.effects import (
     SendText,
     SendUpgrade,
     Sign,
-    Wake,
+    Write,
 )
-from artcafe_proto.events import CommandReceived, Stopped
+from artcafe_proto.events import CommandReceived, RequestArrived, Stopped
+from artcafe_proto.policies.timetable import Timetable
 from support.virtual import AGENT, TENANT, signing_key
 from walk.watch import Watch
 
@@ -155,6 +159,7 @@ class World:
         """A platform that knows its tenant and its agent, and nothing else."""
         rng = Numbers(1_000_000 * (1 + self.restarts))
         hub = PlatformHub(PlatformConfig(**self.scenario.platform), rng=rng, signing_seed=bytes(32))
+        hub._connections._timetable = Timetable(long_wait_s=math.inf)  # what is due is due at its moment
         hub.registry.add_tenant(TENANT, TENANT_TOKEN)
         hub.registry.create_agent(TENANT, agent_id=AGENT, name="", capabilities=(), metadata={}, wall=self.wall)
         hub.registry.add_key(TENANT, AGENT, KEY.public.openssh, "")
@@ -195,7 +200,7 @@ class World:
         for wire in list(self.wires.values()):
             if wire.session is not None:
                 wire.session.close(code, "in this walk", self.now)
-                self.drain_session(wire)
+        self.drain_hub()
 
     def listen(self) -> None:
         """The tenant opens an event stream."""
@@ -203,14 +208,7 @@ class World:
         headers = (("authorization", f"Bearer {TENANT_TOKEN}"),)
         request = HttpRequest(method="GET", target="/api/v1/events", headers=headers)
         self.listener.request_received(1, request, self.now, upgrade=False)
-        self.drain_listener()
-
-    def drain_listener(self) -> None:
-        """What the tenant is told is not looked at here; a stream that has ended is over."""
-        while self.listener is not None and (output := self.listener.next_output()) is not None:
-            if isinstance(output, SendBody) and not output.more:
-                self.listener.disconnected("in this walk", self.now)
-                self.listener = None
+        self.drain_hub()
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -251,7 +249,6 @@ class World:
                 session.pong_received(message.payload, now)
             case SendClose():
                 session.close_received(message.code, message.reason, now)
-        self.drain_session(wire)
         self.drain()
 
     def deliver_down(self, wire: Wire) -> None:
@@ -284,7 +281,7 @@ class World:
 
     def deadline(self) -> float | None:
         """When the next timer is due."""
-        machines = [self.agent, self.hub, *self.sessions()]
+        machines = self.agent, self.hub
         return min((due for machine in machines if (due := machine.deadline()) is not None), default=None)
 
     def pass_time(self, until: float) -> None:
@@ -292,15 +289,12 @@ class World:
         passed_s = max(until - self.mono, 0.0)
         self.mono += passed_s
         self.wall += passed_s
-        for machine in [self.agent, self.hub, *self.sessions()]:
+        for machine in self.agent, self.hub:
             due = machine.deadline()
             if due is not None and due <= self.mono:
                 machine.handle_timer(self.now)
                 self.watch.timer_was_handled(machine.deadline(), self.now)
                 self.drain()
-                for wire in list(self.wires.values()):
-                    self.drain_session(wire)
-                self.drain_listener()
 
     # --- what the machines say ----------------------------------------------------------------------------------------
 
@@ -309,36 +303,50 @@ class World:
         while (output := self.agent.next_output()) is not None:
             self.watch.agent_said(self, output)
             self._agent_said(output)
-        while (output := self.hub.next_output()) is not None:
-            if isinstance(output, Wake):
-                wire = self.wires.get(output.conn)
-                if wire is not None:
-                    self.drain_session(wire)
-                self.drain_listener()
-            else:
-                self.watch.hub_said(output)
+        self.drain_hub()
         self._forget_what_is_over()
         self.watch.settled(self)
 
-    def drain_session(self, wire: Wire) -> None:
-        """Carry out what a session asks for, and see whether it is over."""
-        session = wire.session
-        while session is not None and (output := session.next_output()) is not None:
+    def drain_hub(self) -> None:
+        """Carry out what the platform asks for, and see which connections are over."""
+        while (output := self.hub.next_output()) is not None:
             match output:
                 case SendResponse() | AcceptUpgrade() | SendText() | SendPing() | SendPong() | SendClose():
-                    self.watch.platform_writes(wire.conn, output)
-                    if isinstance(output, SendPong) and not self.scenario.pongs:
-                        output = SendPong(output.conn, b"")
-                    wire.send_down(output)
+                    if (wire := self._wire_of(output)) is not None:
+                        self._session_said(wire, output)
+                case SendBody():
+                    if not output.more:  # what the tenant is told is not looked at here; the stream has ended
+                        assert self.listener is not None
+                        self.listener.disconnected("in this walk", self.now)
+                        self.listener = None
                 case Disconnect():
-                    wire.up.clear()
-                    if output.abort:
-                        wire.down.clear()
-                    wire.send_down(Ended(output.abort))
-                case _:
+                    if (wire := self._wire_of(output)) is not None:
+                        self._session_left(wire, output)
+                case PauseReading() | ResumeReading() | RequestArrived():
                     pass
-        if session is not None and session.is_closed:
-            wire.session = None
+                case _:
+                    assert not isinstance(output, Write), "sessions frame nothing"
+                    self.watch.hub_said(output)
+        for wire in self.wires.values():
+            if wire.session is not None and wire.session.is_closed:
+                wire.session = None
+
+    def _wire_of(self, output: PlatformSend | Disconnect) -> Wire | None:
+        """Which wire a session speaks on, unless it is the listener's or nobody holds it any more."""
+        wire = self.wires.get(output.conn)
+        return None if wire is None or wire.session is None else wire
+
+    def _session_said(self, wire: Wire, output: PlatformSend) -> None:
+        self.watch.platform_writes(wire.conn, output)
+        if isinstance(output, SendPong) and not self.scenario.pongs:
+            output = SendPong(output.conn, b"")
+        wire.send_down(output)
+
+    def _session_left(self, wire: Wire, output: Disconnect) -> None:
+        wire.up.clear()
+        if output.abort:
+            wire.down.clear()
+        wire.send_down(Ended(output.abort))
 
     def _agent_said(self, output: AgentMachineEffect | AgentEvent) -> None:
         match output:
