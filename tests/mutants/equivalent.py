@@ -57,9 +57,9 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _CASE,
     ),
     Equivalent(
-        "artcafe_proto.platform.hub.PlatformHub.wake",
-        "self._woken[conn] = None",
-        'self._woken[conn] = ""',
+        "artcafe_proto.platform.hub.PlatformHub.touch",
+        "self._touched[conn] = None",
+        'self._touched[conn] = ""',
         "only the keys are looked at: it is a set that keeps its order",
     ),
     Equivalent(
@@ -129,19 +129,19 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         _HTTP,
     ),
     Equivalent(
-        "artcafe_proto.platform.session.PlatformSession.handle_timer",
+        "artcafe_proto.platform.session.PlatformSession.timer_due",
         'self._cut("the closing handshake was not answered", abort=True)',
         "self._cut(None, abort=True)",
         _LEFT,
     ),
     Equivalent(
-        "artcafe_proto.platform.session.PlatformSession.handle_timer",
+        "artcafe_proto.platform.session.PlatformSession.timer_due",
         'self._cut("the closing handshake was not answered", abort=True)',
         'self._cut("XXthe closing handshake was not answeredXX", abort=True)',
         _LEFT,
     ),
     Equivalent(
-        "artcafe_proto.platform.session.PlatformSession.handle_timer",
+        "artcafe_proto.platform.session.PlatformSession.timer_due",
         'self._cut("the closing handshake was not answered", abort=True)',
         'self._cut("THE CLOSING HANDSHAKE WAS NOT ANSWERED", abort=True)',
         _LEFT,

@@ -475,9 +475,9 @@ MUTANTS: Final = (
     Mutant(
         "requests that were sent ahead are all answered at once",
         "artcafe_proto/platform/session.py",
-        "                self.outputs.events.append(RequestArrived(exchange, request))\n",
+        "                self.outputs.events.append(RequestArrived(self.conn, exchange, request))\n",
         "                if not handle(self._hub, self, exchange, request, self.address, now):\n"
-        "                    self.outputs.events.append(RequestArrived(exchange, request))\n",
+        "                    self.outputs.events.append(RequestArrived(self.conn, exchange, request))\n",
         "tests/core/test_platform_facade.py::test_plat_8_requests_that_the_core_answers_have_their_own_turns_too",
     ),
     Mutant(
@@ -597,8 +597,8 @@ MUTANTS: Final = (
     Mutant(
         "a simulated platform has no time",
         "adapters/artcafe_anyio/testing.py",
-        "                each.handle_timer(now)\n",
-        "                pass\n",
+        "            self._hub.handle_timer(self._clock())\n",
+        "",
         "tests/anyio_agent/test_simulated_platform.py"
         "::test_cmd_10_what_an_agent_refused_as_overloaded_comes_again_by_time_alone",
     ),

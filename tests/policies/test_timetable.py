@@ -56,7 +56,6 @@ def test_long_waits_share_their_moments_and_short_ones_end_in_time() -> None:
         moments[following[0]] = timetable.take_due(following[0])
     assert moments.pop(100.0 + LONG_WAIT_S) == [1000]
     assert len(moments) <= 1.0 / GRID_S + 1
-    assert all(
-        deadlines[conn] <= moment < deadlines[conn] + GRID_S for moment, conns in moments.items() for conn in conns
-    )
+    late = [moment - deadlines[conn] for moment, conns in moments.items() for conn in conns]
+    assert 0.0 <= min(late) <= max(late) < GRID_S
     assert len(late) == 1000

@@ -159,7 +159,8 @@ class World:
         """A platform that knows its tenant and its agent, and nothing else."""
         rng = Numbers(1_000_000 * (1 + self.restarts))
         hub = PlatformHub(PlatformConfig(**self.scenario.platform), rng=rng, signing_seed=bytes(32))
-        hub._connections._timetable = Timetable(long_wait_s=math.inf)  # what is due is due at its moment
+        timetable = Timetable(long_wait_s=math.inf)  # what is due is due at its moment
+        hub._connections._timetable = timetable  # pyright: ignore[reportPrivateUsage]
         hub.registry.add_tenant(TENANT, TENANT_TOKEN)
         hub.registry.create_agent(TENANT, agent_id=AGENT, name="", capabilities=(), metadata={}, wall=self.wall)
         hub.registry.add_key(TENANT, AGENT, KEY.public.openssh, "")

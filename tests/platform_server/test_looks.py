@@ -1,0 +1,61 @@
+"""LINK-8: whose level is told before the time, and when."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+from artcafe_platform.looks import Looks
+
+
+def connections(**look_at: float) -> dict[int, Any]:
+    """Connections by number, and when each is to be looked at again."""
+    return {int(name[1:]): SimpleNamespace(conn=int(name[1:]), look_at=at) for name, at in look_at.items()}
+
+
+def due(looks: Looks, mono: float) -> list[int]:
+    return sorted(each.conn for each in looks.take_due(mono))
+
+
+def test_what_was_written_is_looked_at_at_the_next_timer_and_once() -> None:
+    known = connections(c1=math.inf, c2=math.inf)
+    looks = Looks(known)
+    looks.wrote(1)
+    looks.wrote(1)
+    assert looks.next() == math.inf, "it is no reason to wake"
+    assert due(looks, 5.0) == [1]
+    assert due(looks, 6.0) == []
+
+
+def test_what_was_told_since_it_was_written_is_not_looked_at_again() -> None:
+    known = connections(c1=math.inf)
+    looks = Looks(known)
+    looks.wrote(1)
+    looks.plan(known[1])
+    assert due(looks, 5.0) == []
+
+
+def test_a_level_above_0_is_looked_at_when_it_is_time_and_however_often_it_was_planned() -> None:
+    known = connections(c1=3.0, c2=2.0)
+    looks = Looks(known)
+    for conn in (1, 2):
+        looks.plan(known[conn])
+    assert looks.next() == 2.0
+    known[2].look_at = 4.0
+    looks.plan(known[2])
+    assert looks.next() == 3.0
+    assert due(looks, 3.5) == [1]
+    looks.wrote(2)
+    assert due(looks, 4.0) == [2]
+    assert looks.next() == math.inf
+
+
+def test_a_connection_that_is_gone_is_not_looked_at() -> None:
+    known = connections(c1=3.0, c2=math.inf)
+    looks = Looks(known)
+    looks.plan(known[1])
+    looks.wrote(2)
+    known.clear()
+    assert looks.next() == math.inf
+    assert due(looks, 9.0) == []
