@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,14 +12,20 @@ if TYPE_CHECKING:
     from artcafe_platform.sockets import AnyConnection
 
 
+LEVELS_AGE_S: Final = 0.25
+"""How old a level that is not 0 may be when the hub is told the time: a stall is judged by it. With thousands of peers
+that do not read, looking at all of them before each timer would cost more than all the rest."""
+
+
 class Looks:
-    """Connections on which something may not have left. A thousand that do not read cost a timer nothing."""
+    """Connections on which something may not have left."""
 
     def __init__(self, connections: Mapping[int, AnyConnection]) -> None:
         """`connections`: the open ones, by number."""
         self._connections = connections
         self._written: dict[int, None] = {}
         self._planned: list[tuple[float, int]] = []  # a heap; some of it is out of date
+        self._all_at = -math.inf
 
     def wrote(self, conn: int) -> None:
         """Something was written on a connection."""
@@ -38,8 +44,14 @@ class Looks:
         return self._planned[0][0] if self._planned else math.inf
 
     def take_due(self, mono: float) -> list[AnyConnection]:
-        """Take out those that are to be looked at: of what was written last nothing is known, or it is time."""
+        """Take out those to look at before the hub is told the time: of what was written last nothing is known, or what
+        is known is old.
+        """
         conns, self._written = self._written, {}
+        if mono - self._all_at >= LEVELS_AGE_S:
+            self._all_at = mono
+            conns |= {conn: None for look_at, conn in self._planned if self._is_planned(look_at, conn)}
+            self._planned.clear()
         while self.next() <= mono:
             conns[heapq.heappop(self._planned)[1]] = None
         return [self._connections[conn] for conn in conns if conn in self._connections]

@@ -595,6 +595,21 @@ MUTANTS: Final = (
         "tests/anyio_agent/test_simulated_platform.py::test_what_is_asked_over_http_is_answered_as_a_platform_does",
     ),
     Mutant(
+        "a platform keeps what is over",
+        "artcafe_proto/platform/connections.py",
+        "                del self._open[conn]\n",
+        "",
+        "tests/core/test_one_drain.py"
+        "::test_nothing_is_kept_of_a_connection_that_is_over_and_a_late_input_says_nothing[drop]",
+    ),
+    Mutant(
+        "a platform wakes for what it waits for no more",
+        "artcafe_proto/platform/connections.py",
+        "            if due is not None and due[0] <= moment:\n",
+        "            if due is not None:\n",
+        "tests/core/test_one_drain.py::test_a_deadline_that_moves_away_takes_the_hubs_with_it",
+    ),
+    Mutant(
         "a simulated platform has no time",
         "adapters/artcafe_anyio/testing.py",
         "            self._hub.handle_timer(self._clock())\n",

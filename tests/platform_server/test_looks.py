@@ -6,7 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
-from artcafe_platform.looks import Looks
+from artcafe_platform.looks import LEVELS_AGE_S, Looks
 
 
 def connections(**look_at: float) -> dict[int, Any]:
@@ -36,7 +36,7 @@ def test_what_was_told_since_it_was_written_is_not_looked_at_again() -> None:
     assert due(looks, 5.0) == []
 
 
-def test_a_level_above_0_is_looked_at_when_it_is_time_and_however_often_it_was_planned() -> None:
+def test_a_level_above_0_is_looked_at_when_it_is_time_or_old_and_however_often_it_was_planned() -> None:
     known = connections(c1=3.0, c2=2.0)
     looks = Looks(known)
     for conn in (1, 2):
@@ -45,10 +45,26 @@ def test_a_level_above_0_is_looked_at_when_it_is_time_and_however_often_it_was_p
     known[2].look_at = 4.0
     looks.plan(known[2])
     assert looks.next() == 3.0
-    assert due(looks, 3.5) == [1]
-    looks.wrote(2)
-    assert due(looks, 4.0) == [2]
+    assert due(looks, 3.0) == [1, 2]
     assert looks.next() == math.inf
+    for conn in (1, 2):
+        known[conn].look_at = 3.0 + conn * 0.1
+        looks.plan(known[conn])
+    assert looks.next() == 3.1
+    assert due(looks, 3.1) == [1]
+    assert looks.next() == 3.2
+
+
+def test_of_many_that_do_not_read_all_are_looked_at_a_few_times_a_second_and_no_more() -> None:
+    known = connections(**{f"c{number}": 9.0 for number in range(100)})
+    looks, looked_at = Looks(known), 0
+    for connection in known.values():
+        looks.plan(connection)
+    for step in range(100):
+        for connection in looks.take_due(1.0 + step / 100):
+            looked_at += 1
+            looks.plan(connection)
+    assert looked_at == 100 / LEVELS_AGE_S
 
 
 def test_a_connection_that_is_gone_is_not_looked_at() -> None:
