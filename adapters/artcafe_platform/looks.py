@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from artcafe_platform.sockets import AnyConnection
 
 
-LEVELS_AGE_S: Final = 0.25
-"""How old a level that is not 0 may be when the hub is told the time: a stall is judged by it. With thousands of peers
-that do not read, looking at all of them before each timer would cost more than all the rest."""
+EACH_S: Final = 50e-6
+"""So much older may levels that are not 0 be, for each of them, when the hub is told the time: stalls and pings are
+judged by them. To look at thousands of peers that do not read before every timer would cost more than all the rest."""
 
 
 class Looks:
@@ -48,7 +48,7 @@ class Looks:
         is known is old.
         """
         conns, self._written = self._written, {}
-        if mono - self._all_at >= LEVELS_AGE_S:
+        if mono - self._all_at >= len(self._planned) * EACH_S:
             self._all_at = mono
             conns |= {conn: None for look_at, conn in self._planned if self._is_planned(look_at, conn)}
             self._planned.clear()

@@ -397,7 +397,7 @@ ALONE: Final[dict[str, Bug]] = {
     "a poll ends with its command or its wait": Bug(
         "a poll is not woken by the end of its command",
         _WATCHES,
-        "self._wake(poll.conn)  # which",
+        "self._touch(poll.conn)  # which",
         "pass  # which",
     ),
     "an event stream begins with what was missed": Bug(
