@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from artcafe_proto.agent.protocol import AgentProtocol
+from artcafe_proto.causes import cause_of, told_by
+from artcafe_proto.driver_turns import OwnTurn, Turn
 from artcafe_proto.effects import CancelSign, Connect, Disconnect, PauseReading, ResumeReading, Sign, Write
-from artcafe_proto.errors import ArtCafeError, LocalProtocolError
-from artcafe_proto.events import CommandReceived
-from artcafe_proto.limits import LEVEL_BYTES, LEVEL_FIRST_LOOK_S, LEVEL_LAST_LOOK_S, LONGEST_SLEEP_S
+from artcafe_proto.errors import ArtCafeError, LocalProtocolError, SigningRefusedError
+from artcafe_proto.events import CommandReceived, ResponsesSettled
+from artcafe_proto.levels import Level
+from artcafe_proto.limits import LONGEST_SLEEP_S
 from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from random import Random
 
     from artcafe_proto.config import AgentConfig
@@ -38,17 +41,21 @@ class Driver(ABC):
     - The application calls `respond`, `fail`, `progress` and `stop`, and all else of `protocol` within a `turn`.
 
     All calls come from the thread of the loop. They may come at any time, also from within the five methods and from
-    `handle`. `sign` and `stopped` may be supplied as well.
+    `handle`. `sign`, `handle`, `stopped` and `internal_error` may be supplied as well.
     """
+
+    connection_errors: ClassVar[tuple[type[Exception], ...]] = (Exception,)
+    """What `open` and the methods of a connection raise of these is the end of that connection; others are errors in
+    the driver: see `internal_error`."""
 
     def __init__(
         self,
         config: AgentConfig,
         *,
         rng: Random,
-        sign: Callable[[Sign], bytes],
-        handle: Callable[[Driver, AgentEvent], object],
         report: Callable[[Exception], object],
+        sign: Callable[[Sign], bytes] | None = None,
+        handle: Callable[[Driver, AgentEvent], object] | None = None,
     ) -> None:
         """`sign` answers at once, and raises if there is no signature; for a slower one override the method.
 
@@ -61,9 +68,11 @@ class Driver(ABC):
         self._report = report
         self._connections: dict[int, Connection] = {}
         self._closing: dict[int, Connection] = {}
-        self._is_in_turn = False
-        self._wakes_at: float | None = None
-        self._has_stopped = False
+        self._own_turn = OwnTurn(self._begin, self._end)
+        self._turn = Turn(self._begin, self._end)
+        self._depth = 0
+        self._is_over = False
+        self._wakes_at = math.inf
 
     # --- what a loop supplies -----------------------------------------------------------------------------------------
 
@@ -82,38 +91,60 @@ class Driver(ABC):
     def sign(self, asked: Sign) -> None:
         """Sign a challenge. One that signs in a thread overrides this, and later calls `signed` or `sign_failed`."""
         try:
+            if self._sign is None:
+                raise SigningRefusedError("the driver was given nothing that signs")
             signature = self._sign(asked)
         except Exception as error:
             self.sign_failed(asked.request, error)
         else:
             self.signed(asked.request, signature)
 
+    def cancel_sign(self, asked: CancelSign) -> None:  # noqa: B027 a late signature does no harm
+        """Nobody waits for a signature any more."""
+
+    def handle(self, event: AgentEvent, now: Instant) -> None:
+        """Tell the application; `now` is the moment of the turn. What this raises is an `internal_error`."""
+        if self._handle is None:
+            return
+        try:
+            self._handle(self, event)
+        except Exception as error:
+            if isinstance(event, CommandReceived):
+                self.fail(event.command_id, "handler_error", type(error).__name__)
+            self._report(error)
+
     def stopped(self) -> None:  # noqa: B027
         """The agent has stopped and its connections are closed: the loop may end."""
+
+    def internal_error(self, error: Exception) -> None:
+        """An error in the driver or in what it is made of: nobody's network and no application explain it. It is raised
+        to whoever called; where that is a loop that goes on without a word, override this, and call `abandon`.
+        """
+        raise error
 
     # --- what the loop tells ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Go online."""
-        with self.turn() as now:
+        with self._own_turn as now:
             self.protocol.start(now)
 
     def connected(self, conn: int, *, tls: bool) -> None:
         """A connection is open, `tls` if under TLS that is verified. Raises LocalProtocolError for another than asked
         for. One that was given up meanwhile is aborted by whoever opened it: its `close` was called.
         """
-        with self.turn() as now:
+        with self._own_turn as now:
             self.protocol.connected(conn, now, tls=tls)
 
     def connect_failed(self, conn: int, error: BaseException | str, cause: ConnectFailure | None = None) -> None:
         """A connection could not be opened; without a `cause` the kind of `error` says which it is."""
         self._connections.pop(conn, None)
-        with self.turn() as now:
-            self.protocol.connect_failed(conn, cause or cause_of(error), _text_of(error), now)
+        with self._own_turn as now:
+            self.protocol.connect_failed(conn, cause or cause_of(error), told_by(error), now)
 
     def data_received(self, conn: int, data: bytes) -> None:
         """Bytes came in; none means that the peer has ended its side."""
-        with self.turn() as now:
+        with self._own_turn as now:
             if data:
                 self.protocol.data_received(conn, data, now)
             else:
@@ -122,15 +153,15 @@ class Driver(ABC):
     def disconnected(self, conn: int, error: BaseException | str | None = None) -> None:
         """A connection has ended: by an error, or without one because either side has closed it."""
         self._closing.pop(conn, None)
-        with self.turn() as now:
+        with self._own_turn as now:
             if error is None:
                 self.protocol.eof_received(conn, now)
-            self.protocol.disconnected(conn, "the peer closed it" if error is None else _text_of(error), now)
+            self.protocol.disconnected(conn, "the peer closed it" if error is None else told_by(error), now)
             self._connections.pop(conn, None)
 
     def signed(self, request: int, signature: bytes) -> None:
         """A signature is there."""
-        with self.turn() as now:
+        with self._own_turn as now:
             try:
                 self.protocol.signed(request, signature, now)
             except LocalProtocolError as error:
@@ -139,16 +170,16 @@ class Driver(ABC):
     def sign_failed(self, request: int, error: Exception) -> None:
         """There is no signature. What other errors than ours say may be secret, and goes to `report` alone."""
         reason = text_of(error) if isinstance(error, ArtCafeError) else type(error).__name__
-        with self.turn() as now:
+        with self._own_turn as now:
             self.protocol.sign_failed(request, reason, now)
         self._report(error)
 
     def timer_due(self) -> None:
         """The time that `call_at` was given has come. Earlier is harmless."""
-        self._wakes_at = None
-        with self.turn() as now:
+        self._wakes_at = math.inf
+        with self._own_turn as now:
             for connection in list(self._connections.values()):
-                if connection.level:
+                if not connection.is_clear:
                     self._tell_level(connection, now)
             self.protocol.handle_timer(now)
 
@@ -174,92 +205,119 @@ class Driver(ABC):
         with self.turn() as now:
             self.protocol.stop(now, drain=drain)
 
-    @contextmanager
-    def turn(self) -> Generator[Instant]:
+    def turn(self) -> AbstractContextManager[Instant, None]:
         """Call `protocol` with the moment that this gives; at the end all that follows is carried out."""
-        now = self.clock()
-        if self._is_in_turn:  # the outermost turn carries out what follows
-            yield now
-            return
-        self._is_in_turn = True
+        return self._turn
+
+    def own_turn(self) -> AbstractContextManager[Instant, bool]:
+        """The same for the driver's own parts: whatever is raised within is an `internal_error`."""
+        return self._own_turn
+
+    def abandon(self) -> None:
+        """Carry out nothing more, as the loop ends or after an internal error: connections are closed by the loop."""
+        self._is_over = True
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> Instant:
+        self._now = self.clock()
+        self._depth += 1
+        return self._now
+
+    def _end(self, error: Exception | None) -> None:
+        """`error`: what was raised within, if it is ours."""
         try:
-            yield now
+            if error is not None:
+                self.internal_error(error)
         finally:
             try:
-                self._carry_out_all(now)
+                if self._depth == 1 and not self._is_over:  # the outermost turn carries out what follows
+                    self._carry_out_all(self._now)
+            except Exception as failure:
+                self.internal_error(failure)
             finally:
-                self._is_in_turn = False
-
-    # --- inside -------------------------------------------------------------------------------------------------------
+                self._depth -= 1
 
     def _carry_out_all(self, now: Instant) -> None:
-        is_drained = False
-        while not is_drained:
-            for output in iter(self.protocol.next_output, None):
-                self._carry_out(output, now)
-            is_drained = True
-            for connection in list(self._connections.values()):
-                if connection.look_at <= now.mono:
+        next_output, connections = self.protocol.next_output, self._connections
+        try:
+            while True:
+                while (output := next_output()) is not None:
+                    if type(output) is CommandReceived:  # most are
+                        self.handle(output, now)
+                    else:
+                        self._carry_out(output, now)
+                due = [each for each in connections.values() if each.look_at <= now.mono]
+                if not due:
+                    break
+                for connection in due:
                     self._tell_level(connection, now)
-                    is_drained = False
-            for connection in list(self._closing.values()):
-                if connection.look_at <= now.mono:
+            if self._closing:
+                for connection in [each for each in self._closing.values() if each.look_at <= now.mono]:
                     self._abort(connection)
-        if self.protocol.is_stopped and not self._closing and not self._has_stopped:
-            self._has_stopped = True
-            self.stopped()
-        if not self._has_stopped:
-            self._set_timer(now.mono)
+            if self.protocol.is_stopped and not self._closing:
+                self._is_over = True
+                self.stopped()
+        finally:
+            if not self._is_over:
+                self._set_timer(now.mono)
 
     def _set_timer(self, mono: float) -> None:
-        looks = [each.look_at for each in (*self._connections.values(), *self._closing.values())]
-        wakes_at = min([mono + LONGEST_SLEEP_S, *looks])
+        wakes_at = mono + LONGEST_SLEEP_S
         deadline = self.protocol.deadline()
-        if deadline is not None:
-            wakes_at = min(wakes_at, deadline)
-        if self._wakes_at is None or wakes_at < self._wakes_at:  # one that is later than needed is set when it is due
+        if deadline is not None and deadline < wakes_at:
+            wakes_at = deadline
+        for connections in (self._connections, self._closing):
+            for each in connections.values():
+                wakes_at = min(wakes_at, each.look_at)
+        if wakes_at < self._wakes_at:  # one that is later than needed is set when it is due
             self._wakes_at = wakes_at
             self.call_at(wakes_at)
 
+    # --- what follows -------------------------------------------------------------------------------------------------
+
     def _carry_out(self, output: Effect | AgentEvent, now: Instant) -> None:
+        connections = self._connections
         match output:
-            case Write(conn=conn) | PauseReading(conn=conn) | ResumeReading(conn=conn) if conn not in self._connections:
+            case ResponsesSettled():  # of the events the one that is not rare
+                self.handle(output, now)
+            case Write(conn=conn) | PauseReading(conn=conn) | ResumeReading(conn=conn) if conn not in connections:
                 pass  # it has ended while this was drained
             case Write(conn=conn):
-                self._write(self._connections[conn], output.data)
+                self._write(connections[conn], output.data)
             case Connect():
                 try:
-                    self._connections[output.conn] = self.open(output)
-                except Exception as error:
+                    connections[output.conn] = self.open(output)
+                except self.connection_errors as error:
                     self.connect_failed(output.conn, error)
             case Disconnect(conn=conn):
-                if conn in self._connections:
-                    self._disconnect(self._connections.pop(conn), now, abort=output.abort)
+                if conn in connections:
+                    self._disconnect(connections.pop(conn), now, abort=output.abort)
             case PauseReading(conn=conn):
-                self._connections[conn].pause_reading()
+                connections[conn].pause_reading()
             case ResumeReading(conn=conn):
-                self._connections[conn].resume_reading()
+                connections[conn].resume_reading()
             case Sign():
                 self.sign(output)
             case CancelSign():
-                pass  # a late signature does no harm
+                self.cancel_sign(output)
             case _:
-                self._tell(output)
+                self.handle(output, now)
 
     def _write(self, connection: Connection, data: bytes) -> None:
         connection.wrote(len(data))
         try:
             connection.write(data)
-        except Exception as error:
+        except self.connection_errors as error:
             self._lose(connection, error)
 
     def _tell_level(self, connection: Connection, now: Instant) -> None:
         try:
-            connection.look(now.mono)
-        except Exception as error:
+            level = connection.level(now.mono)
+        except self.connection_errors as error:
             self._lose(connection, error)
         else:
-            self.protocol.unsent(connection.conn, connection.level, now)
+            self.protocol.unsent(connection.conn, level, now)
 
     def _lose(self, connection: Connection, error: Exception) -> None:
         self.disconnected(connection.conn, error)
@@ -280,35 +338,22 @@ class Driver(ABC):
     def _close(self, connection: Connection, *, abort: bool) -> None:
         try:
             connection.close(abort=abort)
-        except Exception as error:
+        except self.connection_errors as error:
             self._closing.pop(connection.conn, None)
             self._report(error)
 
-    def _tell(self, event: AgentEvent) -> None:
-        try:
-            self._handle(self, event)
-        except Exception as error:
-            if isinstance(event, CommandReceived):
-                self.fail(event.command_id, "handler_error", type(error).__name__)
-            self._report(error)
 
-
-class Connection(ABC):
+class Connection(Level):
     """A connection that an event loop opens, and what has not left of it. A subclass supplies `write` and `close`.
 
     It tells its driver what happens, with its number `conn`.
     """
 
     def __init__(self, driver: Driver, asked: Connect) -> None:
+        super().__init__()
         self.driver: Final = driver
         self.asked: Final = asked
         self.conn: Final = asked.conn
-        self.level: int = 0
-        """How much had not left at the last look, in bytes."""
-        self.look_at: float = math.inf
-        """When to look again, monotonic seconds: after much was written, and while something has not left."""
-        self._unseen_bytes = 0
-        self._wait_s = LEVEL_FIRST_LOOK_S
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -320,68 +365,12 @@ class Connection(ABC):
         `disconnected`. If that takes too long, it is aborted (LINK-8).
         """
 
-    def pause_reading(self) -> None:  # noqa: B027 a loop that cannot need not
+    def pause_reading(self) -> None:
         """Read nothing until `resume_reading`."""
 
-    def resume_reading(self) -> None:  # noqa: B027
+    def resume_reading(self) -> None:
         """Read again."""
 
     def unsent_bytes(self) -> int:
         """How much of what was written has not left (LINK-8), as `AgentProtocol.unsent` explains."""
         return 0
-
-    def wrote(self, nbytes: int) -> None:
-        """For the driver: so many bytes more were written."""
-        self._unseen_bytes += nbytes
-        if self._unseen_bytes >= LEVEL_BYTES:
-            self._wait_s = LEVEL_FIRST_LOOK_S
-            self.look_at = -math.inf
-
-    def look(self, mono: float) -> None:
-        """For the driver: find out what has not left."""
-        self.level = self.unsent_bytes()
-        self._unseen_bytes = 0
-        self.look_at = mono + self._wait_s if self.level else math.inf
-        self._wait_s = min(2 * self._wait_s, LEVEL_LAST_LOOK_S)
-
-
-_CAUSES: Final[dict[str, ConnectFailure]] = {
-    "SSLError": "tls",
-    "gaierror": "dns",
-    "UnicodeError": "dns",  # a label that no host name has
-    "ConnectionRefusedError": "refused",
-    "TimeoutError": "timeout",
-}
-"""By the name of a class, so that what a library calls the same counts as well."""
-
-
-def cause_of(error: BaseException | str) -> ConnectFailure:
-    """Which cause of `connect_failed` an exception is: by its class, or those of the exceptions that it stands for."""
-    if isinstance(error, str):
-        return "other"
-    for each in _stands_for(error):
-        for kind in type(each).__mro__:
-            if kind.__name__ in _CAUSES:
-                return _CAUSES[kind.__name__]
-    return "other"
-
-
-def _stands_for(error: BaseException) -> Iterator[BaseException]:
-    """An exception, and what it was raised from; of a group its members."""
-    ahead, seen = [error], set[int]()
-    while ahead:
-        each = ahead.pop(0)
-        if id(each) not in seen:  # authors can make circles of them
-            seen.add(id(each))
-            if isinstance(each, BaseExceptionGroup):
-                ahead += cast("BaseExceptionGroup[BaseException]", each).exceptions
-            else:
-                yield each
-            if each.__cause__ is not None:
-                ahead.append(each.__cause__)
-
-
-def _text_of(error: BaseException | str) -> str:
-    if isinstance(error, str):
-        return error
-    return next((text for each in _stands_for(error) if (text := text_of(each))), type(error).__name__)

@@ -13,9 +13,9 @@ from anyio import TASK_STATUS_IGNORED
 from artcafe_anyio.background import Background
 from artcafe_anyio.calling import Function
 from artcafe_anyio.connecting import context_of, open_by, open_tcp_stream
-from artcafe_anyio.connection import Connection
+from artcafe_anyio.connection import StreamConnection
 from artcafe_anyio.credentials import Credentials, passphrase_of
-from artcafe_anyio.driver import Driver
+from artcafe_anyio.driver import AgentDriver
 from artcafe_anyio.errors import first_error
 from artcafe_anyio.keys import is_locked
 from artcafe_anyio.logs import AgentLog
@@ -81,7 +81,7 @@ class Agent(Secretive):
         self._spelling: dict[str, str] = {}
         """Parameters that were given by variables, and those variables' names."""
         self._application = Application()
-        self._driver: Driver | None = None
+        self._driver: AgentDriver | None = None
         self._credentials: Credentials | None = None
         self._background = self.running()
 
@@ -212,12 +212,12 @@ class Agent(Secretive):
         config, local = settings(self._parameters.value)
         by_asyncio = runs_on_asyncio() and not local.anyio_streams
         clock = local.clock if clock is None else clock
-        driver = self._driver = Driver(config, self._application, clock, by_asyncio=by_asyncio)
+        driver = self._driver = AgentDriver(config, self._application, clock, by_asyncio=by_asyncio)
         credentials = self._credentials = Credentials(config, local, driver.threads, driver.log)
         try:
             with spelled(self._spelling):
                 if open_stream is not None:
-                    connect = partial(Connection, open_stream=partial(open_by, open_stream, driver.log))
+                    connect = partial(StreamConnection, open_stream=partial(open_by, open_stream, driver.log))
                 else:
                     connect = _connection_maker(await credentials.trust(), driver, by_asyncio=by_asyncio)
                 signers = await credentials.signers() if sign is None else [by_function(sign, driver.threads)]
@@ -257,7 +257,7 @@ class Agent(Secretive):
         driver = self._driver
         if driver is not None:
             with suppress(LocalProtocolError):  # it has ended meanwhile
-                driver.threads.call(partial(_stop, driver, drain=drain))
+                driver.threads.call(partial(driver.stop, drain=drain))
 
     async def _run(self, sign: SignFunction | None) -> None:
         failure: Exception | None = None
@@ -332,20 +332,20 @@ class Agent(Secretive):
         return await driver.call(partial(driver.protocol.put_status, status))
 
     @property
-    def _running(self) -> Driver:
+    def _running(self) -> AgentDriver:
         if self._driver is None:
             raise LocalProtocolError("the agent does not run")
         return self._driver
 
     @property
-    def _running_here(self) -> Driver:
+    def _running_here(self) -> AgentDriver:
         driver = self._running
         if not driver.threads.is_this_loop:
             raise LocalProtocolError("this is awaited in the event loop that runs the agent, not in another")
         return driver
 
 
-def _connection_maker(trust: Trust | None, driver: Driver, *, by_asyncio: bool) -> ConnectionMaker:
+def _connection_maker(trust: Trust | None, driver: AgentDriver, *, by_asyncio: bool) -> ConnectionMaker:
     """How TCP connections are made: by the loop's own transports where it has any, else by anyio's streams."""
     config = driver.protocol.config
     if proxy := unused_proxy(config.api.origin, config.ws.origin):
@@ -357,19 +357,14 @@ def _connection_maker(trust: Trust | None, driver: Driver, *, by_asyncio: bool) 
         context = await context_of(trust)
         return await open_tcp_stream(asked, ssl_context=context, threads=driver.threads, clock=driver.clock)
 
-    return partial(Connection, open_stream=open_stream)
+    return partial(StreamConnection, open_stream=open_stream)
 
 
-def _stop(driver: Driver, *, drain: bool) -> None:
-    with driver.callers_turn() as now:
-        driver.protocol.stop(now, drain=drain)
-
-
-def _send_message(driver: Driver, data: dict[str, Any]) -> str:
-    with driver.callers_turn() as now:
+def _send_message(driver: AgentDriver, data: dict[str, Any]) -> str:
+    with driver.turn() as now:
         return driver.protocol.send_message(data, now)
 
 
-def _set_status(driver: Driver, status: Literal["online", "busy", "error"]) -> None:
-    with driver.callers_turn() as now:
+def _set_status(driver: AgentDriver, status: Literal["online", "busy", "error"]) -> None:
+    with driver.turn() as now:
         driver.protocol.set_status(status, now)

@@ -1,11 +1,12 @@
-"""One connection of the agent, from `Connect` until its socket is closed: a task that opens and reads, one that writes.
+"""A byte stream of anyio at work, for both roles: a task that reads, one that writes, and how the two end.
 
-Both feed the protocol directly. A turn of the driver (`turn`) takes no await from an input to the last effect of it.
+Both feed the protocol directly. A turn of its driver takes no await from an input to the last effect of it.
 """
 
 from __future__ import annotations
 
 import ssl
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -13,20 +14,19 @@ import anyio
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.connecting import ConnectError
-from artcafe_anyio.errors import cause_of
-from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
+from artcafe_anyio.errors import cause_of, said_by
+from artcafe_anyio.levels import bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.loops import Flag, Scope
 from artcafe_anyio.tls_failures import explain
-from artcafe_proto.readable import text_of
+from artcafe_proto import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextlib import AbstractContextManager
 
     from anyio.abc import ByteStream
 
     from artcafe_anyio.levels import AnySocket
-    from artcafe_proto import AgentProtocol, Instant
+    from artcafe_proto import Driver
     from artcafe_proto.effects import Connect
 
 READ_BYTES: Final = 65_536
@@ -42,61 +42,58 @@ TRANSPORT_ERRORS: Final = (
 """What a stream raises once its connection has ended, in both roles."""
 
 
-class Connection(Level):
-    """One connection. After `close` it tells the protocol nothing more."""
+class StreamShell(ABC):
+    """A stream that is read and written. After `close` it tells nothing that comes in, and nothing that goes wrong.
 
-    def __init__(
-        self,
-        asked: Connect,
-        protocol: AgentProtocol,
-        turn: Callable[[], AbstractContextManager[Instant]],
-        open_stream: Callable[[Connect], Awaitable[ByteStream]],
-    ) -> None:
-        super().__init__()
-        self.conn: Final = asked.conn
-        self._asked = asked
-        self._protocol = protocol
-        self._turn = turn
-        self._open_stream = open_stream
-        self._is_open = False
-        self._closing = False
-        self._unsent = bytearray()
-        self._unsent_bytes = 0  # what is being sent included
+    A subclass says whom it tells, and is a `Level`.
+    """
+
+    def __init__(self) -> None:
+        self._stream: ByteStream | None = None
         self._sock: AnySocket | None = None
+        self._unsent = bytearray()
+        self._in_flight_bytes = 0
+        self._closing = False
+        self._lingers = True
         self._something_to_do = Flag()
         self._may_read = Flag()
         self._may_read.set()
         self._scope = Scope()
         self._reading = Scope()
 
-    async def run(self) -> None:
-        """Open, read and write until the connection is over; its socket is closed then."""
-        with self._scope:
-            stream = await self._open()
-            if stream is None:
-                return
-            try:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._write, stream)
-                    await self._read(stream)
-                with suppress(*TRANSPORT_ERRORS):
-                    await stream.aclose()  # TLS says goodbye
-            finally:
-                with suppress(*TRANSPORT_ERRORS):
-                    await anyio.aclose_forcefully(stream)
+    # --- what a subclass is told --------------------------------------------------------------------------------------
 
-    # --- from the driver, while it carries out effects ----------------------------------------------------------------
+    @abstractmethod
+    def _received(self, data: bytes) -> None:
+        """Bytes came in."""
+
+    @abstractmethod
+    def _peer_ended(self) -> None:
+        """The peer has ended its side."""
+
+    @abstractmethod
+    def _failed(self, error: Exception) -> None:
+        """The connection was ended by this; it is told once."""
+
+    @abstractmethod
+    def _drained(self) -> None:
+        """All that was written has been sent."""
+
+    # --- from a driver, while it carries out effects ------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
-        self.wrote(len(data))
         self._unsent += data
-        self._unsent_bytes += len(data)
         self._something_to_do.set()
 
-    def measure(self) -> int:
+    @property
+    def buffered_bytes(self) -> int:
+        """What was written and waits for the peer."""
+        return len(self._unsent) + self._in_flight_bytes
+
+    def unsent_bytes(self) -> int:
         """What has not left: here and in the system."""
-        return 0 if self._closing else self._unsent_bytes + unacknowledged_bytes(self._sock)
+        return 0 if self._closing else self.buffered_bytes + unacknowledged_bytes(self._sock)
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""
@@ -107,33 +104,30 @@ class Connection(Level):
         """Read again."""
         self._may_read.set()
 
-    def close(self, *, abort: bool, timeout_s: float) -> None:
-        """End the connection: at once, or after what was written, for which there is some time (LINK-8)."""
+    def close(self, *, abort: bool) -> None:
+        """End the connection: at once, or after what was written. Whoever calls it watches how long that takes."""
         self._closing = True
-        if abort or not self._is_open:
+        if abort or self._stream is None:
             self._scope.cancel()
         else:
-            self._scope.cancel_after(timeout_s)
             self._something_to_do.set()
             self._may_read.set()
 
     # --- the two tasks ------------------------------------------------------------------------------------------------
 
-    async def _open(self) -> ByteStream | None:
-        try:
-            stream = await self._open_stream(self._asked)
-        except ConnectError as error:
-            if not self._closing:
-                self._closing = True
-                with self._turn() as now:
-                    self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
-            return None
-        self._is_open = True
+    def _begin(self, stream: ByteStream) -> None:
+        self._stream = stream
         self._sock = socket_of(stream)
         bound_send_buffer(self._sock)
-        with self._turn() as now:
-            self._protocol.connected(self.conn, now, tls=self._asked.tls)
-        return stream
+        self._lingers = not isinstance(stream, TLSStream)  # TLS has no half-close
+
+    async def _work(self, stream: ByteStream) -> None:
+        """Read and write until the connection is over."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write, stream)
+            await self._read(stream)
+        with suppress(*TRANSPORT_ERRORS):
+            await stream.aclose()  # TLS says goodbye
 
     async def _read(self, stream: ByteStream) -> None:
         """Read until the peer ends its side.
@@ -150,18 +144,14 @@ class Connection(Level):
                 except anyio.EndOfStream:
                     break
                 except TRANSPORT_ERRORS as error:
-                    self._lost(reason_of(error, self._asked.host))
+                    self._lost(error)
                     return
                 if not data:  # as sockets tell it
                     break
                 if not self._closing:
-                    with self._turn() as now:
-                        self._protocol.data_received(self.conn, data, now)
+                    self._received(data)
             if not self._closing:
-                with self._turn() as now:
-                    self._protocol.eof_received(self.conn, now)
-            if not self._closing:  # nothing is said to a platform that has ended its side
-                self._lost("the peer closed it")
+                self._peer_ended()
 
     async def _write(self, stream: ByteStream) -> None:
         """Write what there is, until the connection is closing and all is written."""
@@ -172,35 +162,95 @@ class Connection(Level):
                 else:
                     self._something_to_do.clear()
                     await self._something_to_do.wait()
-            if isinstance(stream, TLSStream):  # which has no half-close
-                self._reading.cancel()
-            else:
+            if self._lingers:
                 await stream.send_eof()
+            else:
+                self._reading.cancel()
         except TRANSPORT_ERRORS as error:
-            self._lost(reason_of(error, self._asked.host))
+            self._lost(error)
 
     async def _send(self, stream: ByteStream) -> None:
         data = bytes(self._unsent[:SEND_BYTES])
         del self._unsent[:SEND_BYTES]
+        self._in_flight_bytes = len(data)
         await stream.send(data)
-        self._unsent_bytes -= len(data)
-        if not self._closing and not self._unsent and self.has_drained():
-            with self._turn():
-                pass  # the level is looked at
+        self._in_flight_bytes = 0
+        if not self._closing and not self._unsent:
+            self._drained()
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, error: Exception) -> None:
         if not self._closing:
             self._closing = True
-            with self._turn() as now:
-                self._protocol.disconnected(self.conn, reason, now)
+            self._failed(error)
         self._scope.cancel()
 
 
-def reason_of(error: BaseException | None, host: str) -> str:
-    """For people: why a connection with `host` has ended; what the system said, where anyio wraps it."""
-    if error is None:
-        return "the peer closed it"
+class StreamConnection(StreamShell, Connection):
+    """One connection of the agent, from `Connect` until its stream is closed."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        asked: Connect,
+        *,
+        open_stream: Callable[[Connect], Awaitable[ByteStream]],
+    ) -> None:
+        Connection.__init__(self, driver, asked)
+        StreamShell.__init__(self)
+        self._open_stream = open_stream
+        self._is_awaited = False
+
+    async def run(self) -> None:
+        """Open, read and write until the connection is over; its socket is closed then."""
+        with self._scope:
+            stream = await self._open()
+            if stream is not None:
+                try:
+                    await self._work(stream)
+                finally:
+                    with suppress(*TRANSPORT_ERRORS):
+                        await anyio.aclose_forcefully(stream)
+        if self._is_awaited:
+            self.driver.disconnected(self.conn)
+
+    def close(self, *, abort: bool) -> None:
+        """End the connection: at once, or after what was written. The driver is told when it is over."""
+        self._is_awaited = True
+        super().close(abort=abort)
+
+    async def _open(self) -> ByteStream | None:
+        try:
+            stream = await self._open_stream(self.asked)
+        except ConnectError as error:
+            if not self._closing:
+                self.driver.connect_failed(self.conn, error.detail, error.cause)
+            return None
+        self._begin(stream)
+        self.driver.connected(self.conn, tls=self.asked.tls)
+        return stream
+
+    def _received(self, data: bytes) -> None:
+        self.driver.data_received(self.conn, data)
+
+    def _peer_ended(self) -> None:
+        self.driver.data_received(self.conn, b"")
+        if not self._closing:  # nothing is said to a platform that has ended its side
+            self._closing = True
+            self.driver.disconnected(self.conn)
+            self._scope.cancel()
+
+    def _failed(self, error: Exception) -> None:
+        self.driver.disconnected(self.conn, reason_of(error, self.asked.host))
+
+    def _drained(self) -> None:
+        if self.has_drained():
+            with self.driver.own_turn():
+                pass  # the level is looked at
+
+
+def reason_of(error: Exception, host: str) -> str:
+    """For people: why a connection with `host` has ended."""
     cause = cause_of(error)
     if isinstance(cause, ssl.SSLError):  # TLS 1.3 tells only after the handshake what is wrong with a client's side
         return explain(cause, host)
-    return text_of(cause) or type(cause).__name__
+    return said_by(error)

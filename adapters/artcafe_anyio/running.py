@@ -30,7 +30,6 @@ from artcafe_proto import LocalProtocolError
 from artcafe_proto.events import AgentEvent, MessageReceived
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from contextvars import Context
 
     from artcafe_anyio.calling import Function
@@ -116,21 +115,21 @@ class CommandRunner:
         commands: dict[str, Handler],
         protocol: AgentProtocol,
         end_turn: Callable[[Instant], None],
-        turn: Callable[[], AbstractContextManager[Instant, None]],
+        progress: Callable[[str, float], object],
         threads: Threads,
         tasks: CommandTasks,
         log: AgentLog,
         context: Context,
         clock: Clock,
     ) -> None:
-        """`end_turn` carries out what follows from an answer, now or soon; `turn` is for what a handler calls.
+        """`end_turn` carries out what follows from an answer, now or soon; `progress` tells how far a command is.
 
         Each handler runs in a copy of `context`.
         """
         self._commands = commands
         self._protocol = protocol
         self._end_turn = end_turn
-        self._turn = turn
+        self._progress = progress
         self._threads = threads
         self._tasks = tasks
         self._log = log
@@ -256,10 +255,6 @@ class CommandRunner:
 
     def _report(self, command_id: str, percent: float) -> None:
         self._threads.call(partial(self._progress, command_id, percent))
-
-    def _progress(self, command_id: str, percent: float) -> None:
-        with self._turn() as now:
-            self._protocol.progress(command_id, percent, now)
 
 
 _CANCELLED: Final = "the command was cancelled before it was done"

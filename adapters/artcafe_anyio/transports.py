@@ -1,4 +1,4 @@
-"""One connection of the agent on asyncio, by a transport of its loop: the same as `connection.Connection`, but faster.
+"""One connection of the agent on asyncio, by a transport of its loop: the same as `StreamConnection`, but faster.
 
 There is no task that reads and none that writes. What comes in is read into one buffer and handed on in the callback
 that tells of it. What goes out is written at once: the protocol has put together all that follows from an input.
@@ -14,19 +14,18 @@ import anyio
 
 from artcafe_anyio.connecting import ConnectError, context_of, open_tcp, system_text
 from artcafe_anyio.connection import SEND_BYTES, reason_of
-from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
+from artcafe_anyio.levels import bound_send_buffer, unacknowledged_bytes
 from artcafe_anyio.loops import Scope
+from artcafe_proto import Connection
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from artcafe_anyio.clocks import Clock
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.levels import AnySocket
     from artcafe_anyio.threads import Threads
-    from artcafe_proto import AgentProtocol, Instant
+    from artcafe_proto import Driver
     from artcafe_proto.effects import Connect
 
 READ_BYTES: Final = 256 * 1024
@@ -36,39 +35,33 @@ _NEVER_S: Final = 1e6
 """For what asyncio would end by a time of its own, and we by ours."""
 
 
-class TransportConnection(asyncio.BufferedProtocol, Level):
+class TransportConnection(asyncio.BufferedProtocol, Connection):
     """One connection. After `close` it tells the protocol nothing more."""
 
     def __init__(
         self,
+        driver: Driver,
         asked: Connect,
-        protocol: AgentProtocol,
-        turn: Callable[[], AbstractContextManager[Instant]],
         *,
         trust: Trust | None,
         threads: Threads,
         clock: Clock,
     ) -> None:
-        super().__init__()
-        self.conn: Final = asked.conn
-        self._asked = asked
-        self._protocol = protocol
-        self._turn = turn
+        Connection.__init__(self, driver, asked)
         self._trust = trust
         self._threads = threads
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._early = bytearray()  # what came before the transport was looked at
         self._sock: AnySocket | None = None
         self._closing = False
+        self._is_awaited = False
         self._peer_ended = False
         self._unsent = bytearray()
         self._piece_waits = False  # the transport could not send it all yet
         self._over = asyncio.Event()
         self._ended_by: Exception | None = None
         self._scope = Scope()
-        self._deadline: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Open the connection and wait until it is over; its socket is closed then."""
@@ -79,13 +72,13 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
             finally:
                 if self._transport is not None:
                     self._transport.abort()
-                if self._deadline is not None:
-                    self._deadline.cancel()
+        if self._is_awaited:
+            self.driver.disconnected(self.conn)
 
     async def _open(self) -> None:
         try:
             opener = TransportOpener(self, await context_of(self._trust))
-            opened = await open_tcp(self._asked, opener, self._threads, self._clock)
+            opened = await open_tcp(self.asked, opener, self._threads, self._clock)
             if isinstance(opened, socket.socket):
                 await opener.start(opened)
             else:
@@ -93,9 +86,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         except ConnectError as error:
             self._over.set()
             if not self._closing:
-                self._closing = True
-                with self._turn() as now:
-                    self._protocol.connect_failed(self.conn, error.cause, error.detail, now)
+                self.driver.connect_failed(self.conn, error.detail, error.cause)
 
     def _begin(self, transport: asyncio.Transport, *, tls: bool) -> None:
         self._transport = transport
@@ -106,19 +97,16 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
             self._sock = transport.get_extra_info("socket")
             bound_send_buffer(self._sock)
             transport.set_write_buffer_limits(high=1, low=0)  # so that it tells when it has sent everything
-        with self._turn() as now:
-            self._protocol.connected(self.conn, now, tls=tls)
+        self.driver.connected(self.conn, tls=tls)
         if self._early and not self._closing:
-            with self._turn() as now:
-                self._protocol.data_received(self.conn, bytes(self._early), now)
+            self.driver.data_received(self.conn, bytes(self._early))
         if self._over.is_set():  # between the handshake and now
-            self._lost(reason_of(self._ended_by, self._asked.host))
+            self._lost(self._ended_by)
 
     # --- from the driver, while it carries out effects ----------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
-        self.wrote(len(data))
         transport = self._transport
         if transport is None or self._unsent or self._piece_waits or len(data) > SEND_BYTES or transport.is_closing():
             self._unsent += data
@@ -126,7 +114,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         else:
             self._send(transport, data)
 
-    def measure(self) -> int:
+    def unsent_bytes(self) -> int:
         """What has not left: here, in the transport, and in the system. Of TLS, some more may be on its way between."""
         transport = self._transport
         if transport is None or self._closing or transport.is_closing():
@@ -143,15 +131,14 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         if self._transport is not None:
             self._transport.resume_reading()
 
-    def close(self, *, abort: bool, timeout_s: float) -> None:
-        """End the connection: at once, or after what was written, for which there is some time (LINK-8)."""
-        self._closing = True
+    def close(self, *, abort: bool) -> None:
+        """End the connection: at once, or after what was written. The driver is told when it is over."""
+        self._closing = self._is_awaited = True
         if self._transport is None:
             self._scope.cancel()
         elif abort:
             self._transport.abort()
         else:
-            self._deadline = self._loop.call_later(timeout_s, self._transport.abort)
             self._transport.resume_reading()
             self._flush()
 
@@ -181,8 +168,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
         if self._transport is None:
             self._early += _buffer[:nbytes]
             return
-        with self._turn() as now:
-            self._protocol.data_received(self.conn, bytes(_buffer[:nbytes]), now)
+        self.driver.data_received(self.conn, bytes(_buffer[:nbytes]))
 
     def eof_received(self) -> bool:
         """The peer has ended its side. Returns whether something is still to be written to it."""
@@ -190,24 +176,22 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
             return False  # `_begin` tells of it
         self._peer_ended = True
         if not self._closing:
-            with self._turn() as now:
-                self._protocol.eof_received(self.conn, now)
+            self.driver.data_received(self.conn, b"")
         if not self._closing:  # nothing is said to a platform that has ended its side
-            self._lost("the peer closed it")
-        return bool(self._unsent) and not self._asked.tls  # TLS has no half-close
+            self._lost(None)
+        return bool(self._unsent) and not self.asked.tls  # TLS has no half-close
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._over.set()
         self._ended_by = exc
         if self._transport is not None:
-            self._lost(reason_of(exc, self._asked.host))
+            self._lost(exc)
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, error: Exception | None) -> None:
         if not self._closing:
             self._closing = True
-            with self._turn() as now:
-                self._protocol.disconnected(self.conn, reason, now)
+            self.driver.disconnected(self.conn, None if error is None else reason_of(error, self.asked.host))
         if self._transport is not None:
             self._transport.abort()
 
@@ -223,7 +207,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
             del self._unsent[:SEND_BYTES]
             self._send(transport, piece)
         if self._closing and not self._unsent:
-            if self._asked.tls or self._peer_ended:
+            if self.asked.tls or self._peer_ended:
                 transport.close()
             else:
                 self._end_this_side(transport)
@@ -243,7 +227,7 @@ class TransportConnection(asyncio.BufferedProtocol, Level):
 
     def resume_writing(self) -> None:
         """It has sent all of it."""
-        with self._turn():  # at whose end the level is looked at
+        with self.driver.own_turn():  # at whose end the level is looked at
             self._piece_waits = False
             self._flush()
             if not self._closing and not self._unsent:

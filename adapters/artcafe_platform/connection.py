@@ -16,8 +16,9 @@ from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.connection import READ_BYTES, SEND_BYTES, TRANSPORT_ERRORS
 from artcafe_anyio.errors import cause_of
-from artcafe_anyio.levels import Level, bound_send_buffer, socket_of, unacknowledged_bytes
+from artcafe_anyio.levels import bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.loops import Flag, Scope
+from artcafe_proto.levels import Level
 from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Connection(Level):
         return self.protocol.conn
 
     @property
-    def unsent_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         """What was written and waits for the peer."""
         return len(self._unsent) + self._in_flight_bytes
 
@@ -97,7 +98,7 @@ class Connection(Level):
     @property
     def held_bytes(self) -> int:
         """What waits for the peer, and what has come of what is not whole; 0 once it is aborted."""
-        return 0 if self._scope.is_cancelled else self.unsent_bytes + self.protocol.held_bytes
+        return 0 if self._scope.is_cancelled else self.buffered_bytes + self.protocol.held_bytes
 
     # --- from the owner, while it carries out effects -----------------------------------------------------------------
 
@@ -107,13 +108,13 @@ class Connection(Level):
         self._unsent += data
         self._something_to_do.set()
 
-    def measure(self) -> int:
+    def unsent_bytes(self) -> int:
         """What has not left: here and in the system."""
-        return 0 if self._closing else self.unsent_bytes + unacknowledged_bytes(self._sock)
+        return 0 if self._closing else self.buffered_bytes + unacknowledged_bytes(self._sock)
 
     def is_overrun(self) -> bool:
         """Whether more waits for this peer than may."""
-        return self.unsent_bytes > MAX_UNSENT_BYTES and not self._closing
+        return self.buffered_bytes > MAX_UNSENT_BYTES and not self._closing
 
     def pause_reading(self) -> None:
         """Read no more, but for what is being received already."""

@@ -15,8 +15,9 @@ from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Final, Protocol
 
 from artcafe_anyio.connection import READ_BYTES, SEND_BYTES
-from artcafe_anyio.levels import Level, bound_send_buffer, unacknowledged_bytes
+from artcafe_anyio.levels import bound_send_buffer, unacknowledged_bytes
 from artcafe_platform.connection import MAX_UNSENT_BYTES, Connection
+from artcafe_proto.levels import Level
 
 if TYPE_CHECKING:
     import socket
@@ -93,14 +94,14 @@ class SocketConnection(Level):
         self.resume_reading()
 
     @property
-    def unsent_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         """What was written and waits for the peer."""
         return 0 if self._unsent is None else len(self._unsent)
 
     @property
     def held_bytes(self) -> int:
         """What waits for the peer, and what has come of what is not whole; 0 once it is aborted."""
-        return 0 if self._shut else self.unsent_bytes + self.protocol.held_bytes
+        return 0 if self._shut else self.buffered_bytes + self.protocol.held_bytes
 
     # --- from the owner, while it carries out effects -----------------------------------------------------------------
 
@@ -117,9 +118,9 @@ class SocketConnection(Level):
             self._unsent = bytearray(memoryview(data)[sent:])
             self._loop.add_writer(self._sock, self._write_on)
 
-    def measure(self) -> int:
+    def unsent_bytes(self) -> int:
         """What has not left: here and in the system."""
-        return 0 if self._closing else self.unsent_bytes + unacknowledged_bytes(self._sock)
+        return 0 if self._closing else self.buffered_bytes + unacknowledged_bytes(self._sock)
 
     def is_overrun(self) -> bool:
         """Whether more waits for this peer than may."""

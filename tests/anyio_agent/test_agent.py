@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform, Link
 from anyio_agent.watched import WatchedAgent
 from artcafe_anyio import Agent, CommandContext, CommandError
-from artcafe_anyio.connection import Connection
+from artcafe_anyio.connection import StreamConnection
 from artcafe_anyio.keys import Passphrase, load_key
 from artcafe_anyio.transports import TransportConnection
 from artcafe_proto import ConfigError, LocalProtocolError, SigningKey
@@ -398,7 +398,7 @@ async def test_link_8_a_platform_that_sends_commands_and_never_reads_is_left(
 ) -> None:
     """CMD-3: until then its responses wait, as many as may; CMD-5: what is more is not read from it."""
     most_bytes = 0
-    for kind in (Connection, TransportConnection):
+    for kind in (StreamConnection, TransportConnection):
         original: Any = kind.write
 
         def write(each: Any, data: bytes, original: Any = original) -> None:

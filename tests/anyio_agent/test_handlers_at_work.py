@@ -721,7 +721,7 @@ def test_an_internal_error_ends_it_with_that_one_error(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("artcafe_anyio.driver.Driver._carry_out", broken)
+    monkeypatch.setattr("artcafe_anyio.driver.AgentDriver.handle", broken)
     agent = Agent(**parameters)
 
     async def main() -> None:

@@ -216,7 +216,7 @@ async def test_it_ends_also_if_that_cannot_be_logged(scene: Scene, monkeypatch: 
     """Whatever raised it, what follows from it happens; and no timer is there to help."""
     broken = BrokenFilter()
     monkeypatch.setattr(logging.getLogger("artcafe.agent"), "filters", [broken])
-    monkeypatch.setattr("artcafe_anyio.driver.MAX_SLEEP_S", 1e6)
+    monkeypatch.setattr("artcafe_proto.driver.LONGEST_SLEEP_S", 1e6)
     scene.agent = scene.agent.configured(heartbeat_interval=3600, ping_interval=600)
     scene.plant("data_received")
 

@@ -1,25 +1,12 @@
-"""LINK-8: what the system holds of a connection, and when it is asked."""
+"""LINK-8: what the system holds of a connection."""
 
 from __future__ import annotations
 
-import math
 import socket
 
 import pytest
 
 from artcafe_anyio import levels
-from artcafe_anyio.levels import ENOUGH_BYTES, FIRST_LOOK_S, LAST_LOOK_S, Level
-
-
-class Measured(Level):
-    def __init__(self) -> None:
-        super().__init__()
-        self.held = 0
-        self.looks = 0
-
-    def measure(self) -> int:
-        self.looks += 1
-        return self.held
 
 
 @pytest.mark.skipif(levels.ioctl is None, reason="this system does not tell")
@@ -42,27 +29,3 @@ def test_where_it_does_not_tell_its_buffer_is_small(monkeypatch: pytest.MonkeyPa
         levels.bound_send_buffer(sock)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * levels.SEND_BUFFER_BYTES
         assert levels.unacknowledged_bytes(sock) == 0
-
-
-def test_little_is_not_looked_at_and_much_is_until_it_has_left() -> None:
-    level = Measured()
-    level.wrote(ENOUGH_BYTES - 1)
-    assert (level.due_level(10.0), level.look_at, level.looks) == (None, math.inf, 0)
-    level.wrote(1)
-    level.held = 5
-    assert level.due_level(10.0) == 5
-    assert level.look_at == 10.0 + FIRST_LOOK_S
-    assert level.due_level(10.0) is None
-    waits: list[float] = []
-    for _ in range(12):
-        at = level.look_at
-        assert level.due_level(at) == 5
-        waits.append(level.look_at - at)
-    assert waits == sorted(waits)
-    assert waits[-1] == pytest.approx(LAST_LOOK_S)
-    level.has_drained()
-    level.held = 0
-    assert level.due_level(20.0) == 0
-    assert level.look_at == math.inf
-    level.has_drained()
-    assert level.due_level(30.0) is None, "nothing was reported"

@@ -22,7 +22,7 @@ from wsproto.connection import SERVER, Connection
 from wsproto.events import TextMessage
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
-from artcafe_anyio import Agent, driver
+from artcafe_anyio import Agent
 from artcafe_anyio.connecting import StreamOpener
 from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_anyio.transports import TransportConnection, TransportOpener
@@ -138,7 +138,7 @@ async def test_link_3_a_close_and_the_end_of_tcp_together_are_followed_by_the_ne
     key: Ed25519PrivateKey, key_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the agent writes then is answered with a reset, and the socket has no side left that could be ended."""
-    monkeypatch.setattr(driver, "MAX_SLEEP_S", 1e6)  # no other look at the clock makes up for it
+    monkeypatch.setattr("artcafe_proto.driver.LONGEST_SLEEP_S", 1e6)  # no other look at the clock makes up for it
     platform = FakePlatform(key.public_key())
     async with platform.listening() as url:
         agent = Agent(agent_id="a", tenant_id="t", private_key_path=key_path, api_endpoint=url, jitter=0)

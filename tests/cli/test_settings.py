@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from artcafe_anyio.driver import Driver
+from artcafe_anyio.driver import AgentDriver
 from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.main import main
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     async def run(*_: Any) -> None:
         raise AssertionError("it would have connected")
 
-    monkeypatch.setattr(Driver, "run", run)
+    monkeypatch.setattr(AgentDriver, "run", run)
     make_key_pair(Path("key"), "ed25519", "")
     logger = logging.getLogger("artcafe")
     level = logger.level

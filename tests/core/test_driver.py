@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from artcafe_proto import AgentConfig, Connection, Driver, Instant, LocalProtocolError, SigningRefusedError
-from artcafe_proto.driver import cause_of
-from artcafe_proto.effects import Connect, Disconnect, Sign, Write
+from artcafe_proto.causes import cause_of
+from artcafe_proto.effects import CancelSign, Connect, Disconnect, Sign, Write
 from artcafe_proto.events import (
     AgentEvent,
     CommandReceived,
@@ -245,7 +245,7 @@ raised_from(CIRCLE.__cause__, CIRCLE)  # type: ignore[arg-type] # pyright: ignor
         (ConnectionRefusedError(), "refused"),
         (TimeoutError(), "timeout"),
         (SSLError(), "tls"),
-        ("a".encode, "other"),
+        ("text", "other"),
         (UnicodeError(), "dns"),
         (OSError("unreachable"), "other"),
         (raised_from(OSError("all failed"), ExceptionGroup("", [ValueError(), ConnectionRefusedError()])), "refused"),
@@ -255,7 +255,7 @@ raised_from(CIRCLE.__cause__, CIRCLE)  # type: ignore[arg-type] # pyright: ignor
     ids=repr,
 )
 def test_link_3_the_kind_of_an_exception_is_the_cause(error: Any, cause: str) -> None:
-    assert cause_of(error if isinstance(error, BaseException) else "text") == cause
+    assert cause_of(error) == cause
 
 
 def test_tok_4_without_the_tls_that_was_asked_for_nothing_is_written() -> None:
@@ -438,6 +438,127 @@ def test_a_late_answer_to_what_was_given_up_does_no_harm() -> None:
     assert not line.written
 
 
+def test_link_7_little_that_has_not_left_is_told_before_a_timer_that_may_take_the_peer_for_dead() -> None:
+    loop = online()
+    line = loop.lines[-1]
+    loop.command()
+    line.unsent = 5
+    loop.respond("cmd-1", "x" * 10)
+    told: list[int] = []
+    loop.protocol.unsent = lambda conn, nbytes, now: told.append(nbytes)  # type: ignore[method-assign]
+    loop.timer_due()
+    assert told == [5]
+    line.unsent = 0
+    loop.timer_due()
+    loop.timer_due()
+    assert told == [5, 0]
+
+
+# --- errors of the driver's own ---------------------------------------------------------------------------------------
+
+
+class Careful(Loop):
+    """A loop that would pass over what its callbacks raise; its connections raise errors of the network alone."""
+
+    connection_errors = (OSError,)
+
+    def __init__(self, handle: Callable[[Driver, AgentEvent], object] | None = None, **settings: Any) -> None:
+        super().__init__(handle, **settings)
+        self.internal: list[Exception] = []
+
+    def internal_error(self, error: Exception) -> None:
+        self.internal.append(error)
+        self.abandon()
+
+
+def planted(loop: Loop, method: str) -> None:
+    def fail(*arguments: Any, **more: Any) -> Any:
+        raise ZeroDivisionError(method)
+
+    setattr(loop.protocol, method, fail)
+
+
+INPUTS: list[tuple[str, Callable[[Loop, int], object]]] = [
+    ("data_received", lambda loop, conn: loop.data_received(conn, b"x")),
+    ("disconnected", lambda loop, conn: loop.disconnected(conn)),
+    ("handle_timer", lambda loop, conn: loop.timer_due()),
+    ("next_output", lambda loop, conn: loop.timer_due()),
+    ("deadline", lambda loop, conn: loop.timer_due()),
+    ("sign_failed", lambda loop, conn: loop.signed(1, 5)),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+]
+
+
+@pytest.mark.parametrize(("method", "provoke"), INPUTS, ids=[method for method, _ in INPUTS])
+def test_an_internal_error_is_raised_to_the_loop_or_told(method: str, provoke: Callable[[Loop, int], object]) -> None:
+    loop = online()
+    planted(loop, method)
+    with pytest.raises(ZeroDivisionError):
+        provoke(loop, loop.lines[-1].conn)
+    careful = Careful()
+    careful.start()
+    planted(careful, method)
+    provoke(careful, careful.lines[-1].conn)
+    assert [str(error) for error in careful.internal] == [method]
+
+
+def test_who_calls_the_agent_is_told_of_an_internal_error_as_well() -> None:
+    loop = Careful()
+    loop.start()
+    with pytest.raises(LocalProtocolError), loop.turn() as now:
+        loop.protocol.send_message({"not": object()}, now)
+    assert not loop.internal, "that was the caller's"
+    loop.command()
+    planted(loop, "respond")
+    with pytest.raises(ZeroDivisionError):
+        loop.respond("cmd-1", 1)
+    assert [str(error) for error in loop.internal] == ["respond"]
+    with loop.own_turn():
+        raise LocalProtocolError("by a part of the driver")
+    assert len(loop.internal) == 2
+
+
+def test_after_it_is_abandoned_nothing_is_carried_out() -> None:
+    loop = online()
+    loop.command()
+    loop.abandon()
+    written, rings = loop.lines[-1].written, len(loop.calls_at)
+    loop.respond("cmd-1", 1)
+    loop.timer_due()
+    loop.stop()
+    assert (loop.lines[-1].written, len(loop.calls_at), loop.ends) == (written, rings, [])
+
+
+@pytest.mark.parametrize("error", [OSError("network"), ZeroDivisionError("mine")], ids=repr)
+def test_a_driver_may_say_which_errors_are_its_connections(error: Exception) -> None:
+    careful = Careful()
+    careful.refuses = error
+    careful.start()
+    assert bool(careful.of(Offline)) == (not careful.internal) == isinstance(error, OSError)
+    for fails_amid in ("write", "look", "close"):
+        careful = Careful()
+        careful.start()
+        line = careful.lines[-1]
+        if fails_amid == "close":
+            line.fails = error
+            careful.stop()
+            assert careful.internal + careful.reported == [error]
+            continue
+        careful.command()
+        if fails_amid == "write":
+            line.fails = error
+        else:
+            planted_level(line, error)
+        careful.respond("cmd-1", "x" * LEVEL_BYTES)
+        assert bool(careful.of(Offline)) == (not careful.internal) == isinstance(error, OSError)
+
+
+def planted_level(line: Line, error: Exception) -> None:
+    def unsent_bytes() -> int:
+        raise error
+
+    line.unsent_bytes = unsent_bytes  # type: ignore[method-assign]
+
+
 class Bare(Driver):
     """What a loop must supply, and nothing else."""
 
@@ -472,13 +593,8 @@ def test_five_methods_are_enough() -> None:
         api_endpoint="http://localhost",
     )
     events: list[AgentEvent] = []
-    driver = Bare(
-        config,
-        rng=Random(1),
-        sign=lambda asked: b"",
-        handle=lambda driver, event: events.append(event),
-        report=lambda error: None,
-    )
+    reported: list[Exception] = []
+    driver = Bare(config, rng=Random(1), handle=lambda driver, event: events.append(event), report=reported.append)
     driver.start()
     driver.connected(1, tls=False)
     while not any(isinstance(event, Offline) for event in events):
@@ -489,3 +605,30 @@ def test_five_methods_are_enough() -> None:
     line.pause_reading()
     line.resume_reading()
     assert line.unsent_bytes() == 0
+
+
+def test_without_what_signs_and_what_hears_a_driver_is_offline_and_says_why() -> None:
+    loop = Loop(connect_timeout=5.0)
+    loop._sign = None  # type: ignore[assignment] # pyright: ignore[reportPrivateUsage]
+    loop.start()
+    (offline,) = loop.of(Offline)
+    assert "nothing that signs" in offline.reason
+    loop._handle = None  # type: ignore[assignment] # pyright: ignore[reportPrivateUsage]
+    loop.stop()
+    assert loop.ends
+    assert not loop.of(Stopped)
+
+
+def test_auth_6_a_signature_that_nobody_waits_for_is_cancelled() -> None:
+    cancelled: list[int] = []
+
+    class Slow(Loop):
+        def cancel_sign(self, asked: CancelSign) -> None:
+            super().cancel_sign(asked)
+            cancelled.append(asked.request)
+
+    loop = Slow()
+    loop.signs = False
+    loop.start()
+    loop.stop(drain=False)
+    assert len(cancelled) == 1

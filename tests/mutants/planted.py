@@ -425,16 +425,16 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an error that an input meets is lost at the agent",
-        "adapters/artcafe_anyio/driver.py",
-        "        if isinstance(exc, Exception):\n            self._driver.fail(exc)\n",
-        "",
+        "artcafe_proto/driver.py",
+        "        self._end(error if is_ours else None)\n",
+        "        self._end(None)\n",
         "tests/anyio_agent/test_internal_errors.py::test_on_a_link[asyncio-data_received]",
     ),
     Mutant(
         "an error that an output meets is lost at the agent",
-        "adapters/artcafe_anyio/driver.py",
-        "            self.fail(error)\n\n    def _carry_out_all",
-        "            self.log.line(logging.ERROR, str(error))\n\n    def _carry_out_all",
+        "artcafe_proto/driver.py",
+        "            except Exception as failure:\n                self.internal_error(failure)\n",
+        "            except Exception as failure:\n                self._report(failure)\n",
         "tests/anyio_agent/test_internal_errors.py::test_on_a_link[asyncio-next_output]",
     ),
     Mutant(
@@ -747,7 +747,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a connection that has sent everything reports nothing",
-        "adapters/artcafe_anyio/levels.py",
+        "artcafe_proto/levels.py",
         "return bool(self._level)",
         "return False",
         "tests/platform_server/test_connection.py::test_the_protocol_hears_how_much_has_not_left[trio]",

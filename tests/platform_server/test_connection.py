@@ -12,12 +12,11 @@ from anyio import wait_all_tasks_blocked
 
 from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.connection import SEND_BYTES
-from artcafe_anyio.levels import ENOUGH_BYTES
 from artcafe_platform import Platform, connection, listening
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ApiError, Instant, PlatformConfig, PlatformHub, PlatformProtocol
-from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.limits import LEVEL_BYTES, WRITE_AHEAD_BYTES
 from platform_server.harness import bare_connection
 from platform_server.scripted_stream import stage
 from support.drained import due_at
@@ -38,7 +37,7 @@ async def test_who_does_not_read_answers_is_not_read_either() -> None:
         setting.stream.comes(*[REQUEST] * 4000)
         await wait_all_tasks_blocked()
         assert 100 < setting.stream.reads < 3600
-        assert setting.connection.unsent_bytes < 2 * WRITE_AHEAD_BYTES
+        assert setting.connection.buffered_bytes < 2 * WRITE_AHEAD_BYTES
         setting.stream.unstick()
         await wait_all_tasks_blocked()
         assert setting.stream.reads == 4001
@@ -74,10 +73,10 @@ async def test_the_protocol_hears_how_much_has_not_left(monkeypatch: pytest.Monk
     async with stage() as setting:
         await wait_all_tasks_blocked()
         setting.stream.stick()
-        for size in (ENOUGH_BYTES - 1, 1, 5):
+        for size in (LEVEL_BYTES - 1, 1, 5):
             with setting.owner.turn(setting.connection):
                 setting.connection.write(bytes(size))
-        assert heard == [ENOUGH_BYTES], "once it is worth a look"
+        assert heard == [LEVEL_BYTES], "once it is worth a look"
         setting.stream.unstick()
         await wait_all_tasks_blocked()
         assert heard[-1] == 0
@@ -85,8 +84,8 @@ async def test_the_protocol_hears_how_much_has_not_left(monkeypatch: pytest.Monk
 
 async def test_a_reader_that_is_slow_but_steady_has_not_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
     """LINK-8: the time counts anew with every piece that goes out."""
-    for name in ("FIRST_LOOK_S", "LAST_LOOK_S"):
-        monkeypatch.setattr(f"artcafe_anyio.levels.{name}", 0.001)
+    for name in ("FIRST", "LAST"):
+        monkeypatch.setattr(f"artcafe_proto.levels.LEVEL_{name}_LOOK_S", 0.001)
     heard = listen(monkeypatch)
     async with stage() as setting:
         await wait_all_tasks_blocked()
@@ -124,7 +123,7 @@ async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well() -> None:
         await wait_all_tasks_blocked()
         setting.stream.stick()
         with setting.owner.turn(setting.connection) as now:
-            setting.connection.write(bytes(ENOUGH_BYTES))
+            setting.connection.write(bytes(LEVEL_BYTES))
         assert due_at(setting.protocol) == now.mono + 30
         setting.stream.unstick()
         await wait_all_tasks_blocked()

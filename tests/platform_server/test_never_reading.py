@@ -57,7 +57,7 @@ class Stage:
 
         def write(each: Any, data: bytes) -> None:
             original(each, data)
-            self.most_bytes = max(self.most_bytes, each.unsent_bytes)
+            self.most_bytes = max(self.most_bytes, each.buffered_bytes)
 
         monkeypatch.setattr(kind, "write", write)
 

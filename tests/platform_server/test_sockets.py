@@ -19,12 +19,12 @@ import pytest
 
 from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.connection import SEND_BYTES
-from artcafe_anyio.levels import ENOUGH_BYTES
 from artcafe_platform import Platform, listening, sockets
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_platform.sockets import SocketConnection
 from artcafe_proto import Instant, PlatformConfig, PlatformHub, PlatformProtocol
+from artcafe_proto.limits import LEVEL_BYTES
 from platform_server.harness import PATIENCE_S, bare_connection, read_to_end
 from support.drained import due_at
 from support.platform_api import TENANTS
@@ -92,7 +92,7 @@ async def test_a_request_is_answered() -> None:
         await setting.send(REQUEST[:10])
         await setting.send(REQUEST[10:])
         assert (await setting.receive(65_536)).startswith(b"HTTP/1.1 404")
-        assert setting.connection.unsent_bytes == 0
+        assert setting.connection.buffered_bytes == 0
 
 
 async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +109,8 @@ async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order(monkeyp
         with setting.owner.turn(setting.connection):
             for place in range(0, len(data), SEND_BYTES):
                 setting.connection.write(data[place : place + SEND_BYTES])
-        assert setting.connection.unsent_bytes > SEND_BYTES
-        assert heard[-1] >= setting.connection.unsent_bytes, "the protocol was told, also of what the system holds"
+        assert setting.connection.buffered_bytes > SEND_BYTES
+        assert heard[-1] >= setting.connection.buffered_bytes, "the protocol was told, also of what the system holds"
         await setting.send(REQUEST)
         received = b""
         while len(received) < len(data):
@@ -125,15 +125,15 @@ async def test_what_the_socket_does_not_take_waits_and_goes_out_in_order(monkeyp
 async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well() -> None:
     """The rest of a megabyte, after what the kernel took: the peer's window is full all the same."""
     async with stage() as setting:
-        while not setting.connection.unsent_bytes:
+        while not setting.connection.buffered_bytes:
             with setting.owner.turn(setting.connection):
-                setting.connection.write(bytes(ENOUGH_BYTES))
+                setting.connection.write(bytes(LEVEL_BYTES))
         now = read_clocks()
-        assert setting.connection.unsent_bytes <= ENOUGH_BYTES
+        assert setting.connection.buffered_bytes <= LEVEL_BYTES
         deadline = due_at(setting.protocol)
         assert deadline is not None
         assert deadline <= now.mono + 30
-        while setting.connection.measure():
+        while setting.connection.unsent_bytes():
             await setting.receive(65_536)
         setting.connection.has_drained()
         with setting.owner.turn(setting.connection) as now:

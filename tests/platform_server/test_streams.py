@@ -64,7 +64,7 @@ async def test_a_reader_that_does_not_keep_up_costs_a_bounded_memory_and_loses_i
         most = 0
         for _ in range(2000):
             say(setting, "x" * 100)
-            most = max(most, setting.connection.unsent_bytes)
+            most = max(most, setting.connection.buffered_bytes)
         assert 100_000 < most < 100_500
         assert setting.protocol.is_closed
         assert setting.owner.hub.watches._streams.all() == []  # type: ignore[reportPrivateUsage]

@@ -8,8 +8,8 @@ import re
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,15 +19,14 @@ import websockets.asyncio.server
 import websockets.exceptions
 
 from artcafe_anyio.clocks import read_clocks
-from artcafe_anyio.connection import Connection
+from artcafe_anyio.connection import StreamConnection
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.transports import TransportConnection
-from artcafe_proto import AgentProtocol, HttpRequest, Instant
+from artcafe_proto import Driver, HttpRequest
 from artcafe_proto.effects import Connect, Disconnect, PauseReading, ResumeReading, SendText, SendUpgrade
 from artcafe_proto.testing import Channel
 
 CONN: Final = 1
-CLOSE_S: Final = 20.0
 _PAGE: Final = Path(__file__).parents[2] / "docs" / "transports.md"
 
 
@@ -196,9 +195,10 @@ class SocketChannel:
         self._far: socket.socket
         self._far_unsent = bytearray()
         self._far_reads, self._far_closes = True, False
-        protocol: Any = self  # it has the inputs that a connection uses
+        driver: Any = self  # it has what a connection calls
         host, port = server.getsockname()
-        self.connection = make(Connect(CONN, host, port, False, math.inf, "link"), protocol)
+        self.connection = make(driver, Connect(CONN, host, port, False, math.inf, "link"))
+        self._is_closed = False
         self._opened = anyio.Event()
 
     async def open(self, server: socket.socket, tasks: anyio.abc.TaskGroup) -> None:
@@ -208,19 +208,21 @@ class SocketChannel:
         self._far, _ = server.accept()
         self._far.setblocking(False)
 
-    def connected(self, conn: int, now: Instant, *, tls: bool) -> None:
+    def connected(self, conn: int, *, tls: bool) -> None:
         self._opened.set()
 
-    def data_received(self, conn: int, data: bytes, now: Instant) -> None:
-        self.received.append(data)
+    def data_received(self, conn: int, data: bytes) -> None:
+        if data:  # else `disconnected` follows
+            self.received.append(data)
 
-    def eof_received(self, conn: int, now: Instant) -> None:
-        """`disconnected` follows where the protocol does not end the connection by itself."""
+    def disconnected(self, conn: int, error: object = None) -> None:
+        self.ends += not self._is_closed
 
-    def disconnected(self, conn: int, reason: str, now: Instant) -> None:
-        self.ends += 1
+    def own_turn(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def write(self, data: bytes) -> None:
+        self.connection.wrote(len(data))
         self.connection.write(data)
         self._look()
 
@@ -230,7 +232,8 @@ class SocketChannel:
         self.unsent_bytes = self.unsent_bytes if level is None else level
 
     def close(self, *, abort: bool) -> None:
-        self.connection.close(abort=abort, timeout_s=CLOSE_S)
+        self._is_closed = True
+        self.connection.close(abort=abort)
 
     def pause_reading(self) -> None:
         self.connection.pause_reading()
@@ -273,22 +276,17 @@ class SocketChannel:
         self._look()
 
 
-@contextmanager
-def _no_turn() -> Generator[Instant]:
-    yield Instant(0.0, 0.0)
-
-
-def streams(asked: Connect, protocol: AgentProtocol) -> Connection:
+def streams(driver: Driver, asked: Connect) -> StreamConnection:
     """On anyio's streams."""
-    return Connection(asked, protocol, _no_turn, lambda asked: anyio.connect_tcp(asked.host, asked.port))
+    return StreamConnection(driver, asked, open_stream=lambda asked: anyio.connect_tcp(asked.host, asked.port))
 
 
-def transports(asked: Connect, protocol: AgentProtocol) -> TransportConnection:
+def transports(driver: Driver, asked: Connect) -> TransportConnection:
     """On asyncio's transports."""
-    return TransportConnection(asked, protocol, _no_turn, trust=None, threads=Threads(), clock=read_clocks)
+    return TransportConnection(driver, asked, trust=None, threads=Threads(), clock=read_clocks)
 
 
-Connector = Callable[[Connect, AgentProtocol], Connection | TransportConnection]
+Connector = Callable[[Driver, Connect], StreamConnection | TransportConnection]
 
 
 @asynccontextmanager
