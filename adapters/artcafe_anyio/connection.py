@@ -49,7 +49,7 @@ class StreamShell(ABC):
     """
 
     def __init__(self) -> None:
-        self._stream: ByteStream | None = None
+        self._is_open = False
         self._sock: AnySocket | None = None
         self._unsent = bytearray()
         self._in_flight_bytes = 0
@@ -107,7 +107,7 @@ class StreamShell(ABC):
     def close(self, *, abort: bool) -> None:
         """End the connection: at once, or after what was written. Whoever calls it watches how long that takes."""
         self._closing = True
-        if abort or self._stream is None:
+        if abort or not self._is_open:
             self._scope.cancel()
         else:
             self._something_to_do.set()
@@ -116,7 +116,7 @@ class StreamShell(ABC):
     # --- the two tasks ------------------------------------------------------------------------------------------------
 
     def _begin(self, stream: ByteStream) -> None:
-        self._stream = stream
+        self._is_open = True
         self._sock = socket_of(stream)
         bound_send_buffer(self._sock)
         self._lingers = not isinstance(stream, TLSStream)  # TLS has no half-close

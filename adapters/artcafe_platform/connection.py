@@ -1,7 +1,4 @@
-"""The bytes of one accepted connection: a task that reads, a task that writes, and how the two end.
-
-Both feed the protocol directly. A turn of the owner (`turn`) takes no await from an input to the last effect of it.
-"""
+"""The bytes of one accepted connection on a stream of anyio, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,12 +11,9 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
-from artcafe_anyio.connection import READ_BYTES, SEND_BYTES, TRANSPORT_ERRORS
-from artcafe_anyio.errors import cause_of
-from artcafe_anyio.levels import bound_send_buffer, socket_of, unacknowledged_bytes
-from artcafe_anyio.loops import Flag, Scope
+from artcafe_anyio.connection import StreamShell
+from artcafe_anyio.errors import said_by
 from artcafe_proto.levels import Level
-from artcafe_proto.readable import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +38,7 @@ def peer_address(stream: SocketStream | TLSStream) -> str:
     return ""
 
 
-class Connection(Level):
+class Connection(StreamShell, Level):
     """One connection, from the end of its TLS handshake until its socket is closed."""
 
     def __init__(
@@ -55,42 +49,24 @@ class Connection(Level):
         *,
         close_timeout_s: float,
     ) -> None:
-        super().__init__()
+        Level.__init__(self)
+        StreamShell.__init__(self)
         self.protocol = protocol
-        self._stream = stream
-        self._sock = socket_of(stream)
-        bound_send_buffer(self._sock)
         self._turn = turn
         self._close_timeout_s = close_timeout_s
-        self._unsent = bytearray()
-        self._in_flight_bytes = 0
-        self._closing = False
-        self._lingers = not isinstance(stream, TLSStream)  # TLS has no half-close
-        self._something_to_do = Flag()
-        self._may_read = Flag()
-        self._may_read.set()
-        self._scope = Scope()
-        self._reading = Scope()
+        self._stream = stream
+        self._begin(stream)
 
     @property
     def conn(self) -> int:
         """Its number."""
         return self.protocol.conn
 
-    @property
-    def buffered_bytes(self) -> int:
-        """What was written and waits for the peer."""
-        return len(self._unsent) + self._in_flight_bytes
-
     async def run(self) -> None:
         """Read and write until the connection is over. The caller then closes the stream forcefully."""
         try:
             with self._scope:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._write)
-                    await self._read()
-                with suppress(*TRANSPORT_ERRORS):
-                    await self._stream.aclose()  # TLS says goodbye
+                await self._work(self._stream)
         finally:
             with self._turn(self) as now:
                 self.protocol.disconnected("closed", now)  # it knows already, unless this task failed
@@ -105,25 +81,11 @@ class Connection(Level):
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it."""
         self.wrote(len(data))
-        self._unsent += data
-        self._something_to_do.set()
-
-    def unsent_bytes(self) -> int:
-        """What has not left: here and in the system."""
-        return 0 if self._closing else self.buffered_bytes + unacknowledged_bytes(self._sock)
+        super().write(data)
 
     def is_overrun(self) -> bool:
         """Whether more waits for this peer than may."""
         return self.buffered_bytes > MAX_UNSENT_BYTES and not self._closing
-
-    def pause_reading(self) -> None:
-        """Read no more, but for what is being received already."""
-        if not self._closing:
-            self._may_read.clear()
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        self._may_read.set()
 
     def hasten(self) -> None:
         """When closing do not wait until the peer ends its side too: it is in the middle of nothing."""
@@ -131,80 +93,29 @@ class Connection(Level):
 
     def close(self, *, abort: bool) -> None:
         """End the connection: at once, or after what was written, for which there are some seconds (LINK-8)."""
-        self._closing = True
         if abort:
             with suppress(*_NO_SOCKET):  # the peer is to see a reset at once; nothing lingers in the kernel
                 raw_socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 this is not Django's
                 raw_socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-            self._scope.cancel()
-        else:
+        super().close(abort=abort)
+        if not abort:
             self._scope.cancel_after(self._close_timeout_s)
-            self._something_to_do.set()
-            self._may_read.set()
 
-    # --- the two tasks ------------------------------------------------------------------------------------------------
+    # --- from the stream ----------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        """Read until the peer ends its side.
+    def _received(self, data: bytes) -> None:
+        with self._turn(self) as now:
+            self.protocol.data_received(data, now)
 
-        While closing, what still comes is dropped but taken: else the peer, which may be in the middle of a request,
-        would get a reset and could lose the last answer to it (RFC 9112 section 9.6).
-        """
-        with self._reading:
-            while True:
-                while not self._may_read.is_set():  # it may have been paused again in the turn that resumed it
-                    await self._may_read.wait()
-                try:
-                    data = await self._stream.receive(READ_BYTES)
-                except anyio.EndOfStream:
-                    break
-                except TRANSPORT_ERRORS as error:
-                    self._lost(error)
-                    return
-                if not data:  # as sockets tell it
-                    break
-                if not self._closing:
-                    with self._turn(self) as now:
-                        self.protocol.data_received(data, now)
-            if not self._closing:
-                with self._turn(self) as now:
-                    self.protocol.eof_received(now)
+    def _peer_ended(self) -> None:
+        with self._turn(self) as now:
+            self.protocol.eof_received(now)
 
-    async def _write(self) -> None:
-        """Write what there is, until the connection is closing and all is written."""
-        try:
-            while self._unsent or not self._closing:
-                if self._unsent:
-                    await self._send()
-                else:
-                    self._something_to_do.clear()
-                    await self._something_to_do.wait()
-            if self._lingers:
-                await self._stream.send_eof()
-            else:
-                self._reading.cancel()
-        except TRANSPORT_ERRORS as error:
-            self._lost(error)
+    def _failed(self, error: Exception) -> None:
+        with self._turn(self) as now:
+            self.protocol.disconnected(said_by(error), now)
 
-    async def _send(self) -> None:
-        data = bytes(self._unsent[:SEND_BYTES])
-        del self._unsent[:SEND_BYTES]
-        self._in_flight_bytes = len(data)
-        await self._stream.send(data)
-        self._in_flight_bytes = 0
-        if not self._closing and not self._unsent and self.has_drained():
+    def _drained(self) -> None:
+        if self.has_drained():
             with self._turn(self):
                 pass  # the level is looked at
-
-    def _lost(self, error: Exception) -> None:
-        if not self._closing:
-            self._closing = True
-            with self._turn(self) as now:
-                self.protocol.disconnected(_reason(error), now)
-        self._scope.cancel()
-
-
-def _reason(error: Exception) -> str:
-    """For people: what the system said, where anyio wraps it."""
-    cause = cause_of(error)
-    return text_of(cause) or type(cause).__name__
