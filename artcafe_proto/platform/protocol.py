@@ -21,7 +21,7 @@ from artcafe_proto.effects import (
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import HttpResponse, ascii_lower
 from artcafe_proto.instants import format_http_date
-from artcafe_proto.misuse import check_bytes, check_read, check_reason, check_unsent
+from artcafe_proto.misuse import check_bytes, check_read, check_unsent
 from artcafe_proto.platform.connections import ConnectionTimer
 from artcafe_proto.platform.session import PlatformSession
 from artcafe_proto.platform.states import SessionState
@@ -155,7 +155,6 @@ class PlatformProtocol(Secretive):
 
     def disconnected(self, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
-        check_reason(reason)
         self._session.disconnected(reason, now)
 
     def unsent(self, nbytes: int, now: Instant) -> None:

@@ -250,6 +250,12 @@ def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> N
         lambda: session.data_received("x", pair.now),  # type: ignore[arg-type]
         lambda: session.data_received(b"", pair.now),
         lambda: session.disconnected(None, pair.now),  # type: ignore[arg-type]
+        lambda: session_of(session).text_received("x", pair.now),  # type: ignore[arg-type]
+        lambda: session_of(session).ping_received(5, pair.now),  # type: ignore[arg-type]
+        lambda: session_of(session).pong_received(bytearray(1), pair.now),  # type: ignore[arg-type]
+        lambda: session_of(session).close_received("1000", "", pair.now),  # type: ignore[arg-type]
+        lambda: session_of(session).close_received(1000, b"", pair.now),  # type: ignore[arg-type]
+        lambda: session_of(session).peer_failed(ValueError(), pair.now),  # type: ignore[arg-type]
         lambda: session.send_body(1, "x", pair.now),  # type: ignore[arg-type]
         lambda: session.unsent(-1, pair.now),
         lambda: session.close(99_999, "", pair.now),
