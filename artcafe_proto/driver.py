@@ -53,7 +53,7 @@ class Driver(ABC):
         config: AgentConfig,
         *,
         rng: Random,
-        report: Callable[[Exception], object],
+        report: Callable[[BaseException], object],
         sign: Callable[[Sign], bytes] | None = None,
         handle: Callable[[Driver, AgentEvent], object] | None = None,
     ) -> None:
@@ -108,7 +108,7 @@ class Driver(ABC):
             return
         try:
             self._handle(self, event)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # other ends and cancellations come from outside (CMD-7)
             if isinstance(event, CommandReceived):
                 self.fail(event.command_id, "handler_error", type(error).__name__)
             self._report(error)
