@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from artcafe_anyio.background import Background
 from artcafe_anyio.clocks import Clock, first_reading
 from artcafe_anyio.connecting import OwnStream
+from artcafe_anyio.driver_checks.checking import DRIVER_RULES, BrokenRule, DriverError, check_driver
+from artcafe_anyio.driver_checks.stage import Application, DriverFactory, DriverUnderTest
 from artcafe_anyio.loops import Flag
 from artcafe_anyio.virtual_time import LoopClock, VirtualTimeLoop
 from artcafe_proto import LocalProtocolError, PlatformConfig, PlatformHub, PlatformProtocol, SigningKey
@@ -42,7 +44,10 @@ if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
     from artcafe_proto.platform import PlatformOutput
 
-__all__ = ["Answer", "LoopClock", "SimulatedPlatform", "VirtualTimeLoop"]
+__all__ = [
+    "Answer", "LoopClock", "SimulatedPlatform", "VirtualTimeLoop",
+    "Application", "BrokenRule", "DRIVER_RULES", "DriverError", "DriverFactory", "DriverUnderTest", "check_driver",
+]  # fmt: skip
 
 
 class Answer(msgspec.Struct, frozen=True):

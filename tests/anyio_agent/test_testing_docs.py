@@ -81,6 +81,10 @@ def test_a_test_of_a_driver_runs_as_printed() -> None:
     assert run("driver")["peer"].links
 
 
+def test_a_check_of_a_driver_runs_as_printed() -> None:
+    assert run("check")["UnderTest"]
+
+
 def test_the_page_names_every_invariant_and_its_clause() -> None:
     rows = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", PAGE.partition("### Invariants")[2].partition("###")[0], re.M)
     assert dict(rows[1:]) == INVARIANTS  # below the heading

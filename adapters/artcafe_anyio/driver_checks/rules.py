@@ -1,0 +1,243 @@
+"""The rules of `check_driver` on inputs: answers, signers, handlers, ends of connections, time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from artcafe_anyio.driver_checks.peer import Peer
+from artcafe_anyio.driver_checks.resources import Said, processor_time_of_idling
+from artcafe_anyio.driver_checks.stage import signature_of
+from artcafe_proto.testing import Raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artcafe_anyio.driver_checks.peer import End
+    from artcafe_anyio.driver_checks.stage import Application, Examination, Stage
+
+
+def comes_online(check: Examination) -> None:
+    """What all else begins with."""
+    with Peer() as peer, check.stage(peer) as stage:
+        stage.is_online()
+        (command_id,) = peer.command("answer")
+        answer = stage.answer(command_id)
+        check.must(answer.get("status") == "success", "a command to be answered", f"{answer or 'nothing'} came")
+
+
+def late_answers(check: Examination) -> None:
+    """Answers that `handle` did not give before it returned."""
+    with Peer() as peer, check.stage(peer) as stage:
+        stage.is_online()
+        calls: dict[str, Callable[..., object]] = {"respond": _respond, "fail": _fail}
+        came = f"it was not there {check.at_once_s:g} s later"
+        for name, call in calls.items():
+            command_id = stage.kept_command()
+            stage.call_soon(partial(call, command_id=command_id))
+            check.expect(bool(stage.answer(command_id)), f"an answer by `{name}` to leave at once", came)
+        command_id = stage.kept_command()
+        stage.call_soon(lambda application: application.progress(command_id, 50.0))
+        check.expect(stage.until(lambda: bool(peer.scripted.received("status"))), "`progress` to leave at once", came)
+
+
+def _respond(application: Application, command_id: str) -> None:
+    application.respond(command_id, 1)
+
+
+def _fail(application: Application, command_id: str) -> None:
+    application.fail(command_id, "handler_error", "no")
+
+
+def late_stop(check: Examination) -> None:
+    """`stop` from elsewhere than `handle`."""
+    with Peer() as peer, check.stage(peer) as stage:
+        stage.is_online()
+        stage.call_soon(lambda application: application.stop())
+        stage.ends("after stop() on an idle link")
+        check.expect(_said_offline(stage, peer), "the agent to say that it goes", "it did not")
+
+
+def _said_offline(stage: Stage, peer: Peer) -> bool:
+    return stage.until(lambda: any(each["data"]["status"] == "offline" for each in peer.scripted.received("status")))
+
+
+def slow_signer(check: Examination) -> None:
+    """A signature that takes half a second, and one that comes too late."""
+
+    def sign(challenge: bytes) -> bytes:
+        time.sleep(0.5)
+        return signature_of(challenge)
+
+    with Peer() as peer, check.stage(peer, sign=sign) as stage:
+        stage.is_online(after_s=0.5)
+    with Peer() as peer, check.stage(peer, sign=sign, config={"sign_timeout": 0.1}) as stage:
+        went_on = stage.until(lambda: peer.is_online or stage.was_offline, after_s=0.5)
+        check.expect(went_on, "a link or a failure after a signature that came too late", stage.story())
+
+
+def failing_signer(check: Examination) -> None:
+    """A signer that raises, and such as return what is no signature."""
+
+    def raises(challenge: bytes) -> bytes:
+        raise ValueError("the signer of check_driver fails")
+
+    answers: dict[str, Callable[[bytes], bytes]] = {
+        "raises ValueError": raises,
+        "returns None": lambda challenge: cast("bytes", None),
+        "returns a str": lambda challenge: cast("bytes", "signature"),
+    }
+    for what, sign in answers.items():
+        with Peer() as peer, Said().heard(), check.stage(peer, sign=sign) as stage:
+            told = stage.offline()
+            expected = f"a signer that {what} to be told at once as a failure, which waits 5 to 6 s"
+            if check.expect(told is not None and told.retry_at is not None, expected, stage.story()):
+                check.expect(stage.run_thread.is_alive(), expected, stage.story())
+
+
+def raising_handler(check: Examination) -> None:
+    """Commands whose handlers raise, and an event's."""
+    said = Said()
+    raised: dict[str, BaseException] = {
+        each.__name__: each(f"check_driver: a handler's {each.__name__}")
+        for each in (OSError, ValueError, TimeoutError, SystemExit)
+    }
+    with said.heard(), Peer() as peer, check.stage(peer) as stage:
+        stage.raises = raised | {"Online": ValueError("check_driver: a handler of Online")}
+        stage.is_online()
+        for name in raised:
+            (command_id,) = peer.command("raise", what=name)
+            answer = stage.answer(command_id)
+            expected = f"handler_error for a command whose handler raised {name}"
+            check.expect(answer.get("code") == "handler_error", expected, f"{answer or 'nothing'} came")
+            expected, came = f"{name} of a handler to be logged or written to standard error", "it was swallowed"
+            check.expect(stage.until(lambda name=name: said.has(str(raised[name]))), expected, came)
+            (command_id,) = peer.command("answer")
+            expected = f"the next command to be answered after {name}"
+            check.must(stage.answer(command_id).get("status") == "success", expected, stage.story())
+        ends = len(peer.connections) - 1
+        check.expect(ends == 0, "a link to outlive its handlers' errors", f"it ended {ends} times")
+
+
+def ends_of_connections(check: Examination) -> None:
+    """However a connection ends, it is noticed at once, and the next attempt follows."""
+    half = Raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+    cases: list[tuple[str, End, tuple[Raw, ...], bool]] = [
+        ("a FIN in a response", "fin", (half,), False),
+        ("a FIN on a link", "fin", (), False),
+        ("a FIN on a link under TLS", "fin", (), True),
+        ("a reset of a link", "reset", (), False),
+        ("a half-close of a link", "half-close", (), False),
+    ]
+    for case in cases:
+        check.attempt(partial(_end, check, *case))
+
+
+def _end(check: Examination, what: str, how: End, script: tuple[Raw, ...], tls: bool) -> None:
+    context = check.authority.context() if tls else None
+    with Peer(*script, tls=context) as peer, check.stage(peer, tls=tls) as stage:
+        has_begun = stage.until(lambda: bool(peer.scripted.requests) if script else peer.is_online, turns=5)
+        check.must(has_begun, "a request" if script else "the agent to come online", stage.story())
+        connection = peer.connections[0]
+        connection.end(how)
+        came = f"no event came in {check.at_once_s:g} s"
+        if check.expect(stage.offline() is not None, f"{what} to be told at once", came):
+            came_back = stage.until(lambda: peer.is_online and len(peer.connections) > 1, after_s=1.0, turns=5)
+            check.expect(came_back, f"the next attempt 0.5 to 1 s after {what}", stage.story())
+        if how == "half-close":
+            ended = stage.until(lambda: connection.ended is not None)
+            came = f"it was open {check.at_once_s:g} s later"
+            check.expect(ended, "the driver to close its side after a half-close", came)
+
+
+def refused(check: Examination) -> None:
+    """A platform that is not there yet."""
+    peer = Peer()
+    with check.stage(peer) as stage:
+        told = stage.offline()
+        reason = "" if told is None else told.reason
+        expected, came = "a refused connection to be told at once, as `refused`", f"{reason or 'no event'!r} came"
+        check.expect(reason.startswith("cannot connect (refused)"), expected, came)
+        with peer:
+            back = stage.until(lambda: peer.is_online, after_s=1.0, turns=5)
+            check.expect(back, "the agent online when the platform is there", stage.story())
+            stage.call_soon(lambda application: application.stop(drain=False))
+            stage.ends("after stop(drain=False)")
+
+
+def small_pieces(check: Examination) -> None:
+    """Bytes as they may come: one by one."""
+    with Peer(piece_bytes=1) as peer, check.stage(peer) as stage:
+        peer.greeting = [{"do": "answer"}]
+        stage.is_online()
+        came = stage.until(lambda: bool(peer.results()), turns=5)
+        check.expect(came, "a command in pieces of one byte to be answered", stage.story())
+
+
+def many_at_once(check: Examination) -> None:
+    """And many together."""
+    with Peer() as peer, check.stage(peer) as stage:
+        stage.is_online()
+        sent = set(peer.command("answer", count=_MANY))
+        answered = set[str]()
+
+        def is_done() -> bool:
+            answered.update(each["command_id"] for each in peer.responses())
+            return sent <= answered
+
+        came = stage.until_stuck(is_done, lambda: len(answered))
+        check.expect(came, f"{_MANY} commands that come at once to be answered", f"{len(answered)} were")
+
+
+_MANY: Final = 10_000
+
+
+def timers(check: Examination) -> None:
+    """What is due by time alone: heartbeats, and the renewal of a token, on a connection of its own beside the link."""
+    with Peer(token_life_s=2.0) as peer, check.stage(peer, config={"heartbeat_interval": 0.2}) as stage:
+        stage.is_online()
+        beats = stage.until(lambda: len(peer.scripted.received("heartbeat")) >= 5, after_s=1.0)
+        expected = "heartbeats every 0.2 s on an idle link"
+        check.expect(beats, expected, f"{len(peer.scripted.received('heartbeat'))} came in {1.0 + check.at_once_s:g} s")
+        renewed = stage.until(lambda: stage.count("TokenRenewed") > 0, after_s=2.0)
+        check.expect(renewed, "a token to be renewed over a second connection", stage.story())
+        off_by_s = max((abs(each) for each in _clock_errors(peer)), default=0.0)
+        check.expect(off_by_s < 60.0, "timestamps of the time of day", f"they are off by {off_by_s:.0f} s")
+
+
+def _clock_errors(peer: Peer) -> list[float]:
+    now = datetime.now(UTC)
+    stamps: list[Any] = [message["timestamp"] for message in peer.scripted.received("heartbeat")]
+    return [(now - datetime.fromisoformat(stamp)).total_seconds() for stamp in stamps]
+
+
+def idle(check: Examination) -> None:
+    """A link on which nothing happens."""
+    with Peer() as peer, check.stage(peer) as stage:
+        stage.is_online()
+        busy_s = processor_time_of_idling()
+        expected = "hardly any processor time to be used on an idle link"
+        check.expect(busy_s is None, expected, f"{busy_s or 0.0:.2f} s were used in at most 1.5 s")
+
+
+def one_thread(check: Examination) -> None:
+    """Whatever happens, `handle` is called in one thread."""
+    with Peer() as peer, check.stage(peer) as stage:
+        stage.is_online()
+        peer.command("answer")
+        command_id = stage.kept_command()
+        where: list[int] = []
+        stage.call_soon(lambda application: where.append(threading.get_ident()))
+        stage.until(lambda: bool(where))
+        stage.call_soon(lambda application: application.respond(command_id, 1))
+        if peer.link is not None:
+            peer.link.end("reset")
+        stage.offline()
+        expected = "`handle` and `call_soon`'s callback to be called in the thread of `run` alone"
+        threads = stage.threads | set(where)
+        check.expect(
+            threads == {stage.run_thread.ident}, expected, f"they were in {len(threads)} threads or in another"
+        )
