@@ -6,6 +6,7 @@ Both feed the protocol directly. A turn of its driver takes no await from an inp
 from __future__ import annotations
 
 import ssl
+import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -40,6 +41,16 @@ TRANSPORT_ERRORS: Final = (
     RuntimeError,  # uvloop's, of a transport that was closed
 )
 """What a stream raises once its connection has ended, in both roles."""
+
+
+class ReadBuffer(threading.local):
+    """What the connections of an event loop read into; it is emptied before anything else can be read.
+
+    Each thread has its own: the loop of another one may read at the same time.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self.view: Final = memoryview(bytearray(size_bytes))
 
 
 class StreamShell(ABC):

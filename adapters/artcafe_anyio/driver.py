@@ -281,7 +281,7 @@ class AgentDriver(Driver):
                 self.signed(asked.request, signature)
         del self._signing[asked.request]
 
-    def _signing_failed(self, error: Exception) -> None:
+    def _signing_failed(self, error: BaseException) -> None:
         if not isinstance(error, ArtCafeError):  # whose texts the platform's operator reads as well
             forget_locals(error)
             self.log.line(logging.ERROR, "signing the challenge failed", error)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 
 from artcafe_anyio.connecting import ConnectError, context_of, open_tcp, system_text
-from artcafe_anyio.connection import SEND_BYTES, reason_of
+from artcafe_anyio.connection import SEND_BYTES, ReadBuffer, reason_of
 from artcafe_anyio.levels import bound_send_buffer, unacknowledged_bytes
 from artcafe_anyio.loops import Scope
 from artcafe_proto import Connection
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import Connect
 
 READ_BYTES: Final = 256 * 1024
-_buffer = memoryview(bytearray(READ_BYTES))
-"""All connections read into it: what is in it is taken out before anything else can be read."""
+_buffer: Final = ReadBuffer(READ_BYTES)
 _NEVER_S: Final = 1e6
 """For what asyncio would end by a time of its own, and we by ours."""
 
@@ -155,7 +154,7 @@ class TransportConnection(asyncio.BufferedProtocol, Connection):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into."""
-        return _buffer
+        return _buffer.view
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes are there.
@@ -166,9 +165,9 @@ class TransportConnection(asyncio.BufferedProtocol, Connection):
         if self._closing:
             return
         if self._transport is None:
-            self._early += _buffer[:nbytes]
+            self._early += _buffer.view[:nbytes]
             return
-        self.driver.data_received(self.conn, bytes(_buffer[:nbytes]))
+        self.driver.data_received(self.conn, bytes(_buffer.view[:nbytes]))
 
     def eof_received(self) -> bool:
         """The peer has ended its side. Returns whether something is still to be written to it."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Final, Protocol
 
-from artcafe_anyio.connection import READ_BYTES, SEND_BYTES
+from artcafe_anyio.connection import READ_BYTES, SEND_BYTES, ReadBuffer
 from artcafe_anyio.levels import bound_send_buffer, unacknowledged_bytes
 from artcafe_platform.connection import MAX_UNSENT_BYTES, Connection
 from artcafe_proto.levels import Level
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
     from artcafe_proto import Instant, PlatformHub, PlatformProtocol
 
-_buffer: Final = bytearray(READ_BYTES)
-"""All connections read into it: what is in it is taken out before anything else can be read."""
-_view: Final = memoryview(_buffer)
+_buffer: Final = ReadBuffer(READ_BYTES)
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -166,7 +164,7 @@ class SocketConnection(Level):
         would get a reset and could lose the last answer to it (RFC 9112 section 9.6).
         """
         try:
-            size = self._sock.recv_into(_buffer)
+            size = self._sock.recv_into(_buffer.view)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -175,7 +173,7 @@ class SocketConnection(Level):
         if size == 0:
             self._read_end()
         elif not self._closing:
-            self._owner.received(self, bytes(_view[:size]))
+            self._owner.received(self, bytes(_buffer.view[:size]))
 
     def _read_end(self) -> None:
         self._peer_ended = True

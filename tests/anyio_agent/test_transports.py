@@ -22,10 +22,11 @@ from wsproto.connection import SERVER, Connection
 from wsproto.events import TextMessage
 
 from anyio_agent.fake_platform import PATIENCE_S, FakePlatform
-from artcafe_anyio import Agent
+from artcafe_anyio import Agent, transports
 from artcafe_anyio.connecting import StreamOpener
 from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_anyio.transports import TransportConnection, TransportOpener
+from artcafe_platform import sockets
 from artcafe_proto.events import AgentEvent, Offline
 
 pytestmark = pytest.mark.anyio
@@ -188,3 +189,14 @@ async def test_a_socket_whose_transport_is_gone_holds_no_number_that_may_be_anot
         transport = await opener._make_transport(cast(Any, Aborting()), connection)  # pyright: ignore[reportPrivateUsage]
         assert transport.is_closing()
         assert connection.fileno() == -1
+
+
+@pytest.mark.parametrize("module", [transports, sockets], ids=["agent", "platform"])
+async def test_event_loops_in_two_threads_do_not_read_into_the_same_memory(module: Any) -> None:
+    """Else one agent would get what the other was sent: the system writes while no thread has the interpreter."""
+
+    def buffer() -> object:
+        return module._buffer.view.obj
+
+    assert buffer() is buffer()
+    assert await anyio.to_thread.run_sync(buffer) is not buffer()

@@ -75,7 +75,7 @@ class Loop(Driver):
         self.peer = ScriptedPeer()
         self.lines: list[Line] = []
         self.events: list[AgentEvent] = []
-        self.reported: list[Exception] = []
+        self.reported: list[BaseException] = []
         self.calls_at: list[float] = []
         self.ends: list[float] = []
         self.refuses: Exception | None = None
@@ -169,10 +169,11 @@ def test_from_the_start_to_a_link_and_an_answer_that_is_given_later() -> None:
     assert [each["data"] for each in loop.peer.received("message")] == [{"free": 3}]
 
 
-def test_what_a_handler_raises_is_reported_and_its_command_is_answered() -> None:
+@pytest.mark.parametrize("error", [OSError("mine"), SystemExit("mine")], ids=type)
+def test_cmd_7_what_a_handler_raises_is_reported_and_its_command_is_answered(error: BaseException) -> None:
     def handle(driver: Driver, event: AgentEvent) -> None:
         if isinstance(event, CommandReceived | Online):
-            raise OSError("mine")
+            raise error
         loop.events.append(event)
 
     loop = Loop(handle)
@@ -593,7 +594,7 @@ def test_five_methods_are_enough() -> None:
         api_endpoint="http://localhost",
     )
     events: list[AgentEvent] = []
-    reported: list[Exception] = []
+    reported: list[BaseException] = []
     driver = Bare(config, rng=Random(1), handle=lambda driver, event: events.append(event), report=reported.append)
     driver.start()
     driver.connected(1, tls=False)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ import pytest
 import trio
 from anyio import to_thread
 
+from artcafe_anyio.testing import check_driver
 from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
 from artcafe_proto import AgentConfig, AgentMachine, Driver, Instant
 from artcafe_proto.effects import Sign
 from artcafe_proto.events import AgentEvent, AgentOffline, CommandAnswered, CommandReceived, HubEvent
+from support.drivers import Handle, Signer
 from support.virtual import signing_key
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +37,7 @@ MARKS = {
     "selectors": ("docs/embedding.md", "driver: selectors"),
     "websockets": ("docs/transports.md", "transport: websockets"),
 }
-MOST_LINES = {"asyncio": 55, "trio": 70, "selectors": 85}
+MOST_LINES = {"asyncio": 55, "trio": 75, "selectors": 85}
 ONLY_OURS = {"artcafe_proto"}
 
 
@@ -114,6 +118,61 @@ def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Calla
                 names[KINDS[kind]](config, sign, handle).run()
 
     return run
+
+
+class Printed:
+    """A printed driver, as `check_driver` wants it."""
+
+    def __init__(self, kind: str, config: AgentConfig, sign: Signer, handle: Handle, ca_file: Path) -> None:
+        names: dict[str, Any] = {}
+        exec(compile(program(kind), kind, "exec"), names)
+
+        def sign_challenge(asked: Sign) -> bytes:
+            return sign(asked.challenge.encode())
+
+        self.kind = kind
+        self.token: Any = None
+        self.make = partial(
+            names[KINDS[kind]],
+            config,
+            sign_challenge,
+            handle,
+            ssl.create_default_context(cafile=ca_file),
+        )
+        self.driver: Any = None
+
+    def run(self) -> None:
+        """In a thread of its own."""
+        match self.kind:
+            case "asyncio":
+                asyncio.run(self.main())
+            case "trio":
+                trio.run(self.main)
+            case _:
+                self.driver = self.make()
+                self.driver.run()
+
+    async def main(self) -> None:
+        self.driver = self.make()
+        if self.kind == "trio":
+            self.token = trio.lowlevel.current_trio_token()
+        await self.driver.run()
+
+    def call_soon(self, callback: Callable[[Any], object]) -> None:
+        """From another thread."""
+        match self.kind:
+            case "asyncio":
+                self.driver.loop.call_soon_threadsafe(callback, self.driver)
+            case "trio":
+                self.token.run_sync_soon(callback, self.driver)
+            case _:
+                self.driver.call_soon(partial(callback, self.driver))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_driver_passes_every_check(kind: str) -> None:
+    check_driver(partial(Printed, kind))
 
 
 @pytest.mark.parametrize("kind", MARKS)

@@ -425,7 +425,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an error that an input meets is lost at the agent",
-        "artcafe_proto/driver.py",
+        "artcafe_proto/driver_turns.py",
         "        self._end(error if is_ours else None)\n",
         "        self._end(None)\n",
         "tests/anyio_agent/test_internal_errors.py::test_on_a_link[asyncio-data_received]",

@@ -36,11 +36,13 @@ def ours(kind: str) -> DriverFactory:
             return partial(AgentUnderTest, anyio_streams=kind == "asyncio with streams")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop", "trio", "asyncio with streams"])
 def test_our_own_agent_keeps_every_rule(kind: str) -> None:
     check_driver(ours(kind))
 
 
+@pytest.mark.thorough
 def test_a_plain_driver_keeps_every_rule() -> None:
     check_driver(PlainDriver)
 
@@ -339,6 +341,7 @@ BROKEN: list[tuple[type[PlainDriver], str, str]] = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("driver", "rule", "said"), BROKEN, ids=[each.__name__ for each, _, _ in BROKEN])
 def test_a_driver_that_breaks_a_rule_is_found_out_by_its_name(driver: type[PlainDriver], rule: str, said: str) -> None:
     made: list[PlainDriver] = []
