@@ -83,8 +83,12 @@ class StreamShell(ABC):
         """The peer has ended its side."""
 
     @abstractmethod
-    def _failed(self, error: Exception) -> None:
-        """The connection was ended by this; it is told once."""
+    def _failed(self, reason: str) -> None:
+        """The connection has ended; it is told once."""
+
+    def _reason(self, error: Exception) -> str:
+        """For people: why it has ended."""
+        return said_by(error)
 
     @abstractmethod
     def _drained(self) -> None:
@@ -155,7 +159,7 @@ class StreamShell(ABC):
                 except anyio.EndOfStream:
                     break
                 except TRANSPORT_ERRORS as error:
-                    self._lost(error)
+                    self._lost(self._reason(error))
                     return
                 if not data:  # as sockets tell it
                     break
@@ -178,7 +182,7 @@ class StreamShell(ABC):
             else:
                 self._reading.cancel()
         except TRANSPORT_ERRORS as error:
-            self._lost(error)
+            self._lost(self._reason(error))
 
     async def _send(self, stream: ByteStream) -> None:
         data = bytes(self._unsent[:SEND_BYTES])
@@ -189,10 +193,10 @@ class StreamShell(ABC):
         if not self._closing and not self._unsent:
             self._drained()
 
-    def _lost(self, error: Exception) -> None:
+    def _lost(self, reason: str) -> None:
         if not self._closing:
             self._closing = True
-            self._failed(error)
+            self._failed(reason)
         self._scope.cancel()
 
 
@@ -246,12 +250,13 @@ class StreamConnection(StreamShell, Connection):
     def _peer_ended(self) -> None:
         self.driver.data_received(self.conn, b"")
         if not self._closing:  # nothing is said to a platform that has ended its side
-            self._closing = True
-            self.driver.disconnected(self.conn)
-            self._scope.cancel()
+            self._lost("the peer closed it")
 
-    def _failed(self, error: Exception) -> None:
-        self.driver.disconnected(self.conn, reason_of(error, self.asked.host))
+    def _failed(self, reason: str) -> None:
+        self.driver.disconnected(self.conn, reason)
+
+    def _reason(self, error: Exception) -> str:
+        return reason_of(error, self.asked.host)
 
     def _drained(self) -> None:
         if self.has_drained():
@@ -259,8 +264,10 @@ class StreamConnection(StreamShell, Connection):
                 pass  # the level is looked at
 
 
-def reason_of(error: Exception, host: str) -> str:
+def reason_of(error: Exception | None, host: str) -> str:
     """For people: why a connection with `host` has ended."""
+    if error is None:
+        return "the peer closed it"
     cause = cause_of(error)
     if isinstance(cause, ssl.SSLError):  # TLS 1.3 tells only after the handshake what is wrong with a client's side
         return explain(cause, host)

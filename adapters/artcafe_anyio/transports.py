@@ -85,6 +85,7 @@ class TransportConnection(asyncio.BufferedProtocol, Connection):
         except ConnectError as error:
             self._over.set()
             if not self._closing:
+                self._closing = True
                 self.driver.connect_failed(self.conn, error.detail, error.cause)
 
     def _begin(self, transport: asyncio.Transport, *, tls: bool) -> None:
@@ -190,7 +191,7 @@ class TransportConnection(asyncio.BufferedProtocol, Connection):
     def _lost(self, error: Exception | None) -> None:
         if not self._closing:
             self._closing = True
-            self.driver.disconnected(self.conn, None if error is None else reason_of(error, self.asked.host))
+            self.driver.disconnected(self.conn, reason_of(error, self.asked.host))
         if self._transport is not None:
             self._transport.abort()
 

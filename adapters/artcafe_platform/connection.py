@@ -12,7 +12,6 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.connection import StreamShell
-from artcafe_anyio.errors import said_by
 from artcafe_proto.levels import Level
 
 if TYPE_CHECKING:
@@ -111,9 +110,9 @@ class Connection(StreamShell, Level):
         with self._turn(self) as now:
             self.protocol.eof_received(now)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, reason: str) -> None:
         with self._turn(self) as now:
-            self.protocol.disconnected(said_by(error), now)
+            self.protocol.disconnected(reason, now)
 
     def _drained(self) -> None:
         if self.has_drained():

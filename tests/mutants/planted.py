@@ -746,6 +746,13 @@ MUTANTS: Final = (
         "tests/core/test_agent_facade.py::test_the_end_of_a_connection_is_refused_while_outputs_are_undrained",
     ),
     Mutant(
+        "a little that has not left is not told before a timer",
+        "artcafe_proto/levels.py",
+        "return not (self._level or self._unseen_bytes)",
+        "return not self._level",
+        "tests/core/test_driver.py::test_link_7_little_that_has_not_left_is_told_before_a_timer_that_may_take_the_peer_for_dead",
+    ),
+    Mutant(
         "a connection that has sent everything reports nothing",
         "artcafe_proto/levels.py",
         "return bool(self._level)",
