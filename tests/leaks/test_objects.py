@@ -107,12 +107,12 @@ class WatchedPair(Pair):
 
     def _to_platform(self, agent_conn: int, data: bytes) -> None:
         self.said += data + b"\n"
-        for part in (data[:40], data[40:]):  # so that something waits to be made whole
+        for part in filter(None, (data[:40], data[40:])):  # so that something waits to be made whole
             super()._to_platform(agent_conn, part)
 
     def _to_agent(self, platform_conn: int, data: bytes) -> None:
         self.said += data + b"\n"
-        for part in (data[:-9], data[-9:]):
+        for part in filter(None, (data[:-9], data[-9:])):
             super()._to_agent(platform_conn, part)
 
     def canaries(self, least: int) -> Canaries:
