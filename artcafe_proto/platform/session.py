@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from artcafe_proto import misuse
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
 from artcafe_proto.events import RequestArrived
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_sound_heartbeat
-from artcafe_proto.misuse import (
-    check_close,
-    check_close_received,
-    check_payload,
-    check_peer_failed,
-    check_reason,
-    check_unsent,
-)
 from artcafe_proto.outputs import Outputs, PlatformOutputs
 from artcafe_proto.platform.answers import error_answer, extra_headers
 from artcafe_proto.platform.api import handle, link_asked_for
@@ -166,7 +159,7 @@ class PlatformSession(Secretive):
     def text_received(self, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
         if type(payload) is not bytes:
-            check_payload(self.conn, payload)
+            misuse.check_payload(self.conn, payload)
         now = self._hub.input_of(self.conn, now)
         link, linked = self._live, self.linked
         if link is None or linked is None:
@@ -193,7 +186,7 @@ class PlatformSession(Secretive):
 
     def ping_received(self, payload: bytes, now: Instant) -> None:
         """A ping."""
-        check_payload(self.conn, payload)
+        misuse.check_payload(self.conn, payload)
         now = self._hub.input_of(self.conn, now)
         if (link := self._live) is not None:
             link.pong(payload)
@@ -201,13 +194,13 @@ class PlatformSession(Secretive):
 
     def pong_received(self, payload: bytes, now: Instant) -> None:
         """A pong."""
-        check_payload(self.conn, payload)
+        misuse.check_payload(self.conn, payload)
         if (link := self._live) is not None:
             link.liveness.pong(payload, self._hub.input_of(self.conn, now).mono)
 
     def close_received(self, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
-        check_close_received(self.conn, code, reason)
+        misuse.check_close_received(self.conn, code, reason)
         self._hub.input_of(self.conn, now)
         if self._link is None or self.state is SessionState.CLOSED:
             return
@@ -229,7 +222,7 @@ class PlatformSession(Secretive):
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """Begin the closing handshake; from now on the agent is offline. Raises LocalProtocolError for an odd code."""
-        check_close(code, reason)
+        misuse.check_close(code, reason)
         now = self._hub.input_of(self.conn, now)
         if (link := self._live) is not None:
             link.close(code, reason)
@@ -243,7 +236,7 @@ class PlatformSession(Secretive):
 
     def disconnected(self, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
-        check_reason(reason)
+        misuse.check_reason(reason)
         self._hub.input_of(self.conn, now)
         if self.state is not SessionState.CLOSED:
             self._end(f"the connection ended: {reason}")
@@ -254,13 +247,13 @@ class PlatformSession(Secretive):
 
     def peer_failed(self, error: RemoteProtocolError, now: Instant) -> None:
         """The peer broke the framing: nothing more can be read from it. HTTP errors are answered by the façade."""
-        check_peer_failed(self.conn, error)
+        misuse.check_peer_failed(self.conn, error)
         self._hub.input_of(self.conn, now)
         self._drop(error.code, error.reason)
 
     def drop(self, reason: str, now: Instant) -> None:
         """End the connection from this side, after what was written: for a driver that is shutting down."""
-        check_reason(reason)
+        misuse.check_reason(reason)
         self._hub.watches.finish(self, self._hub.input_of(self.conn, now))
         self._drop(1001, reason)
 
@@ -276,7 +269,7 @@ class PlatformSession(Secretive):
         A transport that frames messages counts their payloads, or more. `unwritten_bytes` were drained here, and handed
         on to nobody yet: a façade's. Raises LocalProtocolError below 0.
         """
-        check_unsent(nbytes)
+        misuse.check_unsent(nbytes)
         now = self._hub.input_of(self.conn, now)
         undrained_bytes = unwritten_bytes + self.outputs.undrained_bytes(self.conn)
         if self._live is not None:
