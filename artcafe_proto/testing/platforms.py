@@ -226,14 +226,13 @@ class PlatformProcess(Node):
                 self._leave(circuit)
             case PauseReading():
                 self.sessions[output.conn][1].up.is_paused = True
-            case ResumeReading():
-                self.sessions[output.conn][1].up.resume()
             case RequestArrived():
                 self.sessions[output.conn][0].respond(output.exchange, NOT_FOUND, self.now)
             case AnyEvent():
                 self._invariants.platform_said(output)
             case _:
-                raise AssertionError("only a `PlatformSession` leaves framing to its driver")
+                assert isinstance(output, ResumeReading), "only a `PlatformSession` leaves framing to its driver"
+                self.sessions[output.conn][1].up.resume()
 
     def _write(self, output: Write) -> None:
         circuit, data = self.sessions[output.conn][1], output.data

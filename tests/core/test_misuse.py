@@ -378,6 +378,18 @@ def test_what_transports_tell_an_agent_is_checked_too(name: str) -> None:
             assert snapshot(script.machine) == before, (argument, odd)
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_whatever_holds_bytes_is_taken(kind: Callable[[bytes], Any]) -> None:
+    pair, conn = working()
+    pair.agent.data_received(
+        conn, kind(frame(1, b'{"type":"command","id":"cmd-2","data":{"command":"work"}}')), pair.now
+    )
+    assert any(isinstance(each, CommandReceived) for each in iter(pair.agent.next_output, None))
+    session = list(pair.sessions.values())[-1]
+    session.data_received(kind(b"\x89\x80\0\0\0\0"), pair.now)
+    assert any(isinstance(each, Write) for each in iter(pair.hub.next_output, None))
+
+
 def test_tok_4_a_connection_without_the_tls_that_was_asked_for_is_refused() -> None:
     for endpoint, tls in (("https://h.example", True), ("http://localhost", False)):
         script = Scripted(api_endpoint=endpoint)

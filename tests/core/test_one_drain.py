@@ -8,7 +8,14 @@ import pytest
 
 from artcafe_proto import HttpRequest, LocalProtocolError, PlatformProtocol, PlatformSession
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, SendClose, SendResponse, SendText, Write
-from artcafe_proto.events import AgentOffline, AgentOnline, CommandAnswered, CommandSent, RequestArrived
+from artcafe_proto.events import (
+    AgentOffline,
+    AgentOnline,
+    ChallengeIssued,
+    CommandAnswered,
+    CommandSent,
+    RequestArrived,
+)
 from artcafe_proto.platform import NOT_FOUND
 from artcafe_proto.policies.timetable import GRID_S
 from support.drained import due_at
@@ -223,3 +230,16 @@ def test_an_answer_at_once_and_one_that_comes_later_are_of_their_connections() -
     (response,) = outputs(stage)
     assert isinstance(response, SendResponse)
     assert response.conn == sessions[1].conn
+
+
+def test_what_a_request_of_a_connection_that_is_gone_leads_to_is_told_all_the_same() -> None:
+    """It was accepted: whoever asked may have sent it and closed."""
+    stage = Stage()
+    outputs(stage)
+    body = json.dumps({"agent_id": AGENT}).encode()
+    gone = PlatformProtocol(stage.hub, conn=500, now=stage.now)
+    head = "POST /api/v1/auth/challenge HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    gone.data_received(head.encode() + body, stage.now)
+    gone.disconnected("it has left", stage.now)
+    assert [type(each) for each in outputs(stage)] == [ChallengeIssued]
