@@ -6,7 +6,7 @@ becomes the event `RequestArrived`, which the driver answers with `respond`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from artcafe_proto import misuse
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
@@ -318,11 +318,12 @@ class PlatformSession(Secretive):
                 self._cut("the closing handshake was not answered", abort=True)
             case ConnectionTimer.WATCH:
                 self._hub.watches.timer_due(self, now)
-            case _:
-                assert timer is ConnectionTimer.GRANT, "only a façade of bytes waits for requests"
+            case ConnectionTimer.GRANT | ConnectionTimer.COMING | ConnectionTimer.WAITING:  # the last two: of a façade
                 assert self._live is not None, "only a live link waits for a report"
                 self._live.grant(now.mono)
                 self._send_on(now)
+            case _:
+                assert_never(timer)
         self._arm_timers(now)
 
     def _cut(self, reason: str, *, abort: bool = False) -> None:

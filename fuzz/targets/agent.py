@@ -128,7 +128,7 @@ _OPERATIONS: Final[tuple[Operation, ...]] = (
     lambda life, reader: life.close(reader.pick(_CODES)),
     lambda life, reader: life.frame(reader.pick(_FRAMES)),
     lambda life, reader: life.bytes_from_nowhere(reader.byte() % 7, reader.take(reader.byte() % 64)),
-    lambda life, reader: life.connected(reader.byte() % 7, tls=False),
+    lambda life, reader: life.connected(reader.byte() % 7),
     lambda life, reader: life.connect_failed(reader.byte() % 7, reader.pick(("dns", "refused", "tls"))),
     lambda life, reader: life.end(reader.byte() % 7, reader.pick((True, False))),
     lambda life, reader: life.writing(reader.byte() % 7, reader.pick((True, False))),

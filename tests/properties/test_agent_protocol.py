@@ -95,6 +95,8 @@ class AgentProtocolLife(AgentLife[AgentProtocol]):
         data = self.held.pop(conn, b"") + data
         if hold:
             data, self.held[conn] = data[:-hold], data[-hold:]
+        if not data:  # no read brings none
+            return
         now, step = self.now, self.step
 
         def in_pieces(agent: AgentProtocol) -> None:
