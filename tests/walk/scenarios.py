@@ -90,5 +90,6 @@ THOROUGH: Final = (
     Scenario(name="two commands and a drain", commands=2, stops=("drain",), agent=_IN_LINE),
     Scenario(name="a crowded agent", commands=2, agent=_CROWDED),
     Scenario(name="one by one", commands=2, faults=frozenset({"restart"}), platform=_ONE_BY_ONE),
+    Scenario(name="an event stream", listeners=1, waits=False),
 )
 """Each grows with every kind of thing that may happen in it, so not all happen in all: this is some minutes."""
