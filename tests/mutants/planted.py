@@ -445,11 +445,11 @@ MUTANTS: Final = (
         "tests/platform_server/test_internal_errors.py::test_it_ends_the_platform[PlatformProtocol.eof_received--asyncio]",
     ),
     Mutant(
-        "an error that an output meets is lost at the platform",
+        "an error that the end of a turn meets is lost at the platform",
         "adapters/artcafe_platform/owner.py",
         "            self.fail(error)\n\n    def _carry_out_all",
         "            logger.error(str(error))\n\n    def _carry_out_all",
-        "tests/platform_server/test_internal_errors.py::test_it_ends_the_platform[PlatformHub.next_output--asyncio]",
+        "tests/platform_server/test_internal_errors.py::test_it_ends_the_platform[PlatformHub.deadline--asyncio]",
     ),
     Mutant(
         "NaN in a result becomes null",
