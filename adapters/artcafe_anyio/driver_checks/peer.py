@@ -47,7 +47,7 @@ class Peer:
 
         What is sent goes out in pieces of `piece_bytes`.
         """
-        self.scripted = ScriptedPeer(*script, token_life_s=token_life_s)
+        self.scripted: ScriptedPeer = ScriptedPeer(*script, token_life_s=token_life_s)
         self.connections: list[Connection] = []
         """All that were made, the first one first."""
         self.greeting: list[dict[str, Any]] = []
@@ -58,11 +58,11 @@ class Peer:
         self.lingers = False
         """Whether a connection stays open after the closing handshake."""
         self.is_mute = is_mute
-        self.pause_s = 0.0
+        self.pause_s: float = 0.0
         """After each read: how slow the peer is."""
         self.piece_bytes = piece_bytes
-        self.lock = threading.RLock()
-        self.is_over = False
+        self.lock: threading.RLock = threading.RLock()
+        self.is_over: bool = False
         self._commands = 0
         self._tls = tls
         self._listener = socket.socket()
@@ -149,17 +149,17 @@ class Connection:
 
     def __init__(self, peer: Peer, number: int, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.number: Final = number
-        self.head = b""
+        self.head: bytes = b""
         """The first bytes that came."""
-        self.is_secured = tls is None
-        self.heartbeats = 0
-        self.received_bytes = 0
+        self.is_secured: bool = tls is None
+        self.heartbeats: int = 0
+        self.received_bytes: int = 0
         self.reads_at_most: float = math.inf
         """Of `received_bytes`, or hardly more."""
         self.ended: str | None = None
         """How the driver's side has ended: `end` or the name of an error."""
-        self.has_said_goodbye = False
-        self.after_goodbye_bytes = 0
+        self.has_said_goodbye: bool = False
+        self.after_goodbye_bytes: int = 0
         """What came after the driver's close frame."""
         self._peer = peer
         self._sock = sock

@@ -109,9 +109,9 @@ class Examination:
         self.authority: Final = authority
         """Whom the driver trusts."""
         self.broken: list[BrokenRule] = []
-        self.rule = ""
+        self.rule: str = ""
         """The one that is looked at, and its clause."""
-        self.clause = ""
+        self.clause: str = ""
 
     @contextmanager
     def as_rule(self, rule: str, clause: str) -> Generator[None]:
