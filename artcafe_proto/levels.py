@@ -46,10 +46,6 @@ class Level(ABC):
             self.look_at = -math.inf
         return bool(self._level)
 
-    def due_level(self, mono: float) -> int | None:
-        """The level if it is time to look, else None."""
-        return self.level(mono) if self.look_at <= mono else None
-
     def level(self, mono: float) -> int:
         """Look at the level, at the moment `mono`."""
         self._level = self.unsent_bytes()

@@ -228,7 +228,8 @@ class SocketChannel:
 
     def _look(self) -> None:
         """What a driver does at the end of each turn, and when it is time."""
-        level = self.connection.due_level(anyio.current_time())
+        now = anyio.current_time()
+        level = self.connection.level(now) if self.connection.look_at <= now else None
         self.unsent_bytes = self.unsent_bytes if level is None else level
 
     def close(self, *, abort: bool) -> None:
