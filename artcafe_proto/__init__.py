@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from artcafe_proto import errors
 from artcafe_proto.agent import *
 from artcafe_proto.config import *
+from artcafe_proto.connection import *
 from artcafe_proto.driver import *
 from artcafe_proto.errors import *
 from artcafe_proto.exchanges import *

@@ -16,7 +16,6 @@ from artcafe_proto.driver_turns import OwnTurn, Turn
 from artcafe_proto.effects import CancelSign, Connect, Disconnect, PauseReading, ResumeReading, Sign, Write
 from artcafe_proto.errors import ArtCafeError, LocalProtocolError, SigningRefusedError
 from artcafe_proto.events import CommandReceived, ResponsesSettled
-from artcafe_proto.levels import Level
 from artcafe_proto.limits import LONGEST_SLEEP_S
 from artcafe_proto.readable import text_of
 
@@ -26,12 +25,13 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.config import AgentConfig
+    from artcafe_proto.connection import Connection
     from artcafe_proto.effects import ConnectFailure, Effect
     from artcafe_proto.events import AgentEvent
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import FinalCode
 
-__all__ = ["Connection", "Driver"]
+__all__ = ["Driver"]
 
 
 class Driver(ABC):
@@ -45,8 +45,8 @@ class Driver(ABC):
     """
 
     connection_errors: ClassVar[tuple[type[Exception], ...]] = (Exception,)
-    """What `open` and the methods of a connection raise of these is the end of that connection; others are errors in
-    the driver: see `internal_error`."""
+    """What `open` and the methods of a connection raise of these is the end of that connection and no more. Others are
+    errors in the driver, too (see `internal_error`), and so is every ArtCafeError."""
 
     def __init__(
         self,
@@ -67,11 +67,13 @@ class Driver(ABC):
         self._handle = handle
         self._report = report
         self._connections: dict[int, Connection] = {}
-        self._closing: dict[int, Connection] = {}
+        self._closing: dict[int, tuple[float, Connection]] = {}  # each with the time when it is aborted
+        self._opening: set[int] = set()  # until `open` returns, or tells how it has ended
         self._own_turn = OwnTurn(self._begin, self._end)
         self._turn = Turn(self._begin, self._end)
         self._depth = 0
         self._is_over = False
+        self._raised: list[Exception] = []
         self._wakes_at = math.inf
 
     # --- what a loop supplies -----------------------------------------------------------------------------------------
@@ -94,7 +96,9 @@ class Driver(ABC):
             if self._sign is None:
                 raise SigningRefusedError("the driver was given nothing that signs")
             signature = self._sign(asked)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self.sign_failed(asked.request, error)
         else:
             self.signed(asked.request, signature)
@@ -108,7 +112,9 @@ class Driver(ABC):
             return
         try:
             self._handle(self, event)
-        except (Exception, SystemExit) as error:  # other ends and cancellations come from outside (CMD-7)
+        except KeyboardInterrupt:  # a signal of the terminal, and not the author's
+            raise
+        except BaseException as error:  # also what is meant to end a program or a task (CMD-7)
             if isinstance(event, CommandReceived):
                 self.fail(event.command_id, "handler_error", type(error).__name__)
             self._report(error)
@@ -117,17 +123,19 @@ class Driver(ABC):
         """The agent has stopped and its connections are closed: the loop may end."""
 
     def internal_error(self, error: Exception) -> None:
-        """An error in the driver or in what it is made of: nobody's network and no application explain it. It is raised
-        to whoever called; where that is a loop that goes on without a word, override this, and call `abandon`.
+        """An error in the driver or in what it is made of: nobody's network and no application explain it. What this
+        raises is raised at the end of the turn, to whoever called. Where that is a loop that goes on without a word,
+        override this: tell somebody, and call `abandon`.
         """
         raise error
 
     # --- what the loop tells ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Go online."""
+        """Go online, unless it was stopped before."""
         with self._own_turn as now:
-            self.protocol.start(now)
+            if not self.protocol.is_stopped:
+                self.protocol.start(now)
 
     def connected(self, conn: int, *, tls: bool) -> None:
         """A connection is open, `tls` if under TLS that is verified. Raises LocalProtocolError for another than asked
@@ -138,17 +146,17 @@ class Driver(ABC):
 
     def connect_failed(self, conn: int, error: BaseException | str, cause: ConnectFailure | None = None) -> None:
         """A connection could not be opened; without a `cause` the kind of `error` says which it is."""
-        self._connections.pop(conn, None)
+        self._forget(conn)
         with self._own_turn as now:
             self.protocol.connect_failed(conn, cause or cause_of(error), told_by(error), now)
 
     def data_received(self, conn: int, data: bytes) -> None:
         """Bytes came in; none means that the peer has ended its side."""
         with self._own_turn as now:
-            if data:
-                self.protocol.data_received(conn, data, now)
-            else:
+            if data == b"":
                 self.protocol.eof_received(conn, now)
+            else:
+                self.protocol.data_received(conn, data, now)
 
     def disconnected(self, conn: int, error: BaseException | str | None = None) -> None:
         """A connection has ended: by an error, or without one because either side has closed it."""
@@ -157,7 +165,7 @@ class Driver(ABC):
             if error is None:
                 self.protocol.eof_received(conn, now)
             self.protocol.disconnected(conn, "the peer closed it" if error is None else told_by(error), now)
-            self._connections.pop(conn, None)
+            self._forget(conn)
 
     def signed(self, request: int, signature: bytes) -> None:
         """A signature is there."""
@@ -167,7 +175,7 @@ class Driver(ABC):
             except LocalProtocolError as error:
                 self.sign_failed(request, error)
 
-    def sign_failed(self, request: int, error: Exception) -> None:
+    def sign_failed(self, request: int, error: BaseException) -> None:
         """There is no signature. What other errors than ours say may be secret, and goes to `report` alone."""
         reason = text_of(error) if isinstance(error, ArtCafeError) else type(error).__name__
         with self._own_turn as now:
@@ -214,8 +222,16 @@ class Driver(ABC):
         return self._own_turn
 
     def abandon(self) -> None:
-        """Carry out nothing more, as the loop ends or after an internal error: connections are closed by the loop."""
+        """Carry out nothing more, and abort all connections: as the loop ends, or after an internal error."""
         self._is_over = True
+        connections = [*self._connections.values(), *(connection for _, connection in self._closing.values())]
+        self._connections.clear()
+        self._closing.clear()
+        for connection in connections:
+            try:
+                connection.close(abort=True)
+            except Exception as error:
+                self._report(error)
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -226,77 +242,94 @@ class Driver(ABC):
 
     def _end(self, error: Exception | None) -> None:
         """`error`: what was raised within, if it is ours."""
+        if error is not None:
+            self._note(error)
         try:
-            if error is not None:
-                self.internal_error(error)
+            if self._depth == 1:  # the outermost turn carries out what follows
+                self._carry_out_all(self._now)
         finally:
-            try:
-                if self._depth == 1 and not self._is_over:  # the outermost turn carries out what follows
-                    self._carry_out_all(self._now)
-            except Exception as failure:
-                self.internal_error(failure)
-            finally:
-                self._depth -= 1
+            self._depth -= 1
+        if self._raised and not self._depth:
+            raised, self._raised = self._raised, []
+            raise raised[0] if len(raised) == 1 else ExceptionGroup("errors in a driver", raised)
+
+    def _note(self, error: Exception) -> None:
+        try:
+            self.internal_error(error)
+        except Exception as raised:
+            self._raised.append(raised)
 
     def _carry_out_all(self, now: Instant) -> None:
+        for part in (self._carry_out_each, self._finish):
+            try:
+                if not self._is_over:
+                    part(now)
+            except Exception as error:
+                self._note(error)
+
+    def _carry_out_each(self, now: Instant) -> None:
         next_output, connections = self.protocol.next_output, self._connections
-        try:
-            while True:
-                while (output := next_output()) is not None:
+        while not self._is_over:
+            while (output := next_output()) is not None:
+                try:
                     if type(output) is CommandReceived:  # most are
                         self.handle(output, now)
                     else:
                         self._carry_out(output, now)
-                due = [each for each in connections.values() if each.look_at <= now.mono]
-                if not due:
-                    break
-                for connection in due:
-                    self._tell_level(connection, now)
-            if self._closing:
-                for connection in [each for each in self._closing.values() if each.look_at <= now.mono]:
-                    self._abort(connection)
-            if self.protocol.is_stopped and not self._closing:
-                self._is_over = True
-                self.stopped()
-        finally:
-            if not self._is_over:
-                self._set_timer(now.mono)
+                except Exception as error:
+                    self._note(error)
+                if self._is_over:
+                    return
+            due = [each for each in connections.values() if each.look_at <= now.mono]
+            if not due:
+                return
+            for connection in due:
+                self._tell_level(connection, now)
+
+    def _finish(self, now: Instant) -> None:
+        """When all is carried out: abort what does not close, stop, and set the timer."""
+        for abort_at, connection in list(self._closing.values()):
+            if abort_at <= now.mono:
+                self._abort(connection)
+        if self.protocol.is_stopped and not self._closing:
+            self._is_over = True
+            self.stopped()
+        else:
+            self._set_timer(now.mono)
 
     def _set_timer(self, mono: float) -> None:
         wakes_at = mono + LONGEST_SLEEP_S
         deadline = self.protocol.deadline()
         if deadline is not None and deadline < wakes_at:
             wakes_at = deadline
-        for connections in (self._connections, self._closing):
-            for each in connections.values():
-                wakes_at = min(wakes_at, each.look_at)
+        for connection in self._connections.values():
+            wakes_at = min(wakes_at, connection.look_at)
+        for abort_at, _ in self._closing.values():
+            wakes_at = min(wakes_at, abort_at)
         if wakes_at < self._wakes_at:  # one that is later than needed is set when it is due
-            self._wakes_at = wakes_at
             self.call_at(wakes_at)
+            self._wakes_at = wakes_at
 
     # --- what follows -------------------------------------------------------------------------------------------------
 
     def _carry_out(self, output: Effect | AgentEvent, now: Instant) -> None:
-        connections = self._connections
         match output:
             case ResponsesSettled():  # of the events the one that is not rare
                 self.handle(output, now)
-            case Write(conn=conn) | PauseReading(conn=conn) | ResumeReading(conn=conn) if conn not in connections:
-                pass  # it has ended while this was drained
-            case Write(conn=conn):
-                self._write(connections[conn], output.data)
+            case Write() | PauseReading() | ResumeReading():
+                connection = self._connections.get(output.conn)
+                if connection is not None:  # else it has ended while this was drained
+                    self._pass_on(connection, output)
             case Connect():
-                try:
-                    connections[output.conn] = self.open(output)
-                except self.connection_errors as error:
-                    self.connect_failed(output.conn, error)
+                self._open(output)
             case Disconnect(conn=conn):
-                if conn in connections:
-                    self._disconnect(connections.pop(conn), now, abort=output.abort)
-            case PauseReading(conn=conn):
-                connections[conn].pause_reading()
-            case ResumeReading(conn=conn):
-                connections[conn].resume_reading()
+                connection = self._connections.pop(conn, None)
+                if connection is not None:
+                    self._closing[conn] = now.mono + self.protocol.config.close_timeout, connection
+                    if output.abort:
+                        self._abort(connection)
+                    else:
+                        self._close(connection, abort=False)
             case Sign():
                 self.sign(output)
             case CancelSign():
@@ -304,17 +337,35 @@ class Driver(ABC):
             case _:
                 self.handle(output, now)
 
-    def _write(self, connection: Connection, data: bytes) -> None:
-        connection.wrote(len(data))
+    def _open(self, asked: Connect) -> None:
+        self._opening.add(asked.conn)
         try:
-            connection.write(data)
-        except self.connection_errors as error:
+            connection = self.open(asked)
+        except Exception as error:
+            if asked.conn in self._opening:
+                self.connect_failed(asked.conn, error)
+            self._judge(error)
+        else:
+            if asked.conn in self._opening:
+                self._connections[asked.conn] = connection
+        self._opening.discard(asked.conn)
+
+    def _pass_on(self, connection: Connection, output: Write | PauseReading | ResumeReading) -> None:
+        try:
+            if isinstance(output, Write):
+                connection.wrote(len(output.data))
+                connection.write(output.data)
+            elif isinstance(output, PauseReading):
+                connection.pause_reading()
+            else:
+                connection.resume_reading()
+        except Exception as error:
             self._lose(connection, error)
 
     def _tell_level(self, connection: Connection, now: Instant) -> None:
         try:
             level = connection.level(now.mono)
-        except self.connection_errors as error:
+        except Exception as error:
             self._lose(connection, error)
         else:
             self.protocol.unsent(connection.conn, level, now)
@@ -322,55 +373,27 @@ class Driver(ABC):
     def _lose(self, connection: Connection, error: Exception) -> None:
         self.disconnected(connection.conn, error)
         self._close(connection, abort=True)
-
-    def _disconnect(self, connection: Connection, now: Instant, *, abort: bool) -> None:
-        self._closing[connection.conn] = connection
-        connection.look_at = now.mono + self.protocol.config.close_timeout
-        if abort:
-            self._abort(connection)
-        else:
-            self._close(connection, abort=False)
+        self._judge(error)
 
     def _abort(self, connection: Connection) -> None:
-        del self._closing[connection.conn]
+        self._closing.pop(connection.conn, None)
         self._close(connection, abort=True)
 
     def _close(self, connection: Connection, *, abort: bool) -> None:
         try:
             connection.close(abort=abort)
-        except self.connection_errors as error:
+        except Exception as error:
             self._closing.pop(connection.conn, None)
-            self._report(error)
+            if self._judge(error):
+                self._report(error)
 
+    def _judge(self, error: Exception) -> bool:
+        """Whether an error that a connection met is one of the network; otherwise it is noted."""
+        is_of_network = isinstance(error, self.connection_errors) and not isinstance(error, ArtCafeError)
+        if not is_of_network:
+            self._note(error)
+        return is_of_network
 
-class Connection(Level):
-    """A connection that an event loop opens, and what has not left of it. A subclass supplies `write` and `close`.
-
-    It tells its driver what happens, with its number `conn`.
-    """
-
-    def __init__(self, driver: Driver, asked: Connect) -> None:
-        super().__init__()
-        self.driver: Final = driver
-        self.asked: Final = asked
-        self.conn: Final = asked.conn
-
-    @abstractmethod
-    def write(self, data: bytes) -> None:
-        """Send `data` after all before it, without waiting for the peer. What this raises ends the connection."""
-
-    @abstractmethod
-    def close(self, *, abort: bool) -> None:
-        """Close it, or give up opening it: at once if `abort`; else after what was written, and then tell the driver
-        `disconnected`. If that takes too long, it is aborted (LINK-8).
-        """
-
-    def pause_reading(self) -> None:
-        """Read nothing until `resume_reading`."""
-
-    def resume_reading(self) -> None:
-        """Read again."""
-
-    def unsent_bytes(self) -> int:
-        """How much of what was written has not left (LINK-8), as `AgentProtocol.unsent` explains."""
-        return 0
+    def _forget(self, conn: int) -> None:
+        self._connections.pop(conn, None)
+        self._opening.discard(conn)

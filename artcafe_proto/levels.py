@@ -38,7 +38,7 @@ class Level(ABC):
             self._wait_s = LEVEL_FIRST_LOOK_S
             self.look_at = -math.inf
 
-    def has_drained(self) -> bool:
+    def drained(self) -> bool:
         """All that waited in the program was given to the system. Returns whether to look at once: if the level was not
         0 at the last look. A driver looks at the end of its next turn.
         """

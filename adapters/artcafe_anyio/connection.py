@@ -259,7 +259,7 @@ class StreamConnection(StreamShell, Connection):
         return reason_of(error, self.asked.host)
 
     def _drained(self) -> None:
-        if self.has_drained():
+        if self.drained():
             with self.driver.own_turn():
                 pass  # the level is looked at
 

@@ -113,8 +113,7 @@ class AgentDriver(Driver):
                 for work in (self._starter.run, self._closing_starter.run):
                     self._tasks.start_soon(self._guarded, work)
                 self._closing_tasks.start_soon(self._guarded, self._keep_time)
-                if not self.protocol.is_stopped:
-                    self.start()
+                self.start()
                 task_status.started()
                 await self._has_stopped.wait()
                 self._tasks.cancel_scope.cancel()

@@ -231,7 +231,7 @@ class TransportConnection(asyncio.BufferedProtocol, Connection):
             self._piece_waits = False
             self._flush()
             if not self._closing and not self._unsent:
-                self.has_drained()
+                self.drained()
 
 
 class TransportOpener:

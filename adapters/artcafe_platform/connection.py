@@ -115,6 +115,6 @@ class Connection(StreamShell, Level):
             self.protocol.disconnected(reason, now)
 
     def _drained(self) -> None:
-        if self.has_drained():
+        if self.drained():
             with self._turn(self):
                 pass  # the level is looked at

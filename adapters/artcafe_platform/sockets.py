@@ -196,7 +196,7 @@ class SocketConnection(Level):
         if not self._unsent:
             self._unsent = None
             self._loop.remove_writer(self._sock)
-            self.has_drained()
+            self.drained()
             if self._closing:
                 self._end_this_side()
         if not self._closing:

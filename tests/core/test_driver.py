@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -39,6 +40,7 @@ class Line(Connection):
         self.closed: list[bool] = []
         self.unsent = 0
         self.fails: Exception | None = None
+        self.pausing: Exception | None = None
         self.written = b""
         self.reading: list[str] = []
 
@@ -55,6 +57,9 @@ class Line(Connection):
 
     def pause_reading(self) -> None:
         self.reading.append("paused")
+
+        if self.pausing is not None:
+            raise self.pausing
 
     def resume_reading(self) -> None:
         self.reading.append("resumed")
@@ -91,7 +96,8 @@ class Loop(Driver):
         self.events.append(event)
 
     def _sign_now(self, asked: Sign) -> bytes:
-        if isinstance(self.signature, Exception):
+        self.signing = asked.request
+        if isinstance(self.signature, BaseException):
             raise self.signature
         return self.signature
 
@@ -169,7 +175,7 @@ def test_from_the_start_to_a_link_and_an_answer_that_is_given_later() -> None:
     assert [each["data"] for each in loop.peer.received("message")] == [{"free": 3}]
 
 
-@pytest.mark.parametrize("error", [OSError("mine"), SystemExit("mine")], ids=type)
+@pytest.mark.parametrize("error", [OSError("mine"), SystemExit("mine"), CancelledError("mine")], ids=type)
 def test_cmd_7_what_a_handler_raises_is_reported_and_its_command_is_answered(error: BaseException) -> None:
     def handle(driver: Driver, event: AgentEvent) -> None:
         if isinstance(event, CommandReceived | Online):
@@ -185,7 +191,35 @@ def test_cmd_7_what_a_handler_raises_is_reported_and_its_command_is_answered(err
     assert not loop.of(Offline)
 
 
-@pytest.mark.parametrize("signature", [OSError("secret"), "text", None, SigningRefusedError("the agent has no key")])
+def test_a_driver_that_is_stopped_before_it_starts_does_not_start() -> None:
+    loop = Loop()
+    loop.stop()
+    loop.start()
+    assert loop.ends == [loop.mono]
+    assert not loop.lines
+
+
+def test_cmd_7_a_signal_of_the_terminal_is_no_answer_of_a_handler_or_a_signer() -> None:
+    def handle(driver: Driver, event: AgentEvent) -> None:
+        if isinstance(event, CommandReceived):
+            raise KeyboardInterrupt
+
+    loop = Loop(handle)
+    loop.signature = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        loop.start()
+    loop.signed(loop.signing, b"any signature")
+    with pytest.raises(KeyboardInterrupt):
+        loop.command()
+    assert loop.answers() == loop.reported == []
+    assert loop.respond("cmd-1", 1)
+    assert loop.answers() == [1]
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [OSError("secret"), CancelledError("secret"), "text", None, SigningRefusedError("the agent has no key")],
+)
 def test_auth_6_a_signer_that_fails_costs_one_attempt(signature: Any) -> None:
     loop = Loop()
     loop.signature = signature
@@ -259,6 +293,26 @@ def test_link_3_the_kind_of_an_exception_is_the_cause(error: Any, cause: str) ->
     assert cause_of(error) == cause
 
 
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_connection_that_fails_while_it_is_opened_is_told_once_and_not_kept(raises: bool) -> None:
+    loop = Loop()
+
+    def fail(asked: Connect) -> Connection:
+        loop.connect_failed(asked.conn, ConnectionRefusedError())
+        if raises:
+            raise ConnectionRefusedError
+        line = Line(loop, asked)
+        line.look_at = loop.mono + 0.1
+        return line
+
+    loop.open = fail  # type: ignore[method-assign]
+    loop.start()
+    assert [each.reason for each in loop.of(Offline)] == ["cannot connect (refused): ConnectionRefusedError"]
+    assert loop.calls_at[-1] > loop.mono + 0.2, "the next attempt"
+    loop.stop()
+    assert loop.ends
+
+
 def test_tok_4_without_the_tls_that_was_asked_for_nothing_is_written() -> None:
     loop = Loop(api_endpoint="https://h.example")
     loop.connects_at_once = False
@@ -300,6 +354,24 @@ def test_an_end_is_told_with_its_reason(end: Callable[[Loop, int], object], reas
     loop = online()
     end(loop, loop.lines[-1].conn)
     assert [each.reason for each in loop.of(Offline)] == [f"the connection ended: {reason}"]
+
+
+@pytest.mark.parametrize("fails", [OSError("it is closed"), ZeroDivisionError("it is closed")], ids=type)
+def test_what_pausing_raises_is_the_end_of_its_connection(fails: Exception) -> None:
+    loop = Careful(max_concurrent=1, max_queued=0)
+    loop.start()
+    line = loop.lines[-1]
+    loop.command("cmd-0")
+    line.unsent = WRITE_AHEAD_BYTES
+    loop.respond("cmd-0", "x" * WRITE_AHEAD_BYTES)
+    line.pausing = fails
+    for number in range(MAX_WAITING_REPLIES + 1):
+        loop.command(f"cmd-{number + 1}")
+    assert line.closed == [True]
+    if isinstance(fails, OSError):
+        assert [each.reason for each in loop.of(Offline)] == ["the connection ended: it is closed"]
+    else:
+        assert loop.internal == [fails]
 
 
 def test_link_8_what_does_not_close_in_time_is_aborted_and_the_end_waits_for_it() -> None:
@@ -502,6 +574,54 @@ def test_an_internal_error_is_raised_to_the_loop_or_told(method: str, provoke: C
     assert [str(error) for error in careful.internal] == [method]
 
 
+def test_an_internal_error_amid_a_turn_is_raised_at_its_end_and_nothing_that_follows_is_lost() -> None:
+    loop = Loop(api_endpoint="https://localhost")
+    loop.connects_at_once = False
+
+    def open_in_clear(asked: Connect) -> Connection:
+        loop.lines.append(Line(loop, asked))
+        loop.connected(asked.conn, tls=False)
+        return loop.lines[-1]
+
+    loop.open = open_in_clear  # type: ignore[method-assign]
+    with pytest.raises(LocalProtocolError, match="verified TLS"):
+        loop.start()
+    assert loop.calls_at, "the timer is set"
+    del loop.open
+    loop.wait(60.0)
+    assert loop.of(Offline)
+
+    def handle(event: AgentEvent, now: Instant) -> None:
+        Driver.handle(loop, event, now)
+        if isinstance(event, CommandReceived):
+            raise ZeroDivisionError(event.command_id)
+
+    loop = online(max_concurrent=2)
+    loop.handle = handle  # type: ignore[method-assign]
+    commands = [loop.peer.command("work", {}, loop.clock(), command_id=f"cmd-{number}").data for number in (1, 2)]
+    with pytest.raises(ExceptionGroup) as caught:
+        loop.data_received(loop.lines[-1].conn, b"".join(commands))
+    assert [str(error) for error in caught.value.exceptions] == ["cmd-1", "cmd-2"]
+    assert len(loop.of(CommandReceived)) == 2
+    loop.timer_due()
+
+
+def test_a_timer_that_could_not_be_set_is_set_again() -> None:
+    loop = online()
+    call_at = loop.call_at
+
+    def fail(mono: float) -> None:
+        raise ZeroDivisionError
+
+    loop.call_at = fail  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        loop.timer_due()
+    loop.call_at = call_at  # type: ignore[method-assign]
+    count = len(loop.calls_at)
+    loop.progress("cmd-1", 5)
+    assert len(loop.calls_at) == count + 1
+
+
 def test_who_calls_the_agent_is_told_of_an_internal_error_as_well() -> None:
     loop = Careful()
     loop.start()
@@ -527,6 +647,30 @@ def test_after_it_is_abandoned_nothing_is_carried_out() -> None:
     loop.timer_due()
     loop.stop()
     assert (loop.lines[-1].written, len(loop.calls_at), loop.ends) == (written, rings, [])
+    assert loop.lines[-1].closed == [True]
+
+
+def test_a_driver_that_is_abandoned_amid_a_drain_goes_no_further_and_aborts_all_connections() -> None:
+    def handle(driver: Driver, event: AgentEvent) -> None:
+        loop.events.append(event)
+        if isinstance(event, CommandReceived):
+            driver.abandon()
+
+    loop = Loop(handle)
+    loop.start()
+    line = loop.lines[-1]
+    commands = [loop.peer.command("work", {}, loop.clock(), command_id=f"cmd-{number}").data for number in (1, 2)]
+    line.fails = OSError("it is closed")
+    loop.data_received(line.conn, b"".join(commands))
+    assert len(loop.of(CommandReceived)) == 1
+    assert line.closed == [True]
+    assert loop.reported == [line.fails]
+    loop.abandon()
+    assert line.closed == [True]
+    loop = online()
+    loop.stop()
+    loop.abandon()
+    assert loop.lines[-1].closed == [False, True]
 
 
 @pytest.mark.parametrize("error", [OSError("network"), ZeroDivisionError("mine")], ids=repr)
@@ -542,7 +686,7 @@ def test_a_driver_may_say_which_errors_are_its_connections(error: Exception) -> 
         if fails_amid == "close":
             line.fails = error
             careful.stop()
-            assert careful.internal + careful.reported == [error]
+            assert {*careful.internal, *careful.reported} == {error}
             continue
         careful.command()
         if fails_amid == "write":
@@ -551,6 +695,7 @@ def test_a_driver_may_say_which_errors_are_its_connections(error: Exception) -> 
             planted_level(line, error)
         careful.respond("cmd-1", "x" * LEVEL_BYTES)
         assert bool(careful.of(Offline)) == (not careful.internal) == isinstance(error, OSError)
+        assert line.closed == [True]
 
 
 def planted_level(line: Line, error: Exception) -> None:

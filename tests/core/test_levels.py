@@ -44,11 +44,11 @@ def test_little_is_not_looked_at_and_much_is_until_it_has_left() -> None:
         waits.append(level.look_at - at)
     assert waits == sorted(waits)
     assert waits[-1] == pytest.approx(LEVEL_LAST_LOOK_S)
-    level.has_drained()
+    level.drained()
     level.held = 0
     assert not level.is_clear
     assert due(level, 20.0) == 0
     assert level.is_clear
     assert level.look_at == math.inf
-    level.has_drained()
+    level.drained()
     assert due(level, 30.0) is None, "nothing was reported"

@@ -17,7 +17,7 @@ from artcafe_anyio.testing import Application, DriverFactory
 from artcafe_platform import Platform
 from artcafe_proto import AgentConfig
 from artcafe_proto.events import AgentEvent, AgentOffline, CommandAnswered, CommandReceived, HubEvent
-from foreign.test_drivers import KINDS, Printed
+from foreign.test_drivers import KINDS, checked
 from support.drivers import AgentUnderTest
 from support.virtual import signing_key
 
@@ -27,7 +27,7 @@ COUNT = 2000
 CUTS = (500, 1300)
 PATIENCE_S = 240.0
 DRIVERS: dict[str, DriverFactory] = {
-    **{f"printed for {kind}": partial(Printed, kind) for kind in KINDS},
+    **{f"printed for {kind}": partial(checked, kind) for kind in KINDS},
     "ours on asyncio": AgentUnderTest,
     "ours on uvloop": partial(AgentUnderTest, options={"loop_factory": uvloop.new_event_loop}),
     "ours on trio": partial(AgentUnderTest, backend="trio"),

@@ -22,7 +22,7 @@ from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
 from artcafe_proto import AgentConfig, AgentMachine, Driver, Instant
 from artcafe_proto.effects import Sign
-from artcafe_proto.events import AgentEvent, AgentOffline, CommandAnswered, CommandReceived, HubEvent
+from artcafe_proto.events import AgentEvent, AgentOffline, CommandAnswered, CommandReceived, HubEvent, Online
 from support.drivers import Handle, Signer
 from support.virtual import signing_key
 
@@ -37,7 +37,7 @@ MARKS = {
     "selectors": ("docs/embedding.md", "driver: selectors"),
     "websockets": ("docs/transports.md", "transport: websockets"),
 }
-MOST_LINES = {"asyncio": 55, "trio": 75, "selectors": 85}
+MOST_LINES = {"asyncio": 65, "trio": 75, "selectors": 90}
 ONLY_OURS = {"artcafe_proto"}
 
 
@@ -106,39 +106,20 @@ def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Calla
     def sign(asked: Sign) -> bytes:
         return key.sign(asked.challenge.encode(), "ssh")
 
-    def run() -> None:
-        match kind:
-            case "websockets":
-                asyncio.run(names["drive"](config, key, handle))
-            case "asyncio":
-                asyncio.run(names[KINDS[kind]](config, sign, handle).run())
-            case "trio":
-                trio.run(names[KINDS[kind]](config, sign, handle).run)
-            case _:
-                names[KINDS[kind]](config, sign, handle).run()
-
-    return run
+    if kind == "websockets":
+        return lambda: asyncio.run(names["drive"](config, key, handle))
+    return Printed(kind, partial(names[KINDS[kind]], config, sign, handle)).run
 
 
 class Printed:
-    """A printed driver, as `check_driver` wants it."""
+    """A printed driver and its loop."""
 
-    def __init__(self, kind: str, config: AgentConfig, sign: Signer, handle: Handle, ca_file: Path) -> None:
-        names: dict[str, Any] = {}
-        exec(compile(program(kind), kind, "exec"), names)
-
-        def sign_challenge(asked: Sign) -> bytes:
-            return sign(asked.challenge.encode())
-
+    def __init__(self, kind: str, make: Callable[[], Any], meanwhile: Callable[[Any], object] | None = None) -> None:
+        """`meanwhile` is called when the driver is made, before it runs."""
         self.kind = kind
         self.token: Any = None
-        self.make = partial(
-            names[KINDS[kind]],
-            config,
-            sign_challenge,
-            handle,
-            ssl.create_default_context(cafile=ca_file),
-        )
+        self.make = make
+        self.meanwhile = meanwhile
         self.driver: Any = None
 
     def run(self) -> None:
@@ -149,14 +130,19 @@ class Printed:
             case "trio":
                 trio.run(self.main)
             case _:
-                self.driver = self.make()
+                self.begin()
                 self.driver.run()
 
     async def main(self) -> None:
-        self.driver = self.make()
         if self.kind == "trio":
             self.token = trio.lowlevel.current_trio_token()
+        self.begin()
         await self.driver.run()
+
+    def begin(self) -> None:
+        self.driver = self.make()
+        if self.meanwhile is not None:
+            self.meanwhile(self.driver)
 
     def call_soon(self, callback: Callable[[Any], object]) -> None:
         """From another thread."""
@@ -169,10 +155,76 @@ class Printed:
                 self.driver.call_soon(partial(callback, self.driver))
 
 
+def checked(kind: str, config: AgentConfig, sign: Signer, handle: Handle, ca_file: Path) -> Printed:
+    """As `check_driver` wants it."""
+    names: dict[str, Any] = {}
+    exec(compile(program(kind), kind, "exec"), names)
+
+    def sign_challenge(asked: Sign) -> bytes:
+        return sign(asked.challenge.encode())
+
+    tls = ssl.create_default_context(cafile=ca_file)
+    return Printed(kind, partial(names[KINDS[kind]], config, sign_challenge, handle, tls))
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_driver_passes_every_check(kind: str) -> None:
-    check_driver(partial(Printed, kind))
+    check_driver(partial(checked, kind))
+
+
+def lonely(kind: str, meanwhile: Callable[[Any], object]) -> Printed:
+    """A printed driver that reaches no platform."""
+    names: dict[str, Any] = {}
+    exec(compile(program(kind), kind, "exec"), names)
+    config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint="http://127.0.0.1:1")
+    return Printed(kind, partial(names[KINDS[kind]], config, None, None), meanwhile)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_driver_that_is_stopped_before_it_runs_ends_at_once(kind: str) -> None:
+    lonely(kind, lambda driver: driver.stop()).run()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_internal_error_ends_a_driver_and_is_raised(kind: str) -> None:
+    def plant(driver: Any) -> None:
+        def fail(*arguments: object) -> None:
+            raise ZeroDivisionError("planted")
+
+        driver.protocol.connect_failed = fail
+
+    with pytest.raises((ZeroDivisionError, ExceptionGroup)) as caught:
+        lonely(kind, plant).run()
+    error: BaseException = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    assert str(error) == "planted"
+
+
+async def test_a_driver_that_is_cancelled_leaves_no_connection(anyio_backend_name: str) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(program(anyio_backend_name), anyio_backend_name, "exec"), names)
+    online, offline = anyio.Event(), anyio.Event()
+    async with Platform(tenants={"tenant-1": "t" * 32}) as platform:
+        platform.on_event(lambda event: offline.set() if isinstance(event, AgentOffline) else None)
+        await platform.create_agent("tenant-1", agent_id="agent-1")
+        await platform.add_key("tenant-1", "agent-1", signing_key().public.openssh)
+        config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint=platform.url)
+
+        def sign(asked: Sign) -> bytes:
+            return signing_key().sign(asked.challenge.encode(), "ssh")
+
+        def handle(driver: Driver, event: AgentEvent) -> None:
+            if isinstance(event, Online):
+                online.set()
+
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(names[KINDS[anyio_backend_name]](config, sign, handle).run)
+                await online.wait()
+                tasks.cancel_scope.cancel()
+            await offline.wait()
 
 
 @pytest.mark.parametrize("kind", MARKS)

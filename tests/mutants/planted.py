@@ -433,8 +433,8 @@ MUTANTS: Final = (
     Mutant(
         "an error that an output meets is lost at the agent",
         "artcafe_proto/driver.py",
-        "            except Exception as failure:\n                self.internal_error(failure)\n",
-        "            except Exception as failure:\n                self._report(failure)\n",
+        "                    part(now)\n            except Exception as error:\n                self._note(error)\n",
+        "                    part(now)\n            except Exception as error:\n                self._report(error)\n",
         "tests/anyio_agent/test_internal_errors.py::test_on_a_link[asyncio-next_output]",
     ),
     Mutant(

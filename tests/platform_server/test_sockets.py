@@ -135,7 +135,7 @@ async def test_link_8_a_little_that_waits_for_long_is_a_stall_as_well() -> None:
         assert deadline <= now.mono + 30
         while setting.connection.unsent_bytes():
             await setting.receive(65_536)
-        setting.connection.has_drained()
+        setting.connection.drained()
         with setting.owner.turn(setting.connection) as now:
             pass
         deadline = due_at(setting.protocol)
