@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.instants import Instant
+    from artcafe_proto.platform.commands import Command
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.testing.nodes import Stage
 
@@ -51,6 +52,11 @@ class Served(Protocol):
     """A platform whose hub is called within its turns."""
 
     hub: PlatformHub
+
+    @property
+    def mono(self) -> float:
+        """Its monotonic clock."""
+        ...
 
     def turn(self, action: Callable[[Instant], object]) -> None:
         """Do something to the hub, and carry out what follows."""
@@ -120,7 +126,7 @@ class Tenant:
                 command_id=command_id,
                 now=now,
             )
-            self._enter(command.command_id, agent_id, content, command.expires_at)
+            self._enter(command, content)
             accepted.append(command.command_id)
 
         with suppress(ApiError):
@@ -136,15 +142,16 @@ class Tenant:
         """Enter a command that was sent over HTTP, if the platform has accepted it; returns whether it has."""
         with suppress(ApiError):
             command = self._platform.hub.command(TENANT, command_id, agent_id)
-            self._enter(command_id, agent_id, content, command.expires_at)
+            self._enter(command, content)
             self.accepted_over_http.add(command_id)
             return True
         return False
 
-    def _enter(self, command_id: str, agent_id: str, content: tuple[int, int, float | None], expires_at: float) -> None:
+    def _enter(self, command: Command, content: tuple[int, int, float | None]) -> None:
         self.accepted += 1
         self.unanswered += 1
-        self.accounts[command_id] = Account(agent_id, self.accepted, content, expires_at=expires_at)
+        expires_at = self._platform.mono + command.expires_at - command.accepted_at
+        self.accounts[command.command_id] = Account(command.agent_id, self.accepted, content, expires_at=expires_at)
 
     # --- what becomes of commands -------------------------------------------------------------------------------------
 

@@ -641,6 +641,10 @@ def test_an_agent_whose_key_stays_revoked_is_not_well(monkeypatch: pytest.Monkey
 def test_a_command_that_is_past_its_expiry_waits_for_nothing_however_late_the_platforms_timer_is() -> None:
     show = Show()
     a_command_that_starves(show, expires_at=show.sim.platform.mono)
+    sim = Simulation(1, faults=[], seconds=1.0)
+    command_id = sim.tenant.send("agent-1", expires_in_s=8.0)
+    assert command_id is not None
+    assert sim.tenant.accounts[command_id].expires_at == pytest.approx(sim.platform.mono + 8.0)
 
 
 def test_a_platform_owes_no_pong_until_it_is_told_that_its_full_transport_has_room_again() -> None:
