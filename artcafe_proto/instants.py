@@ -28,13 +28,17 @@ class Instant(NamedTuple):
     """POSIX time: for timestamps on the wire, and for the life of a token that names neither Date nor iat (TOK-1)."""
 
 
-def sound_instant(now: Instant, last: Instant | None) -> Instant:
+_MAX_MONO: Final = 2.0**46
+"""Later readings are so coarse that adding the shortest wait to one would not move it: no timer would ever be over."""
+BEFORE_ALL: Final = Instant(-_MAX_MONO, 0.0)
+"""The last moment before the first one is told. No caller has this object, so nothing that a caller gives is it."""
+
+
+def sound_instant(now: Instant, last: Instant = BEFORE_ALL) -> Instant:
     """The moment that a reading stands for, after `last`; `last` itself where it counts as that.
 
     Raises LocalProtocolError for what is no `Instant` of two numbers, and where they are in the wrong order.
     """
-    if last is None:
-        last = _BEFORE_ALL
     try:
         if last.mono <= now.mono - 0.0 < _MAX_MONO:
             if _YEAR_2001 <= now.wall - 0.0 <= _LATEST_WALL:
@@ -44,16 +48,13 @@ def sound_instant(now: Instant, last: Instant | None) -> Instant:
             return Instant(now.mono, min(max(0.0, now.wall), _LATEST_WALL))
     except (AttributeError, TypeError, OverflowError):
         raise LocalProtocolError(f"expected an Instant of two numbers, not {now!r}") from None
-    return last if last is not _BEFORE_ALL else Instant(0.0, 0.0)
+    return last if last is not BEFORE_ALL else Instant(0.0, 0.0)
 
 
-_MAX_MONO: Final = 2.0**46
-"""Later readings are so coarse that adding the shortest wait to one would not move it: no timer would ever be over."""
 _YEAR_2001: Final = 1e9
 """As monotonic time, 31 years without a restart: with a time of day before it, the two were swapped."""
 _LATEST_WALL: Final = 253_402_300_799.0 - (MAX_COMMAND_EXPIRES_IN_S + 86_400.0)
 """So long before the last second that a timestamp can name (RFC 3339 section 1): no expiry lies further ahead."""
-_BEFORE_ALL: Final = Instant(-_MAX_MONO, 0.0)
 
 
 @lru_cache(maxsize=1)  # what is written in one go bears one moment

@@ -75,6 +75,8 @@ BUSY_RETRY_AFTER_S: Final = 60
 MAX_RATE_LIMITED: Final = 100_000
 """PLAT-8: addresses, and pairs of address and agent, whose attempts to sign in are counted; some 20 MiB of each,
 80 MiB of pairs with the longest ids."""
+MAX_CLOSE_REASON_BYTES: Final = 123
+"""RFC 6455 section 5.5.1: a control frame has 125 bytes, and two of a close frame's are its code."""
 MAX_SIGNATURE_BYTES: Final = 16 * 1024
 """AUTH-3: an RSA key of 8192 bits signs in 1 KiB, 2 KiB as an SSHSIG with the key in it."""
 MAX_SSH_AGENT_MESSAGE_BYTES: Final = 256 * 1024
@@ -150,7 +152,7 @@ STATUS_INTERVAL_S: Final = 1.0
 """STAT-2, STAT-4: at most one status message a second, the latest wins."""
 
 # --- the platform (PLAT, CMD-10) --------------------------------------------------------------------------------------
-MAX_SHOWN_ADDRESS_CHARS: Final = 64
+MAX_SHOWN_ADDRESS_BYTES: Final = 64
 """PLAT-6: an IPv6 address with its zone fits, and the reason of a close frame has room for it."""
 OFFLINE_AFTER_S: Final = 90.0
 """HB-3: three missed heartbeats."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args
 
 from artcafe_proto.effects import ConnectFailure
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.exchanges import HttpResponse
-from artcafe_proto.limits import MAX_SIGNATURE_BYTES
+from artcafe_proto.exchanges import HttpRequest, HttpResponse
+from artcafe_proto.limits import MAX_CLOSE_REASON_BYTES, MAX_SIGNATURE_BYTES
 from artcafe_proto.messages import FINAL_CODES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import SupportsFloat
 
 T = TypeVar("T", bound=str)
@@ -84,8 +85,87 @@ def check_exchange(conn: object, exchange: object) -> None:
 def check_response(conn: object, exchange: object, response: object) -> None:
     """Refuse what is no response to an exchange."""
     check_exchange(conn, exchange)
+    check_http_response(response)
+
+
+def check_http_response(response: object) -> None:
+    """Refuse what is no response."""
     if not isinstance(response, HttpResponse):
         raise LocalProtocolError(f"expected an HttpResponse, not {type(response).__name__}")
+
+
+def check_accepted(conn: object, address: object) -> None:
+    """Refuse what cannot be the number of a connection that was accepted, or the address of its peer."""
+    if type(conn) is not int or conn < 0:
+        raise LocalProtocolError(f"expected the number of a connection, 0 or more, not {_came(conn)}")
+    check_address(address)
+
+
+def check_address(address: object) -> None:
+    """Refuse what is no address of a peer, such as the pair that a socket has."""
+    if address is not None:
+        check_text(address, "an address")
+
+
+def check_request(exchange: object, request: object, upgrade: object) -> None:
+    """Refuse what is no request that came on a connection."""
+    check_number(exchange, "an exchange")
+    check_flag(upgrade, "upgrade")
+    check_http_request(request)
+
+
+def check_http_request(request: object) -> None:
+    """Refuse what is no request."""
+    if not isinstance(request, HttpRequest):
+        raise LocalProtocolError(f"expected an HttpRequest, not {type(request).__name__}")
+    check_text(request.method, "a method")
+    check_text(request.target, "a target")
+    _check_headers(request.headers)
+    check_bytes(request.body)
+
+
+def check_respond(exchange: object, response: HttpResponse, more: object) -> None:
+    """Refuse what is no answer to a request, whatever it is written to."""
+    check_number(exchange, "an exchange")
+    check_flag(more, "more")
+    check_answer(response)
+
+
+def check_answer(response: HttpResponse) -> None:
+    """Refuse what is no answer of a server."""
+    check_http_response(response)
+    status = cast("object", response.status)
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise LocalProtocolError(f"an answer has a status from 200 to 599, not {_came(status)} (RFC 9110 section 15)")
+    _check_headers(response.headers)
+    check_bytes(response.body)
+    if status == 205 and len(response.body):
+        raise LocalProtocolError("a 205 has no body (RFC 9110 section 15.3.6)")
+
+
+def _check_headers(headers: object) -> None:
+    try:
+        pairs = cast("Iterable[tuple[object, object]]", headers)
+        is_sound = all(isinstance(name, str) and isinstance(value, str) for name, value in pairs)
+    except (TypeError, ValueError):
+        is_sound = False
+    if not is_sound:
+        raise LocalProtocolError("expected headers as pairs of texts")
+
+
+def check_page(after: object, limit: object) -> None:
+    """Refuse what is no part of a list."""
+    if after is not None:
+        check_text(after, "the id to go on after")
+    if type(limit) is not int or limit < 1:
+        raise LocalProtocolError(f"expected a limit of 1 or more, not {_came(limit)}")
+
+
+def check_send_body(exchange: object, data: object, more: object) -> None:
+    """Refuse what is no piece of a body."""
+    check_number(exchange, "an exchange")
+    check_flag(more, "more")
+    check_bytes(data)
 
 
 def check_number(value: object, what: str) -> None:
@@ -106,11 +186,12 @@ def check_text(value: object, what: str) -> None:
         raise LocalProtocolError(f"expected {what} as text, not {type(value).__name__}")
 
 
-def check_unsent(nbytes: object, conn: object = 0) -> None:
+def check_unsent(nbytes: object, conn: object, unwritten_bytes: object = 0) -> None:
     """Refuse what is no number of bytes (LINK-8)."""
     check_number(conn, "a connection")
-    if not isinstance(nbytes, int) or nbytes < 0:
-        raise LocalProtocolError(f"expected the number of unsent bytes, 0 or more, not {nbytes!r}")
+    for number in (nbytes, unwritten_bytes):
+        if not isinstance(number, int) or number < 0:
+            raise LocalProtocolError(f"expected the number of unsent bytes, 0 or more, not {_came(number)}")
 
 
 def check_signed(request: object, signature: object) -> None:
@@ -140,10 +221,27 @@ def check_reason(reason: object) -> None:
 
 
 def check_close(code: object, reason: object) -> None:
-    """Refuse what no close frame says (RFC 6455 section 7.4)."""
-    check_reason(reason)
-    if not isinstance(code, int) or not 1000 <= code <= 4999:
-        raise LocalProtocolError(f"expected a close code from 1000 to 4999, not {code!r}")
+    """Refuse what no close frame may say (RFC 6455 sections 5.5.1 and 7.4)."""
+    if not isinstance(code, int) or not any(code in codes for codes in _CLOSE_CODES):
+        codes = ", ".join(f"{codes[0]} to {codes[-1]}" for codes in _CLOSE_CODES)
+        raise LocalProtocolError(f"expected a close code of {codes}, not {_came(code)}")
+    if not isinstance(reason, str):
+        raise LocalProtocolError(f"expected a reason as text, not {type(reason).__name__}")
+    size = len(reason.encode("utf-8", "replace"))
+    if size > MAX_CLOSE_REASON_BYTES:
+        raise LocalProtocolError(f"expected a reason of at most {MAX_CLOSE_REASON_BYTES} bytes of UTF-8, not {size}")
+
+
+_CLOSE_CODES: Final = (range(1000, 1004), range(1007, 1015), range(3000, 5000))
+"""Those that may be sent: of the protocol with IANA's registry of it, of libraries, and of applications."""
+
+
+def _came(value: object) -> str:
+    """What came in the place of a number, in a few characters."""
+    return repr(value) if isinstance(value, int) and abs(value) < _LONG else f"a {type(value).__name__}"
+
+
+_LONG: Final = 10**9
 
 
 def checked_percentage(percent: SupportsFloat) -> float:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from artcafe_proto.limits import MAX_SHOWN_ADDRESS_CHARS
+from artcafe_proto.limits import MAX_SHOWN_ADDRESS_BYTES
 from artcafe_proto.messages import is_too_deep
 from artcafe_proto.readable import one_line
 
@@ -81,8 +81,11 @@ def shown(text: str, most: int) -> str:
 
 
 def shown_address(address: str) -> str:
-    """The address of a peer, as `shown`."""
-    return shown(address, MAX_SHOWN_ADDRESS_CHARS)
+    """The address of a peer, as `shown`, cut to `MAX_SHOWN_ADDRESS_BYTES` of UTF-8."""
+    data = one_line(address[:MAX_SHOWN_ADDRESS_BYTES]).encode()
+    if max(len(address), len(data)) <= MAX_SHOWN_ADDRESS_BYTES:
+        return data.decode()
+    return f"{data[:MAX_SHOWN_ADDRESS_BYTES].decode('utf-8', 'ignore')}…"
 
 
 def _text(said: Any) -> str:

@@ -88,8 +88,7 @@ class AgentMachine(Secretive):
     def deadline_reason(self) -> AgentTimer | None:
         """What `deadline` is for; where it is the heartbeat, call `set_metrics` before `handle_timer` (HB-2)."""
         self._turns.conclude()
-        earliest = self._timers.next()
-        return None if earliest is None else earliest[1]
+        return None if (earliest := self._timers.next()) is None else earliest[1]
 
     @property
     def in_flight(self) -> tuple[str, ...]:
@@ -154,6 +153,7 @@ class AgentMachine(Secretive):
 
     def bytes_received(self, conn: int, now: Instant) -> None:
         """Anything at all came in on `conn`: a sign of life (LINK-7). Call it before the input it was part of."""
+        misuse.check_number(conn, "a connection")
         now = self._turns.look(now)
         if (link := self._messaging.link_on(conn)) is None:
             self._connector.heard(conn)
@@ -170,7 +170,7 @@ class AgentMachine(Secretive):
         A transport that frames messages counts their payloads, or more. `unwritten_bytes`: of what was drained, and
         not written yet, so that `nbytes` cannot count it. Raises LocalProtocolError below 0.
         """
-        misuse.check_unsent(nbytes, conn)
+        misuse.check_unsent(nbytes, conn, unwritten_bytes)
         now = self._turns.begin(now)
         if (link := self._messaging.link_on(conn)) is not None:
             link.unsent(nbytes, now.mono, self._outputs.undrained_bytes(conn) + unwritten_bytes)
@@ -375,7 +375,7 @@ class AgentMachine(Secretive):
     def next_event(self) -> AgentEvent | None:
         """For a façade, the next event of a drain: those there are, then a command that starts, then what follows."""
         events, turns = self._outputs.events, self._turns
-        if not events and self._desk.queued and turns.now is not None:
+        if not events and self._desk.queued:
             self._desk.start_next(turns.now)
             if events:
                 turns.due_at = turns.now  # what starts may take the last slot, which is told (STAT-2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from artcafe_proto.instants import sound_instant
+from artcafe_proto.instants import BEFORE_ALL, sound_instant
 from artcafe_proto.limits import CLOCK_DRIFT_S
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ class Turns:
     def __init__(self, outputs: AgentOutputs, rules: JointRules) -> None:
         self._outputs = outputs
         self._rules = rules
-        self._told: Instant | None = None  # of the last input, as it was told
-        self.now: Instant | None = None
+        self._told: Instant = BEFORE_ALL  # of the last input, as it was told
+        self.now: Instant = BEFORE_ALL
         """The same as it counts."""
         self.due_at: Instant | None = None
         """For which moment the rules are due, if they are."""
@@ -51,10 +51,10 @@ class Turns:
     def look_at_clocks(self, now: Instant) -> Instant:
         """The moment as it counts: never earlier than the last; and whether both clocks went on alike (LINK-7)."""
         last = self.now
-        if last is not None and now is self._told:
+        if now is self._told:
             return last
         told, now = now, sound_instant(now, last)
-        if last is not None and now is not last:
+        if now is not last and last is not BEFORE_ALL:
             drift_s = (now.wall - now.mono) - (last.wall - last.mono)
             if abs(drift_s) > CLOCK_DRIFT_S:
                 self._rules.clocks_parted(drift_s, now)

@@ -67,10 +67,13 @@ class Connections:
         self._deadline: float | None = None
         self._is_deadline_known = True
 
-    def add(self, conn: int, connection: Connection) -> None:
-        """A connection was accepted. Raises LocalProtocolError for the number of an open one."""
+    def check_free(self, conn: int) -> None:
+        """Raise LocalProtocolError for the number of an open connection."""
         if conn in self._open:
             raise LocalProtocolError(f"expected a number that no open connection has, not {conn}")
+
+    def add(self, conn: int, connection: Connection) -> None:
+        """A connection was accepted, whose number is free."""
         self._open[conn] = connection
         self.touched[conn] = None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from artcafe_proto import misuse
 from artcafe_proto.aliases import decode_heartbeat, decode_response
 from artcafe_proto.damaged import read_answered_id
 from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
@@ -24,7 +25,7 @@ from artcafe_proto.events import (
     StatusReceived,
     UnknownReceived,
 )
-from artcafe_proto.instants import sound_instant
+from artcafe_proto.instants import BEFORE_ALL, sound_instant
 from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
     STATUSES,
@@ -45,7 +46,7 @@ from artcafe_proto.platform.commands import Command, command_data
 from artcafe_proto.platform.connections import Connections
 from artcafe_proto.platform.delivery import Delivery
 from artcafe_proto.platform.links import LinkedAgent, Links
-from artcafe_proto.platform.records import AgentRecord, CommandRecord, Kind, LifeRecord, Record
+from artcafe_proto.platform.records import AgentRecord, CommandRecord, Kind, LifeRecord, Record, check_agent
 from artcafe_proto.platform.registry import Registry
 from artcafe_proto.platform.state import PlatformState
 from artcafe_proto.platform.watches import Watches
@@ -95,12 +96,12 @@ class PlatformHub(Secretive):
         self.rng = rng
         self._message_ids = MessageIds(rng)
         self._events: deque[HubEvent] = deque()
-        self._now: Instant | None = None if now is None else sound_instant(now, None)
+        self._now = BEFORE_ALL if now is None else sound_instant(now)
         restored = tuple(restored)
         if restored and now is None:
             raise LocalProtocolError("expected the moment of the start beside restored records: commands expire by it")
         self._state = PlatformState(restored)
-        began_at = None if self._now is None else self._now.wall
+        began_at = None if now is None else self._now.wall
         self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(began_at)))
         self._links = Links(self._state.life)
         self._connections = Connections()
@@ -109,7 +110,7 @@ class PlatformHub(Secretive):
         self.authenticator: Final = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
         self.watches: Final = Watches(rng, self.command, self.touch)
         self._delivery = Delivery(self._state, self._links, self._put, self._emit, window=config.window)
-        if self._now is not None:
+        if now is not None:
             self._delivery.restore(self._now)
 
     # --- what is stored -----------------------------------------------------------------------------------------------
@@ -130,8 +131,13 @@ class PlatformHub(Secretive):
         self._now = now = sound_instant(now, self._now)
         return now
 
+    def check_accepted(self, conn: int, address: str | None) -> None:
+        """Raise LocalProtocolError for what `admit` does not take, such as the number of an open connection."""
+        misuse.check_accepted(conn, address)
+        self._connections.check_free(conn)
+
     def admit(self, conn: int, connection: Connection) -> None:
-        """A connection was accepted. Raises LocalProtocolError for the number of an open one."""
+        """A connection was accepted."""
         self._connections.add(conn, connection)
 
     def touch(self, conn: int) -> None:
@@ -148,7 +154,6 @@ class PlatformHub(Secretive):
     @property
     def now(self) -> Instant:
         """The last moment that an input was given."""
-        assert self._now is not None, "whoever asks has given one"
         return self._now
 
     def request_failed(self, method: str, error: Exception) -> None:
@@ -158,7 +163,7 @@ class PlatformHub(Secretive):
     def _emit(self, event: HubEvent) -> None:
         """Something has happened: for the driver, and for the tenants that watch."""
         self._events.append(event)
-        agent = self.registry.find(event.agent_id)
+        agent = self._state.agent(event.agent_id)
         self.watches.heard(event, None if agent is None else agent.tenant_id, self.now)
 
     def link_requested(
@@ -259,10 +264,14 @@ class PlatformHub(Secretive):
 
         Without an `address` the attempts are not limited.
         """
+        misuse.check_http_request(request)
+        misuse.check_address(address)
         return self.authenticator.principal(request, self.look_at_clock(now), address)
 
     def revoke_key(self, tenant_id: str, key_id: str, now: Instant) -> None:
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404."""
+        misuse.check_text(tenant_id, "a tenant's id")
+        misuse.check_text(key_id, "a key's id")
         now = self.look_at_clock(now)
         key = self.registry.remove_key(tenant_id, key_id)
         session = self._session_of(key.agent_id)
@@ -275,10 +284,12 @@ class PlatformHub(Secretive):
 
     def shown(self, agent: AgentRecord) -> Agent:
         """A registered agent, as it is now."""
+        check_agent(agent)
         return Agent.of(agent, self._links.find(agent.agent_id))
 
     def conn_of(self, agent_id: str) -> int | None:
         """The number of the connection that carries an agent's link; None if it has none."""
+        misuse.check_text(agent_id, "an agent's id")
         session = self._session_of(agent_id)
         return None if session is None else session.conn
 
@@ -288,10 +299,10 @@ class PlatformHub(Secretive):
 
     def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
         """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404 or 422."""
-        now = self.look_at_clock(now)
         agent = self.registry.agent(tenant_id, agent_id)
         if status not in STATUSES:
             raise ApiError(422, "invalid_body", f"expected a status {', '.join(STATUSES)}")
+        now = self.look_at_clock(now)
         self._links.presence(agent_id).last_seen = now.wall
         self._status(agent_id, StatusData(plain_text(status)))
         return self.shown(agent)
@@ -309,7 +320,6 @@ class PlatformHub(Secretive):
         now: Instant,
     ) -> Command:
         """Accept a command for an agent, online or not (PLAT-4). Raises ApiError 404, 409, 413, 422 or 429."""
-        now = self.look_at_clock(now)
         agent = self.registry.agent(tenant_id, agent_id)
         expires_in_s = self.config.command_expires_in if expires_in_s is None else plain_seconds(expires_in_s)
         if not 0 < expires_in_s <= MAX_COMMAND_EXPIRES_IN_S:
@@ -317,6 +327,7 @@ class PlatformHub(Secretive):
             raise ApiError(422, "invalid_body", f"expected expires_in to be seconds above 0 and at most {limit}")
         data = command_data(command, {} if args is None else args, timeout_s, command_id)
         self._check_size(data.args)
+        now = self.look_at_clock(now)
         command_id = self._message_ids.new("command") if command_id is None else plain_text(command_id)
         record = CommandRecord(agent.tenant_id, agent.agent_id, command_id, data, now.wall, now.wall + expires_in_s)
         accepted = self._delivery.accept(record, now.mono + expires_in_s)
@@ -332,7 +343,6 @@ class PlatformHub(Secretive):
 
         Raises ApiError 404, 409 if it is not online, 413 or 422, or 503 while too much on its link has not left.
         """
-        now = self.look_at_clock(now)
         self.registry.agent(tenant_id, agent_id)
         presence = self._links.find(agent_id)
         session = None if presence is None or not presence.online else presence.session
@@ -346,6 +356,7 @@ class PlatformHub(Secretive):
         if not session.has_room:
             reason = "the agent does not keep up with what it is sent; messages are not kept"
             raise ApiError(503, "agent_congested", reason, retry_after_s=RETRY_MESSAGE_AFTER_S)
+        now = self.look_at_clock(now)
         message_id = self._message_ids.new("message")
         session.deliver(encode("message", message_id, raw_data, now.wall), now)
         return message_id
@@ -373,8 +384,6 @@ class PlatformHub(Secretive):
         A wait of more than 5 s is given up to 0.25 s more, so that thousands of connections share one deadline.
         """
         mine = self._delivery.deadline
-        if self._now is None:
-            return mine
         theirs = self._connections.deadline(self._now.mono)
         return theirs if mine is None or (theirs is not None and theirs < mine) else mine
 
@@ -385,7 +394,7 @@ class PlatformHub(Secretive):
         leaves together with the rest.
         """
         if not self._events:
-            output = None if self._now is None else self._connections.next_output(self._now.mono)
+            output = self._connections.next_output(self._now.mono)
             if output is not None or not self._events:
                 return output
         return self._events.popleft()

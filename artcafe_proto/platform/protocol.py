@@ -21,7 +21,7 @@ from artcafe_proto.effects import (
 from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.exchanges import HttpResponse, ascii_lower
 from artcafe_proto.instants import format_http_date
-from artcafe_proto.misuse import check_bytes, check_read, check_unsent
+from artcafe_proto.misuse import check_flag, check_number, check_read, check_send_body, check_unsent
 from artcafe_proto.platform.connections import ConnectionTimer
 from artcafe_proto.platform.session import PlatformSession
 from artcafe_proto.platform.states import SessionState
@@ -72,10 +72,11 @@ class PlatformProtocol(Secretive):
     __slots__ = ("_arrived", "_chunks", "_exchange", "_hub", "_phase", "_session", "_wire", "timers")
 
     def __init__(self, hub: PlatformHub, *, conn: int, now: Instant, address: str | None = None) -> None:
-        """`conn` is the driver's number for the connection, unique on the platform. `address`: the peer's IP address,
-        by which attempts to sign in are limited (PLAT-8); None: they are not. Raises LocalProtocolError for the number
-        of an open connection.
+        """`conn` is the driver's number for the connection, 0 or more and unique on the platform. `address`: the peer's
+        IP address, by which attempts to sign in are limited (PLAT-8); None: they are not. Raises LocalProtocolError for
+        the number of an open connection, and for what is no number or no text: then the hub knows nothing of this one.
         """
+        hub.check_accepted(conn, address)
         now = hub.look_at_clock(now)
         self._hub = hub
         self._session = PlatformSession(hub, conn, address=address, facade=self)
@@ -165,7 +166,7 @@ class PlatformProtocol(Secretive):
         after a large write, and while it is above 0 before each `handle_timer` and now and then. What the hub has for
         the agent waits while too much has not left (LINK-8). Raises LocalProtocolError unless `nbytes` is 0 or more.
         """
-        check_unsent(nbytes)
+        check_unsent(nbytes, self.conn)
         now = self._hub.look_at_clock(now)
         is_http = self._session.state is SessionState.HTTP
         if is_http:
@@ -184,6 +185,8 @@ class PlatformProtocol(Secretive):
         LocalProtocolError for what HTTP cannot carry, and for a Content-Length or Transfer-Encoding: they are written
         for the body.
         """
+        check_number(exchange, "an exchange")
+        check_flag(more, "more")
         check_answer(response)
         self._hub.look_at_clock(now)
         if exchange != self._arrived or not self._session.respond(exchange, response, now, more=more):
@@ -197,7 +200,7 @@ class PlatformProtocol(Secretive):
 
         Raises LocalProtocolError, and changes nothing, for anything but bytes.
         """
-        check_bytes(data)
+        check_send_body(exchange, data, more)
         self._hub.look_at_clock(now)
         if exchange != self._arrived or not self._session.send_body(exchange, data, now, more=more):
             return False
@@ -216,7 +219,8 @@ class PlatformProtocol(Secretive):
     def close(self, code: int, reason: str, now: Instant) -> None:
         """Begin the closing handshake of the link, whose agent is offline from now on. Nothing happens without a link.
 
-        Raises LocalProtocolError, and changes nothing, for a code or reason that no close frame has (RFC 6455, 5.5.1).
+        Raises LocalProtocolError, and changes nothing, for a code that may not be sent and for a reason of more than
+        123 bytes (RFC 6455 sections 7.4 and 5.5.1).
         """
         self._session.close(code, reason, now)
 

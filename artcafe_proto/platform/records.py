@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.limits import AGENT_OVERHEAD_BYTES
 from artcafe_proto.messages import CommandData, ResponseData, text_bytes
 from artcafe_proto.platform.states import CommandState
@@ -144,6 +145,12 @@ class Record(NamedTuple):
     kind: Kind
     n: int
     value: Value | None
+
+
+def check_agent(agent: object) -> None:
+    """Raise LocalProtocolError for what is no registered agent, such as the id of one."""
+    if not isinstance(agent, AgentRecord):
+        raise LocalProtocolError(f"expected an AgentRecord, not {type(agent).__name__}")
 
 
 _description_decoder: Final = msgspec.json.Decoder(Description)

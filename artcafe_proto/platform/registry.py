@@ -13,7 +13,7 @@ from artcafe_proto.errors import ApiError, ConfigError, KeyRefusedError, LocalPr
 from artcafe_proto.instants import Instant, sound_instant
 from artcafe_proto.limits import MAX_AGENT_BYTES, MAX_AGENTS, MAX_KEYS_PER_AGENT, MAX_PAGE_BYTES
 from artcafe_proto.messages import encode_json
-from artcafe_proto.misuse import check_text, plain_text
+from artcafe_proto.misuse import check_page, check_text, plain_text
 from artcafe_proto.platform.records import AgentRecord, Description, KeyRecord, Kind, Record, TenantRecord
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.token_issuer import has_form_of_token
@@ -67,6 +67,7 @@ class Registry:
 
     def tenant_of(self, token: str) -> str | None:
         """The tenant a token speaks for. What is compared are hashes: how long it takes tells nothing of a token."""
+        check_text(token, "a tenant token")
         return self._state.tenant_of(sha256(token.encode("utf-8", "surrogatepass")).digest())
 
     # --- agents -------------------------------------------------------------------------------------------------------
@@ -87,44 +88,48 @@ class Registry:
         """
         check_id("tenant_id", tenant_id)
         name = _checked_name(name)
-        created_at = sound_instant(Instant(0.0, wall), None).wall
-        agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else agent_id
-        try:
-            check_id("agent_id", agent_id)
-        except ConfigError as error:
-            raise ApiError(422, "invalid_agent_id", str(error)) from None
-        agent_id = plain_text(agent_id)
-        if self._state.agent(agent_id) is not None:
-            raise ApiError(409, "agent_exists", "this agent_id is already registered")
+        created_at = sound_instant(Instant(0.0, wall)).wall
+        if agent_id is not None:
+            try:
+                check_id("agent_id", agent_id)
+            except ConfigError as error:
+                raise ApiError(422, "invalid_agent_id", str(error)) from None
+            if self._state.agent(agent_id) is not None:
+                raise ApiError(409, "agent_exists", "this agent_id is already registered")
         if self._state.agent_count >= MAX_AGENTS or self._state.agent_bytes >= MAX_AGENT_BYTES:
             limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes"
             raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
         described = _described(capabilities, metadata)
+        agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else plain_text(agent_id)
         agent = AgentRecord(plain_text(tenant_id), agent_id, name or agent_id, described, created_at)
         self._add(Kind.AGENT, agent)
         return agent
 
     def find(self, agent_id: str) -> AgentRecord | None:
         """The agent of this id, of whichever tenant."""
+        check_text(agent_id, "an agent's id")
         return self._state.agent(agent_id)
 
     def agent(self, tenant_id: str, agent_id: str) -> AgentRecord:
         """A tenant's agent. Raises ApiError 404, also for another tenant's."""
-        check_text(agent_id, "an agent's id")
-        agent = self._state.agent(agent_id)
+        check_text(tenant_id, "a tenant's id")
+        agent = self.find(agent_id)
         if agent is None or agent.tenant_id != tenant_id:
             raise ApiError(404, "agent_not_found", "no such agent")
         return agent
 
     def agents(self, tenant_id: str) -> tuple[AgentRecord, ...]:
         """A tenant's agents, in order of registration."""
+        check_text(tenant_id, "a tenant's id")
         return tuple(self._state.agents_of(tenant_id))
 
     def page(self, tenant_id: str, after: str | None, limit: int) -> Page:
         """At most `limit` of a tenant's agents, in order of registration, from the one behind `after` on (PLAT-3).
 
-        Raises ApiError 400 unless `after` is one of them.
+        Raises ApiError 400 unless `after` is one of them, and LocalProtocolError for a `limit` below 1.
         """
+        check_text(tenant_id, "a tenant's id")
+        check_page(after, limit)
         start = 0
         if after is not None:
             earlier = self._state.agent(after)
@@ -164,6 +169,7 @@ class Registry:
 
     def keys(self, agent_id: str) -> tuple[Key, ...]:
         """A registered agent's keys."""
+        check_text(agent_id, "an agent's id")
         return self._state.keys_of(agent_id)
 
     def has_key(self, agent: AgentRecord, key_id: str) -> bool:
@@ -181,6 +187,7 @@ class Registry:
         return key
 
     def _named(self, tenant_id: str, key_id: str) -> tuple[int, Key]:
+        check_text(tenant_id, "a tenant's id")
         check_text(key_id, "a key's id")
         found = self._state.key(key_id)
         agent = None if found is None else self._state.agent(found[1].agent_id)

@@ -49,10 +49,11 @@ class PlatformSession(Secretive):
     def __init__(
         self, hub: PlatformHub, conn: int, *, address: str | None = None, facade: Connection | None = None
     ) -> None:
-        """`address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None: they are not.
-
-        `facade`: the one that has this session, if one has. Raises LocalProtocolError for the number of an open one.
+        """`conn`: 0 or more. `address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None:
+        they are not. `facade`: the one that has this session, if one has. Raises LocalProtocolError for the number of
+        an open connection, and for what is no number or no text.
         """
+        hub.check_accepted(conn, address)
         self.conn: int = conn
         self.address = None if address is None else network_of(address)
         """What counts as the peer's address; None too once there is a link."""
@@ -92,6 +93,7 @@ class PlatformSession(Secretive):
 
     def request_received(self, exchange: int, request: HttpRequest, now: Instant, *, upgrade: bool) -> None:
         """A request came; `upgrade` for a sound opening handshake. LocalProtocolError before the last is answered."""
+        misuse.check_request(exchange, request, upgrade)
         if self._answer_state is not AnswerState.NONE and self.state is SessionState.HTTP:
             raise LocalProtocolError("expected one request at a time: the answer to the one before has not ended")
         now = self._hub.input_of(self.conn, now)
@@ -110,6 +112,7 @@ class PlatformSession(Secretive):
 
     def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
         """Answer a request, once; with `more`, `send_body` goes on. False if the connection has ended."""
+        misuse.check_respond(exchange, response, more)
         self._hub.input_of(self.conn, now)
         if not self._is_at(AnswerState.AWAITED, exchange):
             return False
@@ -119,6 +122,7 @@ class PlatformSession(Secretive):
 
     def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
         """Send a piece of a body that `respond` began; the last has no `more`. False if the answer has ended."""
+        misuse.check_send_body(exchange, data, more)
         self._hub.input_of(self.conn, now)
         if not self._is_at(AnswerState.BEGUN, exchange):
             return False
@@ -195,8 +199,9 @@ class PlatformSession(Secretive):
     def pong_received(self, payload: bytes, now: Instant) -> None:
         """A pong."""
         misuse.check_payload(self.conn, payload)
+        now = self._hub.input_of(self.conn, now)
         if (link := self._live) is not None:
-            link.liveness.pong(payload, self._hub.input_of(self.conn, now).mono)
+            link.liveness.pong(payload, now.mono)
 
     def close_received(self, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
@@ -221,7 +226,7 @@ class PlatformSession(Secretive):
         self._hub.touch(self.conn)
 
     def close(self, code: int, reason: str, now: Instant) -> None:
-        """Begin the closing handshake; from now on the agent is offline. Raises LocalProtocolError for an odd code."""
+        """Begin the closing handshake; from now on the agent is offline. Raises as `PlatformProtocol.close`."""
         misuse.check_close(code, reason)
         now = self._hub.input_of(self.conn, now)
         if (link := self._live) is not None:
@@ -269,7 +274,7 @@ class PlatformSession(Secretive):
         A transport that frames messages counts their payloads, or more. `unwritten_bytes` were drained here, and handed
         on to nobody yet: a façade's. Raises LocalProtocolError below 0.
         """
-        misuse.check_unsent(nbytes)
+        misuse.check_unsent(nbytes, self.conn, unwritten_bytes)
         now = self._hub.input_of(self.conn, now)
         undrained_bytes = unwritten_bytes + self.outputs.undrained_bytes(self.conn)
         if self._live is not None:

@@ -39,8 +39,9 @@ class TokenIssuer(Secretive):
     @forgetful
     def __init__(self, seed: bytes, *, issuer: str, life_s: float) -> None:
         """`seed`: the 32 secret bytes of an Ed25519 key (RFC 8032 section 5.1.5), else LocalProtocolError."""
-        if len(seed) != 32:
-            raise LocalProtocolError(f"expected a signing seed of 32 bytes, got {len(seed)}: draw them at random")
+        if not isinstance(seed, bytes) or len(seed) != 32:  # pyright: ignore[reportUnnecessaryIsInstance]
+            came = len(seed) if isinstance(seed, bytes) else type(seed).__name__  # pyright: ignore
+            raise LocalProtocolError(f"expected a signing seed of 32 bytes, got {came}: draw them at random")
         self._private_key = Ed25519PrivateKey.from_private_bytes(seed)
         self._public_key = self._private_key.public_key()
         self._issuer = issuer

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 import h11
 import msgspec
 
+from artcafe_proto import misuse
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import JSON_HEADERS, Headers, HttpRequest, HttpResponse, ascii_lower
 from artcafe_proto.limits import MAX_HTTP_BODY_BYTES, MAX_HTTP_HEAD_BYTES, TURNED_AWAY_RETRY_AFTER_S
-from artcafe_proto.misuse import check_bytes
 from artcafe_proto.wires.handshake import VERSION, accept_headers, check_request, wants_websocket
 from artcafe_proto.wires.http_connection import BODYLESS_STATUSES, HttpConnection, byte_headers
 from artcafe_proto.wires.inputs import Ended, Failed, Input, RequestReceived
@@ -234,16 +234,8 @@ class ServerWire:
 
 def check_answer(response: HttpResponse) -> None:
     """Raise LocalProtocolError for a response that `ServerWire.respond` cannot write, whatever it answers."""
-    status: object = getattr(response, "status", None)
-    if not isinstance(status, int) or not 200 <= status <= 599:
-        raise LocalProtocolError(f"an answer has a status from 200 to 599, not {status!r} (RFC 9110 section 15)")
-    try:
-        byte_headers(response.headers)
-    except (TypeError, ValueError):
-        raise LocalProtocolError("expected the headers of an answer to be pairs of texts") from None
-    check_bytes(response.body)
-    if status == 205 and len(response.body):
-        raise LocalProtocolError("a 205 has no body (RFC 9110 section 15.3.6)")
+    misuse.check_answer(response)
+    byte_headers(response.headers)
 
 
 _MAX_WAITING_BYTES: Final = MAX_HTTP_HEAD_BYTES + MAX_HTTP_BODY_BYTES

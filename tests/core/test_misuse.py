@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from inspect import signature
 from itertools import count
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,21 +17,25 @@ import pytest
 from artcafe_proto import (
     AgentProtocol,
     ApiError,
+    HttpRequest,
     HttpResponse,
     Instant,
     LocalProtocolError,
+    PlatformConfig,
     PlatformHub,
     PlatformProtocol,
+    PlatformSession,
     RemoteProtocolError,
 )
 from artcafe_proto.agent.states import AuthState, LinkState
-from artcafe_proto.effects import Sign, Write
+from artcafe_proto.effects import SendClose, Sign, Write
 from artcafe_proto.events import ClocksParted, CommandReceived, RenewalStarted, TokenReceived
+from artcafe_proto.platform.registry import Registry
 from support.platform_stage import Stage
 from support.played import frame
 from support.scripted import Scripted
 from support.snapshots import snapshot
-from support.virtual import AGENT, TENANT, Pair, session_of, signing_key
+from support.virtual import AGENT, TENANT, Pair, new_hub, session_of, signing_key
 
 INF, NAN = math.inf, math.nan
 NO_MOMENTS: list[Any] = [
@@ -243,48 +249,6 @@ def test_hb_2_numbers_of_other_kinds_are_written_as_numbers() -> None:
     assert (shown.cpu_usage, shown.memory_usage) == (12.5, 1.0)
 
 
-def test_misuse_of_a_platforms_end_is_refused_before_anything_has_changed() -> None:
-    pair, _ = working()
-    session = list(pair.sessions.values())[-1]
-    misuse: list[Callable[[], object]] = [
-        lambda: session.data_received("x", pair.now),  # type: ignore[arg-type]
-        lambda: session.data_received(b"", pair.now),
-        lambda: session.disconnected(None, pair.now),  # type: ignore[arg-type]
-        lambda: session_of(session).text_received("x", pair.now),  # type: ignore[arg-type]
-        lambda: session_of(session).ping_received(5, pair.now),  # type: ignore[arg-type]
-        lambda: session_of(session).pong_received(bytearray(1), pair.now),  # type: ignore[arg-type]
-        lambda: session_of(session).close_received("1000", "", pair.now),  # type: ignore[arg-type]
-        lambda: session_of(session).close_received(1000, b"", pair.now),  # type: ignore[arg-type]
-        lambda: session_of(session).peer_failed(ValueError(), pair.now),  # type: ignore[arg-type]
-        lambda: session.send_body(1, "x", pair.now),  # type: ignore[arg-type]
-        lambda: session.unsent(-1, pair.now),
-        lambda: session.close(99_999, "", pair.now),
-        lambda: session.close(1001, None, pair.now),  # type: ignore[arg-type]
-        lambda: session.drop(None, pair.now),  # type: ignore[arg-type]
-        lambda: session.respond(1, HttpResponse(status=200, body=None), pair.now),  # type: ignore[arg-type]
-        lambda: session.respond(1, None, pair.now),  # type: ignore[arg-type]
-        lambda: session.respond(1, HttpResponse(status="200"), pair.now),  # type: ignore[arg-type]
-        lambda: session.respond(1, HttpResponse(status=200.5), pair.now),  # type: ignore[arg-type]
-        lambda: session.respond(1, HttpResponse(status=205, body=b"x"), pair.now),
-        lambda: session.respond(1, HttpResponse(status=200, body=memoryview(bytes(8)).cast("i")), pair.now),  # type: ignore[arg-type]
-        lambda: session.data_received(memoryview(b"abcd")[::2], pair.now),  # type: ignore[arg-type]
-        lambda: pair.hub.agent(TENANT, []),  # type: ignore[arg-type]
-        lambda: pair.hub.command(TENANT, []),  # type: ignore[arg-type]
-        lambda: pair.hub.command(TENANT, "c", []),  # type: ignore[arg-type]
-        lambda: pair.hub.command([], "c"),  # type: ignore[arg-type]
-        lambda: pair.hub.revoke_key(TENANT, [], pair.now),  # type: ignore[arg-type]
-        lambda: pair.hub.registry.add_tenant("t9", 1),  # type: ignore[arg-type]
-        lambda: session.respond(1, HttpResponse(status=200, headers=None), pair.now),  # type: ignore[arg-type]
-        lambda: session.respond(1, HttpResponse(status=200, headers=(("a", 5),)), pair.now),  # type: ignore[arg-type]
-    ]
-    pair.hub.handle_timer(pair.now)
-    before = snapshot((pair.hub, session))
-    for each in misuse:
-        with pytest.raises(LocalProtocolError):
-            each()
-        assert snapshot((pair.hub, session)) == before
-
-
 SOUND: dict[str, dict[str, Any]] = {
     "connected": {"conn": 0, "tls": False},
     "connect_failed": {"conn": 0, "cause": "dns", "detail": ""},
@@ -342,7 +306,8 @@ def test_sound_arguments_are_named_for_all_that_an_agent_is_told() -> None:
 def test_every_argument_is_checked_before_anything_changes(name: str) -> None:
     pair, _ = working()
     pair.agent.handle_timer(pair.now)
-    before, moment = snapshot(pair.agent), {} if name == "set_metrics" else {"now": pair.now}
+    later = Instant(pair.mono + 1.0, pair.now.wall + 1.0)
+    before, moment = snapshot(pair.agent), {} if name == "set_metrics" else {"now": later}
     for argument in SOUND[name]:
         is_taken = TAKEN.get(argument) or TAKEN.get(f"{name} {argument}") or never
         for odd in [each for each in ODD_VALUES if not is_taken(each)]:
@@ -354,6 +319,8 @@ def test_every_argument_is_checked_before_anything_changes(name: str) -> None:
 SOUND_MESSAGES: dict[str, dict[str, Any]] = {
     "peer_ended": {"conn": 0},
     "peer_failed": {"conn": 0, "error": ODD_FRAME},
+    "bytes_received": {"conn": 0},
+    "unsent": {"conn": 0, "nbytes": 0, "unwritten_bytes": 0},
     "response_received": {"conn": 0, "exchange": 0, "response": HttpResponse(status=200)},
     "upgraded": {"conn": 0, "exchange": 0},
     "text_received": {"payload": b"{}"},
@@ -376,6 +343,260 @@ def test_what_transports_tell_an_agent_is_checked_too(name: str) -> None:
             with pytest.raises(LocalProtocolError):
                 getattr(script.machine, name)(**{"conn": conn, **SOUND_MESSAGES[name], argument: odd}, now=script.now)
             assert snapshot(script.machine) == before, (argument, odd)
+
+
+REQUEST = HttpRequest(method="GET", target="/x")
+IDS = {"tenant_id": TENANT, "agent_id": AGENT}
+SOUND_OF_PLATFORM: dict[type[Any], dict[str, dict[str, Any]]] = {
+    PlatformProtocol: {
+        "__init__": {"conn": 500, "address": None},
+        "data_received": {"data": b"x"},
+        "eof_received": {},
+        "disconnected": {"reason": ""},
+        "unsent": {"nbytes": 0},
+        "respond": {"exchange": 1, "response": HttpResponse(status=200), "more": False},
+        "send_body": {"exchange": 1, "data": b"", "more": True},
+        "turn_away": {},
+        "close": {"code": 1001, "reason": ""},
+        "drop": {"reason": ""},
+    },
+    PlatformSession: {
+        "__init__": {"conn": 500, "address": None},
+        "request_received": {"exchange": 1, "request": REQUEST, "upgrade": False},
+        "respond": {"exchange": 1, "response": HttpResponse(status=200), "more": False},
+        "send_body": {"exchange": 1, "data": b"", "more": True},
+        "text_received": {"payload": b"{}"},
+        "bytes_received": {},
+        "ping_received": {"payload": b""},
+        "pong_received": {"payload": b""},
+        "close_received": {"code": 1000, "reason": ""},
+        "close": {"code": 1001, "reason": ""},
+        "disconnected": {"reason": ""},
+        "peer_ended": {},
+        "peer_failed": {"error": ODD_FRAME},
+        "drop": {"reason": ""},
+        "unsent": {"nbytes": 0, "unwritten_bytes": 0},
+    },
+    PlatformHub: {
+        "look_at_clock": {},
+        "principal": {"request": REQUEST, "address": None},
+        "revoke_key": {"tenant_id": TENANT, "key_id": "key"},
+        "agent": IDS,
+        "shown": {"agent": None},
+        "conn_of": {"agent_id": AGENT},
+        "set_status": {**IDS, "status": "busy"},
+        "send_command": {
+            **IDS,
+            "command": "work",
+            "args": {},
+            "timeout_s": None,
+            "expires_in_s": None,
+            "command_id": None,
+        },
+        "command": {"tenant_id": TENANT, "command_id": "cmd-1", "agent_id": None},
+        "send_message": {**IDS, "data": {}},
+        "handle_timer": {},
+    },
+    Registry: {
+        "add_tenant": {"tenant_id": TENANT, "token": "a-tenant-token-of-some-length"},
+        "tenant_of": {"token": ""},
+        "create_agent": {
+            "tenant_id": TENANT,
+            "agent_id": None,
+            "name": "",
+            "capabilities": (),
+            "metadata": {},
+            "wall": 1e9,
+        },
+        "find": {"agent_id": AGENT},
+        "agent": IDS,
+        "agents": {"tenant_id": TENANT},
+        "page": {"tenant_id": TENANT, "after": None, "limit": 1},
+        "add_key": {**IDS, "public_key": signing_key(8).public.openssh, "name": ""},
+        "keys": {"agent_id": AGENT},
+        "key": {"tenant_id": TENANT, "key_id": "key"},
+        "remove_key": {"tenant_id": TENANT, "key_id": "key"},
+    },
+}
+"""All that drivers, transports and tenants of the same process tell a platform, without the moment."""
+OWN_OF_PLATFORM: dict[type[Any], set[str]] = {
+    PlatformProtocol: {"timer_due"},
+    PlatformSession: {"timer_due", "set_watch_timer", "deliver"},
+    PlatformHub: {
+        *("check_accepted", "admit", "touch", "input_of", "request_failed", "link_requested", "link_ended"),
+        *("message_received", "heartbeat_received", "send_on", "violated"),
+    },
+    Registry: {"has_key"},
+}
+"""What hub, sessions and façades tell each other."""
+ODD_OF_PLATFORM: dict[str, list[Any]] = {
+    "now": NO_MOMENTS,
+    "address": [("192.0.2.1", 4711)],
+    "close code": [999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 99_999, -(10**5000)],
+    "close reason": ["x" * 124, "é" * 62],
+    "nbytes": [-(10**5000)],
+    "request": [
+        HttpRequest(method=None, target="/x"),  # type: ignore[arg-type]
+        HttpRequest(method="GET", target=None),  # type: ignore[arg-type]
+        HttpRequest(method="GET", target="/x", headers=("host",)),  # type: ignore[arg-type]
+        HttpRequest(method="GET", target="/x", body="text"),  # type: ignore[arg-type]
+    ],
+    "response": [
+        HttpResponse(status="200"),  # type: ignore[arg-type]
+        HttpResponse(status=200.5),  # type: ignore[arg-type]
+        HttpResponse(status=101),
+        HttpResponse(status=200, body=None),  # type: ignore[arg-type]
+        HttpResponse(status=205, body=b"x"),
+        HttpResponse(status=200, headers=None),  # type: ignore[arg-type]
+        HttpResponse(status=200, headers=(("a", 5),)),  # type: ignore[arg-type]
+    ],
+}
+"""Besides `ODD_VALUES`, by argument or by method and argument."""
+
+
+def is_text(odd: object) -> bool:
+    """What ids that are only looked for may be."""
+    return isinstance(odd, str)
+
+
+def is_text_or_none(odd: object) -> bool:
+    """The same where it may be left out."""
+    return odd is None or isinstance(odd, str)
+
+
+def is_short_time(odd: object) -> bool:
+    """A number of seconds that is taken, or none."""
+    return odd is None or odd in (1.5, True)
+
+
+TAKEN_BY_PLATFORM: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("tenant_id", "agent_id", "key_id", "command_id", "token", "name", "reason"), is_text),
+    **dict.fromkeys(("address", "after"), is_text_or_none),
+    **dict.fromkeys(("send_command command_id", "command agent_id", "create_agent agent_id"), is_text_or_none),
+    **dict.fromkeys(("exchange", "close_received code"), lambda odd: isinstance(odd, int)),
+    **dict.fromkeys(("more", "upgrade"), lambda odd: isinstance(odd, bool)),
+    **dict.fromkeys(("payload", "send_body data"), lambda odd: isinstance(odd, bytes)),
+    **dict.fromkeys(("nbytes", "unwritten_bytes"), lambda odd: isinstance(odd, int) and odd >= 0),
+    **dict.fromkeys(("timeout_s", "expires_in_s"), is_short_time),
+    "data_received data": lambda odd: odd == b"x",
+    "send_message data": lambda odd: odd == {},
+    "conn": lambda odd: type(odd) is int and odd >= 0,
+    "command": lambda odd: isinstance(odd, str) and odd != "",
+    "args": lambda odd: odd is None or odd == {},
+    "add_tenant token": never,
+    "capabilities": lambda odd: odd == [],
+    "metadata": lambda odd: odd == {},
+    "wall": lambda odd: isinstance(odd, int | float) and odd != 10**400,
+    "limit": lambda odd: type(odd) is int and odd > 0,
+}
+TOLD_TO_PLATFORM = [(owner, name) for owner, sound in SOUND_OF_PLATFORM.items() for name in sound]
+
+
+def told_to(owner: type[Any], name: str, pair: Pair) -> Callable[..., object]:
+    """A method of the one that the pair has."""
+    if name == "__init__":
+        return partial(owner, pair.hub)
+    protocol = list(pair.sessions.values())[-1]
+    targets = {PlatformProtocol: protocol, PlatformSession: session_of(protocol), Registry: pair.hub.registry}
+    return getattr(targets.get(owner, pair.hub), name)
+
+
+@pytest.mark.parametrize("owner", SOUND_OF_PLATFORM)
+def test_sound_arguments_are_named_for_all_that_a_platform_is_told(owner: type[Any]) -> None:
+    sound, methods = SOUND_OF_PLATFORM[owner], {name: each for name, each in vars(owner).items() if callable(each)}
+    takes = {name: {*signature(each).parameters} - {"self"} for name, each in methods.items() if name[0] != "_"}
+    assert {name for name, arguments in takes.items() if arguments} == ({*sound} - {"__init__"}) | OWN_OF_PLATFORM[
+        owner
+    ]
+    assert all(takes[name] - {"now"} == {*sound[name]} for name in sound if name != "__init__")
+
+
+@pytest.mark.parametrize(("owner", "name"), TOLD_TO_PLATFORM)
+def test_every_argument_of_a_platform_is_checked_before_anything_changes(owner: type[Any], name: str) -> None:
+    pair, _ = working()
+    pair.hub.handle_timer(pair.now)
+    told, sound = told_to(owner, name, pair), SOUND_OF_PLATFORM[owner][name]
+    before = snapshot((pair.hub, pair.sessions))
+    has_moment = "now" in signature(told).parameters
+    later = Instant(pair.mono + 1.0, pair.now.wall + 1.0)
+    for argument in [*sound, *(["now"] if has_moment else [])]:
+        is_taken = TAKEN_BY_PLATFORM.get(f"{name} {argument}") or TAKEN_BY_PLATFORM.get(argument) or never
+        extra = ODD_OF_PLATFORM.get(f"{name} {argument}") or ODD_OF_PLATFORM.get(argument) or []
+        for odd in [*(each for each in ODD_VALUES if not is_taken(each)), *extra]:
+            given = {**sound, **({"now": pair.hub.now} if has_moment else {}), argument: odd}
+            with pytest.raises((LocalProtocolError, ApiError)) as raised:
+                told(**given)
+            if has_moment and argument != "now" and isinstance(raised.value, LocalProtocolError):
+                with pytest.raises(LocalProtocolError):
+                    told(**{**given, "now": later})
+            assert snapshot((pair.hub, pair.sessions)) == before, (argument, odd)
+
+
+@pytest.mark.parametrize("odd", [*ODD_VALUES, bytes(31), bytearray(32)], ids=type)
+def test_what_is_no_signing_seed_is_refused(odd: Any) -> None:
+    with pytest.raises(LocalProtocolError, match="32 bytes"):
+        PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=odd)
+
+
+@pytest.mark.parametrize("address", ["\u202e" * 200, "\U0001f98a" * 64, "\ud800" * 30, "x" * 65])
+def test_plat_6_a_close_frame_has_room_for_the_address_that_it_names(address: str) -> None:
+    stage = Stage()
+    stage.online()
+    stage.open(address=address)
+    (close,) = (each for each in iter(stage.hub.next_output, None) if isinstance(each, SendClose))
+    assert close.code == 4409
+    assert close.reason.endswith("…")
+    assert len(close.reason.encode()) <= 123
+
+
+def test_the_number_of_an_open_connection_is_refused_before_time_goes_on() -> None:
+    pair, _ = working()
+    before = snapshot(pair.hub)
+    with pytest.raises(LocalProtocolError, match="no open connection"):
+        PlatformProtocol(pair.hub, conn=next(iter(pair.sessions)), now=Instant(pair.mono + 1.0, 2e9))
+    assert snapshot(pair.hub) == before
+
+
+WITH_MOMENTS = [
+    (owner, name)
+    for owner, name in TOLD_TO_PLATFORM
+    if owner in (PlatformSession, PlatformHub)
+    and name != "__init__"
+    and "now" in signature(vars(owner)[name]).parameters
+]
+SOUND_OF_MACHINE = {name: {"conn": 0} | sound for name, sound in SOUND_MESSAGES.items()} | {
+    name: sound
+    for name, sound in SOUND.items()
+    if name not in ("data_received", "eof_received", "set_metrics", "unsent")
+}
+
+
+@pytest.mark.parametrize("name", SOUND_OF_MACHINE)
+def test_nothing_else_is_taken_for_the_first_moment_of_an_agent(name: str) -> None:
+    machine = Scripted().machine
+    before = snapshot(machine)
+    with pytest.raises(LocalProtocolError):
+        getattr(machine, name)(**SOUND_OF_MACHINE[name], now=None)
+    assert snapshot(machine) == before
+
+
+@pytest.mark.parametrize(("owner", "name"), WITH_MOMENTS)
+def test_nothing_else_is_taken_for_the_first_moment_of_a_platform(owner: type[Any], name: str) -> None:
+    hub = new_hub()
+    told = getattr(PlatformSession(hub, 1) if owner is PlatformSession else hub, name)
+    before = snapshot(hub)
+    with pytest.raises((LocalProtocolError, ApiError)):
+        told(**SOUND_OF_PLATFORM[owner][name], now=None)
+    assert snapshot(hub) == before
+
+
+def test_a_connection_that_is_refused_is_unknown_to_its_platform() -> None:
+    hub = new_hub()
+    before = snapshot(hub)
+    with pytest.raises(LocalProtocolError, match="Instant"):
+        PlatformProtocol(hub, conn=1, now=None)  # type: ignore[arg-type]
+    assert snapshot(hub) == before
+    PlatformProtocol(hub, conn=1, now=Instant(1.0, 1e9))
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

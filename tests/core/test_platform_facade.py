@@ -248,7 +248,7 @@ def test_no_moment_is_taken_for_an_answer_before_anything_has_changed() -> None:
     before = snapshot((accepted.stage.hub, accepted.protocol))
     session = session_of(accepted.protocol)
     for answer in (
-        lambda: session.respond(1, None, None),  # type: ignore[arg-type]
+        lambda: session.respond(1, HttpResponse(status=200), None),  # type: ignore[arg-type]
         lambda: session.send_body(1, b"", None),  # type: ignore[arg-type]
     ):
         with pytest.raises(LocalProtocolError, match="Instant"):

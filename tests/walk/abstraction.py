@@ -60,6 +60,7 @@ from artcafe_proto.effects import (
     SendText,
     SendUpgrade,
 )
+from artcafe_proto.instants import BEFORE_ALL
 from artcafe_proto.limits import STATUS_INTERVAL_S, SUDDEN_END_S
 from artcafe_proto.platform.states import SessionState
 from artcafe_proto.policies.backoff import close_failure
@@ -211,7 +212,7 @@ def _agent(world: World) -> Abstract:
         messaging.declared,
         _desk(world),
         None if link is None else (_end(link), link._told, *_reports(world, link._reports)),
-        last is not None and abs((world.wall - world.mono) - (last.wall - last.mono)) > 1.0,
+        last is not BEFORE_ALL and abs((world.wall - world.mono) - (last.wall - last.mono)) > 1.0,
     )
 
 

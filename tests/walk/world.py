@@ -47,7 +47,7 @@ KEY: Final = signing_key()
 TENANT_TOKEN: Final = "a-tenant-token-of-some-length"
 COMMANDS: Final = ("first", "second")
 """Ids of the commands, in the order in which the tenant sends them."""
-LISTENER: Final = -1
+LISTENER: Final = 0
 """The number of the tenant's connection: agents' are above 0."""
 LIMITS_S: Final = {"first": (150.0, 100.0), "second": (40.0, 300.0)}
 """Their timeout and how long they are kept: the first expires while it may still run, the second times out before."""
