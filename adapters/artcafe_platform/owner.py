@@ -57,6 +57,8 @@ class Owner:
         self._callbacks = callbacks
         self._numbers = count(1)
         self._touched: dict[int, AnyConnection] = {}
+        """The connections to which something has happened in this turn, by number. At its end each is looked at: how
+        much has not left, whether too much waits to be read by its peer, and how much it holds in memory."""
         self._holdings = Holdings(self.connections)
         self._looks = Looks(self.connections)
         self._context = copy_context()  # of where the platform is entered

@@ -24,17 +24,22 @@ those of `PlatformSessionEffect`: a driver whose connections are of one kind mee
 
 
 class ConnectionTimer(IntEnum):
-    """What a connection waits for."""
+    """What a connection waits for. The last two are only a `PlatformProtocol`'s: a `PlatformSession` sees no bytes."""
 
     PING = 1
+    """The link has been silent for so long that it is pinged, or given up (LINK-7, HB-3)."""
     STALL = 2
+    """Nothing that was written has left for so long that the connection is cut (LINK-8)."""
     CLOSE = 3
+    """The close frame has not been answered (LINK-8)."""
     GRANT = 4
+    """Nobody has reported how much has not left: all of it counts as having left (LINK-8)."""
     WATCH = 5
+    """A poll is answered, or an event stream says that it is still there (PLAT-4)."""
     COMING = 6
-    """The next part of a request, or the next request: of bytes only, and not while a link is idle."""
+    """The rest of a request, or the next request, has not come in time (PLAT-8). Not set while a link is idle."""
     WAITING = 7
-    """A request that has come behind another, and has its own turn: of bytes only."""
+    """A request that came right behind another is read: in a turn of its own, due at once."""
 
 
 class Connection(Protocol):
@@ -44,28 +49,32 @@ class Connection(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is over, but for what is still to be drained."""
+        """Whether it has ended. It may still have outputs."""
         ...
 
     def take_output(self) -> ConnectionOutput | None:
-        """The next output."""
+        """Its next output; None if it has no more."""
         ...
 
     def timer_due(self, timer: ConnectionTimer, when: float, now: Instant) -> None:
-        """The time of a timer has come; it is set no more."""
+        """One of `timers` is due, since `when`; it has been taken out of them."""
         ...
 
 
 class Connections:
-    """All connections of a hub, by number. Only those to which something has happened are looked at."""
+    """All connections of a hub, by number.
+
+    Neither a drain nor a deadline looks at all of them: a drain looks at those that were touched, and the earliest
+    timer of each stands in a timetable.
+    """
 
     def __init__(self) -> None:
         self._open: dict[int, Connection] = {}
         self.touched: dict[int, None] = {}
-        """Those to which something has happened since they were drained."""
+        """The numbers of those to which something has happened since they were last drained; an ordered set."""
         self._timetable = Timetable()
-        self._deadline: float | None = None
-        self._is_deadline_known = True
+        self._deadline: float | None = None  # what `deadline` returned last
+        self._is_deadline_known = True  # whether it would return the same again
 
     def check_free(self, conn: int) -> None:
         """Raise LocalProtocolError for the number of an open connection."""
@@ -78,7 +87,10 @@ class Connections:
         self.touched[conn] = None
 
     def next_output(self, mono: float) -> ConnectionOutput | None:
-        """The next output of a connection; a connection is drained before another one is looked at."""
+        """The next output of a touched connection; None once all are drained. Each is drained before the next one.
+
+        A connection that is drained, has ended and waits for nothing is forgotten. `mono`: the hub's last moment.
+        """
         while self.touched:
             conn = self.touched.popitem()[0]
             connection = self._open.get(conn)
@@ -96,7 +108,7 @@ class Connections:
         return None
 
     def deadline(self, mono: float) -> float | None:
-        """When something is due, monotonic seconds."""
+        """When the earliest timer of all is due, in monotonic seconds; None if none is set. `mono` as above."""
         if self.touched:
             self._keep_times(mono)
         if not self._is_deadline_known:
@@ -105,6 +117,7 @@ class Connections:
         return self._deadline
 
     def _earliest(self, mono: float) -> float | None:
+        """The earliest moment in the timetable at which a timer is really due: an entry may be of an earlier wait."""
         while (earliest := self._timetable.next()) is not None:
             moment, conn = earliest
             due = self._open[conn].timers.next()
@@ -116,7 +129,7 @@ class Connections:
         return None
 
     def handle_timer(self, now: Instant) -> None:
-        """Time has passed."""
+        """Tell connections of all their timers that are due by now, those too that are set meanwhile."""
         self._keep_times(now.mono)
         while due := self._timetable.take_due(now.mono):
             for conn in due:
@@ -128,6 +141,7 @@ class Connections:
             self._keep_times(now.mono)
 
     def _keep_times(self, mono: float) -> None:
+        """Enter the timers of touched connections in the timetable, without draining them."""
         for conn in self.touched:
             if (connection := self._open.get(conn)) is not None and connection.timers.has_changed:
                 self._keep_time(conn, connection, mono)

@@ -125,7 +125,7 @@ class PlatformHub(Secretive):
     # --- from sessions ------------------------------------------------------------------------------------------------
 
     def look_at_clock(self, now: Instant) -> Instant:
-        """The moment that a reading stands for, the same for all sessions: see `Instant`. Raises LocalProtocolError."""
+        """The moment that a reading counts for (see `Instant`), now the hub's last. Raises LocalProtocolError."""
         if now is self._now:
             return now
         self._now = now = sound_instant(now, self._now)
@@ -141,11 +141,11 @@ class PlatformHub(Secretive):
         self._connections.add(conn, connection)
 
     def touch(self, conn: int) -> None:
-        """Something has happened to a connection: it is looked at in the next drain."""
+        """Something has happened to a connection: the next drain takes its outputs and looks at its timers."""
         self._touched[conn] = None
 
     def input_of(self, conn: int, now: Instant) -> Instant:
-        """A connection is told something. The moment is as `look_at_clock` gives it. Raises LocalProtocolError."""
+        """An input of a connection begins: `look_at_clock` and `touch` in one. Raises LocalProtocolError."""
         if now is not self._now:
             now = self.look_at_clock(now)
         self._touched[conn] = None
@@ -260,9 +260,9 @@ class PlatformHub(Secretive):
     # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
 
     def principal(self, request: HttpRequest, now: Instant, address: str | None = None) -> Principal:
-        """Who makes a request (PLAT-1). Raises ApiError 400 or 401, and 429 if `address`, a session's, fails too often.
+        """Who makes a request (PLAT-1). Raises ApiError 400 or 401, and 429 after too many failures from `address`.
 
-        Without an `address` the attempts are not limited.
+        `address` is what the connection has as its `address`. Without one the attempts are not limited.
         """
         misuse.check_http_request(request)
         misuse.check_address(address)
@@ -371,7 +371,7 @@ class PlatformHub(Secretive):
     def handle_timer(self, now: Instant) -> None:
         """Time has passed, for the hub and for all connections. Afterwards `deadline` is None or later than `now.mono`.
 
-        Tell before how much has not left on those connections of which that is not known to be 0 (`unsent`).
+        Before it, call `unsent` of each connection whose last report was above 0.
         """
         now = self.look_at_clock(now)
         for agent_id in self._delivery.handle_timer(now):
@@ -379,19 +379,19 @@ class PlatformHub(Secretive):
         self._connections.handle_timer(now)
 
     def deadline(self) -> float | None:
-        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for. Drain first.
+        """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for. Call it after a drain.
 
-        A wait of more than 5 s is given up to 0.25 s more, so that thousands of connections share one deadline.
+        A wait of more than 5 s may last up to 0.25 s longer: thousands of connections then share one deadline.
         """
         mine = self._delivery.deadline
         theirs = self._connections.deadline(self._now.mono)
         return theirs if mine is None or (theirs is not None and theirs < mine) else mine
 
     def next_output(self) -> PlatformOutput | None:
-        """The next output of the hub or of a connection: call until None after every call of any of them.
+        """The next output of the hub or of a connection. After each call of any of them, call it until it returns None.
 
-        A connection has the effects of its kind. Events of the hub come first, so that what their callbacks lead to
-        leaves together with the rest.
+        A connection has the effects of its kind. Events of the hub come first: what a driver does on an event, such as
+        sending a command, then leaves together with the rest.
         """
         if not self._events:
             output = self._connections.next_output(self._now.mono)

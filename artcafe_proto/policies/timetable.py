@@ -20,7 +20,7 @@ class Timetable:
     """
 
     def __init__(self, *, long_wait_s: float = LONG_WAIT_S) -> None:
-        """`long_wait_s`: infinite, and every wait is exact."""
+        """`long_wait_s`: a wait of more seconds may last up to `GRID_S` longer. With infinity every wait is exact."""
         self._long_wait_s = long_wait_s
         self._moments: list[float] = []  # a heap
         self._conns: dict[float, list[int]] = {}  # by moment; some are gone, or have another entry
