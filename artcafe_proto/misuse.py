@@ -189,9 +189,9 @@ def check_text(value: object, what: str) -> None:
 def check_unsent(nbytes: object, conn: object, unwritten_bytes: object = 0) -> None:
     """Refuse what is no number of bytes (LINK-8)."""
     check_number(conn, "a connection")
-    for number in (nbytes, unwritten_bytes):
-        if not isinstance(number, int) or number < 0:
-            raise LocalProtocolError(f"expected the number of unsent bytes, 0 or more, not {_came(number)}")
+    if not isinstance(nbytes, int) or not isinstance(unwritten_bytes, int) or nbytes < 0 or unwritten_bytes < 0:
+        came = f"{_came(nbytes)} and {_came(unwritten_bytes)}"
+        raise LocalProtocolError(f"expected the numbers of unsent and of unwritten bytes, 0 or more, not {came}")
 
 
 def check_signed(request: object, signature: object) -> None:
