@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from artcafe_proto.exchanges import HttpRequest, HttpResponse
+from artcafe_proto.messages import read_name
 from artcafe_proto.secrecy import Secretive
 
 __all__ = [
@@ -159,6 +160,16 @@ class SendText(_Effect, frozen=True, gc=False):
 
     conn: int
     payload: bytes
+
+    @property
+    def message_type(self) -> str:
+        """Which type of message it is: `response`, for example (MSG-1). It is read from the payload."""
+        return read_name(self.payload).type
+
+    @property
+    def message_id(self) -> str:
+        """The id of the message, for `AgentMachine.acked` (CMD-3). It is read from the payload."""
+        return read_name(self.payload).id
 
     def __repr__(self) -> str:
         return f"SendText(conn={self.conn}, {len(self.payload)} bytes)"

@@ -53,6 +53,17 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     timestamp: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class Name(msgspec.Struct, frozen=True, gc=False):
+    """What a message is called: its type and its id (MSG-1)."""
+
+    type: str
+    id: str
+
+
+read_name: Final = msgspec.json.Decoder(Name).decode
+"""The name of a message that this program wrote."""
+
+
 class _Message(msgspec.Struct, frozen=True, gc=False):
     """A message as it is written."""
 

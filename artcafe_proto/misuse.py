@@ -63,6 +63,14 @@ def check_payload(conn: object, payload: object) -> None:
         raise LocalProtocolError(f"expected a payload as bytes, not {type(payload).__name__}")
 
 
+def check_acked(conn: object, message_id: object, settled_by: str) -> None:
+    """Refuse what acknowledges no message, or to a machine that goes by something else (CMD-3)."""
+    check_number(conn, "a connection")
+    check_text(message_id, "a message's id")
+    if settled_by != "acknowledgement":
+        raise LocalProtocolError(f"expected a machine that is settled_by acknowledgement, not {settled_by}")
+
+
 def check_close_received(conn: object, code: object, reason: object) -> None:
     """Refuse what no close frame says."""
     check_disconnected(conn, reason)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from artcafe_proto.messages import FinalCode, MessageIds
     from artcafe_proto.outputs import AgentOutputs
     from artcafe_proto.policies.ledger import Entry
+    from artcafe_proto.policies.outbox import SettledBy
 
 
 class Accepted(msgspec.Struct, gc=False):
@@ -64,7 +65,9 @@ class Accepted(msgspec.Struct, gc=False):
 class CommandDesk:
     """Accepts, starts, times and answers commands; the machine sends what `receive` returns and `outbox` holds."""
 
-    def __init__(self, config: AgentConfig, outputs: AgentOutputs, ids: MessageIds) -> None:
+    def __init__(
+        self, config: AgentConfig, outputs: AgentOutputs, ids: MessageIds, settled_by: SettledBy = "pong"
+    ) -> None:
         self._config = config
         self._outputs = outputs
         self._ids = ids
@@ -74,7 +77,7 @@ class CommandDesk:
         self._queued_bytes = 0
         self.running: dict[str, Accepted] = {}
         """Those that have one."""
-        self.outbox: Final = Outbox()
+        self.outbox: Final = Outbox(settled_by)
         self._earliest = math.inf  # no deadline is earlier; it may name one that is over already
         self._max_accepted = config.max_concurrent + config.max_queued
         self._draining = False

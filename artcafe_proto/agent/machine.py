@@ -1,10 +1,9 @@
 """The agent's machine: messages and time in, messages and events out; not a byte of framing.
 
-It has two halves, a `Connector` that gets a link and `Messaging` that lives on one, and the `JointRules` of both.
-`Turns` says when those run.
-
-A transport that frames messages itself (in memory, over another WebSocket library, over a message broker) drives this
-class; everyone else drives `AgentProtocol`, which has a machine and puts bytes in the place of requests and messages.
+It has two halves, a `Connector` that gets a link and `Messaging` that lives on one, and the `JointRules` of both;
+`Turns` says when those run. A transport that frames messages itself (in memory, over another WebSocket library, over a
+message broker) drives this class; everyone else drives `AgentProtocol`, which has a machine and puts bytes in the place
+of requests and messages.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, FinalCode
+    from artcafe_proto.policies.outbox import SettledBy
     from artcafe_proto.policies.status import DeclaredStatus
     from artcafe_proto.policies.tokens import Token
 
@@ -50,20 +50,24 @@ _CLOSING: Final = LinkState.CLOSING  # once: CPython 3.11 takes ten times as lon
 class AgentMachine(Secretive):
     """One agent, for one life from `start` to `Stopped`. Not thread-safe; not for use across a fork."""
 
-    def __init__(self, config: AgentConfig, *, rng: Random, authenticates: bool = True) -> None:
+    def __init__(
+        self, config: AgentConfig, *, rng: Random, authenticates: bool = True, settled_by: SettledBy = "pong"
+    ) -> None:
         """`rng` is all the randomness there is: SystemRandom for real, `Random(seed)` to repeat a run exactly.
 
         `authenticates=False` is for a transport that sees to that by itself: what `Connect` asks for is a link as soon
-        as it is `connected`, without a challenge, a token or an opening handshake, and there are no calls.
+        as it is `connected`, without a challenge, a token or an opening handshake, and there are no calls. `settled_by`
+        says what tells that a message was read: a `pong`, an `acknowledgement` (call `acked`), or `time` (CMD-3).
         """
         self.config = config
-        self._outputs: AgentOutputs = Outputs()
+        self.outputs: AgentOutputs = Outputs()
+        """For a façade: what is drained after the events, in an order of its own."""
         self._timers: Timers[AgentTimer] = Timers()
-        self._connector = Connector(config, self._outputs, self._timers, rng, authenticates=authenticates)
-        self._messaging = Messaging(config, self._outputs, self._timers, rng)
+        self._connector = Connector(config, self.outputs, self._timers, rng, authenticates=authenticates)
+        self._messaging = Messaging(config, self.outputs, self._timers, rng, settled_by)
         self._desk = self._messaging.desk
-        self._rules = JointRules(config, self._outputs, self._timers, rng, self._connector, self._messaging)
-        self._turns = Turns(self._outputs, self._rules)
+        self._rules = JointRules(config, self.outputs, self._timers, rng, self._connector, self._messaging)
+        self._turns = Turns(self.outputs, self._rules)
 
     # --- A: look ------------------------------------------------------------------------------------------------------
 
@@ -138,7 +142,7 @@ class AgentMachine(Secretive):
         misuse.check_number(conn, "a connection")
         now = self._turns.begin(now)
         if self._connector.owns(conn) or self._messaging.link_on(conn) is not None:
-            self._outputs.disconnects.append(Disconnect(conn, abort=True))
+            self.outputs.disconnects.append(Disconnect(conn, abort=True))
             self._rules.connection_ended(conn, "the peer closed it", now)
 
     def peer_failed(self, conn: int, error: RemoteProtocolError, now: Instant) -> None:
@@ -167,14 +171,13 @@ class AgentMachine(Secretive):
 
     def unsent(self, conn: int, nbytes: int, now: Instant, *, unwritten_bytes: int = 0) -> None:
         """So many bytes of what was written on `conn` have not left. When to tell it, `AgentProtocol.unsent` says.
-
         A transport that frames messages counts their payloads, or more. `unwritten_bytes`: of what was drained, and
         not written yet, so that `nbytes` cannot count it. Raises LocalProtocolError below 0.
         """
         misuse.check_unsent(nbytes, conn, unwritten_bytes)
         now = self._turns.begin(now)
         if (link := self._messaging.link_on(conn)) is not None:
-            link.unsent(nbytes, now.mono, self._outputs.undrained_bytes(conn) + unwritten_bytes)
+            link.unsent(nbytes, now.mono, self.outputs.undrained_bytes(conn) + unwritten_bytes)
             self._desk.outbox.watch(link, now.mono)
 
     def begin_read(self, now: Instant) -> None:
@@ -198,7 +201,6 @@ class AgentMachine(Secretive):
 
     def signed(self, request: int, signature: bytes, now: Instant) -> None:
         """Answer to `Sign`: the signature, in the configured format (AUTH-3). Without a signature, call `sign_failed`.
-
         Raises LocalProtocolError, and changes nothing, for anything but bytes, at most 16 KiB.
         """
         misuse.check_signed(request, signature)
@@ -243,6 +245,11 @@ class AgentMachine(Secretive):
         if link is not None and self._messaging.pong_received(link, payload, now.mono):
             self._turns.due_at = now
 
+    def acked(self, conn: int, message_id: str, now: Instant) -> None:
+        """The message of this id was read, so it is settled; for a machine `settled_by="acknowledgement"` (CMD-3)."""
+        misuse.check_acked(conn, message_id, self._desk.outbox.settled_by)
+        self._messaging.acked(conn, message_id, self._turns.begin(now).mono)
+
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
         misuse.check_close_received(conn, code, reason)
@@ -279,9 +286,8 @@ class AgentMachine(Secretive):
             self._rules.stop(now, drain=drain)
 
     def respond(self, command_id: str, result: object, now: Instant) -> bool:
-        """Answer a command with success. False if it was answered otherwise already, or is not running.
-
-        Raises LocalProtocolError, and changes nothing, if `result` cannot be JSON.
+        """Answer a command with success. False if it was answered otherwise already, or is not running. Raises
+        LocalProtocolError, and changes nothing, if `result` cannot be JSON.
         """
         running = self._desk.find(command_id)
         if running is None:
@@ -326,7 +332,6 @@ class AgentMachine(Secretive):
 
     def send_message(self, data: dict[str, object], now: Instant) -> str:
         """Queue an application message and return its id; `MessageSettled` tells when the platform has read it (CMD-3).
-
         Raises LocalProtocolError if `data` is no JSON object, too large, or the agent has stopped; OutboxFullError
         while too many are not settled.
         """
@@ -337,7 +342,6 @@ class AgentMachine(Secretive):
 
     def get_details(self, now: Instant) -> int:
         """Ask for the agent as the platform shows it (STAT-2); answered by `CallAnswered` or `CallFailed`.
-
         Returns the number of the call. Raises LocalProtocolError if the agent does not run, or too many calls wait.
         """
         return self._call(partial(details_request, self.config), now)
@@ -370,11 +374,11 @@ class AgentMachine(Secretive):
 
     def next_output(self) -> AgentMachineEffect | AgentEvent | None:
         """The next output; call until None after every input."""
-        return self._outputs.next() if (event := self.next_event()) is None else event
+        return self.outputs.next() if (event := self.next_event()) is None else event
 
     def next_event(self) -> AgentEvent | None:
         """For a façade, the next event of a drain: those there are, then a command that starts, then what follows."""
-        events, turns = self._outputs.events, self._turns
+        events, turns = self.outputs.events, self._turns
         if not events and self._desk.queued:
             self._desk.start_next(turns.now)
             if events:
@@ -382,11 +386,6 @@ class AgentMachine(Secretive):
         if not events:
             turns.conclude()
         return events.pop(0) if events else None
-
-    @property
-    def outputs(self) -> AgentOutputs:
-        """For a façade: what is drained after the events, in an order of its own."""
-        return self._outputs
 
     def _release(self, running: Accepted, now: Instant) -> Instant:
         """A command is over, and so is free its slot."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, Envelope
     from artcafe_proto.outputs import AgentOutputs
+    from artcafe_proto.policies.outbox import SettledBy
     from artcafe_proto.timers import Timers
 
 _CLOSING: Final = LinkState.CLOSING  # once: CPython 3.11 takes ten times as long for a member as for a name
@@ -60,6 +61,7 @@ class Messaging:
         outputs: AgentOutputs,
         timers: Timers[AgentTimer],
         rng: Random,
+        settled_by: SettledBy,
     ) -> None:
         self._config = config
         self._outputs = outputs
@@ -68,7 +70,7 @@ class Messaging:
         """Moved by the joint rules."""
         self._ids = MessageIds(rng)
         self._ages = LinkAges()
-        self.desk: Final = CommandDesk(config, outputs, self._ids)
+        self.desk: Final = CommandDesk(config, outputs, self._ids, settled_by)
         self.link: AgentLink | None = None
         """There exactly while the region is UP, DRAINING or CLOSING."""
         self.declared: DeclaredStatus = "online"
@@ -202,6 +204,11 @@ class Messaging:
             return False
         self.desk.settle(self.desk.outbox.ponged(link.liveness.answered), mono)
         return True
+
+    def acked(self, conn: int, message_id: str, mono: float) -> None:
+        """The transport knows that a message was read; on another link than this it would go out again."""
+        if self.link_on(conn) is not None:
+            self.desk.settle(self.desk.outbox.acked(message_id), mono)
 
     def give_back(self, replies: list[bytes], now: Instant) -> None:
         """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""

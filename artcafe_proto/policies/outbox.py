@@ -11,15 +11,18 @@ that live, it is tried once more.
 
 A peer that has never answered a ping cannot tell. What was sent to it settles some time after it has left, and that is
 told as the assumption it is. Once a peer has answered a ping, nothing settles without.
+
+A transport whose pongs say nothing about what was read may acknowledge each item instead, or leave it to time alone.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 
+from artcafe_proto.errors import ConfigError
 from artcafe_proto.limits import (
     MAX_CAUTIOUS_ITEMS,
     MAX_FRUITLESS_LINKS,
@@ -30,9 +33,13 @@ from artcafe_proto.limits import (
     SETTLE_WITHOUT_PONG_S,
     SUDDEN_END_S,
 )
+from artcafe_proto.messages import read_name
 
 if TYPE_CHECKING:
     from artcafe_proto.links import LinkEnd
+
+SettledBy = Literal["pong", "acknowledgement", "time"]
+"""What tells that a message was read (CMD-3)."""
 
 
 class Item(msgspec.Struct, gc=False):
@@ -49,9 +56,16 @@ class Item(msgspec.Struct, gc=False):
 class Outbox:
     """Items in order: those that wait, behind those that were sent on the current link."""
 
-    def __init__(self) -> None:
+    def __init__(self, settled_by: SettledBy = "pong") -> None:
+        """Raises ConfigError if `settled_by` is none of the three."""
+        if settled_by not in get_args(SettledBy):
+            raise ConfigError(f"expected settled_by to be {', '.join(get_args(SettledBy))}, not {settled_by!r}")
+        self.settled_by: Final[SettledBy] = settled_by
+        self._goes_by_pongs = settled_by == "pong"
+        self._goes_by_names = settled_by == "acknowledgement"
         self._waiting: deque[Item] = deque()
         self._sent: deque[Item] = deque()
+        self._named: dict[str, Item] = {}  # those that were sent, by the ids that an acknowledgement names
         self._ping: int | None = None
         self._place = 0  # on the connection, behind what is to be settled next and its ping
         self._left_at: float | None = None  # when that had left
@@ -61,7 +75,7 @@ class Outbox:
         self._tried: Item | None = None  # was held, and goes out as the link lives
         self.has_ponged: bool = False
         """Whether the peer has ever answered a ping."""
-        self.is_assuming: bool = False
+        self.is_assuming: bool = settled_by == "time"
         """Whether the peer is taken on this link as one that answers no pings."""
         self._responses = 0
         self._response_bytes = 0
@@ -106,7 +120,7 @@ class Outbox:
     @property
     def is_uncovered(self) -> bool:
         """Whether something was sent, and nothing is under way that settles it: time for a ping."""
-        return self._ping is None and bool(self._sent)
+        return self._ping is None and bool(self._sent) and not self._goes_by_names
 
     @property
     def has_news(self) -> bool:
@@ -115,7 +129,7 @@ class Outbox:
 
     def deadline(self, ping_timeout_s: float) -> float | None:
         """When to call `assume` next; None if nothing can settle without a pong."""
-        if self._ping is None or self._left_at is None or self.has_ponged:
+        if self._ping is None or self._left_at is None or (self.has_ponged and self._goes_by_pongs):
             return None
         return self._left_at + max(SETTLE_WITHOUT_PONG_S, ping_timeout_s)
 
@@ -143,6 +157,8 @@ class Outbox:
         for item in items:
             item.sent_at = mono
         self._sent.extend(items)
+        if self._goes_by_names:
+            self._named.update((read_name(item.payload).id, item) for item in items)
         return items
 
     def _take_some(self, room: int) -> list[Item]:
@@ -192,11 +208,23 @@ class Outbox:
         if not answered:
             return []
         self.has_ponged = True
+        if not self._goes_by_pongs:
+            return []
         if self.is_assuming:  # what was sent since has no ping behind it, and gets one now
             self.is_assuming, self._ping = False, None
         if self._ping is None or answered < self._ping:
             return []
         return self._settle_covered()
+
+    def acked(self, message_id: str) -> list[Item]:
+        """The message of this id was acknowledged: what that settles."""
+        item = self._named.pop(message_id, None)
+        if item is None:
+            return []
+        self._sent.remove(item)
+        self._discount([item])
+        self._regroup([item])
+        return [item]
 
     def assume(self, link: LinkEnd, mono: float, ping_timeout_s: float) -> list[Item]:
         """What settles without a pong: it has left long enough ago, and the peer still lives and has never answered."""
@@ -222,7 +250,8 @@ class Outbox:
             suspect = max(self._sent, key=_size_of) if close_code == 1009 else self._sent[0]
         self._waiting.extendleft(reversed(self._sent))
         self._sent.clear()
-        self.is_assuming = False
+        self._named.clear()
+        self.is_assuming = self.settled_by == "time"
         if held is not None:  # without it the link did not live either
             held.fruitless_links = 0
             self._waiting.appendleft(held)
@@ -244,10 +273,14 @@ class Outbox:
         self._ping = None
         settled = [self._sent.popleft() for _ in range(self._covered)]
         self._discount(settled)
+        if self._group:
+            self._regroup(settled)
+        return settled
+
+    def _regroup(self, settled: list[Item]) -> None:
         if self._group and not self._sent and self._tried in (None, *settled):
             self._tried = None
             self._group = 2 * self._group if self._group < MAX_CAUTIOUS_ITEMS and not self.is_assuming else 0
-        return settled
 
     def _discount(self, items: list[Item]) -> None:
         responses = response_bytes = 0

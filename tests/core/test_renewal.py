@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from artcafe_proto.events import (
 from support.scripted import CHALLENGE, Scripted, answer, token
 
 
-def up(life_s: float = 900.0, **settings: object) -> tuple[Scripted, int]:
+def up(life_s: float = 900.0, **settings: Any) -> tuple[Scripted, int]:
     """An agent whose link came up with a token of that life."""
     script = Scripted(**settings)
     conn = script.up(token(exp=1e9 + life_s))

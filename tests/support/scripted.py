@@ -19,6 +19,7 @@ from artcafe_proto.effects import (
     Sign,
 )
 from artcafe_proto.events import AgentEvent, Offline, Online
+from artcafe_proto.policies.outbox import SettledBy
 from support.well_formed import check_well_formed
 
 Kind = TypeVar("Kind")
@@ -40,14 +41,14 @@ def answer(status: int, value: object = None, **headers: str) -> HttpResponse:
 class Scripted:
     """The machine, its clock, and everything it has said so far."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, settled_by: SettledBy = "pong", **settings: Any) -> None:
         defaults: dict[str, Any] = {
             "agent_id": "agent-1",
             "tenant_id": "tenant-1",
             "api_endpoint": "http://localhost",
             "jitter": 0.0,
         }
-        self.machine = AgentMachine(AgentConfig(**(defaults | settings)), rng=Random(5))
+        self.machine = AgentMachine(AgentConfig(**(defaults | settings)), rng=Random(5), settled_by=settled_by)
         self.mono = 100.0
         self.wall = 1e9
         self.said: list[AgentMachineEffect | AgentEvent] = []
