@@ -327,17 +327,18 @@ SOUND_MESSAGES: dict[str, dict[str, Any]] = {
     "ping_received": {"conn": 0, "payload": b""},
     "pong_received": {"conn": 0, "payload": b""},
     "close_received": {"conn": 0, "code": 1000, "reason": ""},
+    "acked": {"conn": 0, "message_id": ""},
 }
 """What transports tell a machine beside that."""
 
 
 @pytest.mark.parametrize("name", SOUND_MESSAGES)
 def test_what_transports_tell_an_agent_is_checked_too(name: str) -> None:
-    script = Scripted()
+    script = Scripted(settled_by="acknowledgement")
     conn = script.up()
     script.drain()
     before = snapshot(script.machine)
-    takes = {"payload": bytes, "error": RemoteProtocolError, "response": HttpResponse, "reason": str}
+    takes = {"payload": bytes, "error": RemoteProtocolError, "response": HttpResponse, "reason": str, "message_id": str}
     for argument in SOUND_MESSAGES[name]:
         for odd in [each for each in ODD_VALUES if not isinstance(each, takes.get(argument, int))]:
             with pytest.raises(LocalProtocolError):
@@ -573,7 +574,7 @@ SOUND_OF_MACHINE = {name: {"conn": 0} | sound for name, sound in SOUND_MESSAGES.
 
 @pytest.mark.parametrize("name", SOUND_OF_MACHINE)
 def test_nothing_else_is_taken_for_the_first_moment_of_an_agent(name: str) -> None:
-    machine = Scripted().machine
+    machine = Scripted(settled_by="acknowledgement").machine
     before = snapshot(machine)
     with pytest.raises(LocalProtocolError):
         getattr(machine, name)(**SOUND_OF_MACHINE[name], now=None)
