@@ -237,5 +237,26 @@ class DirectAgentLife(AgentMachineLife):
         super().hear(output)
 
 
+class AcknowledgedAgentLife(DirectAgentLife):
+    """The same, over a transport that acknowledges: what it names was sent, on whatever link, or never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message_ids: list[str] = []
+
+    def make(self, config: AgentConfig) -> AgentMachine:
+        return AgentMachine(config, rng=Random(1), authenticates=False, settled_by="acknowledgement")
+
+    def hear_text(self, send: SendText) -> None:
+        super().hear_text(send)
+        self.message_ids.append(send.message_id)
+
+    @rule(number=PICKS, other=PICKS)
+    def ack(self, number: int, other: int) -> None:
+        conn, message_id, now = self.conn(number), self.pick(self.message_ids, other) or "of nothing", self.now
+        self.world(lambda agent: agent.acked(conn, message_id, now))
+
+
 TestAgentMachine = AgentMachineLife.TestCase
 TestDirectAgent = DirectAgentLife.TestCase
+TestAcknowledgedAgent = AcknowledgedAgentLife.TestCase
