@@ -28,6 +28,9 @@ from artcafe_proto.messages import FinalCode
 Handle = Callable[[Application, AgentEvent], object]
 Signer = Callable[[bytes], bytes]
 
+PIECE_BYTES = 64 * 1024
+"""Under TLS asyncio counts nothing of one write as unsent, however large, but what follows while it waits."""
+
 
 class AgentUnderTest:
     """`artcafe_anyio.Agent` as a driver: its application answers through the handler of the command."""
@@ -243,7 +246,8 @@ class PlainDriver:
     def write(self, conn: int, data: bytes) -> None:
         end = self.ends[conn]
         if isinstance(end, asyncio.Transport):
-            end.write(data)
+            for start in range(0, len(data), PIECE_BYTES):
+                end.write(data[start : start + PIECE_BYTES])
 
     def disconnect(self, conn: int, *, abort: bool) -> None:
         end = self.ends.pop(conn, None)

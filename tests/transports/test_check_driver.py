@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import socket
 import ssl
-import threading
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from artcafe_anyio.testing import DRIVER_RULES, DriverError, DriverFactory, check_driver
-from artcafe_proto import AgentConfig, Instant, LocalProtocolError
+from artcafe_proto import AgentConfig, LocalProtocolError
 from artcafe_proto.agent import ConnectFailure
-from artcafe_proto.effects import Connect, Sign
-from artcafe_proto.events import AgentEvent, CommandReceived
+from support.broken_drivers import BROKEN, AnsweringWithTheNextTurn, Away, LeavingOpen
+from support.broken_tls_drivers import BROKEN_UNDER_TLS, LeavingTlsOpen
 from support.drivers import AgentUnderTest, Handle, PlainDriver, Signer
 
 # --- such as are good -------------------------------------------------------------------------------------------------
@@ -49,300 +43,12 @@ def test_a_plain_driver_keeps_every_rule() -> None:
 
 # --- such as are not --------------------------------------------------------------------------------------------------
 
-
-class Away(PlainDriver):
-    async def main(self) -> None:
-        """Does nothing."""
-
-
-class WithoutTls(PlainDriver):
-    def context(self) -> ssl.SSLContext | None:
-        return None
-
-
-class Trusting(PlainDriver):
-    def context(self) -> ssl.SSLContext | None:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-
-
-class TakingAnyName(PlainDriver):
-    def context(self) -> ssl.SSLContext | None:
-        context = ssl.create_default_context(cafile=self.ca_file)
-        context.check_hostname = False
-        return context
-
-
-class AnsweringWithTheNextTurn(PlainDriver):
-    def respond(self, command_id: str, result: object) -> None:
-        self.protocol.respond(command_id, result, self.now())
-
-    def set_timer(self) -> None:
-        if self.timer is None:
-            super().set_timer()
-
-
-class StoppingWithTheNextTurn(PlainDriver):
-    def stop(self, *, drain: bool = True) -> None:
-        self.protocol.stop(self.now(), drain=drain)
-
-    def set_timer(self) -> None:
-        if self.timer is None:
-            super().set_timer()
-
-
-class Impatient(PlainDriver):
-    """Ends where a signature has taken long."""
-
-    def answer_challenge(self, asked: Sign) -> None:
-        began_at = self.loop.time()
-        super().answer_challenge(asked)
-        if self.loop.time() - began_at > 0.4:
-            self.over.set()
-
-
-class DeafToSigners(PlainDriver):
-    def answer_challenge(self, asked: Sign) -> None:
-        try:
-            self.protocol.signed(asked.request, self.sign(asked.challenge.encode()), self.now())
-        except Exception:
-            return
-
-
-class FallingWithSigners(PlainDriver):
-    """A signer that fails ends `run`."""
-
-    def answer_challenge(self, asked: Sign) -> None:
-        try:
-            self.protocol.signed(asked.request, self.sign(asked.challenge.encode()), self.now())
-        except Exception:
-            self.over.set()
-
-
-class TakingErrorsForItsOwn(PlainDriver):
-    """An OSError of a handler is one of the connection to it, and is swallowed."""
-
-    def handler_raised(self, command: CommandReceived, error: BaseException) -> None:
-        if not isinstance(error, OSError):
-            super().handler_raised(command, error)
-
-
-class Silent(PlainDriver):
-    def handler_raised(self, command: CommandReceived, error: BaseException) -> None:
-        self.protocol.fail(command.command_id, "handler_error", type(error).__name__, self.now())
-
-
-class FallingWithHandlers(PlainDriver):
-    def handler_raised(self, command: CommandReceived, error: BaseException) -> None:
-        super().handler_raised(command, error)
-        if isinstance(error, SystemExit):
-            self.over.set()
-
-
-class CuttingAfterErrors(PlainDriver):
-    def handler_raised(self, command: CommandReceived, error: BaseException) -> None:
-        super().handler_raised(command, error)
-        for conn, end in list(self.ends.items()):
-            if isinstance(end, asyncio.Transport):
-                end.abort()
-                self.lost(conn, None)
-
-
-class WithoutCauses(PlainDriver):
-    def cause_of(self, error: Exception) -> ConnectFailure:
-        return "other"
-
-
-class WithoutRetries(PlainDriver):
-    async def connect(self, asked: Connect) -> None:
-        try:
-            await asyncio.shield(self.loop.create_connection(asyncio.Protocol, asked.host, asked.port))
-        except OSError:
-            return
-
-
-class Clinging(PlainDriver):
-    """An attempt to connect ends by itself alone, and `run` after it."""
-
-    async def main(self) -> None:
-        await super().main()
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
-
-    def disconnect(self, conn: int, *, abort: bool) -> None:
-        end = self.ends.get(conn)
-        if isinstance(end, asyncio.Task):
-            del self.ends[conn]
-            self.loop.call_later(3.0, end.cancel)
-        else:
-            super().disconnect(conn, abort=abort)
-
-
-class Leaking(PlainDriver):
-    left: ClassVar[list[socket.socket]] = []
-
-    def run(self) -> None:
-        self.left.append(socket.socket())
-        super().run()
-
-
-class LeakingThreads(PlainDriver):
-    ends_at: ClassVar[threading.Event] = threading.Event()
-
-    def run(self) -> None:
-        threading.Thread(target=self.ends_at.wait, daemon=True).start()
-        super().run()
-
-
-class DeafToEnds(PlainDriver):
-    def lost(self, conn: int, error: Exception | None) -> None:
-        if error is not None:
-            super().lost(conn, error)
-
-
-class DeafToResets(PlainDriver):
-    def lost(self, conn: int, error: Exception | None) -> None:
-        if error is None:
-            super().lost(conn, error)
-
-
-class WithoutTime(PlainDriver):
-    def tick(self) -> None:
-        self.turn(lambda now: None)
-
-
-class OfOneConnection(PlainDriver):
-    async def connect(self, asked: Connect) -> None:
-        if len(self.ends) > 1:
-            return
-        await super().connect(asked)
-
-
-class OfOneClock(PlainDriver):
-    def now(self) -> Instant:
-        return Instant(self.loop.time(), self.loop.time())
-
-
-class DroppingBytes(PlainDriver):
-    def received(self, conn: int, data: bytes) -> None:
-        if len(data) > 1:
-            super().received(conn, data)
-
-
-class OfSmallBuffer(PlainDriver):
-    def received(self, conn: int, data: bytes) -> None:
-        super().received(conn, data[:4096])
-
-
-class WithoutLevels(PlainDriver):
-    def tell_unsent(self, conn: int) -> None:
-        """Says nothing."""
-
-
-class TellingTheMost(PlainDriver):
-    """A level that never sinks: that all has left is lost."""
-
-    def __init__(self, config: AgentConfig, sign: Signer, handle: Handle, ca_file: Path) -> None:
-        super().__init__(config, sign, handle, ca_file)
-        self.most = 0
-
-    def tell_unsent(self, conn: int) -> None:
-        end = self.ends[conn]
-        if isinstance(end, asyncio.Transport):
-            self.most = max(self.most, end.get_write_buffer_size())
-            self.protocol.unsent(conn, self.most, self.now())
-
-
-class Blocking(PlainDriver):
-    """Waits until the system has taken what it writes."""
-
-    def write(self, conn: int, data: bytes) -> None:
-        end = self.ends[conn]
-        assert isinstance(end, asyncio.Transport)
-        with socket.socket(fileno=os.dup(end.get_extra_info("socket").fileno())) as sock:
-            sock.settimeout(5.0)
-            with suppress(OSError):
-                sock.sendall(data)
-
-
-class NeverAborting(PlainDriver):
-    def close(self, transport: asyncio.Transport, *, abort: bool) -> None:
-        transport.close()
-
-
-class AlwaysAborting(PlainDriver):
-    def close(self, transport: asyncio.Transport, *, abort: bool) -> None:
-        transport.abort()
-
-
-class LeavingOpen(PlainDriver):
-    def close(self, transport: asyncio.Transport, *, abort: bool) -> None:
-        if abort:
-            transport.abort()
-
-
-class Talkative(PlainDriver):
-    def close(self, transport: asyncio.Transport, *, abort: bool) -> None:
-        transport.write(b"goodbye")
-        super().close(transport, abort=abort)
-
-
-class Busy(PlainDriver):
-    def set_timer(self) -> None:
-        self.timer = self.loop.call_at(self.loop.time(), self.tick)
-
-
-class InThreads(PlainDriver):
-    def tell(self, event: AgentEvent) -> None:
-        thread = threading.Thread(target=super().tell, args=(event,))
-        thread.start()
-        thread.join()
-
-
 STOP = "stop is obeyed at once"
-BROKEN: list[tuple[type[PlainDriver], str, str]] = [
-    (Away, "an agent comes online", "`run` has returned"),
-    (WithoutTls, "TLS is used where it is asked for", "in clear text"),
-    (Trusting, "certificates are verified", "of an unknown authority"),
-    (TakingAnyName, "certificates are verified", "for another name"),
-    (AnsweringWithTheNextTurn, "late answers leave at once", "`respond`"),
-    (StoppingWithTheNextTurn, STOP, "after stop()"),
-    (Impatient, "a signer may be slow", "online"),
-    (DeafToSigners, "a signer that fails is told", "raises ValueError"),
-    (FallingWithSigners, "a signer that fails is told", "returns None"),
-    (TakingErrorsForItsOwn, "a handler may raise anything", "raised OSError"),
-    (Silent, "a handler may raise anything", "swallowed"),
-    (FallingWithHandlers, "a handler may raise anything", "[CMD-7]"),
-    (CuttingAfterErrors, "a handler may raise anything", "[CMD-7]"),
-    (WithoutCauses, "a refused connection is told", "as `refused`"),
-    (WithoutRetries, "a refused connection is told", "no event"),
-    (Clinging, "connecting can be given up, and nothing is left", "while TCP connects"),
-    (Leaking, "connecting can be given up, and nothing is left", "descriptors"),
-    (LeakingThreads, "connecting can be given up, and nothing is left", "threads"),
-    (DeafToEnds, "ends of connections are noticed", "a FIN on a link"),
-    (DeafToResets, "ends of connections are noticed", "a reset of a link"),
-    (WithoutTime, "timers are kept", "heartbeats"),
-    (OfOneConnection, "timers are kept", "second connection"),
-    (OfOneClock, "timers are kept", "time of day"),
-    (DroppingBytes, "bytes may come one by one", "online"),
-    (OfSmallBuffer, "many commands may come at once", "10000 commands"),
-    (WithoutLevels, "what has not left is told", "heartbeats"),
-    (TellingTheMost, "what has not left is told", "on one link"),
-    (Blocking, "an abort waits for nothing", "although not all has left"),
-    (WithoutLevels, "writing that stalls is given up", "write_stall_timeout"),
-    (NeverAborting, "writing that stalls is given up", "to be dropped"),
-    (NeverAborting, "an abort waits for nothing", "although not all has left"),
-    (AlwaysAborting, "what was written before a close arrives", "to arrive"),
-    (LeavingOpen, "a connection ends with Disconnect", "it was open"),
-    (Talkative, "a connection ends with Disconnect", "7 bytes"),
-    (Busy, "idling costs nothing", "processor time"),
-    (InThreads, "events come in one thread", "threads"),
-]
+ALL = BROKEN + BROKEN_UNDER_TLS
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("driver", "rule", "said"), BROKEN, ids=[each.__name__ for each, _, _ in BROKEN])
+@pytest.mark.parametrize(("driver", "rule", "said"), ALL, ids=[each.__name__ for each, _, _ in ALL])
 def test_a_driver_that_breaks_a_rule_is_found_out_by_its_name(driver: type[PlainDriver], rule: str, said: str) -> None:
     made: list[PlainDriver] = []
 
@@ -354,7 +60,7 @@ def test_a_driver_that_breaks_a_rule_is_found_out_by_its_name(driver: type[Plain
         check_driver(factory, only=[rule], at_once_s=0.7)
     for each in made:
         each.end()
-    consequences = {STOP} if driver is LeavingOpen else set[str]()  # it has not ended its connections
+    consequences = {STOP} if driver in (LeavingOpen, LeavingTlsOpen) else set[str]()  # it has not ended its connections
     assert {broken.rule for broken in error.value.broken} - consequences == {rule}
 
 
@@ -399,4 +105,4 @@ def test_an_unknown_rule_is_refused() -> None:
 
 
 def test_every_rule_is_broken_by_a_driver() -> None:
-    assert {rule for _, rule, _ in BROKEN} == set(DRIVER_RULES)
+    assert {rule for _, rule, _ in ALL} == set(DRIVER_RULES)

@@ -32,8 +32,7 @@ def tls_is_asked_for(check: Examination) -> None:
         check.must(heads != [], "a TLS handshake where TLS is asked for", stage.story())
         clear = any(not head.startswith(b"\x16\x03") for head in heads)
         check.must(not clear, "no byte in clear text where TLS is asked for", came)
-    with Peer(tls=check.authority.context()) as peer, check.stage(peer, tls=True) as stage:
-        peer.greeting = [{"do": "answer"}]
+    with Peer(tls=check.authority.context(), greeting={"do": "answer"}) as peer, check.stage(peer) as stage:
         stage.is_online()
         answered = stage.until(lambda: bool(peer.results()))
         check.expect(answered, "a command to be answered under TLS", stage.story())
@@ -42,7 +41,7 @@ def tls_is_asked_for(check: Examination) -> None:
 def tls_is_verified(check: Examination) -> None:
     """Certificates that must not be trusted."""
     for flaw in get_args(Flaw)[1:]:
-        with Peer(tls=check.authority.context(flaw)) as peer, check.stage(peer, tls=True) as stage:
+        with Peer(tls=check.authority.context(flaw)) as peer, check.stage(peer) as stage:
             told = stage.offline()
             asked = len(peer.scripted.requests)
             expected = f"nothing to be sent to a peer with a certificate {flaw}"
@@ -55,8 +54,8 @@ def tls_is_verified(check: Examination) -> None:
 def slow_reader(check: Examination) -> None:
     """16 responses of 900 kB to a peer that reads nothing at first and slowly then."""
     count, nbytes = 16, 900_000
-    config = {"heartbeat_interval": 1.0, "write_stall_timeout": 2.5}
-    with Peer() as peer, check.stage(peer, config=config) as stage:
+    config = {"heartbeat_interval": 1.0, "write_stall_timeout": 60.0}
+    with check.peer() as peer, check.stage(peer, config=config) as stage:
         stage.is_online()
         peer.reads = False
         sent = peer.command("answer", count=count, nbytes=nbytes)
@@ -83,7 +82,7 @@ def slow_reader(check: Examination) -> None:
 @contextlib.contextmanager
 def _stuffed(check: Examination, **config: Any) -> Generator[tuple[Peer, Stage]]:
     """A peer that does not read, to whom the driver has written more than the system takes."""
-    with Peer() as peer, check.stage(peer, config=_LARGE | config) as stage:
+    with check.peer() as peer, check.stage(peer, config=_LARGE | config) as stage:
         stage.is_online()
         link = peer.connections[-1]
         link.reads_at_most = link.received_bytes + 64 * 1024
@@ -135,8 +134,7 @@ def flushed(check: Examination) -> None:
 
 def closed(check: Examination) -> None:
     """A peer that leaves a connection open: the driver has to close it, and to write no more."""
-    with Peer() as peer, check.stage(peer) as stage:
-        peer.lingers = True
+    with check.peer(lingers=True) as peer, check.stage(peer) as stage:
         stage.is_online()
         command_id = stage.kept_command()
         peer.close(1001)
@@ -148,7 +146,7 @@ def closed(check: Examination) -> None:
         check.expect(ended, "a connection to be closed after `Disconnect`", f"it was open {check.at_once_s:g} s later")
         came = f"{first.after_goodbye_bytes} bytes came"
         check.expect(not first.after_goodbye_bytes, "nothing on a connection after the close frame", came)
-    with Peer() as peer, check.stage(peer, config={"close_timeout": 0.2}) as stage:
+    with check.peer() as peer, check.stage(peer, config={"close_timeout": 0.2}) as stage:
         stage.is_online()
         peer.is_mute = True
         stage.call_soon(lambda application: application.stop())

@@ -20,6 +20,7 @@ from artcafe_proto.effects import Write
 from artcafe_proto.testing import Reply, ScriptedPeer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 End = Literal["fin", "half-close", "reset"]
@@ -42,24 +43,28 @@ class Peer:
         is_mute: bool = False,
         piece_bytes: int = _PIECE_BYTES,
         token_life_s: float = 900.0,
+        greeting: Mapping[str, Any] | None = None,
+        lingers: bool = False,
     ) -> None:
         """`script` is that of `ScriptedPeer`; `is_mute` keeps what comes in and answers nothing.
 
-        What is sent goes out in pieces of `piece_bytes`.
+        What is sent goes out in pieces of `piece_bytes`. `greeting` has the arguments of a command that is sent as soon
+        as a link has had its first heartbeat. Who `lingers` leaves a connection open after the closing handshake.
         """
         self.scripted: ScriptedPeer = ScriptedPeer(*script, token_life_s=token_life_s)
-        self.connections: list[Connection] = []
+        self.connections: list[PeerConnection] = []
         """All that were made, the first one first."""
-        self.greeting: list[dict[str, Any]] = []
-        """Arguments of commands that are sent as soon as a link has had its first heartbeat."""
+        self.greeting: Final = greeting
+        self.is_tls: Final = tls is not None
         self.violations: list[str] = []
         """What cannot be read of what came."""
+        self.errors: list[Exception] = []
+        """What was raised in the threads of the connections."""
         self.reads = True
-        self.lingers = False
-        """Whether a connection stays open after the closing handshake."""
+        self.lingers: Final = lingers
         self.is_mute = is_mute
         self.pause_s: float = 0.0
-        """After each read: how slow the peer is."""
+        """After each 64 KiB: how slow the peer reads."""
         self.piece_bytes = piece_bytes
         self.lock: threading.RLock = threading.RLock()
         self.is_over: bool = False
@@ -86,18 +91,20 @@ class Peer:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close_all()
+        if self.errors:  # as of `command` for a greeting
+            raise self.errors[0]
 
     def close_all(self) -> None:
         """Close everything."""
         self.is_over = True
         if self._acceptor.is_alive():
-            self._acceptor.join()
+            self._acceptor.join(_GOODBYE_S)
         self._listener.close()
         for connection in self.connections:
             connection.join()
 
     @property
-    def link(self) -> Connection | None:
+    def link(self) -> PeerConnection | None:
         """The connection that carries the link, if there is one."""
         with self.lock:
             return self.connections[self.scripted.links[-1]] if self.scripted.links else None
@@ -141,17 +148,16 @@ class Peer:
                 sock, _ = self._listener.accept()
                 sock.settimeout(_GOODBYE_S)
                 with self.lock:
-                    self.connections.append(Connection(self, len(self.connections), sock, self._tls))
+                    self.connections.append(PeerConnection(self, len(self.connections), sock, self._tls))
 
 
-class Connection:
+class PeerConnection:
     """One connection, in a thread of its own."""
 
     def __init__(self, peer: Peer, number: int, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.number: Final = number
         self.head: bytes = b""
         """The first bytes that came."""
-        self.is_secured: bool = tls is None
         self.heartbeats: int = 0
         self.received_bytes: int = 0
         self.reads_at_most: float = math.inf
@@ -181,14 +187,13 @@ class Connection:
         self._asked = how
 
     def join(self) -> None:
-        """Wait for its thread."""
-        self._thread.join()
+        """Wait for its thread, which ends soon after the peer."""
+        self._thread.join(_GOODBYE_S)
 
     def _run(self) -> None:
         try:
             if self._tls is not None:
                 self._sock = self._tls.wrap_socket(self._sock, server_side=True)
-                self.is_secured = True
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sock.settimeout(_POLL_S)
             while not (self._is_over or self._peer.is_over):
@@ -197,13 +202,15 @@ class Connection:
                 self._read_some()
         except OSError as error:
             self.ended = self.ended or type(error).__name__
+        except Exception as error:
+            self._peer.errors.append(error)
         finally:
             with self._peer.lock:
                 self._peer.scripted.disconnected(self.number)
             self._sock.close()
 
     def _send_some(self) -> None:
-        while self._unsent:
+        while self._unsent and not self._peer.is_over:
             piece = bytes(self._unsent[: self._peer.piece_bytes])
             try:
                 sent = self._sock.send(piece)
@@ -247,7 +254,7 @@ class Connection:
                 else:
                     self._read(data)
         if self._peer.pause_s:
-            time.sleep(self._peer.pause_s)
+            time.sleep(self._peer.pause_s * len(data) / _PIECE_BYTES)
 
     def _read(self, data: bytes) -> None:
         if self.has_said_goodbye:
@@ -270,8 +277,8 @@ class Connection:
                 self._asked = None if self._peer.lingers else "fin"
         if self.heartbeats and not self._is_greeted:
             self._is_greeted = True
-            for args in self._peer.greeting:
-                self._peer.command(**args)
+            if self._peer.greeting is not None:
+                self._peer.command(**self._peer.greeting)
 
 
 _LINGER_NONE: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)

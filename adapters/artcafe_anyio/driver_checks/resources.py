@@ -1,4 +1,4 @@
-"""What a process has and uses: its threads, descriptors and processor time; and what it says of errors."""
+"""What a process has and uses: its descriptors and processor time; and what it says of errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import os
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +22,6 @@ def open_descriptors() -> int:
         return len(os.listdir("/dev/fd"))
     except OSError:
         return 0
-
-
-def threads() -> int:
-    """How many run."""
-    return threading.active_count()
 
 
 def processor_time_of_idling() -> float | None:

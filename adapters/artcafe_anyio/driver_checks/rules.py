@@ -105,9 +105,14 @@ def raising_handler(check: Examination) -> None:
         each.__name__: each(f"check_driver: a handler's {each.__name__}")
         for each in (OSError, ValueError, TimeoutError, SystemExit)
     }
-    with said.heard(), Peer() as peer, check.stage(peer) as stage:
-        stage.raises = raised | {"Online": ValueError("check_driver: a handler of Online")}
+    raises = raised | {"Online": ValueError("check_driver: a handler of Online")}
+    with said.heard(), Peer() as peer, check.stage(peer, raises=raises) as stage:
         stage.is_online()
+        expected, came = (
+            "ValueError of a handler of Online to be logged or written to standard error",
+            "it was swallowed",
+        )
+        check.expect(stage.until(lambda: said.has(str(raises["Online"]))), expected, came)
         for name in raised:
             (command_id,) = peer.command("raise", what=name)
             answer = stage.answer(command_id)
@@ -170,8 +175,7 @@ def refused(check: Examination) -> None:
 
 def small_pieces(check: Examination) -> None:
     """Bytes as they may come: one by one."""
-    with Peer(piece_bytes=1) as peer, check.stage(peer) as stage:
-        peer.greeting = [{"do": "answer"}]
+    with check.peer(piece_bytes=1, greeting={"do": "answer"}) as peer, check.stage(peer) as stage:
         stage.is_online()
         came = stage.until(lambda: bool(peer.results()), turns=5)
         check.expect(came, "a command in pieces of one byte to be answered", stage.story())
@@ -179,7 +183,7 @@ def small_pieces(check: Examination) -> None:
 
 def many_at_once(check: Examination) -> None:
     """And many together."""
-    with Peer() as peer, check.stage(peer) as stage:
+    with check.peer() as peer, check.stage(peer) as stage:
         stage.is_online()
         sent = set(peer.command("answer", count=_MANY))
         answered = set[str]()

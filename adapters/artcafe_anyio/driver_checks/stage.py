@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,7 +18,6 @@ from artcafe_proto.events import CommandReceived, Offline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
-    from pathlib import Path
     from types import TracebackType
 
     from artcafe_proto.events import AgentEvent
@@ -27,6 +28,8 @@ __all__ = ["Application", "DriverFactory", "DriverUnderTest"]
 STOP_RULE: Final = "stop is obeyed at once"
 STOP_CLAUSE: Final = "LINK-10"
 _POLL_S: Final = 0.005
+_PROGRESS_S: Final = 120.0
+"""How long a rule may go on, although there is progress."""
 
 
 class Application(Protocol):
@@ -112,14 +115,18 @@ class Examination:
         self.rule: str = ""
         """The one that is looked at, and its clause."""
         self.clause: str = ""
+        self.is_tls = False
+        """Whether it is looked at under TLS."""
 
     @contextmanager
     def as_rule(self, rule: str, clause: str) -> Generator[None]:
         """What is broken in this block breaks another rule."""
         before = self.rule, self.clause
         self.rule, self.clause = rule, clause
-        yield
-        self.rule, self.clause = before
+        try:
+            yield
+        finally:
+            self.rule, self.clause = before
 
     def attempt(self, look: Callable[[], object]) -> None:
         """Look at something, as far as that makes sense."""
@@ -133,7 +140,7 @@ class Examination:
     def expect(self, holds: bool, expected: str, came: str) -> bool:
         """What must hold; returns whether it does."""
         if not holds:
-            broken = BrokenRule(self.rule, expected, came, self.clause)
+            broken = BrokenRule(self.rule, expected + " (under TLS)" * self.is_tls, came, self.clause)
             if broken not in self.broken:
                 self.broken.append(broken)
         return holds
@@ -146,6 +153,10 @@ class Examination:
     def must(self, holds: bool, expected: str, came: str) -> None:
         """What must hold for the rest of a rule to make sense. Raises GaveUpError."""
         self.give_up_unless(self.expect(holds, expected, came))
+
+    def peer(self, **options: Any) -> Peer:
+        """A platform, under TLS if the rule is looked at under TLS."""
+        return Peer(tls=self.authority.context() if self.is_tls else None, **options)
 
     def stage(self, peer: Peer, **options: Any) -> Stage:
         """A driver that talks to `peer`."""
@@ -163,18 +174,21 @@ class Stage:
         tls: bool = False,
         sign: Callable[[bytes], bytes] | None = None,
         config: Mapping[str, Any] | None = None,
+        raises: Mapping[str, BaseException] | None = None,
     ) -> None:
+        """`raises` is what the handler of a command raises, by the name that the command gives, and that of the first
+        event of a class, by its name.
+        """
         self.events: list[AgentEvent] = []
         self.kept: list[str] = []
         """Ids of commands that wait for their answer."""
-        self.raises: dict[str, BaseException] = {}
-        """What the handler of a command raises, by the name that the command gives; `Online` is that of an event."""
         self.threads: set[int] = set()
         """Those in which `handle` was called."""
         self.run_thread: Final = threading.Thread(target=self._run, name="check_driver: the driver", daemon=True)
         self._examination = examination
+        self._raises = dict(raises or {})
         self._error: BaseException | None = None
-        endpoint = f"https://{HOST}:{peer.port}" if tls else f"http://127.0.0.1:{peer.port}"
+        endpoint = f"https://{HOST}:{peer.port}" if tls or peer.is_tls else f"http://127.0.0.1:{peer.port}"
         settings: dict[str, Any] = {"agent_id": "agent-1", "tenant_id": "tenant-1", "api_endpoint": endpoint}
         self._config = AgentConfig(**settings | dict(config or {}))
         self._sign = sign or signature_of
@@ -210,9 +224,9 @@ class Stage:
         return True
 
     def until_stuck(self, holds: Callable[[], bool], progress: Callable[[], object]) -> bool:
-        """Wait until it holds, for as long as there is progress; returns whether it does."""
-        before = None
-        while (now := progress()) != before:
+        """Wait until it holds, for as long as there is progress, 120 s at most; returns whether it does."""
+        before, ends_at = None, time.monotonic() + _PROGRESS_S
+        while (now := progress()) != before and time.monotonic() < ends_at:
             before = now
             if self.until(holds, turns=5):
                 return True
@@ -228,7 +242,7 @@ class Stage:
         """`run` must return at once, or after so long."""
         self.run_thread.join(after_s + self._examination.at_once_s)
         self._hangs = self.run_thread.is_alive()
-        came = f"it still runs {self._examination.at_once_s:g} s later"
+        came = f"it still runs {self._examination.at_once_s:g} s later; the driver is {self._place()}"
         return self._examination.expect(not self._hangs, f"`run` to return {when}", came)
 
     def kept_command(self) -> str:
@@ -280,25 +294,42 @@ class Stage:
     # --- what the driver is told --------------------------------------------------------------------------------------
 
     def call_soon(self, callback: Callable[[Application], object]) -> None:
-        """As `DriverUnderTest.call_soon`; waits for the driver to begin."""
+        """As `DriverUnderTest.call_soon`; waits for the driver to begin. Raises GaveUpError if it does not work."""
+        examination = self._examination
+        ends_at = time.monotonic() + examination.at_once_s
         errors: list[Exception] = []
 
-        def is_done() -> bool:
-            try:
-                assert self._driver is not None
-                self._driver.call_soon(callback)
-            except Exception as error:
-                errors[:] = [error]
-                return not self.run_thread.is_alive()
-            errors.clear()
-            return True
+        def call() -> None:
+            while self.run_thread.is_alive():
+                try:
+                    assert self._driver is not None, "there is no driver yet"
+                    self._driver.call_soon(callback)
+                except Exception as error:
+                    errors[:] = [error]
+                else:
+                    return
+                if time.monotonic() > ends_at:
+                    return
+                time.sleep(_POLL_S)
+                errors.clear()
 
-        self.until(is_done)
-        if errors and self.run_thread.is_alive():
-            error = errors[0]
-            self._examination.must(
-                False, "`call_soon` to work while `run` runs", f"it raised {type(error).__name__}: {error}"
-            )
+        caller = threading.Thread(target=call, name="check_driver: the application", daemon=True)
+        caller.start()
+        caller.join(examination.at_once_s + 10 * _POLL_S)
+        if self.run_thread.is_alive() and (errors or caller.is_alive()):
+            self._hangs = True
+            came = f"it has not returned {examination.at_once_s:g} s later"
+            if errors:
+                came = f"it raised {type(errors[0]).__name__}: {errors[0]}"
+            examination.must(False, "`call_soon` to work while `run` runs", f"{came}; the driver is {self._place()}")
+
+    def _place(self) -> str:
+        """For people: where the driver's thread is."""
+        frame = sys._current_frames().get(self.run_thread.ident or 0)  # pyright: ignore[reportPrivateUsage]
+        if frame is None:
+            return "at its end"
+        code = frame.f_code
+        return f"in `{code.co_qualname}` ({Path(code.co_filename).name}, line {frame.f_lineno})"
 
     def _run(self) -> None:
         try:
@@ -313,15 +344,15 @@ class Stage:
         self.events.append(event)
         if isinstance(event, CommandReceived):
             self._obey(application, event.command_id, event.args)
-        elif (name := type(event).__name__) in self.raises:
-            raise self.raises.pop(name)
+        elif (name := type(event).__name__) in self._raises:
+            raise self._raises.pop(name)
 
     def _obey(self, application: Application, command_id: str, args: dict[str, Any]) -> None:
         match args["do"]:
             case "answer":
                 application.respond(command_id, "x" * args.get("nbytes", 1))
             case "raise":
-                raise self.raises[args["what"]]
+                raise self._raises[args["what"]]
             case _:
                 self.kept.append(command_id)
 
