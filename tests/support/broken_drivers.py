@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,6 +64,16 @@ class StoppingWithTheNextTurn(PlainDriver):
             super().set_timer()
 
 
+class AnsweringLater(PlainDriver):
+    def respond(self, command_id: str, result: object) -> None:
+        self.loop.call_later(0.3, super().respond, command_id, result)
+
+
+class StoppingLater(PlainDriver):
+    def stop(self, *, drain: bool = True) -> None:
+        self.loop.call_later(0.3, partial(super().stop, drain=drain))
+
+
 class Impatient(PlainDriver):
     """Ends where a signature has taken long."""
 
@@ -77,6 +90,14 @@ class DeafToSigners(PlainDriver):
             self.protocol.signed(asked.request, self.sign(asked.challenge.encode()), self.now())
         except Exception:
             return
+
+
+class SilentAboutSigners(PlainDriver):
+    def answer_challenge(self, asked: Sign) -> None:
+        try:
+            self.protocol.signed(asked.request, self.sign(asked.challenge.encode()), self.now())
+        except Exception as error:
+            self.protocol.sign_failed(asked.request, type(error).__name__, self.now())
 
 
 class FallingWithSigners(PlainDriver):
@@ -100,6 +121,12 @@ class TakingErrorsForItsOwn(PlainDriver):
 class Silent(PlainDriver):
     def handler_raised(self, command: CommandReceived, error: BaseException) -> None:
         self.protocol.fail(command.command_id, "handler_error", type(error).__name__, self.now())
+
+
+class SilentAboutEvents(PlainDriver):
+    def tell(self, event: AgentEvent) -> None:
+        with suppress(Exception):
+            self.handle(self, event)
 
 
 class FallingWithHandlers(PlainDriver):
@@ -192,6 +219,35 @@ class OfOneClock(PlainDriver):
         return Instant(self.loop.time(), self.loop.time())
 
 
+class OfWallClock(PlainDriver):
+    """What it takes for monotonic jumps when the time of day is set."""
+
+    def now(self) -> Instant:
+        return Instant(time.time(), time.time())
+
+
+class PilingUpTimers(PlainDriver):
+    def set_timer(self) -> None:
+        self.timer = None
+        super().set_timer()
+
+
+class LeavingTimers(PlainDriver):
+    """A timer that another has replaced stays; only an earlier one is set."""
+
+    sets_at = math.inf
+
+    def set_timer(self) -> None:
+        at = min(self.protocol.deadline() or math.inf, self.loop.time() + 10.0)
+        if at < self.sets_at:
+            self.sets_at = at
+            self.loop.call_at(at, self.tick)
+
+    def tick(self) -> None:
+        self.sets_at = math.inf
+        super().tick()
+
+
 class DroppingBytes(PlainDriver):
     def received(self, conn: int, data: bytes) -> None:
         if len(data) > 1:
@@ -275,11 +331,15 @@ BROKEN: list[tuple[type[PlainDriver], str, str]] = [
     (TakingAnyName, "certificates are verified", "for another name"),
     (AnsweringWithTheNextTurn, "late answers leave at once", "`respond`"),
     (StoppingWithTheNextTurn, "stop is obeyed at once", "after stop()"),
+    (AnsweringLater, "late answers leave at once", "within 0.1 s; 4 of 4 times"),
+    (StoppingLater, "stop is obeyed at once", "stop(drain=False) to be seen within 0.1 s"),
     (Impatient, "a signer may be slow", "online"),
     (DeafToSigners, "a signer that fails is told", "raises ValueError"),
+    (SilentAboutSigners, "a signer that fails is told", "swallowed"),
     (FallingWithSigners, "a signer that fails is told", "returns None"),
     (TakingErrorsForItsOwn, "a handler may raise anything", "raised OSError"),
     (Silent, "a handler may raise anything", "swallowed"),
+    (SilentAboutEvents, "a handler may raise anything", "of Online"),
     (FallingWithHandlers, "a handler may raise anything", "[CMD-7]"),
     (CuttingAfterErrors, "a handler may raise anything", "[CMD-7]"),
     (WithoutCauses, "a refused connection is told", "as `refused`"),
@@ -291,7 +351,10 @@ BROKEN: list[tuple[type[PlainDriver], str, str]] = [
     (DeafToResets, "ends of connections are noticed", "a reset of a link"),
     (WithoutTime, "timers are kept", "heartbeats"),
     (OfOneConnection, "timers are kept", "second connection"),
-    (OfOneClock, "timers are kept", "time of day"),
+    (PilingUpTimers, "timers replace one another", "replaced"),
+    (LeavingTimers, "timers replace one another", "replaced"),
+    (OfOneClock, "clocks are not mixed up", "timestamps"),
+    (OfWallClock, "clocks are not mixed up", "monotonic"),
     (DroppingBytes, "bytes may come one by one", "online"),
     (OfSmallBuffer, "many commands may come at once", "10000 commands"),
     (WithoutLevels, "what has not left is told", "heartbeats"),

@@ -271,6 +271,7 @@ class PlainDriver:
             self.protocol.signed(asked.request, signature, self.now())
         except (Exception, LocalProtocolError) as error:
             self.protocol.sign_failed(asked.request, type(error).__name__, self.now())
+            traceback.print_exception(error)
 
     def handler_raised(self, command: CommandReceived, error: BaseException) -> None:
         self.protocol.fail(command.command_id, "handler_error", type(error).__name__, self.now())

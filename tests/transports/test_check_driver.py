@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 import ssl
+import threading
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from artcafe_anyio.testing import DRIVER_RULES, DriverError, DriverFactory, check_driver
+from artcafe_anyio.driver_checks.peer import Peer
+from artcafe_anyio.driver_checks.stage import Stage
+from artcafe_anyio.testing import DRIVER_RULES, Application, DriverError, DriverFactory, check_driver
 from artcafe_proto import AgentConfig, LocalProtocolError
 from artcafe_proto.agent import ConnectFailure
 from support.broken_drivers import BROKEN, AnsweringWithTheNextTurn, Away, LeavingOpen
@@ -97,6 +103,81 @@ def test_what_a_factory_raises_is_told() -> None:
 
     with pytest.raises(DriverError, match=r"`run` to return; it raised ValueError: there is no driver"):
         check_driver(factory)
+
+
+class Waiting(PlainDriver):
+    """Waits where it must not: in a call of the application."""
+
+    ends_at: ClassVar[threading.Event] = threading.Event()
+
+    def respond(self, command_id: str, result: object) -> None:
+        self.ends_at.wait()
+
+
+class WaitingInCallSoon(Waiting):
+    def call_soon(self, callback: Callable[[Application], object]) -> None:
+        self.ends_at.wait()
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [
+        (Waiting, "it still runs 0.3 s later; the driver is in `Waiting.respond` (test_check_driver.py, line "),
+        (
+            WaitingInCallSoon,
+            "`call_soon` to work while `run` runs; it has not returned 0.3 s later; the driver is in `",
+        ),
+    ],
+)
+def test_a_driver_that_hangs_is_told_with_its_place(driver: type[Waiting], said: str) -> None:
+    driver.ends_at = threading.Event()
+    made: list[PlainDriver] = []
+
+    def factory(config: AgentConfig, sign: Signer, handle: Handle, ca_file: Path) -> PlainDriver:
+        made.append(driver(config, sign, handle, ca_file))
+        return made[-1]
+
+    with pytest.raises(DriverError, match=re.escape(said)):
+        check_driver(factory, only=["late answers leave at once"], at_once_s=0.3)
+    driver.ends_at.set()
+    for each in made:
+        each.end()
+
+
+def test_what_a_peer_raises_is_told_or_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[Exception] = [LocalProtocolError("there is no link"), ZeroDivisionError()]
+
+    def command(self: Peer, do: str) -> None:
+        raise raised[0]
+
+    monkeypatch.setattr(Peer, "command", command)
+    with pytest.raises(DriverError, match=r"one by one: expected the link to stay up.*; there is no link \[LINK-1\]"):
+        check_driver(PlainDriver, only=["bytes may come one by one"], at_once_s=0.1)
+    del raised[0]
+    with pytest.raises(ZeroDivisionError):
+        check_driver(PlainDriver, only=["bytes may come one by one"], at_once_s=0.1)
+
+
+HELD_UP = [
+    "TLS is used where it is asked for",
+    "a handler may raise anything",
+    "bytes may come one by one",
+    "what has not left is told",
+    "writing that stalls is given up",
+    "what was written before a close arrives",
+]
+
+
+@pytest.mark.thorough
+def test_a_check_that_is_held_up_finds_nothing_in_a_good_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    until = Stage.until
+
+    def late(self: Stage, holds: Callable[[], bool], *, turns: int = 1, after_s: float = 0.0) -> bool:
+        time.sleep(0.5)
+        return until(self, holds, turns=turns, after_s=after_s)
+
+    monkeypatch.setattr(Stage, "until", late)
+    check_driver(PlainDriver, only=HELD_UP)
 
 
 def test_an_unknown_rule_is_refused() -> None:

@@ -124,7 +124,7 @@ class Peer:
         """The results of the commands that succeeded, by their ids, in the order of the responses."""
         return {each["command_id"]: each["result"] for each in self.responses() if each["status"] == "success"}
 
-    def command(self, do: str, *, count: int = 1, **args: Any) -> list[str]:
+    def command(self, do: str, *, count: int = 1, timeout: float | None = None, **args: Any) -> list[str]:
         """Send commands `check` in one piece, which the stage's handler obeys; returns their ids.
 
         Raises LocalProtocolError if there is no link.
@@ -132,7 +132,9 @@ class Peer:
         with self.lock:
             ids = [f"cmd-{self._commands + number}" for number in range(count)]
             self._commands += count
-            writes = [self.scripted.command("check", {"do": do, **args}, _now(), command_id=each) for each in ids]
+            data: dict[str, Any] = {"command": "check", "args": {"do": do, **args}}
+            data |= {} if timeout is None else {"timeout": timeout}
+            writes = [self.scripted.send("command", data, _now(), message_id=each) for each in ids]
             self.connections[writes[0].conn].send(b"".join(each.data for each in writes))
         return ids
 

@@ -1,15 +1,14 @@
-"""The rules of `check_driver` on inputs: answers, signers, handlers, ends of connections, time."""
+"""The rules of `check_driver` on inputs: signers, handlers, ends of connections, bytes."""
 
 from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from artcafe_anyio.driver_checks.peer import Peer
-from artcafe_anyio.driver_checks.resources import Said, processor_time_of_idling
+from artcafe_anyio.driver_checks.resources import Said
 from artcafe_anyio.driver_checks.stage import signature_of
 from artcafe_proto.testing import Raw
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artcafe_anyio.driver_checks.peer import End
-    from artcafe_anyio.driver_checks.stage import Application, Examination, Stage
+    from artcafe_anyio.driver_checks.stage import Examination
 
 
 def comes_online(check: Examination) -> None:
@@ -27,42 +26,6 @@ def comes_online(check: Examination) -> None:
         (command_id,) = peer.command("answer")
         answer = stage.answer(command_id)
         check.must(answer.get("status") == "success", "a command to be answered", f"{answer or 'nothing'} came")
-
-
-def late_answers(check: Examination) -> None:
-    """Answers that `handle` did not give before it returned."""
-    with Peer() as peer, check.stage(peer) as stage:
-        stage.is_online()
-        calls: dict[str, Callable[..., object]] = {"respond": _respond, "fail": _fail}
-        came = f"it was not there {check.at_once_s:g} s later"
-        for name, call in calls.items():
-            command_id = stage.kept_command()
-            stage.call_soon(partial(call, command_id=command_id))
-            check.expect(bool(stage.answer(command_id)), f"an answer by `{name}` to leave at once", came)
-        command_id = stage.kept_command()
-        stage.call_soon(lambda application: application.progress(command_id, 50.0))
-        check.expect(stage.until(lambda: bool(peer.scripted.received("status"))), "`progress` to leave at once", came)
-
-
-def _respond(application: Application, command_id: str) -> None:
-    application.respond(command_id, 1)
-
-
-def _fail(application: Application, command_id: str) -> None:
-    application.fail(command_id, "handler_error", "no")
-
-
-def late_stop(check: Examination) -> None:
-    """`stop` from elsewhere than `handle`."""
-    with Peer() as peer, check.stage(peer) as stage:
-        stage.is_online()
-        stage.call_soon(lambda application: application.stop())
-        stage.ends("after stop() on an idle link")
-        check.expect(_said_offline(stage, peer), "the agent to say that it goes", "it did not")
-
-
-def _said_offline(stage: Stage, peer: Peer) -> bool:
-    return stage.until(lambda: any(each["data"]["status"] == "offline" for each in peer.scripted.received("status")))
 
 
 def slow_signer(check: Examination) -> None:
@@ -90,12 +53,15 @@ def failing_signer(check: Examination) -> None:
         "returns None": lambda challenge: cast("bytes", None),
         "returns a str": lambda challenge: cast("bytes", "signature"),
     }
+    said = Said()
     for what, sign in answers.items():
-        with Peer() as peer, Said().heard(), check.stage(peer, sign=sign) as stage:
+        with Peer() as peer, said.heard(), check.stage(peer, sign=sign) as stage:
             told = stage.offline()
             expected = f"a signer that {what} to be told at once as a failure, which waits 5 to 6 s"
             if check.expect(told is not None and told.retry_at is not None, expected, stage.story()):
                 check.expect(stage.run_thread.is_alive(), expected, stage.story())
+    expected, came = "ValueError of a signer to be logged or written to standard error", "it was swallowed"
+    check.expect(said.has("the signer of check_driver fails"), expected, came)
 
 
 def raising_handler(check: Examination) -> None:
@@ -197,34 +163,6 @@ def many_at_once(check: Examination) -> None:
 
 
 _MANY: Final = 10_000
-
-
-def timers(check: Examination) -> None:
-    """What is due by time alone: heartbeats, and the renewal of a token, on a connection of its own beside the link."""
-    with Peer(token_life_s=2.0) as peer, check.stage(peer, config={"heartbeat_interval": 0.2}) as stage:
-        stage.is_online()
-        beats = stage.until(lambda: len(peer.scripted.received("heartbeat")) >= 5, after_s=1.0)
-        expected = "heartbeats every 0.2 s on an idle link"
-        check.expect(beats, expected, f"{len(peer.scripted.received('heartbeat'))} came in {1.0 + check.at_once_s:g} s")
-        renewed = stage.until(lambda: stage.count("TokenRenewed") > 0, after_s=2.0)
-        check.expect(renewed, "a token to be renewed over a second connection", stage.story())
-        off_by_s = max((abs(each) for each in _clock_errors(peer)), default=0.0)
-        check.expect(off_by_s < 60.0, "timestamps of the time of day", f"they are off by {off_by_s:.0f} s")
-
-
-def _clock_errors(peer: Peer) -> list[float]:
-    now = datetime.now(UTC)
-    stamps: list[Any] = [message["timestamp"] for message in peer.scripted.received("heartbeat")]
-    return [(now - datetime.fromisoformat(stamp)).total_seconds() for stamp in stamps]
-
-
-def idle(check: Examination) -> None:
-    """A link on which nothing happens."""
-    with Peer() as peer, check.stage(peer) as stage:
-        stage.is_online()
-        busy_s = processor_time_of_idling()
-        expected = "hardly any processor time to be used on an idle link"
-        check.expect(busy_s is None, expected, f"{busy_s or 0.0:.2f} s were used in at most 1.5 s")
 
 
 def one_thread(check: Examination) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -13,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artcafe_anyio.driver_checks.certificates import HOST, Authority
 from artcafe_anyio.driver_checks.peer import Peer
-from artcafe_proto import AgentConfig, LocalProtocolError, SigningKey
+from artcafe_proto import AgentConfig, AgentMachine, LocalProtocolError, SigningKey
 from artcafe_proto.events import CommandReceived, Offline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from artcafe_proto.events import AgentEvent
     from artcafe_proto.messages import FinalCode
@@ -27,6 +28,7 @@ __all__ = ["Application", "DriverFactory", "DriverUnderTest"]
 
 STOP_RULE: Final = "stop is obeyed at once"
 STOP_CLAUSE: Final = "LINK-10"
+_STANDARD_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep
 _POLL_S: Final = 0.005
 _PROGRESS_S: Final = 120.0
 """How long a rule may go on, although there is progress."""
@@ -175,6 +177,7 @@ class Stage:
         sign: Callable[[bytes], bytes] | None = None,
         config: Mapping[str, Any] | None = None,
         raises: Mapping[str, BaseException] | None = None,
+        counts_timers: bool = False,
     ) -> None:
         """`raises` is what the handler of a command raises, by the name that the command gives, and that of the first
         event of a class, by its name.
@@ -184,8 +187,11 @@ class Stage:
         """Ids of commands that wait for their answer."""
         self.threads: set[int] = set()
         """Those in which `handle` was called."""
+        self.timer_calls: int = 0
+        """How often the driver has called `handle_timer`, if that is counted."""
         self.run_thread: Final = threading.Thread(target=self._run, name="check_driver: the driver", daemon=True)
         self._examination = examination
+        self._counts_timers = counts_timers
         self._raises = dict(raises or {})
         self._error: BaseException | None = None
         endpoint = f"https://{HOST}:{peer.port}" if tls or peer.is_tls else f"http://127.0.0.1:{peer.port}"
@@ -245,12 +251,18 @@ class Stage:
         came = f"it still runs {self._examination.at_once_s:g} s later; the driver is {self._place()}"
         return self._examination.expect(not self._hangs, f"`run` to return {when}", came)
 
-    def kept_command(self) -> str:
+    def kept_command(self, *, timeout: float | None = None) -> str:
         """Send a command that `handle` does not answer; returns its id once it is there. Raises GaveUpError."""
-        (command_id,) = self._peer.command("keep")
+        (command_id,) = self._peer.command("keep", timeout=timeout)
         told = self.until(lambda: command_id in self.kept)
         self._examination.must(told, "a command to be told to `handle`", self.story())
         return command_id
+
+    def took(self, call: Callable[[Application], object], is_seen: Callable[[], bool]) -> float | None:
+        """The seconds from such a call until something is seen, None if that is not at once. Raises GaveUpError."""
+        began_at = time.monotonic()
+        self.call_soon(call)
+        return time.monotonic() - began_at if self.until(is_seen) else None
 
     def answer(self, command_id: str) -> dict[str, Any]:
         """The response to a command, empty if it does not come soon."""
@@ -326,18 +338,26 @@ class Stage:
     def _place(self) -> str:
         """For people: where the driver's thread is."""
         frame = sys._current_frames().get(self.run_thread.ident or 0)  # pyright: ignore[reportPrivateUsage]
+        while frame is not None and frame.f_code.co_filename.startswith(_STANDARD_LIBRARY):
+            frame = frame.f_back
         if frame is None:
             return "at its end"
         code = frame.f_code
         return f"in `{code.co_qualname}` ({Path(code.co_filename).name}, line {frame.f_lineno})"
 
     def _run(self) -> None:
+        if self._counts_timers:
+            sys.setprofile(self._count)
         try:
             examination = self._examination
             self._driver = examination.factory(self._config, self._sign, self._handle, examination.authority.ca_file)
             self._driver.run()
         except BaseException as error:
             self._error = error
+
+    def _count(self, frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is _HANDLE_TIMER:
+            self.timer_calls += 1
 
     def _handle(self, application: Application, event: AgentEvent) -> None:
         self.threads.add(threading.get_ident())
@@ -357,6 +377,7 @@ class Stage:
                 self.kept.append(command_id)
 
 
+_HANDLE_TIMER: Final = AgentMachine.handle_timer.__code__
 _KEY: Final = SigningKey(Ed25519PrivateKey.generate())
 
 
