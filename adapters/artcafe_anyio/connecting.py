@@ -22,7 +22,7 @@ from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from artcafe_anyio.calling import CallFailed, awaited, call_here
-from artcafe_anyio.errors import cause_of
+from artcafe_anyio.errors import wrapped_in
 from artcafe_anyio.tls_failures import explain, shortcoming
 from artcafe_proto.readable import text_of
 
@@ -221,7 +221,7 @@ async def _start_tls(connection: Raw, host: str, opener: Opener[Raw, Ready]) -> 
 
 
 def _because(error: Exception) -> str:
-    cause = cause_of(error)
+    cause = wrapped_in(error)
     told = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and system_text(cause)
     return f": {told}" if told else ""
 

@@ -15,11 +15,12 @@ import anyio
 from anyio.streams.tls import TLSStream
 
 from artcafe_anyio.connecting import ConnectError
-from artcafe_anyio.errors import cause_of, said_by
+from artcafe_anyio.errors import wrapped_in
 from artcafe_anyio.levels import bound_send_buffer, socket_of, unacknowledged_bytes
 from artcafe_anyio.loops import Flag, Scope
 from artcafe_anyio.tls_failures import explain
 from artcafe_proto import Connection
+from artcafe_proto.causes import told_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,7 +89,7 @@ class StreamShell(ABC):
 
     def _reason(self, error: Exception) -> str:
         """For people: why it has ended."""
-        return said_by(error)
+        return told_by(error)
 
     @abstractmethod
     def _drained(self) -> None:
@@ -268,7 +269,7 @@ def reason_of(error: Exception | None, host: str) -> str:
     """For people: why a connection with `host` has ended."""
     if error is None:
         return "the peer closed it"
-    cause = cause_of(error)
+    cause = wrapped_in(error)
     if isinstance(cause, ssl.SSLError):  # TLS 1.3 tells only after the handshake what is wrong with a client's side
         return explain(cause, host)
-    return said_by(error)
+    return told_by(error)

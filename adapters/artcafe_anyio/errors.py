@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import cast
 
 from artcafe_proto import ArtCafeError
-from artcafe_proto.readable import text_of
 
 __all__ = ["CallError", "GaveUpError", "NotSettledError"]
 
@@ -50,12 +49,6 @@ def first_error(error: Exception) -> Exception:
     return error
 
 
-def cause_of(error: BaseException) -> BaseException:
+def wrapped_in(error: BaseException) -> BaseException:
     """What the system raised, where anyio wraps it; else `error` itself."""
     return error if error.__cause__ is None else error.__cause__  # which may be false, as an author makes it
-
-
-def said_by(error: BaseException) -> str:
-    """For people: what the system said, where anyio wraps it; else which error it is."""
-    cause = cause_of(error)
-    return text_of(cause) or type(cause).__name__

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from artcafe_anyio.errors import cause_of
+from artcafe_anyio.errors import wrapped_in
 from artcafe_anyio.loops import runs_on_asyncio
 from artcafe_platform.logs import logger
 from artcafe_platform.tls import OLD_VERSIONS
@@ -172,7 +172,7 @@ class Listening:
             except anyio.ClosedResourceError:
                 return
             except (OSError, anyio.BrokenResourceError) as error:
-                self._complain(cause_of(error))
+                self._complain(wrapped_in(error))
                 await anyio.sleep(ACCEPT_RETRY_S)
 
     async def _attend(self, stream: SocketStream) -> None:
