@@ -37,14 +37,14 @@ def peer_address(stream: SocketStream | TLSStream) -> str:
     return ""
 
 
-class Connection(StreamShell, Level):
+class AcceptedStream(StreamShell, Level):
     """One connection, from the end of its TLS handshake until its socket is closed."""
 
     def __init__(
         self,
         stream: SocketStream | TLSStream,
         protocol: PlatformProtocol,
-        turn: Callable[[Connection], AbstractContextManager[Instant]],
+        turn: Callable[[AcceptedStream], AbstractContextManager[Instant]],
         *,
         close_timeout_s: float,
     ) -> None:

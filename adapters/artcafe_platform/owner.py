@@ -15,7 +15,7 @@ import anyio
 from artcafe_anyio.calling import call_back
 from artcafe_anyio.clocks import Clock, guarded
 from artcafe_anyio.loops import Flag
-from artcafe_platform.connection import Connection, peer_address
+from artcafe_platform.connection import AcceptedStream, peer_address
 from artcafe_platform.holdings import Holdings
 from artcafe_platform.logs import logger, tell
 from artcafe_platform.looks import Looks
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import PlatformEffect, PlatformSessionEffect
     from artcafe_proto.events import HubEvent
 
-C = TypeVar("C", Connection, SocketConnection)
+C = TypeVar("C", AcceptedStream, SocketConnection)
 
 
 class Owner:
@@ -185,12 +185,12 @@ class Owner:
 
     # --- connections --------------------------------------------------------------------------------------------------
 
-    def add(self, stream: SocketStream | TLSStream) -> Connection:
+    def add(self, stream: SocketStream | TLSStream) -> AcceptedStream:
         """A connection was accepted; the caller then runs it, and calls `remove` when it is over."""
         timeout_s = self.hub.config.close_timeout
         return self._admit(
             peer_address(stream),
-            lambda protocol: Connection(stream, protocol, self.own_turn, close_timeout_s=timeout_s),
+            lambda protocol: AcceptedStream(stream, protocol, self.own_turn, close_timeout_s=timeout_s),
         )
 
     def add_socket(self, sock: socket.socket, on_over: Callable[[SocketConnection], None]) -> SocketConnection:

@@ -1,4 +1,4 @@
-"""One accepted connection on asyncio, by its socket: the same as `connection.Connection`, at a fraction of its cost.
+"""One accepted connection on asyncio, by its socket: the same as `AcceptedStream`, at a fraction of its cost.
 
 There is no task and no transport, and while nothing happens no timer and no buffer. The loop calls when the socket can
 be read; what is there is read into one buffer that all connections share and is followed to its last effect at once,
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from artcafe_anyio.connection import READ_BYTES, SEND_BYTES, ReadBuffer
 from artcafe_anyio.levels import bound_send_buffer, unacknowledged_bytes
-from artcafe_platform.connection import MAX_UNSENT_BYTES, Connection
+from artcafe_platform.connection import MAX_UNSENT_BYTES, AcceptedStream
 from artcafe_proto.levels import Level
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class SocketConnection(Level):
         self._on_over(self)
 
 
-AnyConnection = Connection | SocketConnection
+AnyConnection = AcceptedStream | SocketConnection
 
 
 def address_of(sock: socket.socket) -> str:

@@ -42,7 +42,7 @@ class ConnectionTimer(IntEnum):
     """A request that came right behind another is read: in a turn of its own, due at once."""
 
 
-class Connection(Protocol):
+class Drained(Protocol):
     """What the hub drains and keeps the time of: a `PlatformProtocol`, or a `PlatformSession` by itself."""
 
     timers: Timers[ConnectionTimer]
@@ -69,7 +69,7 @@ class Connections:
     """
 
     def __init__(self) -> None:
-        self._open: dict[int, Connection] = {}
+        self._open: dict[int, Drained] = {}
         self.touched: dict[int, None] = {}
         """The numbers of those to which something has happened since they were last drained; an ordered set."""
         self._timetable = Timetable()
@@ -81,7 +81,7 @@ class Connections:
         if conn in self._open:
             raise LocalProtocolError(f"expected a number that no open connection has, not {conn}")
 
-    def add(self, conn: int, connection: Connection) -> None:
+    def add(self, conn: int, connection: Drained) -> None:
         """A connection was accepted, whose number is free."""
         self._open[conn] = connection
         self.touched[conn] = None
@@ -146,7 +146,7 @@ class Connections:
             if (connection := self._open.get(conn)) is not None and connection.timers.has_changed:
                 self._keep_time(conn, connection, mono)
 
-    def _keep_time(self, conn: int, connection: Connection, mono: float) -> None:
+    def _keep_time(self, conn: int, connection: Drained, mono: float) -> None:
         connection.timers.has_changed = self._is_deadline_known = False
         if (earliest := connection.timers.next()) is not None:
             self._timetable.set(conn, earliest[0], mono)

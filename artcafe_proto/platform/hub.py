@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from artcafe_proto.exchanges import HttpRequest
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
-    from artcafe_proto.platform.connections import Connection, PlatformOutput
+    from artcafe_proto.platform.connections import Drained, PlatformOutput
     from artcafe_proto.platform.links import Carrier
 
 __all__ = ["PlatformHub"]
@@ -136,7 +136,7 @@ class PlatformHub(Secretive):
         misuse.check_accepted(conn, address)
         self._connections.check_free(conn)
 
-    def admit(self, conn: int, connection: Connection) -> None:
+    def admit(self, conn: int, connection: Drained) -> None:
         """A connection was accepted."""
         self._connections.add(conn, connection)
 

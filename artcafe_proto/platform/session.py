@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import PlatformSessionEffect
     from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
-    from artcafe_proto.platform.connections import Connection
+    from artcafe_proto.platform.connections import Drained
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.links import LinkedAgent
 
@@ -47,7 +47,7 @@ class PlatformSession(Secretive):
         "address", "conn", "has_peer_ended", "is_reading_paused", "linked", "origin", "outputs", "timers")  # fmt: skip
 
     def __init__(
-        self, hub: PlatformHub, conn: int, *, address: str | None = None, facade: Connection | None = None
+        self, hub: PlatformHub, conn: int, *, address: str | None = None, facade: Drained | None = None
     ) -> None:
         """`conn`: 0 or more. `address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None:
         they are not. `facade`: the one that has this session, if one has. Raises LocalProtocolError for the number of

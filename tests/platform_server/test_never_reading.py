@@ -18,7 +18,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.lowlevel import checkpoint
 
 from artcafe_platform import Platform, holdings
-from artcafe_platform.connection import Connection
+from artcafe_platform.connection import AcceptedStream
 from artcafe_platform.holdings import Holdings
 from artcafe_platform.sockets import SocketConnection
 from artcafe_proto import ApiError, PlatformConfig, PlatformProtocol
@@ -51,7 +51,7 @@ class Stage:
         self.events = Recorder(platform)
         self.most_bytes = 0
 
-    def watch(self, monkeypatch: pytest.MonkeyPatch, kind: type[Connection] | type[SocketConnection]) -> None:
+    def watch(self, monkeypatch: pytest.MonkeyPatch, kind: type[AcceptedStream] | type[SocketConnection]) -> None:
         """Note it."""
         original: Any = kind.write
 
@@ -129,7 +129,7 @@ async def stage(
     config = PlatformConfig(write_stall_timeout=stall_s, ping_interval=LONG_S, close_timeout=SHORT_S, window=8)
     async with Platform(tenants=TENANTS, config=config, anyio_streams=streams) as platform:
         setting = Stage(platform)
-        for kind in (Connection, SocketConnection):
+        for kind in (AcceptedStream, SocketConnection):
             setting.watch(monkeypatch, kind)
         yield setting
 
@@ -216,7 +216,7 @@ async def test_plat_8_what_all_are_answered_that_wait_for_one_command_is_bounded
 ) -> None:
     monkeypatch.setattr(holdings, "MAX_HELD_BYTES", 1000 * KIB)
     held: list[int] = []
-    for kind in (Connection, SocketConnection):
+    for kind in (AcceptedStream, SocketConnection):
         original: Any = kind.write
 
         def write(each: Any, data: bytes, original: Any = original) -> None:
