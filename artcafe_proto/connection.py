@@ -36,7 +36,7 @@ class DriverInputs(Protocol):
         ...
 
     def own_turn(self) -> AbstractContextManager[Instant, bool]:
-        """For what is none of these: a level that has changed."""
+        """For all else: a level that has changed."""
         ...
 
 

@@ -57,7 +57,7 @@ class Outbox:
     """Items in order: those that wait, behind those that were sent on the current link."""
 
     def __init__(self, settled_by: SettledBy = "pong") -> None:
-        """Raises ConfigError if `settled_by` is none of the three."""
+        """Raises ConfigError for another `settled_by` than these three."""
         if settled_by not in get_args(SettledBy):
             raise ConfigError(f"expected settled_by to be {', '.join(get_args(SettledBy))}, not {settled_by!r}")
         self.settled_by: Final[SettledBy] = settled_by

@@ -662,7 +662,7 @@ MUTANTS: Final = (
     Mutant(
         "a response settles by time though the peer answers pings",
         "artcafe_proto/policies/outbox.py",
-        "if self._ping is None or self._left_at is None or self.has_ponged:",
+        "if self._ping is None or self._left_at is None or (self.has_ponged and self._goes_by_pongs):",
         "if self._ping is None or self._left_at is None:",
         "tests/core/test_outbox.py::test_cmd_3_once_a_ping_was_answered_nothing_settles_without_a_pong",
     ),
