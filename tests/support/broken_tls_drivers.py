@@ -14,6 +14,9 @@ def is_tls(end: object) -> bool:
     return isinstance(end, asyncio.Transport) and end.get_extra_info("sslcontext") is not None
 
 
+RECORD_BYTES = 16 * 1024
+
+
 class LeavingWhatTlsHasRead(PlainDriver):
     """Reads a part of a record; the rest waits in the TLS layer until the socket can be read once more."""
 
@@ -25,7 +28,7 @@ class LeavingWhatTlsHasRead(PlainDriver):
         if is_tls(self.ends.get(conn)):
             waiting = self.waiting[conn]
             waiting += data
-            data = bytes(waiting[:4096])
+            data = bytes(waiting[: max(1024, len(waiting) - RECORD_BYTES)])
             del waiting[: len(data)]
         super().received(conn, data)
 
@@ -34,7 +37,7 @@ class TakingTlsWritesForWhole(PlainDriver):
     """A write of TLS takes a record at most."""
 
     def write(self, conn: int, data: bytes) -> None:
-        super().write(conn, data[:16384] if is_tls(self.ends[conn]) else data)
+        super().write(conn, data[:RECORD_BYTES] if is_tls(self.ends[conn]) else data)
 
 
 class DroppingWhatTlsCannotTake(PlainDriver):
@@ -77,7 +80,7 @@ class DroppingSmallRecords(PlainDriver):
 
 BROKEN_UNDER_TLS: list[tuple[type[PlainDriver], str, str]] = [
     (DroppingSmallRecords, "bytes may come one by one", "online (under TLS)"),
-    (LeavingWhatTlsHasRead, "many commands may come at once", "at once to be answered (under TLS)"),
+    (LeavingWhatTlsHasRead, "many commands may come at once", "12000 bytes to be answered at once (under TLS)"),
     (TakingTlsWritesForWhole, "what has not left is told", "on one link (under TLS)"),
     (DroppingWhatTlsCannotTake, "what has not left is told", "on one link (under TLS)"),
     (WithoutLevelsOfTls, "what has not left is told", "not read (under TLS)"),

@@ -148,7 +148,12 @@ def small_pieces(check: Examination) -> None:
 
 
 def many_at_once(check: Examination) -> None:
-    """And many together."""
+    """A large one alone, and many together."""
+    with check.peer() as peer, check.stage(peer) as stage:
+        stage.is_online()
+        (command_id,) = peer.command("answer", what="x" * _RECORD_BYTES)
+        is_answered = bool(stage.answer(command_id))
+        check.expect(is_answered, f"a command of {_RECORD_BYTES} bytes to be answered at once", stage.story())
     with check.peer() as peer, check.stage(peer) as stage:
         stage.is_online()
         sent = set(peer.command("answer", count=_MANY))
@@ -163,6 +168,8 @@ def many_at_once(check: Examination) -> None:
 
 
 _MANY: Final = 10_000
+_RECORD_BYTES: Final = 12_000
+"""Less than the 16 KiB of a record of TLS: if a driver leaves a part of it there, nothing else comes to push it."""
 
 
 def one_thread(check: Examination) -> None:
