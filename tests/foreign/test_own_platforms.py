@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -14,27 +15,31 @@ from typing import Any
 import pytest
 
 from artcafe_anyio import Agent
+from artcafe_platform import make_server_context
 from artcafe_proto import PlatformConfig, PlatformHub
 from artcafe_proto.events import AgentOnline, CommandAnswered
+from support.certificates import issue
 from support.virtual import signing_key
 
 PAGE = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("utf-8")
 TENANT, TOKEN = "tenant-1", "a-tenant-token-of-some-length"
 PATIENCE_S = 60.0
+AUTHORITY = issue(common_name="The Authority", is_authority=True)
+ISSUED = issue("localhost", by=AUTHORITY)
 GET = f"GET {{}} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
 
 
-def serve() -> Any:
-    """The function of the page."""
+def platform_class() -> Any:
+    """The class of the page."""
     found = re.search(r"<!-- platform: health -->\n```python\n(.*?)\n# Run it: ", PAGE, re.DOTALL)
     assert found is not None
     names: dict[str, Any] = {}
     exec(found[1], names)
-    return names["serve"]
+    return names["AsyncioPlatform"]
 
 
 @asynccontextmanager
-async def running(**settings: Any) -> AsyncGenerator[tuple[PlatformHub, int]]:
+async def running(tls: ssl.SSLContext | None = None, **settings: Any) -> AsyncGenerator[tuple[PlatformHub, int]]:
     """The platform of the page, and the port on which it listens."""
     hub = PlatformHub(PlatformConfig(**settings), rng=Random(1), signing_seed=bytes(32))
     hub.registry.add_tenant(TENANT, TOKEN)
@@ -49,7 +54,7 @@ async def running(**settings: Any) -> AsyncGenerator[tuple[PlatformHub, int]]:
 
     loop.create_server = create  # type: ignore[method-assign]
     async with asyncio.timeout(PATIENCE_S):
-        task = asyncio.create_task(serve()(hub, 0))
+        task = asyncio.create_task(platform_class()(hub, tls).serve("127.0.0.1", 0))
         await listens.wait()
         try:
             yield hub, servers[0].sockets[0].getsockname()[1]
@@ -133,20 +138,40 @@ def test_plat_8_whoever_takes_too_long_to_ask_is_told_so() -> None:
     asyncio.run(main())
 
 
-def test_link_8_whoever_does_not_read_is_not_read_and_cut_off_in_the_end() -> None:
+def test_tok_4_it_speaks_tls_and_drops_who_does_not(tmp_path: Path) -> None:
+    certificate, key = ISSUED.write(tmp_path, "platform")
+    client = ssl.create_default_context(cadata=AUTHORITY.pem.decode())
+
     async def main() -> None:
-        async with running(write_stall_timeout=0.5) as (hub, port):
+        async with running(make_server_context(str(certificate), str(key))) as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="localhost")
+            writer.write(GET.format("/health").encode())
+            assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            assert await answer(port, GET.format("/health")) == b"", "nothing is said in the clear"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["", "TLS"])
+def test_link_8_whoever_does_not_read_is_not_read_and_cut_off_in_the_end(tls: bool, tmp_path: Path) -> None:
+    context = make_server_context(*map(str, ISSUED.write(tmp_path, "platform"))) if tls else None
+    client = ssl.create_default_context(cadata=AUTHORITY.pem.decode()) if tls else None
+    named: dict[str, Any] = {"ssl": client, "server_hostname": "localhost"} if tls else {}
+
+    async def main() -> None:
+        async with running(context, write_stall_timeout=0.5) as (hub, port):
             for number in range(200):
                 hub.registry.create_agent(
                     TENANT, agent_id=f"agent-{number}", name="x" * 200, capabilities=(), metadata={}, wall=0.0
                 )
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024, **named)
             began = time.monotonic()
-            while reader.exception() is None:  # what comes back is not taken, and fills the buffers of both sides
+            while not writer.is_closing():  # what comes back is not taken, and fills the buffers of both sides
                 writer.write(GET.format("/api/v1/agents").encode())
                 await asyncio.sleep(0.001)
             assert time.monotonic() - began > 0.5
-            assert isinstance(reader.exception(), ConnectionResetError), "it was aborted"
+            assert tls or isinstance(reader.exception(), ConnectionResetError), "it was aborted"
             writer.close()
 
     asyncio.run(main())
