@@ -5,8 +5,11 @@ that are moved by hand (`ManualClock`, `ScriptedPeer`), and for a transport's a 
 (`check_channel`).
 """
 
-from artcafe_proto.testing import channels, clocks, faults, peers, shrinking, simulation
-from artcafe_proto.testing.channels import *
+from artcafe_proto.testing import clocks, faults, peers, shrinking, simulation
+from artcafe_proto.testing.channels import channel, checking, examining
+from artcafe_proto.testing.channels.channel import *
+from artcafe_proto.testing.channels.checking import *
+from artcafe_proto.testing.channels.examining import *
 from artcafe_proto.testing.clocks import *
 from artcafe_proto.testing.faults import *
 from artcafe_proto.testing.invariants import table
@@ -16,7 +19,9 @@ from artcafe_proto.testing.shrinking import *
 from artcafe_proto.testing.simulation import *
 
 __all__: list[str] = []
-__all__ += channels.__all__
+__all__ += channel.__all__
+__all__ += checking.__all__
+__all__ += examining.__all__
 __all__ += clocks.__all__
 __all__ += faults.__all__
 __all__ += table.__all__

@@ -1,13 +1,11 @@
-"""Channels for `check_channel`: over the transports of docs/transports.md, and over our own."""
+"""Channels of bytes for `check_channel`: over the transport in memory of docs/transports.md, and over our own."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import socket
 import struct
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
@@ -15,15 +13,13 @@ from typing import Any, Final
 
 import anyio
 import anyio.abc
-import websockets.asyncio.server
-import websockets.exceptions
 
 from artcafe_anyio.clocks import read_clocks
 from artcafe_anyio.connection import StreamConnection
 from artcafe_anyio.threads import Threads
 from artcafe_anyio.transports import TransportConnection
-from artcafe_proto import Driver, HttpRequest
-from artcafe_proto.effects import Connect, Disconnect, PauseReading, ResumeReading, SendText, SendUpgrade
+from artcafe_proto import Driver
+from artcafe_proto.effects import Connect
 from artcafe_proto.testing import Channel
 
 CONN: Final = 1
@@ -65,14 +61,11 @@ class Told:
 # --- in memory --------------------------------------------------------------------------------------------------------
 
 
-class TwoEnds(Told):
-    """A channel whose both ends are of one kind: `near`, which tells this object, and `far`, which tells `far_told`."""
+class TwoEnds:
+    """The part of a channel whose both ends, `near` and `far`, are of one kind."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.far_told = Told()
-        self.near: Any
-        self.far: Any
+    near: Any
+    far: Any
 
     def close(self, *, abort: bool) -> None:
         self.near.close(abort=abort)
@@ -82,14 +75,6 @@ class TwoEnds(Told):
 
     def resume_reading(self) -> None:
         self.near.reads = True
-
-    @property
-    def far_received(self) -> list[bytes]:
-        return self.far_told.received
-
-    @property
-    def far_has_ended(self) -> bool:
-        return self.far_told.ends > 0
 
     def far_close(self, *, abort: bool) -> None:
         self.far.close(abort=abort)
@@ -105,17 +90,30 @@ class TwoEnds(Told):
         self.far.flow()
 
 
-class MemoryChannel(TwoEnds):
-    """A channel over two pipes of the page."""
+class MemoryChannel(TwoEnds, Told):
+    """A channel over two pipes of the page: `near` tells this object, and `far` tells `far_told`."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.far_told = Told()
         pipe = transport("memory")["Pipe"]
         self.near, self.far = pipe(self), pipe(self.far_told)
         self.near.far, self.far.far = self.far, self.near
 
     def write(self, data: bytes) -> None:
         self.near.write(data)
+
+    @property
+    def far_received(self) -> list[bytes]:
+        return self.far_told.received
+
+    @property
+    def far_has_ended(self) -> bool:
+        return self.far_told.ends > 0
+
+    @property
+    def far_unsent_bytes(self) -> int:
+        return self.far_told.unsent_bytes
 
     def far_write(self, data: bytes) -> None:
         self.far.write(data)
@@ -125,59 +123,6 @@ class MemoryChannel(TwoEnds):
 async def memory_channel() -> AsyncGenerator[Channel]:
     """Open one."""
     yield MemoryChannel()
-
-
-# --- over a broker ----------------------------------------------------------------------------------------------------
-
-
-class BrokerChannel(TwoEnds):
-    """A channel between two ends of the page's link; what each publishes arrives with the next `settle`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        link: Any = transport("broker")["LinkEnd"]
-        self._published: deque[tuple[Any, bytes]] = deque()
-
-        def to_far(data: bytes) -> None:
-            self._published.append((self.far, data))
-
-        def to_near(data: bytes) -> None:
-            self._published.append((self.near, data))
-
-        self.near, self.far = link(to_far, self._teller(self)), link(to_near, self._teller(self.far_told))
-
-    @staticmethod
-    def _teller(told: Told) -> Callable[..., None]:
-        def tell(happened: str, *arguments: Any) -> None:
-            match happened:
-                case "text_received":
-                    told.data_received(arguments[0])
-                case "close_received":
-                    told.ends += 1
-                case "unsent":
-                    told.unsent(arguments[0])
-                case _:
-                    assert happened == "bytes_received"
-
-        return tell
-
-    def write(self, data: bytes) -> None:
-        self.near.send(b"=", data)
-
-    def far_write(self, data: bytes) -> None:
-        self.far.send(b"=", data)
-
-    async def settle(self) -> None:
-        await super().settle()
-        for _ in range(len(self._published)):
-            end, data = self._published.popleft()
-            end.arrived(data)
-
-
-@asynccontextmanager
-async def broker_channel() -> AsyncGenerator[Channel]:
-    """Open one."""
-    yield BrokerChannel()
 
 
 # --- our own, over sockets --------------------------------------------------------------------------------------------
@@ -242,6 +187,10 @@ class SocketChannel:
     def resume_reading(self) -> None:
         self.connection.resume_reading()
 
+    @property
+    def far_unsent_bytes(self) -> int:
+        return len(self._far_unsent)
+
     def far_write(self, data: bytes) -> None:
         self._far_unsent += data
 
@@ -300,102 +249,3 @@ async def socket_channel(make: Connector) -> AsyncGenerator[Channel]:
             yield channel
             channel.far_close(abort=True)
             tasks.cancel_scope.cancel()
-
-
-# --- websockets -------------------------------------------------------------------------------------------------------
-
-
-class WebSocketChannel(Told):
-    """A channel over the page's transport on websockets; the far end is a server of that library."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self.far_received: list[bytes] = []
-        self.far_has_ended = False
-        self.is_up = False
-        self._far: websockets.asyncio.server.ServerConnection | None = None
-        self._far_unsent = asyncio.Queue[bytes]()
-        self._far_may_read = asyncio.Event()
-        self._far_may_read.set()
-        asked = Connect(CONN, "127.0.0.1", port, False, 0.0, "link")
-        self.transport = transport("websockets")["Transport"](asked, self._tell)
-
-    def _tell(self, happened: str, conn: int, *arguments: Any) -> None:
-        match happened:
-            case "upgraded":
-                self.is_up = True
-            case "text_received":
-                self.received.append(arguments[0])
-            case "disconnected" | "close_received":
-                self.ends += 1
-            case "unsent":
-                self.unsent_bytes = arguments[0]
-            case _:
-                assert happened == "bytes_received"
-
-    def write(self, data: bytes) -> None:
-        self.transport.carry_out(SendText(CONN, data))
-
-    def close(self, *, abort: bool) -> None:
-        self.transport.carry_out(Disconnect(CONN, abort))
-
-    def pause_reading(self) -> None:
-        self.transport.carry_out(PauseReading(CONN))
-
-    def resume_reading(self) -> None:
-        self.transport.carry_out(ResumeReading(CONN))
-
-    def far_write(self, data: bytes) -> None:
-        self._far_unsent.put_nowait(data)
-
-    def far_close(self, *, abort: bool) -> None:
-        assert self._far is not None
-        if abort:
-            self._far.transport.abort()
-        else:
-            self._far_unsent.put_nowait(b"")
-
-    def far_pause_reading(self) -> None:
-        self._far_may_read.clear()
-
-    def far_resume_reading(self) -> None:
-        self._far_may_read.set()
-
-    async def settle(self) -> None:
-        await asyncio.sleep(0.001)
-        self.transport.report()
-
-    async def serve(self, far: websockets.asyncio.server.ServerConnection) -> None:
-        """The far end."""
-        self._far = far
-        async with asyncio.TaskGroup() as tasks:
-            sending = tasks.create_task(self._far_send(far))
-            with suppress(websockets.exceptions.ConnectionClosed):
-                while await self._far_may_read.wait():
-                    self.far_received.append(await far.recv(decode=False))
-            self.far_has_ended = True
-            sending.cancel()
-
-    async def _far_send(self, far: websockets.asyncio.server.ServerConnection) -> None:
-        with suppress(websockets.exceptions.ConnectionClosed):
-            while data := await self._far_unsent.get():
-                await far.send(data, text=True)
-            await far.close()
-
-
-@asynccontextmanager
-async def websocket_channel() -> AsyncGenerator[Channel]:
-    """Open one over loopback."""
-    channels: list[WebSocketChannel] = []
-    async with websockets.asyncio.server.serve(
-        lambda far: channels[0].serve(far), "127.0.0.1", 0, compression=None, ping_interval=None, max_queue=1
-    ) as server:
-        channel = WebSocketChannel(next(iter(server.sockets)).getsockname()[1])
-        channels.append(channel)
-        channel.transport.carry_out(SendUpgrade(CONN, 1, HttpRequest(method="GET", target="/")))
-        while not channel.is_up:
-            await channel.settle()
-        yield channel
-        channel.far_resume_reading()
-        channel.resume_reading()
-        channel.close(abort=True)
