@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, cast
 
+from websockets.client import ClientProtocol
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
 
 from artcafe_proto import HttpRequest
 from artcafe_proto.effects import (
@@ -116,37 +118,64 @@ async def broker_channel() -> AsyncGenerator[MessageChannel]:
 # --- websockets -------------------------------------------------------------------------------------------------------
 
 
-class WebSocketPeer(asyncio.Protocol, Log):
-    """A server's connection over websockets' protocol without I/O; that answers pings and closes by itself."""
+class PingsAreTold(Protocol):
+    """The protocol answers no ping by itself."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PING:
+            self.events.append(frame)
+        else:
+            super().recv_frame(frame)
+
+
+class ClientWire(PingsAreTold, ClientProtocol):
+    pass
+
+
+class ServerWire(PingsAreTold, ServerProtocol):
+    pass
+
+
+class WebSocketEnd(asyncio.Protocol, Log):
+    """One end of a link over websockets' protocols without I/O, in either role: a transport that keeps the rules."""
 
     transport: asyncio.Transport
     KINDS: Final = {Opcode.TEXT: "text_received", Opcode.PING: "ping_received", Opcode.PONG: "pong_received"}
 
-    def __init__(self) -> None:
+    def __init__(self, wire: ClientProtocol | ServerProtocol) -> None:
         super().__init__()
-        self.wire = ServerProtocol(max_size=None)
+        self.wire = wire
+        self.is_over = False
+        """Nothing more is told."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if isinstance(self.wire, ClientProtocol):
+            self.wire.send_request(self.wire.connect())
+            self.flush()
 
     def data_received(self, data: bytes) -> None:
         self.wire.receive_data(data)
         for event in self.wire.events_received():
             if isinstance(event, Frame):
                 self.hear(event)
-            else:
+            elif isinstance(self.wire, ServerProtocol):
                 self.wire.send_response(self.wire.accept(cast("Request", event)))
         self.flush()
 
     def hear(self, frame: Frame) -> None:
         assert frame.fin, "these tests send no fragments"
+        if self.is_over:
+            return
         if frame.opcode is Opcode.CLOSE:
             self.tell("close_received", Close.parse(frame.data).code)
+            self.is_over = True
         else:
             self.tell(self.KINDS[frame.opcode], bytes(frame.data))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.wire.close_rcvd is None:
+        if not self.is_over:
+            self.is_over = True
             self.tell("disconnected")
 
     def flush(self) -> None:
@@ -156,16 +185,128 @@ class WebSocketPeer(asyncio.Protocol, Log):
             else:
                 self.transport.close()
 
+    @property
+    def is_up(self) -> bool:
+        return self.wire.state is State.OPEN and not self.transport.is_closing()
+
     def send(self, send: Callable[[], object]) -> None:
-        if self.wire.state is State.OPEN:
+        if self.is_up:
             send()
             self.flush()
 
+    def close_with(self, code: int, reason: str = "") -> None:
+        self.send(partial(self.wire.send_close, None if code == 1005 else code, reason))
 
-class WebSocketChannel(Log):
+    def close(self, *, abort: bool) -> None:
+        self.is_over = True
+        if abort:
+            self.transport.abort()
+        else:
+            self.close_with(1000)
+            self.transport.resume_reading()  # until the peer has read all, and closes
+
+
+class FarWebSocket:
+    """The part of a channel whose far end is one of these."""
+
+    far: WebSocketEnd
+
+    @property
+    def far_told(self) -> list[tuple[str, bytes | int]]:
+        return self.far.told
+
+    @property
+    def far_unsent_bytes(self) -> int:
+        return self.far.transport.get_write_buffer_size()
+
+    def far_write(self, data: bytes) -> None:
+        self.far.send(partial(self.far.wire.send_text, data))
+
+    def far_ping(self, payload: bytes) -> None:
+        self.far.send(partial(self.far.wire.send_ping, payload))
+
+    def far_pong(self, payload: bytes) -> None:
+        self.far.send(partial(self.far.wire.send_pong, payload))
+
+    def far_close_with(self, code: int) -> None:
+        self.far.close_with(code)
+
+    def far_close(self, *, abort: bool) -> None:
+        if abort:
+            self.far.transport.abort()
+        else:
+            self.far_close_with(1000)
+
+    def far_pause_reading(self) -> None:
+        self.far.transport.pause_reading()
+
+    def far_resume_reading(self) -> None:
+        self.far.transport.resume_reading()
+
+
+class WebSocketsChannel(FarWebSocket):
+    """A channel between two of these ends."""
+
+    def __init__(self, near: WebSocketEnd, far: WebSocketEnd) -> None:
+        self.near, self.far = near, far
+        self.unsent_bytes = 0
+
+    @property
+    def told(self) -> list[tuple[str, bytes | int]]:
+        return self.near.told
+
+    def write(self, data: bytes) -> None:
+        self.near.send(partial(self.near.wire.send_text, data))
+
+    def ping(self, payload: bytes) -> None:
+        self.near.send(partial(self.near.wire.send_ping, payload))
+
+    def pong(self, payload: bytes) -> None:
+        self.near.send(partial(self.near.wire.send_pong, payload))
+
+    def close_with(self, code: int, reason: str) -> None:
+        self.near.close_with(code, reason)
+
+    def close(self, *, abort: bool) -> None:
+        self.near.close(abort=abort)
+
+    def pause_reading(self) -> None:
+        self.near.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.near.transport.resume_reading()
+
+    async def settle(self) -> None:
+        await turns_of_the_loop()
+        self.unsent_bytes = self.near.transport.get_write_buffer_size()
+
+
+async def turns_of_the_loop() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def websockets_channel(
+    role: str, agents: type[ClientProtocol] = ClientWire, platforms: type[ServerProtocol] = ServerWire
+) -> AsyncGenerator[MessageChannel]:
+    """Open one over loopback, whose near end has a role: `agent` or `platform`."""
+    agent, platform = WebSocketEnd(agents(parse_uri("ws://localhost"))), WebSocketEnd(platforms())
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(lambda: platform, "127.0.0.1", 0) as server:
+        await loop.create_connection(lambda: agent, *server.sockets[0].getsockname())
+        while agent.wire.state is not State.OPEN:
+            await turns_of_the_loop()
+        yield WebSocketsChannel(agent, platform) if role == "agent" else WebSocketsChannel(platform, agent)
+        for end in (agent, platform):
+            end.transport.abort()
+        await turns_of_the_loop()
+
+
+class PrintedChannel(FarWebSocket, Log):
     """A channel over the page's transport on websockets; the far end is a server."""
 
-    def __init__(self, port: int, far: WebSocketPeer) -> None:
+    def __init__(self, port: int, far: WebSocketEnd) -> None:
         super().__init__()
         self.is_up = False
         self.far = far
@@ -199,50 +340,17 @@ class WebSocketChannel(Log):
     def resume_reading(self) -> None:
         self.transport.carry_out(ResumeReading(CONN))
 
-    @property
-    def far_told(self) -> list[tuple[str, bytes | int]]:
-        return self.far.told
-
-    @property
-    def far_unsent_bytes(self) -> int:
-        return self.far.transport.get_write_buffer_size()
-
-    def far_write(self, data: bytes) -> None:
-        self.far.send(partial(self.far.wire.send_text, data))
-
-    def far_ping(self, payload: bytes) -> None:
-        self.far.send(partial(self.far.wire.send_ping, payload))
-
-    def far_pong(self, payload: bytes) -> None:
-        self.far.send(partial(self.far.wire.send_pong, payload))
-
-    def far_close_with(self, code: int) -> None:
-        self.far.send(partial(self.far.wire.send_close, None if code == 1005 else code))
-
-    def far_close(self, *, abort: bool) -> None:
-        if abort:
-            self.far.transport.abort()
-        else:
-            self.far_close_with(1000)
-
-    def far_pause_reading(self) -> None:
-        self.far.transport.pause_reading()
-
-    def far_resume_reading(self) -> None:
-        self.far.transport.resume_reading()
-
     async def settle(self) -> None:
-        for _ in range(5):  # turns of the loop
-            await asyncio.sleep(0)
+        await turns_of_the_loop()
         self.transport.report()
 
 
 @asynccontextmanager
-async def websocket_channel() -> AsyncGenerator[MessageChannel]:
+async def printed_websocket_channel() -> AsyncGenerator[MessageChannel]:
     """Open one over loopback."""
-    far = WebSocketPeer()
+    far = WebSocketEnd(ServerWire())
     async with await asyncio.get_running_loop().create_server(lambda: far, "127.0.0.1", 0) as server:
-        channel = WebSocketChannel(server.sockets[0].getsockname()[1], far)
+        channel = PrintedChannel(server.sockets[0].getsockname()[1], far)
         channel.transport.carry_out(SendUpgrade(CONN, 1, HttpRequest(method="GET", target="/")))
         while not channel.is_up:
             await channel.settle()

@@ -9,6 +9,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from websockets.client import ClientProtocol
+from websockets.server import ServerProtocol
 
 from artcafe_anyio.testing import VirtualTimeLoop
 from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, Instant, PlatformProtocol
@@ -16,7 +18,7 @@ from artcafe_proto.effects import Connect, Sign, Write
 from artcafe_proto.events import CommandAnswered, CommandReceived
 from artcafe_proto.testing import ChannelError, check_channel
 from support.channels import Told, memory_channel, printed, socket_channel, streams, transport, transports
-from support.message_channels import broker_channel, websocket_channel
+from support.message_channels import broker_channel, printed_websocket_channel, websockets_channel
 from support.virtual import AGENT, TENANT, WALL_AT_START, new_hub, signing_key
 
 if TYPE_CHECKING:
@@ -49,6 +51,20 @@ async def test_our_own_transport_is_one() -> None:
 
 async def test_the_link_over_a_broker_is_one() -> None:
     assert await check_channel(broker_channel, clock=time.perf_counter) == ()
+
+
+@pytest.mark.parametrize("role", ["agent", "platform"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_websocket_library_without_io_is_one_in_either_role(role: str) -> None:
+    assert await check_channel(lambda: websockets_channel(role), clock=time.perf_counter) == ()
+
+
+@pytest.mark.parametrize("role", ["agent", "platform"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_library_that_answers_pings_is_found_out_in_either_role(role: str) -> None:
+    with pytest.raises(ChannelError) as broken:
+        await check_channel(lambda: websockets_channel(role, ClientProtocol, ServerProtocol))
+    assert {each.rule for each in broken.value.broken} == {"a pong leaves only when the protocol asks for it"}
 
 
 async def test_without_a_clock_the_check_says_what_it_has_not_looked_at() -> None:
@@ -174,7 +190,7 @@ async def test_the_transport_over_websockets_breaks_just_these_rules() -> None:
     """It does not tell of pings, which its library answers, and cannot send a close without a code."""
     asyncio.get_running_loop().set_exception_handler(pass_over)  # of the library's tasks
     with pytest.raises(ChannelError) as broken:
-        await check_channel(websocket_channel, clock=time.perf_counter)
+        await check_channel(printed_websocket_channel, clock=time.perf_counter)
     assert {each.rule for each in broken.value.broken} == {
         "pings and pongs keep their place among messages",
         "a pong leaves only when the protocol asks for it",

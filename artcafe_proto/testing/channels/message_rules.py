@@ -145,7 +145,7 @@ def _expect_no_pong(check: Examination, why: str) -> None:
 async def _code_out(check: Examination, *, code: int) -> None:
     channel = check.messages
     channel.write(b"before")
-    channel.close_with(code, "because")
+    channel.close_with(code, "" if code == 1005 else "because")
     await check.far_ends()
     await check.a_while()
     _expect_close(check, channel.far_told, code, "the far end")
