@@ -161,11 +161,11 @@ class Driver(ABC):
     def disconnected(self, conn: int, error: BaseException | str | None = None) -> None:
         """A connection has ended: by an error, or without one because either side has closed it."""
         self._closing.pop(conn, None)
+        self._forget(conn)
         with self._own_turn as now:
             if error is None:
                 self.protocol.eof_received(conn, now)
             self.protocol.disconnected(conn, "the peer closed it" if error is None else told_by(error), now)
-            self._forget(conn)
 
     def signed(self, request: int, signature: bytes) -> None:
         """A signature is there."""

@@ -606,6 +606,17 @@ def test_an_internal_error_amid_a_turn_is_raised_at_its_end_and_nothing_that_fol
     loop.timer_due()
 
 
+def test_an_error_within_an_error_ends_a_drain_all_the_same() -> None:
+    loop = online()
+    line = loop.lines[-1]
+    loop.command()
+    planted_level(line, OSError("it is closed"))
+    planted(loop, "disconnected")
+    with pytest.raises(ZeroDivisionError):
+        loop.respond("cmd-1", "x" * LEVEL_BYTES)
+    assert line.closed == [True]
+
+
 def test_a_timer_that_could_not_be_set_is_set_again() -> None:
     loop = online()
     call_at = loop.call_at
