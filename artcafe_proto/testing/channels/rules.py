@@ -149,13 +149,7 @@ async def _after_disconnect(check: Examination, *, aborted: bool) -> None:
 async def unsent(check: Examination) -> None:
     """The level, while the far end does not read and when it has."""
     channel = check.channel
-    channel.far_pause_reading()
-    sent: list[bytes] = []
-    while channel.unsent_bytes < WRITE_AHEAD_BYTES and len(sent) < _ENOUGH_PIECES:
-        channel.write(_PIECE)
-        sent.append(_PIECE)
-        if len(sent) % 16 == 0:
-            await channel.settle()
+    sent = await _write_ahead(check)
     expected = f"`unsent` to tell of {WRITE_AHEAD_BYTES} bytes where the far end does not read"
     check.expect(channel.unsent_bytes >= WRITE_AHEAD_BYTES, expected, f"it told of {channel.unsent_bytes}")
     channel.far_resume_reading()
@@ -165,10 +159,10 @@ async def unsent(check: Examination) -> None:
 
 
 async def writes_at_once(check: Examination) -> None:
-    """How long writes take, while the far end does not read."""
+    """How long writes take while the far end does not read, and much has not left."""
     channel, clock = check.channel, check.clock
     assert clock is not None, "without a clock this is not looked at"
-    channel.far_pause_reading()
+    await _write_ahead(check)
     took: list[float] = []
     for _ in range(_TIMED_WRITES):
         began = clock()
@@ -178,6 +172,19 @@ async def writes_at_once(check: Examination) -> None:
     longest, whole = max(took), sum(took)
     expected = f"{_TIMED_WRITES} writes to hold the event loop for {_HELD_S:g} s at most"
     check.expect(whole - longest <= _HELD_S, expected, f"they held it for {whole:.3g} s, one for {longest:.3g} s")
+
+
+async def _write_ahead(check: Examination) -> list[bytes]:
+    """Write to a far end that does not read, until that is told, or is more than can be. Returns what was written."""
+    channel = check.channel
+    channel.far_pause_reading()
+    sent: list[bytes] = []
+    while channel.unsent_bytes < WRITE_AHEAD_BYTES and len(sent) < _ENOUGH_PIECES:
+        channel.write(_PIECE)
+        sent.append(_PIECE)
+        if len(sent) % 16 == 0:
+            await channel.settle()
+    return sent
 
 
 # --- pausing ----------------------------------------------------------------------------------------------------------
@@ -213,7 +220,6 @@ async def resumes_once(check: Examination) -> None:
 async def _flood_is_held_back(check: Examination) -> None:
     """Reading is paused: a flood comes, of which little may be told before reading is resumed."""
     channel = check.channel
-    await check.a_while()
     before, before_bytes = len(check.received), check.received_bytes
     for piece in _FLOOD:
         channel.far_write(piece)
