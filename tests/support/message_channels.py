@@ -288,7 +288,11 @@ async def turns_of_the_loop() -> None:
 
 @asynccontextmanager
 async def websockets_channel(
-    role: str, agents: type[ClientProtocol] = ClientWire, platforms: type[ServerProtocol] = ServerWire
+    role: str,
+    kind: type[WebSocketsChannel] = WebSocketsChannel,
+    *,
+    agents: type[ClientProtocol] = ClientWire,
+    platforms: type[ServerProtocol] = ServerWire,
 ) -> AsyncGenerator[MessageChannel]:
     """Open one over loopback, whose near end has a role: `agent` or `platform`."""
     agent, platform = WebSocketEnd(agents(parse_uri("ws://localhost"))), WebSocketEnd(platforms())
@@ -297,7 +301,7 @@ async def websockets_channel(
         await loop.create_connection(lambda: agent, *server.sockets[0].getsockname())
         while agent.wire.state is not State.OPEN:
             await turns_of_the_loop()
-        yield WebSocketsChannel(agent, platform) if role == "agent" else WebSocketsChannel(platform, agent)
+        yield kind(agent, platform) if role == "agent" else kind(platform, agent)
         for end in (agent, platform):
             end.transport.abort()
         await turns_of_the_loop()

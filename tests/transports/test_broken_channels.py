@@ -12,7 +12,7 @@ import pytest
 from artcafe_anyio.testing import VirtualTimeLoop
 from artcafe_proto.testing import CHANNEL_RULES, BrokenRule, Channel, ChannelError, MessageChannel, check_channel
 from support.channels import MemoryChannel
-from support.message_channels import BrokerChannel
+from support.message_channels import BrokerChannel, WebSocketEnd, WebSocketsChannel, websockets_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -516,6 +516,76 @@ async def test_a_channel_that_breaks_a_rule_is_found_out_by_its_name(kind: Kind,
 
 def test_every_rule_has_a_channel_that_breaks_it() -> None:
     assert {rule for _, rule in [*OF_BYTES, *OF_MESSAGES]} == set(CHANNEL_RULES)
+
+
+# --- over sockets, in either role -------------------------------------------------------------------------------------
+
+
+class HoardingLibrary(WebSocketsChannel):
+    """Reads on while paused, and keeps what it reads in a queue."""
+
+    def __init__(self, near: WebSocketEnd, far: WebSocketEnd) -> None:
+        super().__init__(near, far)
+        self.is_paused = False
+        self.heard: list[tuple[str, bytes | int]] = []
+
+    @property
+    def told(self) -> list[tuple[str, bytes | int]]:
+        if not self.is_paused:
+            self.heard += self.near.told[len(self.heard) :]
+        return self.heard
+
+    def pause_reading(self) -> None:
+        self.heard = list(self.told)
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+
+class LatePauses(WebSocketsChannel):
+    """Has another task pause, which comes to it later."""
+
+    pauses_in: int | None = None
+
+    def pause_reading(self) -> None:
+        self.pauses_in = 30
+
+    def resume_reading(self) -> None:
+        self.pauses_in = None
+        super().resume_reading()
+
+    async def settle(self) -> None:
+        await super().settle()
+        if self.pauses_in is not None:
+            self.pauses_in -= 1
+            if not self.pauses_in:
+                super().pause_reading()
+
+
+class ClosingWithoutReading(WebSocketsChannel):
+    """Closes its socket while something is to be read: what was written is lost by the reset."""
+
+    def close(self, *, abort: bool) -> None:
+        self.near.is_over = True
+        self.near.transport.close()
+
+
+@pytest.mark.parametrize("role", ["agent", "platform"])
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        (HoardingLibrary, "paused reading holds the far end back"),
+        (LatePauses, "paused reading holds the far end back"),
+        (ClosingWithoutReading, "what was written before a close arrives"),
+    ],
+)
+async def test_mistakes_over_sockets_are_found_in_either_role(
+    role: str, kind: type[WebSocketsChannel], rule: str
+) -> None:
+    with pytest.raises(ChannelError) as error:
+        await check_channel(lambda: websockets_channel(role, kind))
+    assert rule in {each.rule for each in error.value.broken}
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------

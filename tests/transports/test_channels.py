@@ -63,7 +63,7 @@ async def test_a_websocket_library_without_io_is_one_in_either_role(role: str) -
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_library_that_answers_pings_is_found_out_in_either_role(role: str) -> None:
     with pytest.raises(ChannelError) as broken:
-        await check_channel(lambda: websockets_channel(role, ClientProtocol, ServerProtocol))
+        await check_channel(lambda: websockets_channel(role, agents=ClientProtocol, platforms=ServerProtocol))
     assert {each.rule for each in broken.value.broken} == {"a pong leaves only when the protocol asks for it"}
 
 
