@@ -1,20 +1,19 @@
-"""The drivers of docs/embedding.md, docs/transports.md and the README, as printed, against the reference platform."""
+"""The drivers of the README and of docs/, as printed, against the reference platform."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-import trio
 from anyio import to_thread
 
 from artcafe_anyio.testing import check_driver
@@ -22,23 +21,34 @@ from artcafe_cli.key_files import make_key_pair
 from artcafe_platform import Platform
 from artcafe_proto import AgentConfig, AgentMachine, Driver, Instant
 from artcafe_proto.effects import Sign
-from artcafe_proto.events import AgentEvent, AgentOffline, CommandAnswered, CommandReceived, HubEvent, Online
+from artcafe_proto.events import AgentEvent, AgentOffline, AgentOnline, CommandAnswered, CommandReceived, HubEvent
 from support.drivers import Handle, Signer
+from support.printed import LOOPS, Printed
 from support.virtual import signing_key
 
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
-KINDS = {"asyncio": "AsyncioDriver", "trio": "TrioDriver", "selectors": "SelectorsDriver"}
+KINDS = {
+    "asyncio": "AsyncioDriver",
+    "trio": "TrioDriver",
+    "selectors": "SelectorsDriver",
+    "Twisted": "TwistedDriver",
+    "Tornado": "AsyncioDriver",
+    "gevent": "GeventDriver",
+}
 MARKS = {
     "asyncio": ("README.md", "embedding"),
     "trio": ("docs/embedding.md", "driver: trio"),
     "selectors": ("docs/embedding.md", "driver: selectors"),
+    "Twisted": ("docs/drivers.md", "driver: Twisted"),
+    "Tornado": ("docs/drivers.md", "driver: Tornado"),
+    "gevent": ("docs/drivers.md", "driver: gevent"),
     "websockets": ("docs/transports.md", "transport: websockets"),
 }
-MOST_LINES = {"asyncio": 65, "trio": 75, "selectors": 90}
-ONLY_OURS = {"artcafe_proto"}
+MOST_LINES = {"asyncio": 65, "trio": 75, "selectors": 90, "Twisted": 100, "Tornado": 65, "gevent": 110}
+LIBRARIES = {"trio": {"trio"}, "gevent": {"gevent"}, "Twisted": {"twisted", "OpenSSL", "service_identity", "zope"}}
 
 
 def printed(kind: str) -> str:
@@ -46,6 +56,8 @@ def printed(kind: str) -> str:
     page, mark = MARKS[kind]
     found = re.search(rf"<!-- {mark} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert found is not None
+    if kind == "Tornado":  # it ends another program
+        return printed("asyncio").partition("async def main")[0] + found[1]
     return found[1]
 
 
@@ -67,7 +79,7 @@ def test_a_driver_is_short_and_uses_nothing_of_ours_but_the_core(kind: str) -> N
         for names in re.findall(r"^(?:import|from) ([\w., ]+?)(?: import.*)?$", line)
         for name in names.split(",")
     }
-    assert imported <= ONLY_OURS | sys.stdlib_module_names | {"trio"}
+    assert imported <= {"artcafe_proto"} | sys.stdlib_module_names | LIBRARIES.get(kind, set())
 
 
 @pytest.mark.parametrize("kind", MARKS)
@@ -97,74 +109,38 @@ async def test_a_program_runs_as_pasted(kind: str, tmp_path: Path) -> None:
     assert results == [b'{"command":"echo","arguments":1}']
 
 
-def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Callable[[], None]:
-    """What runs a driver to its end, in a thread of its own."""
+def made(
+    kind: str, *arguments: object, meanwhile: Callable[[Any], object] | None = None, ca_file: Path | None = None
+) -> Printed:
+    """A driver on its loop, with the arguments of every printed driver: settings, what signs, and what handles."""
     names: dict[str, Any] = {}
     exec(compile(program(kind), kind, "exec"), names)
+    loop = LOOPS[kind]
+    trusted = [] if ca_file is None else [loop.tls(ca_file)]
+    return loop(lambda *first: names[KINDS[kind]](*first, *arguments, *trusted), meanwhile)
+
+
+def runner(kind: str, config: AgentConfig, handle: Callable[..., None]) -> Callable[[], None]:
+    """What runs a driver to its end, in a thread of its own."""
     key = signing_key()
 
     def sign(asked: Sign) -> bytes:
         return key.sign(asked.challenge.encode(), "ssh")
 
     if kind == "websockets":
+        names: dict[str, Any] = {}
+        exec(compile(program(kind), kind, "exec"), names)
         return lambda: asyncio.run(names["drive"](config, key, handle))
-    return Printed(kind, partial(names[KINDS[kind]], config, sign, handle)).run
-
-
-class Printed:
-    """A printed driver and its loop."""
-
-    def __init__(self, kind: str, make: Callable[[], Any], meanwhile: Callable[[Any], object] | None = None) -> None:
-        """`meanwhile` is called when the driver is made, before it runs."""
-        self.kind = kind
-        self.token: Any = None
-        self.make = make
-        self.meanwhile = meanwhile
-        self.driver: Any = None
-
-    def run(self) -> None:
-        """In a thread of its own."""
-        match self.kind:
-            case "asyncio":
-                asyncio.run(self.main())
-            case "trio":
-                trio.run(self.main)
-            case _:
-                self.begin()
-                self.driver.run()
-
-    async def main(self) -> None:
-        if self.kind == "trio":
-            self.token = trio.lowlevel.current_trio_token()
-        self.begin()
-        await self.driver.run()
-
-    def begin(self) -> None:
-        self.driver = self.make()
-        if self.meanwhile is not None:
-            self.meanwhile(self.driver)
-
-    def call_soon(self, callback: Callable[[Any], object]) -> None:
-        """From another thread."""
-        match self.kind:
-            case "asyncio":
-                self.driver.loop.call_soon_threadsafe(callback, self.driver)
-            case "trio":
-                self.token.run_sync_soon(callback, self.driver)
-            case _:
-                self.driver.call_soon(partial(callback, self.driver))
+    return made(kind, config, sign, handle).run
 
 
 def checked(kind: str, config: AgentConfig, sign: Signer, handle: Handle, ca_file: Path) -> Printed:
     """As `check_driver` wants it."""
-    names: dict[str, Any] = {}
-    exec(compile(program(kind), kind, "exec"), names)
 
     def sign_challenge(asked: Sign) -> bytes:
         return sign(asked.challenge.encode())
 
-    tls = ssl.create_default_context(cafile=ca_file)
-    return Printed(kind, partial(names[KINDS[kind]], config, sign_challenge, handle, tls))
+    return made(kind, config, sign_challenge, handle, ca_file=ca_file)
 
 
 @pytest.mark.thorough
@@ -175,10 +151,8 @@ def test_a_driver_passes_every_check(kind: str) -> None:
 
 def lonely(kind: str, meanwhile: Callable[[Any], object]) -> Printed:
     """A printed driver that reaches no platform."""
-    names: dict[str, Any] = {}
-    exec(compile(program(kind), kind, "exec"), names)
     config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint="http://127.0.0.1:1")
-    return Printed(kind, partial(names[KINDS[kind]], config, None, None), meanwhile)
+    return made(kind, config, None, None, meanwhile=meanwhile)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -202,12 +176,12 @@ def test_an_internal_error_ends_a_driver_and_is_raised(kind: str) -> None:
     assert str(error) == "planted"
 
 
-async def test_a_driver_that_is_cancelled_leaves_no_connection(anyio_backend_name: str) -> None:
-    names: dict[str, Any] = {}
-    exec(compile(program(anyio_backend_name), anyio_backend_name, "exec"), names)
-    online, offline = anyio.Event(), anyio.Event()
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_driver_that_is_cancelled_leaves_no_connection(kind: str) -> None:
+    told: dict[type[HubEvent], anyio.Event] = {AgentOnline: anyio.Event(), AgentOffline: anyio.Event()}
     async with Platform(tenants={"tenant-1": "t" * 32}) as platform:
-        platform.on_event(lambda event: offline.set() if isinstance(event, AgentOffline) else None)
+        platform.on_event(lambda event: told[type(event)].set() if type(event) in told else None)
         await platform.create_agent("tenant-1", agent_id="agent-1")
         await platform.add_key("tenant-1", "agent-1", signing_key().public.openssh)
         config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint=platform.url)
@@ -215,16 +189,19 @@ async def test_a_driver_that_is_cancelled_leaves_no_connection(anyio_backend_nam
         def sign(asked: Sign) -> bytes:
             return signing_key().sign(asked.challenge.encode(), "ssh")
 
-        def handle(driver: Driver, event: AgentEvent) -> None:
-            if isinstance(event, Online):
-                online.set()
+        printed = made(kind, config, sign, None)
 
+        def run() -> None:
+            with suppress(KeyboardInterrupt):  # it is how that of selectors is ended
+                printed.run()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
         with anyio.fail_after(PATIENCE_S):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(names[KINDS[anyio_backend_name]](config, sign, handle).run)
-                await online.wait()
-                tasks.cancel_scope.cancel()
-            await offline.wait()
+            await told[AgentOnline].wait()
+            printed.call_soon(lambda driver: printed.cancel())
+            await to_thread.run_sync(thread.join)
+            await told[AgentOffline].wait()
 
 
 @pytest.mark.parametrize("kind", MARKS)
