@@ -19,6 +19,7 @@ from artcafe_proto import AgentConfig
 from artcafe_proto.events import AgentEvent, AgentOffline, CommandAnswered, CommandReceived, HubEvent
 from foreign.test_drivers import KINDS, checked
 from support.drivers import AgentUnderTest
+from support.printed import LOOPS
 from support.virtual import signing_key
 
 pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
@@ -39,6 +40,9 @@ DRIVERS: dict[str, DriverFactory] = {
 @pytest.mark.parametrize("name", DRIVERS)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_2000_commands_with_two_cuts_and_a_stop_amid_the_last(name: str, tls: bool, tmp_path: Path) -> None:
+    kind = name.removeprefix("printed for ")
+    if kind in LOOPS:
+        LOOPS[kind].need()
     authority = Authority(tmp_path)
     runs: Counter[str] = Counter()
     results: dict[str, bytes] = {}

@@ -37,6 +37,7 @@ KINDS = {
     "Twisted": "TwistedDriver",
     "Tornado": "AsyncioDriver",
     "gevent": "GeventDriver",
+    "Qt": "QtDriver",
 }
 MARKS = {
     "asyncio": ("README.md", "embedding"),
@@ -45,10 +46,23 @@ MARKS = {
     "Twisted": ("docs/drivers.md", "driver: Twisted"),
     "Tornado": ("docs/drivers.md", "driver: Tornado"),
     "gevent": ("docs/drivers.md", "driver: gevent"),
+    "Qt": ("docs/drivers.md", "driver: Qt"),
     "websockets": ("docs/transports.md", "transport: websockets"),
 }
-MOST_LINES = {"asyncio": 65, "trio": 75, "selectors": 90, "Twisted": 100, "Tornado": 65, "gevent": 110}
-LIBRARIES = {"trio": {"trio"}, "gevent": {"gevent"}, "Twisted": {"twisted", "OpenSSL", "service_identity", "zope"}}
+MOST_LINES = {"asyncio": 65, "trio": 75, "selectors": 90, "Twisted": 100, "Tornado": 65, "gevent": 110, "Qt": 110}
+LIBRARIES = {
+    "trio": {"trio"},
+    "Twisted": {"twisted", "OpenSSL", "service_identity", "zope"},
+    "gevent": {"gevent"},
+    "Qt": {"PySide6"},
+}
+
+
+@pytest.fixture(autouse=True)
+def what_a_loop_needs(request: pytest.FixtureRequest) -> None:
+    kind: Any = request.getfixturevalue("kind") if "kind" in request.fixturenames else None
+    if kind in LOOPS:
+        LOOPS[kind].need()
 
 
 def printed(kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import sys
 from abc import ABC, abstractmethod
@@ -13,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 
@@ -24,6 +26,10 @@ class Printed(ABC):
         self.make = make
         self.meanwhile = meanwhile
         self.driver: Any = None
+
+    @classmethod  # noqa: B027 most need nothing
+    def need(cls) -> None:
+        """Make ready for tests, in the main thread; skip them if something is missing, but fail where `CI=true`."""
 
     @staticmethod
     def tls(ca_file: Path) -> Any:
@@ -174,6 +180,39 @@ class OnGevent(Printed):
         self.task.kill(block=False)
 
 
+class OnQt(Printed):
+    application: Any = None
+    """One for the process."""
+
+    @classmethod
+    def need(cls) -> None:
+        try:
+            core = import_module("PySide6.QtCore")
+            import_module("PySide6.QtNetwork")
+        except ImportError as error:  # it is missing, or a library of the system that it needs
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(f"the driver for Qt is not tested: {error}")
+        OnQt.application = core.QCoreApplication.instance() or core.QCoreApplication([])
+
+    @staticmethod
+    def tls(ca_file: Path) -> Any:
+        network = import_module("PySide6.QtNetwork")
+        tls = network.QSslConfiguration.defaultConfiguration()
+        tls.setCaCertificates(network.QSslCertificate.fromPath(str(ca_file)))
+        return tls
+
+    def run(self) -> None:
+        self.begin()
+        self.driver.run()
+
+    def call_soon(self, callback: Callable[[Any], object]) -> None:
+        self.driver.call_soon(partial(callback, self.driver))
+
+    def cancel(self) -> None:
+        self.driver.loop.quit()
+
+
 LOOPS: dict[str, type[Printed]] = {
     "asyncio": OnAsyncio,
     "trio": OnTrio,
@@ -181,4 +220,5 @@ LOOPS: dict[str, type[Printed]] = {
     "Twisted": OnTwisted,
     "Tornado": OnTornado,
     "gevent": OnGevent,
+    "Qt": OnQt,
 }
