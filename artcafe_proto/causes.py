@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from artcafe_proto.effects import ConnectFailure
 
+__all__ = ["cause_of", "told_by"]
+
 _CAUSES: Final[dict[str, ConnectFailure]] = {
     "SSLError": "tls",
     "gaierror": "dns",

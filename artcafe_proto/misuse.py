@@ -197,9 +197,9 @@ def check_text(value: object, what: str) -> None:
 def check_unsent(nbytes: object, conn: object, unwritten_bytes: object = 0) -> None:
     """Refuse what is no number of bytes (LINK-8)."""
     check_number(conn, "a connection")
-    if not isinstance(nbytes, int) or not isinstance(unwritten_bytes, int) or nbytes < 0 or unwritten_bytes < 0:
-        came = f"{_came(nbytes)} and {_came(unwritten_bytes)}"
-        raise LocalProtocolError(f"expected the numbers of unsent and of unwritten bytes, 0 or more, not {came}")
+    for value, what in ((nbytes, "unsent"), (unwritten_bytes, "unwritten")):
+        if not isinstance(value, int) or value < 0:
+            raise LocalProtocolError(f"expected the number of {what} bytes, 0 or more, not {_came(value)}")
 
 
 def check_signed(request: object, signature: object) -> None:

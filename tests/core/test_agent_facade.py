@@ -24,11 +24,12 @@ MESSAGE_LEVEL = {
     "ping_received",
     "pong_received",
     "close_received",
+    "acked",
     "bytes_received",
     "peer_failed",
     "peer_ended",
 }
-FOR_FACADES = {"begin_read", "next_event", "outputs"}
+FOR_FACADES = {"begin_read", "next_event"}
 DAMAGED = b'{"type":"command","id":"cmd-1","data":{"command":5}}'
 Ending = Callable[[AgentProtocol, int, Instant], object]
 ENDINGS: dict[str, Ending] = {

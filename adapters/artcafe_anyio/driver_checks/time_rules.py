@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from artcafe_anyio.driver_checks.peer import Peer
 from artcafe_anyio.driver_checks.resources import processor_time_of_idling
 from artcafe_proto.events import CommandReceived
-from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 _SEEN_S: Final = 0.1
 """What an application does is seen by the peer within this time."""
+_TIMEOUT_S: Final = 300.0
+"""Of a command that names none (CMD-4)."""
 _TRIES, _IN_TIME = 5, 2
 """So many must be in time: a busy computer delays some of them, a driver that waits for another turn nearly all."""
 
@@ -109,9 +110,7 @@ def clocks(check: Examination) -> None:
         stamps: list[Any] = [message["timestamp"] for message in peer.scripted.received("heartbeat")]
         off_by_s = abs(datetime.fromisoformat(stamps[0]).timestamp() - now)
         check.expect(off_by_s < _ABOUT_S, "timestamps of the time of day", f"they are off by {off_by_s:.0f} s")
-        monos = [
-            each.deadline - DEFAULT_COMMAND_TIMEOUT_S for each in stage.events if isinstance(each, CommandReceived)
-        ]
+        monos = [each.deadline - _TIMEOUT_S for each in stage.events if isinstance(each, CommandReceived)]
         is_wall = any(abs(mono - now) < _ABOUT_S for mono in monos)
         check.expect(not is_wall, "monotonic times of a clock that nobody sets", "they are those of the time of day")
 
