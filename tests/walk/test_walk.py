@@ -33,6 +33,8 @@ def test_every_row_of_the_tables_is_taken_and_everything_met_that_is_worth_it() 
 
 
 @pytest.mark.thorough
+@pytest.mark.by_hand
+@pytest.mark.first
 def test_every_state_with_two_links_two_commands_and_one_fault() -> None:
     report = walked(THOROUGH)
     assert report.unvisited() == []
