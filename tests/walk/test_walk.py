@@ -25,6 +25,7 @@ def walked(scenarios: tuple[Scenario, ...]) -> Report:
     return total
 
 
+@pytest.mark.first
 def test_every_row_of_the_tables_is_taken_and_everything_met_that_is_worth_it() -> None:
     report = walked(QUICK)
     assert report.unvisited() == []
