@@ -97,7 +97,9 @@ class AgentProtocolLife(AgentLife[AgentProtocol]):
             data, self.held[conn] = data[:-hold], data[-hold:]
         if not data:  # no read brings none
             return
-        now, step = self.now, self.step
+        latest, now, step = self.latest, self.now, self.step
+        if conn not in self.agents[0]._channels:  # pyright: ignore[reportPrivateUsage]
+            self.latest = latest  # what nobody reads tells no time either
 
         def in_pieces(agent: AgentProtocol) -> None:
             for place in range(0, len(data), step):
