@@ -123,9 +123,8 @@ class Driver(ABC):
         """The agent has stopped and its connections are closed: the loop may end."""
 
     def internal_error(self, error: Exception) -> None:
-        """An error in the driver or in what it is made of: nobody's network and no application explain it. What this
-        raises is raised at the end of the turn, to whoever called. Where that is a loop that goes on without a word,
-        override this: tell somebody, and call `abandon`.
+        """An error in the driver: no network and no application explain it. What this raises is raised when the turn
+        ends. Where that is to a loop that goes on without a word, override this: tell somebody, and call `abandon`.
         """
         raise error
 
@@ -146,9 +145,9 @@ class Driver(ABC):
 
     def connect_failed(self, conn: int, error: BaseException | str, cause: ConnectFailure | None = None) -> None:
         """A connection could not be opened; without a `cause` the kind of `error` says which it is."""
-        self._forget(conn)
         with self._own_turn as now:
             self.protocol.connect_failed(conn, cause or cause_of(error), told_by(error), now)
+            self._forget(conn)
 
     def data_received(self, conn: int, data: bytes) -> None:
         """Bytes came in; none means that the peer has ended its side."""
@@ -348,6 +347,8 @@ class Driver(ABC):
         else:
             if asked.conn in self._opening:
                 self._connections[asked.conn] = connection
+            if self._is_over:
+                self.abandon()  # also what was opened meanwhile
         self._opening.discard(asked.conn)
 
     def _pass_on(self, connection: Connection, output: Write | PauseReading | ResumeReading) -> None:

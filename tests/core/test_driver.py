@@ -606,6 +606,30 @@ def test_an_internal_error_amid_a_turn_is_raised_at_its_end_and_nothing_that_fol
     loop.timer_due()
 
 
+def test_a_connection_amid_whose_opening_the_driver_is_abandoned_is_aborted() -> None:
+    careful = Careful(api_endpoint="https://localhost")
+
+    def open_in_clear(asked: Connect) -> Connection:
+        careful.lines.append(Line(careful, asked))
+        careful.connected(asked.conn, tls=False)
+        return careful.lines[-1]
+
+    careful.open = open_in_clear  # type: ignore[method-assign]
+    careful.start()
+    assert [type(error) for error in careful.internal] == [LocalProtocolError]
+    assert careful.lines[-1].closed == [True]
+
+
+def test_a_failure_that_is_refused_leaves_its_connection_to_be_closed() -> None:
+    loop = Loop(connect_timeout=5.0)
+    loop.connects_at_once = False
+    loop.start()
+    with pytest.raises(LocalProtocolError, match="one of the causes"):
+        loop.connect_failed(loop.lines[0].conn, "so it is", "bogus")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    loop.wait(6.0)
+    assert loop.lines[0].closed == [True]
+
+
 def test_an_error_within_an_error_ends_a_drain_all_the_same() -> None:
     loop = online()
     line = loop.lines[-1]
