@@ -154,11 +154,15 @@ def check_answer(response: HttpResponse) -> None:
 def _check_headers(headers: object) -> None:
     try:
         pairs = cast("Iterable[tuple[object, object]]", headers)
-        is_sound = all(isinstance(name, str) and isinstance(value, str) for name, value in pairs)
+        is_sound = all(_is_lower(name) and isinstance(value, str) for name, value in pairs)
     except (TypeError, ValueError):
         is_sound = False
     if not is_sound:
-        raise LocalProtocolError("expected headers as pairs of texts")
+        raise LocalProtocolError("expected headers as pairs of texts, each name in lower case")
+
+
+def _is_lower(name: object) -> bool:
+    return isinstance(name, str) and name == name.lower()
 
 
 def check_page(after: object, limit: object) -> None:

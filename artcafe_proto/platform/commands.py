@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.states import CommandState
 
 __all__ = ["Command"]
+
+_ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -82,6 +84,12 @@ def command_data(command: object, args: dict[str, Any], timeout_s: float | None,
     except LocalProtocolError as error:
         raise ApiError(422, "invalid_body", str(error)) from None
     return data
+
+
+def check_size(raw: msgspec.Raw, max_message_size: int) -> None:
+    """A message that no agent may take would cost every link it is sent on (MSG-6). Raises ApiError 413."""
+    if len(bytes(raw)) > max_message_size - _ENVELOPE_BYTES:
+        raise ApiError(413, "too_large", f"a message has at most {max_message_size} bytes")
 
 
 def is_same(one: CommandRecord, other: CommandRecord) -> bool:

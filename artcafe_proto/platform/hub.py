@@ -42,7 +42,7 @@ from artcafe_proto.messages import (
 from artcafe_proto.misuse import plain_seconds, plain_text
 from artcafe_proto.platform.agents import Agent
 from artcafe_proto.platform.authenticator import Authenticator, Principal
-from artcafe_proto.platform.commands import Command, command_data
+from artcafe_proto.platform.commands import Command, check_size, command_data
 from artcafe_proto.platform.connections import Connections
 from artcafe_proto.platform.delivery import Delivery
 from artcafe_proto.platform.links import LinkedAgent, Links
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from random import Random
 
-    from msgspec import Raw
-
     from artcafe_proto.config import PlatformConfig
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import HttpRequest
@@ -69,9 +67,6 @@ if TYPE_CHECKING:
     from artcafe_proto.platform.links import Carrier
 
 __all__ = ["PlatformHub"]
-
-
-_ENVELOPE_BYTES: Final = 4096  # more than an envelope around arguments or data ever takes
 
 
 class PlatformHub(Secretive):
@@ -166,26 +161,32 @@ class PlatformHub(Secretive):
         agent = self._state.agent(event.agent_id)
         self.watches.heard(event, None if agent is None else agent.tenant_id, self.now)
 
-    def link_requested(
-        self, session: Carrier, agent_id: str, request: HttpRequest, now: Instant, *, address: str | None, origin: str
-    ) -> None:
-        """A session's agent opens its link, which replaces an older one (PLAT-6). Raises ApiError, as for a request.
+    def link_requested(self, session: Carrier, agent_id: str, request: HttpRequest, now: Instant) -> None:
+        """A session's agent asks for its link. Raises ApiError, as for a request."""
+        agent, key_id = self.authenticator.linking_agent(request, agent_id, session.address, now)
+        self._open_link(session, agent, key_id, now)
 
-        `origin` says where from, for the agent that loses its place; `address` as for `principal`.
-        """
-        agent, key_id = self.authenticator.linking_agent(request, agent_id, address, now)
-        older = self._links.presence(agent_id).session
+    def link_opened(self, session: Carrier, agent_id: str, now: Instant) -> None:
+        """A session's agent has its link already. Raises ApiError 404 for an agent that is not registered."""
+        agent = self.registry.find(agent_id)
+        if agent is None:
+            raise ApiError(404, "agent_not_found", "no such agent")
+        self._open_link(session, agent, None, now)
+
+    def _open_link(self, session: Carrier, agent: AgentRecord, key_id: str | None, now: Instant) -> None:
+        """It takes the place of an older one (PLAT-6)."""
+        older = self._links.presence(agent.agent_id).session
         session.linked = self._links.open(session, agent, key_id)
         if older is not None and older.linked is not None:
-            replaced = f"replaced by a newer connection{origin}"
+            replaced = f"replaced by a newer connection{session.origin}"
             self._offline(older.linked, replaced)
             older.close(4409, replaced, now)
 
-    def link_ended(self, linked: LinkedAgent, reason: str) -> None:
+    def link_ended(self, session: Carrier, reason: str) -> None:
         """A link is over. That of an older epoch never touches the newer one's state (PLAT-6)."""
-        presence = linked.presence
-        if presence.epoch == linked.epoch and presence.session is not None:
-            presence.session = None
+        linked = session.linked
+        if linked is not None and linked.presence.session is session:
+            linked.presence.session = None
             self._offline(linked, reason)
 
     def _offline(self, linked: LinkedAgent, reason: str) -> None:
@@ -326,7 +327,7 @@ class PlatformHub(Secretive):
             limit = f"{MAX_COMMAND_EXPIRES_IN_S:.0f}"
             raise ApiError(422, "invalid_body", f"expected expires_in to be seconds above 0 and at most {limit}")
         data = command_data(command, {} if args is None else args, timeout_s, command_id)
-        self._check_size(data.args)
+        check_size(data.args, self.config.max_message_size)
         now = self.look_at_clock(now)
         command_id = self._message_ids.new("command") if command_id is None else plain_text(command_id)
         record = CommandRecord(agent.tenant_id, agent.agent_id, command_id, data, now.wall, now.wall + expires_in_s)
@@ -352,7 +353,7 @@ class PlatformHub(Secretive):
             raw_data = encode_object(data, "data")
         except LocalProtocolError as error:
             raise ApiError(422, "invalid_body", str(error)) from None
-        self._check_size(raw_data)
+        check_size(raw_data, self.config.max_message_size)
         if not session.has_room:
             reason = "the agent does not keep up with what it is sent; messages are not kept"
             raise ApiError(503, "agent_congested", reason, retry_after_s=RETRY_MESSAGE_AFTER_S)
@@ -360,11 +361,6 @@ class PlatformHub(Secretive):
         message_id = self._message_ids.new("message")
         session.deliver(encode("message", message_id, raw_data, now.wall), now)
         return message_id
-
-    def _check_size(self, raw: Raw) -> None:
-        """A message that no agent may take would cost every link it is sent on (MSG-6)."""
-        if len(bytes(raw)) > self.config.max_message_size - _ENVELOPE_BYTES:
-            raise ApiError(413, "too_large", f"a message has at most {self.config.max_message_size} bytes")
 
     # --- time and outputs ---------------------------------------------------------------------------------------------
 

@@ -37,6 +37,9 @@ class Carrier(Protocol):
     conn: int
     linked: LinkedAgent | None
     """Whose link it is, from its 101 on."""
+    address: str | None
+    origin: str
+    """Where the link is opened from; `address` as for `PlatformHub.principal`, `origin` for people."""
 
     @property
     def has_room(self) -> bool:
@@ -77,7 +80,8 @@ class LinkedAgent(NamedTuple):
     record: AgentRecord
     presence: Presence
     epoch: Epoch
-    key_id: str
+    key_id: str | None
+    """None: the transport has authenticated the agent."""
 
 
 class Links:
@@ -98,7 +102,7 @@ class Links:
             presence = self._presences[agent_id] = Presence(Epoch(self._life, 0))
         return presence
 
-    def open(self, session: Carrier, agent: AgentRecord, key_id: str) -> LinkedAgent:
+    def open(self, session: Carrier, agent: AgentRecord, key_id: str | None) -> LinkedAgent:
         """A link of an agent begins, and takes the place of an older one."""
         presence = self.presence(agent.agent_id)
         presence.epoch = Epoch(self._life, presence.epoch.n + 1)

@@ -6,7 +6,7 @@ becomes the event `RequestArrived`, which the driver answers with `respond`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from artcafe_proto import misuse
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
@@ -102,7 +102,9 @@ class PlatformSession(Secretive):
         try:
             agent_id = link_asked_for(self._hub.config, request, upgrade=upgrade)
             if agent_id is not None:
-                self._open_link(exchange, agent_id, request, now)
+                self._hub.link_requested(self, agent_id, request, now)
+                self.outputs.sends.append(AcceptUpgrade(self.conn, exchange))
+                self._begin_link(now)
             else:  # answered when the session is drained
                 self._answer_state = ANSWER.after(self._answer_state, AnswerInput.REQUEST)
                 self._exchange = exchange
@@ -132,10 +134,6 @@ class PlatformSession(Secretive):
         self.outputs.sends.append(SendBody(self.conn, exchange, data, more))
         return True
 
-    def set_watch_timer(self, mono: float) -> None:
-        """From the hub: have `Watches.timer_due` called at that time."""
-        self.timers.set(ConnectionTimer.WATCH, mono)
-
     @property
     def unread_bytes(self) -> int:
         """What was written and, as far as the driver has told, has not left."""
@@ -148,17 +146,27 @@ class PlatformSession(Secretive):
         self._outflow.written += len(response.body)
         self.outputs.sends.append(SendResponse(self.conn, exchange, response, more))
 
-    def _open_link(self, exchange: int, agent_id: str, request: HttpRequest, now: Instant) -> None:
-        self._hub.link_requested(self, agent_id, request, now, address=self.address, origin=self.origin)
+    # --- the link -----------------------------------------------------------------------------------------------------
+
+    def link_opened(self, agent_id: str, now: Instant) -> None:
+        """The transport has opened an agent's link, whom it has authenticated by itself: no request, no token.
+
+        Raises ApiError 404 for an agent that is not registered, and LocalProtocolError after a request.
+        """
+        misuse.check_text(agent_id, "an agent's id")
+        if self.state is not SessionState.HTTP or self._exchange:
+            raise LocalProtocolError("expected the link to be opened first and once, on a connection without requests")
+        now = self._hub.input_of(self.conn, now)
+        self._hub.link_opened(self, agent_id, now)
+        self._begin_link(now)
+
+    def _begin_link(self, now: Instant) -> None:
         self._region.fire(SessionInput.UPGRADED)
         self.address, self.origin = None, ""
         self._link = self._live = LinkEnd(self.conn, self._hub.config, self.outputs, now.mono, self._outflow)
         self._clock_offset_s = now.wall - now.mono
         self._read_again()  # a link is read while it cannot be written
-        self.outputs.sends.append(AcceptUpgrade(self.conn, exchange))
         self._arm_timers(now)
-
-    # --- the link -----------------------------------------------------------------------------------------------------
 
     def text_received(self, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
@@ -235,7 +243,7 @@ class PlatformSession(Secretive):
             self._live = None
             self.timers.clear()
             self.timers.set(ConnectionTimer.CLOSE, now.mono + self._hub.config.close_timeout)
-            self._leave(f"closed with {code}: {reason}")
+            self._hub.link_ended(self, f"closed with {code}: {reason}")
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
@@ -327,8 +335,6 @@ class PlatformSession(Secretive):
                 assert self._live is not None, "only a live link waits for a report"
                 self._live.grant(now.mono)
                 self._send_on(now)
-            case _:
-                assert_never(timer)
         self._arm_timers(now)
 
     def _cut(self, reason: str, *, abort: bool = False) -> None:
@@ -391,8 +397,4 @@ class PlatformSession(Secretive):
         self._hub.watches.forget(self.conn)
         self.is_reading_paused = False
         if was_up:
-            self._leave(reason)
-
-    def _leave(self, reason: str) -> None:
-        assert self.linked is not None, "a link is some agent's"
-        self._hub.link_ended(self.linked, reason)
+            self._hub.link_ended(self, reason)

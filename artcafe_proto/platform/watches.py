@@ -8,6 +8,7 @@ from artcafe_proto.errors import ApiError
 from artcafe_proto.events import CommandAnswered, CommandExpired
 from artcafe_proto.limits import KEEP_ALIVE_S, MAX_STREAMS_PER_TENANT, MAX_WAITING_BYTES
 from artcafe_proto.platform.answers import error_answer, json_answer
+from artcafe_proto.platform.connections import ConnectionTimer
 from artcafe_proto.platform.polls import Poll, Polls
 from artcafe_proto.platform.streams import HEAD, KEEP_ALIVE, Stream, Streams
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
     from artcafe_proto.platform.commands import Command
+    from artcafe_proto.timers import Timers
 
 TOO_MANY_STREAMS: Final = error_answer(
     ApiError(429, "too_many_streams", f"a tenant has at most {MAX_STREAMS_PER_TENANT} event streams at a time")
@@ -52,6 +54,8 @@ class Watcher(Protocol):
     conn: int
     has_peer_ended: bool
     """Whether the peer has ended its side. Whoever goes on waiting does not."""
+    timers: Timers[ConnectionTimer]
+    """`WATCH` has `Watches.timer_due` called."""
 
     @property
     def is_closed(self) -> bool:
@@ -69,10 +73,6 @@ class Watcher(Protocol):
 
     def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
         """Send a piece of the answer, the last one without `more`."""
-        ...
-
-    def set_watch_timer(self, mono: float) -> None:
-        """Have `Watches.timer_due` called at that time."""
         ...
 
     def drop(self, reason: str, now: Instant) -> None:
@@ -105,7 +105,7 @@ class Watches:
         if isinstance(watch, CommandWatch):
             self._sessions[session.conn] = session
             self._polls.add(Poll(session.conn, exchange, watch.command))
-            session.set_watch_timer(now.mono + watch.wait_s)
+            session.timers.set(ConnectionTimer.WATCH, now.mono + watch.wait_s)
         else:
             self._open(session, exchange, request, watch, now)
         if session.has_peer_ended:  # whoever goes on waiting for an answer does not end its side
@@ -122,7 +122,7 @@ class Watches:
         stream = Stream(session.conn, exchange, watch.tenant_id, watch.agent_id)
         self._sessions[session.conn] = session
         session.send_body(exchange, self._streams.add(stream, watch.last_event_id, now), now)
-        session.set_watch_timer(now.mono + KEEP_ALIVE_S)
+        session.timers.set(ConnectionTimer.WATCH, now.mono + KEEP_ALIVE_S)
 
     def heard(self, event: HubEvent, tenant_id: str | None, now: Instant) -> None:
         """Something has happened; `tenant_id` is the tenant of its agent, None for an unknown agent."""
@@ -178,4 +178,4 @@ class Watches:
             session.drop("too many events wait to be read by it", now)
             return
         session.send_body(stream.exchange, data, now)
-        session.set_watch_timer(now.mono + KEEP_ALIVE_S)
+        session.timers.set(ConnectionTimer.WATCH, now.mono + KEEP_ALIVE_S)

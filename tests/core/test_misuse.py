@@ -364,6 +364,7 @@ SOUND_OF_PLATFORM: dict[type[Any], dict[str, dict[str, Any]]] = {
     PlatformSession: {
         "__init__": {"conn": 500, "address": None},
         "request_received": {"exchange": 1, "request": REQUEST, "upgrade": False},
+        "link_opened": {"agent_id": AGENT},
         "respond": {"exchange": 1, "response": HttpResponse(status=200), "more": False},
         "send_body": {"exchange": 1, "data": b"", "more": True},
         "text_received": {"payload": b"{}"},
@@ -422,10 +423,18 @@ SOUND_OF_PLATFORM: dict[type[Any], dict[str, dict[str, Any]]] = {
 """All that drivers, transports and tenants of the same process tell a platform, without the moment."""
 OWN_OF_PLATFORM: dict[type[Any], set[str]] = {
     PlatformProtocol: {"timer_due"},
-    PlatformSession: {"timer_due", "set_watch_timer", "deliver"},
+    PlatformSession: {"timer_due", "deliver"},
     PlatformHub: {
-        *("check_accepted", "admit", "touch", "input_of", "request_failed", "link_requested", "link_ended"),
-        *("message_received", "heartbeat_received", "send_on", "violated"),
+        *("check_accepted", "admit", "touch", "input_of", "request_failed"),
+        *(
+            "link_requested",
+            "link_opened",
+            "link_ended",
+            "message_received",
+            "heartbeat_received",
+            "send_on",
+            "violated",
+        ),
     },
     Registry: {"has_key"},
 }
@@ -440,6 +449,7 @@ ODD_OF_PLATFORM: dict[str, list[Any]] = {
         HttpRequest(method=None, target="/x"),  # type: ignore[arg-type]
         HttpRequest(method="GET", target=None),  # type: ignore[arg-type]
         HttpRequest(method="GET", target="/x", headers=("host",)),  # type: ignore[arg-type]
+        HttpRequest(method="GET", target="/x", headers=(("Authorization", "Bearer x"),)),
         HttpRequest(method="GET", target="/x", body="text"),  # type: ignore[arg-type]
     ],
     "response": [
@@ -450,6 +460,7 @@ ODD_OF_PLATFORM: dict[str, list[Any]] = {
         HttpResponse(status=205, body=b"x"),
         HttpResponse(status=200, headers=None),  # type: ignore[arg-type]
         HttpResponse(status=200, headers=(("a", 5),)),  # type: ignore[arg-type]
+        HttpResponse(status=200, headers=(("Retry-After", "5"),)),
     ],
 }
 """Besides `ODD_VALUES`, by argument or by method and argument."""

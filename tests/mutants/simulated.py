@@ -180,8 +180,8 @@ BUGS: Final = (
     Bug(
         "the end of an older link takes the newer one offline",
         "artcafe_proto/platform/hub.py",
-        "if presence.epoch == linked.epoch and presence.session is not None:",
-        "if presence.session is not None:",
+        "if linked is not None and linked.presence.session is session:",
+        "if linked is not None and linked.presence.session is not None:",
     ),
     Bug(
         "the platform does not ping after silence",
@@ -415,7 +415,7 @@ ALONE: Final[dict[str, Bug]] = {
     "silence on an event stream is broken": Bug(
         "a stream goes on without a comment after its first event",
         _WATCHES,
-        "stream.exchange, data, now)\n        session.set_watch_timer(now.mono + KEEP_ALIVE_S)",
+        "stream.exchange, data, now)\n        session.timers.set(ConnectionTimer.WATCH, now.mono + KEEP_ALIVE_S)",
         "stream.exchange, data, now)",
     ),
 }
