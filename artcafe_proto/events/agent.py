@@ -78,9 +78,9 @@ class CallFailed(AnyEvent, frozen=True, gc=False):
 
 
 class Online(AnyEvent, frozen=True, gc=False):
-    """The link `conn` is up and its first heartbeat goes out (HB-1)."""
+    """The link is up and its first heartbeat goes out (HB-1). `link` is the number of its connection, `Connect.conn`."""
 
-    conn: int
+    link: int
 
 
 class Offline(AnyEvent, frozen=True, gc=False):

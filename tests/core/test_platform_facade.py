@@ -26,8 +26,9 @@ MESSAGE_LEVEL = {
     "bytes_received",
     "peer_failed",
     "peer_ended",
+    "link_opened",
 }
-FOR_THE_HUB = {"deliver", "has_room", "set_watch_timer", "unread_bytes"}
+FOR_THE_HUB = {"deliver", "has_room", "unread_bytes"}
 FOR_FACADES = {"next_event"}
 FIELDS = f"Host: h\r\nAuthorization: Bearer {TENANT_TOKEN}\r\n"
 LIST = f"GET /api/v1/agents HTTP/1.1\r\n{FIELDS}\r\n".encode()

@@ -20,7 +20,7 @@ from artcafe_proto.events import AgentOffline, AgentOnline, CommandAnswered, Mes
 from platform_server.harness import PATIENCE_S, Recorder
 from support.platform_api import TENANT, TENANTS
 
-PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
+PAGE = Path(__file__).parents[2] / "docs" / "platforms.md"
 KEY_ID = "key-1"
 CALLS: dict[str, Callable[[Platform], Coroutine[Any, Any, object]]] = {
     "create_agent": lambda platform: platform.create_agent(TENANT, agent_id="agent-1"),

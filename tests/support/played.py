@@ -259,7 +259,7 @@ class Bench:
                 peer = self.peers[max(self.peers)]
                 self.reach("sign", peer, lambda: self.agent.signed(output.request, b"signature", self.now))
             case Online():
-                self.link = self.peers[output.conn]
+                self.link = self.peers[output.link]
                 self.on_online(self.link)
             case CommandReceived():
                 self.on_command(output)

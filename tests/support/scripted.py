@@ -122,7 +122,7 @@ class Scripted:
     def up(self, value: str | None = None) -> int:
         """… and is up, with the token `value`; returns the connection."""
         self._token = value
-        return self._reach(Online).conn
+        return self._reach(Online).link
 
     def _reach(self, kind: type[Kind], target: str = "") -> Kind:
         if self.machine.deadline() is None:

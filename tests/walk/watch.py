@@ -70,7 +70,7 @@ class Watch:
             case SendText() | SendPing() | SendPong() | SendClose():
                 self._sends("agent", output, self.up)
             case Online():
-                self.up.add(output.conn)
+                self.up.add(output.link)
             case CommandReceived():
                 self.executed[output.command_id] += 1
                 times = self.executed[output.command_id]

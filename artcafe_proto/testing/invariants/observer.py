@@ -100,7 +100,7 @@ class Invariants(Checks):
                 watched.secrets |= {output.challenge} - {ROGUE_CHALLENGE}
             case Online():
                 self._work.link_begins(watched)
-                self._links.online(watched, output.conn)
+                self._links.online(watched, output.link)
             case Offline():
                 self._waits.waiting(watched, output)
                 self._links.offline(watched, output.clause)
