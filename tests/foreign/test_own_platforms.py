@@ -299,7 +299,12 @@ def test_a_message_of_the_largest_size_passes_both_ways_in_parts(kind: Kind, tmp
                 return text
 
             settled = asyncio.Event()
-            agent.on_event(lambda event: settled.set() if isinstance(event, ResponsesSettled) else None)
+
+            def hear(event: object) -> None:
+                if isinstance(event, ResponsesSettled):
+                    settled.set()
+
+            agent.on_event(hear)
             async with agent.running(sign=sign):
                 send = serving.hub.send_command
                 await serving.turn(lambda now: send(TENANT, "a1", "echo", {"text": text}, command_id="c1", now=now))

@@ -72,6 +72,9 @@ def test_work_may_be_done_in_other_threads() -> None:
     exec(compile(f"{program('asyncio')}\n{found[1]}", "several threads", "exec"), names)
     answered: dict[str, Any] = {}
 
+    def sign_challenge(asked: Sign) -> bytes:
+        return signing_key().sign(asked.challenge.encode(), "ssh")
+
     async def main() -> None:
         done = asyncio.Event()
 
@@ -88,9 +91,7 @@ def test_work_may_be_done_in_other_threads() -> None:
             for n in (3, 0):
                 await platform.send_command("tenant-1", "agent-1", "divide", {"n": n}, command_id=f"by-{n}")
             config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint=platform.url)
-            driver = names["AsyncioDriver"](
-                config, lambda asked: signing_key().sign(asked.challenge.encode(), "ssh"), names["handle"]
-            )
+            driver = names["AsyncioDriver"](config, sign_challenge, names["handle"])
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(driver.run())
                 await done.wait()

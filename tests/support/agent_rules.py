@@ -172,8 +172,8 @@ class AgentLife(RuleBasedStateMachine, Generic[A]):
                 self.signs.append(output.request)
             case Online():
                 assert self.link is None, "LINK-9: one link at most"
-                self.link = output.conn
-                self.links.append(output.conn)
+                self.link = output.link
+                self.links.append(output.link)
             case Offline():
                 self.link = None
                 assert output.clause

@@ -16,7 +16,7 @@ from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from artcafe_proto import HttpRequest
+from artcafe_proto import AgentConfig, HttpRequest
 from artcafe_proto.effects import (
     Connect,
     Disconnect,
@@ -315,13 +315,19 @@ class PrintedChannel(FarWebSocket, Log):
         self.is_up = False
         self.far = far
         asked = Connect(CONN, "127.0.0.1", port, False, 0.0, "link")
-        self.transport = transport("websockets")["Transport"](asked, self._tell)
+        config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint="http://localhost")
+        self.transport = transport("websockets")["Transport"](asked, config, self._tell)
 
-    def _tell(self, happened: str, conn: int, *arguments: Any) -> None:
-        if happened == "upgraded":
-            self.is_up = True
-        else:
-            self.tell(happened, *arguments)
+    def _tell(self, happened: str, conn: int, *arguments: Any, **named: Any) -> None:
+        match happened:
+            case "connected":
+                self.transport.carry_out(SendUpgrade(CONN, 1, HttpRequest(method="GET", target="/")))
+            case "upgraded":
+                self.is_up = True
+            case "peer_ended":
+                self.tell("disconnected")
+            case _:
+                self.tell(happened, *arguments)
 
     def write(self, data: bytes) -> None:
         self.transport.carry_out(SendText(CONN, data))
@@ -346,7 +352,7 @@ class PrintedChannel(FarWebSocket, Log):
 
     async def settle(self) -> None:
         await turns_of_the_loop()
-        self.transport.report()
+        self.transport.pause_writing()
 
 
 @asynccontextmanager
@@ -355,9 +361,8 @@ async def printed_websocket_channel() -> AsyncGenerator[MessageChannel]:
     far = WebSocketEnd(ServerWire())
     async with await asyncio.get_running_loop().create_server(lambda: far, "127.0.0.1", 0) as server:
         channel = PrintedChannel(server.sockets[0].getsockname()[1], far)
-        channel.transport.carry_out(SendUpgrade(CONN, 1, HttpRequest(method="GET", target="/")))
         while not channel.is_up:
-            await channel.settle()
+            await turns_of_the_loop()
         yield channel
         channel.close(abort=True)
         far.transport.abort()
