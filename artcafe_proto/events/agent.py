@@ -78,7 +78,7 @@ class CallFailed(AnyEvent, frozen=True, gc=False):
 
 
 class Online(AnyEvent, frozen=True, gc=False):
-    """The link is up and its first heartbeat goes out (HB-1). `link` is the number of its connection, `Connect.conn`."""
+    """The link is up and its first heartbeat goes out (HB-1). `link` is its connection's number, `Connect.conn`."""
 
     link: int
 
