@@ -18,7 +18,7 @@ import pytest
 from support.certificates import Issued
 from support.foreign_ports import START_S, reserved_port, wait_until_it_listens
 
-PASSWORDS: Final = {"platform": "a-password-of-the-platform's", "agent-1": "a-password-of-agent-1's"}
+PASSWORDS: Final = {user: f"a-password-of-{user}'s" for user in ("platform", "agent-1", "agent-2")}
 _PAGE: Final = (Path(__file__).parents[2] / "docs" / "nats.md").read_text("utf-8")
 
 
@@ -61,6 +61,16 @@ def need_nats() -> str:
     pytest.skip(text)
 
 
+def _configuration(port: int, *, has_tls: bool) -> str:
+    """The page's, with a second agent."""
+    text = printed("server")
+    for expected in ("listen: 127.0.0.1:4222", '    { user: "agent-1"', "tls {"):
+        assert text.count(expected) == 1, expected
+    agents = text[text.index('    { user: "agent-1"') : text.index("  ]\n")]
+    text = text.replace(agents, agents + agents.replace("agent-1", "agent-2").replace("AGENT_1", "AGENT_2"))
+    return text.replace("4222", str(port)) if has_tls else text.replace("4222", str(port)).partition("tls {")[0]
+
+
 class NatsServer:
     """A server that can be killed and started again, on the same port of 127.0.0.1."""
 
@@ -68,14 +78,10 @@ class NatsServer:
         """`issued`: its certificate; without one it speaks no TLS."""
         self._program, self._port, self._process = need_nats(), port, None
         self.url: Final = f"{'nats' if issued is None else 'tls'}://127.0.0.1:{port}"
-        text, tls_line = re.subn("(?m)^tls .*\n", "", printed("server"))
-        assert tls_line == 1
-        text = text.replace(":4222", f":{port}")
+        self._config = folder / "server.conf"
+        self._config.write_text(_configuration(port, has_tls=issued is not None))
         if issued is not None:
             issued.write(folder, "server")
-            text = printed("server").replace(":4222", f":{port}")
-        self._config = folder / "server.conf"
-        self._config.write_text(text)
 
     def options(self, user: str) -> dict[str, Any]:
         """What the client's `connect` takes to sign in."""

@@ -18,6 +18,7 @@ from nats import errors
 from artcafe_proto import AgentConfig, PlatformConfig, PlatformHub
 from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, SendText
 from artcafe_proto.events import (
+    AgentIdContested,
     AgentOffline,
     AgentOnline,
     CommandAnswered,
@@ -54,8 +55,8 @@ def test_its_link_keeps_all_rules_in_either_role(role: str, tmp_path: Path) -> N
 class Stage:
     """A platform and an agent of the page, and what happens to them."""
 
-    def __init__(self, server: NatsServer, registered: str = AGENT, **options: Any) -> None:
-        """`registered`: the one agent that the platform knows. `options`: of both clients."""
+    def __init__(self, server: NatsServer, registered: tuple[str, ...] = (AGENT,), **options: Any) -> None:
+        """`registered`: the agents that the platform knows. `options`: of both clients."""
         _, self.agents, platforms = programs()
         self.server, self.options = server, options
         self.seen: list[object] = []
@@ -65,7 +66,8 @@ class Stage:
         self.news = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
         self.hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32))
-        self.hub.registry.create_agent(TENANT, agent_id=registered, name="", capabilities=(), metadata={}, wall=0.0)
+        for agent_id in registered:
+            self.hub.registry.create_agent(TENANT, agent_id=agent_id, name="", capabilities=(), metadata={}, wall=0.0)
         self.platform = platforms.NatsPlatform(self.hub, self.note)
 
     async def __aenter__(self) -> Stage:
@@ -81,10 +83,10 @@ class Stage:
         self.tasks.append(asyncio.create_task(run))
         return self.tasks[-1]
 
-    def join(self, agent_id: str = AGENT, user: str = AGENT) -> Any:
-        """An agent that runs."""
+    def join(self, agent_id: str = AGENT, user: str = "") -> Any:
+        """An agent that runs, as the user of its own name if no other is given."""
         config = AgentConfig(agent_id=agent_id, tenant_id=TENANT, jitter=0.0)
-        agent = self.agents.NatsAgent(config, self.handle, **self.server.options(user), **self.options)
+        agent = self.agents.NatsAgent(config, self.handle, **self.server.options(user or agent_id), **self.options)
         agent.task = self.begin(agent.run())
         return agent
 
@@ -101,8 +103,8 @@ class Stage:
             else:
                 self.held.append(event)
 
-    def send(self, **args: object) -> str:
-        return self.platform.turn(self.hub.send_command, TENANT, AGENT, "echo", args).command_id
+    def send(self, agent_id: str = AGENT, /, **args: object) -> str:
+        return self.platform.turn(self.hub.send_command, TENANT, agent_id, "echo", args).command_id
 
     def of(self, kind: type[T]) -> list[T]:
         return [event for event in self.seen if isinstance(event, kind)]
@@ -181,13 +183,35 @@ def test_cmd_3_a_message_is_settled_only_once_the_platform_has_read_it(tmp_path:
     run(scene, tmp_path)
 
 
+def test_one_platform_has_several_agents_and_one_link_of_each(tmp_path: Path) -> None:
+    """PLAT-6: a second process of an agent takes over. A lost frame ends a link, and the agent comes back (LINK-3)."""
+
+    async def scene(stage: Stage) -> None:
+        agents = [AGENT, "agent-2"]
+        older, _ = [stage.join(agent_id) for agent_id in agents]
+        sent = {stage.send(agent_id, to=agent_id): agent_id for agent_id in agents * 20}
+        await stage.until(lambda: len(stage.of(CommandAnswered)) == len(sent))
+        answered = {event.command_id: bytes(event.response.result) for event in stage.of(CommandAnswered)}
+        assert answered == {command_id: b'{"to":"%b"}' % agent_id.encode() for command_id, agent_id in sent.items()}
+        stage.join()
+        await stage.until(lambda: len(stage.of(AgentIdContested)) > 0)
+        older.turn(older.machine.stop)
+        await older.task
+        ((end, _),) = [each for each in stage.platform.links.values() if each[1].linked.record.agent_id == "agent-2"]
+        end.arrived(b"")
+        await stage.until(lambda: [each.agent_id for each in stage.of(AgentOnline)].count("agent-2") == 2)
+        assert len(stage.platform.links) == 2
+
+    run(scene, tmp_path, registered=(AGENT, "agent-2"))
+
+
 def test_an_agent_that_is_not_registered_is_refused(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         stage.join()
         await stage.until(lambda: "no such agent" in str(stage.seen))
         assert stage.of(AgentOnline) == []
 
-    run(scene, tmp_path, registered="agent-2")
+    run(scene, tmp_path, registered=("agent-2",))
 
 
 def test_an_agent_without_a_platform_tries_again(tmp_path: Path) -> None:
@@ -211,7 +235,7 @@ def test_nobody_opens_a_link_in_the_name_of_another(tmp_path: Path, caplog: pyte
         await stage.until(lambda: refused in caplog.text.lower())
         assert not stage.platform.links
 
-    run(scene, tmp_path, registered="agent-2")
+    run(scene, tmp_path, registered=("agent-2",))
 
 
 def test_an_id_is_one_token_of_a_subject_and_has_only_one() -> None:
