@@ -62,13 +62,14 @@ def need_nats() -> str:
 
 
 def _configuration(port: int, *, has_tls: bool) -> str:
-    """The page's, with a second agent."""
+    """The page's, with a second agent, and with the smallest frames that will do."""
     text = printed("server")
-    for expected in ("listen: 127.0.0.1:4222", '    { user: "agent-1"', "tls {"):
+    for expected in ("listen: 127.0.0.1:4222", "max_payload: 1MB", '    { user: "agent-1"', "tls {"):
         assert text.count(expected) == 1, expected
     agents = text[text.index('    { user: "agent-1"') : text.index("  ]\n")]
     text = text.replace(agents, agents + agents.replace("agent-1", "agent-2").replace("AGENT_1", "AGENT_2"))
-    return text.replace("4222", str(port)) if has_tls else text.replace("4222", str(port)).partition("tls {")[0]
+    text = text.replace("4222", str(port)).replace("max_payload: 1MB", "max_payload: 65545")  # the least there may be
+    return text if has_tls else text.partition("tls {")[0]
 
 
 class NatsServer:

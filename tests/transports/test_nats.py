@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -214,6 +215,24 @@ def test_an_agent_that_is_not_registered_is_refused(tmp_path: Path) -> None:
     run(scene, tmp_path, registered=("agent-2",))
 
 
+def test_an_agent_does_not_open_links_without_end(tmp_path: Path) -> None:
+    async def scene(stage: Stage) -> None:
+        link, _, platforms = programs()
+        broker = link.Broker()
+        await broker.open(**stage.server.options(AGENT), inbox_prefix=f"_INBOX_{AGENT}")
+        stage.send()
+        stage.join()
+        await stage.until(lambda: len(stage.of(CommandAnswered)) > 0)
+        ask = partial(broker.client.request, f"artcafe.open.{AGENT}", timeout=PATIENCE_S, old_style=True)
+        names = [b"%d" % number for number in range(platforms.MAX_LINKS + 1)]
+        answers = [answer.data for answer in await asyncio.gather(*map(ask, names))]
+        await broker.close()
+        assert answers[-1] == b"this agent has opened too many links"
+        assert set(answers[:-2]) == {b""}
+
+    run(scene, tmp_path)
+
+
 def test_an_agent_without_a_platform_tries_again(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         stage.platform.stop()
@@ -238,11 +257,11 @@ def test_nobody_opens_a_link_in_the_name_of_another(tmp_path: Path, caplog: pyte
     run(scene, tmp_path, registered=("agent-2",))
 
 
-def test_an_id_is_one_token_of_a_subject_and_has_only_one() -> None:
+def test_an_id_is_one_word_of_a_subject_and_has_only_one() -> None:
     link, _, platforms = programs()
-    assert link.token("agent-1") == "agent-1"
-    assert unquote(link.token("a.b*c>d é水%2E/")) == "a.b*c>d é水%2E/"
-    assert not set(link.token("a.b*c>d é水%2E/")) & set(".*> ")
+    assert link.encoded("agent-1") == "agent-1"
+    assert unquote(link.encoded("a.b*c>d é水%2E/")) == "a.b*c>d é水%2E/"
+    assert not set(link.encoded("a.b*c>d é水%2E/")) & set(".*> ")
     answers: list[bytes] = []
 
     class Message:
