@@ -23,20 +23,21 @@ from artcafe_proto.effects import Connect
 from artcafe_proto.testing import Channel
 
 CONN: Final = 1
-_PAGE: Final = Path(__file__).parents[2] / "docs" / "transports.md"
+_DOCS: Final = Path(__file__).parents[2] / "docs"
 
 
-def printed(name: str) -> str:
-    """A program of the page, without what starts it."""
-    found = re.search(rf"<!-- transport: {name} -->\n```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+def printed(name: str, page: str = "transports.md") -> str:
+    """A program of a page, without what starts it."""
+    found = re.search(rf"<!-- transport: {name} -->\n```python\n(.*?)```", (_DOCS / page).read_text(), re.DOTALL)
     assert found is not None
     return found[1].partition("\n# Run it: ")[0]
 
 
-def transport(name: str) -> dict[str, Any]:
-    """The names of a program of the page, which is run as it is printed."""
+def transport(*parts: str, page: str = "transports.md") -> dict[str, Any]:
+    """The names of a program of a page, which is run as it is printed, part by part."""
     names: dict[str, Any] = {}
-    exec(compile(printed(name), name, "exec"), names)
+    for part in parts:
+        exec(compile(printed(part, page), part, "exec"), names)
     return names
 
 
