@@ -12,8 +12,8 @@ import aiohttp
 from aiohttp import web
 from websockets.uri import parse_uri
 
+from artcafe_proto import RemoteProtocolError
 from artcafe_proto.config import LinkSettings
-from artcafe_proto.testing import MessageChannel
 from support.channels import transport
 from support.message_channels import ClientWire, FarWebSocket, ServerWire, WebSocketEnd, turns_of_the_loop
 from support.printed_links import CarriedOut, until
@@ -23,8 +23,9 @@ CONFIG = LinkSettings()
 
 @cache
 def program() -> dict[str, Any]:
-    """What the page prints."""
-    return transport("aiohttp", "aiohttp, agent", "aiohttp, platform", page="aiohttp.md")
+    """What the page prints: a program for each role, with a link of its own."""
+    agent = transport("aiohttp", "aiohttp, agent", page="aiohttp.md")
+    return agent | transport("aiohttp", "aiohttp, platform", page="aiohttp.md")
 
 
 class AiohttpChannel(FarWebSocket, CarriedOut):
@@ -33,6 +34,13 @@ class AiohttpChannel(FarWebSocket, CarriedOut):
     def __init__(self, far: WebSocketEnd) -> None:
         super().__init__()
         self.far = far
+        self.failures: list[RemoteProtocolError] = []
+
+    def tell(self, happened: str, *arguments: Any) -> None:
+        if happened == "peer_failed":
+            self.failures.append(arguments[0])
+        else:
+            super().tell(happened, *arguments)
 
     def link(self, websocket: Any, transport: asyncio.BaseTransport | None) -> Any:
         """Begin it."""
@@ -45,21 +53,22 @@ class AiohttpChannel(FarWebSocket, CarriedOut):
 
 
 @asynccontextmanager
-async def as_agent() -> AsyncGenerator[MessageChannel]:
+async def as_agent() -> AsyncGenerator[AiohttpChannel]:
     """Open one, whose near end is aiohttp's client."""
     far = WebSocketEnd(ServerWire())
     channel = AiohttpChannel(far)
     async with await asyncio.get_running_loop().create_server(lambda: far, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         async with aiohttp.ClientSession(ws_response_class=program()["ClientWebSocket"]) as session:
-            websocket: Any = await session.ws_connect(url, max_msg_size=CONFIG.max_message_size + 1, **options())
+            connect: Any = session.ws_connect
+            websocket = await connect(url, max_msg_size=CONFIG.max_message_size + 1, **options())
             running = asyncio.create_task(channel.link(websocket, websocket.transport).run())
             yield channel
             await end(channel, running)
 
 
 @asynccontextmanager
-async def as_platform() -> AsyncGenerator[MessageChannel]:
+async def as_platform() -> AsyncGenerator[AiohttpChannel]:
     """Open one, whose near end is aiohttp's server."""
     far = WebSocketEnd(ClientWire(parse_uri("ws://localhost")))
     channel = AiohttpChannel(far)

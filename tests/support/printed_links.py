@@ -93,7 +93,7 @@ class Scenario:
         await until(lambda: bool(self.found(self.of_agent, MessageReceived)))
         await until(lambda: agent.machine.outbox_size == 0)
         agent.turn("stop")
-        await until(lambda: bool(self.found(self.of_hub, AgentOffline)[1:]))
+        await until(lambda: agent.machine.is_stopped and bool(self.found(self.of_hub, AgentOffline)[1:]))
 
         assert sorted(self.run_ids) == sorted(sent), "each was run, and run once"
         answers = self.found(self.of_hub, CommandAnswered)

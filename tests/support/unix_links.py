@@ -19,8 +19,9 @@ from support.printed_links import CarriedOut, until
 
 @cache
 def program() -> dict[str, Any]:
-    """What the page prints."""
-    return transport("unix sockets", "unix sockets, agent", "unix sockets, platform", page="unix-sockets.md")
+    """What the page prints: a program for each role, with a link of its own."""
+    agent = transport("unix sockets", "unix sockets, agent", page="unix-sockets.md")
+    return agent | transport("unix sockets", "unix sockets, platform", page="unix-sockets.md")
 
 
 class Owner:
