@@ -59,7 +59,8 @@ class Connection(Level):
     @abstractmethod
     def close(self, *, abort: bool) -> None:
         """Close it, or give up opening it: at once if `abort`; else after what was written, and then tell the driver
-        `disconnected`. If that takes too long, it is aborted (LINK-8).
+        `disconnected`. If that takes too long, it is aborted (LINK-8). After an abort nothing need be told, and what is
+        told does no harm.
         """
 
     def pause_reading(self) -> None:

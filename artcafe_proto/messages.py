@@ -17,7 +17,7 @@ from artcafe_proto.instants import format_timestamp
 from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, MAX_COMMAND_TIMEOUT_S, MAX_ID_CHARS, MAX_JSON_DEPTH
 from artcafe_proto.readable import text_of
 
-__all__ = ["AgentStatus", "FinalCode"]
+__all__ = ["AgentStatus", "FinalCode", "ResponseData"]
 
 AgentStatus = Literal["online", "offline", "busy", "error"]
 """STAT-1."""
@@ -133,7 +133,7 @@ class ErrorData(msgspec.Struct, frozen=True, gc=False):
 
 
 class ResponseData(msgspec.Struct, frozen=True, gc=False):
-    """Either answer to a command, as the platform reads it."""
+    """Either answer to a command, as the platform reads it. `result` is raw JSON: `msgspec.json.decode` reads it."""
 
     command_id: str
     status: Literal["success", "error"]

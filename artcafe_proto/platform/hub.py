@@ -70,7 +70,9 @@ __all__ = ["PlatformHub"]
 
 
 class PlatformHub(Secretive):
-    """One platform. Not thread-safe; not for use across a fork."""
+    """One platform: its `config`, and its `registry`, which adds tenants, agents and keys. What connections call of it,
+    from `look_at_clock` to `violated`, is not for others. Not thread-safe; not for use across a fork.
+    """
 
     @forgetful
     def __init__(

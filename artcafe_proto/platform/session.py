@@ -40,7 +40,7 @@ __all__ = ["PlatformSession"]
 
 
 class PlatformSession(Secretive):
-    """One accepted connection; `conn` is the driver's number for it, unique on the platform."""
+    """One accepted connection; `conn` is the driver's number for it, unique on the platform. The hub drains it."""
 
     __slots__ = (
         "_answer_state", "_clock_offset_s", "_exchange", "_hub", "_link", "_live", "_outflow", "_region",

@@ -89,7 +89,7 @@ class OnSelectors:
 
     async def stop(self) -> None:
         if not self.task.done():
-            self.platform.call_soon(self.platform.stop)
+            self.platform.stop()
         await self.task
 
 
