@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from artcafe_proto.agent.protocol import AgentProtocol
@@ -16,6 +17,7 @@ from artcafe_proto.driver_turns import OwnTurn, Turn
 from artcafe_proto.effects import CancelSign, Connect, Disconnect, PauseReading, ResumeReading, Sign, Write
 from artcafe_proto.errors import ArtCafeError, LocalProtocolError, SigningRefusedError
 from artcafe_proto.events import CommandReceived, ResponsesSettled
+from artcafe_proto.instants import Instant
 from artcafe_proto.limits import LONGEST_SLEEP_S
 from artcafe_proto.readable import text_of
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from artcafe_proto.connection import Connection
     from artcafe_proto.effects import ConnectFailure, Effect
     from artcafe_proto.events import AgentEvent
-    from artcafe_proto.instants import Instant
     from artcafe_proto.messages import FinalCode
 
 __all__ = ["Driver"]
@@ -71,6 +72,7 @@ class Driver(ABC):
         self._opening: set[int] = set()  # until `open` returns, or tells how it has ended
         self._own_turn = OwnTurn(self._begin, self._end)
         self._turn = Turn(self._begin, self._end)
+        self._now = Instant(0.0, 0.0)
         self._depth = 0
         self._is_over = False
         self._raised: list[Exception] = []
@@ -230,12 +232,16 @@ class Driver(ABC):
             try:
                 connection.close(abort=True)
             except Exception as error:
-                self._report(error)
+                with suppress(Exception):  # the others are closed all the same
+                    self._report(error)
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Instant:
-        self._now = self.clock()
+        try:
+            self._now = self.clock()
+        except Exception as error:  # the turn is at the moment of the last one
+            self._note(error)
         self._depth += 1
         return self._now
 
@@ -289,7 +295,7 @@ class Driver(ABC):
         """When all is carried out: abort what does not close, stop, and set the timer."""
         for abort_at, connection in list(self._closing.values()):
             if abort_at <= now.mono:
-                self._abort(connection)
+                self._close(connection, abort=True)
         if self.protocol.is_stopped and not self._closing:
             self._is_over = True
             self.stopped()
@@ -297,14 +303,11 @@ class Driver(ABC):
             self._set_timer(now.mono)
 
     def _set_timer(self, mono: float) -> None:
-        wakes_at = mono + LONGEST_SLEEP_S
         deadline = self.protocol.deadline()
-        if deadline is not None and deadline < wakes_at:
-            wakes_at = deadline
-        for connection in self._connections.values():
-            wakes_at = min(wakes_at, connection.look_at)
-        for abort_at, _ in self._closing.values():
-            wakes_at = min(wakes_at, abort_at)
+        times = [mono + LONGEST_SLEEP_S] if deadline is None else [mono + LONGEST_SLEEP_S, deadline]
+        times += [each.look_at for each in self._connections.values()]
+        times += [abort_at for abort_at, _ in self._closing.values()]
+        wakes_at = min(times)
         if wakes_at < self._wakes_at:  # one that is later than needed is set when it is due
             self.call_at(wakes_at)
             self._wakes_at = wakes_at
@@ -325,10 +328,7 @@ class Driver(ABC):
                 connection = self._connections.pop(conn, None)
                 if connection is not None:
                     self._closing[conn] = now.mono + self.protocol.config.close_timeout, connection
-                    if output.abort:
-                        self._abort(connection)
-                    else:
-                        self._close(connection, abort=False)
+                    self._close(connection, abort=output.abort)
             case Sign():
                 self.sign(output)
             case CancelSign():
@@ -376,15 +376,14 @@ class Driver(ABC):
         self._close(connection, abort=True)
         self._judge(error)
 
-    def _abort(self, connection: Connection) -> None:
-        self._closing.pop(connection.conn, None)
-        self._close(connection, abort=True)
-
     def _close(self, connection: Connection, *, abort: bool) -> None:
+        if abort:
+            self._closing.pop(connection.conn, None)
         try:
             connection.close(abort=abort)
         except Exception as error:
-            self._closing.pop(connection.conn, None)
+            if not abort:
+                self._close(connection, abort=True)
             if self._judge(error):
                 self._report(error)
 

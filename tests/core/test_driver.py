@@ -813,3 +813,55 @@ def test_auth_6_a_signature_that_nobody_waits_for_is_cancelled() -> None:
     loop.start()
     loop.stop(drain=False)
     assert len(cancelled) == 1
+
+
+# --- errors of the driver's own parts ---------------------------------------------------------------------------------
+
+
+def test_a_clock_that_raises_is_an_internal_error_and_the_timer_is_set_again() -> None:
+    loop = online()
+    told: list[Exception] = []
+    loop.internal_error = told.append  # type: ignore[method-assign]
+    clock = loop.clock
+
+    def broken() -> Instant:
+        raise OSError("no clock")
+
+    set_before = len(loop.calls_at)
+    loop.clock = broken  # type: ignore[method-assign]
+    loop.timer_due()
+    assert [str(error) for error in told] == ["no clock"]
+    assert len(loop.calls_at) == set_before + 1
+    loop.clock = clock  # type: ignore[method-assign]
+    assert loop.respond("cmd-1", None) is False, "the driver goes on"
+
+
+def test_a_connection_that_cannot_be_closed_in_an_orderly_way_is_aborted() -> None:
+    loop = online()
+    closed: list[bool] = []
+
+    def close(*, abort: bool) -> None:
+        closed.append(abort)
+        if not abort:
+            raise OSError("it cannot be shut down")
+
+    loop.lines[-1].close = close  # type: ignore[method-assign]
+    loop.stop()
+    assert closed == [False, True]
+    assert loop.of(Stopped)
+    assert loop.ends
+
+
+def test_abandoning_goes_on_where_neither_closing_nor_reporting_works() -> None:
+    loop = online()
+    first = loop.lines[-1]
+    second = Line(loop, first.asked)
+    loop._connections[99] = second  # pyright: ignore[reportPrivateUsage]
+    first.fails = second.fails = OSError("nothing works")
+
+    def broken(error: BaseException) -> None:
+        raise ValueError("nor does this")
+
+    loop._report = broken  # type: ignore[method-assign] # pyright: ignore[reportPrivateUsage]
+    loop.abandon()
+    assert (first.closed, second.closed) == ([True], [True])
