@@ -19,7 +19,7 @@ from artcafe_proto.effects import (
     Write,
 )
 from artcafe_proto.errors import RemoteProtocolError
-from artcafe_proto.exchanges import HttpResponse, ascii_lower
+from artcafe_proto.exchanges import HttpResponse
 from artcafe_proto.instants import format_http_date
 from artcafe_proto.misuse import check_flag, check_number, check_read, check_send_body, check_unsent
 from artcafe_proto.platform.connections import ConnectionTimer
@@ -350,7 +350,7 @@ class PlatformProtocol(Secretive):
                     assert_never(send)
 
     def _encode_response(self, response: HttpResponse, *, more: bool) -> None:
-        if all(ascii_lower(name) != "date" for name, _ in response.headers):
+        if response.header("date") is None:
             headers = (*response.headers, ("date", format_http_date(self._hub.now.wall)))
             response = HttpResponse(status=response.status, headers=headers, body=response.body)
         self._chunks.append(self._wire.respond(response, more=more))

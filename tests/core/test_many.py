@@ -26,7 +26,7 @@ class Stream:
         pair.start()
         pair.run_for(1.0)
         (self.session,) = pair.sessions.values()
-        (self.conn,) = (event.conn for event in pair.seen(Online))
+        (self.conn,) = (event.link for event in pair.seen(Online))
         self.agent: AgentProtocol = pair.agent
         self.hub: PlatformHub = pair.hub
 

@@ -521,7 +521,7 @@ def test_plat_8_a_client_that_reads_nothing_is_given_the_time_of_a_stall_and_no_
 
 def test_an_answer_has_the_date_of_the_platform_unless_it_brings_its_own() -> None:
     wire = Wire()
-    wire.answer = HttpResponse(status=200, headers=(("DATE", "Sun, 06 Nov 1994 08:49:37 GMT"),))
+    wire.answer = HttpResponse(status=200, headers=(("date", "Sun, 06 Nov 1994 08:49:37 GMT"),))
     written = wire.send(GET)
     assert written.lower().count(b"date: ") == 1
     assert b"Sun, 06 Nov 1994 08:49:37 GMT" in written
