@@ -51,6 +51,7 @@ class Log:
                 self.unsent_bytes = arguments[0]
             case _:
                 assert happened == "bytes_received"
+                self.told.append(("bytes", b""))
 
 
 class BrokerChannel(TwoEnds, Log):
@@ -155,6 +156,8 @@ class WebSocketEnd(asyncio.Protocol, Log):
             self.flush()
 
     def data_received(self, data: bytes) -> None:
+        if not self.is_over:
+            self.tell("bytes_received")
         self.wire.receive_data(data)
         for event in self.wire.events_received():
             if isinstance(event, Frame):

@@ -93,6 +93,22 @@ class Hasty(MemoryChannel):
         self.received.clear()
 
 
+class EndingWithResets(MemoryChannel):
+    """Tells of a reset, whatever it told before."""
+
+    def far_close(self, *, abort: bool) -> None:
+        self.ends += abort and self.ends > 0
+        super().far_close(abort=abort)
+
+
+class EndingWithCloses(MemoryChannel):
+    """Tells of both halves of a connection."""
+
+    def close(self, *, abort: bool) -> None:
+        self.ends += not abort and self.ends == 1
+        super().close(abort=abort)
+
+
 class Resentful(MemoryChannel):
     def close(self, *, abort: bool) -> None:
         if self.near.far is None:
@@ -292,6 +308,8 @@ OF_BYTES: list[tuple[Kind, str]] = [
     (Forgetful, "a loss is told once"),
     (Repeating, "a loss is told once"),
     (Hasty, "an end is told once, after what came before it"),
+    (EndingWithResets, "an end is told once, after what came before it"),
+    (EndingWithCloses, "an end is told once, after what came before it"),
     (Resentful, "late effects do no harm"),
     (Refusing, "late effects do no harm"),
     (Careless, "what was written before a close arrives"),
@@ -336,10 +354,9 @@ class Damaging(BrokerChannel):
 
 class Merging(Damaging):
     def damaged(self, text: bytes) -> list[bytes]:
-        if self.told and text == b"the same":
-            _, last = self.told.pop()
-            assert isinstance(last, bytes)
-            return [last + text]
+        if text == b"the same" and self.told[-2:-1] == [("text", text)]:
+            del self.told[-2:]  # the message, and the sign of life after it
+            return [text + text]
         return [text]
 
 
@@ -391,6 +408,28 @@ class Distinct(Damaging):
 class DamagingOut(BrokerChannel):
     def write(self, data: bytes) -> None:
         super().write(data.strip() or data)
+
+
+class Lifeless(BrokerChannel):
+    def tell(self, happened: str, *arguments: Any) -> None:
+        if happened != "bytes_received":
+            super().tell(happened, *arguments)
+
+
+class LifeAfterwards(Lifeless):
+    def tell(self, happened: str, *arguments: Any) -> None:
+        super().tell(happened, *arguments)
+        if happened not in ("bytes_received", "unsent"):
+            self.told.append(("bytes", b""))
+
+
+class LifeOfMessages(BrokerChannel):
+    """Takes pings and pongs for no signs of life."""
+
+    def tell(self, happened: str, *arguments: Any) -> None:
+        if happened in ("ping_received", "pong_received"):
+            self.told.pop()
+        super().tell(happened, *arguments)
 
 
 class KeepingPings(BrokerChannel):
@@ -466,6 +505,44 @@ class HastyCloses(BrokerChannel):
             self.tell("close_received", int(self.near.unread.pop()[1:] or b"1005"))
 
 
+class AsciiReasons(BrokerChannel):
+    def close_with(self, code: int, reason: str) -> None:
+        super().close_with(code, reason.encode("ascii").decode())
+
+
+class EndingAfterCloses(BrokerChannel):
+    """Tells of the connection's end, too."""
+
+    def far_close(self, *, abort: bool) -> None:
+        super().far_close(abort=abort)
+        if self.told and self.told[-1][0] == "close":
+            self.tell("disconnected", "closed")
+
+
+class SendingAfterCloses(BrokerChannel):
+    """Its far end reads all that is sent."""
+
+    is_closing = False
+
+    def close_with(self, code: int, reason: str) -> None:
+        super().close_with(code, reason)
+        self.is_closing = True
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.is_closing:
+            self.far_log.tell("text_received", data)
+
+
+class PingsAfterwards(BrokerChannel):
+    """Tells of pings after `Disconnect`."""
+
+    def far_ping(self, payload: bytes) -> None:
+        super().far_ping(payload)
+        if self.near.is_over:
+            self.tell("ping_received", payload)
+
+
 class LateRaise(BrokerChannel):
     def pong(self, payload: bytes) -> None:
         if self.near.is_over:
@@ -494,6 +571,9 @@ OF_MESSAGES: list[tuple[Kind, str]] = [
     (Lines, "messages arrive whole, as they were sent"),
     (Distinct, "messages arrive whole, as they were sent"),
     (DamagingOut, "messages arrive whole, as they were sent"),
+    (Lifeless, "a sign of life comes before what was read"),
+    (LifeAfterwards, "a sign of life comes before what was read"),
+    (LifeOfMessages, "a sign of life comes before what was read"),
     (KeepingPings, "pings and pongs keep their place among messages"),
     (Overtaking, "pings and pongs keep their place among messages"),
     (Answering, "a pong leaves only when the protocol asks for it"),
@@ -502,6 +582,10 @@ OF_MESSAGES: list[tuple[Kind, str]] = [
     (AbnormalCloses, "a close keeps its code"),
     (CodedCloses, "a close keeps its code"),
     (EndsForCloses, "a close keeps its code"),
+    (AsciiReasons, "a close keeps its code"),
+    (EndingAfterCloses, "nothing is told after a close"),
+    (SendingAfterCloses, "nothing is sent after a close"),
+    (PingsAfterwards, "nothing is told after Disconnect"),
     (ClosingTwice, "a close is answered once"),
     (HastyCloses, "a close waits while reading is paused"),
     (LateRaise, "late effects do no harm"),
@@ -612,6 +696,10 @@ async def test_all_broken_rules_are_told_at_once_with_what_came() -> None:
         "messages arrive whole, as they were sent: expected the 21 messages that were sent; "
         r"the protocol has b'' (0 bytes) as message 3, which was b'\x00' (1 bytes) [MSG-6]"
     )
+
+
+async def test_a_wrong_close_code_breaks_one_rule() -> None:
+    assert set(await broken_by(AbnormalCloses)) == {"a close keeps its code"}
 
 
 async def test_it_says_what_came_in_place_of_what() -> None:

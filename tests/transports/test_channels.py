@@ -32,10 +32,13 @@ NOW = Instant(1000.0, WALL_AT_START)
 OF_MESSAGES = (
     "messages arrive whole, as they were sent",
     "the largest message arrives",
+    "a sign of life comes before what was read",
     "pings and pongs keep their place among messages",
     "a pong leaves only when the protocol asks for it",
     "a close keeps its code",
     "a close is answered once",
+    "nothing is told after a close",
+    "nothing is sent after a close",
     "a close waits while reading is paused",
 )
 """Rules that do not fit a byte stream."""

@@ -92,15 +92,16 @@ class MessageChannel(_AnyChannel, Protocol):
     """The same for a transport that frames messages by itself: `data` is one whole message, in UTF-8.
 
     `told` and `far_told` are what each end was told, in one order: `("text", payload)`, `("ping", payload)`,
-    `("pong", payload)`, `("close", code)` for a close frame, its code 1005 if it named none, and `("lost", b"")` for
-    the end of a connection without one. What has `told` is taken for such a channel.
+    `("pong", payload)`, `("close", code)` for a close frame, its code 1005 if it named none, `("lost", b"")` for the
+    end of a connection without one, and `("bytes", b"")` for each `bytes_received`, which may be missing in `far_told`.
+    What has `told` is taken for such a channel.
 
     The far end may answer pings and closes by itself; `far_close_with` does nothing once it has.
     """
 
     @property
     def told(self) -> Sequence[tuple[str, bytes | int]]:
-        """What the protocol was told (`text_received`, `ping_received` …)."""
+        """What the protocol was told (`bytes_received`, `text_received`, `ping_received` …)."""
         ...
 
     @property
@@ -117,7 +118,10 @@ class MessageChannel(_AnyChannel, Protocol):
         ...
 
     def close_with(self, code: int, reason: str) -> None:
-        """The protocol asks for `SendClose`; 1005 is a close that names no code."""
+        """The protocol asks for `SendClose`; 1005 is a close that names no code, and no reason.
+
+        `reason` has at most 123 bytes in UTF-8. Whether it arrives is not looked at.
+        """
         ...
 
     def far_ping(self, payload: bytes) -> None:

@@ -42,7 +42,9 @@ _RULES: Final[dict[str, _Rule]] = {
     _OPENS: _Rule("LINK-1", [rules.opens]),
     "order is kept": _Rule("CMD-3", [rules.order]),
     "a loss is told once": _Rule("LINK-3", [rules.loss]),
-    "an end is told once, after what came before it": _Rule("LINK-3", [rules.end]),
+    "an end is told once, after what came before it": _Rule(
+        "LINK-3", [rules.end, rules.end_then_reset, rules.end_then_close]
+    ),
     "late effects do no harm": _Rule("LINK-9", [rules.late_effects]),
     "what was written before a close arrives": _Rule("STAT-3", [rules.close, rules.close_while_paused]),
     "an abort waits for nothing": _Rule("LINK-10", [rules.abort]),
@@ -55,6 +57,7 @@ _RULES: Final[dict[str, _Rule]] = {
     "an end waits while reading is paused": _Rule("LINK-3", [rules.end_waits]),
     "messages arrive whole, as they were sent": _Rule("MSG-6", [message_rules.whole_messages], _MESSAGES),
     "the largest message arrives": _Rule("MSG-6", [message_rules.largest_messages], _MESSAGES),
+    "a sign of life comes before what was read": _Rule("LINK-7", [message_rules.signs_of_life], _MESSAGES),
     "pings and pongs keep their place among messages": _Rule(
         "CMD-3", [message_rules.places_out, message_rules.places_in], _MESSAGES
     ),
@@ -65,6 +68,12 @@ _RULES: Final[dict[str, _Rule]] = {
     "a close is answered once": _Rule(
         "LINK-9", [message_rules.answered_close, message_rules.crossing_closes], _MESSAGES
     ),
+    "nothing is told after a close": _Rule(
+        "LINK-9",
+        [message_rules.close_then_end, message_rules.answer_then_end, message_rules.answered_then_end],
+        _MESSAGES,
+    ),
+    "nothing is sent after a close": _Rule("STAT-3", [message_rules.last_words], _MESSAGES),
     "a close waits while reading is paused": _Rule("LINK-3", [message_rules.close_waits], _MESSAGES),
 }
 CHANNEL_RULES: Final = tuple(_RULES)

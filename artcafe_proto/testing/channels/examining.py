@@ -59,6 +59,16 @@ class Examination:
         return cast("MessageChannel", self.channel)
 
     @property
+    def told(self) -> Log:
+        """What the protocol was told on a channel of messages, without signs of life."""
+        return _inputs(self.messages.told)
+
+    @property
+    def far_told(self) -> Log:
+        """What its far end was told, without these."""
+        return _inputs(self.messages.far_told)
+
+    @property
     def _stream(self) -> Channel:
         return cast("Channel", self.channel)
 
@@ -153,9 +163,18 @@ class Examination:
         await self.a_while()
         self.expect(self.ends == 1, "the end to be told once", f"it was {self.ends} times")
 
+    async def is_told_no_more(self, after: str) -> None:
+        """An end was told, and then this happened: the end must not be told again."""
+        await self.a_while()
+        self.expect(self.ends == 1, "the end to be told once", f"it was told again after {after}")
+
     async def far_ends(self) -> None:
         """The far end must read the end."""
         await self.until(lambda: self.far_has_ended, "the far end to read the end", lambda: "it did not")
+
+
+def _inputs(told: Log) -> Log:
+    return [entry for entry in told if entry[0] != "bytes"]
 
 
 def _texts(told: Log) -> list[bytes]:

@@ -48,6 +48,8 @@ _LARGEST: Final = [
     b"after",
 ]
 _CODES: Final = (1000, 1001, 1005, 4401, 4409)
+_REASON: Final = "é" * 61 + "x"
+"""The longest that a WebSocket's close frame takes (RFC 6455 section 5.5)."""
 
 
 async def whole_messages(check: Examination) -> None:
@@ -69,6 +71,24 @@ async def _go_both_ways(check: Examination, texts: list[bytes]) -> None:
     await check.arrives(texts, lambda: check.received, "the protocol")
 
 
+async def signs_of_life(check: Examination) -> None:
+    """Each input by itself, a close last."""
+    channel = check.messages
+    await _comes_after_a_sign(check, "text", partial(channel.far_write, b"a message"))
+    await _comes_after_a_sign(check, "ping", partial(channel.far_ping, b"a ping"))
+    await _comes_after_a_sign(check, "pong", partial(channel.far_pong, b"a pong"))
+    await _comes_after_a_sign(check, "close", partial(channel.far_close_with, 1000))
+
+
+async def _comes_after_a_sign(check: Examination, kind: str, send: Callable[[], None]) -> None:
+    await check.a_while()
+    before, inputs = len(check.messages.told), len(check.told)
+    send()
+    await check.until(lambda: len(check.told) > inputs, f"a {kind} to be told", lambda: "it was not")
+    first, _ = check.messages.told[before]
+    check.expect(first == "bytes", f"`bytes_received` before a {kind} that comes by itself", "it was not told before")
+
+
 # --- pings and pongs --------------------------------------------------------------------------------------------------
 
 
@@ -76,14 +96,14 @@ async def places_out(check: Examination) -> None:
     """What the protocol sends reaches the far end in its order."""
     channel = check.messages
     asked: dict[str, Callable[[bytes], None]] = {"text": channel.write, "ping": channel.ping, "pong": channel.pong}
-    await _keeps_its_place(check, asked, lambda: channel.far_told, "the far end")
+    await _keeps_its_place(check, asked, lambda: check.far_told, "the far end")
 
 
 async def places_in(check: Examination) -> None:
     """What the far end sends reaches the protocol in its order."""
     channel = check.messages
     asked = {"text": channel.far_write, "ping": channel.far_ping, "pong": channel.far_pong}
-    await _keeps_its_place(check, asked, lambda: channel.told, "the protocol")
+    await _keeps_its_place(check, asked, lambda: check.told, "the protocol")
 
 
 async def _keeps_its_place(
@@ -128,10 +148,10 @@ async def no_pong_while_paused(check: Examination) -> None:
 async def _answers(check: Examination, sent: Log) -> None:
     """The protocol is told of a ping, the last of `sent`, and answers it later."""
     channel = check.messages
-    await _is_told(check, sent, lambda: channel.told, "the protocol")
+    await _is_told(check, sent, lambda: check.told, "the protocol")
     _expect_no_pong(check, "the protocol had not asked for one")
     channel.pong(b"a ping")
-    await _is_told(check, [("pong", b"a ping")], lambda: channel.far_told, "the far end")
+    await _is_told(check, [("pong", b"a ping")], lambda: check.far_told, "the far end")
 
 
 def _expect_no_pong(check: Examination, why: str) -> None:
@@ -145,10 +165,10 @@ def _expect_no_pong(check: Examination, why: str) -> None:
 async def _code_out(check: Examination, *, code: int) -> None:
     channel = check.messages
     channel.write(b"before")
-    channel.close_with(code, "" if code == 1005 else "because")
+    channel.close_with(code, "" if code == 1005 else _REASON)
     await check.far_ends()
     await check.a_while()
-    _expect_close(check, channel.far_told, code, "the far end")
+    _expect_close(check, check.far_told, code, "the far end")
     channel.far_close_with(code)  # unless it has answered by itself
     await check.is_told_once()
     channel.close(abort=False)
@@ -159,7 +179,7 @@ async def _code_in(check: Examination, *, code: int) -> None:
     channel.far_write(b"before")
     channel.far_close_with(code)
     await check.is_told_once()
-    _expect_close(check, channel.told, code, "the protocol")
+    _expect_close(check, check.told, code, "the protocol")
 
 
 def _expect_close(check: Examination, told: Log, code: int, who: str) -> None:
@@ -176,6 +196,53 @@ async def answered_close(check: Examination) -> None:
     await check.far_ends()
     await check.a_while()
     check.expect(check.ends == 1, "nothing to be told after `Disconnect`", "an end was told again")
+
+
+async def close_then_end(check: Examination) -> None:
+    """The far end closes and ends its connection, before the protocol has answered."""
+    check.messages.far_close_with(4409)
+    await check.is_told_once()
+    await _far_connection_ends(check)
+
+
+async def answer_then_end(check: Examination) -> None:
+    """The same after the protocol has answered."""
+    channel = check.messages
+    channel.far_close_with(4409)
+    await check.is_told_once()
+    channel.close_with(4409, "")
+    await _far_connection_ends(check)
+
+
+async def answered_then_end(check: Examination) -> None:
+    """The far end answers a close of the protocol, and ends its connection."""
+    channel = check.messages
+    channel.close_with(1000, "")
+    await check.far_ends()
+    channel.far_close_with(1000)  # unless it has answered by itself
+    await check.is_told_once()
+    await _far_connection_ends(check)
+
+
+async def _far_connection_ends(check: Examination) -> None:
+    check.channel.far_close(abort=False)
+    await check.is_told_no_more("the end of the connection")
+    check.channel.far_close(abort=True)
+    await check.is_told_no_more("the end of the connection")
+
+
+async def last_words(check: Examination) -> None:
+    """Whatever the protocol may ask for after a close of its own."""
+    channel = check.messages
+    channel.close_with(1000, "")
+    channel.write(b"late")
+    channel.ping(b"late")
+    channel.pong(b"late")
+    channel.close_with(1001, "")
+    await check.far_ends()
+    await check.a_while()
+    came = [entry for entry in check.far_told if entry[0] != "lost"]
+    _expect_log(check, [("close", 1000)], came, "the far end")
 
 
 async def crossing_closes(check: Examination) -> None:
@@ -199,7 +266,8 @@ async def close_waits(check: Examination) -> None:
         channel.far_write(text)
     channel.far_close_with(4409)
     await end_waited(check)
-    _expect_log(check, [("close", 4409)], channel.told[-1:], "the protocol")
+    last = _entry(check.told, len(check.told) - 1)
+    check.expect(last.startswith("close "), "the close to be told last", f"{last} was")
 
 
 CODES_OUT: Final[list[Look]] = [partial(_code_out, code=code) for code in _CODES]

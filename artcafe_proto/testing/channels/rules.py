@@ -63,6 +63,25 @@ async def end(check: Examination) -> None:
     await check.arrives([b"the last words"], lambda: check.received, "the protocol")
 
 
+async def end_then_reset(check: Examination) -> None:
+    """The far end closes, and then resets the connection."""
+    channel = check.channel
+    channel.far_close(abort=False)
+    await check.is_told_once()
+    channel.write(b"late")
+    channel.far_close(abort=True)
+    await check.is_told_no_more("a reset")
+
+
+async def end_then_close(check: Examination) -> None:
+    """The far end closes, and then the protocol does, with which the whole connection ends."""
+    channel = check.channel
+    channel.far_close(abort=False)
+    await check.is_told_once()
+    channel.close(abort=False)
+    await check.is_told_no_more("`Disconnect`")
+
+
 async def late_effects(check: Examination) -> None:
     """Whatever the protocol may ask for before it knows of a loss."""
     channel = check.channel
@@ -139,7 +158,7 @@ async def _after_disconnect(check: Examination, *, aborted: bool) -> None:
     channel.far_close(abort=False)
     await check.a_while()
     came = f"{len(check.received)} pieces of data and {check.ends} ends came"
-    is_quiet = not check.received and not check.ends
+    is_quiet = not check.received and not check.ends and not (check.has_messages and check.told)
     check.expect(is_quiet, "nothing to be told after `Disconnect`", came)
 
 
