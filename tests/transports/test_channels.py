@@ -56,6 +56,12 @@ async def test_the_link_over_a_broker_is_one() -> None:
     assert await check_channel(broker_channel, clock=time.perf_counter) == ()
 
 
+async def test_the_printed_channel_of_the_link_over_a_broker_passes() -> None:
+    names = transport("broker")
+    exec(compile(printed("channel"), "channel", "exec"), names)
+    assert await check_channel(names["open_channel"], clock=time.perf_counter) == ()
+
+
 @pytest.mark.parametrize("role", ["agent", "platform"])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_websocket_library_without_io_is_one_in_either_role(role: str) -> None:
