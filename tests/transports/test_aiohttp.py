@@ -85,6 +85,11 @@ async def limited(role: str) -> AsyncGenerator[AiohttpChannel]:
         yield channel
 
 
+def inputs(told: list[tuple[str, bytes | int]]) -> list[tuple[str, bytes | int]]:
+    """What an end was told, without signs of life."""
+    return [entry for entry in told if entry[0] != "bytes"]
+
+
 @pytest.mark.parametrize("role", ROLES)
 async def test_the_link_over_aiohttp_is_a_transport_in_either_role(role: str) -> None:
     assert await check_channel(lambda: limited(role), clock=time.perf_counter) == ()
@@ -112,10 +117,10 @@ async def test_msg_6_what_may_not_be_sent_ends_reading(
         await until(lambda: bool(channel.failures))
         channel.close_with(channel.failures[0].code, "")
         channel.close(abort=False)
-        await until(lambda: bool(channel.far_told))
-        assert channel.told == [("text", b"before")]
+        await until(lambda: bool(inputs(channel.far_told)))
+        assert inputs(channel.told) == [("text", b"before")]
         assert [failure.code for failure in channel.failures] == [code]
-        assert channel.far_told == [("close", code)]
+        assert inputs(channel.far_told) == [("close", code)]
 
 
 # --- both roles together ----------------------------------------------------------------------------------------------
