@@ -86,7 +86,7 @@ class Driver(ABC):
 
     @abstractmethod
     def call_at(self, mono: float) -> None:
-        """Have `timer_due` called at that time, and no longer at the time before; monotonic seconds."""
+        """Have `timer_due` called at that time in place of the one given before; monotonic seconds."""
 
     @abstractmethod
     def open(self, asked: Connect) -> Connection:
@@ -184,7 +184,7 @@ class Driver(ABC):
         self._report(error)
 
     def timer_due(self) -> None:
-        """The time that `call_at` was given has come. Earlier is harmless."""
+        """The time that `call_at` was given has come. Earlier is harmless, but timers that were replaced cost wakes."""
         self._wakes_at = math.inf
         with self._own_turn as now:
             for connection in list(self._connections.values()):
