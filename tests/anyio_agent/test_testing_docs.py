@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import pytest
 
+from artcafe_anyio.testing import check_driver
 from artcafe_proto.testing import INVARIANTS
+from foreign.test_drivers import program as driver_program
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
 
@@ -82,7 +84,11 @@ def test_a_test_of_a_driver_runs_as_printed() -> None:
 
 
 def test_a_check_of_a_driver_runs_as_printed() -> None:
-    assert run("check")["UnderTest"]
+    found = re.search(r"<!-- check: driver -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None
+    names: dict[str, Any] = {}
+    exec(compile(driver_program("asyncio") + found[1], "check", "exec"), names)
+    check_driver(names["UnderTest"], only=["certificates are verified", "stop is obeyed at once", "timers are kept"])
 
 
 def test_the_page_names_every_invariant_and_its_clause() -> None:

@@ -174,6 +174,14 @@ class Clinging(PlainDriver):
             super().disconnect(conn, abort=abort)
 
 
+class ConnectingOn(PlainDriver):
+    """An attempt to connect goes on after it was given up."""
+
+    async def connect(self, asked: Connect) -> None:
+        attempt = super().connect(asked)
+        await (attempt if asked.tls else asyncio.shield(attempt))
+
+
 class Leaking(PlainDriver):
     left: ClassVar[list[socket.socket]] = []
 
@@ -345,6 +353,7 @@ BROKEN: list[tuple[type[PlainDriver], str, str]] = [
     (WithoutCauses, "a refused connection is told", "as `refused`"),
     (WithoutRetries, "a refused connection is told", "no event"),
     (Clinging, "connecting can be given up, and nothing is left", "while TCP connects"),
+    (ConnectingOn, "connecting can be given up, and nothing is left", "are open and carry nothing"),
     (Leaking, "connecting can be given up, and nothing is left", "descriptors"),
     (LeakingThreads, "connecting can be given up, and nothing is left", "threads"),
     (DeafToEnds, "ends of connections are noticed", "a FIN on a link"),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from artcafe_proto import AgentConfig
+from artcafe_proto.effects import Connect
 from support.drivers import PIECE_BYTES, Handle, PlainDriver, Signer
 
 
@@ -56,6 +57,14 @@ class WithoutLevelsOfTls(PlainDriver):
             super().tell_unsent(conn)
 
 
+class ShakingHandsOn(PlainDriver):
+    """A TLS handshake goes on after it was given up."""
+
+    async def connect(self, asked: Connect) -> None:
+        attempt = super().connect(asked)
+        await (asyncio.shield(attempt) if asked.tls else attempt)
+
+
 class CuttingTls(PlainDriver):
     def close(self, transport: asyncio.Transport, *, abort: bool) -> None:
         super().close(transport, abort=abort or is_tls(transport))
@@ -79,6 +88,7 @@ class DroppingSmallRecords(PlainDriver):
 
 
 BROKEN_UNDER_TLS: list[tuple[type[PlainDriver], str, str]] = [
+    (ShakingHandsOn, "connecting can be given up, and nothing is left", "in its TLS handshake"),
     (DroppingSmallRecords, "bytes may come one by one", "online (under TLS)"),
     (LeavingWhatTlsHasRead, "many commands may come at once", "12000 bytes to be answered at once (under TLS)"),
     (TakingTlsWritesForWhole, "what has not left is told", "on one link (under TLS)"),

@@ -211,7 +211,11 @@ class PlainDriver:
                     self.handle(self, output)
                 except (Exception, SystemExit) as error:
                     self.handler_raised(output, error)
-            case CancelSign() | PauseReading() | ResumeReading():
+            case PauseReading(conn=conn):
+                self.pause(conn)
+            case ResumeReading(conn=conn):
+                self.resume(conn)
+            case CancelSign():
                 pass
             case event:
                 self.tell(event)
@@ -248,6 +252,16 @@ class PlainDriver:
         if isinstance(end, asyncio.Transport):
             for start in range(0, len(data), PIECE_BYTES):
                 end.write(data[start : start + PIECE_BYTES])
+
+    def pause(self, conn: int) -> None:
+        end = self.ends.get(conn)
+        if isinstance(end, asyncio.Transport):
+            end.pause_reading()
+
+    def resume(self, conn: int) -> None:
+        end = self.ends.get(conn)
+        if isinstance(end, asyncio.Transport):
+            end.resume_reading()
 
     def disconnect(self, conn: int, *, abort: bool) -> None:
         end = self.ends.pop(conn, None)

@@ -13,12 +13,15 @@ from typing import ClassVar
 
 import pytest
 
+from artcafe_anyio.driver_checks import pausing_rules
 from artcafe_anyio.driver_checks.peer import Peer
 from artcafe_anyio.driver_checks.stage import Stage
 from artcafe_anyio.testing import DRIVER_RULES, Application, DriverError, DriverFactory, check_driver
 from artcafe_proto import AgentConfig, LocalProtocolError
 from artcafe_proto.agent import ConnectFailure
-from support.broken_drivers import BROKEN, AnsweringWithTheNextTurn, Away, LeavingOpen
+from artcafe_proto.limits import MAX_WAITING_REPLIES
+from support.broken_drivers import BROKEN, AnsweringWithTheNextTurn, Away, ConnectingOn, LeavingOpen
+from support.broken_pausing_drivers import BROKEN_WHILE_PAUSED
 from support.broken_tls_drivers import BROKEN_UNDER_TLS, LeavingTlsOpen
 from support.drivers import AgentUnderTest, Handle, PlainDriver, Signer
 
@@ -50,7 +53,8 @@ def test_a_plain_driver_keeps_every_rule() -> None:
 # --- such as are not --------------------------------------------------------------------------------------------------
 
 STOP = "stop is obeyed at once"
-ALL = BROKEN + BROKEN_UNDER_TLS
+NOT_ENDING = {LeavingOpen, LeavingTlsOpen, ConnectingOn}
+ALL = BROKEN + BROKEN_UNDER_TLS + BROKEN_WHILE_PAUSED
 
 
 @pytest.mark.thorough
@@ -66,7 +70,7 @@ def test_a_driver_that_breaks_a_rule_is_found_out_by_its_name(driver: type[Plain
         check_driver(factory, only=[rule], at_once_s=0.7)
     for each in made:
         each.end()
-    consequences = {STOP} if driver in (LeavingOpen, LeavingTlsOpen) else set[str]()  # it has not ended its connections
+    consequences = {STOP} if driver in NOT_ENDING else set[str]()  # it has not ended its connections
     assert {broken.rule for broken in error.value.broken} - consequences == {rule}
 
 
@@ -178,6 +182,10 @@ def test_a_check_that_is_held_up_finds_nothing_in_a_good_driver(monkeypatch: pyt
 
     monkeypatch.setattr(Stage, "until", late)
     check_driver(PlainDriver, only=HELD_UP)
+
+
+def test_reading_is_paused_for_as_many_replies_as_the_rule_takes() -> None:
+    assert pausing_rules.REPLIES == MAX_WAITING_REPLIES
 
 
 def test_an_unknown_rule_is_refused() -> None:

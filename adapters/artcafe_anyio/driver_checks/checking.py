@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from artcafe_anyio.driver_checks import closing_rules, rules, time_rules
+from artcafe_anyio.driver_checks import closing_rules, pausing_rules, rules, time_rules
 from artcafe_anyio.driver_checks.certificates import Authority
 from artcafe_anyio.driver_checks.stage import STOP_CLAUSE, STOP_RULE, BrokenRule, Examination
 from artcafe_proto import LocalProtocolError
@@ -59,6 +59,7 @@ _RULES: Final[dict[str, _Rule]] = {
     "an abort waits for nothing": _Rule("LINK-10", closing_rules.aborted, moves_data=True),
     "what was written before a close arrives": _Rule("LINK-8", closing_rules.flushed, moves_data=True),
     "a connection ends with Disconnect": _Rule("LINK-9", closing_rules.closed, moves_data=True),
+    "reading can be paused": _Rule("LINK-8", pausing_rules.paused, moves_data=True),
     "idling costs nothing": _Rule("LINK-8", time_rules.idle),
     "events come in one thread": _Rule("LINK-9", rules.one_thread),
 }
@@ -75,11 +76,12 @@ def check_driver(factory: DriverFactory, *, only: Collection[str] = DRIVER_RULES
     """Put a driver of an agent to every rule, or to some, against a platform on a loopback port.
 
     Raises DriverError that lists all that is broken: the rule, what was expected, what came, and the clause. If the
-    agent does not even come online, nothing else is looked at. With a good driver it takes some 30 s. Drivers run in
+    agent does not even come online, nothing else is looked at. With a good driver it takes some 45 s. Drivers run in
     threads, one after another; one that does not end when it has to is left behind there.
 
-    Late answers and `stop` must be seen within 0.1 s, in two of at most five tries. All else that is to be done at once
-    may take `at_once_s` seconds. The default suits slow machines, and finds what waits for a timer of the agent.
+    Late answers, `stop` and the end of a TLS handshake that was given up must be seen within 0.1 s, in two of at most
+    five tries. All else that is to be done at once may take `at_once_s` seconds. The default suits slow machines, and
+    finds what waits for a timer of the agent.
 
     Raises LocalProtocolError for a name in `only` that no rule has.
     """

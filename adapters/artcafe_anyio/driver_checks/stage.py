@@ -82,8 +82,8 @@ class DriverFactory(Protocol):
     ) -> DriverUnderTest:
         """A driver of the agent `config`, which trusts the authorities in `ca_file` for TLS.
 
-        `sign` signs a challenge. `handle` is called with every event of the agent; what it raises is the handler's
-        failure.
+        `sign` takes the bytes of a challenge and returns those of the signature. `handle` is called with every event of
+        the agent; what it raises is the handler's failure.
         """
         ...
 

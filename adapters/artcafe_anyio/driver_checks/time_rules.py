@@ -24,8 +24,8 @@ _TRIES, _IN_TIME = 5, 2
 """So many must be in time: a busy computer delays some of them, a driver that waits for another turn nearly all."""
 
 
-def _seen_in_time(check: Examination, what: str, try_once: Callable[[], float | None]) -> None:
-    """`try_once` returns the seconds until something was seen, None if that was not at once."""
+def seen_in_time(check: Examination, what: str, try_once: Callable[[], float | None]) -> None:
+    """`what` must be seen within 0.1 s. `try_once` returns the seconds that took, None if it was not seen at once."""
     late: list[float] = []
     in_time = 0
     while in_time < _IN_TIME:
@@ -48,7 +48,7 @@ def late_answers(check: Examination) -> None:
             ("fail", "response", _fail),
             ("progress", "status", _progress),
         ):
-            check.attempt(partial(_seen_in_time, check, f"`{name}`", partial(_call_late, peer, stage, kind, call)))
+            check.attempt(partial(seen_in_time, check, f"`{name}`", partial(_call_late, peer, stage, kind, call)))
 
 
 def _call_late(peer: Peer, stage: Stage, kind: str, call: Callable[[Application, str], object]) -> float | None:
@@ -74,7 +74,7 @@ def _progress(application: Application, command_id: str) -> None:
 def late_stop(check: Examination) -> None:
     """`stop` from elsewhere than `handle`."""
     for drain, what in ((True, "stop()"), (False, "stop(drain=False)")):
-        check.attempt(partial(_seen_in_time, check, what, partial(_stop_once, check, what, drain=drain)))
+        check.attempt(partial(seen_in_time, check, what, partial(_stop_once, check, what, drain=drain)))
 
 
 def _stop_once(check: Examination, what: str, *, drain: bool) -> float | None:
@@ -124,11 +124,12 @@ def timers_replaced(check: Examination) -> None:
     for _ in range(3):  # a busy computer shifts turns from one count to the other
         with Peer() as peer, check.stage(peer, counts_timers=True) as stage:
             stage.is_online()
-            found[0] = _timer_calls(stage)
+            found[0] = _timer_calls(stage, _TIMERS_S)
+            ends_at = time.monotonic() + _TIMERS_S
             for number in range(_REPLACED):
-                command_id = stage.kept_command(timeout=_TIMERS_S - 0.05 * number)
+                command_id = stage.kept_command(timeout=max(0.1, ends_at - 0.05 * number - time.monotonic()))
                 stage.call_soon(lambda application, command_id=command_id: application.respond(command_id, 1))
-            found[1] = _timer_calls(stage)
+            found[1] = _timer_calls(stage, ends_at + 0.1 - time.monotonic())
         if found[1] - found[0] < _REPLACED // 2:
             return
     expected = "`handle_timer` not to be called at times that others have replaced"
@@ -136,13 +137,13 @@ def timers_replaced(check: Examination) -> None:
     check.expect(False, expected, came)
 
 
-_REPLACED: Final = 20
-_TIMERS_S: Final = 1.5
+_REPLACED: Final = 10
+_TIMERS_S: Final = 2.0
 
 
-def _timer_calls(stage: Stage) -> int:
+def _timer_calls(stage: Stage, seconds: float) -> int:
     before = stage.timer_calls
-    time.sleep(_TIMERS_S)
+    time.sleep(max(0.0, seconds))
     return stage.timer_calls - before
 
 
