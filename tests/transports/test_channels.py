@@ -14,11 +14,12 @@ from websockets.server import ServerProtocol
 
 from artcafe_anyio.testing import VirtualTimeLoop
 from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, Instant, PlatformProtocol
-from artcafe_proto.effects import Connect, Sign, Write
+from artcafe_proto.effects import Connect, Disconnect, Sign, Write
 from artcafe_proto.events import CommandAnswered, CommandReceived
 from artcafe_proto.testing import ChannelError, check_channel
 from support.channels import Told, memory_channel, printed, socket_channel, streams, transport, transports
 from support.message_channels import broker_channel, printed_websocket_channel, websockets_channel
+from support.openings import printed_opening
 from support.virtual import AGENT, TENANT, WALL_AT_START, new_hub, signing_key
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.anyio
 NOW = Instant(1000.0, WALL_AT_START)
 
 
+OPENINGS = ("opening can be given up",)
+"""What is looked at only where something opens."""
 OF_MESSAGES = (
     "messages arrive whole, as they were sent",
     "the largest message arrives",
@@ -45,27 +48,27 @@ OF_MESSAGES = (
 
 
 async def test_the_transport_in_memory_is_one() -> None:
-    assert await check_channel(memory_channel, clock=time.perf_counter) == OF_MESSAGES
+    assert await check_channel(memory_channel, clock=time.perf_counter) == (*OF_MESSAGES, *OPENINGS)
 
 
 async def test_our_own_transport_is_one() -> None:
-    assert await check_channel(lambda: socket_channel(streams), clock=time.perf_counter) == OF_MESSAGES
+    assert await check_channel(lambda: socket_channel(streams), clock=time.perf_counter) == (*OF_MESSAGES, *OPENINGS)
 
 
 async def test_the_link_over_a_broker_is_one() -> None:
-    assert await check_channel(broker_channel, clock=time.perf_counter) == ()
+    assert await check_channel(broker_channel, clock=time.perf_counter) == OPENINGS
 
 
 async def test_the_printed_channel_of_the_link_over_a_broker_passes() -> None:
     names = transport("broker")
     exec(compile(printed("channel"), "channel", "exec"), names)
-    assert await check_channel(names["open_channel"], clock=time.perf_counter) == ()
+    assert await check_channel(names["open_channel"], clock=time.perf_counter) == OPENINGS
 
 
 @pytest.mark.parametrize("role", ["agent", "platform"])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_websocket_library_without_io_is_one_in_either_role(role: str) -> None:
-    assert await check_channel(lambda: websockets_channel(role), clock=time.perf_counter) == ()
+    assert await check_channel(lambda: websockets_channel(role), clock=time.perf_counter) == OPENINGS
 
 
 @pytest.mark.parametrize("role", ["agent", "platform"])
@@ -77,7 +80,7 @@ async def test_a_library_that_answers_pings_is_found_out_in_either_role(role: st
 
 
 async def test_without_a_clock_the_check_says_what_it_has_not_looked_at() -> None:
-    assert await check_channel(broker_channel) == ("writing does not hold the event loop",)
+    assert await check_channel(broker_channel) == ("writing does not hold the event loop", *OPENINGS)
 
 
 def test_the_example_over_a_broker_has_at_most_60_lines() -> None:
@@ -187,12 +190,66 @@ def test_an_agent_over_a_broker_keeps_its_rules_without_http() -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_our_own_transport_on_asyncio_is_one() -> None:
-    assert await check_channel(lambda: socket_channel(transports), clock=time.perf_counter) == OF_MESSAGES
+    assert await check_channel(lambda: socket_channel(transports), clock=time.perf_counter) == (*OF_MESSAGES, *OPENINGS)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_transport_over_websockets_is_one() -> None:
-    assert await check_channel(printed_websocket_channel, clock=time.perf_counter) == ()
+    opening = printed_opening()
+    assert await check_channel(printed_websocket_channel, clock=time.perf_counter, opening=opening) == ()
+
+
+class ThatGoesOn:
+    """The page's transport, but for `Disconnect` while it opens: that changes nothing."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.of_page = transport("websockets")["Transport"](*arguments)
+
+    def carry_out(self, output: Disconnect) -> None:
+        if self.of_page.transport is not None:
+            self.of_page.carry_out(output)
+
+
+class ThatTells(ThatGoesOn):
+    """It ends the opening, and tells of it."""
+
+    def carry_out(self, output: Disconnect) -> None:
+        self.of_page.told("connect_failed", output.conn, "other", "it was given up")
+        self.of_page.carry_out(output)
+
+
+class ThatFails(ThatGoesOn):
+    """It cannot give up."""
+
+    def carry_out(self, output: Disconnect) -> None:
+        raise ZeroDivisionError
+
+
+class ThatTellsNothing(ThatGoesOn):
+    """It opens, and keeps that to itself."""
+
+    def __init__(self, asked: Any, config: Any, tell: Any, tls: Any) -> None:
+        super().__init__(asked, config, lambda *_, **__: None, tls)  # pyright: ignore[reportUnknownLambdaType]
+
+    def carry_out(self, output: Disconnect) -> None:
+        self.of_page.carry_out(output)
+
+
+@pytest.mark.parametrize(
+    ("kind", "came"),
+    [
+        (ThatGoesOn, {"it stays", "it was told to be open, or to have failed"}),
+        (ThatTells, {"it was told to be open, or to have failed"}),
+        (ThatFails, {"ZeroDivisionError() was raised"}),
+        (ThatTellsNothing, {"it did not"}),
+    ],
+)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_opening_that_cannot_be_given_up_is_found(kind: type[ThatGoesOn], came: set[str]) -> None:
+    with pytest.raises(ChannelError) as broken:
+        await check_channel(broker_channel, opening=printed_opening(kind))
+    assert {each.rule for each in broken.value.broken} == {"opening can be given up"}
+    assert {each.came for each in broken.value.broken} == came
 
 
 class OfAgent(Told):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Channel", "MessageChannel"]
+__all__ = ["Channel", "MessageChannel", "Opening"]
 
 
 class _AnyChannel(Protocol):
@@ -134,4 +134,35 @@ class MessageChannel(_AnyChannel, Protocol):
 
     def far_close_with(self, code: int) -> None:
         """The far end sends a close frame likewise; 1005 is one that names no code."""
+        ...
+
+
+class Opening(Protocol):
+    """A connection that the protocol has asked for, and that the far end does not let open yet."""
+
+    @property
+    def opened(self) -> int:
+        """How often the protocol was told that it is open (`connected`)."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """How often it was told that the connection could not be opened (`connect_failed`), or is over."""
+        ...
+
+    @property
+    def far_has_ended(self) -> bool:
+        """Whether the far end has no connection, or none any more."""
+        ...
+
+    def close(self, *, abort: bool) -> None:
+        """The protocol asks for `Disconnect`."""
+        ...
+
+    def far_lets_open(self) -> None:
+        """The far end lets it open: it accepts it, or goes on with its handshake."""
+        ...
+
+    async def settle(self) -> None:
+        """Let everything that is under way go on for a moment, and return."""
         ...

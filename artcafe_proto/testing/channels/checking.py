@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from artcafe_proto.testing.channels import message_rules, rules
+from artcafe_proto.testing.channels import message_rules, opening_rules, rules
 from artcafe_proto.testing.channels.examining import BrokenRule, Examination, GaveUpError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from artcafe_proto.testing.channels.channel import Channel, MessageChannel
+    from artcafe_proto.testing.channels.channel import Channel, MessageChannel, Opening
 
     Factory = Callable[[], AbstractAsyncContextManager[Channel | MessageChannel]]
+    OpeningLook = Callable[[Opening], AsyncIterator[tuple[str, str]]]
+    OpeningFactory = Callable[[], AbstractAsyncContextManager[Opening]]
     Look = Callable[[Examination], Awaitable[None]]
 
 __all__ = ["CHANNEL_RULES", "ChannelError", "check_channel"]
@@ -76,11 +79,19 @@ _RULES: Final[dict[str, _Rule]] = {
     "nothing is sent after a close": _Rule("STAT-3", [message_rules.last_words], _MESSAGES),
     "a close waits while reading is paused": _Rule("LINK-3", [message_rules.close_waits], _MESSAGES),
 }
-CHANNEL_RULES: Final = tuple(_RULES)
+_GIVES_UP: Final = "opening can be given up"
+_OPENINGS: Final = (
+    opening_rules.opens,
+    partial(opening_rules.given_up, abort=True),
+    partial(opening_rules.given_up, abort=False),
+)
+CHANNEL_RULES: Final = (*_RULES, _GIVES_UP)
 """What `check_channel` looks at, by its name."""
 
 
-async def check_channel(factory: Factory, *, clock: Callable[[], float] | None = None) -> tuple[str, ...]:
+async def check_channel(
+    factory: Factory, *, clock: Callable[[], float] | None = None, opening: OpeningFactory | None = None
+) -> tuple[str, ...]:
     """Put a transport to every rule that fits it, and return the names of those that were not looked at.
 
     `factory()` opens one connection over the transport and returns it as a `Channel`, or a `MessageChannel` where the
@@ -92,8 +103,10 @@ async def check_channel(factory: Factory, *, clock: Callable[[], float] | None =
     one that may hang, put the event loop's own time-out around the channel in `factory`. If a channel cannot even be
     opened, nothing else is looked at.
 
-    Not looked at are the rules of messages for a transport of bytes; and without a `clock` (`time.perf_counter`, in
-    seconds) how long writing holds the event loop.
+    `opening()` is the same for a connection that is not open yet, an `Opening`.
+
+    Not looked at are the rules of messages for a transport of bytes; without a `clock` (`time.perf_counter`, in
+    seconds) how long writing holds the event loop; and without `opening` whether it can be given up.
     """
     broken: list[BrokenRule] = []
     lacks: set[str] = set() if clock is not None else {_CLOCK}
@@ -107,9 +120,23 @@ async def check_channel(factory: Factory, *, clock: Callable[[], float] | None =
                 raise ChannelError(tuple(broken))
             if not examination.has_messages:
                 lacks.add(_MESSAGES)
+    if opening is not None:
+        for look in _OPENINGS:
+            broken += [BrokenRule(_GIVES_UP, *found, "LINK-8") for found in await _examine_opening(opening, look)]
     if broken:
         raise ChannelError(tuple(broken))
-    return tuple(name for name, rule in _RULES.items() if rule.needs in lacks)
+    not_looked_at = [name for name, rule in _RULES.items() if rule.needs in lacks]
+    return (*not_looked_at, *([_GIVES_UP] if opening is None else []))
+
+
+async def _examine_opening(factory: OpeningFactory, look: OpeningLook) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    try:
+        async with factory() as opening:
+            found += [each async for each in look(opening)]
+    except Exception as error:
+        found.append(("no error", f"{error!r} was raised"))
+    return found
 
 
 async def _examine(factory: Factory, look: Look, examination: Examination) -> None:

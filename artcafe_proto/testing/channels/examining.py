@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokenRule"]
 
-_MOMENTS: Final = 2000
+MOMENTS: Final = 2000
 """How long something is waited for that must come …"""
-_A_FEW_MOMENTS: Final = 20
+A_FEW_MOMENTS: Final = 20
 """… and something that must not."""
 _SHOWN_BYTES: Final = 24
 
@@ -121,7 +121,7 @@ class Examination:
 
     async def waits(self, holds: Callable[[], bool]) -> bool:
         """Wait for something; returns whether it has come."""
-        for _ in range(_MOMENTS):
+        for _ in range(MOMENTS):
             if holds():
                 return True
             await self.channel.settle()
@@ -129,16 +129,16 @@ class Examination:
 
     async def a_while(self) -> None:
         """Leave time for what must not come."""
-        for _ in range(_A_FEW_MOMENTS):
+        for _ in range(A_FEW_MOMENTS):
             await self.channel.settle()
 
     async def rests(self) -> None:
         """Wait until nothing moves: nothing comes in, and the far end can send no more. Raises GaveUpError."""
         last, quiet = (-1, -1), 0
-        for _ in range(_MOMENTS):
+        for _ in range(MOMENTS):
             level = (self.received_bytes, self.channel.far_unsent_bytes)
             quiet = quiet + 1 if level == last else 0
-            if quiet == _A_FEW_MOMENTS:
+            if quiet == A_FEW_MOMENTS:
                 return
             last = level
             await self.channel.settle()
