@@ -6,7 +6,7 @@ becomes the event `RequestArrived`, which the driver answers with `respond`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from artcafe_proto import misuse
 from artcafe_proto.effects import AcceptUpgrade, Disconnect, PauseReading, ResumeReading, SendBody, SendResponse
@@ -50,8 +50,7 @@ class PlatformSession(Secretive):
         self, hub: PlatformHub, conn: int, *, address: str | None = None, facade: Drained | None = None
     ) -> None:
         """`conn`: 0 or more. `address`: the peer's IP address, by which attempts to sign in are limited (PLAT-8); None:
-        they are not. `facade`: the one that has this session, if one has. Raises LocalProtocolError for the number of
-        an open connection, and for what is no number or no text.
+        they are not. `facade`: what has this session. Raises LocalProtocolError for the number of an open connection.
         """
         hub.check_accepted(conn, address)
         self.conn: int = conn
@@ -149,9 +148,8 @@ class PlatformSession(Secretive):
     # --- the link -----------------------------------------------------------------------------------------------------
 
     def link_opened(self, agent_id: str, now: Instant) -> None:
-        """The transport has opened an agent's link, whom it has authenticated by itself: no request, no token.
-
-        Raises ApiError 404 for an agent that is not registered, and LocalProtocolError after a request.
+        """An agent's link is open; the transport has authenticated it: no request, no token. Raises ApiError 404 for an
+        agent that is not registered, and LocalProtocolError after a request.
         """
         misuse.check_text(agent_id, "an agent's id")
         if self.state is not SessionState.HTTP or self._exchange:
@@ -208,8 +206,8 @@ class PlatformSession(Secretive):
         """A pong."""
         misuse.check_payload(self.conn, payload)
         now = self._hub.input_of(self.conn, now)
-        if (link := self._live) is not None:
-            link.liveness.pong(payload, now.mono)
+        if self._live is not None:
+            self._live.liveness.pong(payload, now.mono)
 
     def close_received(self, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
@@ -335,6 +333,8 @@ class PlatformSession(Secretive):
                 assert self._live is not None, "only a live link waits for a report"
                 self._live.grant(now.mono)
                 self._send_on(now)
+            case _:
+                assert_never(timer)
         self._arm_timers(now)
 
     def _cut(self, reason: str, *, abort: bool = False) -> None:
