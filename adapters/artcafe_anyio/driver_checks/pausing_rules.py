@@ -56,6 +56,8 @@ def _resumed(check: Examination) -> None:
             return [each["command_id"] for each in peer.responses() if each["status"] == "error"]
 
         stage.until_stuck(lambda: len(answered()) >= len(sent), lambda: len(peer.responses()))
+        sent += peer.command("answer")  # behind what may have been told twice
+        stage.until_stuck(lambda: sent[-1] in answered(), lambda: len(peer.responses()))
         ids = answered()
         expected = f"{len(sent)} commands, some of which came while reading was paused, to be answered once each"
         came = f"{len(set(ids))} were, by {len(ids)} answers; {stage.story()}"
