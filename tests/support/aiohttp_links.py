@@ -15,8 +15,8 @@ from websockets.uri import parse_uri
 from artcafe_proto import RemoteProtocolError
 from artcafe_proto.config import LinkSettings
 from support.channels import transport
-from support.message_channels import ClientWire, FarWebSocket, ServerWire, WebSocketEnd, turns_of_the_loop
-from support.printed_links import CarriedOut, until
+from support.message_channels import CarriedOut, ClientWire, FarWebSocket, ServerWire, WebSocketEnd, turns_of_the_loop
+from support.printed_links import until
 
 CONFIG = LinkSettings()
 

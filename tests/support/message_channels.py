@@ -54,6 +54,33 @@ class Log:
                 self.told.append(("bytes", b""))
 
 
+class CarriedOut(Log):
+    """The near end of a channel: `near` carries out what the check asks for, and tells this object."""
+
+    near: Any
+
+    def write(self, data: bytes) -> None:
+        self.near.carry_out(SendText(CONN, data))
+
+    def ping(self, payload: bytes) -> None:
+        self.near.carry_out(SendPing(CONN, payload))
+
+    def pong(self, payload: bytes) -> None:
+        self.near.carry_out(SendPong(CONN, payload))
+
+    def close_with(self, code: int, reason: str) -> None:
+        self.near.carry_out(SendClose(CONN, code, reason))
+
+    def close(self, *, abort: bool) -> None:
+        self.near.carry_out(Disconnect(CONN, abort))
+
+    def pause_reading(self) -> None:
+        self.near.carry_out(PauseReading(CONN))
+
+    def resume_reading(self) -> None:
+        self.near.carry_out(ResumeReading(CONN))
+
+
 class BrokerChannel(TwoEnds, Log):
     """A channel between two ends of the page's link; what each publishes arrives with the next `settle`."""
 
@@ -310,7 +337,7 @@ async def websockets_channel(
         await turns_of_the_loop()
 
 
-class PrintedChannel(FarWebSocket, Log):
+class PrintedChannel(FarWebSocket, CarriedOut):
     """A channel over the page's transport on websockets; the far end is a server."""
 
     def __init__(self, port: int, far: WebSocketEnd) -> None:
@@ -319,12 +346,12 @@ class PrintedChannel(FarWebSocket, Log):
         self.far = far
         asked = Connect(CONN, "127.0.0.1", port, False, 0.0, "link")
         config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1", api_endpoint="http://localhost")
-        self.transport = transport("websockets")["Transport"](asked, config, self._tell)
+        self.near = transport("websockets")["Transport"](asked, config, self._tell)
 
     def _tell(self, happened: str, conn: int, *arguments: Any, **named: Any) -> None:
         match happened:
             case "connected":
-                self.transport.carry_out(SendUpgrade(CONN, 1, HttpRequest(method="GET", target="/")))
+                self.near.carry_out(SendUpgrade(CONN, 1, HttpRequest(method="GET", target="/")))
             case "upgraded":
                 self.is_up = True
             case "peer_ended":
@@ -332,30 +359,9 @@ class PrintedChannel(FarWebSocket, Log):
             case _:
                 self.tell(happened, *arguments)
 
-    def write(self, data: bytes) -> None:
-        self.transport.carry_out(SendText(CONN, data))
-
-    def ping(self, payload: bytes) -> None:
-        self.transport.carry_out(SendPing(CONN, payload))
-
-    def pong(self, payload: bytes) -> None:
-        self.transport.carry_out(SendPong(CONN, payload))
-
-    def close_with(self, code: int, reason: str) -> None:
-        self.transport.carry_out(SendClose(CONN, code, reason))
-
-    def close(self, *, abort: bool) -> None:
-        self.transport.carry_out(Disconnect(CONN, abort))
-
-    def pause_reading(self) -> None:
-        self.transport.carry_out(PauseReading(CONN))
-
-    def resume_reading(self) -> None:
-        self.transport.carry_out(ResumeReading(CONN))
-
     async def settle(self) -> None:
         await turns_of_the_loop()
-        self.transport.pause_writing()
+        self.near.pause_writing()
 
 
 @asynccontextmanager

@@ -19,13 +19,13 @@ from artcafe_proto.effects import (
 )
 from artcafe_proto.testing import MessageChannel
 from support.channels import CONN
-from support.message_channels import Log, turns_of_the_loop
+from support.message_channels import CarriedOut, Log, turns_of_the_loop
 from support.nats_server import NatsServer, programs
 
 _names: Final = count(1)
 
 
-class NatsChannel(Log):
+class NatsChannel(CarriedOut):
     """A channel between two ends of the page's link."""
 
     def __init__(self, near: Any, far: Any, brokers: tuple[Any, Any]) -> None:
@@ -42,27 +42,6 @@ class NatsChannel(Log):
     @property
     def far_unsent_bytes(self) -> int:
         return self.far.unsent_bytes
-
-    def write(self, data: bytes) -> None:
-        self.near.carry_out(SendText(CONN, data))
-
-    def ping(self, payload: bytes) -> None:
-        self.near.carry_out(SendPing(CONN, payload))
-
-    def pong(self, payload: bytes) -> None:
-        self.near.carry_out(SendPong(CONN, payload))
-
-    def close_with(self, code: int, reason: str) -> None:
-        self.near.carry_out(SendClose(CONN, code, reason))
-
-    def close(self, *, abort: bool) -> None:
-        self.near.carry_out(Disconnect(CONN, abort))
-
-    def pause_reading(self) -> None:
-        self.near.carry_out(PauseReading(CONN))
-
-    def resume_reading(self) -> None:
-        self.near.carry_out(ResumeReading(CONN))
 
     def far_write(self, data: bytes) -> None:
         self.far.carry_out(SendText(CONN, data))

@@ -1,4 +1,4 @@
-"""Channels for `check_channel` over printed links that carry out effects, and links of both roles together."""
+"""An agent and a platform, both as printed, over a link: what every transport for both roles is put to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from artcafe_proto import AgentConfig
-from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, SendClose, SendPing, SendPong, SendText
 from artcafe_proto.events import (
     AgentOffline,
     AgentOnline,
@@ -20,38 +19,9 @@ from artcafe_proto.events import (
     StatusReceived,
     Stopped,
 )
-from support.channels import CONN
-from support.message_channels import Log
 from support.virtual import AGENT, TENANT, new_hub
 
 E = TypeVar("E", bound=Event)
-
-
-class CarriedOut(Log):
-    """The near end of a channel: `near` carries out what the check asks for, and tells this object."""
-
-    near: Any
-
-    def write(self, data: bytes) -> None:
-        self.near.carry_out(SendText(CONN, data))
-
-    def ping(self, payload: bytes) -> None:
-        self.near.carry_out(SendPing(CONN, payload))
-
-    def pong(self, payload: bytes) -> None:
-        self.near.carry_out(SendPong(CONN, payload))
-
-    def close_with(self, code: int, reason: str) -> None:
-        self.near.carry_out(SendClose(CONN, code, reason))
-
-    def close(self, *, abort: bool) -> None:
-        self.near.carry_out(Disconnect(CONN, abort))
-
-    def pause_reading(self) -> None:
-        self.near.carry_out(PauseReading(CONN))
-
-    def resume_reading(self) -> None:
-        self.near.carry_out(ResumeReading(CONN))
 
 
 LARGE = "é" * 250_000

@@ -13,8 +13,8 @@ from artcafe_proto.config import LinkSettings
 from artcafe_proto.effects import SendPing, SendPong, SendText
 from artcafe_proto.testing import MessageChannel
 from support.channels import CONN, transport
-from support.message_channels import Log
-from support.printed_links import CarriedOut, until
+from support.message_channels import CarriedOut, Log
+from support.printed_links import until
 
 
 @cache

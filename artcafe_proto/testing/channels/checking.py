@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from artcafe_proto.testing.channels import message_rules, opening_rules, rules
 from artcafe_proto.testing.channels.examining import BrokenRule, Examination, GaveUpError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from artcafe_proto.testing.channels.channel import Channel, MessageChannel, Opening
 
     Factory = Callable[[], AbstractAsyncContextManager[Channel | MessageChannel]]
-    OpeningLook = Callable[[Opening], AsyncIterator[tuple[str, str]]]
     OpeningFactory = Callable[[], AbstractAsyncContextManager[Opening]]
     Look = Callable[[Examination], Awaitable[None]]
 
@@ -40,6 +38,7 @@ class _Rule(NamedTuple):
 
 _MESSAGES: Final = "messages"
 _CLOCK: Final = "a clock"
+_OPENING: Final = "an opening"
 _OPENS: Final = "a channel opens and stays"
 _RULES: Final[dict[str, _Rule]] = {
     _OPENS: _Rule("LINK-1", [rules.opens]),
@@ -78,14 +77,9 @@ _RULES: Final[dict[str, _Rule]] = {
     ),
     "nothing is sent after a close": _Rule("STAT-3", [message_rules.last_words], _MESSAGES),
     "a close waits while reading is paused": _Rule("LINK-3", [message_rules.close_waits], _MESSAGES),
+    "opening can be given up": _Rule("LINK-8", [opening_rules.opens, *opening_rules.GIVEN_UP], _OPENING),
 }
-_GIVES_UP: Final = "opening can be given up"
-_OPENINGS: Final = (
-    opening_rules.opens,
-    partial(opening_rules.given_up, abort=True),
-    partial(opening_rules.given_up, abort=False),
-)
-CHANNEL_RULES: Final = (*_RULES, _GIVES_UP)
+CHANNEL_RULES: Final = tuple(_RULES)
 """What `check_channel` looks at, by its name."""
 
 
@@ -109,41 +103,28 @@ async def check_channel(
     seconds) how long writing holds the event loop; and without `opening` whether it can be given up.
     """
     broken: list[BrokenRule] = []
-    lacks: set[str] = set() if clock is not None else {_CLOCK}
+    lacks = {what for what, given in ((_CLOCK, clock), (_OPENING, opening)) if given is None}
     for name, rule in _RULES.items():
+        make = opening if opening is not None and rule.needs == _OPENING else factory
         for look in rule.looks if rule.needs not in lacks else ():
             examination = Examination(clock)
-            await _examine(factory, look, examination)
+            await _examine(make, look, examination)
             found = [BrokenRule(name, expected, came, rule.clause) for expected, came in examination.broken]
             broken += [each for each in found if each not in broken]
             if name == _OPENS and broken:
                 raise ChannelError(tuple(broken))
-            if not examination.has_messages:
+            if name == _OPENS and not examination.has_messages:
                 lacks.add(_MESSAGES)
-    if opening is not None:
-        for look in _OPENINGS:
-            broken += [BrokenRule(_GIVES_UP, *found, "LINK-8") for found in await _examine_opening(opening, look)]
     if broken:
         raise ChannelError(tuple(broken))
-    not_looked_at = [name for name, rule in _RULES.items() if rule.needs in lacks]
-    return (*not_looked_at, *([_GIVES_UP] if opening is None else []))
+    return tuple(name for name, rule in _RULES.items() if rule.needs in lacks)
 
 
-async def _examine_opening(factory: OpeningFactory, look: OpeningLook) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    try:
-        async with factory() as opening:
-            found += [each async for each in look(opening)]
-    except Exception as error:
-        found.append(("no error", f"{error!r} was raised"))
-    return found
-
-
-async def _examine(factory: Factory, look: Look, examination: Examination) -> None:
+async def _examine(factory: Factory | OpeningFactory, look: Look, examination: Examination) -> None:
     """Look at something on a channel of its own."""
     try:
-        async with factory() as channel:
-            examination.channel = channel
+        async with factory() as connection:
+            examination.connection = connection
             try:
                 await look(examination)
             except GaveUpError:

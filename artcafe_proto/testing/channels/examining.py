@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from artcafe_proto.testing.channels.channel import Channel, MessageChannel
+    from artcafe_proto.testing.channels.channel import Channel, MessageChannel, Opening
 
     Log = Sequence[tuple[str, bytes | int]]
 
 __all__ = ["BrokenRule"]
 
-MOMENTS: Final = 2000
+_MOMENTS: Final = 2000
 """How long something is waited for that must come …"""
-A_FEW_MOMENTS: Final = 20
+_A_FEW_MOMENTS: Final = 20
 """… and something that must not."""
 _SHOWN_BYTES: Final = 24
 
@@ -41,7 +41,7 @@ class GaveUpError(Exception):
 class Examination:
     """What is found out about one rule on one channel."""
 
-    channel: Channel | MessageChannel
+    connection: Channel | MessageChannel | Opening
 
     def __init__(self, clock: Callable[[], float] | None) -> None:
         self.clock: Final = clock
@@ -52,6 +52,16 @@ class Examination:
     def has_messages(self) -> bool:
         """Whether the transport frames messages by itself."""
         return hasattr(self.channel, "told")
+
+    @property
+    def channel(self) -> Channel | MessageChannel:
+        """The connection, where the rule is of one that is open."""
+        return cast("Channel | MessageChannel", self.connection)
+
+    @property
+    def opening(self) -> Opening:
+        """The connection, where the rule is of one that is not open yet."""
+        return cast("Opening", self.connection)
 
     @property
     def messages(self) -> MessageChannel:
@@ -121,27 +131,27 @@ class Examination:
 
     async def waits(self, holds: Callable[[], bool]) -> bool:
         """Wait for something; returns whether it has come."""
-        for _ in range(MOMENTS):
+        for _ in range(_MOMENTS):
             if holds():
                 return True
-            await self.channel.settle()
+            await self.connection.settle()
         return holds()
 
     async def a_while(self) -> None:
         """Leave time for what must not come."""
-        for _ in range(A_FEW_MOMENTS):
-            await self.channel.settle()
+        for _ in range(_A_FEW_MOMENTS):
+            await self.connection.settle()
 
     async def rests(self) -> None:
         """Wait until nothing moves: nothing comes in, and the far end can send no more. Raises GaveUpError."""
         last, quiet = (-1, -1), 0
-        for _ in range(MOMENTS):
+        for _ in range(_MOMENTS):
             level = (self.received_bytes, self.channel.far_unsent_bytes)
             quiet = quiet + 1 if level == last else 0
-            if quiet == A_FEW_MOMENTS:
+            if quiet == _A_FEW_MOMENTS:
                 return
             last = level
-            await self.channel.settle()
+            await self.connection.settle()
         self.give_up("what comes in to stop", "more and more came")
 
     async def arrives(self, sent: Sequence[bytes], where: Callable[[], Sequence[bytes]], who: str) -> None:

@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from artcafe_proto.testing.channels.examining import A_FEW_MOMENTS, MOMENTS
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Awaitable, Callable
 
-    from artcafe_proto.testing.channels.channel import Opening
-
-Broken = tuple[str, str]
+    from artcafe_proto.testing.channels.examining import Examination
 
 
-async def opens(opening: Opening) -> AsyncIterator[Broken]:
-    """It opens once the far end lets it, or else the other rule says nothing."""
+async def opens(check: Examination) -> None:
+    """It opens once the far end lets it, or else the other looks say nothing."""
+    opening = check.opening
     opening.far_lets_open()
-    if not await _waits(opening, lambda: opening.opened > 0):
-        yield "the connection to open once the far end lets it", "it did not"
+    await check.until(
+        lambda: opening.opened > 0, "the connection to open once the far end lets it", lambda: "it did not"
+    )
 
 
-async def given_up(opening: Opening, *, abort: bool) -> AsyncIterator[Broken]:
+async def _given_up(check: Examination, *, abort: bool) -> None:
     """`Disconnect` ends the opening, though the far end would let it open."""
+    opening = check.opening
     opening.close(abort=abort)
-    await _moments(opening)
+    await check.a_while()
     opening.far_lets_open()
-    if not await _waits(opening, lambda: opening.far_has_ended):
-        yield "a connection that was given up to end", "it stays"
-    await _moments(opening)
-    if opening.opened or opening.failures:
-        yield "nothing to be told of a connection that was given up", "it was told to be open, or to have failed"
+    ended = await check.waits(lambda: opening.far_has_ended)
+    check.expect(ended, "a connection that was given up to end", "it stays")
+    await check.a_while()
+    is_quiet = not opening.opened and not opening.failures
+    expected = "nothing to be told of a connection that was given up"
+    check.expect(is_quiet, expected, "it was told to be open, or to have failed")
 
 
-async def _moments(opening: Opening) -> None:
-    for _ in range(A_FEW_MOMENTS):
-        await opening.settle()
-
-
-async def _waits(opening: Opening, holds: Callable[[], bool]) -> bool:
-    for _ in range(MOMENTS):
-        if holds():
-            return True
-        await opening.settle()
-    return holds()
+GIVEN_UP: Final[list[Callable[[Examination], Awaitable[None]]]] = [
+    partial(_given_up, abort=True),
+    partial(_given_up, abort=False),
+]
