@@ -16,18 +16,24 @@ import msgspec
 
 from artcafe_proto.exchanges import HttpRequest, HttpResponse
 from artcafe_proto.messages import read_name
+from artcafe_proto.records import Record
 from artcafe_proto.secrecy import Secretive
 
 __all__ = [
     "Effect", "PlatformEffect", "AgentMachineEffect", "PlatformSessionEffect", "Connect", "Write", "Disconnect",
     "PauseReading", "ResumeReading", "Sign", "CancelSign", "SendRequest", "SendUpgrade", "SendResponse",
     "SendBody", "AcceptUpgrade", "SendText", "SendPing", "SendPong", "SendClose", "ConnectFailure", "ConnectPurpose",
+    "Persist", "PersistFailure",
 ]  # fmt: skip
 
 ConnectFailure = Literal["dns", "refused", "timeout", "tls", "proxy", "other"]
 """Why a connection could not be opened."""
 ConnectPurpose = Literal["link", "renewal", "call"]
 """What a connection is for: a link and the login before it, the next token, or the calls of the application."""
+
+
+PersistFailure = Literal["full", "unavailable"]
+"""Why a batch could not be stored: there is no room, or for any other reason."""
 
 
 class _Effect(msgspec.Struct, frozen=True, gc=False):
@@ -195,6 +201,17 @@ class SendClose(_Effect, frozen=True, gc=False):
     conn: int
     code: int
     reason: str
+
+
+class Persist(_Effect, frozen=True, gc=False):
+    """Store all of `records`, or none of them, and tell `persisted` or `persist_failed` of `batch` (PLAT-5).
+
+    A later record of the same kind and number takes the place of an earlier one. A batch may be handed out again, and
+    storing it twice is storing it once. There is one under way at a time.
+    """
+
+    batch: int
+    records: tuple[Record, ...]
 
 
 SendFrame = SendText | SendPing | SendPong | SendClose

@@ -35,6 +35,23 @@ itself, so that those who are turned away together keep the jitter of that wait 
 MAX_RETRY_AFTER_S: Final = 3600.0
 """LINK-3: a platform may ask for at most an hour."""
 
+# --- what is stored (PLAT-5) ------------------------------------------------------------------------------------------
+MAX_BATCH_BYTES: Final = 512 * 1024
+"""Of records that are stored together, unless one is larger: a batch takes a store milliseconds, and a broker has a
+limit for a message."""
+MAX_UNSTORED_BYTES: Final = 64 * 1024 * 1024
+"""Of records that wait for a store. Beyond it new work is refused: a store that is gone must not cost all memory."""
+MAX_HELD_BYTES: Final = 64 * 1024 * 1024
+"""Of responses and messages that wait for a store, on all connections. Beyond it new work is refused likewise."""
+STORE_RETRY_S: Final = 1.0
+"""After a batch could not be stored, it is handed out again."""
+STORE_RETRY_AFTER_S: Final = 5
+"""What whoever is refused for the store's sake is asked to wait, in whole seconds."""
+STORE_FULL_RETRY_AFTER_S: Final = 60
+"""The same where a limit of ours is reached: commands end, but hardly within seconds."""
+STORE_PATIENCE_S: Final = 5.0
+"""How long what waits for a slow store is left in doubt; agents wait about as long for a pong."""
+
 # --- authentication (AUTH, TOK) ---------------------------------------------------------------------------------------
 MIN_CHALLENGE_CHARS: Final = 16
 MAX_CHALLENGE_CHARS: Final = 1024
@@ -185,7 +202,7 @@ MAX_AGENT_BYTES: Final = 1024 * 1024 * 1024
 AGENT_OVERHEAD_BYTES: Final = 1024
 KEY_OVERHEAD_BYTES: Final = 1024
 """Names, capabilities, metadata and keys of all agents together, with what each takes beside that; more are refused,
-with 507 or 409."""
+with 503."""
 MAX_KEYS_PER_AGENT: Final = 16
 """AUTH-8: verify tries each of them, so there must be few."""
 DEFAULT_PAGE_AGENTS: Final = 50

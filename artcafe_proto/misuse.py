@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args
 
-from artcafe_proto.effects import ConnectFailure
+from artcafe_proto.effects import ConnectFailure, PersistFailure
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import HttpRequest, HttpResponse
 from artcafe_proto.limits import MAX_CLOSE_REASON_BYTES, MAX_SIGNATURE_BYTES
@@ -163,6 +163,12 @@ def _check_headers(headers: object) -> None:
 
 def _is_lower(name: object) -> bool:
     return isinstance(name, str) and name == name.lower()
+
+
+def check_persist_failure(reason: object) -> None:
+    """Refuse what is no reason why records could not be stored."""
+    if reason not in get_args(PersistFailure):
+        raise LocalProtocolError(f"expected {' or '.join(get_args(PersistFailure))}, not {_came(reason)}")
 
 
 def check_page(after: object, limit: object) -> None:

@@ -35,6 +35,8 @@ class Outputs(Generic[A, S, E]):
     """
 
     __slots__ = ("asks", "disconnects", "events", "sends")
+    held_bytes = 0
+    """Of what waits for a store: a platform's affair."""
 
     def __init__(self) -> None:
         self.events: list[E] = []

@@ -40,8 +40,8 @@ from replays.stored import Call, World, read, write
 
 
 def main() -> int:
-    """Record or compare. Returns the exit status."""
-    parser = argparse.ArgumentParser(description="Record what the machines do, or compare it with a record.")
+    """Change or compare. Returns the exit status."""
+    parser = argparse.ArgumentParser(description="Change what the machines do, or compare it with a record.")
     parser.add_argument("what", choices=["record", "compare"])
     parser.add_argument("file", type=Path)
     parser.add_argument("--worlds", type=int, default=1000)

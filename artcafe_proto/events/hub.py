@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from artcafe_proto.events.shared import AnyEvent, MessageReceived, PeerViolation, UnknownReceived
 from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.messages import AgentStatus, HeartbeatData, ResponseData
 
 __all__ = [
     "ChallengeIssued", "AgentAuthenticated", "AuthenticationRefused", "AgentOnline", "AgentOffline",
-    "HeartbeatReceived", "StatusReceived", "CommandSent", "CommandDeferred", "CommandAnswered", "CommandRepeated",
-    "CommandExpired", "RequestFailed", "RequestArrived", "HubEvent",
+    "HeartbeatReceived", "StatusReceived", "CommandAccepted", "CommandSent", "CommandDeferred", "CommandAnswered",
+    "CommandRepeated", "CommandExpired", "RequestFailed", "StoreStalled", "StoreRecovered", "RequestArrived",
+    "HubEvent",
 ]  # fmt: skip
 
 
@@ -67,6 +70,16 @@ class StatusReceived(AnyEvent, frozen=True, gc=False):
     message: str | None = None
 
 
+class CommandAccepted(AnyEvent, frozen=True, gc=False):
+    """A command is stored: that it was accepted is a promise now (PLAT-5).
+
+    Only of a hub that keeps records; without a store the return of `send_command` says it.
+    """
+
+    agent_id: str
+    command_id: str
+
+
 class CommandSent(AnyEvent, frozen=True, gc=False):
     """A command went out; `attempt` counts from 1 (CMD-10)."""
 
@@ -116,6 +129,25 @@ class RequestFailed(AnyEvent, frozen=True, gc=False):
     """Empty: it concerns no agent."""
 
 
+class StoreStalled(AnyEvent, frozen=True, gc=False):
+    """The store takes nothing, or too long (PLAT-5): new work is refused until `StoreRecovered`. For the operator.
+
+    `cause` is what the driver reported, or `slow` if it has reported nothing for 5 s.
+    """
+
+    cause: Literal["full", "unavailable", "slow"]
+    agent_id: str = ""
+    """Empty: it concerns no agent."""
+
+
+class StoreRecovered(AnyEvent, frozen=True, gc=False):
+    """The batch that had stalled is stored, after so many seconds: new work is taken again."""
+
+    after_s: float
+    agent_id: str = ""
+    """Empty: it concerns no agent."""
+
+
 class RequestArrived(AnyEvent, frozen=True, gc=False):
     """An HTTP request at whose path no operation is: the platform's driver answers it with `respond(exchange, …)`."""
 
@@ -132,11 +164,14 @@ HubEvent = (
     | AgentOffline
     | HeartbeatReceived
     | StatusReceived
+    | CommandAccepted
     | CommandSent
     | CommandDeferred
     | CommandAnswered
     | CommandRepeated
     | CommandExpired
+    | StoreStalled
+    | StoreRecovered
     | MessageReceived
     | UnknownReceived
     | PeerViolation

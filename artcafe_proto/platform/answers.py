@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from artcafe_proto.errors import ApiError
 from artcafe_proto.exchanges import JSON_HEADERS, Headers, HttpRequest, HttpResponse, ascii_lower, trimmed
+from artcafe_proto.limits import STORE_FULL_RETRY_AFTER_S, STORE_RETRY_AFTER_S
 from artcafe_proto.messages import is_too_deep
 
 T = TypeVar("T")
@@ -26,6 +27,33 @@ def error_answer(error: ApiError, headers: Headers = ()) -> HttpResponse:
     """`{"error":{"code","message"}}` (PLAT-7)."""
     body = {"error": {"code": error.error, "message": error.message}}
     return json_answer(error.status, body, headers)
+
+
+def in_doubt(response: HttpResponse) -> HttpResponse:
+    """Instead of a response that waits for a store: nothing is certain. A write's names what to ask for (PLAT-5)."""
+    retry = (("retry-after", f"{STORE_RETRY_AFTER_S}"),)
+    if response.status not in _WRITTEN:
+        return error_answer(store_unavailable(), retry)
+    said = _object_decoder.decode(response.body) if response.body else {}
+    ids = {name: value for name, value in said.items() if name.endswith("_id")}
+    error = {"code": "may_be_accepted", "message": "the store is slow: ask later whether it was accepted"}
+    return json_answer(503, {"error": error} | ids, retry)
+
+
+def store_unavailable() -> ApiError:
+    """New work is refused, and what is stored is not shown, while the store is slow or full."""
+    return ApiError(
+        503, "store_unavailable", "the store is slow, full or gone: try again later", retry_after_s=STORE_RETRY_AFTER_S
+    )
+
+
+def store_full(limit: str) -> ApiError:
+    """The platform keeps as much as it may, of all tenants together (PLAT-8)."""
+    return ApiError(503, "store_full", f"the platform keeps at most {limit}", retry_after_s=STORE_FULL_RETRY_AFTER_S)
+
+
+_object_decoder: Final = msgspec.json.Decoder(dict[str, Any])
+_WRITTEN: Final = frozenset({201, 202, 204})
 
 
 def extra_headers(error: ApiError, allowed: str = "") -> Headers:

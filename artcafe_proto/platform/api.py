@@ -27,6 +27,7 @@ from artcafe_proto.limits import (
 from artcafe_proto.messages import AgentStatus
 from artcafe_proto.platform.answers import error_answer, extra_headers, json_answer, read_json
 from artcafe_proto.platform.authenticator import Principal
+from artcafe_proto.platform.held import HeldOutputs
 from artcafe_proto.platform.watches import CommandWatch, EventWatch, command_answer
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def handle(
         case None:
             return False
         case HttpResponse():
+            if isinstance(session.outputs, HeldOutputs):
+                session.outputs.waits_for = _batch_of(hub, request, made)
             session.respond(exchange, made, now)
         case _:
             hub.watches.begin(session, exchange, request, made, now)
@@ -82,10 +85,25 @@ def answer(hub: PlatformHub, request: HttpRequest, now: Instant, address: str | 
             is_open = not _OPEN.isdisjoint(operations.values())
             expected = "expected POST" if is_open else "this address does not take this method"
             raise ApiError(405, "method_not_allowed", expected)
-        caller = _NOBODY if operation in _OPEN else hub.principal(request, now, address)
+        caller = _NOBODY
+        if operation not in _OPEN:
+            caller = hub.principal(request, now, address)
+            hub.check_store()
         return operation(Call(hub, request, caller, ids, now, address))
     except ApiError as error:
         return error_answer(error, extra_headers(error, _allow(operations)))
+
+
+def _batch_of(hub: PlatformHub, request: HttpRequest, made: HttpResponse) -> int | None:
+    """What an answer waits for (PLAT-5), if not for all that was put before.
+
+    A login waits for what its agent is stored with, so that a slow store keeps no other agent away.
+    """
+    if made.status in _SAYS_NOTHING:
+        return 0
+    if _OPEN.isdisjoint(_find(request.target.partition("?")[0], with_compat=hub.config.compat)[0].values()):
+        return None
+    return hub.batch_of(_named_decoder.decode(request.body).agent_id) if made.status == 200 else 0
 
 
 def link_asked_for(config: PlatformConfig, request: HttpRequest, *, upgrade: bool) -> str | None:
@@ -345,6 +363,15 @@ def _wait(text: str | None) -> float:
 
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    agent_id: str = ""
+
+
+_SAYS_NOTHING: Final = frozenset({401, 503})
+"""Answers to a token that is wrong, and to whoever comes while the store takes nothing."""
+_named_decoder = msgspec.json.Decoder(_Named)
 _agent_decoder = msgspec.json.Decoder(_AgentBody)
 _status_decoder = msgspec.json.Decoder(_StatusBody)
 _key_decoder = msgspec.json.Decoder(_KeyBody)

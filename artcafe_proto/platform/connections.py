@@ -5,12 +5,14 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
-from artcafe_proto.effects import PlatformEffect, PlatformSessionEffect
+from artcafe_proto.effects import Persist, PlatformEffect, PlatformSessionEffect
 from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import HubEvent, RequestArrived
 from artcafe_proto.policies.timetable import Timetable
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from artcafe_proto.instants import Instant
     from artcafe_proto.timers import Timers
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PlatformOutput"]
 
 ConnectionOutput = PlatformEffect | PlatformSessionEffect | RequestArrived
-PlatformOutput = ConnectionOutput | HubEvent
+PlatformOutput = ConnectionOutput | HubEvent | Persist
 """What `PlatformHub.next_output` returns. A `PlatformProtocol` has the effects of `PlatformEffect`, a `PlatformSession`
 those of `PlatformSessionEffect`: a driver whose connections are of one kind meets no others."""
 
@@ -68,7 +70,9 @@ class Connections:
     timer of each stands in a timetable.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: Container[int] = ()) -> None:
+        """`held`: the numbers of those with something that waits for a store."""
+        self._held = held
         self._open: dict[int, Drained] = {}
         self.touched: dict[int, None] = {}
         """The numbers of those to which something has happened since they were last drained; an ordered set."""
@@ -101,7 +105,7 @@ class Connections:
                 return output
             if connection.timers.has_changed:
                 self._keep_time(conn, connection, mono)
-            if not connection.timers and connection.is_closed:
+            if not connection.timers and connection.is_closed and conn not in self._held:
                 del self._open[conn]
                 self._timetable.forget(conn)
                 self._is_deadline_known = False

@@ -7,12 +7,13 @@ stored state is of this process: how often a command went out, and when it expir
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from artcafe_proto.errors import ApiError
-from artcafe_proto.events import CommandAnswered, CommandDeferred, CommandExpired, CommandRepeated
+from artcafe_proto.events import CommandAccepted, CommandAnswered, CommandDeferred, CommandExpired, CommandRepeated
 from artcafe_proto.limits import (
     COMMAND_OVERHEAD_BYTES,
     MAX_ALL_PENDING_COMMAND_BYTES,
@@ -24,13 +25,14 @@ from artcafe_proto.limits import (
     OVERLOADED_RETRY_S,
 )
 from artcafe_proto.misuse import check_text
+from artcafe_proto.platform.answers import store_full
 from artcafe_proto.platform.commands import Command, is_same
-from artcafe_proto.platform.records import Kind, OutcomeRecord, Record
+from artcafe_proto.platform.records import Change, Kind, OutcomeRecord
 from artcafe_proto.platform.states import COMMAND, CommandInput, CommandState
 from artcafe_proto.platform.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from artcafe_proto.events import HubEvent
     from artcafe_proto.instants import Instant
@@ -47,11 +49,12 @@ class ToSend(NamedTuple):
     attempt: int
 
 
-class _Pending(msgspec.Struct):
+class _Pending(msgspec.Struct, gc=False):
     """A command that is not over."""
 
     command: StoredCommand
     expires_at: float  # monotonic seconds
+    batch: int  # in which it is stored; 0 if nothing is
     state: CommandState = COMMAND.initial
     attempts: int = 0
 
@@ -79,12 +82,12 @@ class Delivery:
         self,
         state: PlatformState,
         links: Links,
-        put: Callable[[Record], None],
+        put: Callable[[Change], int],
         emit: Callable[[HubEvent], None],
         *,
         window: int,
     ) -> None:
-        """`put` stores a record, which changes `state`."""
+        """`put` changes `state`, and returns the batch in which that is stored; 0 if nothing is."""
         self._state = state
         self._links = links
         self._put = put
@@ -95,6 +98,8 @@ class Delivery:
         self._pending_bytes = 0
         self._expiries: list[tuple[float, str, str]] = []  # a heap: when, agent and id
         self._held: list[tuple[float, str, int]] = []  # a heap: when a window opens further after `overloaded`
+        self._unstored: deque[tuple[int, str]] = deque()  # batches of commands that are not stored, and whose they are
+        self._stored = 0  # the last batch that is
 
     def restore(self, now: Instant) -> None:
         """What is pending in a state that was just restored is on its way again: times are converted here.
@@ -165,21 +170,26 @@ class Delivery:
             raise ApiError(429, "too_many_commands", "as many commands as allowed wait for this agent")
         all_bytes = self._pending_bytes + self._pending_count * COMMAND_OVERHEAD_BYTES
         if all_bytes >= MAX_ALL_PENDING_COMMAND_BYTES:
-            raise ApiError(429, "too_many_commands", "as many commands as allowed wait for all agents together")
-        self._put(Record(Kind.COMMAND, self._state.next_n(Kind.COMMAND), record))
+            raise store_full(f"{MAX_ALL_PENDING_COMMAND_BYTES} bytes of open commands")
+        batch = self._put(Change(Kind.COMMAND, self._state.next_n(Kind.COMMAND), record))
         command = self._state.command(record.tenant_id, record.command_id, record.agent_id)
-        assert command is not None, "it was just stored"
-        line = self._begin(command, expires_at)
+        assert command is not None, "it was just put"
+        if batch:
+            self._unstored.append((batch, record.agent_id))
+            self._emit(CommandAccepted(record.agent_id, record.command_id))
+        line = self._begin(command, expires_at, batch)
         window = self._window_of(record.agent_id)
         if window is not None and not window.is_closed:
             _queue(line, window, command)
         return command
 
-    def _begin(self, command: StoredCommand, expires_at: float) -> _Line:
+    def _begin(self, command: StoredCommand, expires_at: float, batch: int = 0) -> _Line:
         """A command is pending from now on."""
         record = command.record
-        line = self._lines.setdefault(record.agent_id, _Line())
-        line.pending[record.command_id] = _Pending(command, expires_at)
+        line = self._lines.get(record.agent_id)
+        if line is None:
+            line = self._lines[record.agent_id] = _Line()
+        line.pending[record.command_id] = _Pending(command, expires_at, batch)
         line.pending_bytes += record.size
         self._pending_bytes += record.size
         self._pending_count += 1
@@ -210,7 +220,10 @@ class Delivery:
         """
         window, line = self._window_of(agent_id), self._lines.get(agent_id)
         while window is not None and line is not None and window.has_place:
-            pending = line.find(heapq.heappop(window.to_send))
+            pending = line.find(window.to_send[0])
+            if pending is not None and pending.batch > self._stored:
+                return None  # what is not stored was not said, and what comes behind it keeps its order (PLAT-5)
+            heapq.heappop(window.to_send)
             if pending is None or pending.expires_at <= now.mono:
                 continue
             record = pending.command.record
@@ -280,7 +293,7 @@ class Delivery:
             state, attempts, n = COMMAND.after(earlier.state, cause), earlier.attempts, command.outcome_n
         is_late = earlier is not None
         outcome = OutcomeRecord(command.n, state, attempts, response, now.wall, is_late)
-        self._put(Record(Kind.OUTCOME, n, outcome))
+        self._put_outcome(n, outcome, record.agent_id)
         self._emit(CommandAnswered(record.agent_id, record.command_id, response, is_late))
         self._forget_oldest()
 
@@ -289,9 +302,21 @@ class Delivery:
         command = pending.command
         self._take_out(command.record)
         outcome = OutcomeRecord(command.n, pending.move(CommandInput.EXPIRE), pending.attempts)
-        self._put(Record(Kind.OUTCOME, self._state.next_n(Kind.OUTCOME), outcome))
+        self._put_outcome(self._state.next_n(Kind.OUTCOME), outcome, command.record.agent_id)
         self._emit(CommandExpired(command.record.agent_id, command.record.command_id))
         self._forget_oldest()
+
+    def _put_outcome(self, n: int, outcome: OutcomeRecord, agent_id: str) -> None:
+        if batch := self._put(Change(Kind.OUTCOME, n, outcome)):
+            self._links.presence(agent_id).outcome_batch = batch
+
+    def stored_up_to(self, batch: int) -> Iterable[str]:
+        """All batches up to this one are stored. Returns the id of each agent to which something may go out now."""
+        self._stored = batch
+        agent_ids: dict[str, None] = {}
+        while self._unstored and self._unstored[0][0] <= batch:
+            agent_ids[self._unstored.popleft()[1]] = None
+        return agent_ids
 
     def _take_out(self, record: CommandRecord) -> _Pending:
         """A command is no longer pending."""
@@ -304,7 +329,7 @@ class Delivery:
     def _forget_oldest(self) -> None:
         state = self._state
         while state.finished_count > MAX_FINISHED_COMMANDS or state.finished_bytes > MAX_FINISHED_BYTES:
-            self._put(Record(Kind.COMMAND, state.oldest_finished().n, None))
+            self._put(Change(Kind.COMMAND, state.oldest_finished().n, None))
 
     def handle_timer(self, now: Instant) -> Iterator[str]:
         """Let commands expire, and send again what was refused as overloaded (CMD-10).

@@ -7,37 +7,22 @@ the hub's.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto import misuse
-from artcafe_proto.aliases import decode_heartbeat, decode_response
-from artcafe_proto.damaged import read_answered_id
-from artcafe_proto.errors import ApiError, LocalProtocolError, RemoteProtocolError
+from artcafe_proto.errors import ApiError, LocalProtocolError
 from artcafe_proto.events import (
     AgentOffline,
-    AgentOnline,
-    CommandSent,
-    HeartbeatReceived,
-    MessageReceived,
-    PeerViolation,
     RequestFailed,
-    StatusReceived,
-    UnknownReceived,
 )
 from artcafe_proto.instants import BEFORE_ALL, sound_instant
 from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, RETRY_MESSAGE_AFTER_S
 from artcafe_proto.messages import (
     STATUSES,
-    Envelope,
-    HeartbeatData,
     MessageIds,
-    ResponseData,
     StatusData,
-    decode_data,
     encode,
     encode_object,
-    status_decoder,
 )
 from artcafe_proto.misuse import plain_seconds, plain_text
 from artcafe_proto.platform.agents import Agent
@@ -45,13 +30,23 @@ from artcafe_proto.platform.authenticator import Authenticator, Principal
 from artcafe_proto.platform.commands import Command, check_size, command_data
 from artcafe_proto.platform.connections import Connections
 from artcafe_proto.platform.delivery import Delivery
+from artcafe_proto.platform.held import HeldOutputs, let_wait_for
 from artcafe_proto.platform.links import LinkedAgent, Links
-from artcafe_proto.platform.records import AgentRecord, CommandRecord, Kind, LifeRecord, Record, check_agent
+from artcafe_proto.platform.records import (
+    SCHEMA_VERSION,
+    AgentRecord,
+    Change,
+    CommandRecord,
+    Kind,
+    LifeRecord,
+    SchemaRecord,
+    check_agent,
+)
 from artcafe_proto.platform.registry import Registry
-from artcafe_proto.platform.state import PlatformState
+from artcafe_proto.platform.storing import Storing
+from artcafe_proto.platform.traffic import Traffic
 from artcafe_proto.platform.watches import Watches
-from artcafe_proto.refusals import MAX_SAID_CHARS
-from artcafe_proto.refusals import shown as said
+from artcafe_proto.records import Keeps, pack
 from artcafe_proto.secrecy import Secretive, forgetful
 
 if TYPE_CHECKING:
@@ -59,19 +54,22 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.config import PlatformConfig
+    from artcafe_proto.effects import PersistFailure
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import HttpRequest
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.outputs import PlatformOutputs
     from artcafe_proto.platform.connections import Drained, PlatformOutput
     from artcafe_proto.platform.links import Carrier
+    from artcafe_proto.records import Record
 
 __all__ = ["PlatformHub"]
 
 
 class PlatformHub(Secretive):
     """One platform: its `config`, and its `registry`, which adds tenants, agents and keys. What connections call of it,
-    from `look_at_clock` to `violated`, is not for others. Not thread-safe; not for use across a fork.
+    from `outputs_of` to `link_ended`, is not for others. Not thread-safe; not for use across a fork.
     """
 
     @forgetful
@@ -82,44 +80,100 @@ class PlatformHub(Secretive):
         rng: Random,
         signing_seed: bytes,
         restored: Iterable[Record] = (),
+        keeps: Keeps = Keeps.NOTHING,
         now: Instant | None = None,
     ) -> None:
         """`signing_seed` are the 32 bytes of the Ed25519 key that signs tokens (TOK-5): keep them across restarts.
 
-        `restored` is what `records` of an earlier hub gave; with it give `now`, the moment of this one's start. Raises
-        LocalProtocolError without it, and for records of another schema or that contradict each other.
+        `restored` is what a store holds, or `records` of an earlier hub gave; with it give `now`, the moment of this
+        one's start. Raises LocalProtocolError without it, and for records of another schema or that contradict each
+        other; DamagedRecordError for those that are not what was stored. `keeps`: whether there is a store (PLAT-5).
         """
         self.config = config
         self.rng = rng
         self._message_ids = MessageIds(rng)
-        self._events: deque[HubEvent] = deque()
         self._now = BEFORE_ALL if now is None else sound_instant(now)
         restored = tuple(restored)
         if restored and now is None:
             raise LocalProtocolError("expected the moment of the start beside restored records: commands expire by it")
-        self._state = PlatformState(restored)
+        self._storing = Storing(restored, keeps)
+        self._events = self._storing.events
+        self._state = self._storing.state
         began_at = None if now is None else self._now.wall
-        self._put(Record(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(began_at)))
+        self._storing.put(Change(Kind.SCHEMA, 0, SchemaRecord(SCHEMA_VERSION)))
+        self._storing.put(Change(Kind.LIFE, self._state.next_n(Kind.LIFE), LifeRecord(began_at)))
         self._links = Links(self._state.life)
-        self._connections = Connections()
+        self._connections = Connections(self._storing.holders.by_conn)
         self._touched = self._connections.touched
-        self.registry: Final = Registry(self._state, self._put, rng)
+        self.registry: Final = Registry(self._state, self._put_new, rng)
         self.authenticator: Final = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
         self.watches: Final = Watches(rng, self.command, self.touch)
-        self._delivery = Delivery(self._state, self._links, self._put, self._emit, window=config.window)
+        self._delivery = Delivery(self._state, self._links, self._storing.put, self._emit, window=config.window)
+        self.traffic: Final = Traffic(self._links, self._delivery, self._emit, self._storing.keeping)
         if now is not None:
             self._delivery.restore(self._now)
 
     # --- what is stored -----------------------------------------------------------------------------------------------
 
-    def _put(self, record: Record) -> None:
-        self._state.apply(record)
+    def _put_new(self, change: Change) -> None:
+        self.check_store()
+        self._storing.put(change)
 
     def records(self) -> tuple[Record, ...]:
         """All that is to outlive this process, as it is now, for the `restored` of the next hub."""
-        return tuple(self._state.records())
+        return tuple(pack(*change) for change in self._state.records())
+
+    def persisted(self, batch: int, now: Instant) -> None:
+        """The records of a `Persist` are stored: what waited for them leaves. Late and repeated calls are harmless."""
+        misuse.check_number(batch, "a batch")
+        now = self.look_at_clock(now)
+        conns = list(self._storing.holders.by_conn)
+        if self._storing.persisted(batch, now.mono):
+            for conn in conns:
+                self.touch(conn)
+            for agent_id in self._delivery.stored_up_to(batch):
+                self.traffic.send_on(agent_id, now)
+
+    def persist_failed(self, batch: int, reason: PersistFailure, now: Instant) -> None:
+        """They could not be stored: `full`, or `unavailable` for another reason. The batch is handed out again."""
+        misuse.check_number(batch, "a batch")
+        misuse.check_persist_failure(reason)
+        self._storing.persist_failed(batch, reason, self.look_at_clock(now).mono)
+
+    @property
+    def barrier(self) -> int:
+        """The batch in which what was put last is stored; 0 if nothing is."""
+        return 0 if self._storing.keeping is None else self._storing.keeping.barrier
+
+    @property
+    def stored(self) -> int:
+        """The last batch that is stored."""
+        return 0 if self._storing.keeping is None else self._storing.keeping.stored
+
+    @property
+    def unstored(self) -> int:
+        """How many records are not stored."""
+        return 0 if self._storing.keeping is None else self._storing.keeping.unstored
+
+    def check_store(self) -> None:
+        """Raise ApiError 503 while the store takes no new work, and nothing that is stored is to be shown (PLAT-5)."""
+        self._storing.check(self._now.mono)
+
+    def batch_of(self, agent_id: str) -> int:
+        """The batch that a login of this agent waits for."""
+        return self._storing.batch_of(agent_id)
 
     # --- from sessions ------------------------------------------------------------------------------------------------
+
+    def outputs_of(self, conn: int) -> PlatformOutputs:
+        """The outputs of a connection that is to be admitted."""
+        return self._storing.outputs_of(conn)
+
+    def peer_is_gone(self, conn: int, now: Instant) -> None:
+        """An input of a connection that has ended: what is held for it goes nowhere."""
+        self.input_of(conn, now)
+        if (outputs := self._storing.holders.by_conn.get(conn)) is not None:
+            outputs.discard()
 
     def look_at_clock(self, now: Instant) -> Instant:
         """The moment that a reading counts for (see `Instant`), now the hub's last. Raises LocalProtocolError."""
@@ -159,7 +213,7 @@ class PlatformHub(Secretive):
 
     def _emit(self, event: HubEvent) -> None:
         """Something has happened: for the driver, and for the tenants that watch."""
-        self._events.append(event)
+        self._storing.emit(event)
         agent = self._state.agent(event.agent_id)
         self.watches.heard(event, None if agent is None else agent.tenant_id, self.now)
 
@@ -167,6 +221,7 @@ class PlatformHub(Secretive):
         """A session's agent asks for its link. Raises ApiError, as for a request."""
         agent, key_id = self.authenticator.linking_agent(request, agent_id, session.address, now)
         self._open_link(session, agent, key_id, now)
+        let_wait_for(session.outputs, self._storing.batch_of(agent_id))
 
     def link_opened(self, session: Carrier, agent_id: str, now: Instant) -> None:
         """A session's agent has its link already. Raises ApiError 404 for an agent that is not registered."""
@@ -179,6 +234,8 @@ class PlatformHub(Secretive):
         """It takes the place of an older one (PLAT-6)."""
         older = self._links.presence(agent.agent_id).session
         session.linked = self._links.open(session, agent, key_id)
+        if isinstance(session.outputs, HeldOutputs):
+            session.outputs.presence = session.linked.presence
         if older is not None and older.linked is not None:
             replaced = f"replaced by a newer connection{session.origin}"
             self._offline(older.linked, replaced)
@@ -197,69 +254,6 @@ class PlatformHub(Secretive):
             linked.presence.window = None
             self._emit(AgentOffline(linked.record.agent_id, linked.epoch.number, reason))
 
-    def message_received(self, linked: LinkedAgent, envelope: Envelope, now: Instant) -> None:
-        """An agent said something over its live link. Raises RemoteProtocolError for bad data (MSG-5)."""
-        agent_id = linked.record.agent_id
-        match envelope.type:
-            case "response":
-                self._answered(linked.record, decode_response(envelope.data), now)
-            case "heartbeat":
-                self.heartbeat_received(linked, decode_heartbeat(envelope.data), now)
-            case "status":
-                self._status(agent_id, decode_data(envelope.data, status_decoder))
-            case "message":
-                self._emit(MessageReceived(envelope.id, envelope.data.copy(), agent_id))
-            case _:
-                self._emit(UnknownReceived(envelope.type, envelope.id, envelope.data, agent_id))
-
-    def heartbeat_received(self, linked: LinkedAgent, data: HeartbeatData, now: Instant) -> None:
-        """An agent says over its live link how it is (HB-3). Raises RemoteProtocolError if it speaks for another."""
-        agent_id, presence = linked.record.agent_id, linked.presence
-        if data.agent_id != agent_id:
-            raise RemoteProtocolError(1008, "expected the agent_id of this link's agent in a heartbeat", "HB-2")
-        if not (0.0 <= data.cpu_usage <= 100.0 and data.memory_usage >= 0.0):
-            cpu_usage, memory_usage = min(max(data.cpu_usage, 0.0), 100.0), max(data.memory_usage, 0.0)
-            data = HeartbeatData(data.agent_id, data.status, cpu_usage, memory_usage)
-        presence.status, presence.cpu_usage, presence.memory_usage = data.status, data.cpu_usage, data.memory_usage
-        came_online = not presence.online
-        if came_online:
-            presence.window = self._delivery.window_for(agent_id)
-            self._emit(AgentOnline(agent_id, linked.epoch.number))
-        self._emit(HeartbeatReceived(agent_id, data))
-        if came_online:
-            self.send_on(agent_id, now)
-
-    def send_on(self, agent_id: str, now: Instant) -> None:
-        """Send what waits for an agent, as far as its window and the room on its link allow (CMD-10, LINK-8)."""
-        session = self._session_of(agent_id)
-        while session is not None and session.has_room:
-            due = self._delivery.next_to_send(agent_id, now)
-            if due is None:
-                break
-            command = due.command
-            session.deliver(encode("command", command.command_id, command.data, now.wall), now)
-            self._emit(CommandSent(agent_id, command.command_id, command.data.command, due.attempt))
-
-    def _answered(self, agent: AgentRecord, response: ResponseData, now: Instant) -> None:
-        self._delivery.answer(agent.tenant_id, agent.agent_id, response, now)
-        self.send_on(agent.agent_id, now)
-
-    def _status(self, agent_id: str, data: StatusData) -> None:
-        self._links.presence(agent_id).status = data.status
-        self._emit(StatusReceived(agent_id, data.status, data.current_task, data.progress, data.message))
-
-    def violated(self, linked: LinkedAgent, error: RemoteProtocolError, payload: bytes, now: Instant) -> bool:
-        """An agent broke a clause in a way that does not cost its link (MSG-5). True for a response whose `command_id`
-        can be read: its command is over.
-        """
-        self._emit(PeerViolation(error.reason, error.clause, linked.record.agent_id))
-        command_id = read_answered_id(payload)
-        if command_id is None:
-            return False
-        reason = f"the agent's response cannot be read: {said(error.reason, MAX_SAID_CHARS)}"
-        self._answered(linked.record, ResponseData(command_id, "error", reason=reason, code="undeliverable"), now)
-        return True
-
     # --- from tenants (PLAT-2 … PLAT-4) -------------------------------------------------------------------------------
 
     def principal(self, request: HttpRequest, now: Instant, address: str | None = None) -> Principal:
@@ -277,7 +271,7 @@ class PlatformHub(Secretive):
         misuse.check_text(key_id, "a key's id")
         now = self.look_at_clock(now)
         key = self.registry.remove_key(tenant_id, key_id)
-        session = self._session_of(key.agent_id)
+        session = self._links.carrier(key.agent_id)
         if session is not None and session.linked is not None and session.linked.key_id == key_id:
             session.close(4403, "the key was revoked", now)
 
@@ -293,12 +287,8 @@ class PlatformHub(Secretive):
     def conn_of(self, agent_id: str) -> int | None:
         """The number of the connection that carries an agent's link; None if it has none."""
         misuse.check_text(agent_id, "an agent's id")
-        session = self._session_of(agent_id)
+        session = self._links.carrier(agent_id)
         return None if session is None else session.conn
-
-    def _session_of(self, agent_id: str) -> Carrier | None:
-        presence = self._links.find(agent_id)
-        return None if presence is None else presence.session
 
     def set_status(self, tenant_id: str, agent_id: str, status: AgentStatus, now: Instant) -> Agent:
         """An agent said over HTTP what it would say in a status message (STAT-2). Raises ApiError 404 or 422."""
@@ -307,7 +297,7 @@ class PlatformHub(Secretive):
             raise ApiError(422, "invalid_body", f"expected a status {', '.join(STATUSES)}")
         now = self.look_at_clock(now)
         self._links.presence(agent_id).last_seen = now.wall
-        self._status(agent_id, StatusData(plain_text(status)))
+        self.traffic.status_said(agent_id, StatusData(plain_text(status)))
         return self.shown(agent)
 
     def send_command(
@@ -333,8 +323,9 @@ class PlatformHub(Secretive):
         now = self.look_at_clock(now)
         command_id = self._message_ids.new("command") if command_id is None else plain_text(command_id)
         record = CommandRecord(agent.tenant_id, agent.agent_id, command_id, data, now.wall, now.wall + expires_in_s)
+        self.check_store()
         accepted = self._delivery.accept(record, now.mono + expires_in_s)
-        self.send_on(agent_id, now)
+        self.traffic.send_on(agent_id, now)
         return self._delivery.shown(accepted)
 
     def command(self, tenant_id: str, command_id: str, agent_id: str | None = None) -> Command:
@@ -373,17 +364,24 @@ class PlatformHub(Secretive):
         """
         now = self.look_at_clock(now)
         for agent_id in self._delivery.handle_timer(now):
-            self.send_on(agent_id, now)
+            self.traffic.send_on(agent_id, now)
         self._connections.handle_timer(now)
+        for outputs in self._storing.given_up(now.mono):
+            carrier = None if outputs.presence is None else outputs.presence.session
+            if outputs.holds_link and carrier is not None:
+                carrier.close(1013, "the store is slow", now)
+            else:
+                outputs.refuse()
+            self.touch(outputs.conn)
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for. Call it after a drain.
 
         A wait of more than 5 s may last up to 0.25 s longer: thousands of connections then share one deadline.
         """
-        mine = self._delivery.deadline
-        theirs = self._connections.deadline(self._now.mono)
-        return theirs if mine is None or (theirs is not None and theirs < mine) else mine
+        mono = self._now.mono
+        times = (self._delivery.deadline, self._connections.deadline(mono), self._storing.deadline(mono))
+        return min((each for each in times if each is not None), default=None)
 
     def next_output(self) -> PlatformOutput | None:
         """The next output of the hub or of a connection. After each call of any of them, call it until it returns None.
@@ -393,6 +391,8 @@ class PlatformHub(Secretive):
         """
         if not self._events:
             output = self._connections.next_output(self._now.mono)
-            if output is not None or not self._events:
+            if output is not None:
                 return output
+            if not self._events:
+                return self._storing.next_persist(self._now.mono)
         return self._events.popleft()

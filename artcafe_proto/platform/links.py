@@ -13,6 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus
+    from artcafe_proto.outputs import PlatformOutputs
     from artcafe_proto.platform.records import AgentRecord
     from artcafe_proto.platform.window import Window
 
@@ -37,6 +38,7 @@ class Carrier(Protocol):
     conn: int
     linked: LinkedAgent | None
     """Whose link it is, from its 101 on."""
+    outputs: PlatformOutputs
     address: str | None
     origin: str
     """Where the link is opened from; `address` as for `PlatformHub.principal`, `origin` for people."""
@@ -65,6 +67,8 @@ class Presence(msgspec.Struct):
     """What goes out on its live link, from the first heartbeat on."""
     status: AgentStatus = "offline"
     last_seen: float | None = None
+    outcome_batch: int = 0
+    """The batch with the outcome of its commands that was put last; a pong waits for it (PLAT-5)."""
     cpu_usage: float = 0.0
     memory_usage: float = 0.0
 
@@ -101,6 +105,11 @@ class Links:
         if presence is None:
             presence = self._presences[agent_id] = Presence(Epoch(self._life, 0))
         return presence
+
+    def carrier(self, agent_id: str) -> Carrier | None:
+        """What carries an agent's live link; None if it has none."""
+        presence = self._presences.get(agent_id)
+        return None if presence is None else presence.session
 
     def open(self, session: Carrier, agent: AgentRecord, key_id: str | None) -> LinkedAgent:
         """A link of an agent begins, and takes the place of an older one."""

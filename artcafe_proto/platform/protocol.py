@@ -123,8 +123,8 @@ class PlatformProtocol(Secretive):
 
     @property
     def held_bytes(self) -> int:
-        """What has come of a request or message that is not whole, or waits for its turn."""
-        return self._wire.held_bytes
+        """What has come of a request or message that is not whole or waits for its turn, and what waits for a store."""
+        return self._wire.held_bytes + self._session.outputs.held_bytes
 
     # --- world → core -------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.limits import AGENT_OVERHEAD_BYTES
 from artcafe_proto.messages import CommandData, ResponseData, text_bytes
 from artcafe_proto.platform.states import CommandState
+from artcafe_proto.records import DamagedRecordError, Record, unpack
 
-__all__ = ["AgentRecord", "Record"]
+__all__ = ["AgentRecord", "Change"]
 
 SCHEMA_VERSION: Final = 1
 """Rises when a record comes to mean something else. Records of another version are refused."""
@@ -139,12 +140,21 @@ VALUES: Final[dict[Kind, type[Value]]] = {
 Value = SchemaRecord | LifeRecord | TenantRecord | AgentRecord | KeyRecord | CommandRecord | OutcomeRecord
 
 
-class Record(NamedTuple):
+class Change(NamedTuple):
     """One change of what is stored: `value` is what `(kind, n)` has from now on, None if it is deleted."""
 
     kind: Kind
     n: int
     value: Value | None
+
+
+def read_change(record: Record) -> Change:
+    """The change that a stored record is. Raises DamagedRecordError, also for a kind that is not known."""
+    known = _KINDS.get(record.kind)
+    if known is None:
+        raise DamagedRecordError(record.kind, record.n, "there is no such kind")
+    kind, value = known
+    return Change(kind, record.n, None if record.value is None else unpack(record, value))
 
 
 def check_agent(agent: object) -> None:
@@ -153,4 +163,5 @@ def check_agent(agent: object) -> None:
         raise LocalProtocolError(f"expected an AgentRecord, not {type(agent).__name__}")
 
 
+_KINDS: Final[dict[int, tuple[Kind, type[Value]]]] = {int(kind): (kind, value) for kind, value in VALUES.items()}
 _description_decoder: Final = msgspec.json.Decoder(Description)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,7 +15,8 @@ from artcafe_proto.instants import Instant, sound_instant
 from artcafe_proto.limits import MAX_AGENT_BYTES, MAX_AGENTS, MAX_KEYS_PER_AGENT, MAX_PAGE_BYTES
 from artcafe_proto.messages import encode_json
 from artcafe_proto.misuse import check_page, check_text, plain_text
-from artcafe_proto.platform.records import AgentRecord, Description, KeyRecord, Kind, Record, TenantRecord
+from artcafe_proto.platform.answers import store_full
+from artcafe_proto.platform.records import AgentRecord, Change, Description, KeyRecord, Kind, TenantRecord
 from artcafe_proto.policies.public_keys import PublicKey
 from artcafe_proto.policies.token_issuer import has_form_of_token
 from artcafe_proto.secrecy import forgetful
@@ -39,8 +41,8 @@ class Page(NamedTuple):
 class Registry:
     """Adds tenants, agents and keys to the stored state, and finds them for whoever may see them."""
 
-    def __init__(self, state: PlatformState, put: Callable[[Record], None], rng: Random) -> None:
-        """`put` stores a record, which changes `state`."""
+    def __init__(self, state: PlatformState, put: Callable[[Change], object], rng: Random) -> None:
+        """`put` changes `state`. It raises ApiError 503 if the store takes nothing."""
         self._state = state
         self._put = put
         self._rng = rng
@@ -65,6 +67,17 @@ class Registry:
         elif known != tenant_id:
             raise ConfigError(f"the token of {tenant_id} is another tenant's already: give it one of its own")
 
+    @forgetful
+    def set_tenants(self, tokens: Mapping[str, str]) -> None:
+        """These tokens, by the ids of their tenants, and no other ones speak for tenants. Raises as `add_tenant`."""
+        if not isinstance(tokens, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LocalProtocolError(f"expected tokens by the ids of their tenants, not {type(tokens).__name__}")
+        for tenant_id in tokens:
+            self.add_tenant(tenant_id, tokens[tenant_id])
+        known = {sha256(token.encode()).digest() for token in tokens.values()}
+        for n in self._state.tokens_but(known):
+            self._put(Change(Kind.TENANT, n, None))
+
     def tenant_of(self, token: str) -> str | None:
         """The tenant a token speaks for. What is compared are hashes: how long it takes tells nothing of a token."""
         check_text(token, "a tenant token")
@@ -82,7 +95,7 @@ class Registry:
         metadata: dict[str, Any],
         wall: float,
     ) -> AgentRecord:
-        """Register an agent. Raises ApiError: 422 for a bad id, name or description, 409 for an id that is taken, 507
+        """Register an agent. Raises ApiError: 422 for a bad id, name or description, 409 for an id that is taken, 503
         when full; and LocalProtocolError for metadata that JSON does not have, such as NaN, a bad tenant id and a wall
         time that is no number.
         """
@@ -96,9 +109,9 @@ class Registry:
                 raise ApiError(422, "invalid_agent_id", str(error)) from None
             if self._state.agent(agent_id) is not None:
                 raise ApiError(409, "agent_exists", "this agent_id is already registered")
-        if self._state.agent_count >= MAX_AGENTS or self._state.agent_bytes >= MAX_AGENT_BYTES:
-            limit = f"{MAX_AGENTS} agents, or {MAX_AGENT_BYTES} bytes"
-            raise ApiError(507, "too_many_agents", f"the platform holds at most {limit}")
+        if self._state.agent_count >= MAX_AGENTS:
+            raise store_full(f"{MAX_AGENTS} agents")
+        self._check_room()
         described = _described(capabilities, metadata)
         agent_id = f"agent-{self._rng.getrandbits(128):032x}" if agent_id is None else plain_text(agent_id)
         agent = AgentRecord(plain_text(tenant_id), agent_id, name or agent_id, described, created_at)
@@ -161,8 +174,7 @@ class Registry:
             raise ApiError(409, "key_exists", "this agent already has this key")
         if len(keys) >= MAX_KEYS_PER_AGENT:
             raise ApiError(409, "too_many_keys", f"an agent has at most {MAX_KEYS_PER_AGENT} keys")
-        if self._state.agent_bytes >= MAX_AGENT_BYTES:
-            raise ApiError(409, "too_many_keys", f"the platform holds at most {MAX_AGENT_BYTES} bytes of agents")
+        self._check_room()
         key_id = f"key-{self._rng.getrandbits(128):032x}"
         self._add(Kind.KEY, KeyRecord(key_id, agent_id, parsed.openssh, name))
         return self.key(tenant_id, key_id)
@@ -183,7 +195,7 @@ class Registry:
     def remove_key(self, tenant_id: str, key_id: str) -> Key:
         """Revoke a key. Raises ApiError 404, also for another tenant's."""
         n, key = self._named(tenant_id, key_id)
-        self._put(Record(Kind.KEY, n, None))
+        self._put(Change(Kind.KEY, n, None))
         return key
 
     def _named(self, tenant_id: str, key_id: str) -> tuple[int, Key]:
@@ -195,8 +207,12 @@ class Registry:
             raise ApiError(404, "key_not_found", "no such key")
         return found
 
+    def _check_room(self) -> None:
+        if self._state.agent_bytes >= MAX_AGENT_BYTES:
+            raise store_full(f"{MAX_AGENT_BYTES} bytes of agents and keys")
+
     def _add(self, kind: Kind, value: Value) -> None:
-        self._put(Record(kind, self._state.next_n(kind), value))
+        self._put(Change(kind, self._state.next_n(kind), value))
 
 
 def _described(capabilities: Sequence[str], metadata: dict[str, Any]) -> msgspec.Raw:

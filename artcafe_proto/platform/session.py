@@ -15,7 +15,6 @@ from artcafe_proto.events import RequestArrived
 from artcafe_proto.limits import CLOCK_DRIFT_S, LATE_TIMER_S, OFFLINE_AFTER_S, WRITE_AHEAD_BYTES
 from artcafe_proto.links import LinkEnd
 from artcafe_proto.messages import HEARD_BY_PLATFORMS, decode_envelope, decode_sound_heartbeat
-from artcafe_proto.outputs import Outputs, PlatformOutputs
 from artcafe_proto.platform.answers import error_answer, extra_headers
 from artcafe_proto.platform.api import handle, link_asked_for
 from artcafe_proto.platform.connections import ConnectionTimer
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from artcafe_proto.effects import PlatformSessionEffect
     from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
+    from artcafe_proto.outputs import PlatformOutputs
     from artcafe_proto.platform.connections import Drained
     from artcafe_proto.platform.hub import PlatformHub
     from artcafe_proto.platform.links import LinkedAgent
@@ -59,7 +59,7 @@ class PlatformSession(Secretive):
         self.origin: str = "" if not address else f" from {shown_address(address)}"
         """Where the link is opened from, for who loses its place to it (PLAT-6); not kept afterwards."""
         self._hub = hub
-        self.outputs: PlatformOutputs = Outputs()
+        self.outputs: PlatformOutputs = hub.outputs_of(conn)
         """For a façade: what is drained after the events, in an order of its own."""
         self._outflow = Outflow()
         self.timers: Timers[ConnectionTimer] = Timers()
@@ -136,7 +136,7 @@ class PlatformSession(Secretive):
     @property
     def unread_bytes(self) -> int:
         """What was written and, as far as the driver has told, has not left."""
-        return self._outflow.pending
+        return self._outflow.pending + self.outputs.held_bytes
 
     def _is_at(self, state: AnswerState, exchange: int) -> bool:
         return (self.state, self._answer_state, self._exchange) == (SessionState.HTTP, state, exchange)
@@ -177,11 +177,11 @@ class PlatformSession(Secretive):
         try:
             heartbeat = decode_sound_heartbeat(payload)  # nearly every message of an idle agent is one
             if heartbeat is not None:
-                self._hub.heartbeat_received(linked, heartbeat.data, now)
+                self._hub.traffic.heartbeat_received(linked, heartbeat.data, now)
             else:
-                self._hub.message_received(linked, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
+                self._hub.traffic.message_received(linked, decode_envelope(payload, HEARD_BY_PLATFORMS), now)
         except RemoteProtocolError as error:
-            if not self._hub.violated(linked, error, payload, now):
+            if not self._hub.traffic.violated(linked, error, payload, now):
                 if too_many := link.bad_message(len(payload), now.mono):
                     self.close(1008, too_many, now)
                 return
@@ -248,7 +248,7 @@ class PlatformSession(Secretive):
     def disconnected(self, reason: str, now: Instant) -> None:
         """The connection has ended, by the peer or by the network. `reason` is for people."""
         misuse.check_reason(reason)
-        self._hub.input_of(self.conn, now)
+        self._hub.peer_is_gone(self.conn, now)
         if self.state is not SessionState.CLOSED:
             self._end(f"the connection ended: {reason}")
 
@@ -307,7 +307,7 @@ class PlatformSession(Secretive):
     def _send_on(self, now: Instant) -> None:
         """There may be room on the link for what the hub holds back."""
         if self.has_room and self.linked is not None:
-            self._hub.send_on(self.linked.record.agent_id, now)
+            self._hub.traffic.send_on(self.linked.record.agent_id, now)
         self._arm_timers(now)
 
     def _await_report(self, now: Instant) -> None:

@@ -17,19 +17,19 @@ from artcafe_proto.platform.records import (
     SCHEMA_VERSION,
     VALUES,
     AgentRecord,
+    Change,
     CommandRecord,
     KeyRecord,
     Kind,
     LifeRecord,
     OutcomeRecord,
-    Record,
     SchemaRecord,
     TenantRecord,
 )
 from artcafe_proto.policies.public_keys import PublicKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from artcafe_proto.platform.records import Value
 
@@ -57,7 +57,7 @@ class _Agent(NamedTuple):
     keys: tuple[int, ...]  # their numbers
 
 
-class StoredCommand(msgspec.Struct):
+class StoredCommand(msgspec.Struct, gc=False):
     """A command and, once it is over, its outcome. To be read: `PlatformState.apply` alone changes it."""
 
     n: int
@@ -74,8 +74,8 @@ class StoredCommand(msgspec.Struct):
 class PlatformState:
     """All that is stored. Agent ids are unique on a platform: a challenge names no tenant (AUTH-1)."""
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
-        """Made of `records` in any order; of several of one kind and number the last counts. Raises as `apply`."""
+    def __init__(self, records: Iterable[Change] = ()) -> None:
+        """Made of `records`, by kind and number or as they came to be. Raises as `apply`."""
         self._last = dict.fromkeys(Kind, 0)
         self._lives: dict[int, LifeRecord] = {}
         self._tenants: dict[int, TenantRecord] = {}
@@ -91,9 +91,8 @@ class PlatformState:
         """How many bytes agents and keys take."""
         self.finished_bytes: int = 0
         """How many bytes the commands that are over take, with their responses."""
-        latest = {(record.kind, record.n): record for record in map(_checked, records)}
-        for name in sorted(latest):
-            self.apply(latest[name])
+        for record in records:
+            self.apply(record)
 
     # --- changing it --------------------------------------------------------------------------------------------------
 
@@ -101,11 +100,11 @@ class PlatformState:
         """The number of the next record of a kind."""
         return self._last[kind] + 1
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: Change) -> None:
         """Change what is known as `record` says. The same record again changes nothing, also after its deletion.
 
-        A key, a command or an outcome that is not held, and whose number is not above the last of its kind, counts as
-        deleted.
+        A token, a key, a command or an outcome that is not held counts as deleted if its number is not above the last
+        of its kind.
 
         Raises LocalProtocolError, and changes nothing, for another schema, for what contradicts earlier records, and
         for the deletion of what is kept for good; KeyRefusedError for a key that is not taken (AUTH-5).
@@ -113,16 +112,27 @@ class PlatformState:
         kind, n, value = _checked(record)
         if value is None:
             self._delete(kind, n)
-        elif not self._is_deleted(kind, n):
+        elif n > self._last[kind] or not self._is_deleted(kind, n):
             self._set(n, value)
-        self._last[kind] = max(self._last[kind], n)
+        if n > self._last[kind]:
+            self._last[kind] = n
 
     def _is_deleted(self, kind: Kind, n: int) -> bool:
-        kept = {Kind.KEY: self._keys, Kind.COMMAND: self._commands, Kind.OUTCOME: self._finished}.get(kind)
-        return kept is not None and n <= self._last[kind] and n not in kept
+        """Of a number that was given already."""
+        kept = {
+            Kind.TENANT: self._tenants,
+            Kind.KEY: self._keys,
+            Kind.COMMAND: self._commands,
+            Kind.OUTCOME: self._finished,
+        }.get(kind)
+        return kept is not None and n not in kept
 
     def _set(self, n: int, value: Value) -> None:
         match value:
+            case OutcomeRecord():  # there are most of these
+                self._set_outcome(n, value)
+            case CommandRecord():
+                self._set_command(n, value)
             case SchemaRecord():
                 if value.version != SCHEMA_VERSION:
                     raise LocalProtocolError(f"expected records of schema {SCHEMA_VERSION}, not {value.version}")
@@ -139,10 +149,6 @@ class PlatformState:
                 self._set_agent(n, value)
             case KeyRecord():
                 self._set_key(n, value)
-            case CommandRecord():
-                self._set_command(n, value)
-            case OutcomeRecord():
-                self._set_outcome(n, value)
             case _:
                 assert_never(value)
 
@@ -173,14 +179,18 @@ class PlatformState:
             self.agent_bytes -= known.size
 
     def _set_command(self, n: int, record: CommandRecord) -> None:
-        named = self._commands_of.get((record.tenant_id, record.command_id), {})
-        known, command = self._commands.get(n), named.get(record.agent_id)
+        name = (record.tenant_id, record.command_id)
+        named = self._commands_of.get(name)
+        known, command = self._commands.get(n), None if named is None else named.get(record.agent_id)
         agent = self._agents.get(record.agent_id)
         if known is not command or agent is None or agent.record.tenant_id != record.tenant_id:
             raise _another("command")
         if command is None:
             command = self._commands[n] = StoredCommand(n, record)
-            self._commands_of.setdefault((record.tenant_id, record.command_id), {})[record.agent_id] = command
+            if named is None:
+                self._commands_of[name] = {record.agent_id: command}
+            else:
+                named[record.agent_id] = command
         elif command.outcome is not None:
             self.finished_bytes += record.size - command.record.size
         command.record = record
@@ -199,6 +209,10 @@ class PlatformState:
 
     def _delete(self, kind: Kind, n: int) -> None:
         match kind:
+            case Kind.TENANT:
+                tenant = self._tenants.pop(n, None)
+                if tenant is not None:
+                    del self._tenant_of[tenant.token_hash]
             case Kind.KEY:
                 key = self._keys.pop(n, None)
                 if key is not None:
@@ -216,23 +230,27 @@ class PlatformState:
                         del self._commands_of[record.tenant_id, record.command_id]
                     if self._finished.pop(command.outcome_n, None) is not None:
                         self.finished_bytes -= command.size
+            case Kind.OUTCOME if n not in self._finished:
+                pass  # it went with its command
             case _:
-                raise LocalProtocolError(f"expected a key or a command, with its outcome, to delete, not {kind!r}")
+                raise LocalProtocolError(
+                    f"expected a token, a key or a command, with its outcome, to delete, not {kind!r}"
+                )
 
     # --- looking at it ------------------------------------------------------------------------------------------------
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Change]:
         """What makes an equal state."""
-        yield Record(Kind.SCHEMA, 0, SchemaRecord(SCHEMA_VERSION))
-        yield from (Record(Kind.LIFE, n, life) for n, life in self._lives.items())
-        yield from (Record(Kind.TENANT, n, tenant) for n, tenant in self._tenants.items())
-        yield from (Record(Kind.AGENT, agent.n, agent.record) for agent in self._agents.values())
+        yield Change(Kind.SCHEMA, 0, SchemaRecord(SCHEMA_VERSION))
+        yield from (Change(Kind.LIFE, n, life) for n, life in self._lives.items())
+        yield from (Change(Kind.TENANT, n, tenant) for n, tenant in self._tenants.items())
+        yield from (Change(Kind.AGENT, agent.n, agent.record) for agent in self._agents.values())
         for n, key in self._keys.items():
-            yield Record(Kind.KEY, n, KeyRecord(key.key_id, key.agent_id, key.public_key.openssh, key.name))
-        yield from (Record(Kind.COMMAND, n, command.record) for n, command in self._commands.items())
+            yield Change(Kind.KEY, n, KeyRecord(key.key_id, key.agent_id, key.public_key.openssh, key.name))
+        yield from (Change(Kind.COMMAND, n, command.record) for n, command in self._commands.items())
         for n, command in self._finished.items():
             assert command.outcome is not None
-            yield Record(Kind.OUTCOME, n, command.outcome)
+            yield Change(Kind.OUTCOME, n, command.outcome)
 
     @property
     def life(self) -> int:
@@ -243,6 +261,10 @@ class PlatformState:
         """The tenant that a token speaks for."""
         n = self._tenant_of.get(token_hash)
         return None if n is None else self._tenants[n].tenant_id
+
+    def tokens_but(self, hashes: Container[bytes]) -> list[int]:
+        """The numbers of the records of all tokens but those with these hashes."""
+        return [n for token_hash, n in self._tenant_of.items() if token_hash not in hashes]
 
     @property
     def agent_count(self) -> int:
@@ -272,6 +294,18 @@ class PlatformState:
         n = self._key_of.get(key_id)
         return None if n is None else (n, self._keys[n])
 
+    def agent_of(self, change: Change) -> str | None:
+        """Whose login a change is about: an agent, or the owner of a key; None for any other change."""
+        if isinstance(change.value, AgentRecord | KeyRecord):
+            return change.value.agent_id
+        key = self._keys.get(change.n) if change.kind is Kind.KEY else None
+        return None if key is None else key.agent_id
+
+    def outcome_of(self, change: Change) -> int | None:
+        """The number of the outcome of the command that a change is of; None if it has none, or is of no command."""
+        command = self._commands.get(change.n) if change.kind is Kind.COMMAND else None
+        return None if command is None or command.outcome is None else command.outcome_n
+
     def command(self, tenant_id: str, command_id: str, agent_id: str) -> StoredCommand | None:
         """An agent's command."""
         return self._commands_of.get((tenant_id, command_id), {}).get(agent_id)
@@ -294,9 +328,9 @@ class PlatformState:
         return next(iter(self._finished.values()))
 
 
-def _checked(record: object) -> Record:
-    if not isinstance(record, Record) or type(record.n) is not int:
-        raise LocalProtocolError(f"expected a Record with a whole number, not {record!r}")
+def _checked(record: object) -> Change:
+    if not isinstance(record, Change) or type(record.n) is not int:
+        raise LocalProtocolError(f"expected a Change with a whole number, not {record!r}")
     if record.value is not None and type(record.value) is not VALUES.get(record.kind):
         found = type(record.value).__name__
         raise LocalProtocolError(f"expected the value of a record of {record.kind!r}, not {found}")

@@ -17,6 +17,7 @@ from artcafe_proto.events import (
     AgentOnline,
     AuthenticationRefused,
     ChallengeIssued,
+    CommandAccepted,
     CommandAnswered,
     CommandDeferred,
     CommandExpired,
@@ -27,6 +28,8 @@ from artcafe_proto.events import (
     PeerViolation,
     RequestFailed,
     StatusReceived,
+    StoreRecovered,
+    StoreStalled,
     UnknownReceived,
 )
 from artcafe_proto.exchanges import HttpResponse
@@ -41,8 +44,16 @@ if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
     from artcafe_proto.instants import Instant
 
-UNPUBLISHED: Final = (ChallengeIssued, AuthenticationRefused, RequestFailed)
-"""Anybody can cause the first two, as often as they like; the last is for the operator."""
+UNPUBLISHED: Final = (
+    ChallengeIssued,
+    AuthenticationRefused,
+    CommandAccepted,
+    RequestFailed,
+    StoreStalled,
+    StoreRecovered,
+)
+"""Anybody can cause the first two, as often as they like; whoever is told of the third has its answer; the others are
+for the operator."""
 KEEP_ALIVE: Final = b":\n\n"
 HEAD: Final = HttpResponse(
     status=200,

@@ -9,6 +9,7 @@ from artcafe_proto.events import CommandAnswered, CommandExpired
 from artcafe_proto.limits import KEEP_ALIVE_S, MAX_STREAMS_PER_TENANT, MAX_WAITING_BYTES
 from artcafe_proto.platform.answers import error_answer, json_answer
 from artcafe_proto.platform.connections import ConnectionTimer
+from artcafe_proto.platform.held import let_wait_for
 from artcafe_proto.platform.polls import Poll, Polls
 from artcafe_proto.platform.streams import HEAD, KEEP_ALIVE, Stream, Streams
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
     from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
+    from artcafe_proto.outputs import PlatformOutputs
     from artcafe_proto.platform.commands import Command
     from artcafe_proto.timers import Timers
 
@@ -54,6 +56,7 @@ class Watcher(Protocol):
     conn: int
     has_peer_ended: bool
     """Whether the peer has ended its side. Whoever goes on waiting does not."""
+    outputs: PlatformOutputs
     timers: Timers[ConnectionTimer]
     """`WATCH` has `Watches.timer_due` called."""
 
@@ -115,6 +118,7 @@ class Watches:
         if not self._streams.has_room(watch.tenant_id):
             session.respond(exchange, TOO_MANY_STREAMS, now)
             return
+        let_wait_for(session.outputs, 0)  # the head says nothing that is stored
         session.respond(exchange, HEAD, now, more=True)
         if request.method == "HEAD":
             session.send_body(exchange, b"", now, more=False)

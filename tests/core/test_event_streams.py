@@ -18,6 +18,7 @@ from artcafe_proto.events import (
     AgentOnline,
     AuthenticationRefused,
     ChallengeIssued,
+    CommandAccepted,
     CommandAnswered,
     CommandDeferred,
     CommandExpired,
@@ -29,6 +30,8 @@ from artcafe_proto.events import (
     PeerViolation,
     RequestFailed,
     StatusReceived,
+    StoreRecovered,
+    StoreStalled,
     UnknownReceived,
 )
 from artcafe_proto.instants import format_timestamp
@@ -88,7 +91,10 @@ EVENTS: list[tuple[HubEvent, str, dict[str, Any]]] = [
 UNTOLD: list[HubEvent] = [
     ChallengeIssued("a1"),
     AuthenticationRefused("a1", "no key of its", "AUTH-8"),
+    CommandAccepted("a1", "c1"),
     RequestFailed("GET", ValueError()),
+    StoreStalled("slow"),
+    StoreRecovered(9.0),
 ]
 
 

@@ -74,7 +74,7 @@ def test_nothing_comes_through_the_front_door_that_it_does_not_name(path: Path) 
     assert names - {""} <= set(artcafe_proto.__all__)
 
 
-@pytest.mark.parametrize("name", [*PUBLIC, "artcafe_anyio", "artcafe_platform"])
+@pytest.mark.parametrize("name", [*PUBLIC, "artcafe_anyio", "artcafe_platform", "artcafe_stores"])
 def test_a_public_module_says_what_it_is_and_has_what_it_names(name: str) -> None:
     module = import_module(name)
     assert module.__doc__

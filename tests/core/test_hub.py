@@ -574,9 +574,9 @@ def test_pending_commands_of_all_agents_together_are_bounded(monkeypatch: pytest
     session = stage.online()
     ids = [stage.command(args={"x": "x" * 3000}) for _ in range(2)]  # 2,048 more each
     for agent_id in (AGENT, "agent-2"):
-        with pytest.raises(ApiError, match="for all agents together") as refused:
+        with pytest.raises(ApiError, match="keeps at most 10000 bytes of open commands") as refused:
             stage.hub.send_command(TENANT, agent_id, "work", now=stage.now)
-        assert (refused.value.status, refused.value.error) == (429, "too_many_commands")
+        assert (refused.value.status, refused.value.error) == (503, "store_full")
     answer(stage, session, ids[0])
     stage.hub.send_command(TENANT, "agent-2", "work", now=stage.now)
 

@@ -398,9 +398,12 @@ SOUND_OF_PLATFORM: dict[type[Any], dict[str, dict[str, Any]]] = {
         "command": {"tenant_id": TENANT, "command_id": "cmd-1", "agent_id": None},
         "send_message": {**IDS, "data": {}},
         "handle_timer": {},
+        "persisted": {"batch": 1},
+        "persist_failed": {"batch": 1, "reason": "full"},
     },
     Registry: {
         "add_tenant": {"tenant_id": TENANT, "token": "a-tenant-token-of-some-length"},
+        "set_tenants": {"tokens": {}},
         "tenant_of": {"token": ""},
         "create_agent": {
             "tenant_id": TENANT,
@@ -425,16 +428,8 @@ OWN_OF_PLATFORM: dict[type[Any], set[str]] = {
     PlatformProtocol: {"timer_due"},
     PlatformSession: {"timer_due", "deliver"},
     PlatformHub: {
-        *("check_accepted", "admit", "touch", "input_of", "request_failed"),
-        *(
-            "link_requested",
-            "link_opened",
-            "link_ended",
-            "message_received",
-            "heartbeat_received",
-            "send_on",
-            "violated",
-        ),
+        *("check_accepted", "admit", "touch", "input_of", "request_failed", "link_requested", "link_opened"),
+        *("link_ended", "outputs_of", "peer_is_gone", "batch_of"),
     },
     Registry: {"has_key"},
 }
@@ -496,8 +491,11 @@ TAKEN_BY_PLATFORM: dict[str, Callable[[Any], bool]] = {
     "command": lambda odd: isinstance(odd, str) and odd != "",
     "args": lambda odd: odd is None or odd == {},
     "add_tenant token": never,
+    "tokens": lambda odd: odd == {},
     "capabilities": lambda odd: odd == [],
     "metadata": lambda odd: odd == {},
+    "batch": lambda odd: isinstance(odd, int),
+    "persist_failed reason": never,
     "wall": lambda odd: isinstance(odd, int | float) and odd != 10**400,
     "limit": lambda odd: type(odd) is int and odd > 0,
 }

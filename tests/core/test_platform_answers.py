@@ -230,9 +230,9 @@ WISHES: list[tuple[Callable[[Stage], object], int, str, str | None]] = [
     (lambda s: create(s, ""), 422, "invalid_agent_id", None),
     (
         lambda s: many(s, "agent"),
-        507,
-        "too_many_agents",
-        "the platform holds at most 2 agents, or 1073741824 bytes",
+        503,
+        "store_full",
+        "the platform keeps at most 2 agents",
     ),
     (lambda s: many(s, "key"), 409, "too_many_keys", "an agent has at most 2 keys"),
     (lambda s: s.hub.registry.agent("tenant-2", AGENT), 404, "agent_not_found", "no such agent"),

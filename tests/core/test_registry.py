@@ -63,10 +63,10 @@ def test_plat_8_agents_and_keys_are_bounded_in_bytes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(registry_module, "MAX_AGENT_BYTES", registry.agent("tenant-1", "agent-1").size + key.size)
     with pytest.raises(ApiError) as refused:
         create(registry, "agent-2")
-    assert refusal(refused) == (507, "too_many_agents")
+    assert refusal(refused) == (503, "store_full")
     with pytest.raises(ApiError) as refused:
         registry.add_key("tenant-1", "agent-1", signing_key(2).public.openssh, "")
-    assert refusal(refused) == (409, "too_many_keys")
+    assert refusal(refused) == (503, "store_full")
     registry.remove_key("tenant-1", key.key_id)
     create(registry, "agent-2")
 

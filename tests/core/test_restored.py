@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -13,10 +12,9 @@ import pytest
 from artcafe_proto import HttpResponse, Instant, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.limits import MAX_KEYS_PER_AGENT
 from artcafe_proto.messages import CommandData, ResponseData
-from artcafe_proto.platform import Record
+from artcafe_proto.platform import Change
 from artcafe_proto.platform.records import (
     SCHEMA_VERSION,
-    VALUES,
     AgentRecord,
     CommandRecord,
     KeyRecord,
@@ -25,6 +23,7 @@ from artcafe_proto.platform.records import (
     OutcomeRecord,
     SchemaRecord,
     TenantRecord,
+    read_change,
 )
 from artcafe_proto.platform.session import PlatformSession
 from artcafe_proto.platform.state import PlatformState
@@ -35,16 +34,13 @@ from support.virtual import signing_key
 OTHER, OTHER_TOKEN = "tenant-2", "the-token-of-another-tenant"
 
 
-def stored(records: Iterable[Record]) -> list[Record]:
-    """The same after a store has had them as bytes."""
-    return [
-        Record(kind, n, msgspec.json.decode(msgspec.json.encode(value), type=VALUES[kind]))
-        for kind, n, value in records
-    ]
+def changes(hub: PlatformHub) -> list[Change]:
+    """What a hub has stored, as values."""
+    return [read_change(record) for record in hub.records()]
 
 
 def reborn(stage: Stage, rng: Random, now: Instant) -> PlatformHub:
-    records = stored(stage.hub.records())
+    records = list(stage.hub.records())
     records += rng.choices(records, k=len(records) // 3)  # a store may give some twice
     rng.shuffle(records)
     return PlatformHub(stage.hub.config, rng=rng, signing_seed=bytes(32), restored=records, now=now)
@@ -159,7 +155,7 @@ def test_the_moment_of_the_start_is_as_sound_as_any_other() -> None:
     stage.command(expires_in_s=20.0)
     odd = Instant(-1.0, float("inf"))
     hub = PlatformHub(PlatformConfig(), rng=Random(1), signing_seed=bytes(32), restored=stage.hub.records(), now=odd)
-    lives = [record.value for record in hub.records() if record.kind is Kind.LIFE]
+    lives = [record.value for record in changes(hub) if record.kind is Kind.LIFE]
     assert lives == [LifeRecord(None), LifeRecord(253_402_300_799.0 - 31 * 86_400.0)]
     hub.handle_timer(Instant(0.0, 1e9))
     assert [each.state for each in (hub.command(TENANT, name) for name in commands_of(hub))] == ["expired"]
@@ -168,14 +164,14 @@ def test_the_moment_of_the_start_is_as_sound_as_any_other() -> None:
 
 
 def commands_of(hub: PlatformHub) -> list[str]:
-    return [record.value.command_id for record in hub.records() if isinstance(record.value, CommandRecord)]
+    return [record.value.command_id for record in changes(hub) if isinstance(record.value, CommandRecord)]
 
 
 def test_records_are_those_of_the_moment_they_were_asked_for() -> None:
     stage = Stage()
     records = stage.hub.records()
     stage.register("agent-2")
-    assert not any("agent-2" in str(record) for record in records)
+    assert not any(b"agent-2" in (record.value or b"") for record in records)
 
 
 # --- records ----------------------------------------------------------------------------------------------------------
@@ -185,11 +181,11 @@ AGENT_RECORD = AgentRecord("t", "agent-1", "", msgspec.Raw(b'{"capabilities":[],
 COMMAND = CommandRecord("t", "agent-1", "c", CommandData("work"), 1.0, 2.0)
 OUTCOME = OutcomeRecord(1, CommandState.SUCCEEDED, 1, ResponseData("c", "success"), 1.5)
 BASE = [
-    Record(Kind.TENANT, 1, TenantRecord("t", b"a")),
-    Record(Kind.AGENT, 1, AGENT_RECORD),
-    Record(Kind.KEY, 1, KEY),
-    Record(Kind.COMMAND, 1, COMMAND),
-    Record(Kind.OUTCOME, 1, OUTCOME),
+    Change(Kind.TENANT, 1, TenantRecord("t", b"a")),
+    Change(Kind.AGENT, 1, AGENT_RECORD),
+    Change(Kind.KEY, 1, KEY),
+    Change(Kind.COMMAND, 1, COMMAND),
+    Change(Kind.OUTCOME, 1, OUTCOME),
 ]
 
 
@@ -205,7 +201,7 @@ def test_a_record_that_comes_again_changes_nothing() -> None:
     for record in [*BASE, *BASE[::-1]]:
         state.apply(record)
     assert contents(state) == before
-    gone = [Record(Kind.KEY, 1, None), Record(Kind.COMMAND, 1, None)]
+    gone = [Change(Kind.KEY, 1, None), Change(Kind.COMMAND, 1, None)]
     for record in [*gone, *gone, *BASE]:
         state.apply(record)
     assert contents(state) == contents(PlatformState([*BASE, *gone])) == contents(PlatformState([*BASE[:2], *gone]))
@@ -214,22 +210,22 @@ def test_a_record_that_comes_again_changes_nothing() -> None:
         "a number is given once"
     )
     before = contents(state)
-    for never in (Record(Kind.KEY, 9, None), Record(Kind.COMMAND, 9, None)):
+    for never in (Change(Kind.KEY, 9, None), Change(Kind.COMMAND, 9, None)):
         state.apply(never)
     assert contents(state) == before
 
 
-CHANGED: list[Record] = [
-    Record(Kind.TENANT, 1, TenantRecord("t", b"b")),
-    Record(Kind.AGENT, 1, msgspec.structs.replace(AGENT_RECORD, name="a longer one")),
-    Record(Kind.KEY, 1, msgspec.structs.replace(KEY, name="a longer one")),
-    Record(Kind.COMMAND, 1, msgspec.structs.replace(COMMAND, data=CommandData("work", msgspec.Raw(b'{"x":1}')))),
-    Record(Kind.OUTCOME, 1, msgspec.structs.replace(OUTCOME, response=ResponseData("c", "error", reason="why"))),
+CHANGED: list[Change] = [
+    Change(Kind.TENANT, 1, TenantRecord("t", b"b")),
+    Change(Kind.AGENT, 1, msgspec.structs.replace(AGENT_RECORD, name="a longer one")),
+    Change(Kind.KEY, 1, msgspec.structs.replace(KEY, name="a longer one")),
+    Change(Kind.COMMAND, 1, msgspec.structs.replace(COMMAND, data=CommandData("work", msgspec.Raw(b'{"x":1}')))),
+    Change(Kind.OUTCOME, 1, msgspec.structs.replace(OUTCOME, response=ResponseData("c", "error", reason="why"))),
 ]
 
 
 @pytest.mark.parametrize("changed", CHANGED, ids=lambda record: record.kind.name)
-def test_a_change_of_a_record_takes_the_place_of_what_was_there(changed: Record) -> None:
+def test_a_change_of_a_record_takes_the_place_of_what_was_there(changed: Change) -> None:
     state = PlatformState(BASE)
     state.apply(changed)
     anew = [changed if each[:2] == changed[:2] else each for each in BASE]
@@ -242,42 +238,42 @@ def test_a_pending_command_may_change_too() -> None:
     assert contents(state) == contents(PlatformState([*BASE[:3], CHANGED[3]]))
 
 
-CONTRADICTIONS: list[Record] = [
-    Record(Kind.SCHEMA, 0, SchemaRecord(SCHEMA_VERSION + 1)),
-    Record(Kind.AGENT, 2, AGENT_RECORD),
-    Record(Kind.AGENT, 1, msgspec.structs.replace(AGENT_RECORD, agent_id="agent-2")),
-    Record(Kind.AGENT, 1, msgspec.structs.replace(AGENT_RECORD, tenant_id="t2")),
-    Record(Kind.KEY, 2, msgspec.structs.replace(KEY, agent_id="nobody")),
-    Record(Kind.KEY, 2, KEY),
-    Record(Kind.KEY, 1, msgspec.structs.replace(KEY, key_id="key-2")),
-    Record(Kind.COMMAND, 2, COMMAND),
-    Record(Kind.COMMAND, 1, msgspec.structs.replace(COMMAND, command_id="d")),
-    Record(Kind.OUTCOME, 2, OUTCOME),
-    Record(Kind.OUTCOME, 2, msgspec.structs.replace(OUTCOME, command=9)),
-    Record(Kind.OUTCOME, 1, None),
-    Record(Kind.COMMAND, 2, msgspec.structs.replace(COMMAND, command_id="d", agent_id="nobody")),
-    Record(Kind.COMMAND, 2, msgspec.structs.replace(COMMAND, command_id="d", tenant_id="t2")),
-    Record(Kind.TENANT, 2, TenantRecord("t2", b"a")),
-    Record(Kind.TENANT, 2, TenantRecord("t", b"a")),
-    Record(Kind.KEY, 1.5, KEY),  # type: ignore[arg-type]
-    Record(Kind.AGENT, 2, KEY),
-    Record(Kind.AGENT, 1, None),
+CONTRADICTIONS: list[Change] = [
+    Change(Kind.SCHEMA, 0, SchemaRecord(SCHEMA_VERSION + 1)),
+    Change(Kind.AGENT, 2, AGENT_RECORD),
+    Change(Kind.AGENT, 1, msgspec.structs.replace(AGENT_RECORD, agent_id="agent-2")),
+    Change(Kind.AGENT, 1, msgspec.structs.replace(AGENT_RECORD, tenant_id="t2")),
+    Change(Kind.KEY, 2, msgspec.structs.replace(KEY, agent_id="nobody")),
+    Change(Kind.KEY, 2, KEY),
+    Change(Kind.KEY, 1, msgspec.structs.replace(KEY, key_id="key-2")),
+    Change(Kind.COMMAND, 2, COMMAND),
+    Change(Kind.COMMAND, 1, msgspec.structs.replace(COMMAND, command_id="d")),
+    Change(Kind.OUTCOME, 2, OUTCOME),
+    Change(Kind.OUTCOME, 2, msgspec.structs.replace(OUTCOME, command=9)),
+    Change(Kind.OUTCOME, 1, None),
+    Change(Kind.COMMAND, 2, msgspec.structs.replace(COMMAND, command_id="d", agent_id="nobody")),
+    Change(Kind.COMMAND, 2, msgspec.structs.replace(COMMAND, command_id="d", tenant_id="t2")),
+    Change(Kind.TENANT, 2, TenantRecord("t2", b"a")),
+    Change(Kind.TENANT, 2, TenantRecord("t", b"a")),
+    Change(Kind.KEY, 1.5, KEY),  # type: ignore[arg-type]
+    Change(Kind.AGENT, 2, KEY),
+    Change(Kind.AGENT, 1, None),
 ]
 
 
-def refusal(record: Record) -> str:
+def refusal(record: Change) -> str:
     """What is said of a record that contradicts earlier ones."""
     match record:
-        case Record(Kind.SCHEMA):
+        case Change(Kind.SCHEMA):
             return f"expected records of schema {SCHEMA_VERSION}, not {SCHEMA_VERSION + 1}"
-        case Record(Kind.AGENT | Kind.OUTCOME, value=None):
-            return f"expected a key or a command, with its outcome, to delete, not .*{record.kind.name}"
+        case Change(Kind.AGENT | Kind.OUTCOME, value=None):
+            return f"expected a token, a key or a command, with its outcome, to delete, not .*{record.kind.name}"
         case _:
             return "expected"
 
 
 @pytest.mark.parametrize("record", CONTRADICTIONS, ids=lambda record: record.kind.name)
-def test_a_record_that_contradicts_earlier_ones_is_refused_and_changes_nothing(record: Record) -> None:
+def test_a_record_that_contradicts_earlier_ones_is_refused_and_changes_nothing(record: Change) -> None:
     state = PlatformState(BASE)
     before = contents(state), [state.next_n(kind) for kind in Kind]
     with pytest.raises(LocalProtocolError, match=refusal(record)):
@@ -287,15 +283,15 @@ def test_a_record_that_contradicts_earlier_ones_is_refused_and_changes_nothing(r
 
 @pytest.mark.parametrize("record", [1, None, (Kind.KEY, 1, None), "x"], ids=repr)
 def test_what_is_no_record_is_refused(record: Any) -> None:
-    with pytest.raises(LocalProtocolError, match="expected a Record"):
+    with pytest.raises(LocalProtocolError, match="expected a Change"):
         PlatformState(BASE).apply(record)
-    with pytest.raises(LocalProtocolError, match="expected a Record"):
+    with pytest.raises(LocalProtocolError, match="expected a Change"):
         PlatformState([record])
 
 
 def test_a_command_takes_its_outcome_with_it() -> None:
     state = PlatformState(BASE)
-    state.apply(Record(Kind.COMMAND, 1, None))
+    state.apply(Change(Kind.COMMAND, 1, None))
     assert (state.finished_count, state.finished_bytes, [*state.pending()]) == (0, 0, [])
     assert contents(PlatformState(state.records())) == contents(state)
     assert state.next_n(Kind.OUTCOME) == 2

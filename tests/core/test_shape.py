@@ -16,7 +16,8 @@ import pytest
 import artcafe_proto
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ["artcafe_proto", "adapters/artcafe_anyio", "adapters/artcafe_platform", "adapters/artcafe_cli"]
+ADAPTERS = ["artcafe_anyio", "artcafe_platform", "artcafe_stores", "artcafe_cli"]
+PACKAGES = ["artcafe_proto", *(f"adapters/{name}" for name in ADAPTERS)]
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -146,7 +147,7 @@ def test_an_import_circle_is_found_and_named(upwards: str, front: str) -> None:
 
 def test_all_packages_come_from_the_same_place() -> None:
     core = Path(artcafe_proto.__file__).parents[1]
-    for name in ("artcafe_anyio", "artcafe_platform", "artcafe_cli"):
+    for name in ADAPTERS:
         where = Path(import_module(name).__file__ or "").parents[1]
         assert where in (core, core / "adapters"), f"{name} comes from {where}, artcafe_proto from {core}"
 

@@ -9,7 +9,7 @@ import pytest
 from artcafe_proto import ApiError, PlatformConfig, PlatformHub
 from artcafe_proto.events import AgentOnline
 from artcafe_proto.limits import MAX_KEYS_PER_AGENT
-from artcafe_proto.platform.records import Kind, LifeRecord
+from artcafe_proto.platform.records import Kind, LifeRecord, read_change
 from artcafe_proto.platform.state import PlatformState
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage, answer, command_ids, sent
 from support.virtual import signing_key
@@ -114,7 +114,7 @@ def test_cmd_10_a_pending_command_expires_by_the_wall_clock_across_lives() -> No
 
 
 def test_the_life_of_a_platform_is_recorded_with_its_time() -> None:
-    lives = [record.value for record in restored(Stage()).hub.records() if record.kind is Kind.LIFE]
+    lives = [record.value for record in map(read_change, restored(Stage()).hub.records()) if record.kind is Kind.LIFE]
     assert lives == [LifeRecord(None), LifeRecord(1e9)]
 
 
@@ -122,10 +122,10 @@ def test_the_deletion_of_a_command_without_an_outcome_leaves_what_is_over() -> N
     stage = Stage()
     session = stage.online()
     answer(stage, session, stage.command(args={"x": "x" * 50}), result="y" * 50)
-    state = PlatformState(stage.hub.records())
+    state = PlatformState(map(read_change, stage.hub.records()))
     before, finished_bytes = list(state.records()), state.finished_bytes
     stage.command(args={"x": "x" * 50})
-    (pending,) = (each for each in stage.hub.records() if each not in before)
+    (pending,) = (each for each in map(read_change, stage.hub.records()) if each not in before)
     state.apply(pending)
     state.apply(pending._replace(value=None))
     assert (list(state.records()), state.finished_bytes) == (before, finished_bytes)

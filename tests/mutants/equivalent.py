@@ -63,13 +63,13 @@ EQUIVALENTS: Final[tuple[Equivalent, ...]] = (
         "only the keys are looked at: it is a set that keeps its order",
     ),
     Equivalent(
-        "artcafe_proto.platform.hub.PlatformHub.heartbeat_received",
+        "artcafe_proto.platform.traffic.Traffic.heartbeat_received",
         'raise RemoteProtocolError(1008, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
         'raise RemoteProtocolError(None, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
         _CODE,
     ),
     Equivalent(
-        "artcafe_proto.platform.hub.PlatformHub.heartbeat_received",
+        "artcafe_proto.platform.traffic.Traffic.heartbeat_received",
         'raise RemoteProtocolError(1008, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
         'raise RemoteProtocolError(1009, "expected the agent_id of this link\'s agent in a heartbeat", "HB-2")',
         _CODE,

@@ -467,7 +467,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a damaged response leaves its command open",
-        "artcafe_proto/platform/hub.py",
+        "artcafe_proto/platform/traffic.py",
         "        if command_id is None:\n            return False\n",
         "        if command_id is None or command_id:\n            return False\n",
         "tests/core/test_hub.py::test_msg_5_a_response_that_cannot_be_read_ends_its_command",
@@ -691,7 +691,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "commands are sent into a line that is full",
-        "artcafe_proto/platform/hub.py",
+        "artcafe_proto/platform/traffic.py",
         "while session is not None and session.has_room:",
         "while session is not None:",
         "tests/core/test_slow_lines.py::test_link_8_commands_wait_in_their_line_while_much_has_not_left_and_messages_are_refused",

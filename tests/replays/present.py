@@ -240,7 +240,7 @@ class PlatformPlayer:
     def _handle_own_timer(self) -> None:
         now = self._hub.look_at_clock(self._now)
         for agent_id in self._hub._delivery.handle_timer(now):
-            self._hub.send_on(agent_id, now)
+            self._hub.traffic.send_on(agent_id, now)
 
     def _handle_own_timer_of(self, connection: PlatformProtocol) -> None:
         now = self._hub.input_of(connection.conn, self._now)

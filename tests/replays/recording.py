@@ -93,7 +93,7 @@ class _Recorder:
 
     @contextmanager
     def listening(self) -> Generator[None]:
-        """Record what is done inside."""
+        """Change what is done inside."""
         with ExitStack() as patches:
             for owner, kind in _WRAPPED.items():
                 functions = {name for base in owner.__mro__ for name, each in vars(base).items() if isfunction(each)}

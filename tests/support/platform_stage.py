@@ -28,15 +28,23 @@ class Stage:
     """A hub with one registered agent, and sessions played by hand."""
 
     def __init__(self, **settings: Any) -> None:
-        self.hub = PlatformHub(PlatformConfig(**settings), rng=Random(3), signing_seed=bytes(32))
         self.mono: float = 50.0
         self.wall: float = 1e9
+        self.hub = self.make_hub(PlatformConfig(**settings))
         self.key = signing_key()
-        self.hub.registry.add_tenant(TENANT, TENANT_TOKEN)
-        self.register(AGENT)
-        self.key_id = self.hub.registry.add_key(TENANT, AGENT, self.key.public.openssh, "").key_id
         self.events: list[Any] = []
         self._conns = count(1)
+        self.hub.registry.add_tenant(TENANT, TENANT_TOKEN)
+        self.enrol()
+
+    def enrol(self) -> None:
+        """Register the agent and its key."""
+        self.register(AGENT)
+        self.key_id = self.hub.registry.add_key(TENANT, AGENT, self.key.public.openssh, "").key_id
+
+    def make_hub(self, config: PlatformConfig) -> PlatformHub:
+        """The hub."""
+        return PlatformHub(config, rng=Random(3), signing_seed=bytes(32))
 
     def register(self, agent_id: str, tenant_id: str = TENANT) -> None:
         """Register another agent."""

@@ -19,6 +19,7 @@ from artcafe_proto.effects import (
     Connect,
     Disconnect,
     PauseReading,
+    Persist,
     ResumeReading,
     SendBody,
     SendClose,
@@ -326,7 +327,7 @@ class World:
                 case PauseReading() | ResumeReading() | RequestArrived():
                     pass
                 case _:
-                    assert not isinstance(output, Write), "sessions frame nothing"
+                    assert not isinstance(output, Write | Persist), "sessions frame nothing, and nothing is kept"
                     self.watch.hub_said(output)
         for wire in self.wires.values():
             if wire.session is not None and wire.session.is_closed:

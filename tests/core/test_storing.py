@@ -1,0 +1,509 @@
+"""PLAT-5: what a platform promises is stored before anybody is told."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+
+from artcafe_proto import (
+    ApiError,
+    HttpRequest,
+    LocalProtocolError,
+    PlatformConfig,
+    PlatformHub,
+    PlatformSession,
+)
+from artcafe_proto.effects import (
+    AcceptUpgrade,
+    Disconnect,
+    Persist,
+    SendClose,
+    SendPing,
+    SendPong,
+    SendResponse,
+    SendText,
+)
+from artcafe_proto.events import (
+    AgentOnline,
+    AnyEvent,
+    CommandAccepted,
+    CommandAnswered,
+    CommandSent,
+    HeartbeatReceived,
+    StoreRecovered,
+    StoreStalled,
+)
+from artcafe_proto.platform.records import Kind
+from artcafe_proto.records import DamagedRecordError, Keeps, Record
+from support.platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, say
+from support.virtual import signing_key
+
+BEARER = ("authorization", f"Bearer {TENANT_TOKEN}")
+
+
+class StoringStage(Stage):
+    """A stage whose hub keeps records, with a store that is played by hand. Its first batch is stored."""
+
+    def __init__(self, stored: dict[tuple[int, int], Record] | None = None) -> None:
+        self.batches: list[Persist] = []
+        self.stored: dict[tuple[int, int], Record] = {} if stored is None else stored
+        self.out: dict[int, list[Any]] = {}
+        super().__init__()
+        self.store()
+
+    def make_hub(self, config: PlatformConfig) -> PlatformHub:
+        restored = list(self.stored.values())
+        return PlatformHub(
+            config, rng=Random(3), signing_seed=bytes(32), restored=restored, keeps=Keeps.RECORDS, now=self.now
+        )
+
+    def drain(self) -> None:
+        """Take what may leave, as a driver does."""
+        while (output := self.hub.next_output()) is not None:
+            match output:
+                case Persist():
+                    self.batches.append(output)
+                case AnyEvent():
+                    self.events.append(output)
+                case _:
+                    self.out.setdefault(output.conn, []).append(output)
+
+    def store(self, count: int = 1) -> None:
+        """The store has done with so many batches."""
+        for _ in range(count):
+            self.drain()
+            batch = self.batches.pop(0)
+            for each in batch.records:
+                self.stored[each.kind, each.n] = each
+            self.hub.persisted(batch.batch, self.now)
+        self.drain()
+
+    def said(self, session: PlatformSession) -> list[Any]:
+        """What has left on a connection since the last time."""
+        self.drain()
+        return self.out.pop(session.conn, [])
+
+    def told(self, kind: type[Any]) -> list[Any]:
+        """The events of a kind that the driver was told."""
+        self.drain()
+        return [each for each in self.events if isinstance(each, kind)]
+
+    def request(self, method: str, path: str, body: object = None, *fields: tuple[str, str]) -> PlatformSession:
+        """A request on a connection of its own; a tenant's unless it has other fields."""
+        session = self.session()
+        data = b"" if body is None else json.dumps(body).encode()
+        headers = (*JSON, *(fields or (BEARER,)))
+        request = HttpRequest(method=method, target=f"/api/v1/{path}", headers=headers, body=data)
+        session.request_received(1, request, self.now, upgrade=False)
+        return session
+
+    def answer(self, session: PlatformSession) -> tuple[int, Any]:
+        """The one response that has left."""
+        (sent,) = self.said(session)
+        assert isinstance(sent, SendResponse)
+        return sent.response.status, json.loads(sent.response.body)
+
+    def linked(self) -> PlatformSession:
+        """A link that the transport has opened, and that is online."""
+        session = self.session()
+        session.link_opened(AGENT, self.now)
+        say(self, session, "heartbeat", {"agent_id": AGENT, "status": "online"})
+        self.said(session)
+        return session
+
+    def pass_time(self, seconds: float) -> None:
+        """It is later, and the hub is told."""
+        self.pass_to(self.mono + seconds)
+        self.hub.handle_timer(self.now)
+        self.drain()
+
+
+def test_a_202_leaves_when_its_command_is_stored() -> None:
+    stage = StoringStage()
+    session = stage.request("POST", f"agents/{AGENT}/commands", {"command": "work", "command_id": "c1"})
+    assert stage.said(session) == []
+    stage.store()
+    assert stage.answer(session) == (202, {"command_id": "c1"})
+
+
+def test_a_command_goes_out_when_it_is_stored() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command(command_id="c1")
+    assert stage.said(link) == []
+    assert stage.told(CommandSent) == []
+    assert stage.hub.command(TENANT, "c1").attempts == 0
+    stage.store()
+    assert [each.message_id for each in stage.said(link)] == ["c1"]
+    assert stage.hub.command(TENANT, "c1").attempts == 1
+
+
+def test_commands_keep_their_order_across_batches() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    for n in range(3):
+        stage.command(command_id=f"c{n}")
+        stage.drain()
+    assert len(stage.batches) == 1, "what comes while one is under way shares the next"
+    stage.store(2)
+    assert [each.message_id for each in stage.said(link)] == ["c0", "c1", "c2"]
+
+
+def test_what_expires_while_it_is_held_is_never_sent() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command(command_id="c1", expires_in_s=2.0)
+    stage.drain()
+    stage.pass_time(3.0)
+    stage.store(2)
+    assert [each for each in stage.said(link) if isinstance(each, SendText)] == []
+    assert stage.hub.command(TENANT, "c1").state == "expired"
+
+
+def test_a_read_shows_nothing_that_is_not_stored() -> None:
+    stage = StoringStage()
+    stage.command(command_id="c1")
+    session = stage.request("GET", "commands/c1")
+    assert stage.said(session) == []
+    stage.store()
+    assert stage.answer(session)[1]["state"] == "queued"
+
+
+def test_the_driver_is_told_of_what_is_stored() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command(command_id="c1")
+    stage.store()
+    say(stage, link, "response", {"command_id": "c1", "status": "success", "result": 1})
+    assert stage.told(CommandAnswered) == []
+    stage.store()
+    assert [each.command_id for each in stage.told(CommandAnswered)] == ["c1"]
+
+
+def answered(stage: StoringStage) -> PlatformSession:
+    """A link on which a response has come that is not stored."""
+    link = stage.linked()
+    stage.command(command_id="c1")
+    stage.store()
+    say(stage, link, "response", {"command_id": "c1", "status": "success", "result": 1})
+    stage.said(link)
+    return link
+
+
+def test_a_pong_waits_for_the_responses_before_its_ping() -> None:
+    stage = StoringStage()
+    link = answered(stage)
+    link.ping_received(b"1", stage.now)
+    assert stage.said(link) == []
+    stage.store()
+    assert stage.said(link) == [SendPong(link.conn, b"1")]
+
+
+def test_it_waits_for_that_of_an_earlier_link_which_a_repeated_response_does_not_store_again() -> None:
+    stage = StoringStage()
+    answered(stage)
+    link = stage.linked()
+    say(stage, link, "response", {"command_id": "c1", "status": "success", "result": 1})
+    link.ping_received(b"2", stage.now)
+    assert stage.said(link) == []
+    stage.store()
+    assert stage.said(link) == [SendPong(link.conn, b"2")]
+
+
+def test_a_pong_does_not_wait_for_what_is_not_its_agents() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command(command_id="c1")
+    link.ping_received(b"1", stage.now)
+    assert stage.said(link) == [SendPong(link.conn, b"1")]
+
+
+def test_of_pongs_that_wait_the_first_and_the_last_are_sent() -> None:
+    stage = StoringStage()
+    link = answered(stage)
+    for payload in (b"1", b"2", b"3"):
+        link.ping_received(payload, stage.now)
+    stage.store()
+    assert stage.said(link) == [SendPong(link.conn, b"1"), SendPong(link.conn, b"3")]
+
+
+def test_a_ping_waits_for_nothing() -> None:
+    stage = StoringStage()
+    link = answered(stage)
+    stage.pass_time(45.0)
+    assert SendPing in [type(each) for each in stage.said(link)]
+
+
+def test_a_message_waits_and_keeps_its_place() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command(command_id="c1")
+    stage.hub.send_message(TENANT, AGENT, {"n": 1}, stage.now)
+    assert stage.said(link) == []
+    stage.store()
+    assert len(stage.said(link)) == 2
+
+
+def test_an_orderly_end_waits_for_what_was_said_before_it_and_an_abort_does_not() -> None:
+    stage = StoringStage()
+    session = stage.request("POST", f"agents/{AGENT}/commands", {"command": "work"})
+    assert stage.said(session) == []
+    session.drop("the platform ends", stage.now)
+    assert stage.said(session) == []
+    stage.store()
+    assert [type(each) for each in stage.said(session)] == [SendResponse, Disconnect]
+    gone = stage.request("POST", f"agents/{AGENT}/commands", {"command": "work"})
+    gone.disconnected("the peer closed it", stage.now)
+    stage.store()
+    assert stage.said(gone) == []
+
+
+def test_a_close_frame_passes_what_is_held_and_is_the_last() -> None:
+    stage = StoringStage()
+    link = answered(stage)
+    link.ping_received(b"1", stage.now)
+    stage.hub.send_message(TENANT, AGENT, {"n": 1}, stage.now)
+    link.close(4403, "gone", stage.now)
+    assert stage.said(link) == [SendClose(link.conn, 4403, "gone")]
+    stage.store()
+    assert stage.said(link) == []
+
+
+def test_auth_1_a_login_waits_for_its_own_agents_records_alone() -> None:
+    stage = StoringStage()
+    stage.register("agent-2")
+    mine = stage.request("POST", "auth/challenge", {"agent_id": AGENT}, JSON[0])
+    theirs = stage.request("POST", "auth/challenge", {"agent_id": "agent-2"}, JSON[0])
+    nobodys = stage.request("POST", "auth/challenge", b"".hex(), JSON[0])
+    assert stage.answer(mine)[0] == 200
+    assert stage.answer(nobodys)[0] == 422
+    assert stage.said(theirs) == []
+    stage.store()
+    assert stage.answer(theirs)[0] == 200
+
+
+def test_a_token_that_is_wrong_is_refused_at_once() -> None:
+    stage = StoringStage()
+    stage.command()
+    session = stage.request("GET", "agents", None, ("authorization", "Bearer not-a-token-of-anybody"))
+    assert stage.answer(session)[0] == 401
+
+
+def test_a_stream_begins_at_once_and_its_events_wait() -> None:
+    stage = StoringStage()
+    stage.command()
+    session = stage.request("GET", "events")
+    (head,) = stage.said(session)
+    assert head.response.status == 200
+    stage.pass_time(16.0)
+    assert [each.data for each in stage.said(session)] == [b":\n\n"]
+    stage.store()
+    assert b"".join(each.data for each in stage.said(session)).count(b"event: stream.open") == 1
+
+
+# --- a store that is slow, full or gone -------------------------------------------------------------------------------
+
+
+def test_after_five_seconds_nobody_waits_any_longer() -> None:
+    stage = StoringStage()
+    link = answered(stage)
+    written = stage.request("POST", f"agents/{AGENT}/commands", {"command": "work", "command_id": "c2"})
+    read = stage.request("GET", "agents")
+    link.ping_received(b"1", stage.now)
+    stage.pass_time(4.9)
+    assert stage.said(written) == stage.said(read) == []
+    stage.pass_time(0.1)
+    status, body = stage.answer(written)
+    assert (status, body["error"]["code"], body["command_id"]) == (503, "may_be_accepted", "c2")
+    status, body = stage.answer(read)
+    assert (status, body["error"]["code"]) == (503, "store_unavailable")
+    (close,) = stage.said(link)
+    assert (close.code, [each.cause for each in stage.told(StoreStalled)]) == (1013, ["slow"])
+
+
+def test_new_work_is_refused_until_the_store_is_back() -> None:
+    stage = StoringStage()
+    idle = stage.linked()
+    stage.command()
+    stage.drain()
+    stage.pass_time(5.0)
+    for session in (
+        stage.request("GET", "agents"),
+        stage.request("POST", f"agents/{AGENT}/commands", {"command": "x"}),
+    ):
+        assert stage.answer(session)[0] == 503
+    with pytest.raises(ApiError, match="the store is slow"):
+        stage.command()
+    assert stage.answer(stage.request("POST", "auth/challenge", {"agent_id": AGENT}, JSON[0]))[0] == 200
+    idle.ping_received(b"1", stage.now)
+    assert SendPong(idle.conn, b"1") in stage.said(idle)
+    stage.store()
+    assert [each.after_s for each in stage.told(StoreRecovered)] == [5.0]
+    stage.command()
+
+
+def stalled(stage: StoringStage) -> None:
+    """Nothing has been stored for so long that nobody waits any longer."""
+    stage.register("agent-2")
+    stage.drain()
+    stage.pass_time(5.0)
+    stage.drain()
+
+
+def test_what_would_wait_for_a_stalled_store_is_told_so_at_once() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command(command_id="c1")
+    stage.store()
+    stalled(stage)
+    session = stage.request("POST", "auth/challenge", {"agent_id": "agent-2"}, JSON[0])
+    assert stage.said(session) == []
+    assert stage.hub.deadline() == stage.mono
+    stage.pass_time(0.0)
+    status, body = stage.answer(session)
+    assert (status, body["error"]["code"]) == (503, "store_unavailable")
+    say(stage, link, "response", {"command_id": "c1", "status": "success", "result": 1})
+    link.ping_received(b"1", stage.now)
+    stage.said(link)
+    stage.pass_time(0.0)
+    (close,) = stage.said(link)
+    assert close.code == 1013
+    assert stage.hub.deadline() is None or stage.hub.deadline() != stage.mono
+
+
+def test_a_link_whose_101_waits_is_closed() -> None:
+    stage = StoringStage()
+    token = stage.token()
+    stage.hub.registry.add_key(TENANT, AGENT, signing_key(9).public.openssh, "another")
+    session = stage.open(token)
+    assert stage.said(session) == []
+    stage.drain()
+    stage.pass_time(5.0)
+    accept, close = stage.said(session)
+    assert (type(accept), close.code) == (AcceptUpgrade, 1013)
+
+
+def test_events_that_tell_nothing_stored_do_not_pile_up_behind_a_stalled_store() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stalled(stage)
+    for _ in range(3):
+        say(stage, link, "heartbeat", {"agent_id": AGENT, "status": "online"})
+    assert len(stage.told(HeartbeatReceived)) == 4
+
+
+def test_a_command_that_is_stored_is_told_as_accepted() -> None:
+    stage = StoringStage()
+    stage.command(command_id="c1")
+    assert stage.told(CommandAccepted) == []
+    stage.store()
+    assert stage.told(CommandAccepted) == [CommandAccepted(AGENT, "c1")]
+
+
+def test_a_response_for_which_there_is_no_room_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command(command_id="c1")
+    stage.store()
+    stage.said(link)
+    monkeypatch.setattr("artcafe_proto.policies.keeping.MAX_UNSTORED_BYTES", 100)
+    stage.register("agent-2")
+    with pytest.raises(ApiError, match="the store is slow"):
+        stage.command()
+    response = {"command_id": "c1", "status": "success", "result": 1}
+    say(stage, link, "response", response)
+    (close,) = stage.said(link)
+    assert (close.code, stage.hub.command(TENANT, "c1").state) == (1013, "sent")
+    stage.store()
+    say(stage, stage.linked(), "response", response)
+    assert stage.hub.command(TENANT, "c1").state == "succeeded"
+
+
+@pytest.mark.parametrize("reason", ["full", "unavailable"])
+def test_a_batch_that_could_not_be_stored_is_handed_out_again_every_second(reason: Any) -> None:
+    stage = StoringStage()
+    stage.command(command_id="c1")
+    stage.drain()
+    (batch,) = stage.batches
+    stage.hub.persist_failed(batch.batch, reason, stage.now)
+    stage.drain()
+    assert [each.cause for each in stage.told(StoreStalled)] == [reason]
+    assert stage.hub.deadline() == stage.mono + 1.0
+    stage.pass_time(1.0)
+    assert stage.batches == [batch, batch]
+    if reason == "full":
+        with pytest.raises(ApiError):
+            stage.command()
+    stage.batches.pop()
+    stage.store()
+    stage.command()
+
+
+def test_what_is_said_of_another_batch_changes_nothing() -> None:
+    stage = StoringStage()
+    session = stage.request("POST", f"agents/{AGENT}/commands", {"command": "work"})
+    stage.drain()
+    for batch in (0, 1, 99):
+        stage.hub.persisted(batch, stage.now)
+        stage.hub.persist_failed(batch, "full", stage.now)
+    assert stage.said(session) == []
+    assert stage.told(StoreStalled) == []
+    with pytest.raises(LocalProtocolError, match="full or unavailable"):
+        stage.hub.persist_failed(1, "slow", stage.now)  # type: ignore[arg-type]
+
+
+class Life(StoringStage):
+    """A later life of the platform, from what an earlier one stored."""
+
+    def __init__(self, earlier: StoringStage) -> None:
+        super().__init__(dict(earlier.stored))
+
+    def enrol(self) -> None:
+        """Nobody registers anew."""
+
+
+# --- the next life ----------------------------------------------------------------------------------------------------
+
+
+def test_agents_keys_commands_and_outcomes_come_back() -> None:
+    first = StoringStage()
+    answered(first)
+    first.command(command_id="c2")
+    first.store(2)
+    stage = Life(first)
+    assert stage.hub.command(TENANT, "c1").state == "succeeded"
+    assert stage.hub.command(TENANT, "c2").state == "queued"
+    assert stage.token()
+    stage.linked()
+    assert [each.epoch for each in stage.told(AgentOnline)] == [2**32 + 1]
+
+
+def test_a_damaged_record_is_named_and_nothing_is_restored() -> None:
+    stage = StoringStage()
+    name, record = next(each for each in stage.stored.items() if each[0][0] == 3)
+    value = record.value
+    assert value is not None
+    stage.stored[name] = Record(record.kind, record.n, value[:-1] + bytes([value[-1] ^ 1]))
+    with pytest.raises(DamagedRecordError, match="record 1 of kind 3 is damaged"):
+        stage.make_hub(stage.hub.config)
+
+
+def test_what_a_hub_has_forgotten_is_gone_from_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_FINISHED_COMMANDS", 2)
+    stage = StoringStage()
+    session = stage.linked()
+    for _ in range(5):
+        command_id = stage.command()
+        stage.store()
+        say(stage, session, "response", {"command_id": command_id, "status": "success"})
+        stage.store()
+    kept = {name for name, record in stage.stored.items() if record.value is not None}
+    assert kept == {(record.kind, record.n) for record in stage.hub.records()}
+    forgotten = sorted(record.kind for record in stage.stored.values() if record.value is None)
+    assert forgotten == [Kind.COMMAND] * 3 + [Kind.OUTCOME] * 3
+    after = Life(stage)  # whose store gives deletions, too
+    shown = [[each for each in hub.records() if each.kind > Kind.LIFE] for hub in (stage.hub, after.hub)]
+    assert shown[0] == shown[1]
