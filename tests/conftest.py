@@ -16,6 +16,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+pytest_plugins = ("support.small_disks",)
+
 # No deadline and no look at how long the making of examples takes: how fast a machine is must not decide a test.
 settings.register_profile(
     "quick",

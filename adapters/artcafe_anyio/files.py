@@ -14,6 +14,7 @@ from artcafe_proto.secrecy import Secretive, forget_locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -32,6 +33,25 @@ def exposure(path: str, status: os.stat_result) -> str | None:
     is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
     todo = _READ_ONLY if is_read_only else f"chmod 600 {shlex.quote(path)}"
     return f"is open to others (mode {mode:04o}): {todo}"
+
+
+def open_directory(directory: Path) -> None:
+    """Make `directory` for its owner alone, or check that nobody else may put files there. Raises ConfigError."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+    except OSError as error:
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise ConfigError(f"cannot use the data directory {directory}: {why}") from None
+    if not hasattr(os, "geteuid"):
+        return  # where users have no numbers, mode bits say nothing either
+    is_mine = status.st_uid == os.geteuid()
+    others = 0o022 if is_mine else 0o002  # root's may be lent to a group of ours (AUTH-5)
+    if not (is_mine or status.st_uid == 0) or status.st_mode & others:
+        todo = f"chmod go-w {shlex.quote(str(directory))}" if is_mine else "give one of this user's own"
+        raise ConfigError(
+            f"the data directory {directory} must belong to this user or to root and be writable by nobody else: {todo}"
+        )
 
 
 def flags(*names: str) -> int:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shlex
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from artcafe_anyio.files import exposure, flags
+from artcafe_anyio.files import exposure, flags, open_directory
 from artcafe_proto import ConfigError
 from artcafe_proto.secrecy import Secretive, forgetful
 
@@ -29,13 +28,13 @@ __all__ = ["load_or_create_secret"]
 MAX_SECRET_BYTES = 4096
 """Nothing kept here comes near; a larger file is not ours."""
 SECRETS = ("tenant-token", "signing-key")
-"""The names of the files, which are all that a data directory holds."""
+"""The names of their files. Beside them is the store, `records.db`."""
 SEED_BYTES = 32
 """An Ed25519 private key (TOK-5)."""
 
 
 class Secrets(Secretive, msgspec.Struct, frozen=True):
-    """What a data directory holds."""
+    """Those that a data directory holds."""
 
     tenant_token: str
     signing_seed: bytes
@@ -58,25 +57,6 @@ def load_secrets(directory: Path) -> Secrets:
     if len(seed) != SEED_BYTES:
         raise ConfigError(f"{directory / 'signing-key'} must hold {2 * SEED_BYTES} hexadecimal digits")
     return Secrets(tenant_token, seed)
-
-
-def open_directory(directory: Path) -> None:
-    """Make `directory` for its owner alone, or check that nobody else may put files there. Raises ConfigError."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
-    except OSError as error:
-        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
-        raise ConfigError(f"cannot use the data directory {directory}: {why}") from None
-    if not hasattr(os, "geteuid"):
-        return  # where users have no numbers, mode bits say nothing either
-    is_mine = status.st_uid == os.geteuid()
-    others = 0o022 if is_mine else 0o002  # root's may be lent to a group of ours (AUTH-5)
-    if not (is_mine or status.st_uid == 0) or status.st_mode & others:
-        todo = f"chmod go-w {shlex.quote(str(directory))}" if is_mine else "give one of this user's own"
-        raise ConfigError(
-            f"the data directory {directory} must belong to this user or to root and be writable by nobody else: {todo}"
-        )
 
 
 @forgetful
