@@ -15,6 +15,7 @@ from artcafe_proto.events import (
     AgentOnline,
     AuthenticationRefused,
     ChallengeIssued,
+    CommandAccepted,
     CommandAnswered,
     CommandDeferred,
     CommandExpired,
@@ -26,6 +27,8 @@ from artcafe_proto.events import (
     RequestArrived,
     RequestFailed,
     StatusReceived,
+    StoreRecovered,
+    StoreStalled,
     UnknownReceived,
 )
 from artcafe_proto.readable import one_line
@@ -109,6 +112,8 @@ def _describe_platform(event: HubEvent | RequestArrived) -> Line | None:
             task = "" if event.current_task is None else f", {short(event.current_task)}"
             progress = "" if event.progress is None else f" at {event.progress:.0f} %"
             return Line(f"status of {event.agent_id}: {event.status}{task}{progress}", "magenta")
+        case CommandAccepted():
+            return Line(f"command {short(event.command_id)} for {event.agent_id} is stored", "dim")
         case CommandSent():
             again = f" again ({event.attempt})" if event.attempt > 1 else ""
             return Line(
@@ -131,6 +136,10 @@ def _describe_platform(event: HubEvent | RequestArrived) -> Line | None:
             return Line(f"message {short(event.message_id)} from {event.agent_id}", "cyan")
         case UnknownReceived():
             return Line(f"message of unknown type {event.type!r} from {event.agent_id} ignored [MSG-4]", "yellow")
+        case StoreStalled():
+            return Line(f"the store is {event.cause}: new work is refused until it stores again", "bold red")
+        case StoreRecovered():
+            return Line(f"the store works again, after {event.after_s:.0f} s", "green")
         case PeerViolation():
             return Line(f"{event.agent_id} broke a rule: {event.reason} [{event.clause}]", "red")
         case RequestFailed():

@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from uuid import uuid4
 
 import msgspec
 from cyclopts import App, CycloptsError, Parameter, Token
@@ -95,8 +96,8 @@ def platform(
     """Serve a platform until interrupted; prints one line of JSON when it is ready.
 
     The tenant's token is taken from ARTCAFE_TENANT_TOKEN. Without that it is made, and kept in the data directory or,
-    without one, shown once on standard error if that is a terminal. Agents, their keys and commands are kept only in
-    memory, even with a data directory: they are gone when the process ends.
+    without one, shown once on standard error if that is a terminal. Without a data directory agents, their keys and
+    commands are kept only in memory: they are gone when the process ends.
 
     Parameters
     ----------
@@ -105,8 +106,11 @@ def platform(
     port
         Port to listen on, 0 for a free one.
     data
-        Directory for two secrets and nothing else: the tenant's token, in the file tenant-token, and the key that
-        signs agents' tokens. Without one they last as long as the process.
+        Directory on a local disk, for one platform at a time: agents, keys, commands and responses in the file
+        records.db, the tenant's token in the file tenant-token, and the key that signs agents' tokens. What was
+        promised is synced to disk first. Backup while it runs: sqlite3 DIR/records.db "VACUUM INTO 'copy.db'"; restore:
+        end the platform, remove DIR/records.db and the files records.db-wal and records.db-shm, put the copy in its
+        place.
     cert_file
         PEM file of the certificate, and of those that lead to its authority. With it the platform speaks TLS.
     key_file
@@ -213,10 +217,13 @@ def send(
     *,
     args: str = "{}",
     timeout: float | None = None,
+    command_id: str | None = None,
     platform: PlatformUrl = DEFAULT_PLATFORM,
     ca_file: CaFile = None,
 ) -> int:
     """Send a command to an agent, wait for its response and print it as JSON; exit status 1 on an error response.
+
+    While the platform is away it is asked again, for 2 minutes: the command runs once all the same.
 
     The tenant's token is taken from ARTCAFE_TENANT_TOKEN. It is the one that the platform was given, or the one that it
     made and keeps in the file tenant-token of its data directory.
@@ -231,6 +238,8 @@ def send(
         Its arguments, a JSON object.
     timeout
         Seconds the agent may take (300 if not given).
+    command_id
+        Id of the command, by which the same again is known: to wait for one that was sent before.
     """
     with spelled({"agent_id": "AGENT"}):
         check_agent_id(agent)
@@ -241,10 +250,7 @@ def send(
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"--args must be a JSON object: {error}") from None
     operator = _operator(platform, ca_file)
-    command_id = operator.send(agent, command, arguments, timeout)
-    if operator.is_offline(agent):
-        complain(f"{agent} is offline: waiting until it is back and answers; Ctrl-C stops waiting")
-    sent = operator.wait(command_id)
+    sent = operator.run(agent, command, arguments, timeout, command_id or f"cmd-{uuid4().hex}", complain)
     say_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
     return 0 if sent.state == "succeeded" else 1
 

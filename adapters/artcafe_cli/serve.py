@@ -28,14 +28,14 @@ from artcafe_proto.config import Origin
 from artcafe_proto.secrecy import forgetful
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from artcafe_platform.tls import ServerContext
 
 
-_IN_MEMORY = ("agents", "keys", "commands")
-"""What ends with the process, whatever is kept."""
+_STORED = ("agents", "keys", "commands")
+"""What ends with the process without a data directory."""
 
 
 @forgetful
@@ -73,13 +73,12 @@ def serve_platform(
         )
     set_up_logging()
     logger.setLevel(logging.INFO)
-    kept = () if data_dir is None else SECRETS
-    anyio.run(_serve_platform, platform, show_token, kept, ssl_context)
+    anyio.run(_serve_platform, platform, show_token, data_dir is not None, ssl_context)
     return 0
 
 
 async def _serve_platform(
-    platform: Platform, show_token: bool, kept: Sequence[str], ssl_context: ServerContext | None
+    platform: Platform, show_token: bool, is_stored: bool, ssl_context: ServerContext | None
 ) -> None:
     obeyed = Obeyed()
     with obeyed.receive() as signals:
@@ -93,8 +92,8 @@ async def _serve_platform(
                 "ready": True,
                 "url": platform.url,
                 "tenant_id": DEFAULT_TENANT,
-                "on_disk": kept,
-                "in_memory": _IN_MEMORY,
+                "on_disk": (*SECRETS, *_STORED) if is_stored else (),
+                "in_memory": () if is_stored else _STORED,
             }
             say_json(ready)
             if show_token and sys.stderr.isatty():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ssl import SSLError
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -20,10 +21,17 @@ from artcafe_proto.config import API_PREFIX, Endpoint, Origin
 from artcafe_proto.refusals import MAX_SAID_CHARS, advice, shown, what_it_says
 from artcafe_proto.secrecy import Secretive, forgetful
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TENANT_TOKEN = "ARTCAFE_TENANT_TOKEN"  # noqa: S105 the name of a variable
 
 PATIENCE_S = 30.0
 """How long an agent that has just been started may take to come online."""
+AWAY_S = 120.0
+"""How long a platform, or its store, may be away while somebody waits for a response."""
+_RETRY_S = 1.0
+_NOT_STORED = ("may_be_accepted", "store_unavailable")  # PLAT-5
 _MARGIN_S = 15.0  # how much longer than asked an answer may take
 _TOKEN = re.compile(r"[!-~]{16,}")
 _PLATFORM = re.compile(r"https?://[^/:?#@]", re.IGNORECASE)
@@ -32,12 +40,16 @@ T = TypeVar("T")
 
 
 class RequestFailedError(ArtCafeError):
-    """The platform refused a request, with an HTTP `status` and the `code` of its error, or could not be reached."""
+    """The platform refused a request, with an HTTP `status` and the `code` of its error, or could not be reached.
 
-    def __init__(self, message: str, *, status: int | None = None, code: str = "") -> None:
+    `is_in_doubt`: it may have been done all the same, as the connection or the store failed before the answer.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, code: str = "", is_in_doubt: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.is_in_doubt = is_in_doubt or code in _NOT_STORED
 
 
 class Metrics(msgspec.Struct):
@@ -62,6 +74,11 @@ class SentCommand(msgspec.Struct):
 
     state: str
     response: dict[str, Any] | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it waits for nothing more."""
+        return self.state in ("succeeded", "failed", "expired")
 
 
 class _Page(msgspec.Struct):
@@ -105,7 +122,10 @@ def _why(error: Exception, origin: Origin) -> str:
         return explain(error, origin.host)
     if isinstance(error, ConnectionRefusedError):
         return f"{error.strerror}: is the platform running there?"
-    if isinstance(error, HTTPException | ConnectionResetError) and not origin.tls:
+    if isinstance(error, ConnectionResetError):
+        hint = "" if origin.tls else ", unless it speaks TLS, and --platform must begin with https://"
+        return f"it ended the connection without an answer, as if it was stopped{hint}"
+    if isinstance(error, HTTPException) and not origin.tls:
         return "the answer is not HTTP: if the platform speaks TLS, --platform must begin with https://"
     return str(error)
 
@@ -174,18 +194,53 @@ class Operator(Secretive):
                 raise RequestFailedError(f"{agent_id} is still offline after {PATIENCE_S:.0f} s: its log says why")
             time.sleep(0.2)
 
-    def send(self, agent_id: str, command: str, args: dict[str, Any], timeout_s: float | None) -> str:
+    def run(
+        self,
+        agent_id: str,
+        command: str,
+        args: dict[str, Any],
+        timeout_s: float | None,
+        command_id: str,
+        tell: Callable[[str], object],
+    ) -> SentCommand:
+        """Send a command and wait until it is over, which may take until it expires.
+
+        It is asked for again while the platform or its store is away, for 2 minutes at most; `tell` is told what is
+        waited for. The same again with the same `command_id` changes nothing (PLAT-4).
+        """
+        send = partial(self.send, agent_id, command, args, timeout_s, command_id)
+        try:
+            send()
+        except RequestFailedError as error:
+            if not error.is_in_doubt:
+                raise
+            _persist(send, tell)
+        try:
+            if _persist(partial(self.is_offline, agent_id), tell):
+                tell(f"{agent_id} is offline: waiting until it is back and answers; Ctrl-C stops waiting")
+            while not (sent := _persist(partial(self._wait, agent_id, command_id), tell)).is_over:
+                pass
+        except RequestFailedError as error:
+            text = f"{error}; to wait on, add --command-id {command_id}"
+            raise RequestFailedError(text, status=error.status, code=error.code) from None
+        return sent
+
+    def send(
+        self,
+        agent_id: str,
+        command: str,
+        args: dict[str, Any],
+        timeout_s: float | None,
+        command_id: str | None = None,
+    ) -> str:
         """Send a command; returns its id."""
-        body = {"command": command, "args": args} | ({} if timeout_s is None else {"timeout": timeout_s})
+        options = {"timeout": timeout_s, "command_id": command_id}
+        body = {"command": command, "args": args} | {name: each for name, each in options.items() if each is not None}
         return self._call(_AcceptedCommand, "POST", f"/agents/{quote(agent_id, safe='')}/commands", body).command_id
 
-    def wait(self, command_id: str) -> SentCommand:
-        """Wait until a command is over, which may take until it expires."""
-        path = f"/commands/{quote(command_id, safe='')}?wait=30"
-        while True:
-            sent = self._call(SentCommand, "GET", path)
-            if sent.state in ("succeeded", "failed", "expired"):
-                return sent
+    def _wait(self, agent_id: str, command_id: str) -> SentCommand:
+        query = f"wait=30&agent_id={quote(agent_id, safe='')}"
+        return self._call(SentCommand, "GET", f"/commands/{quote(command_id, safe='')}?{query}")
 
     @forgetful
     def _call(self, expected: type[T], method: str, path: str, body: object = None) -> T:
@@ -206,7 +261,8 @@ class Operator(Secretive):
         except (OSError, HTTPException) as error:
             text = f"cannot reach the platform at {origin.authority}: {_why(error, origin)}"
             proxy = unused_proxy(origin)
-            raise RequestFailedError(f"{text}; {proxy}" if proxy else text) from None
+            is_in_doubt = not isinstance(error, ConnectionRefusedError)
+            raise RequestFailedError(f"{text}; {proxy}" if proxy else text, is_in_doubt=is_in_doubt) from None
         finally:
             connection.close()
         fields = tuple((name.lower(), value) for name, value in response.getheaders())
@@ -233,3 +289,19 @@ class Operator(Secretive):
         hint = advice("tenant", response) or "is --platform right?"
         text = f"what answered at {where}, with status {status}, is not an ArtCafe platform: {hint}{told}"
         return RequestFailedError(text, status=status)
+
+
+def _persist(ask: Callable[[], T], tell: Callable[[str], object]) -> T:
+    until: float | None = None
+    while True:
+        try:
+            return ask()
+        except RequestFailedError as error:
+            if not error.is_in_doubt and error.status is not None:
+                raise
+            if until is None:
+                until = monotonic() + AWAY_S
+                tell(f"{error}; asking again for {AWAY_S:.0f} s")
+            elif monotonic() >= until:
+                raise
+            time.sleep(_RETRY_S)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anyio.abc import Listener, SocketStream, TaskGroup, TaskStatus
 
     from artcafe_anyio.clocks import Clock
+    from artcafe_platform.keeper import Keeper
     from artcafe_platform.owner import Owner
     from artcafe_platform.sockets import AnyConnection, SocketConnection
 
@@ -69,11 +70,13 @@ class Listening:
         ssl_context: ssl.SSLContext | None,
         *,
         anyio_streams: bool = False,
+        keeper: Keeper | None = None,
     ) -> None:
         """On asyncio connections are those of `sockets`; with `anyio_streams` they are as on any other loop."""
         self._owner = owner
         self._listeners = listeners
         self._ssl_context = ssl_context
+        self._keeper = keeper
         can_watch = sys.platform != "win32"  # asyncio's loop there watches no sockets
         self._by_sockets = can_watch and not anyio_streams and ssl_context is None and runs_on_asyncio()
         self._watched: list[socket.socket] = []
@@ -90,6 +93,8 @@ class Listening:
         with self._scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._owner.keep_time)
+                if self._keeper is not None:
+                    tasks.start_soon(self._keeper.run)
                 for listener in self._listeners:
                     if self._by_sockets:
                         self._watch(listener.extra(SocketAttribute.raw_socket))  # noqa: S610 this is not Django's
@@ -98,13 +103,18 @@ class Listening:
                 task_status.started()
 
     async def stop(self) -> None:
-        """Accept no more, drop every connection and wait until they have closed, which takes a few seconds at most."""
+        """Accept no more, drop every connection and wait until they have closed, which takes a few seconds at most.
+
+        So long the store has for what they wait for; after 5 s they are aborted (PLAT-5).
+        """
         self._is_stopping = True
         for listener in self._watched:
             asyncio.get_running_loop().remove_reader(listener)
         for listener in self._listeners:
             await listener.aclose()
         self._owner.drop_all("the platform is shutting down")
+        if self._keeper is not None and not await self._keeper.finish():
+            self._owner.abort_all()
         self._is_empty = anyio.Event()
         if self._owner.connections:
             await self._is_empty.wait()  # LINK-8: each closes within `close_timeout`

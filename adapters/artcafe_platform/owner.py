@@ -22,8 +22,8 @@ from artcafe_platform.looks import Looks
 from artcafe_platform.sockets import AnyConnection, SocketConnection, address_of
 from artcafe_platform.turns import OwnTurn, Turn
 from artcafe_proto import PlatformHub, PlatformProtocol
-from artcafe_proto.effects import Disconnect, PauseReading, ResumeReading, Write
-from artcafe_proto.events import AnyEvent, RequestArrived, RequestFailed
+from artcafe_proto.effects import Disconnect, PauseReading, Persist, ResumeReading, Write
+from artcafe_proto.events import AnyEvent, RequestArrived, RequestFailed, StoreRecovered, StoreStalled
 from artcafe_proto.platform import NOT_FOUND
 from artcafe_proto.secrecy import forget_locals
 
@@ -64,6 +64,8 @@ class Owner:
         self._context = copy_context()  # of where the platform is entered
         self._is_ending_turn = False
         self._wakes_at = math.inf
+        self.persist: Callable[[Persist], None] | None = None
+        """Carries out `Persist`, where there is a store."""
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -92,7 +94,7 @@ class Owner:
             forget_locals(error)
             with suppress(Exception):  # of a log that is broken: this is raised, too
                 tell(logging.ERROR, f"the platform is ended by an internal error: {type(error).__name__}", error)
-        self._abort_all()
+        self.abort_all()
         self._earlier.set()
 
     def end_turn(self, connection: AnyConnection | None, now: Instant) -> None:
@@ -121,7 +123,10 @@ class Owner:
         is_over = False
         while not is_over:
             while (output := self.hub.next_output()) is not None:
-                if not isinstance(output, AnyEvent):
+                if isinstance(output, Persist):
+                    assert self.persist is not None, "only a hub with a store has something stored"
+                    self.persist(output)
+                elif not isinstance(output, AnyEvent):
                     self._carry_out(output, now)
                 elif isinstance(output, RequestArrived):
                     self._answer(output, now)
@@ -181,6 +186,10 @@ class Owner:
     def _publish(self, event: HubEvent) -> None:
         if type(event) is RequestFailed:  # its target may name what is secret
             logger.error("a %s request failed", event.method, exc_info=event.error)
+        elif type(event) is StoreStalled:
+            logger.error("the store is %s: new work is refused until it stores again [PLAT-5]", event.cause)
+        elif type(event) is StoreRecovered:
+            logger.warning("the store works again, after %.1f s [PLAT-5]", event.after_s)
         call_back(self._callbacks, event, self._context, partial(tell, logging.ERROR))
 
     # --- connections --------------------------------------------------------------------------------------------------
@@ -228,10 +237,10 @@ class Owner:
             with self.own_turn(connection) as now:
                 connection.protocol.drop(reason, now)
         if self.failure is not None:
-            self._abort_all()  # those too that were accepted since
+            self.abort_all()  # those too that were accepted since
 
-    def _abort_all(self) -> None:
-        """Close every connection without a word: after an internal error nobody knows what to say."""
+    def abort_all(self) -> None:
+        """Close every connection without a word: nobody knows what to say, or it may not be said."""
         for connection in list(self.connections.values()):
             connection.close(abort=True)
 

@@ -14,14 +14,18 @@ from anyio.abc import SocketAttribute
 
 from artcafe_anyio.background import Background
 from artcafe_anyio.calling import check_callback
-from artcafe_anyio.clocks import Clock, read_clocks
+from artcafe_anyio.clocks import Clock, first_reading, read_clocks
 from artcafe_anyio.loops import find_call_soon, runs_in_loop_of
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
+from artcafe_platform.keeper import Keeper, begin
 from artcafe_platform.listening import Listening
 from artcafe_platform.owner import Owner
 from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.config import Origin
+from artcafe_proto.records import DamagedRecordError, Keeps
 from artcafe_proto.secrecy import Secret, Secretive, forgetful
+from artcafe_stores import SqliteStore, StoreSchema
+from artcafe_stores.errors import damaged
 
 if TYPE_CHECKING:
     import os
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from artcafe_proto import Instant
     from artcafe_proto.events import HubEvent
     from artcafe_proto.platform import Agent, Key
+    from artcafe_stores import Store
 
 __all__ = ["Platform"]
 
@@ -61,13 +66,18 @@ class Platform(Secretive):
         port: int = 0,
         config: PlatformConfig | None = None,
         data_dir: str | os.PathLike[str] | None = None,
+        store: Store | None = None,
         ssl_context: ssl.SSLContext | None = None,
         allow_cleartext: bool = False,
         anyio_streams: bool = False,
         clock: Clock = read_clocks,
     ) -> None:
         """`tenants` are ids with their tokens (PLAT-1). Without them there is one, `tenant-1`, whose token is in
-        `platform.tenants`: kept in `data_dir` together with the key that signs agents' tokens, or made anew.
+        `platform.tenants`: kept in `data_dir`, or made anew. No other token speaks for a tenant.
+
+        `data_dir` is where everything outlives the process (PLAT-5): agents, keys and commands in `records.db`, beside
+        that token and the key that signs agents' tokens. Without it they last as long as the process. `store` keeps the
+        first three elsewhere (`artcafe_stores`).
 
         `port` 0 takes a free one. Raises ConfigError for a number that no port has, and if tokens would be taken
         unencrypted from other computers (TOK-4): listening beyond loopback needs `ssl_context`, or `allow_cleartext` on
@@ -99,6 +109,8 @@ class Platform(Secretive):
         self._callbacks: list[Callable[[HubEvent], None]] = []
         self._owner: Owner | None = None
         self._has_ended = False
+        self._store = store
+        self._keeper: Keeper | None = None
         self._listening: Listening | None = None
         self._background = Background(self._serve, lambda: None)
 
@@ -154,8 +166,9 @@ class Platform(Secretive):
     ) -> Agent:
         """Register an agent (PLAT-2); without `agent_id` it gets one. It can sign in once it has a key.
 
-        Raises ApiError: 409 for an id that is taken, 422 for what cannot be an id, a name or a description, 507 when
-        the platform is full; and LocalProtocolError for metadata that JSON does not have, such as NaN.
+        Raises ApiError: 409 for an id that is taken, 422 for what cannot be an id, a name or a description, 503 when
+        the platform or its store is full, or the store slow (PLAT-5); and LocalProtocolError for metadata that JSON
+        does not have, such as NaN.
         """
         with self.turn() as now:
             agent = self.hub.registry.create_agent(
@@ -166,21 +179,27 @@ class Platform(Secretive):
                 metadata={} if metadata is None else metadata,
                 wall=now.wall,
             )
-            return self.hub.shown(agent)
+            shown, barrier = self.hub.shown(agent), self.hub.barrier
+        await self._stored(barrier)
+        return shown
 
     async def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str = "") -> Key:
         """Register a public key of an agent (PLAT-2): one line in OpenSSH's format, as in a `.pub` file.
 
         Raises ApiError: 404 if the tenant has no such agent, 409 for a key that it has or one too many, 422 for one
-        that is refused (AUTH-5).
+        that is refused (AUTH-5), 503 as `create_agent`.
         """
         with self.turn():
-            return self.hub.registry.add_key(tenant_id, agent_id, public_key, name)
+            key, barrier = self.hub.registry.add_key(tenant_id, agent_id, public_key, name), self.hub.barrier
+        await self._stored(barrier)
+        return key
 
     async def revoke_key(self, tenant_id: str, key_id: str) -> None:
         """End a key, its tokens and its link (TOK-6). Raises ApiError 404 if the tenant has no such key."""
         with self.turn() as now:
             self.hub.revoke_key(tenant_id, key_id, now)
+            barrier = self.hub.barrier
+        await self._stored(barrier)
 
     async def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any]) -> str:
         """Send an agent a message, which is not kept; returns its id (PLAT-4).
@@ -205,10 +224,12 @@ class Platform(Secretive):
         """Accept a command for an agent, which is sent once it is online; returns its id (PLAT-4). Times are seconds.
 
         The same `command_id` with the same content changes nothing. Raises ApiError: 404 if the tenant has no such
-        agent, 409 for an id that has other content, 413 or 422 for what no agent takes, 429 while too many are open.
+        agent, 409 for an id that has other content, 413 or 422 for what no agent takes, 429 while too many are open
+        for this agent, 503 as `create_agent`. With a store it returns when the command is stored; 503
+        `may_be_accepted` means that it was accepted unless the platform ends first: send it again with the same id.
         """
         with self.turn() as now:
-            return self.hub.send_command(
+            accepted = self.hub.send_command(
                 tenant_id,
                 agent_id,
                 command,
@@ -217,7 +238,10 @@ class Platform(Secretive):
                 expires_in_s=expires_in_s,
                 command_id=command_id,
                 now=now,
-            ).command_id
+            )
+            barrier = self.hub.barrier
+        await self._stored(barrier)
+        return accepted.command_id
 
     def abort_agent(self, agent_id: str) -> bool:
         """Cut the connection of an agent's link without a goodbye, as a network would. False if it has none."""
@@ -226,44 +250,89 @@ class Platform(Secretive):
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises ConfigError for an unusable data directory, tenant or clock, OSError if it cannot listen."""
+        """Listen. Raises ConfigError for an unusable data directory, tenant or clock, OSError if it cannot listen.
+
+        Raises StoreError if what is stored cannot be used, as StoreLocked if another process has it, and
+        DamagedRecordError if a part of it is not what was stored.
+        """
         if self._owner is not None:
             raise LocalProtocolError("a Platform is entered once: make another one")
+        try:
+            await self._begin()
+        except BaseException:
+            if self._store is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._store.aclose()
+            raise
+        return self
+
+    async def _begin(self) -> None:
         rng = random.SystemRandom()
         kept = await self._load_secrets()
         if not self.tenants:
             self.tenants[DEFAULT_TENANT] = kept.tenant_token
-        hub = PlatformHub(self.config, rng=rng, signing_seed=kept.signing_seed)
-        for tenant_id in self.tenants:
-            hub.registry.add_tenant(tenant_id, self.tenants[tenant_id])
+        hub = await self._make_hub(rng, kept.signing_seed)
         owner = Owner(hub, self._callbacks, self._clock)
+        self._keeper = None if self._store is None else Keeper(self._store, owner)
         multi = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
         self._port = multi.extra(SocketAttribute.local_port)  # noqa: S610 this is not Django's
         self._owner, self._call_soon = owner, find_call_soon()
-        self._listening = Listening(self._owner, multi.listeners, self._ssl_context, anyio_streams=self._anyio_streams)
+        self._listening = Listening(
+            self._owner,
+            multi.listeners,
+            self._ssl_context,
+            anyio_streams=self._anyio_streams,
+            keeper=self._keeper,
+        )
         await self._background.__aenter__()
-        return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop listening, say goodbye on every connection (1001 on a link) and close it, for some seconds at most.
 
-        Raises the internal error that has ended the platform, if one has: the block was cancelled then.
+        Raises the internal error that has ended the platform, if one has: the block was cancelled then. Raises
+        StoreUnavailable if the store has not taken everything after 5 s; nothing that was promised is lost.
         """
         self._background.check()
         assert self._listening is not None
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
+            if self._keeper is not None:
+                await self._keeper.close()
         self._has_ended = True
         await self._background.__aexit__(exc_type, exc, traceback)
         failure = self._entered.failure
         if failure is not None and failure is not exc:
             raise failure
+        if self._keeper is not None and exc is None:
+            self._keeper.check_all_stored()
 
     async def _serve(self, *, task_status: TaskStatus[None]) -> None:
         assert self._listening is not None
         await self._listening.serve(task_status=task_status)
+
+    async def _make_hub(self, rng: random.Random, signing_seed: bytes) -> PlatformHub:
+        if self._store is None and self._data_dir is not None:
+            self._store = SqliteStore(self._data_dir / "records.db")
+        keeps = Keeps.NOTHING if self._store is None else Keeps.RECORDS
+        restored = () if self._store is None else await self._store.open()
+        now = first_reading(self._clock)
+        try:
+            hub = PlatformHub(self.config, rng=rng, signing_seed=signing_seed, restored=restored, keeps=keeps, now=now)
+        except DamagedRecordError as error:
+            raise damaged(str(self._store), str(error)) from error
+        except LocalProtocolError as error:
+            raise StoreSchema(f"{self._store} was written by another version ({error}): use that one") from error
+        del restored  # of many records it takes as much as what was made of them
+        hub.registry.set_tenants(self.tenants)
+        if self._store is not None:
+            await begin(hub, self._store, now)
+        return hub
+
+    async def _stored(self, barrier: int) -> None:
+        if self._keeper is not None:
+            await self._keeper.stored(barrier)
 
     async def _load_secrets(self) -> Secrets:
         if self._data_dir is not None:

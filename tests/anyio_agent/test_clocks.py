@@ -19,7 +19,7 @@ MAY_READ = {
     "artcafe_platform/owner.py": {"guarded"},  # … a platform …
     "artcafe_anyio/testing.py": {"first_reading"},  # … or both
     "artcafe_anyio/parameters.py": {"read_clocks"},  # an agent's default
-    "artcafe_platform/server.py": {"read_clocks"},  # a platform's
+    "artcafe_platform/server.py": {"read_clocks", "first_reading"},  # a platform's
     "artcafe_anyio/process_metrics.py": {"process_cpu_s"},  # what the process has used, by a count of the system's
     "artcafe_anyio/tls_failures.py": {"read_clocks"},  # OpenSSL judges certificates by the computer's clock
 }

@@ -43,7 +43,7 @@ def test_run_beside_the_main_thread_points_to_serve() -> None:
 # --- what Windows lacks -----------------------------------------------------------------------------------------------
 
 WITHOUT = """
-import asyncio, functools, os, select, signal, socket, sys
+import asyncio, functools, os, select, signal, socket, sys, types
 import anyio, anyio._backends._asyncio, anyio._backends._trio, cryptography, msgspec, psutil, ssl, trio, uvloop
 import getpass, http.client, logging, multiprocessing, pathlib, shutil, subprocess, tempfile
 
@@ -56,6 +56,8 @@ socket.socketpair = functools.partial(socket.socketpair, socket.AF_UNIX)  # as e
 del socket.AF_UNIX
 for name in ("resource", "fcntl", "pwd", "grp", "termios", "pty", "tty"):
     sys.modules[name] = None
+
+sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=lambda *_: None)
 
 def not_there(*_):
     raise NotImplementedError

@@ -292,9 +292,8 @@ def test_a_data_directory_keeps_the_token_and_the_signing_key(tmp_path: Path) ->
             assert run("agents", "--platform", ready["url"], ARTCAFE_TENANT_TOKEN=token).returncode == 0
         files = sorted((tmp_path / "data").iterdir())
         assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
-        contents.append({file.name: file.read_bytes() for file in files})
+        contents.append({name: (tmp_path / "data" / name).read_bytes() for name in ("signing-key", "tenant-token")})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {"signing-key", "tenant-token"}
 
 
 def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
@@ -600,14 +599,15 @@ def test_the_help_says_where_the_tenants_token_comes_from(command: str) -> None:
 
 def test_a_platform_says_what_it_keeps_and_what_not(tmp_path: Path) -> None:
     said = " ".join(run("platform", "--help").stdout.replace("│", " ").split())
-    assert "Agents, their keys and commands are kept only in memory" in said
-    assert "two secrets and nothing else" in said
-    in_memory = ["agents", "keys", "commands"]
+    assert "Without a data directory agents, their keys and commands are kept only in memory" in said
+    assert "Backup while it runs" in said
+    stored = ["agents", "keys", "commands"]
     with serving("--data=~/data", cwd=tmp_path, HOME=str(tmp_path)) as ready:
-        assert (ready["on_disk"], ready["in_memory"]) == (["tenant-token", "signing-key"], in_memory)
-    assert {path.name for path in (tmp_path / "data").iterdir()} == set(ready["on_disk"])
+        assert (ready["on_disk"], ready["in_memory"]) == (["tenant-token", "signing-key", *stored], [])
+    files = {path.name for path in (tmp_path / "data").iterdir()}
+    assert files == {"tenant-token", "signing-key", "records.db", "records.db.lock"}
     with serving(cwd=tmp_path, ARTCAFE_TENANT_TOKEN=TOKEN) as ready:
-        assert (ready["on_disk"], ready["in_memory"]) == ([], in_memory)
+        assert (ready["on_disk"], ready["in_memory"]) == ([], stored)
 
 
 def test_a_platform_takes_its_limits_and_compat_as_flags(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from artcafe_platform import Platform
 from artcafe_proto import ApiError, PlatformConfig, PlatformHub
 from artcafe_proto.platform import api as routes
 from artcafe_proto.platform import delivery, registry, streams
+from artcafe_proto.platform.answers import store_unavailable
+from artcafe_proto.platform.authenticator import Authenticator
 from artcafe_proto.policies import challenges
 from artcafe_proto.policies.rate_limits import RateLimit
 from platform_server.foreign_agent import ForeignAgent
@@ -58,13 +60,23 @@ def congested(*_: object) -> None:
     raise ApiError(503, "agent_congested", "it does not read", retry_after_s=1)
 
 
+def unstored(*_: object) -> None:
+    raise store_unavailable()
+
+
+def in_doubt(*_: object) -> None:
+    raise ApiError(503, "may_be_accepted", "the store is slow", retry_after_s=5)
+
+
+ALL_PENDING_BYTES = "MAX_ALL_PENDING_COMMAND_BYTES"
 OWN_KEY = "the agent's"
 ELSEWHERE: dict[str, str] = {"agent_id": "nobody"}
 FAULTS = [
     Fault("createAgent", 409, "agent_exists"),
     Fault("createAgent", 403, "forbidden", "agent"),
     Fault("createAgent", 422, "invalid_agent_id", known={"agent_id": ""}),
-    Fault("createAgent", 507, "too_many_agents", known=ELSEWHERE, patch=(registry, "MAX_AGENTS", 0)),
+    Fault("createAgent", 503, "store_full", known=ELSEWHERE, patch=(registry, "MAX_AGENTS", 0)),
+    Fault("createAgent", 503, "may_be_accepted", patch=(PlatformHub, "check_store", in_doubt)),
     Fault("listAgents", 400, "invalid_query", query={"limit": "0"}),
     Fault("listAgents", 403, "forbidden", "agent"),
     Fault("addKey", 403, "forbidden", "agent"),
@@ -76,6 +88,8 @@ FAULTS = [
     Fault("challenge", 429, "too_many_attempts", patch=(RateLimit, "wait_s", too_often)),
     Fault("verify", 401, "authentication_failed"),
     Fault("verify", 429, "too_many_attempts", patch=(RateLimit, "wait_s", too_often)),
+    Fault("challenge", 503, "store_unavailable", patch=(Authenticator, "challenge", unstored)),
+    Fault("verify", 503, "store_unavailable", patch=(Authenticator, "verify", unstored)),
     Fault("verify", 503, "busy", patch=(challenges, "MAX_CONSUMED_CHALLENGES", 0)),
     Fault("openLink", 400, "bad_request", headers={"Sec-WebSocket-Key": "short"}),
     Fault("openLink", 403, "forbidden", "tenant"),
@@ -91,6 +105,7 @@ FAULTS = [
     Fault("sendCommand", 404, "agent_not_found", known=ELSEWHERE),
     Fault("sendCommand", 409, "command_exists", body={"command": "other", "command_id": "resize-1"}),
     Fault("sendCommand", 413, "too_large", body={"command": "resize", "args": {"x": "x" * 5000}}),
+    Fault("sendCommand", 503, "store_full", body={"command": "x"}, patch=(delivery, ALL_PENDING_BYTES, 0)),
     Fault("sendCommand", 429, "too_many_commands", body={"command": "x"}, patch=(delivery, "MAX_PENDING_COMMANDS", 0)),
     Fault("showCommand", 400, "invalid_query", query={"wait": "soon"}),
     Fault("showCommand", 403, "forbidden", "agent"),
@@ -123,6 +138,8 @@ def common_faults(operation: Operation) -> Iterator[Fault]:
         yield Fault(name, 401, "unauthorized", "nobody")
         yield Fault(name, 401, "invalid_token", "forger")
         yield Fault(name, 429, "too_many_attempts", "forger", patch=(RateLimit, "wait_s", too_often))
+        if name != "openLink":
+            yield Fault(name, 503, "store_unavailable", patch=(PlatformHub, "check_store", unstored))
     if operation.request_body is not None:
         yield Fault(name, 400, "invalid_json", body=b"{")
         yield Fault(name, 415, "unsupported_media_type", headers={"content-type": "text/plain"})

@@ -1,0 +1,115 @@
+"""The store of a platform: batches are stored one after the other, away from the event loop (PLAT-5)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from artcafe_anyio.loops import Flag
+from artcafe_platform.logs import tell
+from artcafe_proto import ApiError
+from artcafe_proto.effects import Persist
+from artcafe_stores import StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from artcafe_platform.owner import Owner
+    from artcafe_proto import Instant, PlatformHub
+    from artcafe_stores import Store
+
+PATIENCE_S: Final = 5.0
+"""PLAT-5: nobody waits longer for a store."""
+RETRY_AFTER_S: Final = 5
+
+
+async def begin(hub: PlatformHub, store: Store, now: Instant) -> None:
+    """Store that this life has begun: before that, nobody is served. Raises StoreError."""
+    while (output := hub.next_output()) is not None:
+        if isinstance(output, Persist):
+            await store.commit(output)
+            hub.persisted(output.batch, now)
+
+
+class Keeper:
+    """Carries out what the hub has stored."""
+
+    def __init__(self, store: Store, owner: Owner) -> None:
+        self._store = store
+        self._owner = owner
+        self._batch: Persist | None = None
+        self._complaint = ""  # what was logged last, since something was stored
+        self._is_due = Flag()
+        self._waiting: dict[int, anyio.Event] = {}  # by the batch that is waited for, in order
+        owner.persist = self._take
+
+    def _take(self, persist: Persist) -> None:
+        self._batch = persist
+        self._is_due.set()
+
+    async def run(self) -> None:
+        """Until it is cancelled. An internal error ends the platform."""
+        while True:
+            await self._is_due.wait()
+            self._is_due.clear()
+            batch, self._batch = self._batch, None
+            if batch is not None:
+                try:
+                    await self._commit(batch)
+                except Exception as error:
+                    self._owner.fail(error)
+
+    async def _commit(self, persist: Persist) -> None:
+        hub = self._owner.hub
+        try:
+            await self._store.commit(persist)
+        except StoreError as error:
+            self._complain(str(error))
+            with self._owner.own_turn() as now:
+                hub.persist_failed(persist.batch, error.failure, now)
+        else:
+            self._complaint = ""
+            with self._owner.own_turn() as now:
+                hub.persisted(persist.batch, now)
+            for batch in [each for each in self._waiting if each <= persist.batch]:
+                self._waiting.pop(batch).set()
+
+    def _complain(self, complaint: str) -> None:
+        """It is tried every second: one line of the log says why."""
+        if complaint != self._complaint:
+            self._complaint = complaint
+            tell(logging.ERROR, f"cannot store, trying again: {complaint} [PLAT-5]")
+
+    async def stored(self, barrier: int) -> None:
+        """Wait until a batch is stored. Raises ApiError 503 after 5 s: then it may be, or will be."""
+        if not await self._wait_for(barrier):
+            raise ApiError(
+                503, "may_be_accepted", "the store is slow: ask later whether it was accepted",
+                retry_after_s=RETRY_AFTER_S,
+            )  # fmt: skip
+
+    async def _wait_for(self, barrier: int) -> bool:
+        hub = self._owner.hub
+        if hub.stored < barrier:
+            if barrier not in self._waiting:
+                self._waiting[barrier] = anyio.Event()
+            with anyio.move_on_after(PATIENCE_S):
+                await self._waiting[barrier].wait()
+        return hub.stored >= barrier
+
+    async def finish(self) -> bool:
+        """Wait for all that was put, for 5 s; returns whether it is stored."""
+        return self._owner.failure is None and await self._wait_for(self._owner.hub.barrier)
+
+    async def close(self) -> None:
+        """Close the store, and wait for it for 5 s: a disk that hangs does not hold up the end of the process."""
+        with anyio.move_on_after(PATIENCE_S):
+            await self._store.aclose()
+
+    def check_all_stored(self) -> None:
+        """Raise StoreUnavailable if something is not."""
+        if unstored := self._owner.hub.unstored:
+            raise StoreUnavailable(
+                f"the platform ended with {unstored} records that its store did not take in {PATIENCE_S:.0f} s: "
+                "nothing that was promised is lost, and what was answered 503 may_be_accepted is to be sent again"
+            )
