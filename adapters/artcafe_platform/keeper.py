@@ -40,7 +40,7 @@ class Keeper:
         self._batch: Persist | None = None
         self._complaint = ""  # what was logged last, since something was stored
         self._is_due = Flag()
-        self._waiting: dict[int, anyio.Event] = {}  # by the batch that is waited for, in order
+        self._waits: dict[int, _Wait] = {}  # by the batch that is waited for
         owner.persist = self._take
 
     def _take(self, persist: Persist) -> None:
@@ -71,8 +71,9 @@ class Keeper:
             self._complaint = ""
             with self._owner.own_turn() as now:
                 hub.persisted(persist.batch, now)
-            for batch in [each for each in self._waiting if each <= persist.batch]:
-                self._waiting.pop(batch).set()
+            for barrier, wait in self._waits.items():
+                if barrier <= persist.batch:
+                    wait.over.set()
 
     def _complain(self, complaint: str) -> None:
         """It is tried every second: one line of the log says why."""
@@ -90,12 +91,27 @@ class Keeper:
 
     async def _wait_for(self, barrier: int) -> bool:
         hub = self._owner.hub
-        if hub.stored < barrier:
-            if barrier not in self._waiting:
-                self._waiting[barrier] = anyio.Event()
-            with anyio.move_on_after(PATIENCE_S):
-                await self._waiting[barrier].wait()
+        while hub.stored < barrier:
+            wait = self._waits.get(barrier)
+            if wait is None:
+                wait = await self._lead(barrier)
+            else:
+                await wait.over.wait()
+            if wait.is_in_vain:
+                break
         return hub.stored >= barrier
+
+    async def _lead(self, barrier: int) -> _Wait:
+        """Wait as the first, and look at the clock for all. Cancelled, the next one leads."""
+        wait = self._waits[barrier] = _Wait()
+        try:
+            with anyio.move_on_after(PATIENCE_S) as scope:
+                await wait.over.wait()
+            wait.is_in_vain = scope.cancelled_caught
+        finally:
+            del self._waits[barrier]
+            wait.over.set()
+        return wait
 
     async def finish(self) -> bool:
         """Wait for all that was put, for 5 s; returns whether it is stored."""
@@ -113,3 +129,11 @@ class Keeper:
                 f"the platform ended with {unstored} records that its store did not take in {PATIENCE_S:.0f} s: "
                 "nothing that was promised is lost, and what was answered 503 may_be_accepted is to be sent again"
             )
+
+
+class _Wait:
+    """Of all who wait for one batch: thousands share it, and one timer."""
+
+    def __init__(self) -> None:
+        self.over = anyio.Event()
+        self.is_in_vain = False

@@ -33,7 +33,7 @@ from benchmarks.servers import spread
 
 MEMORY, SQLITE = "memory", "SQLite"
 TENANT, AGENT, TEXT = "tenant-1", "agent-1", "x" * 20
-CALLERS = 64
+CALLERS = 256
 MOST_UNANSWERED = 512
 """Accepted or about to be, and not answered: some of them wait for the disk, some for the agent."""
 FSYNCS = 200
