@@ -20,6 +20,8 @@ from artcafe_proto.records import DamagedRecordError, Record, unpack
 
 __all__ = ["AgentRecord", "Change"]
 
+NUMBERS_OF_A_LIFE: Final = 2**32
+"""In each life of a platform numbers begin anew above those of the lives before: none is ever given twice."""
 SCHEMA_VERSION: Final = 1
 """Rises when a record comes to mean something else. Records of another version are refused."""
 

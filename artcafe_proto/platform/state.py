@@ -14,6 +14,7 @@ from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.limits import KEY_OVERHEAD_BYTES
 from artcafe_proto.messages import text_bytes
 from artcafe_proto.platform.records import (
+    NUMBERS_OF_A_LIFE,
     SCHEMA_VERSION,
     VALUES,
     AgentRecord,
@@ -97,8 +98,12 @@ class PlatformState:
     # --- changing it --------------------------------------------------------------------------------------------------
 
     def next_n(self, kind: Kind) -> int:
-        """The number of the next record of a kind."""
-        return self._last[kind] + 1
+        """The number of the next record of a kind: above all that were ever given, also to what has been deleted.
+
+        Each life has numbers of its own, as nobody knows the last one of an earlier life.
+        """
+        last = self._last[kind]
+        return (last if kind is Kind.LIFE else max(last, (self.life - 1) * NUMBERS_OF_A_LIFE)) + 1
 
     def apply(self, record: Change) -> None:
         """Change what is known as `record` says. The same record again changes nothing, also after its deletion.
@@ -255,7 +260,7 @@ class PlatformState:
     @property
     def life(self) -> int:
         """How many lives of this platform have begun."""
-        return len(self._lives)
+        return self._last[Kind.LIFE]
 
     def tenant_of(self, token_hash: bytes) -> str | None:
         """The tenant that a token speaks for."""

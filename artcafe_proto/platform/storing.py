@@ -55,9 +55,10 @@ class Storing:
             return 0
         agent_id, outcome_n = self.state.agent_of(change), self.state.outcome_of(change)
         self.state.apply(change)
-        batch = self.keeping.put(pack(*change))
-        if change.value is None and outcome_n is not None:  # after its command, which without it would run again
-            batch = self.keeping.put(pack(Kind.OUTCOME, outcome_n, None))
+        if change.value is None and outcome_n is not None:
+            batch = self.keeping.put(pack(*change), pack(Kind.OUTCOME, outcome_n, None))
+        else:
+            batch = self.keeping.put(pack(*change))
         if change.kind is Kind.LIFE:
             self._life_batch = batch
         elif agent_id is not None:

@@ -72,12 +72,14 @@ class Keeping:
         under_way = () if self._under_way is None else (self._under_way,)
         return sum(len(batch.records) for batch in (*under_way, *self._waiting))
 
-    def put(self, record: Record) -> int:
-        """Store a record with the next batch that has room; returns the number of that batch."""
-        if not self._waiting or self._waiting[-1].nbytes + record.size > MAX_BATCH_BYTES:
+    def put(self, *records: Record) -> int:
+        """Store records, all or none, with the next batch that has room; returns the number of that batch."""
+        size = sum([record.size for record in records])
+        if not self._waiting or self._waiting[-1].nbytes + size > MAX_BATCH_BYTES:
             self.barrier += 1
             self._waiting.append(_Batch(self.barrier))
-        self.unstored_bytes += self._waiting[-1].put(record)
+        for record in records:
+            self.unstored_bytes += self._waiting[-1].put(record)
         return self.barrier
 
     def next_persist(self, mono: float) -> Persist | None:

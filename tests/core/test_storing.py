@@ -507,3 +507,22 @@ def test_what_a_hub_has_forgotten_is_gone_from_its_store(monkeypatch: pytest.Mon
     after = Life(stage)  # whose store gives deletions, too
     shown = [[each for each in hub.records() if each.kind > Kind.LIFE] for hub in (stage.hub, after.hub)]
     assert shown[0] == shown[1]
+
+
+def test_no_number_is_given_twice_not_even_that_of_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.platform.delivery.MAX_FINISHED_COMMANDS", 1)
+    stage = StoringStage()
+    session = stage.linked()
+    ids = [stage.command() for _ in range(2)]
+    stage.store()
+    for command_id in reversed(ids):
+        say(stage, session, "response", {"command_id": command_id, "status": "success"})
+    stage.store()
+    commands = {name: record for name, record in stage.stored.items() if record.kind is Kind.COMMAND}
+    assert [record.value is None for record in commands.values()] == [False, True], "the newest is forgotten"
+    stage.stored = {name: record for name, record in stage.stored.items() if record.value is not None}
+    after = Life(stage)
+    after.command()
+    after.store()
+    new = {name for name, record in after.stored.items() if record.kind is Kind.COMMAND} - set(commands)
+    assert new == {(Kind.COMMAND, 2**32 + 1)}
