@@ -79,9 +79,9 @@ def put_in_place(marks: Marks, *, planted: bool) -> None:
     """Have the platform's parts make the marks."""
     put = Keeping.put
 
-    def put_and_mark(self: Keeping, record: Record) -> int:
-        batch = put(self, record)
-        marks.make_of("put", [record])
+    def put_and_mark(self: Keeping, *records: Record) -> int:
+        batch = put(self, *records)
+        marks.make_of("put", records)
         return batch
 
     class MarkedDatabase(Database):
