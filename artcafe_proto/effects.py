@@ -206,8 +206,8 @@ class SendClose(_Effect, frozen=True, gc=False):
 class Persist(_Effect, frozen=True, gc=False):
     """Store all of `records`, or none of them, and tell `persisted` or `persist_failed` of `batch` (PLAT-5).
 
-    A later record of the same kind and number takes the place of an earlier one. A batch may be handed out again, and
-    storing it twice is storing it once. There is one under way at a time.
+    A later record of the same kind and number takes the place of an earlier one, also within a batch. A batch
+    may be handed out again, and storing it twice is storing it once. There is one under way at a time.
     """
 
     batch: int

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from artcafe_proto.errors import ApiError
-from artcafe_proto.events import CommandAccepted, CommandAnswered, CommandDeferred, CommandExpired, CommandRepeated
+from artcafe_proto.events import CommandAnswered, CommandDeferred, CommandExpired, CommandRepeated
 from artcafe_proto.limits import (
     COMMAND_OVERHEAD_BYTES,
     MAX_ALL_PENDING_COMMAND_BYTES,
@@ -176,7 +176,6 @@ class Delivery:
         assert command is not None, "it was just put"
         if batch:
             self._unstored.append((batch, record.agent_id))
-            self._emit(CommandAccepted(record.agent_id, record.command_id))
         line = self._begin(command, expires_at, batch)
         window = self._window_of(record.agent_id)
         if window is not None and not window.is_closed:

@@ -180,13 +180,13 @@ class HeldOutputs(PlatformOutputs):
         self._holders.forget(self.conn)
 
     def _hold(self, barrier: int, output: PlatformSend | Disconnect) -> None:
+        if not self._held and barrier <= self._keeping.stored:
+            self._pass(output)
+            return
         held = _Held(barrier, output)
         self._count(held.size)
-        if not self._held and barrier <= self._keeping.stored:
-            self._let_go(held)
-        else:
-            self._held.append(held)
-            self._holders.add(self)
+        self._held.append(held)
+        self._holders.add(self)
 
     def _count(self, nbytes: int) -> None:
         self.held_bytes += nbytes
@@ -194,10 +194,13 @@ class HeldOutputs(PlatformOutputs):
 
     def _let_go(self, held: _Held) -> None:
         self._count(-held.size)
-        if isinstance(held.output, Disconnect):
-            self._ends.let_go(held.output)
+        self._pass(held.output)
+
+    def _pass(self, output: PlatformSend | Disconnect) -> None:
+        if isinstance(output, Disconnect):
+            self._ends.let_go(output)
         else:
-            self._ready.let_go(held.output)
+            self._ready.let_go(output)
 
     def _pong(self, pong: SendPong) -> None:
         """Of those that wait the first and the last are kept: a peer that pings all the time gets an answer, too."""

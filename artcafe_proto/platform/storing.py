@@ -17,7 +17,7 @@ from artcafe_proto.limits import MAX_HELD_BYTES
 from artcafe_proto.outputs import Outputs
 from artcafe_proto.platform.answers import store_unavailable
 from artcafe_proto.platform.held import HeldOutputs, Holders
-from artcafe_proto.platform.records import Change, Kind, read_change
+from artcafe_proto.platform.records import Change, CommandRecord, Kind, read_change
 from artcafe_proto.platform.state import PlatformState
 from artcafe_proto.policies.keeping import Keeping
 from artcafe_proto.records import Keeps, in_order, pack
@@ -53,12 +53,19 @@ class Storing:
         if self.keeping is None:
             self.state.apply(change)
             return 0
-        agent_id, outcome_n = self.state.agent_of(change), self.state.outcome_of(change)
-        self.state.apply(change)
-        if change.value is None and outcome_n is not None:
-            batch = self.keeping.put(pack(*change), pack(Kind.OUTCOME, outcome_n, None))
-        else:
+        if change.kind in _OF_COMMANDS:
+            outcome_n = None if change.value is not None else self.state.outcome_of(change)
+            self.state.apply(change)
+            if outcome_n is not None:
+                return self.keeping.put(pack(*change), pack(Kind.OUTCOME, outcome_n, None))
             batch = self.keeping.put(pack(*change))
+            if isinstance(change.value, CommandRecord):
+                accepted = CommandAccepted(change.value.agent_id, change.value.command_id)
+                self._held_events.append((batch, accepted))
+            return batch
+        agent_id = self.state.agent_of(change)
+        self.state.apply(change)
+        batch = self.keeping.put(pack(*change))
         if change.kind is Kind.LIFE:
             self._life_batch = batch
         elif agent_id is not None:
@@ -135,5 +142,6 @@ class Storing:
         return self.keeping.deadline(mono)
 
 
-_TELLS_WHAT_WAS_PUT: Final = (CommandAccepted, CommandAnswered, CommandExpired, CommandRepeated)
+_OF_COMMANDS: Final = (Kind.COMMAND, Kind.OUTCOME)
+_TELLS_WHAT_WAS_PUT: Final = (CommandAnswered, CommandExpired, CommandRepeated)
 """The other events tell what no store has, heartbeats and links for one; while a store stalls they must not pile up."""

@@ -19,23 +19,14 @@ if TYPE_CHECKING:
 
 
 class _Batch:
-    """Records that are stored together; of several of one kind and number the last counts."""
+    """Records that are stored together."""
 
     __slots__ = ("n", "nbytes", "records")
 
     def __init__(self, n: int) -> None:
         self.n = n
-        self.records: dict[tuple[int, int], Record] = {}
+        self.records: list[Record] = []
         self.nbytes = 0
-
-    def put(self, record: Record) -> int:
-        """Returns by how many bytes the batch has grown."""
-        name = (record.kind, record.n)
-        known = self.records.get(name)
-        growth = record.size - (0 if known is None else known.size)
-        self.records[name] = record
-        self.nbytes += growth
-        return growth
 
 
 class Keeping:
@@ -74,12 +65,17 @@ class Keeping:
 
     def put(self, *records: Record) -> int:
         """Store records, all or none, with the next batch that has room; returns the number of that batch."""
-        size = sum([record.size for record in records])
-        if not self._waiting or self._waiting[-1].nbytes + size > MAX_BATCH_BYTES:
-            self.barrier += 1
-            self._waiting.append(_Batch(self.barrier))
+        nbytes = 0
         for record in records:
-            self.unstored_bytes += self._waiting[-1].put(record)
+            nbytes += record.size
+        batch = self._waiting[-1] if self._waiting else None
+        if batch is None or batch.nbytes + nbytes > MAX_BATCH_BYTES:
+            self.barrier += 1
+            batch = _Batch(self.barrier)
+            self._waiting.append(batch)
+        batch.records += records
+        batch.nbytes += nbytes
+        self.unstored_bytes += nbytes
         return self.barrier
 
     def next_persist(self, mono: float) -> Persist | None:
@@ -93,7 +89,7 @@ class Keeping:
         elif self._retry_at is None or self._retry_at > mono:
             return None
         self._retry_at = None
-        return Persist(batch.n, tuple(batch.records.values()))
+        return Persist(batch.n, tuple(batch.records))
 
     def persisted(self, batch: int) -> bool:
         """A batch is stored. False, and nothing changes, unless it is the one under way."""
@@ -130,6 +126,7 @@ class Keeping:
         """When to look again, monotonic seconds: a batch is to be handed out again, or the store has stalled."""
         if self.stalled_since is None:
             return None
-        stalls_at = self.stalled_since + STORE_PATIENCE_S
-        times = [each for each in (self._retry_at, stalls_at if stalls_at > mono else None) if each is not None]
-        return min(times, default=None)
+        stalls_at, retry_at = self.stalled_since + STORE_PATIENCE_S, self._retry_at
+        if stalls_at <= mono:
+            return retry_at
+        return stalls_at if retry_at is None else min(stalls_at, retry_at)

@@ -46,15 +46,22 @@ def test_an_output_waits_for_the_batch_that_was_put_into_last() -> None:
     assert (keeping.barrier, keeping.stored) == (2, 1)
 
 
-def test_of_several_records_of_one_number_the_last_is_stored_and_counted() -> None:
+def test_records_of_one_number_stay_in_their_order_and_all_of_them_count() -> None:
     keeping = Keeping()
-    keeping.put(record(1, 100))
-    keeping.put(record(1, 10))
-    keeping.put(Record(1, 1, None))
-    assert handed_out(keeping).records == (Record(1, 1, None),)
-    assert keeping.unstored_bytes == Record(1, 1, None).size
+    put = [record(1, 100), record(1, 10), Record(1, 1, None)]
+    for each in put:
+        keeping.put(each)
+    assert handed_out(keeping).records == tuple(put)
+    assert keeping.unstored_bytes == sum(each.size for each in put)
     keeping.persisted(1)
     assert keeping.unstored_bytes == 0
+
+
+def test_records_that_are_put_together_share_a_batch() -> None:
+    keeping = Keeping()
+    keeping.put(record(1, MAX_BATCH_BYTES - 100))
+    assert keeping.put(record(2, 10), record(3, 80)) == 2
+    assert [len(handed_out(keeping).records)] == [1]
 
 
 def test_a_batch_has_its_size_unless_one_record_is_larger() -> None:
