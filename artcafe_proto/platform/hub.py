@@ -366,13 +366,19 @@ class PlatformHub(Secretive):
         for agent_id in self._delivery.handle_timer(now):
             self.traffic.send_on(agent_id, now)
         self._connections.handle_timer(now)
-        for outputs in self._storing.given_up(now.mono):
+        self._refuse_held(now)
+
+    def _refuse_held(self, now: Instant) -> bool:
+        """Nobody is to wait any longer for a store that has stalled. Returns whether anybody did."""
+        given_up = self._storing.given_up(now.mono)
+        for outputs in given_up:
             carrier = None if outputs.presence is None else outputs.presence.session
             if outputs.holds_link and carrier is not None:
                 carrier.close(1013, "the store is slow", now)
             else:
                 outputs.refuse()
             self.touch(outputs.conn)
+        return bool(given_up)
 
     def deadline(self) -> float | None:
         """When to call `handle_timer`, in monotonic seconds; None if nothing is waited for. Call it after a drain.
@@ -389,10 +395,10 @@ class PlatformHub(Secretive):
         A connection has the effects of its kind. Events of the hub come first: what a driver does on an event, such as
         sending a command, then leaves together with the rest.
         """
-        if not self._events:
+        while not self._events:
             output = self._connections.next_output(self._now.mono)
             if output is not None:
                 return output
-            if not self._events:
+            if not (self._events or self._refuse_held(self._now)):
                 return self._storing.next_persist(self._now.mono)
         return self._events.popleft()

@@ -23,7 +23,7 @@ from artcafe_proto.policies.keeping import Keeping
 from artcafe_proto.records import Keeps, in_order, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from artcafe_proto.effects import Persist, PersistFailure
     from artcafe_proto.events import HubEvent
@@ -120,7 +120,7 @@ class Storing:
             self._has_given_up = True
             self.events.append(StoreStalled(reason))
 
-    def given_up(self, mono: float) -> Iterable[HeldOutputs]:
+    def given_up(self, mono: float) -> Sequence[HeldOutputs]:
         """What is held, if the store has let it wait for too long: nobody is to wait any longer. Each once a stall."""
         if self.keeping is None or not self.keeping.is_stalled(mono):
             return ()
@@ -135,11 +135,7 @@ class Storing:
 
     def deadline(self, mono: float) -> float | None:
         """When to look at the store again, monotonic seconds."""
-        if self.keeping is None:
-            return None
-        if self.holders.newly and self.keeping.is_stalled(mono):
-            return mono
-        return self.keeping.deadline(mono)
+        return None if self.keeping is None else self.keeping.deadline(mono)
 
 
 _OF_COMMANDS: Final = (Kind.COMMAND, Kind.OUTCOME)
