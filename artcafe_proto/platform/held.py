@@ -117,6 +117,11 @@ class HeldOutputs(PlatformOutputs):
         """Whether a link waits: for its 101, or for a pong."""
         return bool(self._pongs) or (bool(self._held) and isinstance(self._held[0].output, AcceptUpgrade))
 
+    @property
+    def holds_response(self) -> bool:
+        """Whether something of a response waits."""
+        return bool(self._held)
+
     def send(self, send: PlatformSend) -> None:
         """Let a send go, or hold it."""
         barrier, self.waits_for = self._keeping.barrier if self.waits_for is None else self.waits_for, None
@@ -225,6 +230,11 @@ def let_wait_for(outputs: PlatformOutputs, batch: int) -> None:
     """The next send waits for this batch alone, where anything is held at all; for nothing if it is 0."""
     if isinstance(outputs, HeldOutputs):
         outputs.waits_for = batch
+
+
+def is_holding(outputs: PlatformOutputs) -> bool:
+    """Whether something of a response waits, for some batch."""
+    return isinstance(outputs, HeldOutputs) and outputs.holds_response
 
 
 class _Sends(list["PlatformSend"]):

@@ -9,7 +9,7 @@ from artcafe_proto.events import CommandAnswered, CommandExpired
 from artcafe_proto.limits import KEEP_ALIVE_S, MAX_STREAMS_PER_TENANT, MAX_WAITING_BYTES
 from artcafe_proto.platform.answers import error_answer, json_answer
 from artcafe_proto.platform.connections import ConnectionTimer
-from artcafe_proto.platform.held import let_wait_for
+from artcafe_proto.platform.held import is_holding, let_wait_for
 from artcafe_proto.platform.polls import Poll, Polls
 from artcafe_proto.platform.streams import HEAD, KEEP_ALIVE, Stream, Streams
 
@@ -182,4 +182,5 @@ class Watches:
             session.drop("too many events wait to be read by it", now)
             return
         session.send_body(stream.exchange, data, now)
-        session.timers.set(ConnectionTimer.WATCH, now.mono + KEEP_ALIVE_S)
+        if data is KEEP_ALIVE or not is_holding(session.outputs):  # what is held breaks no silence
+            session.timers.set(ConnectionTimer.WATCH, now.mono + KEEP_ALIVE_S)
