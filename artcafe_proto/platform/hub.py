@@ -11,19 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto import misuse
 from artcafe_proto.errors import ApiError, LocalProtocolError
-from artcafe_proto.events import (
-    AgentOffline,
-    RequestFailed,
-)
+from artcafe_proto.events import AgentOffline, RequestFailed
 from artcafe_proto.instants import BEFORE_ALL, sound_instant
 from artcafe_proto.limits import MAX_COMMAND_EXPIRES_IN_S, RETRY_MESSAGE_AFTER_S
-from artcafe_proto.messages import (
-    STATUSES,
-    MessageIds,
-    StatusData,
-    encode,
-    encode_object,
-)
+from artcafe_proto.messages import STATUSES, MessageIds, StatusData, encode, encode_object
 from artcafe_proto.misuse import plain_seconds, plain_text
 from artcafe_proto.platform.agents import Agent
 from artcafe_proto.platform.authenticator import Authenticator, Principal
