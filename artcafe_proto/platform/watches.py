@@ -121,6 +121,7 @@ class Watches:
         let_wait_for(session.outputs, 0)  # the head says nothing that is stored
         session.respond(exchange, HEAD, now, more=True)
         if request.method == "HEAD":
+            let_wait_for(session.outputs, 0)
             session.send_body(exchange, b"", now, more=False)
             return
         stream = Stream(session.conn, exchange, watch.tenant_id, watch.agent_id)

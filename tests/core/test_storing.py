@@ -20,6 +20,7 @@ from artcafe_proto.effects import (
     AcceptUpgrade,
     Disconnect,
     Persist,
+    SendBody,
     SendClose,
     SendPing,
     SendPong,
@@ -415,6 +416,14 @@ def test_a_response_for_which_there_is_no_room_is_asked_for_again(monkeypatch: p
     stage.store()
     say(stage, stage.linked(), "response", response)
     assert stage.hub.command(TENANT, "c1").state == "succeeded"
+
+
+def test_the_head_of_an_event_stream_leaves_nothing_that_the_next_response_waits_behind() -> None:
+    """Found by the simulation: the response behind it was not refused when the store stalled."""
+    stage = StoringStage()
+    stage.command()
+    session = stage.request("HEAD", "events")
+    assert [type(each) for each in stage.said(session)] == [SendResponse, SendBody]
 
 
 def test_plat_4_events_that_wait_for_a_store_break_no_silence() -> None:
