@@ -97,3 +97,14 @@ def test_plat_1_what_is_another_tenants_reads_as_404(stranger: str) -> None:
         with pytest.raises(ApiError) as refused:
             registry.key(tenant_id, key_id)
         assert refusal(refused) == (404, "key_not_found")
+
+
+def test_plat_1_tokens_that_are_not_given_any_more_speak_for_nobody() -> None:
+    registry = registry_of()
+    registry.add_tenant("tenant-1", "the-first-token-of-1")
+    registry.add_tenant("tenant-2", "the-first-token-of-2")
+    registry.set_tenants({"tenant-1": "the-second-token-of-1", "tenant-2": "the-first-token-of-2"})
+    tokens = ("the-first-token-of-1", "the-second-token-of-1", "the-first-token-of-2")
+    assert [registry.tenant_of(token) for token in tokens] == [None, "tenant-1", "tenant-2"]
+    registry.add_tenant("tenant-1", "the-first-token-of-1")
+    assert registry.tenant_of("the-first-token-of-1") == "tenant-1"

@@ -295,3 +295,18 @@ def test_a_command_takes_its_outcome_with_it() -> None:
     assert (state.finished_count, state.finished_bytes, [*state.pending()]) == (0, 0, [])
     assert contents(PlatformState(state.records())) == contents(state)
     assert state.next_n(Kind.OUTCOME) == 2
+
+
+def test_what_is_deleted_stays_deleted_and_takes_its_outcome_with_it() -> None:
+    state = PlatformState(BASE)
+    before = list(state.records())
+    for _ in range(2):
+        state.apply(Change(Kind.COMMAND, 1, None))
+        state.apply(Change(Kind.OUTCOME, 1, OUTCOME))
+        state.apply(Change(Kind.OUTCOME, 2, OUTCOME))
+        state.apply(Change(Kind.TENANT, 1, None))
+    assert {(each.kind, each.n) for each in before} - {(each.kind, each.n) for each in state.records()} == {
+        (Kind.COMMAND, 1),
+        (Kind.OUTCOME, 1),
+        (Kind.TENANT, 1),
+    }

@@ -257,6 +257,7 @@ def test_an_orderly_end_waits_for_what_was_said_before_it_and_an_abort_does_not(
     stage.store()
     assert [type(each) for each in stage.said(session)] == [SendResponse, Disconnect]
     gone = stage.request("POST", f"agents/{AGENT}/commands", {"command": "work"})
+    assert stage.said(gone) == []
     gone.disconnected("the peer closed it", stage.now)
     stage.store()
     assert stage.said(gone) == []
@@ -555,3 +556,75 @@ def test_no_number_is_given_twice_not_even_that_of_what_was_forgotten(monkeypatc
     after.store()
     new = {name for name, record in after.stored.items() if record.kind is Kind.COMMAND} - set(commands)
     assert new == {(Kind.COMMAND, 2**32 + 1)}
+
+
+def test_an_abort_lets_nothing_go_that_was_held() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    link.close(1000, "the end", stage.now)
+    stage.said(link)
+    stage.command()
+    stage.pass_time(stage.hub.config.close_timeout)
+    assert stage.said(link) == [Disconnect(link.conn, abort=True)]
+
+
+def test_a_link_that_is_held_up_by_a_store_has_not_written_what_is_held() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command()
+    stage.hub.send_message(TENANT, AGENT, {"x": "x" * 1000}, stage.now)
+    assert link.outputs.undrained_bytes(link.conn) > 1000
+    link.unsent(0, stage.now)
+    assert stage.said(link) == []
+    stage.store()
+    assert len(stage.said(link)) == 2
+
+
+def test_what_waits_for_a_later_batch_stays() -> None:
+    stage = StoringStage()
+    stage.command()
+    stage.drain()
+    later = stage.request("POST", f"agents/{AGENT}/commands", {"command": "work", "command_id": "c2"})
+    assert stage.said(later) == []
+    stage.store()
+    assert stage.said(later) == []
+    stage.store()
+    assert stage.answer(later)[0] == 202
+
+
+def test_an_end_that_is_held_follows_the_refusal() -> None:
+    stage = StoringStage()
+    session = stage.request("POST", f"agents/{AGENT}/commands", {"command": "work"})
+    assert stage.said(session) == []
+    session.drop("the platform ends", stage.now)
+    stage.pass_time(5.0)
+    refusal, end = stage.said(session)
+    assert (refusal.response.status, type(end)) == (503, Disconnect)
+
+
+def test_a_hub_that_keeps_nothing_has_nothing_stored_and_nothing_to_store() -> None:
+    stage = Stage()
+    stage.command()
+    stage.hub.persisted(1, stage.now)
+    stage.hub.persist_failed(1, "full", stage.now)
+    assert (stage.hub.barrier, stage.hub.stored, stage.hub.unstored) == (0, 0, 0)
+
+
+def test_what_is_not_stored_is_counted() -> None:
+    stage = StoringStage()
+    stage.command()
+    stage.drain()
+    stage.command()
+    assert stage.hub.unstored == 2
+    stage.store(2)
+    assert stage.hub.unstored == 0
+
+
+def test_several_sends_at_once_are_held_too() -> None:
+    stage = StoringStage()
+    link = stage.linked()
+    stage.command()
+    link.outputs.sends.extend([SendText(link.conn, b"{}"), SendText(link.conn, b"[]")])
+    assert stage.said(link) == []
+    stage.store()
+    assert len(stage.said(link)) == 3

@@ -141,3 +141,9 @@ def test_reports_of_another_batch_change_nothing(batch: int) -> None:
     assert not keeping.persisted(batch)
     assert not keeping.failed(batch, "full", 0.0)
     assert seen() == before
+
+
+def test_without_a_batch_under_way_there_is_nothing_to_wait_for() -> None:
+    keeping = Keeping()
+    keeping.put(record(1, 10))
+    assert (keeping.deadline(0.0), keeping.unstored) == (None, 1)
