@@ -132,10 +132,11 @@ def check_http_request(request: object) -> None:
     check_bytes(request.body)
 
 
-def check_respond(exchange: object, response: HttpResponse, more: object) -> None:
+def check_respond(exchange: object, response: HttpResponse, more: object, after: object) -> None:
     """Refuse what is no answer to a request, whatever it is written to."""
     check_number(exchange, "an exchange")
     check_flag(more, "more")
+    check_number(after, "a batch")
     check_answer(response)
 
 
@@ -179,10 +180,11 @@ def check_page(after: object, limit: object) -> None:
         raise LocalProtocolError(f"expected a limit of 1 or more, not {_came(limit)}")
 
 
-def check_send_body(exchange: object, data: object, more: object) -> None:
+def check_send_body(exchange: object, data: object, more: object, after: object) -> None:
     """Refuse what is no piece of a body."""
     check_number(exchange, "an exchange")
     check_flag(more, "more")
+    check_number(after, "a batch")
     check_bytes(data)
 
 

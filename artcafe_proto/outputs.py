@@ -36,7 +36,8 @@ class Outputs(Generic[A, S, E]):
 
     __slots__ = ("asks", "disconnects", "events", "sends")
     held_bytes = 0
-    """Of what waits for a store: a platform's affair."""
+    is_holding = False
+    """Of what waits for a store, and whether anything does: a platform's affair."""
 
     def __init__(self) -> None:
         self.events: list[E] = []
@@ -50,6 +51,10 @@ class Outputs(Generic[A, S, E]):
             if queue:
                 return queue.pop(0)
         return None
+
+    def send_after(self, send: S, batch: int) -> None:
+        """Send once a batch is stored, where anything is."""
+        self.sends.append(send)
 
     def undrained_bytes(self, conn: int) -> int:
         """Payloads of frames for `conn` that nobody has been told of."""

@@ -11,7 +11,7 @@ from artcafe_anyio.loops import Flag
 from artcafe_platform.logs import tell
 from artcafe_proto import ApiError
 from artcafe_proto.effects import Persist
-from artcafe_stores import StoreError, StoreUnavailable
+from artcafe_stores import StoreDamaged, StoreError, StoreLocked, StoreSchema, StoreUnavailable
 
 if TYPE_CHECKING:
     from artcafe_platform.owner import Owner
@@ -29,6 +29,12 @@ async def begin(hub: PlatformHub, store: Store, now: Instant) -> None:
         if isinstance(output, Persist):
             await store.commit(output)
             hub.persisted(output.batch, now)
+
+
+async def close(store: Store) -> None:
+    """Close a store, and wait for it for 5 s: a disk that hangs does not hold up the end of the process."""
+    with anyio.move_on_after(PATIENCE_S):
+        await store.aclose()
 
 
 class Keeper:
@@ -63,6 +69,8 @@ class Keeper:
         hub = self._owner.hub
         try:
             await self._store.commit(persist)
+        except (StoreDamaged, StoreLocked, StoreSchema):
+            raise  # which is of no use to try again: the platform ends
         except StoreError as error:
             self._complain(str(error))
             with self._owner.own_turn() as now:
@@ -81,31 +89,31 @@ class Keeper:
             self._complaint = complaint
             tell(logging.ERROR, f"cannot store, trying again: {complaint} [PLAT-5]")
 
-    async def stored(self, barrier: int) -> None:
-        """Wait until a batch is stored. Raises ApiError 503 after 5 s: then it may be, or will be."""
+    async def stored(self, barrier: int, what: str) -> None:
+        """Wait until a batch is stored. Raises ApiError 503, which names `what` is in it, once it has been waited for
+        as long as anybody waits: then it may be, or will be.
+        """
         if not await self._wait_for(barrier):
-            raise ApiError(
-                503, "may_be_accepted", "the store is slow: ask later whether it was accepted",
-                retry_after_s=RETRY_AFTER_S,
-            )  # fmt: skip
+            message = f"the store is slow: ask later whether {what} was accepted"
+            raise ApiError(503, "may_be_accepted", message, retry_after_s=RETRY_AFTER_S)
 
     async def _wait_for(self, barrier: int) -> bool:
-        hub = self._owner.hub
+        hub, until = self._owner.hub, anyio.move_on_after(PATIENCE_S).deadline
         while hub.stored < barrier:
             wait = self._waits.get(barrier)
             if wait is None:
-                wait = await self._lead(barrier)
+                wait = await self._lead(barrier, until)
             else:
                 await wait.over.wait()
             if wait.is_in_vain:
                 break
         return hub.stored >= barrier
 
-    async def _lead(self, barrier: int) -> _Wait:
-        """Wait as the first, and look at the clock for all. Cancelled, the next one leads."""
+    async def _lead(self, barrier: int, until: float) -> _Wait:
+        """Wait as the first, and look at the clock for all. Cancelled, the next one leads, until its own time."""
         wait = self._waits[barrier] = _Wait()
         try:
-            with anyio.move_on_after(PATIENCE_S) as scope:
+            with anyio.CancelScope(deadline=until) as scope:
                 await wait.over.wait()
             wait.is_in_vain = scope.cancelled_caught
         finally:
@@ -117,18 +125,14 @@ class Keeper:
         """Wait for all that was put, for 5 s; returns whether it is stored."""
         return self._owner.failure is None and await self._wait_for(self._owner.hub.barrier)
 
-    async def close(self) -> None:
-        """Close the store, and wait for it for 5 s: a disk that hangs does not hold up the end of the process."""
-        with anyio.move_on_after(PATIENCE_S):
-            await self._store.aclose()
-
-    def check_all_stored(self) -> None:
-        """Raise StoreUnavailable if something is not."""
-        if unstored := self._owner.hub.unstored:
-            raise StoreUnavailable(
-                f"the platform ended with {unstored} records that its store did not take in {PATIENCE_S:.0f} s: "
-                "nothing that was promised is lost, and what was answered 503 may_be_accepted is to be sent again"
-            )
+    def failure(self) -> StoreUnavailable | None:
+        """What to say at the end, if something is not stored."""
+        if not (unstored := self._owner.hub.unstored):
+            return None
+        return StoreUnavailable(
+            f"the store did not take everything in {PATIENCE_S:.0f} s, and the platform ended without storing "
+            f"{unstored} of its records: what was answered 503 may_be_accepted is to be sent again"
+        )
 
 
 class _Wait:

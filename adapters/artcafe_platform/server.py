@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 from contextlib import contextmanager
@@ -17,10 +18,11 @@ from artcafe_anyio.calling import check_callback
 from artcafe_anyio.clocks import Clock, first_reading, read_clocks
 from artcafe_anyio.loops import find_call_soon, runs_in_loop_of
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
-from artcafe_platform.keeper import Keeper, begin
+from artcafe_platform.keeper import Keeper, begin, close
 from artcafe_platform.listening import Listening
+from artcafe_platform.logs import tell
 from artcafe_platform.owner import Owner
-from artcafe_proto import ConfigError, LocalProtocolError, PlatformConfig, PlatformHub
+from artcafe_proto import ConfigError, KeyRefusedError, LocalProtocolError, PlatformConfig, PlatformHub
 from artcafe_proto.config import Origin
 from artcafe_proto.records import DamagedRecordError, Keeps
 from artcafe_proto.secrecy import Secret, Secretive, forgetful
@@ -30,7 +32,7 @@ from artcafe_stores.errors import damaged
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import TaskStatus
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from artcafe_proto import Instant
     from artcafe_proto.events import HubEvent
     from artcafe_proto.platform import Agent, Key
+    from artcafe_proto.records import Record
     from artcafe_stores import Store
 
 __all__ = ["Platform"]
@@ -110,6 +113,7 @@ class Platform(Secretive):
         self._owner: Owner | None = None
         self._has_ended = False
         self._store = store
+        self._has_opened = False
         self._keeper: Keeper | None = None
         self._listening: Listening | None = None
         self._background = Background(self._serve, lambda: None)
@@ -180,7 +184,7 @@ class Platform(Secretive):
                 wall=now.wall,
             )
             shown, barrier = self.hub.shown(agent), self.hub.barrier
-        await self._stored(barrier)
+        await self._stored(barrier, f"the agent {shown.agent_id}")
         return shown
 
     async def add_key(self, tenant_id: str, agent_id: str, public_key: str, name: str = "") -> Key:
@@ -191,7 +195,7 @@ class Platform(Secretive):
         """
         with self.turn():
             key, barrier = self.hub.registry.add_key(tenant_id, agent_id, public_key, name), self.hub.barrier
-        await self._stored(barrier)
+        await self._stored(barrier, f"the key {key.key_id}")
         return key
 
     async def revoke_key(self, tenant_id: str, key_id: str) -> None:
@@ -199,7 +203,7 @@ class Platform(Secretive):
         with self.turn() as now:
             self.hub.revoke_key(tenant_id, key_id, now)
             barrier = self.hub.barrier
-        await self._stored(barrier)
+        await self._stored(barrier, f"the end of the key {key_id}")
 
     async def send_message(self, tenant_id: str, agent_id: str, data: dict[str, Any]) -> str:
         """Send an agent a message, which is not kept; returns its id (PLAT-4).
@@ -240,7 +244,7 @@ class Platform(Secretive):
                 now=now,
             )
             barrier = self.hub.barrier
-        await self._stored(barrier)
+        await self._stored(barrier, f"the command {accepted.command_id}")
         return accepted.command_id
 
     def abort_agent(self, agent_id: str) -> bool:
@@ -252,17 +256,16 @@ class Platform(Secretive):
     async def __aenter__(self) -> Self:
         """Listen. Raises ConfigError for an unusable data directory, tenant or clock, OSError if it cannot listen.
 
-        Raises StoreError if what is stored cannot be used, as StoreLocked if another process has it, and
-        DamagedRecordError if a part of it is not what was stored.
+        Raises StoreError if what is stored cannot be used, as StoreLocked if another process has it.
         """
         if self._owner is not None:
             raise LocalProtocolError("a Platform is entered once: make another one")
         try:
             await self._begin()
         except BaseException:
-            if self._store is not None:
+            if self._store is not None and self._has_opened:
                 with anyio.CancelScope(shield=True):
-                    await self._store.aclose()
+                    await close(self._store)
             raise
         return self
 
@@ -292,21 +295,24 @@ class Platform(Secretive):
         """Stop listening, say goodbye on every connection (1001 on a link) and close it, for some seconds at most.
 
         Raises the internal error that has ended the platform, if one has: the block was cancelled then. Raises
-        StoreUnavailable if the store has not taken everything after 5 s; nothing that was promised is lost.
+        StoreUnavailable if the store has not taken everything after 5 s.
         """
         self._background.check()
         assert self._listening is not None
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
-            if self._keeper is not None:
-                await self._keeper.close()
+            if self._store is not None:
+                await close(self._store)
         self._has_ended = True
         await self._background.__aexit__(exc_type, exc, traceback)
         failure = self._entered.failure
         if failure is not None and failure is not exc:
             raise failure
-        if self._keeper is not None and exc is None:
-            self._keeper.check_all_stored()
+        unstored = None if self._keeper is None else self._keeper.failure()
+        if unstored is not None and exc is None:
+            raise unstored
+        if unstored is not None:
+            tell(logging.ERROR, str(unstored))
 
     async def _serve(self, *, task_status: TaskStatus[None]) -> None:
         assert self._listening is not None
@@ -316,13 +322,16 @@ class Platform(Secretive):
         if self._store is None and self._data_dir is not None:
             self._store = SqliteStore(self._data_dir / "records.db")
         keeps = Keeps.NOTHING if self._store is None else Keeps.RECORDS
-        restored = () if self._store is None else await self._store.open()
+        restored: Iterable[Record] = ()
+        if self._store is not None:
+            restored = await self._store.open()
+            self._has_opened = True
         now = first_reading(self._clock)
         try:
             hub = PlatformHub(self.config, rng=rng, signing_seed=signing_seed, restored=restored, keeps=keeps, now=now)
         except DamagedRecordError as error:
             raise damaged(str(self._store), str(error)) from error
-        except LocalProtocolError as error:
+        except (LocalProtocolError, KeyRefusedError) as error:
             raise StoreSchema(f"{self._store} was written by another version ({error}): use that one") from error
         del restored  # of many records it takes as much as what was made of them
         hub.registry.set_tenants(self.tenants)
@@ -330,9 +339,9 @@ class Platform(Secretive):
             await begin(hub, self._store, now)
         return hub
 
-    async def _stored(self, barrier: int) -> None:
+    async def _stored(self, barrier: int, what: str) -> None:
         if self._keeper is not None:
-            await self._keeper.stored(barrier)
+            await self._keeper.stored(barrier, what)
 
     async def _load_secrets(self) -> Secrets:
         if self._data_dir is not None:

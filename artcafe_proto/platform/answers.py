@@ -29,14 +29,20 @@ def error_answer(error: ApiError, headers: Headers = ()) -> HttpResponse:
     return json_answer(error.status, body, headers)
 
 
+IN_DOUBT: Final = "the store is slow: ask later whether it was accepted"
+
+
 def in_doubt(response: HttpResponse) -> HttpResponse:
     """Instead of a response that waits for a store: nothing is certain. A write's names what to ask for (PLAT-5)."""
     retry = (("retry-after", f"{STORE_RETRY_AFTER_S}"),)
     if response.status not in _WRITTEN:
         return error_answer(store_unavailable(), retry)
-    said = _object_decoder.decode(response.body) if response.body else {}
+    try:
+        said = _object_decoder.decode(response.body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # it is missing, or a driver's
+        said = {}
     ids = {name: value for name, value in said.items() if name.endswith("_id")}
-    error = {"code": "may_be_accepted", "message": "the store is slow: ask later whether it was accepted"}
+    error = {"code": "may_be_accepted", "message": IN_DOUBT}
     return json_answer(503, {"error": error} | ids, retry)
 
 

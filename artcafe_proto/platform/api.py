@@ -27,8 +27,8 @@ from artcafe_proto.limits import (
 from artcafe_proto.messages import AgentStatus
 from artcafe_proto.platform.answers import error_answer, extra_headers, json_answer, read_json
 from artcafe_proto.platform.authenticator import Principal
-from artcafe_proto.platform.held import HeldOutputs
 from artcafe_proto.platform.watches import CommandWatch, EventWatch, command_answer
+from artcafe_proto.policies.token_issuer import has_form_of_token
 
 if TYPE_CHECKING:
     from artcafe_proto.config import PlatformConfig
@@ -53,23 +53,27 @@ def handle(
 ) -> bool:
     """Answer a session's request, now or later. False if no operation is at its path."""
     try:
-        made = answer(hub, request, now, address)
+        said = answer(hub, request, now, address)
     except Exception as error:  # a mistake of ours, which costs this request alone
         hub.request_failed(request.method, error)
-        made = INTERNAL_ERROR
-    match made:
-        case None:
-            return False
-        case HttpResponse():
-            if isinstance(session.outputs, HeldOutputs):
-                session.outputs.waits_for = _batch_of(hub, request, made)
-            session.respond(exchange, made, now)
-        case _:
-            hub.watches.begin(session, exchange, request, made, now)
+        said = Said(INTERNAL_ERROR)
+    if said is None:
+        return False
+    if isinstance(said.answer, HttpResponse):
+        session.respond(exchange, said.answer, now, after=said.after)
+    else:
+        hub.watches.begin(session, exchange, request, said.answer, now)
     return True
 
 
-def answer(hub: PlatformHub, request: HttpRequest, now: Instant, address: str | None = None) -> Answer | None:
+class Said(NamedTuple):
+    """What is answered to a request, once the batch `after` is stored (PLAT-5)."""
+
+    answer: Answer
+    after: int = 0
+
+
+def answer(hub: PlatformHub, request: HttpRequest, now: Instant, address: str | None = None) -> Said | None:
     """The answer to one request, errors included; None if no operation is at its path.
 
     `address` is that of its session, by which attempts to sign in are limited.
@@ -80,30 +84,38 @@ def answer(hub: PlatformHub, request: HttpRequest, now: Instant, address: str | 
     if not operations:
         return None
     operation = operations.get("GET" if request.method == "HEAD" else request.method)
+    after: int | None = 0
     try:
         if operation is None:
             is_open = not _OPEN.isdisjoint(operations.values())
             expected = "expected POST" if is_open else "this address does not take this method"
             raise ApiError(405, "method_not_allowed", expected)
         caller = _NOBODY
-        if operation not in _OPEN:
+        if operation in _OPEN:
+            after = _batch_of_login(hub, request)
+        else:
+            after = hub.barrier if _is_agents(request) else 0  # a 401 may say that a key was revoked
             caller = hub.principal(request, now, address)
+            after = 0
             hub.check_store()
-        return operation(Call(hub, request, caller, ids, now, address))
+            after = None
+        made = operation(Call(hub, request, caller, ids, now, address))
     except ApiError as error:
-        return error_answer(error, extra_headers(error, _allow(operations)))
+        made = error_answer(error, extra_headers(error, _allow(operations)))
+    return Said(made, hub.barrier if after is None else after)
 
 
-def _batch_of(hub: PlatformHub, request: HttpRequest, made: HttpResponse) -> int | None:
-    """What an answer waits for (PLAT-5), if not for all that was put before.
+def _is_agents(request: HttpRequest) -> bool:
+    """Whether a request comes with an agent's token, or what is like one."""
+    return has_form_of_token((request.header("authorization") or "").rpartition(" ")[2])
 
-    A login waits for what its agent is stored with, so that a slow store keeps no other agent away.
-    """
-    if made.status in _SAYS_NOTHING:
+
+def _batch_of_login(hub: PlatformHub, request: HttpRequest) -> int:
+    """What is known of the agent that a login names is stored in it: a slow store keeps no other agent away."""
+    try:
+        return hub.batch_of(_named_decoder.decode(request.body).agent_id)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return 0
-    if _OPEN.isdisjoint(_find(request.target.partition("?")[0], with_compat=hub.config.compat)[0].values()):
-        return None
-    return hub.batch_of(_named_decoder.decode(request.body).agent_id) if made.status == 200 else 0
 
 
 def link_asked_for(config: PlatformConfig, request: HttpRequest, *, upgrade: bool) -> str | None:
@@ -369,8 +381,6 @@ class _Named(msgspec.Struct, frozen=True, gc=False):
     agent_id: str = ""
 
 
-_SAYS_NOTHING: Final = frozenset({401, 503})
-"""Answers to a token that is wrong, and to whoever comes while the store takes nothing."""
 _named_decoder = msgspec.json.Decoder(_Named)
 _agent_decoder = msgspec.json.Decoder(_AgentBody)
 _status_decoder = msgspec.json.Decoder(_StatusBody)

@@ -1,7 +1,7 @@
-"""What of a connection waits until something is stored (PLAT-5): responses, messages, pongs and an orderly end.
+"""What of a connection waits until something is stored (PLAT-5): responses, a 101, pongs and an orderly end.
 
-A hub that keeps records gives its sessions these outputs. What does not have to wait, a ping or the answer to a token
-that is wrong, passes what does.
+A hub that keeps records gives its sessions these outputs. Of a link only its 101 and pongs wait: commands go out once
+they are stored, and messages are not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from artcafe_proto.effects import (
     Disconnect,
     SendBody,
     SendClose,
-    SendPing,
     SendPong,
     SendResponse,
     SendText,
@@ -54,7 +53,7 @@ class Holders:
     def __init__(self) -> None:
         self.by_conn: Final[dict[int, HeldOutputs]] = {}
         self.newly: Final[dict[int, HeldOutputs]] = {}
-        """Those on which something is held since the hub looked last, and the store had stalled."""
+        """Those that have not been looked at since the store stalled."""
         self.held_bytes: int = 0
         """Of payloads and bodies on all of them."""
 
@@ -83,59 +82,54 @@ class Holders:
 class HeldOutputs(PlatformOutputs):
     """The outputs of a connection, and those that are held."""
 
-    __slots__ = (
-        "_ends",
-        "_held",
-        "_holders",
-        "_keeping",
-        "_pongs",
-        "_ready",
-        "conn",
-        "held_bytes",
-        "presence",
-        "waits_for",
-    )
+    __slots__ = ("_ends", "_held", "_holders", "_keeping", "_pongs", "_ready", "conn", "held_bytes", "presence")
 
     def __init__(self, conn: int, keeping: Keeping, holders: Holders) -> None:
         super().__init__()
         self.conn: int = conn
-        self.sends = self._ready = _Sends(self)
-        self.disconnects = self._ends = _Disconnects(self)
+        self._ready = _Sends(self)
+        self._ends = _Disconnects(self)
+        self.sends: list[PlatformSend] = self._ready
+        self.disconnects: list[Disconnect] = self._ends
         self.held_bytes: int = 0
         """Of payloads and bodies that are held."""
         self.presence: Presence | None = None
         """Whose link it is: a pong waits for what was stored last of its responses."""
-        self.waits_for: int | None = None
-        """The batch that the next send waits for, if it is not all that was put so far."""
         self._keeping = keeping
         self._holders = holders
         self._held: deque[_Held] = deque()
         self._pongs: list[tuple[int, SendPong]] = []
 
     @property
+    def is_holding(self) -> bool:
+        """Whether a response or a 101 waits, or what comes behind it."""
+        return bool(self._held)
+
+    @property
     def holds_link(self) -> bool:
         """Whether a link waits: for its 101, or for a pong."""
         return bool(self._pongs) or (bool(self._held) and isinstance(self._held[0].output, AcceptUpgrade))
 
-    @property
-    def holds_response(self) -> bool:
-        """Whether something of a response waits."""
-        return bool(self._held)
-
     def send(self, send: PlatformSend) -> None:
-        """Let a send go, or hold it."""
-        barrier, self.waits_for = self._keeping.barrier if self.waits_for is None else self.waits_for, None
+        """What goes out on a link, behind its 101."""
         match send:
-            case SendPing():
-                self._ready.let_go(send)
-            case SendBody() if send.data == KEEP_ALIVE:
-                self._ready.let_go(send)
             case SendPong():
                 self._pong(send)
             case SendClose():
                 self._pass_with(send)
             case _:
-                self._hold(barrier, send)
+                self._hold(0, send)
+
+    def send_after(self, send: PlatformSend, batch: int) -> None:
+        """Let a response, a 101 or a piece of a body go once a batch is stored, and what was sent before it has left.
+
+        The comment of an event stream passes events that wait: it says that the stream is still there.
+        """
+        passes = isinstance(send, SendBody) and send.data is KEEP_ALIVE
+        if passes and self._held and isinstance(self._held[0].output, SendBody):  # the head has left
+            self._ready.let_go(send)
+        else:
+            self._hold(batch, send)
 
     def disconnect(self, output: Disconnect) -> None:
         """An orderly end waits for its turn; an abort waits for nothing."""
@@ -146,18 +140,13 @@ class HeldOutputs(PlatformOutputs):
         else:
             self._ends.let_go(output)
 
-    def undrained_bytes(self, conn: int) -> int:
-        """Payloads of frames that nobody has been told of, those that are held included."""
-        held = sum(each.size for each in self._held if isinstance(each.output, SendText))
-        return super().undrained_bytes(conn) + held
-
     def release(self) -> None:
         """More is stored: let go what waited for it, in its order."""
         stored = self._keeping.stored
-        while self._pongs and self._pongs[0][0] <= stored:
-            self._ready.let_go(self._pongs.pop(0)[1])
         while self._held and self._held[0].barrier <= stored:
             self._let_go(self._held.popleft())
+        while self._pongs and not self._held and self._pongs[0][0] <= stored:
+            self._ready.let_go(self._pongs.pop(0)[1])
         if not self._held and not self._pongs:
             self._holders.forget(self.conn)
 
@@ -166,9 +155,9 @@ class HeldOutputs(PlatformOutputs):
 
         What is held of a response that has begun stays, and what comes behind it. A link is closed instead.
         """
-        while self._held and not isinstance(self._held[0].output, SendBody | SendText):
+        while self._held and not self._has_begun(self._held[0]):
             held = self._held.popleft()
-            if isinstance(held.output, SendResponse) and not held.output.more:
+            if isinstance(held.output, SendResponse) and held.barrier > self._keeping.stored:
                 refused = SendResponse(self.conn, held.output.exchange, in_doubt(held.output.response), False)
                 self._count(-held.size)
                 held = _Held(0, refused)
@@ -176,6 +165,11 @@ class HeldOutputs(PlatformOutputs):
             self._let_go(held)
         if not self._held and not self._pongs:
             self._holders.forget(self.conn)
+
+    def _has_begun(self, held: _Held) -> bool:
+        """Whether it belongs to a response that goes on."""
+        send = held.output
+        return isinstance(send, SendBody) or (isinstance(send, SendResponse) and send.more)
 
     def discard(self) -> None:
         """The connection is over: nothing of what is held goes out on it."""
@@ -210,7 +204,7 @@ class HeldOutputs(PlatformOutputs):
     def _pong(self, pong: SendPong) -> None:
         """Of those that wait the first and the last are kept: a peer that pings all the time gets an answer, too."""
         barrier = 0 if self.presence is None else self.presence.outcome_batch
-        if barrier <= self._keeping.stored:
+        if barrier <= self._keeping.stored and not self._held:
             self._pongs.clear()
             self._ready.let_go(pong)
         else:
@@ -226,19 +220,8 @@ class HeldOutputs(PlatformOutputs):
             self._ready.let_go(each)
 
 
-def let_wait_for(outputs: PlatformOutputs, batch: int) -> None:
-    """The next send waits for this batch alone, where anything is held at all; for nothing if it is 0."""
-    if isinstance(outputs, HeldOutputs):
-        outputs.waits_for = batch
-
-
-def is_holding(outputs: PlatformOutputs) -> bool:
-    """Whether something of a response waits, for some batch."""
-    return isinstance(outputs, HeldOutputs) and outputs.holds_response
-
-
 class _Sends(list["PlatformSend"]):
-    """Where sessions append, as they do to a list."""
+    """Where links append, as they do to a list."""
 
     def __init__(self, outputs: HeldOutputs) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from artcafe_proto.platform.authenticator import Authenticator, Principal
 from artcafe_proto.platform.commands import Command, check_size, command_data
 from artcafe_proto.platform.connections import Connections
 from artcafe_proto.platform.delivery import Delivery
-from artcafe_proto.platform.held import HeldOutputs, let_wait_for
+from artcafe_proto.platform.held import HeldOutputs
 from artcafe_proto.platform.links import LinkedAgent, Links
 from artcafe_proto.platform.records import (
     SCHEMA_VERSION,
@@ -85,8 +85,8 @@ class PlatformHub(Secretive):
         self._message_ids = MessageIds(rng)
         self._now = BEFORE_ALL if now is None else sound_instant(now)
         restored = tuple(restored)
-        if restored and now is None:
-            raise LocalProtocolError("expected the moment of the start beside restored records: commands expire by it")
+        if (restored or keeps is Keeps.RECORDS) and now is None:
+            raise LocalProtocolError("expected the moment of the start where records are kept: commands expire by it")
         self._storing = Storing(restored, keeps)
         self._events = self._storing.events
         self._state = self._storing.state
@@ -98,7 +98,7 @@ class PlatformHub(Secretive):
         self._touched = self._connections.touched
         self.registry: Final = Registry(self._state, self._put_new, rng)
         self.authenticator: Final = Authenticator(config, self.registry, self._emit, signing_seed=signing_seed, rng=rng)
-        self.watches: Final = Watches(rng, self.command, self.touch)
+        self.watches: Final = Watches(rng, self.command, self.touch, self._storing.barrier)
         self._delivery = Delivery(self._state, self._links, self._storing.put, self._emit, window=config.window)
         self.traffic: Final = Traffic(self._links, self._delivery, self._emit, self._storing.keeping)
         if now is not None:
@@ -133,8 +133,8 @@ class PlatformHub(Secretive):
 
     @property
     def barrier(self) -> int:
-        """The batch in which what was put last is stored; 0 if nothing is."""
-        return 0 if self._storing.keeping is None else self._storing.keeping.barrier
+        """The batch in which what was put last is stored; 0 if nothing is. What shows it waits for that (`respond`)."""
+        return self._storing.barrier()
 
     @property
     def stored(self) -> int:
@@ -148,7 +148,7 @@ class PlatformHub(Secretive):
 
     def check_store(self) -> None:
         """Raise ApiError 503 while the store takes no new work, and nothing that is stored is to be shown (PLAT-5)."""
-        self._storing.check(self._now.mono)
+        self._storing.check()
 
     def batch_of(self, agent_id: str) -> int:
         """The batch that a login of this agent waits for."""
@@ -177,6 +177,8 @@ class PlatformHub(Secretive):
         """Raise LocalProtocolError for what `admit` does not take, such as the number of an open connection."""
         misuse.check_accepted(conn, address)
         self._connections.check_free(conn)
+        if self.barrier and not self.stored:
+            raise LocalProtocolError("expected the first batch to be stored before anybody is served (PLAT-5)")
 
     def admit(self, conn: int, connection: Drained) -> None:
         """A connection was accepted."""
@@ -212,7 +214,6 @@ class PlatformHub(Secretive):
         """A session's agent asks for its link. Raises ApiError, as for a request."""
         agent, key_id = self.authenticator.linking_agent(request, agent_id, session.address, now)
         self._open_link(session, agent, key_id, now)
-        let_wait_for(session.outputs, self._storing.batch_of(agent_id))
 
     def link_opened(self, session: Carrier, agent_id: str, now: Instant) -> None:
         """A session's agent has its link already. Raises ApiError 404 for an agent that is not registered."""
@@ -357,11 +358,12 @@ class PlatformHub(Secretive):
         for agent_id in self._delivery.handle_timer(now):
             self.traffic.send_on(agent_id, now)
         self._connections.handle_timer(now)
+        self._storing.look(now.mono)
         self._refuse_held(now)
 
     def _refuse_held(self, now: Instant) -> bool:
         """Nobody is to wait any longer for a store that has stalled. Returns whether anybody did."""
-        given_up = self._storing.given_up(now.mono)
+        given_up = self._storing.given_up()
         for outputs in given_up:
             carrier = None if outputs.presence is None else outputs.presence.session
             if outputs.holds_link and carrier is not None:
@@ -377,7 +379,7 @@ class PlatformHub(Secretive):
         A wait of more than 5 s may last up to 0.25 s longer: thousands of connections then share one deadline.
         """
         mono = self._now.mono
-        times = (self._delivery.deadline, self._connections.deadline(mono), self._storing.deadline(mono))
+        times = (self._delivery.deadline, self._connections.deadline(mono), self._storing.deadline)
         return min((each for each in times if each is not None), default=None)
 
     def next_output(self) -> PlatformOutput | None:

@@ -177,32 +177,36 @@ class PlatformProtocol(Secretive):
 
     # --- driver → core ------------------------------------------------------------------------------------------------
 
-    def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
+    def respond(
+        self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False, after: int = 0
+    ) -> bool:
         """Answer a `RequestArrived`, once; with `more`, `send_body` goes on. False if the connection has ended, and for
-        any other exchange: the core answers it.
+        any other exchange: the core answers it. What shows the hub's state leaves `after` the batch `hub.barrier` is
+        stored (PLAT-5); if that takes too long, it is answered 503 instead.
 
         A body in pieces goes out in chunks, or to HTTP/1.0 until the connection ends (RFC 9112 section 6.3). Raises
         LocalProtocolError for what HTTP cannot carry, and for a Content-Length or Transfer-Encoding: they are written
         for the body.
         """
         check_number(exchange, "an exchange")
+        check_number(after, "a batch")
         check_flag(more, "more")
         check_answer(response)
         self._hub.look_at_clock(now)
-        if exchange != self._arrived or not self._session.respond(exchange, response, now, more=more):
+        if exchange != self._arrived or not self._session.respond(exchange, response, now, more=more, after=after):
             return False
         self._go_on()
         return True
 
-    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
+    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True, after: int = 0) -> bool:
         """Send a piece of a body, the last one without `more`. A connection that ends earlier shows it as cut off.
         False as for `respond`.
 
         Raises LocalProtocolError, and changes nothing, for anything but bytes.
         """
-        check_send_body(exchange, data, more)
+        check_send_body(exchange, data, more, after)
         self._hub.look_at_clock(now)
-        if exchange != self._arrived or not self._session.send_body(exchange, data, now, more=more):
+        if exchange != self._arrived or not self._session.send_body(exchange, data, now, more=more, after=after):
             return False
         self._go_on()
         return True

@@ -52,31 +52,27 @@ class Registry:
     @forgetful
     def add_tenant(self, tenant_id: str, token: str) -> None:
         """Let `token` speak for a tenant (PLAT-1); only its hash is kept."""
-        check_id("tenant_id", tenant_id)
-        check_text(token, "a tenant token")
-        if len(token) < 16 or not _VISIBLE_ASCII.fullmatch(token):
-            raise ConfigError(
-                "a tenant token must be 16 or more visible ASCII characters: it is a password in a header"
-            )
-        if has_form_of_token(token):
-            raise ConfigError("a tenant token must not look like a JSON Web Token: agents' tokens do")
-        digest = sha256(token.encode()).digest()
-        known = self._state.tenant_of(digest)
+        token_hash = _checked_token(tenant_id, token)
+        known = self._state.tenant_of(token_hash)
         if known is None:
-            self._add(Kind.TENANT, TenantRecord(plain_text(tenant_id), digest))
+            self._add(Kind.TENANT, TenantRecord(plain_text(tenant_id), token_hash))
         elif known != tenant_id:
-            raise ConfigError(f"the token of {tenant_id} is another tenant's already: give it one of its own")
+            raise _taken(tenant_id)
 
     @forgetful
     def set_tenants(self, tokens: Mapping[str, str]) -> None:
         """These tokens, by the ids of their tenants, and no other ones speak for tenants. Raises as `add_tenant`."""
         if not isinstance(tokens, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LocalProtocolError(f"expected tokens by the ids of their tenants, not {type(tokens).__name__}")
+        tenants: dict[bytes, str] = {}
+        for tenant_id in tokens:
+            token_hash = _checked_token(tenant_id, tokens[tenant_id])
+            if tenants.setdefault(token_hash, tenant_id) != tenant_id:
+                raise _taken(tenant_id)
+        for n in self._state.tokens_but(tenants):
+            self._put(Change(Kind.TENANT, n, None))
         for tenant_id in tokens:
             self.add_tenant(tenant_id, tokens[tenant_id])
-        known = {sha256(token.encode()).digest() for token in tokens.values()}
-        for n in self._state.tokens_but(known):
-            self._put(Change(Kind.TENANT, n, None))
 
     def tenant_of(self, token: str) -> str | None:
         """The tenant a token speaks for. What is compared are hashes: how long it takes tells nothing of a token."""
@@ -213,6 +209,22 @@ class Registry:
 
     def _add(self, kind: Kind, value: Value) -> None:
         self._put(Change(kind, self._state.next_n(kind), value))
+
+
+@forgetful
+def _checked_token(tenant_id: str, token: str) -> bytes:
+    """The hash of a tenant's token. Raises ConfigError for what cannot be an id or a token."""
+    check_id("tenant_id", tenant_id)
+    check_text(token, "a tenant token")
+    if len(token) < 16 or not _VISIBLE_ASCII.fullmatch(token):
+        raise ConfigError("a tenant token must be 16 or more visible ASCII characters: it is a password in a header")
+    if has_form_of_token(token):
+        raise ConfigError("a tenant token must not look like a JSON Web Token: agents' tokens do")
+    return sha256(token.encode()).digest()
+
+
+def _taken(tenant_id: str) -> ConfigError:
+    return ConfigError(f"the token of {tenant_id} is another tenant's already: give it one of its own")
 
 
 def _described(capabilities: Sequence[str], metadata: dict[str, Any]) -> msgspec.Raw:

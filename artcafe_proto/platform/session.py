@@ -93,44 +93,48 @@ class PlatformSession(Secretive):
     def request_received(self, exchange: int, request: HttpRequest, now: Instant, *, upgrade: bool) -> None:
         """A request came; `upgrade` for a sound opening handshake. LocalProtocolError before the last is answered."""
         misuse.check_request(exchange, request, upgrade)
-        if self._answer_state is not AnswerState.NONE and self.state is SessionState.HTTP:
+        if self.state is SessionState.HTTP and (self._answer_state is not AnswerState.NONE or self.outputs.is_holding):
             raise LocalProtocolError("expected one request at a time: the answer to the one before has not ended")
         now = self._hub.input_of(self.conn, now)
         if self.state is not SessionState.HTTP:
             return
+        agent_id = None
         try:
             agent_id = link_asked_for(self._hub.config, request, upgrade=upgrade)
             if agent_id is not None:
                 self._hub.link_requested(self, agent_id, request, now)
-                self.outputs.sends.append(AcceptUpgrade(self.conn, exchange))
+                self.outputs.send_after(AcceptUpgrade(self.conn, exchange), self._hub.batch_of(agent_id))
                 self._begin_link(now)
             else:  # answered when the session is drained
                 self._answer_state = ANSWER.after(self._answer_state, AnswerInput.REQUEST)
                 self._exchange = exchange
                 self.outputs.events.append(RequestArrived(self.conn, exchange, request))
         except ApiError as error:
-            self._answer(exchange, error_answer(error, extra_headers(error, "GET")))
+            after = self._hub.batch_of(agent_id or "")
+            self._answer(exchange, error_answer(error, extra_headers(error, "GET")), after=after)
 
-    def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
-        """Answer a request, once; with `more`, `send_body` goes on. False if the connection has ended."""
-        misuse.check_respond(exchange, response, more)
+    def respond(
+        self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False, after: int = 0
+    ) -> bool:
+        """Answer a request, once, when batch `after` is stored; `send_body` goes on with `more`. False if it ended."""
+        misuse.check_respond(exchange, response, more, after)
         self._hub.input_of(self.conn, now)
         if not self._is_at(AnswerState.AWAITED, exchange):
             return False
         self._answer_state = ANSWER.after(self._answer_state, AnswerInput.BEGIN if more else AnswerInput.END)
-        self._answer(exchange, response, more=more)
+        self._answer(exchange, response, more=more, after=after)
         return True
 
-    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
+    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True, after: int = 0) -> bool:
         """Send a piece of a body that `respond` began; the last has no `more`. False if the answer has ended."""
-        misuse.check_send_body(exchange, data, more)
+        misuse.check_send_body(exchange, data, more, after)
         self._hub.input_of(self.conn, now)
         if not self._is_at(AnswerState.BEGUN, exchange):
             return False
         if not more:
             self._answer_state = ANSWER.after(self._answer_state, AnswerInput.END)
         self._outflow.written += len(data)
-        self.outputs.sends.append(SendBody(self.conn, exchange, data, more))
+        self.outputs.send_after(SendBody(self.conn, exchange, data, more), after)
         return True
 
     @property
@@ -141,9 +145,9 @@ class PlatformSession(Secretive):
     def _is_at(self, state: AnswerState, exchange: int) -> bool:
         return (self.state, self._answer_state, self._exchange) == (SessionState.HTTP, state, exchange)
 
-    def _answer(self, exchange: int, response: HttpResponse, *, more: bool = False) -> None:
+    def _answer(self, exchange: int, response: HttpResponse, *, more: bool = False, after: int) -> None:
         self._outflow.written += len(response.body)
-        self.outputs.sends.append(SendResponse(self.conn, exchange, response, more))
+        self.outputs.send_after(SendResponse(self.conn, exchange, response, more), after)
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
@@ -376,8 +380,6 @@ class PlatformSession(Secretive):
                 return arrived
         return None
 
-    # --- inside -------------------------------------------------------------------------------------------------------
-
     def _arm_timers(self, now: Instant) -> None:
         if (link := self._live) is None:
             return
@@ -390,11 +392,9 @@ class PlatformSession(Secretive):
         self._await_report(now)
 
     def _end(self, reason: str) -> None:
-        was_up = self.state is SessionState.UP
         self._region.fire(SessionInput.ENDED)
         self._live = None
         self.timers.clear()
         self._hub.watches.forget(self.conn)
         self.is_reading_paused = False
-        if was_up:
-            self._hub.link_ended(self, reason)
+        self._hub.link_ended(self, reason)

@@ -30,7 +30,7 @@ from artcafe_proto.platform.records import (
 from artcafe_proto.policies.public_keys import PublicKey
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from artcafe_proto.platform.records import Value
 
@@ -267,9 +267,9 @@ class PlatformState:
         n = self._tenant_of.get(token_hash)
         return None if n is None else self._tenants[n].tenant_id
 
-    def tokens_but(self, hashes: Container[bytes]) -> list[int]:
-        """The numbers of the records of all tokens but those with these hashes."""
-        return [n for token_hash, n in self._tenant_of.items() if token_hash not in hashes]
+    def tokens_but(self, tenants: Mapping[bytes, str]) -> list[int]:
+        """The numbers of the records of all tokens but those with these hashes, which speak for these tenants."""
+        return [n for n, each in self._tenants.items() if tenants.get(each.token_hash) != each.tenant_id]
 
     @property
     def agent_count(self) -> int:

@@ -9,7 +9,6 @@ from artcafe_proto.events import (
     CommandAccepted,
     CommandAnswered,
     CommandExpired,
-    CommandRepeated,
     StoreRecovered,
     StoreStalled,
 )
@@ -43,8 +42,7 @@ class Storing:
         """What the driver may be told."""
         self._held_events: deque[tuple[int, HubEvent]] = deque()
         self._identities: dict[str, int] = {}  # the batch of an agent's own records, while that is not stored
-        self._life_batch = 0
-        self._has_given_up = False  # the store has let everybody wait for too long
+        self._has_told = False  # that new work is refused
 
     # --- what is put --------------------------------------------------------------------------------------------------
 
@@ -66,16 +64,19 @@ class Storing:
         agent_id = self.state.agent_of(change)
         self.state.apply(change)
         batch = self.keeping.put(pack(*change))
-        if change.kind is Kind.LIFE:
-            self._life_batch = batch
-        elif agent_id is not None:
+        if agent_id is not None:
+            self._identities.pop(agent_id, None)  # they stay in the order of their batches
             self._identities[agent_id] = batch
         return batch
 
-    def check(self, mono: float) -> None:
+    def check(self) -> None:
         """Raise ApiError 503 if the store takes no new work, and nothing that is stored is to be shown."""
-        if self.keeping is not None and (self.keeping.refuses(mono) or self.holders.held_bytes >= MAX_HELD_BYTES):
+        if self.keeping is not None and (self.keeping.refuses or self.holders.held_bytes >= MAX_HELD_BYTES):
             raise store_unavailable()
+
+    def barrier(self) -> int:
+        """The batch in which what was put last is stored; 0 if nothing is."""
+        return 0 if self.keeping is None else self.keeping.barrier
 
     # --- what waits ---------------------------------------------------------------------------------------------------
 
@@ -92,8 +93,8 @@ class Storing:
             self._held_events.append((keeping.barrier, event))
 
     def batch_of(self, agent_id: str) -> int:
-        """What a login of an agent waits for: its own records, and that this life of the platform is known."""
-        return max(self._identities.get(agent_id, 0), self._life_batch)
+        """What a login of an agent waits for: its own records."""
+        return self._identities.get(agent_id, 0)
 
     # --- the store ----------------------------------------------------------------------------------------------------
 
@@ -103,12 +104,13 @@ class Storing:
         if keeping is None:
             return False
         since = keeping.stalled_since
-        if not keeping.persisted(batch):
+        if not keeping.persisted(batch, mono):
             return False
-        if self._has_given_up and since is not None:
-            self._has_given_up = False
+        if self._has_told and since is not None and not keeping.refuses:
+            self._has_told = False
             self.events.append(StoreRecovered(mono - since))
-        self._identities = {agent_id: each for agent_id, each in self._identities.items() if each > batch}
+        while self._identities and next(iter(self._identities.values())) <= batch:
+            del self._identities[next(iter(self._identities))]
         while self._held_events and self._held_events[0][0] <= batch:
             self.events.append(self._held_events.popleft()[1])
         self.holders.release()
@@ -116,28 +118,35 @@ class Storing:
 
     def persist_failed(self, batch: int, reason: PersistFailure, mono: float) -> None:
         """A batch could not be stored."""
-        if self.keeping is not None and self.keeping.failed(batch, reason, mono) and not self._has_given_up:
-            self._has_given_up = True
-            self.events.append(StoreStalled(reason))
+        if self.keeping is not None and self.keeping.failed(batch, reason, mono):
+            self._tell()
 
-    def given_up(self, mono: float) -> Sequence[HeldOutputs]:
+    def look(self, mono: float) -> None:
+        """It is later: the store may have stalled."""
+        if self.keeping is not None:
+            self.keeping.look(mono)
+            self._tell()
+
+    def _tell(self) -> None:
+        assert self.keeping is not None, "there is a store"
+        if self.keeping.refuses and not self._has_told:
+            self._has_told = True
+            self.events.append(StoreStalled(self.keeping.cause))
+
+    def given_up(self) -> Sequence[HeldOutputs]:
         """What is held, if the store has let it wait for too long: nobody is to wait any longer. Each once a stall."""
-        if self.keeping is None or not self.keeping.is_stalled(mono):
-            return ()
-        if not self._has_given_up:
-            self._has_given_up = True
-            self.events.append(StoreStalled("slow"))
-        return self.holders.take_newly()
+        return () if self.keeping is None or not self.keeping.has_stalled else self.holders.take_newly()
 
     def next_persist(self, mono: float) -> Persist | None:
         """What is to be stored now."""
         return None if self.keeping is None else self.keeping.next_persist(mono)
 
-    def deadline(self, mono: float) -> float | None:
+    @property
+    def deadline(self) -> float | None:
         """When to look at the store again, monotonic seconds."""
-        return None if self.keeping is None else self.keeping.deadline(mono)
+        return None if self.keeping is None else self.keeping.deadline
 
 
 _OF_COMMANDS: Final = (Kind.COMMAND, Kind.OUTCOME)
-_TELLS_WHAT_WAS_PUT: Final = (CommandAnswered, CommandExpired, CommandRepeated)
+_TELLS_WHAT_WAS_PUT: Final = (CommandAnswered, CommandExpired)
 """The other events tell what no store has, heartbeats and links for one; while a store stalls they must not pile up."""

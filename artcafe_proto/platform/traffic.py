@@ -17,7 +17,6 @@ from artcafe_proto.events import (
     UnknownReceived,
 )
 from artcafe_proto.messages import HeartbeatData, ResponseData, decode_data, encode, status_decoder
-from artcafe_proto.platform.held import let_wait_for
 from artcafe_proto.refusals import MAX_SAID_CHARS
 from artcafe_proto.refusals import shown as said
 
@@ -84,7 +83,6 @@ class Traffic:
             if due is None:
                 break
             command = due.command
-            let_wait_for(session.outputs, 0)  # it is stored by itself (PLAT-5)
             session.deliver(encode("command", command.command_id, command.data, now.wall), now)
             self._emit(CommandSent(agent_id, command.command_id, command.data.command, due.attempt))
 

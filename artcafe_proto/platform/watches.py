@@ -9,7 +9,6 @@ from artcafe_proto.events import CommandAnswered, CommandExpired
 from artcafe_proto.limits import KEEP_ALIVE_S, MAX_STREAMS_PER_TENANT, MAX_WAITING_BYTES
 from artcafe_proto.platform.answers import error_answer, json_answer
 from artcafe_proto.platform.connections import ConnectionTimer
-from artcafe_proto.platform.held import is_holding, let_wait_for
 from artcafe_proto.platform.polls import Poll, Polls
 from artcafe_proto.platform.streams import HEAD, KEEP_ALIVE, Stream, Streams
 
@@ -70,11 +69,13 @@ class Watcher(Protocol):
         """What was written and has not left."""
         ...
 
-    def respond(self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False) -> bool:
-        """Answer; with `more`, `send_body` goes on."""
+    def respond(
+        self, exchange: int, response: HttpResponse, now: Instant, *, more: bool = False, after: int = 0
+    ) -> bool:
+        """Answer once the batch `after` is stored; with `more`, `send_body` goes on."""
         ...
 
-    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True) -> bool:
+    def send_body(self, exchange: int, data: bytes, now: Instant, *, more: bool = True, after: int = 0) -> bool:
         """Send a piece of the answer, the last one without `more`."""
         ...
 
@@ -91,8 +92,12 @@ class Watches:
         rng: Random,
         command: Callable[[str, str, str], Command],
         touch: Callable[[int], None],
+        barrier: Callable[[], int],
     ) -> None:
-        """`command` shows the command of a tenant, an id and an agent; `touch` has a connection drained."""
+        """`command` shows the command of a tenant, an id and an agent; `touch` has a connection drained. What is shown
+        waits for the batch `barrier` (PLAT-5).
+        """
+        self._barrier = barrier
         self._command = command
         self._touch = touch
         self._sessions: dict[int, Watcher] = {}
@@ -118,15 +123,13 @@ class Watches:
         if not self._streams.has_room(watch.tenant_id):
             session.respond(exchange, TOO_MANY_STREAMS, now)
             return
-        let_wait_for(session.outputs, 0)  # the head says nothing that is stored
         session.respond(exchange, HEAD, now, more=True)
         if request.method == "HEAD":
-            let_wait_for(session.outputs, 0)
             session.send_body(exchange, b"", now, more=False)
             return
         stream = Stream(session.conn, exchange, watch.tenant_id, watch.agent_id)
         self._sessions[session.conn] = session
-        session.send_body(exchange, self._streams.add(stream, watch.last_event_id, now), now)
+        session.send_body(exchange, self._streams.add(stream, watch.last_event_id, now), now, after=self._barrier())
         session.timers.set(ConnectionTimer.WATCH, now.mono + KEEP_ALIVE_S)
 
     def heard(self, event: HubEvent, tenant_id: str | None, now: Instant) -> None:
@@ -171,7 +174,7 @@ class Watches:
     def _answer(self, session: Watcher, poll: Poll, now: Instant) -> None:
         self.forget(session.conn)
         command = poll.command if poll.command.is_over else self._as_it_is(poll)
-        session.respond(poll.exchange, command_answer(command), now)
+        session.respond(poll.exchange, command_answer(command), now, after=self._barrier())
 
     def _as_it_is(self, poll: Poll) -> Command:
         return self._command(poll.command.tenant_id, poll.command.command_id, poll.command.agent_id)
@@ -182,6 +185,6 @@ class Watches:
         if session.unread_bytes > MAX_WAITING_BYTES:
             session.drop("too many events wait to be read by it", now)
             return
-        session.send_body(stream.exchange, data, now)
-        if data is KEEP_ALIVE or not is_holding(session.outputs):  # what is held breaks no silence
+        session.send_body(stream.exchange, data, now, after=self._barrier())
+        if data is KEEP_ALIVE or not session.outputs.is_holding:  # what is held breaks no silence
             session.timers.set(ConnectionTimer.WATCH, now.mono + KEEP_ALIVE_S)

@@ -7,11 +7,12 @@ number of the last batch that anything was put into, and leaves once `stored` ha
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from artcafe_proto.effects import Persist
-from artcafe_proto.limits import MAX_BATCH_BYTES, MAX_UNSTORED_BYTES, STORE_PATIENCE_S, STORE_RETRY_S
+from artcafe_proto.limits import LATE_TIMER_S, MAX_BATCH_BYTES, MAX_UNSTORED_BYTES, STORE_PATIENCE_S, STORE_RETRY_S
 
 if TYPE_CHECKING:
     from artcafe_proto.effects import PersistFailure
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 class _Batch:
     """Records that are stored together."""
 
-    __slots__ = ("n", "nbytes", "records")
+    __slots__ = ("n", "nbytes", "records", "since")
 
     def __init__(self, n: int) -> None:
         self.n = n
+        self.since: float | None = None  # about when its first record was put
         self.records: list[Record] = []
         self.nbytes = 0
 
@@ -35,9 +37,12 @@ class Keeping:
     __slots__ = (
         "_is_full",
         "_retry_at",
+        "_stalls_at",
         "_under_way",
         "_waiting",
         "barrier",
+        "cause",
+        "has_stalled",
         "stalled_since",
         "stored",
         "unstored_bytes",
@@ -51,9 +56,15 @@ class Keeping:
         self.unstored_bytes: int = 0
         """Of all records that are not stored."""
         self.stalled_since: float | None = None
-        """When the batch under way was handed out first, monotonic seconds; None without one. A retry moves nothing."""
+        """Since when the oldest record waits that is not stored, monotonic seconds; None if all are. A retry moves
+        nothing."""
+        self.has_stalled: bool = False
+        """Whether it has waited for too long (`look`)."""
+        self.cause: PersistFailure | Literal["slow"] = "slow"
+        """Why the batch under way is not stored, as far as is known."""
         self._waiting: deque[_Batch] = deque()
         self._under_way: _Batch | None = None
+        self._stalls_at = 0.0  # when the store has stalled, if the batch under way is not stored
         self._retry_at: float | None = None  # when a batch that could not be stored is handed out again
         self._is_full = False
 
@@ -80,18 +91,23 @@ class Keeping:
 
     def next_persist(self, mono: float) -> Persist | None:
         """The batch to hand out now: the next one, or again one that could not be stored. None while one is stored."""
+        for waiting in reversed(self._waiting):
+            if waiting.since is not None:
+                break
+            waiting.since = mono
         batch = self._under_way
         if batch is None:
             if not self._waiting:
                 return None
             batch = self._under_way = self._waiting.popleft()
-            self.stalled_since = mono
+            self.stalled_since = batch.since
+            self._stalls_at = max(mono, self._stalls(batch))
         elif self._retry_at is None or self._retry_at > mono:
             return None
         self._retry_at = None
         return Persist(batch.n, tuple(batch.records))
 
-    def persisted(self, batch: int) -> bool:
+    def persisted(self, batch: int, mono: float) -> bool:
         """A batch is stored. False, and nothing changes, unless it is the one under way."""
         if self._under_way is None or self._under_way.n != batch:
             return False
@@ -99,6 +115,8 @@ class Keeping:
         self.stored = batch
         self._under_way = self.stalled_since = self._retry_at = None
         self._is_full = False
+        self.cause = "slow"
+        self.has_stalled = self.has_stalled and bool(self._waiting) and self._stalls(self._waiting[0]) <= mono
         return True
 
     def failed(self, batch: int, reason: PersistFailure, mono: float) -> bool:
@@ -106,27 +124,36 @@ class Keeping:
         if self._under_way is None or self._under_way.n != batch:
             return False
         self._is_full = reason == "full"
+        self.cause = reason
         self._retry_at = mono + STORE_RETRY_S
         return True
 
-    def is_stalled(self, mono: float) -> bool:
-        """Whether the store has let everybody wait for too long."""
-        return self.stalled_since is not None and mono >= self.stalled_since + STORE_PATIENCE_S
+    def look(self, mono: float) -> None:
+        """It is later: the store may have stalled. A late look proves nothing, so there is another one."""
+        if self._under_way is not None and self._stalls_at <= mono:
+            if mono - self._stalls_at > LATE_TIMER_S and not self.has_stalled:
+                self._stalls_at = mono + STORE_RETRY_S
+            else:
+                self.has_stalled = True
 
     @property
     def has_room(self) -> bool:
         """Whether more may wait for the store."""
         return self.unstored_bytes < MAX_UNSTORED_BYTES
 
-    def refuses(self, mono: float) -> bool:
+    @property
+    def refuses(self) -> bool:
         """Whether new work is to be refused: the store is full, has stalled, or too much waits for it."""
-        return self._is_full or not self.has_room or self.is_stalled(mono)
+        return self._is_full or self.has_stalled or not self.has_room
 
-    def deadline(self, mono: float) -> float | None:
+    @property
+    def deadline(self) -> float | None:
         """When to look again, monotonic seconds: a batch is to be handed out again, or the store has stalled."""
-        if self.stalled_since is None:
+        if self._under_way is None:
             return None
-        stalls_at, retry_at = self.stalled_since + STORE_PATIENCE_S, self._retry_at
-        if stalls_at <= mono:
-            return retry_at
-        return stalls_at if retry_at is None else min(stalls_at, retry_at)
+        if self.has_stalled:
+            return self._retry_at
+        return self._stalls_at if self._retry_at is None else min(self._stalls_at, self._retry_at)
+
+    def _stalls(self, batch: _Batch) -> float:
+        return math.inf if batch.since is None else batch.since + STORE_PATIENCE_S

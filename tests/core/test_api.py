@@ -289,9 +289,9 @@ def test_events_are_watched_by_tenants(api: Api) -> None:
     assert api.error("GET", "/events?agent_id=nobody", status=404) == "agent_not_found"
     assert api.error("GET", "/events?agent_id=a+1", status=404, token=OTHER_TOKEN) == "agent_not_found"
     headers = (("authorization", f"Bearer {TOKEN}"), ("last-event-id", "run-5"))
-    assert answer(api.hub, HttpRequest(method="GET", target="/api/v1/events", headers=headers), NOW) == EventWatch(
-        TENANT, None, "run-5"
-    )
+    said = answer(api.hub, HttpRequest(method="GET", target="/api/v1/events", headers=headers), NOW)
+    assert said is not None
+    assert said.answer == EventWatch(TENANT, None, "run-5")
 
 
 # --- what all share ---------------------------------------------------------------------------------------------------
@@ -410,7 +410,7 @@ def test_an_event_has_the_time_of_the_request_that_caused_it(api: Api) -> None:
     request = HttpRequest(
         method="POST", target="/api/v1/auth/challenge", headers=(("content-type", "application/json"),), body=body
     )
-    assert isinstance(answer(api.hub, request, NOW), HttpResponse)
+    assert answer(api.hub, request, NOW) is not None
     assert api.hub.now == NOW
     assert api.events(ChallengeIssued) == [ChallengeIssued("a1")]
 

@@ -157,7 +157,9 @@ def ask_as_tenant(stage: Stage, address: str | None, token: str, path: str = "/a
         output = take(session)
         assert isinstance(output, SendResponse)
         return output.response
-    answer = api.answer(stage.hub, HttpRequest(method="GET", target=path, headers=headers), stage.now, address)
+    said = api.answer(stage.hub, HttpRequest(method="GET", target=path, headers=headers), stage.now, address)
+    assert said is not None
+    answer = said.answer
     assert isinstance(answer, HttpResponse)
     return answer
 
@@ -195,7 +197,9 @@ def test_plat_1_a_credential_in_the_query_is_none() -> None:
     stage = Stage()
     for name in ("access_token", "token", "authorization", "Authorization"):
         query = f"?{name}={TENANT_TOKEN}"
-        answer = api.answer(stage.hub, HttpRequest(method="GET", target=f"/api/v1/agents{query}"), stage.now)
+        said = api.answer(stage.hub, HttpRequest(method="GET", target=f"/api/v1/agents{query}"), stage.now)
+        assert said is not None
+        answer = said.answer
         assert isinstance(answer, HttpResponse)
         assert answer.status == 401
 
@@ -205,12 +209,16 @@ def test_plat_1_two_credentials_are_none() -> None:
     bearer = ("authorization", f"Bearer {TENANT_TOKEN}")
     for headers in ((bearer, bearer), (bearer, ("authorization", ""))):
         request = HttpRequest(method="GET", target="/api/v1/agents", headers=headers)
-        answer = api.answer(stage.hub, request, stage.now)
+        said = api.answer(stage.hub, request, stage.now)
+        assert said is not None
+        answer = said.answer
         assert isinstance(answer, HttpResponse)
         assert answer.status == 400
     for odd in (f"Bearer {TENANT_TOKEN}\xa0", f"Bearer\xa0{TENANT_TOKEN}", f"Bearer \x85{TENANT_TOKEN}"):
         request = HttpRequest(method="GET", target="/api/v1/agents", headers=(("authorization", odd),))
-        answer = api.answer(stage.hub, request, stage.now)
+        said = api.answer(stage.hub, request, stage.now)
+        assert said is not None
+        answer = said.answer
         assert isinstance(answer, HttpResponse)
         assert answer.status == 401
 

@@ -415,8 +415,8 @@ ALONE: Final[dict[str, Bug]] = {
     "silence on an event stream is broken": Bug(
         "a stream goes on without a comment after its first event",
         _WATCHES,
-        "if data is KEEP_ALIVE or not is_holding(session.outputs):",
-        "if not is_holding(session.outputs) and not data:",
+        "if data is KEEP_ALIVE or not session.outputs.is_holding:",
+        "if not data:",
     ),
 }
 """For invariants of `artcafe_proto.testing`: a bug that no other finds in a short campaign."""

@@ -389,8 +389,8 @@ VULNERABILITIES: Final = (
     Mutant(
         "a failure is explained to whoever caused it",
         "artcafe_proto/platform/api.py",
-        "        made = INTERNAL_ERROR",
-        "        made = json_answer(500, str(error))",
+        "        said = Said(INTERNAL_ERROR)",
+        "        said = Said(json_answer(500, str(error)))",
         "tests/platform_server/test_server.py::test_an_unexpected_error_is_logged_and_answered_with_a_fixed_text",
     ),
     Mutant(

@@ -39,7 +39,7 @@ class Bench:
         self.ended[name] = "cancelled"
         with anyio.CancelScope() as self.scopes[name]:
             try:
-                await self.keeper.stored(barrier)
+                await self.keeper.stored(barrier, "it")
                 self.ended[name] = f"stored after {anyio.current_time() - self.began:.0f} s"
             except ApiError as error:
                 self.ended[name] = f"refused with {error.status} after {anyio.current_time() - self.began:.0f} s"
@@ -72,7 +72,7 @@ async def test_all_who_wait_for_a_batch_go_on_when_it_is_stored() -> None:
     bench = Bench()
     await bench.play({"a": 1, "b": 1, "c": 2}, stored=(4.0, 2))
     assert bench.ended == dict.fromkeys("abc", "stored after 4 s")
-    await bench.keeper.stored(2)  # at once
+    await bench.keeper.stored(2, "it")  # at once
 
 
 async def test_who_waits_for_a_later_batch_waits_on() -> None:
@@ -90,5 +90,6 @@ async def test_after_five_seconds_of_the_first_nobody_waits_for_a_batch() -> Non
 async def test_when_the_first_is_cancelled_another_one_looks_at_the_clock() -> None:
     bench = Bench()
     await bench.play({"a": 1, "b": 1, "c": 1}, leader="a")
-    late = f"refused with 503 after {3 + STORE_PATIENCE_S:.0f} s"
-    assert bench.ended == {"a": "cancelled", "b": late, "c": late}
+    late = {f"refused with 503 after {1 + place + STORE_PATIENCE_S:.0f} s" for place in range(2)}
+    assert bench.ended.pop("a") == "cancelled"
+    assert set(bench.ended.values()) < late, "by the time of whoever leads"

@@ -284,7 +284,7 @@ async def test_a_platform_whose_store_hangs_ends_all_the_same_and_says_what_is_n
                 assert (answer.status_code, answer.json()["agent_id"]) == (503, AGENT)
 
     with anyio.fail_after(PATIENCE_S):
-        with pytest.raises(StoreUnavailable, match="ended with 1 records"):
+        with pytest.raises(StoreUnavailable, match="ended without storing 1 of its records"):
             await serve()
 
 

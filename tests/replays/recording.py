@@ -208,10 +208,10 @@ class _Recorder:
 
     def _answerer(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def answer(hub: PlatformHub, request: Any, *given: Any) -> Any:
-            response = original(hub, request, *given)
-            if response is not None:
-                self.answered(request, response)
-            return response
+            said = original(hub, request, *given)
+            if said is not None:
+                self.answered(request, said.answer)
+            return said
 
         return answer
 

@@ -54,7 +54,7 @@ class Api:
         raw = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
         request = HttpRequest(method=method, target=f"/api/v1{path}", headers=tuple(headers), body=raw)
         found = answer(self.hub, request, now)
-        return NOT_FOUND if found is None else found  # as an owner answers
+        return NOT_FOUND if found is None else found.answer  # as an owner answers
 
     def response(self, method: str, path: str, body: object = None, **how: Any) -> HttpResponse:
         """The answer, which is a response at once."""
