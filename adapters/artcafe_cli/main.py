@@ -108,9 +108,9 @@ def platform(
     data
         Directory on a local disk, for one platform at a time: agents, keys, commands and responses in the file
         records.db, the tenant's token in the file tenant-token, and the key that signs agents' tokens. What was
-        promised is synced to disk first. Backup while it runs: sqlite3 DIR/records.db "VACUUM INTO 'copy.db'"; restore:
-        end the platform, remove DIR/records.db and the files records.db-wal and records.db-shm, put the copy in its
-        place.
+        promised is synced to disk first. Backup while it runs: umask 077; sqlite3 DIR/records.db "VACUUM INTO
+        'copy.db'"; restore: end the platform, remove DIR/records.db and the files records.db-wal and records.db-shm,
+        put the copy in its place.
     cert_file
         PEM file of the certificate, and of those that lead to its authority. With it the platform speaks TLS.
     key_file
@@ -223,7 +223,7 @@ def send(
 ) -> int:
     """Send a command to an agent, wait for its response and print it as JSON; exit status 1 on an error response.
 
-    While the platform is away it is asked again, for 2 minutes: the command runs once all the same.
+    If the platform goes away meanwhile it is asked again, for 2 minutes: the command runs once all the same.
 
     The tenant's token is taken from ARTCAFE_TENANT_TOKEN. It is the one that the platform was given, or the one that it
     made and keeps in the file tenant-token of its data directory.
@@ -250,7 +250,9 @@ def send(
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"--args must be a JSON object: {error}") from None
     operator = _operator(platform, ca_file)
-    sent = operator.run(agent, command, arguments, timeout, command_id or f"cmd-{uuid4().hex}", complain)
+    if command_id is None:
+        command_id = f"cmd-{uuid4().hex}"
+    sent = operator.run(agent, command, arguments, timeout, command_id, complain)
     say_json(sent.response or {"status": "error", "code": "expired", "reason": "no response came in time"})
     return 0 if sent.state == "succeeded" else 1
 

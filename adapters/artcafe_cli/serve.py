@@ -81,12 +81,12 @@ async def _serve_platform(
     platform: Platform, show_token: bool, is_stored: bool, ssl_context: ServerContext | None
 ) -> None:
     obeyed = Obeyed()
+    try:  # signals end this as they do by default: nobody is served yet
+        await platform.__aenter__()
+    except OSError as error:
+        hint = ": give another --port, or --port 0 for a free one" if error.errno == errno.EADDRINUSE else ""
+        raise ConfigError(f"cannot listen on {platform.url}: {error.strerror or error}{hint}") from None
     with obeyed.receive() as signals:
-        try:
-            await platform.__aenter__()
-        except OSError as error:
-            hint = ": give another --port, or --port 0 for a free one" if error.errno == errno.EADDRINUSE else ""
-            raise ConfigError(f"cannot listen on {platform.url}: {error.strerror or error}{hint}") from None
         try:
             ready = {
                 "ready": True,

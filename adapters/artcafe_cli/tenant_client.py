@@ -31,6 +31,7 @@ PATIENCE_S = 30.0
 AWAY_S = 120.0
 """How long a platform, or its store, may be away while somebody waits for a response."""
 _RETRY_S = 1.0
+_OF_PROXIES = (502, 503, 504)  # while what is behind them is away
 _NOT_STORED = ("may_be_accepted", "store_unavailable")  # PLAT-5
 _MARGIN_S = 15.0  # how much longer than asked an answer may take
 _TOKEN = re.compile(r"[!-~]{16,}")
@@ -49,7 +50,7 @@ class RequestFailedError(ArtCafeError):
         super().__init__(message)
         self.status = status
         self.code = code
-        self.is_in_doubt = is_in_doubt or code in _NOT_STORED
+        self.is_in_doubt: bool = is_in_doubt or code in _NOT_STORED
 
 
 class Metrics(msgspec.Struct):
@@ -221,7 +222,12 @@ class Operator(Secretive):
             while not (sent := _persist(partial(self._wait, agent_id, command_id), tell)).is_over:
                 pass
         except RequestFailedError as error:
-            text = f"{error}; to wait on, add --command-id {command_id}"
+            if error.code == "command_not_found":
+                text = f"{error}: it was restarted, and keeps commands in memory"
+            elif error.code:
+                raise
+            else:
+                text = f"{error}; to wait on, add --command-id {command_id}"
             raise RequestFailedError(text, status=error.status, code=error.code) from None
         return sent
 
@@ -288,7 +294,7 @@ class Operator(Secretive):
         told = f" (it says {said})" if said else ""
         hint = advice("tenant", response) or "is --platform right?"
         text = f"what answered at {where}, with status {status}, is not an ArtCafe platform: {hint}{told}"
-        return RequestFailedError(text, status=status)
+        return RequestFailedError(text, status=status, is_in_doubt=status in _OF_PROXIES)
 
 
 def _persist(ask: Callable[[], T], tell: Callable[[str], object]) -> T:

@@ -79,5 +79,5 @@ def test_a_platform_that_ends_while_its_disk_is_full_says_what_is_not_stored(sma
         err = process.communicate(timeout=30)[1]
     assert process.returncode == 1
     lines = err.splitlines()
-    assert "ended with 1 records that its store did not take in 5 s" in lines[-1]
+    assert "did not take everything in 5 s, and the platform ended without storing 1 of its records" in lines[-1]
     assert sum("cannot store, trying again" in line for line in lines) == 1
