@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from artcafe_proto import ApiError, LocalProtocolError
+from artcafe_proto import ApiError, ConfigError, LocalProtocolError
 from artcafe_proto.platform import registry as registry_module
-from artcafe_proto.platform.records import AgentRecord
+from artcafe_proto.platform.records import AgentRecord, Change
 from artcafe_proto.platform.registry import Registry
 from artcafe_proto.platform.state import PlatformState
 from support.virtual import signing_key
@@ -108,3 +108,48 @@ def test_plat_1_tokens_that_are_not_given_any_more_speak_for_nobody() -> None:
     assert [registry.tenant_of(token) for token in tokens] == [None, "tenant-1", "tenant-2"]
     registry.add_tenant("tenant-1", "the-first-token-of-1")
     assert registry.tenant_of("the-first-token-of-1") == "tenant-1"
+
+
+FIRST, SECOND = "the-first-token-of-all", "the-second-token-of-all"
+
+
+@pytest.mark.parametrize(
+    "later",
+    [{"tenant-1": SECOND, "tenant-2": FIRST}, {"tenant-2": SECOND, "tenant-3": FIRST}, {"tenant-3": SECOND}, {}],
+    ids=["swapped", "renamed", "renamed and one less", "none"],
+)
+def test_plat_1_tokens_change_hands(later: dict[str, str]) -> None:
+    registry = registry_of()
+    registry.set_tenants({"tenant-1": FIRST, "tenant-2": SECOND})
+    registry.set_tenants(later)
+    tenant_of = {token: tenant_id for tenant_id, token in later.items()}
+    assert [registry.tenant_of(token) for token in (FIRST, SECOND)] == [tenant_of.get(FIRST), tenant_of.get(SECOND)]
+
+
+@pytest.mark.parametrize(
+    ("later", "complaint"),
+    [
+        ({"tenant-3": "a-token-of-tenant-3", "tenant-1": FIRST, "tenant-2": FIRST}, "tenant-2 is another tenant's"),
+        ({"tenant-3": "a-token-of-tenant-3", "tenant-1": "short"}, "16 or more"),
+    ],
+    ids=["two tenants with one token", "a token that is too short"],
+)
+def test_plat_1_tenants_that_are_refused_change_nothing(later: dict[str, str], complaint: str) -> None:
+    changes: list[Change] = []
+    state = PlatformState()
+    registry = Registry(state, lambda change: (changes.append(change), state.apply(change)), Random(1))
+    registry.set_tenants({"tenant-1": FIRST, "tenant-2": SECOND})
+    before = list(changes)
+    with pytest.raises(ConfigError, match=complaint):
+        registry.set_tenants(later)
+    assert changes == before
+    assert [registry.tenant_of(token) for token in (FIRST, SECOND)] == ["tenant-1", "tenant-2"]
+
+
+def test_plat_1_tenants_that_stay_the_same_store_nothing() -> None:
+    changes: list[Change] = []
+    state = PlatformState()
+    registry = Registry(state, lambda change: (changes.append(change), state.apply(change)), Random(1))
+    for _ in range(2):
+        registry.set_tenants({"tenant-1": FIRST, "tenant-2": SECOND})
+    assert len(changes) == 2

@@ -46,6 +46,7 @@ from support.platform_stage import AGENT, JSON, TENANT, TENANT_TOKEN, Stage, say
 from support.virtual import signing_key
 
 BEARER = ("authorization", f"Bearer {TENANT_TOKEN}")
+OTHER_TOKEN = "the-token-of-another-tenant"
 
 
 class StoringStage(Stage):
@@ -507,6 +508,23 @@ def test_agents_keys_commands_and_outcomes_come_back() -> None:
     assert stage.token()
     stage.linked()
     assert [each.epoch for each in stage.told(AgentOnline)] == [2**32 + 1]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [{TENANT: OTHER_TOKEN, "tenant-2": TENANT_TOKEN}, {"tenant-3": TENANT_TOKEN}],
+    ids=["swapped", "renamed"],
+)
+def test_plat_1_tokens_that_change_hands_do_so_in_every_later_life(later: dict[str, str]) -> None:
+    stage = StoringStage()
+    for tenants in ({TENANT: TENANT_TOKEN, "tenant-2": OTHER_TOKEN}, later, later):
+        stage.hub = stage.make_hub(stage.hub.config)
+        stage.hub.registry.set_tenants(tenants)
+        stage.store()
+        speaks = {stage.hub.registry.tenant_of(token): token for token in (TENANT_TOKEN, OTHER_TOKEN)}
+        assert {tenant_id: token for tenant_id, token in speaks.items() if tenant_id is not None} == tenants
+    restored = stage.make_hub(stage.hub.config)
+    assert {restored.registry.tenant_of(token) for token in later.values()} == set(later)
 
 
 def test_a_damaged_record_is_named_and_nothing_is_restored() -> None:
