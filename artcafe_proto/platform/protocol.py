@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from artcafe_proto.effects import (
     AcceptUpgrade,
+    Disconnect,
     SendBody,
     SendClose,
     SendPing,
@@ -291,8 +292,7 @@ class PlatformProtocol(Secretive):
             case CloseReceived():
                 session.close_received(received.code, received.reason, now)
             case Failed():
-                self._refuse(received.error)
-                session.peer_failed(received.error, now)
+                self._fail(received.error, now)
             case Ended():
                 session.peer_ended(now)
             case _:
@@ -320,6 +320,17 @@ class PlatformProtocol(Secretive):
             config = self._hub.config
             allowed_s = {Phase.HEAD: config.head_timeout, Phase.BODY: config.body_timeout}
             timers.set(ConnectionTimer.COMING, mono + allowed_s.get(phase, config.idle_timeout))
+
+    def _fail(self, error: RemoteProtocolError, now: Instant) -> None:
+        """The peer broke the framing, or sent too much ahead. Nothing can be said before an answer that waits for a
+        store: then the connection is aborted, and that answer is not given.
+        """
+        if self._session.outputs.is_holding:
+            self._session.outputs.disconnects.append(Disconnect(self.conn, abort=True))
+            self._session.disconnected(error.reason, now)
+        else:
+            self._refuse(error)
+            self._session.peer_failed(error, now)
 
     def _request_timed_out(self, now: Instant) -> None:
         if self._wire.phase in _RUSHED:
@@ -365,5 +376,6 @@ class PlatformProtocol(Secretive):
             self._session.drop("the last answer was given", self._hub.now)
 
     def _refuse(self, error: RemoteProtocolError) -> None:
-        if self._session.state is SessionState.HTTP and not self._wire.is_sending_body:
-            self._chunks.append(self._wire.refuse(error))
+        session, wire = self._session, self._wire
+        if session.state is SessionState.HTTP and not (wire.is_sending_body or session.outputs.is_holding):
+            self._chunks.append(wire.refuse(error))
