@@ -185,6 +185,7 @@ class Watches:
         if session.unread_bytes > MAX_WAITING_BYTES:
             session.drop("too many events wait to be read by it", now)
             return
-        session.send_body(stream.exchange, data, now, after=self._barrier())
+        after = 0 if data is KEEP_ALIVE else self._barrier()
+        session.send_body(stream.exchange, data, now, after=after)
         if data is KEEP_ALIVE or not session.outputs.is_holding:  # what is held breaks no silence
             session.timers.set(ConnectionTimer.WATCH, now.mono + KEEP_ALIVE_S)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from artcafe_proto import PlatformProtocol
-from artcafe_proto.effects import Disconnect, Write
+from artcafe_proto import HttpRequest, HttpResponse, PlatformProtocol
+from artcafe_proto.effects import Disconnect, SendBody, SendResponse, Write
+from artcafe_proto.platform.streams import KEEP_ALIVE
 from core.test_storing import StoringStage
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN
 from support.virtual import signing_key
@@ -94,3 +95,38 @@ def test_plat_8_who_is_turned_away_behind_what_is_held_gets_that_first() -> None
     line.store()
     written = line.read()
     assert (statuses(written), written.endswith(b"<closed>")) == ([202], True)
+
+
+# --- event streams ----------------------------------------------------------------------------------------------------
+
+
+def test_plat_4_silence_is_broken_after_15_s_while_something_is_not_stored() -> None:
+    stage = StoringStage()
+    session = stage.request("GET", "events")
+    assert [type(each) for each in stage.said(session)] == [SendResponse, SendBody]
+    stage.command()
+    for _ in range(3):
+        stage.pass_time(15.0)
+        assert [each.data for each in stage.said(session)] == [KEEP_ALIVE]
+    stage.store()
+    assert stage.said(session) == [], "no comment was held"
+
+
+def test_a_comment_passes_events_that_wait_but_not_the_head() -> None:
+    stage = StoringStage()
+    stage.command()
+    session = stage.session()
+    session.request_received(1, HttpRequest(method="GET", target="/own"), stage.now, upgrade=False)
+    assert [type(each) for each in stage.said(session)] == []
+    session.respond(1, HttpResponse(status=200), stage.now, more=True, after=stage.hub.barrier)
+    session.send_body(1, KEEP_ALIVE, stage.now)
+    assert stage.said(session) == [], "it belongs behind the head"
+    session.send_body(1, b"event", stage.now, after=stage.hub.barrier)
+    stage.store()
+    assert [type(each) for each in stage.said(session)] == [SendResponse, SendBody, SendBody]
+    stage.command()
+    session.send_body(1, b"event", stage.now, after=stage.hub.barrier)
+    session.send_body(1, KEEP_ALIVE, stage.now, after=stage.hub.barrier)
+    assert [each.data for each in stage.said(session)] == [KEEP_ALIVE]
+    stage.store()
+    assert [each.data for each in stage.said(session)] == [b"event"]
