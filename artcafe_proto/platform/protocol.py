@@ -342,7 +342,7 @@ class PlatformProtocol(Secretive):
     def _go_on(self) -> None:
         """Write what the session has sent; there may be room for what came behind a request."""
         self._encode_sends()
-        if self._session.state is not SessionState.UP:
+        if self._session.state is not SessionState.UP or self._wire.has_unread:
             self._read_on(self._hub.now)
 
     def _encode_sends(self) -> None:

@@ -71,8 +71,8 @@ class ServerWire:
 
     @property
     def has_unread(self) -> bool:
-        """Whether something came behind the last request that `receive(b"")` would read."""
-        return bool(self._http.buffer if self.websocket is None else self._behind)
+        """Whether something came behind the last request that `receive(b"")` would read: of a link also the end."""
+        return bool(self._http.buffer if self.websocket is None else self._behind or self.has_peer_ended)
 
     @property
     def held_bytes(self) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from artcafe_proto import HttpRequest, HttpResponse, PlatformProtocol
-from artcafe_proto.effects import Disconnect, SendBody, SendResponse, Write
+from artcafe_proto.effects import Disconnect, SendBody, SendPing, SendResponse, Write
 from artcafe_proto.platform.streams import KEEP_ALIVE
+from artcafe_proto.wires.frames import FrameWriter
 from core.test_storing import StoringStage
 from support.platform_stage import AGENT, TENANT, TENANT_TOKEN
 from support.virtual import signing_key
@@ -85,6 +88,26 @@ def test_plat_8_who_sends_too_much_ahead_of_what_is_held_is_cut_off(held: str) -
     assert line.read() == b""
     assert line.protocol.is_closed
     PlatformProtocol(line.hub, conn=line.protocol.conn, now=line.now)  # its number is free
+
+
+def test_what_came_behind_an_opening_handshake_is_read_once_its_101_has_left() -> None:
+    line = Line()
+    assert line.upgrade() == b""
+    ping = FrameWriter(client=True, rng=Random(1)).write(SendPing(0, b"early"))
+    assert line.send(ping) == b""
+    line.store()
+    written = line.read()
+    assert (statuses(written), written.endswith(b"\x8a\x05early")) == ([101], True)
+
+
+def test_an_end_behind_an_opening_handshake_ends_the_link_once_its_101_has_left() -> None:
+    line = Line()
+    assert line.upgrade() == b""
+    line.protocol.eof_received(line.now)
+    assert line.read() == b""
+    line.store()
+    written = line.read()
+    assert (statuses(written), written.endswith(b"<closed>")) == ([101], True)
 
 
 def test_plat_8_who_is_turned_away_behind_what_is_held_gets_that_first() -> None:
