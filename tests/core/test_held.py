@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
 
-from artcafe_proto import HttpRequest, HttpResponse, PlatformProtocol
+from artcafe_proto import HttpRequest, HttpResponse, Instant, PlatformProtocol, PlatformSession
 from artcafe_proto.effects import Disconnect, SendBody, SendPing, SendResponse, Write
 from artcafe_proto.platform.streams import KEEP_ALIVE
 from artcafe_proto.wires.frames import FrameWriter
+from core.test_platform_protocol import close_code
 from core.test_storing import StoringStage
-from support.platform_stage import AGENT, TENANT, TENANT_TOKEN
+from support.drained import take_all
+from support.platform_stage import AGENT, TENANT, TENANT_TOKEN, Stage
 from support.virtual import signing_key
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -53,12 +56,17 @@ class Line(StoringStage):
         assert all(isinstance(each, Write | Disconnect) for each in outputs), outputs
         return b"".join(each.data if isinstance(each, Write) else ends[each.abort] for each in outputs)
 
-    def upgrade(self) -> bytes:
-        """Ask for the agent's link, as a key of the agent is not stored: nothing comes back."""
-        token = self.token()
+    def upgrade(self, token: str | None = None) -> bytes:
+        """Ask for the agent's link, as a key of the agent is not stored; returns what comes back."""
+        token = self.token() if token is None else token
         self.hub.registry.add_key(TENANT, AGENT, signing_key(9).public.openssh, "another")
-        fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        return self.send(request("GET", f"ws/agent/{AGENT}", token=token, more=f"{fields}Sec-WebSocket-Key: {KEY}\r\n"))
+        return self.send(opening(token))
+
+
+def opening(token: str) -> bytes:
+    """The opening handshake of the agent's link."""
+    fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    return request("GET", f"ws/agent/{AGENT}", token=token, more=f"{fields}Sec-WebSocket-Key: {KEY}\r\n")
 
 
 def statuses(data: bytes) -> list[int]:
@@ -153,3 +161,133 @@ def test_a_comment_passes_events_that_wait_but_not_the_head() -> None:
     assert [each.data for each in stage.said(session)] == [KEEP_ALIVE]
     stage.store()
     assert [each.data for each in stage.said(session)] == [b"event"]
+
+
+# --- `after` ----------------------------------------------------------------------------------------------------------
+
+OWN = HttpRequest(method="GET", target="/own")
+OWN_BYTES = b"GET /own HTTP/1.1\r\nHost: h\r\n\r\n"
+Say = Callable[[int], bool]
+
+
+def respond(protocol: PlatformProtocol | PlatformSession, now: Instant) -> Say:
+    """Answers a request of the driver's own after a batch."""
+    return lambda after: protocol.respond(1, HttpResponse(status=200), now, after=after)
+
+
+def send_body(protocol: PlatformProtocol | PlatformSession, now: Instant) -> Say:
+    """Sends a piece of a body, whose head has left, after a batch."""
+    protocol.respond(1, HttpResponse(status=200), now, more=True)
+    return lambda after: protocol.send_body(1, b"piece", now, after=after)
+
+
+@pytest.mark.parametrize("say", [respond, send_body])
+@pytest.mark.parametrize("kind", ["bytes", "messages"])
+@pytest.mark.parametrize("after", ["nothing", "a stored batch", "an unstored batch", "a batch to come"])
+def test_what_a_driver_says_waits_for_the_batch_that_it_names(
+    say: Callable[[PlatformProtocol | PlatformSession, Instant], Say], kind: str, after: str
+) -> None:
+    line = Line()
+    stored = line.hub.barrier
+    own = own_request(line, kind)
+    if after != "a batch to come":
+        line.command()
+    said = say(own, line.now)
+    line.drain()
+    line.out.clear()
+    waits_for = {"nothing": 0, "a stored batch": stored}.get(after, stored + 1)
+    assert said(waits_for)
+    line.drain()
+    assert [each.conn for each in line.out.pop(own.conn, [])] == [own.conn] * (waits_for <= stored)
+    if after == "a batch to come":
+        line.command()
+    line.store()
+    assert [each.conn for each in line.out.pop(own.conn, [])] == [own.conn] * (waits_for > stored)
+
+
+def own_request(stage: Stage, kind: str) -> PlatformProtocol | PlatformSession:
+    """A connection on which the driver itself has a request to answer."""
+    if kind == "bytes":
+        protocol = PlatformProtocol(stage.hub, conn=900, now=stage.now)
+        protocol.data_received(OWN_BYTES, stage.now)
+    else:
+        protocol = PlatformSession(stage.hub, 900)
+        protocol.request_received(1, OWN, stage.now, upgrade=False)
+    while stage.hub.next_output() is not None:
+        pass
+    return protocol
+
+
+@pytest.mark.parametrize("say", [respond, send_body])
+@pytest.mark.parametrize("kind", ["bytes", "messages"])
+@pytest.mark.parametrize("after", [0, 1, 99])
+def test_without_a_store_there_is_nothing_to_wait_for(
+    say: Callable[[PlatformProtocol | PlatformSession, Instant], Say], kind: str, after: int
+) -> None:
+    stage = Stage()
+    own = own_request(stage, kind)
+    said = say(own, stage.now)
+    take_all(own)
+    assert said(after)
+    assert [each.conn for each in take_all(own)] == [own.conn]
+
+
+# --- in order ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_behind_one_whose_answer_waits_is_answered_behind_it() -> None:
+    line = Line()
+    refused_at_once = request("GET", "agents", token="a-token-of-nobody")
+    assert line.send(COMMAND + refused_at_once) == b""
+    line.store()
+    assert statuses(line.read()) == [202, 401]
+
+
+def test_two_pieces_leave_in_their_order_whatever_they_wait_for() -> None:
+    line = Line()
+    own = own_request(line, "messages")
+    own.respond(1, HttpResponse(status=200), line.now, more=True)
+    line.drain()
+    line.out.clear()
+    line.command()
+    own.send_body(1, b"shown", line.now, after=line.hub.barrier)
+    own.send_body(1, b"behind", line.now, more=False)
+    line.drain()
+    assert line.out == {}
+    line.store()
+    assert [each.data for each in line.out[own.conn]] == [b"shown", b"behind"]
+
+
+# --- an upgrade that is held, and refused -----------------------------------------------------------------------------
+
+
+def test_an_upgrade_whose_101_waits_too_long_is_accepted_and_closed_with_1013() -> None:
+    line = Line()
+    assert line.upgrade() == b""
+    line.pass_time(5.0)
+    written = line.read()
+    assert (statuses(written), close_code(written)) == ([101], 1013)
+    line.store()
+    assert line.read() == b""
+    line.pass_time(line.hub.config.close_timeout)
+    assert line.read() == b"<aborted>"
+
+
+@pytest.mark.parametrize("store", ["stores", "stalls"])
+def test_a_refusal_of_an_upgrade_waits_for_the_records_of_its_agent(store: str) -> None:
+    line = Line()
+    token = line.token()
+    line.hub.revoke_key(TENANT, line.key_id, line.now)
+    assert line.upgrade(token) == b""
+    if store == "stores":
+        line.store()
+    else:
+        line.pass_time(5.0)
+    assert statuses(line.read()) == [401 if store == "stores" else 503]
+
+
+def test_a_refusal_of_an_upgrade_does_not_wait_for_what_is_not_its_agents() -> None:
+    line = Line()
+    line.command()
+    line.register("agent-2")
+    assert statuses(line.send(opening("not-a-token"))) == [401]
