@@ -37,8 +37,8 @@ class Store(Protocol):
         Cancelled, the batch is stored or it is not, as a whole, and before the next one.
 
         Raises StoreFull or StoreUnavailable: the store stays open and unharmed, and the same batch is to be tried again
-        before any other. Raises StoreDamaged if trying again is of no use. After any of them, too, a process that ends
-        leaves the whole batch or nothing of it.
+        before any other. Raises StoreDamaged, StoreLocked or StoreSchema if trying again is of no use: the platform
+        ends. After any of them, too, a process that ends leaves the whole batch or nothing of it.
         """
         ...
 
