@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from artcafe_proto.events.shared import AnyEvent, MessageReceived, PeerViolation, UnknownReceived
+from artcafe_proto.events.shared import (
+    AnyEvent,
+    MessageReceived,
+    PeerViolation,
+    StoreRecovered,
+    StoreStalled,
+    UnknownReceived,
+)
 from artcafe_proto.exchanges import HttpRequest
 from artcafe_proto.messages import AgentStatus, HeartbeatData, ResponseData
 
 __all__ = [
     "ChallengeIssued", "AgentAuthenticated", "AuthenticationRefused", "AgentOnline", "AgentOffline",
     "HeartbeatReceived", "StatusReceived", "CommandAccepted", "CommandSent", "CommandDeferred", "CommandAnswered",
-    "CommandRepeated", "CommandExpired", "RequestFailed", "StoreStalled", "StoreRecovered", "RequestArrived",
+    "CommandRepeated", "CommandExpired", "RequestFailed", "RequestArrived",
     "HubEvent",
 ]  # fmt: skip
 
@@ -125,25 +130,6 @@ class RequestFailed(AnyEvent, frozen=True, gc=False):
 
     method: str
     error: Exception
-    agent_id: str = ""
-    """Empty: it concerns no agent."""
-
-
-class StoreStalled(AnyEvent, frozen=True, gc=False):
-    """The store takes nothing, or too long (PLAT-5): new work is refused until `StoreRecovered`. For the operator.
-
-    `cause` is what the driver reported, or `slow` if it has reported nothing for 5 s.
-    """
-
-    cause: Literal["full", "unavailable", "slow"]
-    agent_id: str = ""
-    """Empty: it concerns no agent."""
-
-
-class StoreRecovered(AnyEvent, frozen=True, gc=False):
-    """The batch that had stalled is stored, after so many seconds: new work is taken again."""
-
-    after_s: float
     agent_id: str = ""
     """Empty: it concerns no agent."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from artcafe_proto.messages import decode_object
 
-__all__ = ["AnyEvent", "MessageReceived", "UnknownReceived", "PeerViolation"]
+__all__ = ["AnyEvent", "MessageReceived", "UnknownReceived", "PeerViolation", "StoreStalled", "StoreRecovered"]
 
 
 class AnyEvent(msgspec.Struct, frozen=True, gc=False):
@@ -47,3 +47,22 @@ class PeerViolation(AnyEvent, frozen=True, gc=False):
     reason: str
     clause: str
     agent_id: str = ""
+
+
+class StoreStalled(AnyEvent, frozen=True, gc=False):
+    """The store takes nothing, or too long (PLAT-5, CMD-1): new work is refused until `StoreRecovered`.
+
+    It is for the operator. `cause` is what the driver reported, or `slow` if it has reported nothing for 5 s.
+    """
+
+    cause: Literal["full", "unavailable", "slow"]
+    agent_id: str = ""
+    """Empty: it concerns no agent of a platform."""
+
+
+class StoreRecovered(AnyEvent, frozen=True, gc=False):
+    """The store takes records again, after so many seconds, and new work is taken again."""
+
+    after_s: float
+    agent_id: str = ""
+    """Empty, as for `StoreStalled`."""

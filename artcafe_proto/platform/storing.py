@@ -9,8 +9,6 @@ from artcafe_proto.events import (
     CommandAccepted,
     CommandAnswered,
     CommandExpired,
-    StoreRecovered,
-    StoreStalled,
 )
 from artcafe_proto.limits import MAX_HELD_BYTES
 from artcafe_proto.outputs import Outputs
@@ -42,7 +40,6 @@ class Storing:
         """What the driver may be told."""
         self._held_events: deque[tuple[int, HubEvent]] = deque()
         self._identities: dict[str, int] = {}  # the batch of an agent's own records, while that is not stored
-        self._has_told = False  # that new work is refused
 
     # --- what is put --------------------------------------------------------------------------------------------------
 
@@ -103,12 +100,9 @@ class Storing:
         keeping = self.keeping
         if keeping is None:
             return False
-        since = keeping.stalled_since
         if not keeping.persisted(batch, mono):
             return False
-        if self._has_told and since is not None and not keeping.refuses:
-            self._has_told = False
-            self.events.append(StoreRecovered(mono - since))
+        self._tell(keeping, mono)
         while self._identities and next(iter(self._identities.values())) <= batch:
             del self._identities[next(iter(self._identities))]
         while self._held_events and self._held_events[0][0] <= batch:
@@ -119,19 +113,17 @@ class Storing:
     def persist_failed(self, batch: int, reason: PersistFailure, mono: float) -> None:
         """A batch could not be stored."""
         if self.keeping is not None and self.keeping.failed(batch, reason, mono):
-            self._tell()
+            self._tell(self.keeping, mono)
 
     def look(self, mono: float) -> None:
         """It is later: the store may have stalled."""
         if self.keeping is not None:
             self.keeping.look(mono)
-            self._tell()
+            self._tell(self.keeping, mono)
 
-    def _tell(self) -> None:
-        assert self.keeping is not None, "there is a store"
-        if self.keeping.refuses and not self._has_told:
-            self._has_told = True
-            self.events.append(StoreStalled(self.keeping.cause))
+    def _tell(self, keeping: Keeping, mono: float) -> None:
+        if (news := keeping.news(mono)) is not None:
+            self.events.append(news)
 
     def given_up(self) -> Sequence[HeldOutputs]:
         """What is held, if the store has let it wait for too long: nobody is to wait any longer. Each once a stall."""

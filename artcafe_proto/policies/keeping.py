@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from artcafe_proto.effects import Persist
+from artcafe_proto.events import StoreRecovered, StoreStalled
 from artcafe_proto.limits import LATE_TIMER_S, MAX_BATCH_BYTES, MAX_UNSTORED_BYTES, STORE_PATIENCE_S, STORE_RETRY_S
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Keeping:
 
     __slots__ = (
         "_is_full",
+        "_refuses_since",
         "_retry_at",
         "_stalls_at",
         "_under_way",
@@ -67,6 +69,7 @@ class Keeping:
         self._stalls_at = 0.0  # when the store has stalled, if the batch under way is not stored
         self._retry_at: float | None = None  # when a batch that could not be stored is handed out again
         self._is_full = False
+        self._refuses_since: float | None = None  # as told
 
     @property
     def unstored(self) -> int:
@@ -135,6 +138,17 @@ class Keeping:
                 self._stalls_at = mono + STORE_RETRY_S
             else:
                 self.has_stalled = True
+
+    def news(self, mono: float) -> StoreStalled | StoreRecovered | None:
+        """What to tell after any of these three: that new work is refused from now on, or taken again."""
+        since = self._refuses_since
+        if self.refuses and since is None:
+            self._refuses_since = mono if self.stalled_since is None else self.stalled_since
+            return StoreStalled(self.cause)
+        if since is not None and not self.refuses:
+            self._refuses_since = None
+            return StoreRecovered(mono - since)
+        return None
 
     @property
     def has_room(self) -> bool:
