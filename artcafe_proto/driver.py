@@ -14,23 +14,25 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from artcafe_proto.agent.protocol import AgentProtocol
 from artcafe_proto.causes import cause_of, told_by
 from artcafe_proto.driver_turns import OwnTurn, Turn
-from artcafe_proto.effects import CancelSign, Connect, Disconnect, PauseReading, ResumeReading, Sign, Write
+from artcafe_proto.effects import CancelSign, Connect, Disconnect, PauseReading, Persist, ResumeReading, Sign, Write
 from artcafe_proto.errors import ArtCafeError, LocalProtocolError, SigningRefusedError
 from artcafe_proto.events import CommandReceived, ResponsesSettled
 from artcafe_proto.instants import Instant
-from artcafe_proto.limits import LONGEST_SLEEP_S
+from artcafe_proto.limits import LONGEST_SLEEP_S, STORE_PATIENCE_S
 from artcafe_proto.readable import text_of
+from artcafe_proto.records import Keeps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
     from random import Random
 
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.connection import Connection
-    from artcafe_proto.effects import ConnectFailure, Effect
+    from artcafe_proto.effects import ConnectFailure, Effect, PersistFailure
     from artcafe_proto.events import AgentEvent
     from artcafe_proto.messages import FinalCode
+    from artcafe_proto.records import Record
 
 __all__ = ["Driver"]
 
@@ -57,13 +59,17 @@ class Driver(ABC):
         report: Callable[[BaseException], object],
         sign: Callable[[Sign], bytes] | None = None,
         handle: Callable[[Driver, AgentEvent], object] | None = None,
+        restored: Iterable[Record] = (),
+        keeps: Keeps = Keeps.NOTHING,
+        now: Instant | None = None,
     ) -> None:
         """`sign` answers at once, and raises if there is no signature; for a slower one override the method.
 
         `handle` is called for every event with this driver. If it raises for a command, that is answered with
-        `handler_error`. `report` is told what `sign` and `handle` raised: nobody else is.
+        `handler_error`. `report` is told what `sign` and `handle` raised: nobody else is. `restored`, `keeps` and `now`
+        are of a journal, and raise as for `AgentProtocol`; with one, supply `persist`, too.
         """
-        self.protocol: Final = AgentProtocol(config, rng=rng)
+        self.protocol: Final = AgentProtocol(config, rng=rng, restored=restored, keeps=keeps, now=now)
         self._sign = sign
         self._handle = handle
         self._report = report
@@ -77,6 +83,7 @@ class Driver(ABC):
         self._is_over = False
         self._raised: list[Exception] = []
         self._wakes_at = math.inf
+        self._stores_until: float | None = None
 
     # --- what a loop supplies -----------------------------------------------------------------------------------------
 
@@ -107,6 +114,10 @@ class Driver(ABC):
 
     def cancel_sign(self, asked: CancelSign) -> None:  # noqa: B027 a late signature does no harm
         """Nobody waits for a signature any more."""
+
+    def persist(self, asked: Persist) -> None:
+        """Store records, and call `persisted` or `persist_failed`. Without a journal nobody calls this (CMD-1)."""
+        raise LocalProtocolError(f"{type(self).__name__} keeps records and has no `persist` that stores them")
 
     def handle(self, event: AgentEvent, now: Instant) -> None:
         """Tell the application; `now` is the moment of the turn. What this raises is an `internal_error`."""
@@ -182,6 +193,16 @@ class Driver(ABC):
         with self._own_turn as now:
             self.protocol.sign_failed(request, reason, now)
         self._report(error)
+
+    def persisted(self, batch: int) -> None:
+        """The records of a batch are stored."""
+        with self._own_turn as now:
+            self.protocol.persisted(batch, now)
+
+    def persist_failed(self, batch: int, reason: PersistFailure) -> None:
+        """They could not be stored, and will be asked for again."""
+        with self._own_turn as now:
+            self.protocol.persist_failed(batch, reason, now)
 
     def timer_due(self) -> None:
         """The time that `call_at` was given has come. Earlier is harmless, but timers that were replaced cost wakes."""
@@ -296,17 +317,26 @@ class Driver(ABC):
         for abort_at, connection in list(self._closing.values()):
             if abort_at <= now.mono:
                 self._close(connection, abort=True)
-        if self.protocol.is_stopped and not self._closing:
+        if self.protocol.is_stopped and not self._closing and not self._stores(now):
             self._is_over = True
             self.stopped()
         else:
             self._set_timer(now.mono)
+
+    def _stores(self, now: Instant) -> bool:
+        """Whether the journal of an agent that has stopped is still waited for."""
+        if not self.protocol.unstored:
+            return False
+        if self._stores_until is None:
+            self._stores_until = now.mono + STORE_PATIENCE_S
+        return now.mono < self._stores_until
 
     def _set_timer(self, mono: float) -> None:
         deadline = self.protocol.deadline()
         times = [mono + LONGEST_SLEEP_S] if deadline is None else [mono + LONGEST_SLEEP_S, deadline]
         times += [each.look_at for each in self._connections.values()]
         times += [abort_at for abort_at, _ in self._closing.values()]
+        times += [] if self._stores_until is None else [self._stores_until]
         wakes_at = min(times)
         if wakes_at < self._wakes_at:  # one that is later than needed is set when it is due
             self.call_at(wakes_at)
@@ -331,6 +361,8 @@ class Driver(ABC):
                     self._close(connection, abort=output.abort)
             case Sign():
                 self.sign(output)
+            case Persist():
+                self.persist(output)
             case CancelSign():
                 self.cancel_sign(output)
             case _:

@@ -219,7 +219,7 @@ AgentSend = SendRequest | SendUpgrade | SendFrame
 PlatformSend = SendResponse | SendBody | AcceptUpgrade | SendFrame
 Send = AgentSend | PlatformSend
 PlatformAsk = PauseReading | ResumeReading
-Ask = Connect | Sign | CancelSign | PlatformAsk
+Ask = Connect | Sign | CancelSign | Persist | PlatformAsk
 Effect = Ask | Write | Disconnect
 """What `AgentProtocol` asks of a driver."""
 PlatformEffect = PlatformAsk | Write | Disconnect

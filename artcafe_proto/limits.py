@@ -51,6 +51,9 @@ STORE_FULL_RETRY_AFTER_S: Final = 60
 """The same where a limit of ours is reached: commands end, but hardly within seconds."""
 STORE_PATIENCE_S: Final = 5.0
 """How long what waits for a slow store is left in doubt; agents wait about as long for a pong."""
+SETTLED_UNSTORED_S: Final = 60.0
+"""CMD-1: what the platform has read is stored with the next batch, or after this time. Until then a crash costs a
+response that is sent once more."""
 
 # --- authentication (AUTH, TOK) ---------------------------------------------------------------------------------------
 MIN_CHALLENGE_CHARS: Final = 16

@@ -17,6 +17,7 @@ from artcafe_proto.events import (
     CallFailed,
     ClocksParted,
     CommandCancelled,
+    CommandInterrupted,
     CommandReceived,
     CommandRefused,
     Draining,
@@ -34,6 +35,8 @@ from artcafe_proto.events import (
     ResponseReplaced,
     ResponsesSettled,
     Stopped,
+    StoreRecovered,
+    StoreStalled,
     TokenReceived,
     TokenRenewed,
     Undeliverable,
@@ -157,6 +160,11 @@ def _describe(event: AgentEvent, mono: float) -> tuple[int, str]:
             return logging.DEBUG, f"message {event.message_id!r} received"
         case MessageSettled():
             return logging.DEBUG, f"message {event.message_id!r} settled"
+        case StoreStalled():
+            why = {"full": "it is full", "unavailable": "it cannot be written", "slow": "it is slow"}[event.cause]
+            return logging.ERROR, f"the journal takes nothing, {why}: commands and messages are refused [CMD-1]"
+        case StoreRecovered():
+            return logging.WARNING, f"the journal takes everything again, after {event.after_s:.1f} s [CMD-1]"
         case Draining():
             left = f"running commands: {event.running}, {_UNSETTLED} {event.unsettled}"
             return logging.INFO, f"draining: {left}; at most {event.deadline - mono:.1f} s [{event.clause}]"
@@ -174,6 +182,7 @@ def _describe_command(
     event: CommandReceived
     | CommandCancelled
     | CommandRefused
+    | CommandInterrupted
     | RepeatReceived
     | ResponseReplaced
     | ResponsesSettled
@@ -194,6 +203,10 @@ def _describe_command(
             if event.times > 1:
                 return logging.DEBUG, f"{text}; the platform keeps it"
             return first_level, f"{text}; the platform keeps it, and further ones are logged at DEBUG"
+        case CommandInterrupted():
+            what = f"command {event.command_id!r} ({event.command!r}) was not finished when the last process ended"
+            then = "it may run again" if event.may_run_again else "it may have run, and is answered 'interrupted'"
+            return logging.WARNING, f"{what}: {then} [{event.clause}]"
         case RepeatReceived(answer=None):
             text = f"command {event.command_id!r} came again: its response is still pending [{event.clause}]"
             return logging.DEBUG, text

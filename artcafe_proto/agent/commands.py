@@ -39,6 +39,7 @@ from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
 from artcafe_proto.policies.outbox import Item, Outbox
 
 if TYPE_CHECKING:
+    from artcafe_proto.agent.journal import Journal
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
     from artcafe_proto.links import LinkEnd
@@ -60,17 +61,26 @@ class Accepted(msgspec.Struct, gc=False):
     """It has its final response, but its handler has not ended yet."""
     has_progress: bool = False
     """Progress of it was reported on some link (STAT-4)."""
+    batch: int = 0
+    """It starts once this batch of the journal is stored (CMD-1); 0 without one."""
 
 
 class CommandDesk:
     """Accepts, starts, times and answers commands; the machine sends what `receive` returns and `outbox` holds."""
 
     def __init__(
-        self, config: AgentConfig, outputs: AgentOutputs, ids: MessageIds, settled_by: SettledBy = "pong"
+        self,
+        config: AgentConfig,
+        outputs: AgentOutputs,
+        ids: MessageIds,
+        settled_by: SettledBy = "pong",
+        journal: Journal | None = None,
     ) -> None:
         self._config = config
         self._outputs = outputs
         self._ids = ids
+        self._journal = journal
+        self._stored = 0  # the last batch of the journal that is
         self._ledger = Ledger()
         self.queued: dict[str, Accepted] = {}
         """The commands that wait for a slot, by id."""
@@ -88,7 +98,7 @@ class CommandDesk:
     @property
     def is_full(self) -> bool:
         """Whether no more commands can start (STAT-1: busy)."""
-        return len(self.running) >= self._config.max_concurrent
+        return len(self.running) >= self._config.max_concurrent or self._stalls
 
     @property
     def unanswered(self) -> int:
@@ -102,8 +112,8 @@ class CommandDesk:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing runs, and everything that was to be said has been read (LINK-10)."""
-        return self.is_idle and not self.outbox
+        """Whether nothing runs, and everything that was to be said has been read, and is stored (LINK-10)."""
+        return self.is_idle and not self.outbox and (self._journal is None or self._journal.is_stored)
 
     @property
     def deadline(self) -> float | None:
@@ -131,6 +141,8 @@ class CommandDesk:
         entry = self._ledger.get(command_id)
         if entry is not None:
             return self._repeat(command_id, entry, None, now)
+        if self._stalls:
+            return self._refuse(command_id, "", "overloaded", _STALLS, "CMD-1", now)
         if not self._has_place:
             return self._refuse(command_id, "", "overloaded", _NO_PLACE, "CMD-3", now)
         self._refuse_arguments(command_id, error, now)
@@ -149,6 +161,8 @@ class CommandDesk:
             return self._repeat(command_id, entry, command, now)
         if self._draining:
             return self._refuse(command_id, command.command, "draining", _DRAINING, "CMD-8", now)
+        if self._stalls:
+            return self._refuse(command_id, command.command, "overloaded", _STALLS, "CMD-1", now)
         accepted = len(self.running) + len(self.queued)
         if not self.outbox.has_place(accepted):
             return self._refuse(command_id, command.command, "overloaded", _NO_PLACE, "CMD-3", now)
@@ -158,9 +172,10 @@ class CommandDesk:
         if self.queued and self._queued_bytes + size > MAX_QUEUED_COMMAND_BYTES:
             reason = f"the commands that wait have as many bytes as allowed, {MAX_QUEUED_COMMAND_BYTES}"
             return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
-        self._ledger.open(command_id, fingerprint(command))
+        entry = self._ledger.open(command_id, fingerprint(command))
         deadline = now.mono + command_timeout(command)
-        self.queued[command_id] = Accepted(command_id, command, deadline, size)
+        batch = 0 if self._journal is None else self._journal.open(command_id, command.command, entry)
+        self.queued[command_id] = Accepted(command_id, command, deadline, size, batch=batch)
         self._queued_bytes += size
         if deadline < self._earliest:
             self._earliest = deadline
@@ -173,6 +188,8 @@ class CommandDesk:
             if accepted.deadline <= now.mono:
                 self._time_out_queued(command_id, now)
                 continue
+            if accepted.batch > self._stored:
+                return
             del self.queued[command_id]
             self._queued_bytes -= accepted.size
             self.running[command_id] = accepted
@@ -222,6 +239,8 @@ class CommandDesk:
         size_bytes, limit = len(bytes(raw)) + _MESSAGE_ENVELOPE_BYTES, self._config.max_message_size
         if size_bytes > limit:
             raise LocalProtocolError(f"the message has {size_bytes} bytes, at most {limit} are allowed")
+        if self._stalls:
+            raise OutboxFullError(f"{_STALLS}: no messages are taken until `StoreRecovered` [CMD-1]")
         if not self.outbox.takes_message(size_bytes):
             size = f"{self.outbox.messages} messages of {self.outbox.message_bytes} bytes in all"
             raise OutboxFullError(f"{size} are not settled: no more are taken until `MessageSettled` [CMD-3]")
@@ -230,31 +249,43 @@ class CommandDesk:
     def message(self, raw: msgspec.Raw, now: Instant) -> str:
         """Queue an application message; returns its id."""
         message_id = self._ids.new("message")
-        self.outbox.put(Item(message_id, encode("message", message_id, raw, now.wall)))
+        item = Item(message_id, encode("message", message_id, raw, now.wall))
+        self.outbox.put(item, None if self._journal is None else self._journal.message(item))
         return message_id
 
     # --- from the machine ---------------------------------------------------------------------------------------------
 
-    def settle(self, items: list[Item], mono: float, *, assumed: bool = False) -> None:
+    def settle(self, items: list[Item], now: Instant, *, assumed: bool = False) -> None:
         """The platform has read these (CMD-3), or is taken to have if that is `assumed`."""
         settled = tuple([item.command_id for item in items if item.command_id is not None])
         if len(settled) < len(items):
             messages = [item.message_id for item in items if item.command_id is None]
             self._outputs.events.extend(MessageSettled(message_id, assumed) for message_id in messages)
         if settled:
-            self._ledger.settle(settled, mono)
             self._outputs.events.append(ResponsesSettled(settled, assumed))
+        self._remember_settled(items, settled, now)
 
-    def settle_without_pong(self, link: LinkEnd, mono: float) -> None:
+    def _remember_settled(self, items: list[Item], command_ids: tuple[str, ...], now: Instant) -> None:
+        dropped = self._ledger.settle(command_ids, now.mono)
+        if self._journal is None:
+            return
+        for item in items:
+            if item.command_id is None:
+                self._journal.settle_message(item, now)
+            elif (entry := self._ledger.get(item.command_id)) is not None:
+                self._journal.settle(item.command_id, entry, now)
+        self._journal.forget(dropped, now)
+
+    def settle_without_pong(self, link: LinkEnd, now: Instant) -> None:
         """The time that stands for a pong has passed, if the peer has never sent one (CMD-3)."""
         was_assuming = self.outbox.is_assuming
-        items = self.outbox.assume(link, mono, self._config.ping_timeout)
+        items = self.outbox.assume(link, now.mono, self._config.ping_timeout)
         if self.outbox.is_assuming and not was_assuming:
             wait_s = max(SETTLE_WITHOUT_PONG_S, self._config.ping_timeout)
             reason = f"no pong came for {wait_s:g} s after a ping had left, nor ever before, though other bytes did"
             what = f"what left {wait_s:g} s ago counts as read"
             self._outputs.events.append(PeerViolation(f"{reason}: {what}", "CMD-3"))
-        self.settle(items, mono, assumed=True)
+        self.settle(items, now, assumed=True)
 
     def replace_poison(self, item: Item, now: Instant) -> None:
         """An item cost every link it was sent on: a response is replaced, once; else it is dropped (CMD-11)."""
@@ -262,8 +293,7 @@ class CommandDesk:
         body = None if command_id is None else self._ledger.poisoned(command_id)
         if command_id is None or body is None:
             self._outputs.events.append(Undeliverable(item.message_id, command_id, "CMD-11"))
-            if command_id is not None:
-                self._ledger.settle([command_id], now.mono)
+            self._remember_settled([item], () if command_id is None else (command_id,), now)
         else:
             reason = "the response cost every link"
             self._answer(command_id, self._error(command_id, "undeliverable", reason, now))
@@ -287,8 +317,9 @@ class CommandDesk:
         self._refused_in_a_row = 0
         given_back, self.queued = self.queued, {}
         self._queued_bytes = 0
-        for command_id in given_back:
-            self._ledger.forget(command_id)
+        forgotten = [self._ledger.forget(command_id) for command_id in given_back]
+        if self._journal is not None and forgotten:
+            self._journal.give_back(forgotten)
         return [
             self._refuse(command_id, queued.command.command, "draining", _DRAINING, "CMD-8", now)
             for command_id, queued in given_back.items()
@@ -301,7 +332,25 @@ class CommandDesk:
             self._cancel(command_id, running, "cancelled", "CMD-8", reason, now)
         return bool(still_running)
 
+    # --- from the journal ---------------------------------------------------------------------------------------------
+
+    def restore(self, journal: Journal, now: Instant) -> None:
+        """Go on where an earlier process ended, as far as the journal knows (CMD-1)."""
+        reason = "the agent's process ended while the command ran, or before: it may have done some of its work"
+        for opened in journal.restore(self._ledger, self.outbox, now):
+            self._answer(opened.command_id, self._error(opened.command_id, "interrupted", reason, now))
+
+    def stored_up_to(self, batch: int) -> None:
+        """All batches of the journal up to this one are stored: what waited for them goes on."""
+        self._stored = batch
+        self.outbox.stored_up_to(batch)
+
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _stalls(self) -> bool:
+        """Whether the journal is in no state to take more (CMD-1)."""
+        return self._journal is not None and self._journal.refuses
 
     @property
     def _has_place(self) -> bool:
@@ -344,8 +393,9 @@ class CommandDesk:
         self._outputs.events.append(CommandCancelled(command_id, code, clause, running.command.command))
 
     def _answer(self, command_id: str, body: bytes) -> None:
-        self._ledger.answer(command_id, body)
-        self.outbox.put(Item(command_id, body, command_id))
+        entry = self._ledger.answer(command_id, body)
+        batch = None if self._journal is None else self._journal.answer(command_id, entry, body)
+        self.outbox.put(Item(command_id, body, command_id), batch)
 
     def _error(self, command_id: str, code: str, reason: str, now: Instant) -> bytes:
         most = min(MAX_REASON_CHARS, self._config.max_message_size // 16)  # JSON may make six bytes of each
@@ -356,4 +406,5 @@ class CommandDesk:
 
 _NO_PLACE: Final = "as many responses as allowed are not settled, or to come"
 _DRAINING: Final = "the agent is about to stop"
+_STALLS: Final = "the agent's journal takes nothing at the moment"
 _MESSAGE_ENVELOPE_BYTES: Final = len(encode("message", f"msg-{0:032x}", msgspec.Raw(), 0.0))

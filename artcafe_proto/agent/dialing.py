@@ -53,6 +53,7 @@ class AgentTimer(IntEnum):
     CALL_EXCHANGE = 19
     GIVE_UP = 20
     GRANT = 21
+    STORE = 22
 
 
 LINK_TIMERS: Final = (

@@ -15,6 +15,7 @@ from artcafe_proto import misuse
 from artcafe_proto.agent.authentication import details_request, status_request
 from artcafe_proto.agent.connector import ConnectFailure, Connector
 from artcafe_proto.agent.dialing import AgentTimer
+from artcafe_proto.agent.journal import begin_journal
 from artcafe_proto.agent.messaging import Messaging
 from artcafe_proto.agent.rules import JointRules
 from artcafe_proto.agent.states import AgentState, Life, LifeInput, LinkState
@@ -24,16 +25,17 @@ from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.messages import STATUSES, encode_json
 from artcafe_proto.outputs import AgentOutputs, Outputs
 from artcafe_proto.policies.backoff import Failure, FailureKind, Reset
+from artcafe_proto.records import Keeps
 from artcafe_proto.secrecy import Secretive
 from artcafe_proto.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from random import Random
 
     from artcafe_proto.agent.commands import Accepted
     from artcafe_proto.config import AgentConfig
-    from artcafe_proto.effects import AgentMachineEffect
+    from artcafe_proto.effects import AgentMachineEffect, PersistFailure
     from artcafe_proto.events import AgentEvent
     from artcafe_proto.exchanges import HttpRequest, HttpResponse
     from artcafe_proto.instants import Instant
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from artcafe_proto.policies.outbox import SettledBy
     from artcafe_proto.policies.status import DeclaredStatus
     from artcafe_proto.policies.tokens import Token
+    from artcafe_proto.records import Record
 
 __all__ = ["AgentMachine"]
 
@@ -51,23 +54,38 @@ class AgentMachine(Secretive):
     """One agent, for one life from `start` to `Stopped`. Not thread-safe; not for use across a fork."""
 
     def __init__(
-        self, config: AgentConfig, *, rng: Random, authenticates: bool = True, settled_by: SettledBy = "pong"
+        self,
+        config: AgentConfig,
+        *,
+        rng: Random,
+        authenticates: bool = True,
+        settled_by: SettledBy = "pong",
+        restored: Iterable[Record] = (),
+        keeps: Keeps = Keeps.NOTHING,
+        now: Instant | None = None,
     ) -> None:
         """`rng` is all the randomness there is: SystemRandom for real, `Random(seed)` to repeat a run exactly.
 
         `authenticates=False` is for a transport that sees to that by itself: what `Connect` asks for is a link as soon
         as it is `connected`, without a challenge, a token or an opening handshake, and there are no calls. `settled_by`
         says what tells that a message was read: a `pong`, an `acknowledgement` (call `acked`), or `time` (CMD-3).
+
+        With `keeps=Keeps.RECORDS` there is a journal (CMD-1): the driver carries out `Persist`. `restored` is what its
+        store held, and `now` the moment of this start. Raises LocalProtocolError without that, and for what is not this
+        agent's journal; DamagedRecordError for records that are not what was stored.
         """
         self.config = config
         self.outputs: AgentOutputs = Outputs()
         """For a façade: what is drained after the events, in an order of its own."""
         self._timers: Timers[AgentTimer] = Timers()
         self._connector = Connector(config, self.outputs, self._timers, rng, authenticates=authenticates)
-        self._messaging = Messaging(config, self.outputs, self._timers, rng, settled_by)
+        self._journal = begin_journal(config, self.outputs, restored, keeps, now)
+        self._messaging = Messaging(config, self.outputs, self._timers, rng, settled_by, self._journal)
         self._desk = self._messaging.desk
         self._rules = JointRules(config, self.outputs, self._timers, rng, self._connector, self._messaging)
         self._turns = Turns(self.outputs, self._rules)
+        if self._journal is not None and now is not None:
+            self._desk.restore(self._journal, self._turns.look_at_clocks(now))
 
     # --- A: look ------------------------------------------------------------------------------------------------------
 
@@ -108,6 +126,11 @@ class AgentMachine(Secretive):
     def outbox_size(self) -> int:
         """Responses and messages that are not settled (CMD-3)."""
         return len(self._desk.outbox)
+
+    @property
+    def unstored(self) -> int:
+        """How many records are not stored (CMD-1): after `Stopped`, what its journal lacks."""
+        return 0 if self._journal is None else self._journal.unstored
 
     @property
     def rtt_s(self) -> float | None:
@@ -242,13 +265,13 @@ class AgentMachine(Secretive):
         misuse.check_payload(conn, payload)
         now = self._turns.look(now)
         link = self._messaging.open_link(conn)
-        if link is not None and self._messaging.pong_received(link, payload, now.mono):
+        if link is not None and self._messaging.pong_received(link, payload, now):
             self._turns.due_at = now
 
     def acked(self, conn: int, message_id: str, now: Instant) -> None:
         """The message of this id was read, so it is settled; for a machine `settled_by="acknowledgement"` (CMD-3)."""
         misuse.check_acked(conn, message_id, self._desk.outbox.settled_by)
-        self._messaging.acked(conn, message_id, self._turns.begin(now).mono)
+        self._messaging.acked(conn, message_id, self._turns.begin(now))
 
     def close_received(self, conn: int, code: int, reason: str, now: Instant) -> None:
         """A close frame; `code` is 1005 where it named none."""
@@ -257,7 +280,18 @@ class AgentMachine(Secretive):
         if (link := self._messaging.link_on(conn)) is not None:
             self._rules.close_received(link, code, reason, now)
 
-    # --- B: world → core: time ----------------------------------------------------------------------------------------
+    # --- B: world → core: the journal, and time -----------------------------------------------------------------------
+
+    def persisted(self, batch: int, now: Instant) -> None:
+        """Answer to `Persist`: its records are stored. Late and repeated calls are harmless."""
+        misuse.check_number(batch, "a batch")
+        self._messaging.persisted(batch, self._turns.begin(now))
+
+    def persist_failed(self, batch: int, reason: PersistFailure, now: Instant) -> None:
+        """Answer to `Persist`: they could not be, `full` or `unavailable`. The batch is handed out again after 1 s."""
+        misuse.check_number(batch, "a batch")
+        misuse.check_persist_failure(reason)
+        self._messaging.persist_failed(batch, reason, self._turns.begin(now))
 
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""

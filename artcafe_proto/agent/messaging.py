@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from random import Random
 
     from artcafe_proto.agent.commands import Accepted
+    from artcafe_proto.agent.journal import Journal
     from artcafe_proto.config import AgentConfig
+    from artcafe_proto.effects import PersistFailure
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, Envelope
     from artcafe_proto.outputs import AgentOutputs
@@ -45,7 +47,9 @@ class Messaging:
     __slots__ = (
         "_ages",
         "_config",
+        "_given_back",
         "_ids",
+        "_journal",
         "_outputs",
         "_timers",
         "declared",
@@ -62,6 +66,7 @@ class Messaging:
         timers: Timers[AgentTimer],
         rng: Random,
         settled_by: SettledBy,
+        journal: Journal | None,
     ) -> None:
         self._config = config
         self._outputs = outputs
@@ -70,7 +75,10 @@ class Messaging:
         """Moved by the joint rules."""
         self._ids = MessageIds(rng)
         self._ages = LinkAges()
-        self.desk: Final = CommandDesk(config, outputs, self._ids, settled_by)
+        self.desk: Final = CommandDesk(config, outputs, self._ids, settled_by, journal)
+        self._journal = journal
+        self._given_back: tuple[int, int, list[bytes]] | None = None
+        """Replies of a drain, on which connection, and for which batch of the journal they wait."""
         self.link: AgentLink | None = None
         """There exactly while the region is UP, DRAINING or CLOSING."""
         self.declared: DeclaredStatus = "online"
@@ -198,23 +206,64 @@ class Messaging:
         too_many = link.bad_message(size, now.mono)
         return self.close(link, 1008, Failure(FailureKind.OTHER, too_many, "MSG-5")) if too_many else None
 
-    def pong_received(self, link: AgentLink, payload: bytes, mono: float) -> bool:
+    def pong_received(self, link: AgentLink, payload: bytes, now: Instant) -> bool:
         """A pong; whether it answers a ping (LINK-7), and so settles what was sent before that (CMD-3)."""
-        if not link.liveness.pong(payload, mono):
+        if not link.liveness.pong(payload, now.mono):
             return False
-        self.desk.settle(self.desk.outbox.ponged(link.liveness.answered), mono)
+        self.desk.settle(self.desk.outbox.ponged(link.liveness.answered), now)
         return True
 
-    def acked(self, conn: int, message_id: str, mono: float) -> None:
+    def acked(self, conn: int, message_id: str, now: Instant) -> None:
         """The transport knows that a message was read; on another link than this it would go out again."""
         if self.link_on(conn) is not None:
-            self.desk.settle(self.desk.outbox.acked(message_id), mono)
+            self.desk.settle(self.desk.outbox.acked(message_id), now)
 
     def give_back(self, replies: list[bytes], now: Instant) -> None:
-        """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9)."""
-        if self.link is not None:
-            for reply in replies:
-                self.link.reply(reply, now.mono)
+        """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9). A journal
+        must have forgotten that first.
+        """
+        if self.link is None:
+            return
+        if self._journal is None:
+            self._reply(self.link, replies, now)
+        else:
+            self._given_back = (self._journal.keeping.barrier, self.link.conn, replies)
+
+    def _reply(self, link: AgentLink, replies: list[bytes], now: Instant) -> None:
+        for reply in replies:
+            link.reply(reply, now.mono)
+
+    # --- the journal --------------------------------------------------------------------------------------------------
+
+    def persisted(self, batch: int, now: Instant) -> None:
+        """A batch is stored: what waited for it goes on."""
+        if self._journal is None or not self._journal.persisted(batch, now.mono):
+            return
+        self.desk.stored_up_to(batch)
+        if self._given_back is not None and self._given_back[0] <= batch:
+            (_, conn, replies), self._given_back = self._given_back, None
+            if (link := self.open_link(conn)) is not None:
+                self._reply(link, replies, now)
+
+    def persist_failed(self, batch: int, reason: PersistFailure, now: Instant) -> None:
+        """A batch could not be stored."""
+        if self._journal is not None:
+            self._journal.persist_failed(batch, reason, now.mono)
+
+    def flush(self) -> None:
+        """Store what else could wait for the next batch."""
+        if self._journal is not None:
+            self._journal.flush()
+
+    def store(self, mono: float) -> None:
+        """Hand out what is to be stored."""
+        if self._journal is not None:
+            self._journal.hand_out(mono)
+
+    def look_at_store(self, mono: float) -> None:
+        """It is later: the store may have stalled."""
+        if self._journal is not None:
+            self._journal.look(mono)
 
     # --- what follows -------------------------------------------------------------------------------------------------
 
@@ -241,6 +290,8 @@ class Messaging:
             timers.arm(AgentTimer.STATUS, link.status_deadline)
             timers.arm(AgentTimer.SETTLE, self.desk.outbox.deadline(self._config.ping_timeout))
         timers.arm(AgentTimer.COMMANDS, self.desk.deadline)
+        if self._journal is not None:
+            timers.arm(AgentTimer.STORE, self._journal.deadline)
 
     def put_off_look(self) -> None:
         """What was received puts off the look at liveness, which else would take its turn before other timers."""
@@ -260,7 +311,7 @@ class Messaging:
                 reason = "the closing handshake was not answered"
                 return self.abort(link, Failure(FailureKind.OTHER, reason, "LINK-8"))
             case AgentTimer.SETTLE:
-                self.desk.settle_without_pong(link, now.mono)
+                self.desk.settle_without_pong(link, now)
             case _:  # GRANT
                 link.grant(now.mono)
         return None

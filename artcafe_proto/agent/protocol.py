@@ -23,6 +23,7 @@ from artcafe_proto.effects import (
     Write,
 )
 from artcafe_proto.misuse import check_number, check_read
+from artcafe_proto.records import Keeps
 from artcafe_proto.secrecy import Secretive
 from artcafe_proto.wires.http_client import ClientWire
 from artcafe_proto.wires.inputs import (
@@ -39,17 +40,19 @@ from artcafe_proto.wires.inputs import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from random import Random
 
     from artcafe_proto.agent.connector import ConnectFailure
     from artcafe_proto.agent.dialing import AgentTimer
     from artcafe_proto.agent.states import AgentState
     from artcafe_proto.config import AgentConfig
-    from artcafe_proto.effects import AgentSend, Effect
+    from artcafe_proto.effects import AgentSend, Effect, PersistFailure
     from artcafe_proto.events import AgentEvent
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import AgentStatus, FinalCode
     from artcafe_proto.policies.status import DeclaredStatus
+    from artcafe_proto.records import Record
     from artcafe_proto.wires.inputs import Input
 
 __all__ = ["AgentProtocol"]
@@ -75,10 +78,11 @@ class _Channel(Secretive):
 class AgentProtocol(Secretive):
     """One agent over byte streams.
 
-    - Look: `config`, `state`, `deadline_reason`, `in_flight`, `queued`, `outbox_size`, `rtt_s`, `status`, `is_stopped`.
+    - Look: `config`, `state`, `deadline_reason`, `in_flight`, `queued`, `outbox_size`, `unstored`, `rtt_s`, `status`,
+      `is_stopped`.
     - World → core: `connected`, `connect_failed`, `data_received`, `eof_received`, `disconnected`, `unsent`, `signed`,
-      `sign_failed`, `handle_timer`. They never raise on anything that a peer, a network or a clock can cause; late and
-      repeated calls are harmless.
+      `sign_failed`, `persisted`, `persist_failed`, `handle_timer`. They never raise on anything that a peer, a network
+      or a clock can cause; late and repeated calls are harmless.
     - Application → core: `start`, `stop`, `respond`, `fail`, `progress`, `set_status`, `set_metrics`, `send_message`,
       `get_details`, `put_status`, `cancel_call`. Misuse raises LocalProtocolError and changes nothing; races return
       False.
@@ -87,9 +91,22 @@ class AgentProtocol(Secretive):
     That is all. A transport that frames messages by itself drives an `AgentMachine`, which has inputs for them.
     """
 
-    def __init__(self, config: AgentConfig, *, rng: Random) -> None:
-        """`rng` is all the randomness there is: SystemRandom for real, `Random(seed)` to repeat a run exactly."""
-        self._machine = AgentMachine(config, rng=rng)
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        rng: Random,
+        restored: Iterable[Record] = (),
+        keeps: Keeps = Keeps.NOTHING,
+        now: Instant | None = None,
+    ) -> None:
+        """`rng` is all the randomness there is: SystemRandom for real, `Random(seed)` to repeat a run exactly.
+
+        With `keeps=Keeps.RECORDS` there is a journal (CMD-1): the driver carries out `Persist`. `restored` is what its
+        store held, and `now` the moment of this start. Raises LocalProtocolError without that, and for what is not this
+        agent's journal; DamagedRecordError for records that are not what was stored.
+        """
+        self._machine = AgentMachine(config, rng=rng, restored=restored, keeps=keeps, now=now)
         self._outputs = self._machine.outputs
         self._rng = rng
         self._channels: dict[int, _Channel] = {}
@@ -136,6 +153,11 @@ class AgentProtocol(Secretive):
     def outbox_size(self) -> int:
         """Responses and messages that are not settled (CMD-3)."""
         return self._machine.outbox_size
+
+    @property
+    def unstored(self) -> int:
+        """How many records are not stored (CMD-1): after `Stopped`, what its journal lacks."""
+        return self._machine.unstored
 
     @property
     def rtt_s(self) -> float | None:
@@ -222,7 +244,7 @@ class AgentProtocol(Secretive):
             case _:
                 assert_never(received)
 
-    # --- world → core: signatures and time ----------------------------------------------------------------------------
+    # --- world → core: signatures, the journal and time ---------------------------------------------------------------
 
     def signed(self, request: int, signature: bytes, now: Instant) -> None:
         """Answer to `Sign`: the signature, in the configured format (AUTH-3). Without a signature, call `sign_failed`.
@@ -234,6 +256,14 @@ class AgentProtocol(Secretive):
     def sign_failed(self, request: int, reason: str, now: Instant) -> None:
         """Answer to `Sign`: there is no signature. `reason` is for people; it must hold no secret."""
         self._machine.sign_failed(request, reason, now)
+
+    def persisted(self, batch: int, now: Instant) -> None:
+        """Answer to `Persist`: its records are stored. Late and repeated calls are harmless."""
+        self._machine.persisted(batch, now)
+
+    def persist_failed(self, batch: int, reason: PersistFailure, now: Instant) -> None:
+        """Answer to `Persist`: they could not be, `full` or `unavailable`. The batch is handed out again after 1 s."""
+        self._machine.persist_failed(batch, reason, now)
 
     def handle_timer(self, now: Instant) -> None:
         """Time has passed. Afterwards `deadline` is None or later than `now.mono`."""

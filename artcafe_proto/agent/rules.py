@@ -69,8 +69,11 @@ class JointRules:
 
     def apply(self, now: Instant) -> None:
         """Run the rules to their fixed point, and find out what is waited for then."""
+        if self.life.state is Life.STOPPING:
+            self._messaging.flush()
         while self._step(now):
             pass
+        self._messaging.store(now.mono)
         if self.life.state is Life.STOPPED:
             return
         if self._config.give_up_after is not None:
@@ -138,6 +141,8 @@ class JointRules:
         match timer:
             case AgentTimer.COMMANDS:
                 self._messaging.desk.expire(now)
+            case AgentTimer.STORE:
+                self._messaging.look_at_store(now.mono)
             case AgentTimer.DRAIN:
                 self._drain_timed_out(now)
             case AgentTimer.GIVE_UP:

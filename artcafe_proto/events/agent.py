@@ -6,14 +6,21 @@ from typing import Any, Literal
 
 import msgspec
 
-from artcafe_proto.events.shared import AnyEvent, MessageReceived, PeerViolation, UnknownReceived
+from artcafe_proto.events.shared import (
+    AnyEvent,
+    MessageReceived,
+    PeerViolation,
+    StoreRecovered,
+    StoreStalled,
+    UnknownReceived,
+)
 from artcafe_proto.messages import decode_object
 
 __all__ = [
     "TokenReceived", "RenewalStarted", "TokenRenewed", "RenewalFailed", "KeyChanged", "CallAnswered", "CallFailed",
     "Online", "Offline", "ExchangeRepeated", "ClocksParted", "AgentIdContested", "CommandReceived",
-    "CommandCancelled", "CommandRefused", "RepeatReceived", "ResponseReplaced", "ResponsesSettled", "MessageSettled",
-    "Undeliverable", "Draining", "LinkClosing", "Stopped", "AgentEvent",
+    "CommandCancelled", "CommandRefused", "CommandInterrupted", "RepeatReceived", "ResponseReplaced",
+    "ResponsesSettled", "MessageSettled", "Undeliverable", "Draining", "LinkClosing", "Stopped", "AgentEvent",
 ]  # fmt: skip
 
 
@@ -167,6 +174,18 @@ class CommandRefused(AnyEvent, frozen=True, gc=False):
     times: int = 1
 
 
+class CommandInterrupted(AnyEvent, frozen=True, gc=False):
+    """The agent's last process ended between accepting this command and its final response (CMD-9).
+
+    It may have started. It is answered `interrupted`, unless it `may_run_again`: then the platform sends it again.
+    """
+
+    command_id: str
+    command: str
+    may_run_again: bool
+    clause: str
+
+
 class RepeatReceived(AnyEvent, frozen=True, gc=False):
     """A command came again, and is not executed again (CMD-2).
 
@@ -262,12 +281,15 @@ AgentEvent = (
     | CommandReceived
     | CommandCancelled
     | CommandRefused
+    | CommandInterrupted
     | RepeatReceived
     | ResponseReplaced
     | ResponsesSettled
     | MessageReceived
     | UnknownReceived
     | PeerViolation
+    | StoreStalled
+    | StoreRecovered
     | MessageSettled
     | Undeliverable
     | Draining

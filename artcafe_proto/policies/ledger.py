@@ -13,7 +13,7 @@ from artcafe_proto.limits import MAX_SETTLED_COMMANDS, MAX_STORED_BODIES_BYTES, 
 from artcafe_proto.regions import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from artcafe_proto.instants import Instant
     from artcafe_proto.messages import CommandData
@@ -70,6 +70,8 @@ class Entry(msgspec.Struct, gc=False):
     """Its response stands for one that could not be delivered (CMD-11)."""
     repeated_at: Instant | None = None
     """When it was last asked for again, and answered."""
+    n: int = 0
+    """The number of its record in a journal; 0 without one."""
 
 
 class Ledger:
@@ -89,15 +91,23 @@ class Ledger:
         """What is known of a command id."""
         return self._entries.get(command_id)
 
-    def open(self, command_id: str, fingerprint: int) -> None:
+    def open(self, command_id: str, fingerprint: int) -> Entry:
         """A command was accepted."""
-        self._entries[command_id] = Entry(fingerprint)
+        entry = self._entries[command_id] = Entry(fingerprint)
+        return entry
 
-    def forget(self, command_id: str) -> None:
+    def forget(self, command_id: str) -> Entry:
         """A command was given back unstarted (CMD-9)."""
-        del self._entries[command_id]
+        return self._entries.pop(command_id)
 
-    def answer(self, command_id: str, body: bytes) -> None:
+    def restore_settled(self, command_id: str, fingerprint: int, settled_at: float) -> Entry:
+        """A command of an earlier life, whose response the platform has read. Oldest first, before all others."""
+        entry = self._entries[command_id] = Entry(fingerprint, _SETTLED, None, settled_at)
+        self._settled.append(command_id)
+        self._bodiless += 1
+        return entry
+
+    def answer(self, command_id: str, body: bytes) -> Entry:
         """An open command has its final response."""
         entry = self._entries[command_id]
         entry.state = _ANSWERED if entry.state is _OPEN else ENTRY.after(entry.state, EntryInput.ANSWER)
@@ -105,6 +115,7 @@ class Ledger:
         self.stored_bytes += len(body)
         if self.stored_bytes > MAX_STORED_BODIES_BYTES:
             self._shed_bodies()
+        return entry
 
     def poisoned(self, command_id: str) -> bytes | None:
         """Take back a response that cannot be delivered, so that another is given; None if it is another already."""
@@ -118,8 +129,8 @@ class Ledger:
         entry.is_replacement = True
         return body
 
-    def settle(self, command_ids: Iterable[str], mono: float) -> None:
-        """The platform has read these final responses; from now on the entries may be let go."""
+    def settle(self, command_ids: Iterable[str], mono: float) -> Sequence[Entry]:
+        """The platform has read these final responses; from now on the entries may be let go. Returns which were."""
         for command_id in command_ids:
             entry = self._entries.get(command_id)
             if entry is not None and entry.state is _ANSWERED:
@@ -128,10 +139,12 @@ class Ledger:
                 self._settled.append(command_id)
         if self.stored_bytes > MAX_STORED_BODIES_BYTES:
             self._shed_bodies()
+        dropped: list[Entry] = []
         while len(self._settled) > MAX_SETTLED_COMMANDS:
-            self._drop_oldest()
+            dropped.append(self._drop_oldest())
         while self._settled and mono - self._entries[self._settled[0]].settled_at >= SETTLED_LIFE_S:
-            self._drop_oldest()
+            dropped.append(self._drop_oldest())
+        return dropped
 
     def _shed_bodies(self) -> None:
         while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._bodiless < len(self._settled):
@@ -141,12 +154,13 @@ class Ledger:
             entry.body = None
             self._bodiless += 1
 
-    def _drop_oldest(self) -> None:
+    def _drop_oldest(self) -> Entry:
         entry = self._entries.pop(self._settled.popleft())
         if entry.body is None:
             self._bodiless -= 1
         else:
             self.stored_bytes -= len(entry.body)
+        return entry
 
 
 def fingerprint(command: CommandData) -> int:

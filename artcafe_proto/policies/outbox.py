@@ -51,6 +51,8 @@ class Item(msgspec.Struct, gc=False):
     sent_at: float = 0.0
     fruitless_links: int = 0
     """Links in a row that it was the first to be sent on, and that ended right after (CMD-11)."""
+    n: int = 0
+    """The number of an application message's record in a journal; 0 without one."""
 
 
 class Outbox:
@@ -63,6 +65,7 @@ class Outbox:
         self.settled_by: Final[SettledBy] = settled_by
         self._goes_by_pongs = settled_by == "pong"
         self._goes_by_names = settled_by == "acknowledgement"
+        self._unstored: deque[tuple[int, Item]] = deque()  # with the batches that they wait for
         self._waiting: deque[Item] = deque()
         self._sent: deque[Item] = deque()
         self._named: dict[str, Item] = {}  # those that were sent, by the ids that an acknowledgement names
@@ -86,12 +89,12 @@ class Outbox:
     # --- look ---------------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._sent) + (self._held is not None)
+        return len(self._unstored) + len(self._waiting) + len(self._sent) + (self._held is not None)
 
     @property
     def waiting(self) -> int:
         """How many items wait to be sent."""
-        return len(self._waiting) + (self._held is not None)
+        return len(self._unstored) + len(self._waiting) + (self._held is not None)
 
     def has_place(self, reserved: int) -> bool:
         """Whether one more command may be accepted, and so answered, beside `reserved` that still are to be."""
@@ -115,7 +118,8 @@ class Outbox:
         return [item.message_id for item in self._items() if not item.command_id]
 
     def _items(self) -> tuple[Item, ...]:
-        return (*(() if self._held is None else (self._held,)), *self._sent, *self._waiting)
+        unstored = [item for _, item in self._unstored]
+        return (*(() if self._held is None else (self._held,)), *self._sent, *self._waiting, *unstored)
 
     @property
     def is_uncovered(self) -> bool:
@@ -135,15 +139,23 @@ class Outbox:
 
     # --- the way of an item -------------------------------------------------------------------------------------------
 
-    def put(self, item: Item) -> None:
-        """Let an item wait behind the others."""
-        self._waiting.append(item)
+    def put(self, item: Item, batch: int | None = None) -> None:
+        """Let an item wait behind the others, and first for a batch to be stored, if one is named."""
+        if batch is None:
+            self._waiting.append(item)
+        else:
+            self._unstored.append((batch, item))
         if item.command_id is None:
             self.messages += 1
             self.message_bytes += len(item.payload)
         else:
             self._responses += 1
             self._response_bytes += len(item.payload)
+
+    def stored_up_to(self, batch: int) -> None:
+        """All batches up to this one are stored."""
+        while self._unstored and self._unstored[0][0] <= batch:
+            self._waiting.append(self._unstored.popleft()[1])
 
     def send(self, room: int, mono: float) -> list[Item]:
         """What waits and may go out, now taken as sent: as many as `room` bytes begin to hold, the last one perhaps

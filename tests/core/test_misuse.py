@@ -258,6 +258,8 @@ SOUND: dict[str, dict[str, Any]] = {
     "unsent": {"conn": 0, "nbytes": 0},
     "signed": {"request": 0, "signature": b""},
     "sign_failed": {"request": 0, "reason": ""},
+    "persisted": {"batch": 1},
+    "persist_failed": {"batch": 1, "reason": "full"},
     "handle_timer": {},
     "start": {},
     "stop": {"drain": True},
@@ -277,9 +279,10 @@ ODD_VALUES: list[Any] = [
     memoryview(bytes(8)).cast("i"),
 ]
 TAKEN: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("conn", "request", "call"), lambda odd: isinstance(odd, int)),
+    **dict.fromkeys(("conn", "request", "call", "batch"), lambda odd: isinstance(odd, int)),
     **dict.fromkeys(("tls", "drain"), lambda odd: isinstance(odd, bool)),
     **dict.fromkeys(("detail", "reason", "command_id"), lambda odd: isinstance(odd, str)),
+    "persist_failed reason": lambda odd: False,
     "data_received data": lambda odd: odd == b"x",
     "send_message data": lambda odd: odd == {},
     "nbytes": lambda odd: isinstance(odd, int) and odd >= 0,
@@ -309,7 +312,7 @@ def test_every_argument_is_checked_before_anything_changes(name: str) -> None:
     later = Instant(pair.mono + 1.0, pair.now.wall + 1.0)
     before, moment = snapshot(pair.agent), {} if name == "set_metrics" else {"now": later}
     for argument in SOUND[name]:
-        is_taken = TAKEN.get(argument) or TAKEN.get(f"{name} {argument}") or never
+        is_taken = TAKEN.get(f"{name} {argument}") or TAKEN.get(argument) or never
         for odd in [each for each in ODD_VALUES if not is_taken(each)]:
             with pytest.raises(LocalProtocolError):
                 getattr(pair.agent, name)(**{**SOUND[name], argument: odd}, **moment)

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from artcafe_proto import AgentConfig, AgentProtocol, LocalProtocolError, RemoteProtocolError
-from artcafe_proto.effects import CancelSign, Connect, Disconnect, Effect, PauseReading, ResumeReading, Sign, Write
+from artcafe_proto.effects import (
+    CancelSign,
+    Connect,
+    Disconnect,
+    Effect,
+    PauseReading,
+    Persist,
+    ResumeReading,
+    Sign,
+    Write,
+)
 from artcafe_proto.events import AgentEvent, CallAnswered, CommandReceived, Offline, Online
 from artcafe_proto.testing import Answer, HangUp, ManualClock, Raw, ScriptedPeer, Silence
 from artcafe_proto.wires.frames import FrameWriter
@@ -42,7 +52,7 @@ class Embedded:
                     self.hear(done)
             case Disconnect():
                 self.peer.disconnected(output.conn)
-            case CancelSign() | PauseReading() | ResumeReading():
+            case CancelSign() | PauseReading() | ResumeReading() | Persist():
                 pass
             case _:
                 self.events.append(output)

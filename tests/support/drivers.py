@@ -21,7 +21,17 @@ from artcafe_anyio import Agent, CommandContext, CommandError
 from artcafe_anyio.testing import Application
 from artcafe_proto import AgentConfig, AgentProtocol, Instant, LocalProtocolError
 from artcafe_proto.agent import ConnectFailure
-from artcafe_proto.effects import CancelSign, Connect, Disconnect, Effect, PauseReading, ResumeReading, Sign, Write
+from artcafe_proto.effects import (
+    CancelSign,
+    Connect,
+    Disconnect,
+    Effect,
+    PauseReading,
+    Persist,
+    ResumeReading,
+    Sign,
+    Write,
+)
 from artcafe_proto.events import AgentEvent, CommandReceived
 from artcafe_proto.messages import FinalCode
 
@@ -215,8 +225,8 @@ class PlainDriver:
                 self.pause(conn)
             case ResumeReading(conn=conn):
                 self.resume(conn)
-            case CancelSign():
-                pass
+            case CancelSign() | Persist():
+                pass  # without a journal nothing is to be stored
             case event:
                 self.tell(event)
 

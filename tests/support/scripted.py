@@ -48,14 +48,18 @@ class Scripted:
             "api_endpoint": "http://localhost",
             "jitter": 0.0,
         }
-        self.machine = AgentMachine(AgentConfig(**(defaults | settings)), rng=Random(5), settled_by=settled_by)
-        self.mono = 100.0
-        self.wall = 1e9
+        self.mono: float = 100.0
+        self.wall: float = 1e9
+        self.machine = self.make_machine(AgentConfig(**(defaults | settings)), settled_by)
         self.said: list[AgentMachineEffect | AgentEvent] = []
         self.unseen: list[AgentMachineEffect | AgentEvent] = []
         self.signed: list[int] = []
         """Requests that the signer has answered."""
         self._token: str | None = None
+
+    def make_machine(self, config: AgentConfig, settled_by: SettledBy) -> AgentMachine:
+        """The machine, whose first moment is `now`."""
+        return AgentMachine(config, rng=Random(5), settled_by=settled_by)
 
     @property
     def now(self) -> Instant:

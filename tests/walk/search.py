@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artcafe_proto.agent.states import AUTHENTICATION, DIALING, LIFE, LINK
 from artcafe_proto.platform.states import ANSWER, COMMAND, SESSION
-from artcafe_proto.policies.ledger import ENTRY, EntryInput, EntryState, Ledger
+from artcafe_proto.policies.ledger import ENTRY, Entry, EntryInput, EntryState, Ledger
 from artcafe_proto.regions import Table
 from walk.abstraction import CIRCUMSTANCES, abstract, circumstances, entries, situation
 from walk.actions import TIMED, do, enabled, fair, is_good
@@ -19,7 +19,7 @@ from walk.copies import freeze, thaw
 from walk.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from walk.abstraction import Abstract
     from walk.actions import Action
@@ -132,19 +132,21 @@ def _ledger_by_its_table() -> Generator[None]:
     """The ledger takes the two rows of every command by constants: here they are looked up, too."""
     answer, settle = Ledger.answer, Ledger.settle
 
-    def answered(self: Ledger, command_id: str, body: bytes) -> None:
+    def answered(self: Ledger, command_id: str, body: bytes) -> Entry:
         entry = entries(self)[command_id]
         following = ENTRY.after(entry.state, EntryInput.ANSWER)
         answer(self, command_id, body)
         assert entry.state is following
+        return entry
 
-    def settled(self: Ledger, command_ids: Iterable[str], mono: float) -> None:
+    def settled(self: Ledger, command_ids: Iterable[str], mono: float) -> Sequence[Entry]:
         ids = list(command_ids)
         known = [entry for entry in map(entries(self).get, ids) if entry is not None]
         found = [entry for entry in known if entry.state is EntryState.ANSWERED]
         following = [ENTRY.after(entry.state, EntryInput.SETTLE) for entry in found]
-        settle(self, ids, mono)
+        dropped = settle(self, ids, mono)
         assert [entry.state for entry in found] == following
+        return dropped
 
     Ledger.answer, Ledger.settle = answered, settled
     try:

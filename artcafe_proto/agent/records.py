@@ -1,0 +1,103 @@
+"""What an agent's journal holds: frozen records (CMD-1).
+
+Each has a number, which rises over all kinds; a change keeps it. Times are wall-clock times, in seconds since 1970: a
+monotonic clock means nothing to the process that comes next. Fields are only ever appended, so that older records can
+be read; `JOURNAL_VERSION` says what the fields mean.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from artcafe_proto.errors import LocalProtocolError
+from artcafe_proto.records import in_order, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from artcafe_proto.records import Record
+
+JOURNAL_VERSION: Final = 1
+"""Rises when a record comes to mean something else. Records of another version are refused."""
+
+
+class Kind(IntEnum):
+    """What a record is of."""
+
+    JOURNAL = 0
+    OPENED = 1
+    RESPONSE = 2
+    MESSAGE = 3
+
+
+class JournalRecord(msgspec.Struct, frozen=True, gc=False):
+    """Whose journal it is, and which version the other records have."""
+
+    version: int
+    agent_id: str = ""
+    """Empty in a store that is no agent's."""
+
+
+class OpenedRecord(msgspec.Struct, frozen=True, gc=False):
+    """A command that was accepted, and has no final response."""
+
+    command_id: str
+    command: str
+    fingerprint: int
+    is_idempotent: bool
+
+
+class ResponseRecord(msgspec.Struct, frozen=True, gc=False):
+    """A final response. Once that is settled the record keeps the id alone, as long as CMD-1 says."""
+
+    command_id: str
+    fingerprint: int
+    body: msgspec.Raw
+    """The message; `null` once it is settled."""
+    is_replacement: bool = False
+    settled_at: float | None = None
+
+
+class MessageRecord(msgspec.Struct, frozen=True, gc=False):
+    """An application message that is not settled."""
+
+    message_id: str
+    payload: msgspec.Raw
+
+
+Value = JournalRecord | OpenedRecord | ResponseRecord | MessageRecord
+VALUES: Final[dict[int, type[Value]]] = {
+    Kind.JOURNAL: JournalRecord,
+    Kind.OPENED: OpenedRecord,
+    Kind.RESPONSE: ResponseRecord,
+    Kind.MESSAGE: MessageRecord,
+}
+"""What the records of a kind have as their value."""
+
+
+def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int, Value]]:
+    """The numbers and values of what a store gives back, by kind and number.
+
+    Raises DamagedRecordError, and LocalProtocolError for what is no journal of this agent and version.
+    """
+    for record in in_order(records):
+        if record.value is None:
+            continue
+        value_type = VALUES.get(record.kind)
+        if value_type is None:
+            raise LocalProtocolError(f"expected a kind of record that a journal has, not {record.kind}")
+        value = unpack(record, value_type)
+        if isinstance(value, JournalRecord):
+            _check_owner(value, agent_id)
+        yield record.n, value
+
+
+def _check_owner(journal: JournalRecord, agent_id: str) -> None:
+    if journal.version != JOURNAL_VERSION:
+        raise LocalProtocolError(f"expected a journal of version {JOURNAL_VERSION}, not {journal.version}")
+    if journal.agent_id != agent_id:
+        other = f"{journal.agent_id}'s" if journal.agent_id else "no agent's"
+        raise LocalProtocolError(f"expected the journal of {agent_id}; this one is {other}: give each agent its own")
