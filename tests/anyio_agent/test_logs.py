@@ -16,6 +16,7 @@ from artcafe_proto.events import (
     CallFailed,
     ClocksParted,
     CommandCancelled,
+    CommandInterrupted,
     CommandReceived,
     CommandRefused,
     Draining,
@@ -33,6 +34,8 @@ from artcafe_proto.events import (
     ResponseReplaced,
     ResponsesSettled,
     Stopped,
+    StoreRecovered,
+    StoreStalled,
     TokenReceived,
     TokenRenewed,
     Undeliverable,
@@ -42,6 +45,7 @@ from artcafe_proto.events import (
 NOW = 1000.0
 RAW = msgspec.Raw(b'{"password": "secret"}')
 D, I, W, E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR  # noqa: E741
+REFUSED = "commands and messages are refused"
 KEPT = "the platform keeps it"
 
 LINES: list[tuple[AgentEvent, int, str]] = [
@@ -105,6 +109,21 @@ LINES: list[tuple[AgentEvent, int, str]] = [
         W,
         "command 'c' ('work') not started: timeout, late [CMD-4]",
     ),
+    (
+        CommandInterrupted("c", "work", False, "CMD-9"),
+        W,
+        "command 'c' ('work') was not finished when the last process ended: it may have run, and is answered "
+        "'interrupted' [CMD-9]",
+    ),
+    (
+        CommandInterrupted("c", "work", True, "CMD-9"),
+        W,
+        "command 'c' ('work') was not finished when the last process ended: it may run again [CMD-9]",
+    ),
+    (StoreStalled("full"), E, f"the journal takes nothing, it is full: {REFUSED} [CMD-1]"),
+    (StoreStalled("unavailable"), E, f"the journal takes nothing, it cannot be written: {REFUSED} [CMD-1]"),
+    (StoreStalled("slow"), E, f"the journal takes nothing, it is slow: {REFUSED} [CMD-1]"),
+    (StoreRecovered(2.5), W, "the journal takes everything again, after 2.5 s [CMD-1]"),
     (RepeatReceived("c", None, "CMD-2"), D, "command 'c' came again: its response is still pending [CMD-2]"),
     (RepeatReceived("c", "stored", "CMD-2"), D, "command 'c' came again: its response is sent again [CMD-2]"),
     (
@@ -153,6 +172,8 @@ NO_DECISION: dict[type[Any], str] = {
     MessageSettled: "it is where it belongs",
     ResponsesSettled: "it is where it belongs",
     UnknownReceived: "it is ignored, always by MSG-4",
+    StoreStalled: "the store's state; its line names the clause",
+    StoreRecovered: "the store's state; its line names the clause",
     Stopped: "the last word; its line names the clauses of what it lists",
 }
 """Events that name no clause, and why they need none."""
