@@ -109,6 +109,8 @@ def test_link_1_the_websocket_is_derived_from_the_endpoint_and_the_id_percent_en
         ({"max_concurrent": 0}, "max_concurrent"),
         ({"jitter": 1.5}, "jitter"),
         ({"fixed_wait_growth": 0.5}, "fixed_wait_growth"),
+        ({"idempotent": "work"}, "idempotent"),
+        ({"idempotent": frozenset({1})}, "idempotent"),
         ({"extra_headers": (("a b", "x"),)}, "extra_headers"),
         ({"extra_headers": (("x-a", "b\r\nc"),)}, "extra_headers"),
         ({"extra_headers": (("Authorization", "x"),)}, "extra_headers"),

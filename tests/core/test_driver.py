@@ -11,13 +11,14 @@ import pytest
 
 from artcafe_proto import AgentConfig, Connection, Driver, Instant, LocalProtocolError, SigningRefusedError
 from artcafe_proto.causes import cause_of
-from artcafe_proto.effects import CancelSign, Connect, Disconnect, Sign, Write
+from artcafe_proto.effects import CancelSign, Connect, Disconnect, Persist, Sign, Write
 from artcafe_proto.events import (
     AgentEvent,
     CommandReceived,
     Offline,
     Online,
     Stopped,
+    StoreStalled,
     TokenReceived,
 )
 from artcafe_proto.limits import (
@@ -26,8 +27,10 @@ from artcafe_proto.limits import (
     LEVEL_LAST_LOOK_S,
     LONGEST_SLEEP_S,
     MAX_WAITING_REPLIES,
+    STORE_PATIENCE_S,
     WRITE_AHEAD_BYTES,
 )
+from artcafe_proto.records import Keeps
 from artcafe_proto.testing import ScriptedPeer
 
 
@@ -73,7 +76,13 @@ class Line(Connection):
 class Loop(Driver):
     """A loop of which the test is the clock."""
 
-    def __init__(self, handle: Callable[[Driver, AgentEvent], object] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        handle: Callable[[Driver, AgentEvent], object] | None = None,
+        *,
+        keeps: Keeps = Keeps.NOTHING,
+        **settings: Any,
+    ) -> None:
         named: dict[str, Any] = {"agent_id": "agent-1", "tenant_id": "tenant-1", "api_endpoint": "http://localhost"}
         config = AgentConfig(**{**named, **settings})
         self.mono = 1000.0
@@ -88,7 +97,13 @@ class Loop(Driver):
         self.signature: Any = b"any signature"
         self.signs = True
         super().__init__(
-            config, rng=Random(1), sign=self._sign_now, handle=handle or self.note, report=self.reported.append
+            config,
+            rng=Random(1),
+            sign=self._sign_now,
+            handle=handle or self.note,
+            report=self.reported.append,
+            keeps=keeps,
+            now=self.clock(),
         )
 
     def note(self, driver: Driver, event: AgentEvent) -> None:
@@ -146,6 +161,66 @@ class Loop(Driver):
     def command(self, command_id: str = "cmd-1") -> None:
         """The platform sends one."""
         self.carry_out([self.peer.command("work", {}, self.clock(), command_id=command_id)])
+
+
+class JournaledLoop(Loop):
+    """One with a journal, which the test stores."""
+
+    def __init__(self) -> None:
+        self.asked: list[Persist] = []
+        super().__init__(keeps=Keeps.RECORDS)
+
+    def persist(self, asked: Persist) -> None:
+        self.asked.append(asked)
+
+    def store(self) -> None:
+        while self.asked:
+            self.persisted(self.asked.pop().batch)
+
+
+def test_cmd_1_a_driver_with_a_journal_stores_what_it_is_asked_to() -> None:
+    loop = JournaledLoop()
+    loop.start()
+    loop.store()
+    loop.command()
+    assert loop.of(CommandReceived) == []
+    loop.persist_failed(loop.asked.pop().batch, "unavailable")
+    assert loop.of(StoreStalled) == []
+    loop.wait(1.0)
+    loop.store()
+    assert len(loop.of(CommandReceived)) == 1
+    loop.respond("cmd-1", "done")
+    loop.store()
+    assert loop.answers() == ["done"]
+
+
+def test_link_10_a_driver_that_was_stopped_waits_5_s_for_its_journal() -> None:
+    loop = JournaledLoop()
+    loop.start()
+    loop.store()
+    loop.command()
+    loop.stop(drain=False)
+    assert (len(loop.of(Stopped)), loop.ends) == (1, [])
+    loop.wait(10.0)
+    assert loop.ends == [1000.0 + STORE_PATIENCE_S]
+    assert loop.protocol.unstored > 0
+
+
+def test_link_10_a_driver_that_was_stopped_ends_as_soon_as_its_journal_has_everything() -> None:
+    loop = JournaledLoop()
+    loop.start()
+    loop.store()
+    loop.command()
+    loop.stop(drain=False)
+    loop.mono += 1.0
+    loop.store()
+    assert (loop.ends, loop.protocol.unstored) == ([1001.0], 0)
+
+
+def test_cmd_1_a_driver_that_cannot_store_says_so() -> None:
+    loop = Loop(keeps=Keeps.RECORDS)
+    with pytest.raises(LocalProtocolError, match="Loop keeps records and has no `persist`"):
+        loop.start()
 
 
 def online(**settings: Any) -> Loop:

@@ -21,6 +21,7 @@ from artcafe_proto.events import (
     Stopped,
     StoreRecovered,
     StoreStalled,
+    Undeliverable,
 )
 from artcafe_proto.limits import SETTLED_LIFE_S, SETTLED_UNSTORED_S, STORE_PATIENCE_S
 from artcafe_proto.policies.outbox import SettledBy
@@ -319,6 +320,51 @@ def test_cmd_3_after_a_restart_everything_leaves_in_the_order_of_its_records() -
     assert [each for each in again if each in ids] == ids
 
 
+def test_cmd_11_what_takes_the_place_of_a_poisoned_response_takes_that_of_its_record() -> None:
+    agent = Journaled()
+    conn = with_command(agent)
+    agent.machine.respond("cmd-1", "poison", agent.now)
+    agent.store()
+    agent.machine.close_received(conn, 1009, "", agent.now)
+    agent.store()
+    assert agent.kinds() == [Kind.RESPONSE]
+    agent = agent.restart()
+    conn = agent.up()
+    assert agent.responses() == [("cmd-1", "undeliverable")]
+    agent.machine.close_received(conn, 1009, "", agent.now)
+    assert agent.told(Undeliverable) == [Undeliverable("cmd-1", "cmd-1", "CMD-11")]
+    agent.wait(SETTLED_UNSTORED_S)
+    agent.store_all()
+    agent = agent.restart()
+    conn = agent.up()
+    assert agent.responses() == []
+    agent.command(conn)
+    assert agent.responses() == [("cmd-1", "expired_result")]
+
+
+def test_cmd_11_a_poisoned_message_is_deleted() -> None:
+    agent = Journaled()
+    conn = agent.up()
+    agent.machine.send_message({"poison": 1}, agent.now)
+    agent.store()
+    assert agent.kinds() == [Kind.MESSAGE]
+    agent.machine.close_received(conn, 1009, "", agent.now)
+    assert len(agent.told(Undeliverable)) == 1
+    agent.up()
+    agent.wait(SETTLED_UNSTORED_S)
+    agent.store_all()
+    assert agent.kinds() == []
+
+
+def test_msg_5_damaged_arguments_are_answered_once_that_is_stored() -> None:
+    agent = Journaled()
+    conn = agent.up()
+    agent.receive(conn, "command", {"command": "work", "timeout": "soon"}, "cmd-1")
+    assert agent.responses() == []
+    agent.store()
+    assert (agent.responses(), agent.kinds()) == ([("cmd-1", "invalid_arguments")], [Kind.RESPONSE])
+
+
 # --- full, slow and absent disks --------------------------------------------------------------------------------------
 
 
@@ -412,6 +458,18 @@ def test_cmd_8_a_command_given_back_before_it_was_stored_never_starts() -> None:
     assert agent.kinds() == []
 
 
+def test_cmd_8_what_was_given_back_on_a_link_that_is_gone_is_not_said_on_the_next() -> None:
+    agent = Journaled(max_concurrent=1)
+    conn = with_command(agent)
+    agent.command(conn, "cmd-2")
+    agent.store_all()
+    agent.machine.stop(agent.now)
+    agent.machine.disconnected(conn, "cut", agent.now)
+    agent.store_all()
+    agent.up()
+    assert agent.responses() == []
+
+
 def test_cmd_8_a_drain_ends_once_all_is_settled_and_stored() -> None:
     agent = Journaled()
     conn = with_command(agent)
@@ -479,6 +537,11 @@ def test_cmd_1_another_agents_journal_is_refused() -> None:
 def test_cmd_1_what_is_no_journal_is_refused(record: Record, problem: str) -> None:
     with pytest.raises(LocalProtocolError, match=problem):
         Journaled({(record.kind, record.n): record})
+
+
+def test_cmd_1_records_that_were_deleted_are_passed_over() -> None:
+    agent = Journaled({(1, 3): Record(1, 3, None)})
+    assert (agent.told(CommandInterrupted), agent.machine.outbox_size) == ([], 0)
 
 
 def test_cmd_1_a_damaged_record_is_named() -> None:

@@ -620,8 +620,8 @@ MUTANTS: Final = (
     Mutant(
         "what a drain gave back is remembered",
         "artcafe_proto/agent/commands.py",
-        "        for command_id in given_back:\n            self._ledger.forget(command_id)\n",
-        "",
+        "[self._ledger.forget(command_id) for command_id in given_back]",
+        "[entry for command_id in given_back if (entry := self._ledger.get(command_id)) is not None]",
         "tests/core/test_agent_link.py::test_cmd_9_what_a_drain_gave_back_and_comes_again_is_given_back_again",
     ),
     Mutant(
@@ -772,5 +772,62 @@ MUTANTS: Final = (
         "if not ready and timeout > 0:",
         "if timeout > 0:",
         "tests/anyio_agent/test_virtual_time.py::test_what_sockets_have_comes_before_any_timer",
+    ),
+    # --- the agent's journal ------------------------------------------------------------------------------------------
+    Mutant(
+        "a command starts before its acceptance is stored",
+        "artcafe_proto/agent/commands.py",
+        "if accepted.batch > self._stored:",
+        "if accepted.batch < 0:",
+        "tests/core/test_journal.py::test_cmd_1_a_command_starts_once_its_acceptance_is_stored",
+    ),
+    Mutant(
+        "a response leaves before it is stored",
+        "artcafe_proto/agent/commands.py",
+        "self.outbox.put(Item(command_id, body, command_id), batch)",
+        "self.outbox.put(Item(command_id, body, command_id))",
+        "tests/core/test_journal.py::test_cmd_3_a_response_leaves_once_it_is_stored_and_settles_with_a_ping_behind_it",
+    ),
+    Mutant(
+        "what was put back is said before it is deleted",
+        "artcafe_proto/agent/messaging.py",
+        "        if self._journal is None:\n            self._reply(",
+        "        if self.link is not None:\n            self._reply(",
+        "tests/core/test_journal.py::test_cmd_8_draining_is_said_once_the_command_is_deleted",
+    ),
+    Mutant(
+        "a drain ends before what is settled is stored",
+        "artcafe_proto/agent/commands.py",
+        "and (self._journal is None or self._journal.is_stored)",
+        "",
+        "tests/core/test_journal.py::test_cmd_8_a_drain_ends_once_all_is_settled_and_stored",
+    ),
+    Mutant(
+        "a restart lets everything run again",
+        "artcafe_proto/agent/journal.py",
+        "                if value.is_idempotent:",
+        "                if value.command_id:",
+        "tests/core/test_journal.py::test_cmd_9_what_was_not_finished_is_answered_interrupted_unasked",
+    ),
+    Mutant(
+        "a settled command is forgotten too early",
+        "artcafe_proto/agent/journal.py",
+        "mono = now.mono - max(now.wall - settled_at, 0.0)",
+        "mono = now.mono - 2.0 * max(now.wall - settled_at, 0.0)",
+        "tests/core/test_journal.py::test_cmd_1_what_is_settled_is_known_by_its_id_for_as_long_as_the_clause_says",
+    ),
+    Mutant(
+        "a full store takes commands",
+        "artcafe_proto/agent/commands.py",
+        "return self._journal is not None and self._journal.refuses",
+        "return False",
+        "tests/core/test_journal.py::test_cmd_1_while_the_store_is_full_nothing_new_is_accepted",
+    ),
+    Mutant(
+        "another agent's journal is taken",
+        "artcafe_proto/agent/records.py",
+        "if journal.agent_id != agent_id:",
+        "if journal.agent_id is agent_id is None:",
+        "tests/core/test_journal.py::test_cmd_1_another_agents_journal_is_refused",
     ),
 )
