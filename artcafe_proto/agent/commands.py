@@ -57,12 +57,12 @@ class Accepted(msgspec.Struct, gc=False):
     deadline: float
     size: int
     """Bytes of the message that it came in."""
+    batch: int = 0
+    """It starts once this batch of the journal is stored (CMD-1); 0 without one."""
     answered: bool = False
     """It has its final response, but its handler has not ended yet."""
     has_progress: bool = False
     """Progress of it was reported on some link (STAT-4)."""
-    batch: int = 0
-    """It starts once this batch of the journal is stored (CMD-1); 0 without one."""
 
 
 class CommandDesk:
@@ -98,7 +98,7 @@ class CommandDesk:
     @property
     def is_full(self) -> bool:
         """Whether no more commands can start (STAT-1: busy)."""
-        return len(self.running) >= self._config.max_concurrent or self._stalls
+        return len(self.running) >= self._config.max_concurrent or (self._journal is not None and self._journal.refuses)
 
     @property
     def unanswered(self) -> int:
@@ -161,7 +161,8 @@ class CommandDesk:
             return self._repeat(command_id, entry, command, now)
         if self._draining:
             return self._refuse(command_id, command.command, "draining", _DRAINING, "CMD-8", now)
-        if self._stalls:
+        journal = self._journal
+        if journal is not None and journal.refuses:
             return self._refuse(command_id, command.command, "overloaded", _STALLS, "CMD-1", now)
         accepted = len(self.running) + len(self.queued)
         if not self.outbox.has_place(accepted):
@@ -174,8 +175,8 @@ class CommandDesk:
             return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
         entry = self._ledger.open(command_id, fingerprint(command))
         deadline = now.mono + command_timeout(command)
-        batch = 0 if self._journal is None else self._journal.open(command_id, command.command, entry)
-        self.queued[command_id] = Accepted(command_id, command, deadline, size, batch=batch)
+        batch = 0 if journal is None else journal.open(command_id, command.command, entry)
+        self.queued[command_id] = Accepted(command_id, command, deadline, size, batch)
         self._queued_bytes += size
         if deadline < self._earliest:
             self._earliest = deadline
@@ -263,7 +264,8 @@ class CommandDesk:
             self._outputs.events.extend(MessageSettled(message_id, assumed) for message_id in messages)
         if settled:
             self._outputs.events.append(ResponsesSettled(settled, assumed))
-        self._remember_settled(items, settled, now)
+        if items:
+            self._remember_settled(items, settled, now)
 
     def _remember_settled(self, items: list[Item], command_ids: tuple[str, ...], now: Instant) -> None:
         dropped = self._ledger.settle(command_ids, now.mono)

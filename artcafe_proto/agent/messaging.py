@@ -49,11 +49,11 @@ class Messaging:
         "_config",
         "_given_back",
         "_ids",
-        "_journal",
         "_outputs",
         "_timers",
         "declared",
         "desk",
+        "journal",
         "link",
         "metrics",
         "region",
@@ -76,7 +76,7 @@ class Messaging:
         self._ids = MessageIds(rng)
         self._ages = LinkAges()
         self.desk: Final = CommandDesk(config, outputs, self._ids, settled_by, journal)
-        self._journal = journal
+        self.journal: Final = journal
         self._given_back: tuple[int, int, list[bytes]] | None = None
         """Replies of a drain, on which connection, and for which batch of the journal they wait."""
         self.link: AgentLink | None = None
@@ -224,10 +224,10 @@ class Messaging:
         """
         if self.link is None:
             return
-        if self._journal is None:
+        if self.journal is None:
             self._reply(self.link, replies, now)
         else:
-            self._given_back = (self._journal.keeping.barrier, self.link.conn, replies)
+            self._given_back = (self.journal.keeping.barrier, self.link.conn, replies)
 
     def _reply(self, link: AgentLink, replies: list[bytes], now: Instant) -> None:
         for reply in replies:
@@ -237,7 +237,7 @@ class Messaging:
 
     def persisted(self, batch: int, now: Instant) -> None:
         """A batch is stored: what waited for it goes on."""
-        if self._journal is None or not self._journal.persisted(batch, now.mono):
+        if self.journal is None or not self.journal.persisted(batch, now.mono):
             return
         self.desk.stored_up_to(batch)
         if self._given_back is not None and self._given_back[0] <= batch:
@@ -247,23 +247,8 @@ class Messaging:
 
     def persist_failed(self, batch: int, reason: PersistFailure, now: Instant) -> None:
         """A batch could not be stored."""
-        if self._journal is not None:
-            self._journal.persist_failed(batch, reason, now.mono)
-
-    def flush(self) -> None:
-        """Store what else could wait for the next batch."""
-        if self._journal is not None:
-            self._journal.flush()
-
-    def store(self, mono: float) -> None:
-        """Hand out what is to be stored."""
-        if self._journal is not None:
-            self._journal.hand_out(mono)
-
-    def look_at_store(self, mono: float) -> None:
-        """It is later: the store may have stalled."""
-        if self._journal is not None:
-            self._journal.look(mono)
+        if self.journal is not None:
+            self.journal.persist_failed(batch, reason, now.mono)
 
     # --- what follows -------------------------------------------------------------------------------------------------
 
@@ -290,8 +275,8 @@ class Messaging:
             timers.arm(AgentTimer.STATUS, link.status_deadline)
             timers.arm(AgentTimer.SETTLE, self.desk.outbox.deadline(self._config.ping_timeout))
         timers.arm(AgentTimer.COMMANDS, self.desk.deadline)
-        if self._journal is not None:
-            timers.arm(AgentTimer.STORE, self._journal.deadline)
+        if self.journal is not None:
+            timers.arm(AgentTimer.STORE, self.journal.deadline)
 
     def put_off_look(self) -> None:
         """What was received puts off the look at liveness, which else would take its turn before other timers."""

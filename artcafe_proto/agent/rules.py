@@ -69,11 +69,10 @@ class JointRules:
 
     def apply(self, now: Instant) -> None:
         """Run the rules to their fixed point, and find out what is waited for then."""
-        if self.life.state is Life.STOPPING:
-            self._messaging.flush()
         while self._step(now):
             pass
-        self._messaging.store(now.mono)
+        if (journal := self._messaging.journal) is not None:
+            journal.hand_out(now.mono)
         if self.life.state is Life.STOPPED:
             return
         if self._config.give_up_after is not None:
@@ -88,6 +87,8 @@ class JointRules:
         if life is Life.NEW or life is Life.STOPPED:
             return False
         stopping = life is Life.STOPPING
+        if stopping and self._messaging.journal is not None:
+            self._messaging.journal.flush()
         state, connector, desk = self.region.state, self._connector, self._messaging.desk
         link = self._messaging.link
         if link is None:
@@ -141,8 +142,8 @@ class JointRules:
         match timer:
             case AgentTimer.COMMANDS:
                 self._messaging.desk.expire(now)
-            case AgentTimer.STORE:
-                self._messaging.look_at_store(now.mono)
+            case AgentTimer.STORE if (journal := self._messaging.journal) is not None:
+                journal.look(now.mono)
             case AgentTimer.DRAIN:
                 self._drain_timed_out(now)
             case AgentTimer.GIVE_UP:
