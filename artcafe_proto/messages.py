@@ -14,7 +14,7 @@ import msgspec
 
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.instants import format_timestamp
-from artcafe_proto.limits import DEFAULT_COMMAND_TIMEOUT_S, MAX_COMMAND_TIMEOUT_S, MAX_ID_CHARS, MAX_JSON_DEPTH
+from artcafe_proto.limits import MAX_COMMAND_TIMEOUT_S, MAX_ID_CHARS, MAX_JSON_DEPTH
 from artcafe_proto.readable import text_of
 
 __all__ = ["AgentStatus", "FinalCode", "ResponseData"]
@@ -359,11 +359,6 @@ def check_command(command: CommandData) -> CommandData:
     if not is_object(command.args):
         raise RemoteProtocolError(1008, "expected args to be a JSON object", "MSG-1")
     return command
-
-
-def command_timeout(command: CommandData) -> float:
-    """Seconds a command may take (CMD-4)."""
-    return DEFAULT_COMMAND_TIMEOUT_S if command.timeout is None else command.timeout
 
 
 def text_bytes(text: str) -> int:

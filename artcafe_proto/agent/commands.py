@@ -24,12 +24,16 @@ from artcafe_proto.events import (
     ResponsesSettled,
     Undeliverable,
 )
-from artcafe_proto.limits import MAX_QUEUED_COMMAND_BYTES, MAX_REASON_CHARS, SETTLE_WITHOUT_PONG_S
+from artcafe_proto.limits import (
+    DEFAULT_COMMAND_TIMEOUT_S,
+    MAX_QUEUED_COMMAND_BYTES,
+    MAX_REASON_CHARS,
+    SETTLE_WITHOUT_PONG_S,
+)
 from artcafe_proto.messages import (
     CommandData,
     ErrorData,
     SuccessData,
-    command_timeout,
     decode_command,
     encode,
     encode_object,
@@ -39,6 +43,8 @@ from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
 from artcafe_proto.policies.outbox import Item, Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from artcafe_proto.agent.journal import Journal
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
@@ -89,6 +95,7 @@ class CommandDesk:
         """Those that have one."""
         self.outbox: Final = Outbox(settled_by)
         self._earliest = math.inf  # no deadline is earlier; it may name one that is over already
+        self._max_concurrent = config.max_concurrent
         self._max_accepted = config.max_concurrent + config.max_queued
         self._draining = False
         self._refused_in_a_row = 0
@@ -98,7 +105,7 @@ class CommandDesk:
     @property
     def is_full(self) -> bool:
         """Whether no more commands can start (STAT-1: busy)."""
-        return len(self.running) >= self._config.max_concurrent or (self._journal is not None and self._journal.refuses)
+        return len(self.running) >= self._max_concurrent or (self._journal is not None and self._journal.refuses)
 
     @property
     def unanswered(self) -> int:
@@ -174,7 +181,8 @@ class CommandDesk:
             reason = f"the commands that wait have as many bytes as allowed, {MAX_QUEUED_COMMAND_BYTES}"
             return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
         entry = self._ledger.open(command_id, fingerprint(command))
-        deadline = now.mono + command_timeout(command)
+        timeout_s = command.timeout
+        deadline = now.mono + (DEFAULT_COMMAND_TIMEOUT_S if timeout_s is None else timeout_s)
         batch = 0 if journal is None else journal.open(command_id, command.command, entry)
         self.queued[command_id] = Accepted(command_id, command, deadline, size, batch)
         self._queued_bytes += size
@@ -184,7 +192,7 @@ class CommandDesk:
 
     def start_next(self, now: Instant) -> None:
         """Start the command that has waited longest, if one waits and there is a slot (CMD-5)."""
-        while self.queued and len(self.running) < self._config.max_concurrent:  # `is_full`, made quick
+        while self.queued and len(self.running) < self._max_concurrent:  # `is_full`, made quick
             command_id, accepted = next(iter(self.queued.items()))
             if accepted.deadline <= now.mono:
                 self._time_out_queued(command_id, now)
@@ -264,19 +272,17 @@ class CommandDesk:
             self._outputs.events.extend(MessageSettled(message_id, assumed) for message_id in messages)
         if settled:
             self._outputs.events.append(ResponsesSettled(settled, assumed))
-        if items:
-            self._remember_settled(items, settled, now)
+        dropped = self._ledger.settle(settled, now.mono) if settled else ()
+        if self._journal is not None:
+            self._store_settled(self._journal, items, dropped, now)
 
-    def _remember_settled(self, items: list[Item], command_ids: tuple[str, ...], now: Instant) -> None:
-        dropped = self._ledger.settle(command_ids, now.mono)
-        if self._journal is None:
-            return
+    def _store_settled(self, journal: Journal, items: list[Item], dropped: Sequence[Entry], now: Instant) -> None:
         for item in items:
             if item.command_id is None:
-                self._journal.settle_message(item, now)
+                journal.settle_message(item, now)
             elif (entry := self._ledger.get(item.command_id)) is not None:
-                self._journal.settle(item.command_id, entry, now)
-        self._journal.forget(dropped, now)
+                journal.settle(item.command_id, entry, now)
+        journal.forget(dropped, now)
 
     def settle_without_pong(self, link: LinkEnd, now: Instant) -> None:
         """The time that stands for a pong has passed, if the peer has never sent one (CMD-3)."""
@@ -295,7 +301,9 @@ class CommandDesk:
         body = None if command_id is None else self._ledger.poisoned(command_id)
         if command_id is None or body is None:
             self._outputs.events.append(Undeliverable(item.message_id, command_id, "CMD-11"))
-            self._remember_settled([item], () if command_id is None else (command_id,), now)
+            dropped = () if command_id is None else self._ledger.settle([command_id], now.mono)
+            if self._journal is not None:
+                self._store_settled(self._journal, [item], dropped, now)
         else:
             reason = "the response cost every link"
             self._answer(command_id, self._error(command_id, "undeliverable", reason, now))

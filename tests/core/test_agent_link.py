@@ -879,3 +879,10 @@ def test_link_9_nothing_goes_out_on_a_connection_that_ended_as_the_clocks_parted
     script.wall += 100.0
     script.machine.disconnected(conn, "reset", script.now)
     assert [output for output in iter(script.machine.next_output, None) if isinstance(output, SendPing)] == []
+
+
+@pytest.mark.parametrize("fields", [{}, {"timeout": None}])
+def test_cmd_4_a_missing_timeout_means_300_s(fields: dict[str, Any]) -> None:
+    script = Scripted()
+    script.command(script.up(), **fields)
+    assert script.expect(CommandReceived).deadline == script.mono + 300
