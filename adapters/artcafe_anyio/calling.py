@@ -104,16 +104,20 @@ def call_back(
 ) -> None:
     """Tell all of them what happened, each in a copy of `context`; `tell` logs what they do wrong."""
     for callback in callbacks:
-        what = f"a callback of on_event failed with {type(event).__name__}"
         try:
             result = context.copy().run(callback, event)
         except BaseException as error:
             raise_interrupt(error)
-            tell(what, seen_error(error))
+            tell(_failed_with(event), seen_error(error))
         else:
             if is_awaitable(result):
                 discard(result)
-                tell(f"{what}: it returned {type(result).__name__}, and nothing is awaited there", None)
+                returned = type(result).__name__
+                tell(f"{_failed_with(event)}: it returned {returned}, and nothing is awaited there", None)
+
+
+def _failed_with(event: object) -> str:
+    return f"a callback of on_event failed with {type(event).__name__}"
 
 
 def _is_cancelled_by_itself() -> bool:

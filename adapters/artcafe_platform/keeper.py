@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from artcafe_anyio.loops import Flag
+from artcafe_anyio.loops import Flag, find_time
 from artcafe_platform.logs import tell
 from artcafe_proto import ApiError
 from artcafe_proto.effects import Persist
@@ -43,6 +43,7 @@ class Keeper:
     def __init__(self, store: Store, owner: Owner) -> None:
         self._store = store
         self._owner = owner
+        self._time = find_time()
         self._batch: Persist | None = None
         self._complaint = ""  # what was logged last, since something was stored
         self._is_due = Flag()
@@ -98,7 +99,7 @@ class Keeper:
             raise ApiError(503, "may_be_accepted", message, retry_after_s=RETRY_AFTER_S)
 
     async def _wait_for(self, barrier: int) -> bool:
-        hub, until = self._owner.hub, anyio.move_on_after(PATIENCE_S).deadline
+        hub, until = self._owner.hub, self._time() + PATIENCE_S
         while hub.stored < barrier:
             wait = self._waits.get(barrier)
             if wait is None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from artcafe_proto.events import HubEvent
 
 C = TypeVar("C", AcceptedStream, SocketConnection)
+_complain: Final = partial(tell, logging.ERROR)
 
 
 class Owner:
@@ -123,15 +124,15 @@ class Owner:
         is_over = False
         while not is_over:
             while (output := self.hub.next_output()) is not None:
-                if isinstance(output, Persist):
+                if isinstance(output, RequestArrived):
+                    self._answer(output, now)
+                elif isinstance(output, AnyEvent):
+                    self._publish(output)
+                elif isinstance(output, Persist):
                     assert self.persist is not None, "only a hub with a store has something stored"
                     self.persist(output)
-                elif not isinstance(output, AnyEvent):
-                    self._carry_out(output, now)
-                elif isinstance(output, RequestArrived):
-                    self._answer(output, now)
                 else:
-                    self._publish(output)
+                    self._carry_out(output, now)
             is_over = True
             while self._touched:
                 connection = self._touched.popitem()[1]
@@ -190,7 +191,7 @@ class Owner:
             logger.error("the store is %s: new work is refused until it stores again [PLAT-5]", event.cause)
         elif type(event) is StoreRecovered:
             logger.warning("the store works again, after %.1f s [PLAT-5]", event.after_s)
-        call_back(self._callbacks, event, self._context, partial(tell, logging.ERROR))
+        call_back(self._callbacks, event, self._context, _complain)
 
     # --- connections --------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -32,7 +31,8 @@ from artcafe_stores.errors import damaged
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from anyio.abc import TaskStatus
@@ -145,8 +145,7 @@ class Platform(Secretive):
         check_callback(callback)
         self._callbacks.append(callback)
 
-    @contextmanager
-    def turn(self) -> Generator[Instant]:
+    def turn(self) -> AbstractContextManager[Instant]:
         """Call the hub where nothing can be awaited, as in a callback, or what has no method here. No await within.
 
             with platform.turn() as now:
@@ -154,8 +153,7 @@ class Platform(Secretive):
 
         At the end of the block all that came of it is carried out.
         """
-        with self._running.turn() as now:
-            yield now
+        return self._running.turn()
 
     # Each of these is one turn without an await before it: a caller who is cancelled has changed all of it or nothing.
 

@@ -380,7 +380,7 @@ class PlatformHub(Secretive):
         """
         mono = self._now.mono
         times = (self._delivery.deadline, self._connections.deadline(mono), self._storing.deadline)
-        return min((each for each in times if each is not None), default=None)
+        return min([each for each in times if each is not None], default=None)
 
     def next_output(self) -> PlatformOutput | None:
         """The next output of the hub or of a connection. After each call of any of them, call it until it returns None.
