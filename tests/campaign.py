@@ -1,8 +1,9 @@
 """Very many simulated sessions, on every core: `python tests/campaign.py --sessions 50000`.
 
 A session is one link from its first byte to its loss, with at least one fault that concerned it. Prints how often
-each fault came and each invariant was looked at. Exits with 1 if an invariant broke, if a fault came fewer than 100
-times, or if an invariant was never looked at. What broke is shrunk and printed as a test can repeat it.
+each fault came, each invariant was looked at, and what became of batches on the disks of platforms. Exits with 1 if an
+invariant broke, if a fault came fewer than 100 times or a batch met a fate fewer than 20 times, or if an invariant was
+never looked at. What broke is shrunk and printed as a test can repeat it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from multiprocessing import Pool
 from typing import Any, Final, NamedTuple
 
 from artcafe_proto.testing import INVARIANTS, FaultKind, InvariantError, Simulation, shrink
+from artcafe_proto.testing.disks import BatchFate
 
 LEAST_FAULTS: Final = 100
+LEAST_FATES: Final = 20
 _ENDLESS_S: Final = 120
 """A world that takes this long is in a loop without an end."""
 
@@ -35,6 +38,7 @@ def settings(seed: int) -> dict[str, Any]:
         "link_fault_s": (0.05, 0.5, 3.0)[seed // 9 % 3],
         "command_gap_s": (2.0, 10.0, 30.0, 30.0)[seed // 27 % 4],
         "calls_gap_s": (None, 30.0, 5.0)[seed // 108 % 3],
+        "store_fault_s": (None, 60.0)[seed % 2],
     }
 
 
@@ -50,6 +54,8 @@ class Outcome(NamedTuple):
     seed: int
     sessions: int
     happened: Counter[FaultKind]
+    fates: Counter[BatchFate] | None
+    """What became of batches; None without a store."""
     evaluations: Counter[str]
     broken: str
 
@@ -67,7 +73,8 @@ def run(seed: int) -> Outcome:
     except Exception as error:
         error.add_note(f"in Simulation({seed}, **{settings(seed)})")
         raise
-    return Outcome(seed, sim.sessions, sim.happened, sim.invariants.evaluations, broken)
+    fates = None if sim.platform.disk is None else sim.platform.disk.fates
+    return Outcome(seed, sim.sessions, sim.happened, fates, sim.invariants.evaluations, broken)
 
 
 @contextmanager
@@ -92,8 +99,9 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
-    began, sessions, worlds = time.monotonic(), 0, 0
+    began, sessions, worlds, stores = time.monotonic(), 0, 0, 0
     happened: Counter[FaultKind] = Counter()
+    fates: Counter[BatchFate] = Counter()
     evaluations: Counter[str] = Counter()
     broken: list[str] = []
     with Pool(asked.jobs, collect_seldom) as pool:
@@ -101,6 +109,8 @@ def main() -> int:
             worlds += 1
             sessions += outcome.sessions
             happened.update(outcome.happened)
+            stores += outcome.fates is not None
+            fates.update(outcome.fates or {})
             evaluations.update(outcome.evaluations)
             broken += [outcome.broken] * bool(outcome.broken)
             if sessions >= asked.sessions:
@@ -108,16 +118,19 @@ def main() -> int:
         pool.terminate()
     seconds = time.monotonic() - began
     _show("faults", {kind.value: happened[kind] for kind in FaultKind})
+    _show("batches", {fate.value: fates[fate] for fate in BatchFate})
     _show("looks at invariants", {name: evaluations[name] for name in INVARIANTS})
-    print(f"\n{sessions} sessions in {worlds} worlds (seeds from {asked.first_seed}), {sum(happened.values())} faults,")
+    print(f"\n{sessions} sessions in {worlds} worlds, {stores} of them with a store (seeds from {asked.first_seed}),")
+    print(f"{sum(happened.values())} faults,", end=" ")
     print(f"{sum(evaluations.values())} looks at invariants, {len(broken)} broken; signatures are real")
     print(f"{seconds:.0f} s with {asked.jobs} jobs: {sessions / seconds / asked.jobs:.0f} sessions per second and job")
     rare = [kind.value for kind in FaultKind if happened[kind] < LEAST_FAULTS]
+    rare += [fate.value for fate in BatchFate if fates[fate] < LEAST_FATES]
     unseen = [name for name in INVARIANTS if not evaluations[name]]
     for text in broken:
         print(f"\nBROKEN: {text}", file=sys.stderr)
     if rare or unseen:
-        print(f"\nEXPECTED MORE: faults that came fewer than {LEAST_FAULTS} times: {rare}; never looked at: {unseen}")
+        print(f"\nEXPECTED MORE: came too seldom: {rare}; never looked at: {unseen}")
     return 1 if broken or rare or unseen else 0
 
 

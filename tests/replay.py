@@ -32,7 +32,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from artcafe_proto.testing import FaultKind
+from artcafe_proto.testing.faults import OF_EVERY_WORLD
 from campaign import collect_seldom
 from replays.comparing import Difference, compare
 from replays.recording import record
@@ -89,7 +89,7 @@ def kinds_of_calls(world: World) -> Counter[str]:
 def _show(seen: Counter[str]) -> None:
     for name, count in sorted(seen.items()):
         print(f"{count:>12,}  {name}")
-    missing = [kind.name for kind in FaultKind if not seen[f"fault {kind.name}"]]
+    missing = [kind.name for kind in OF_EVERY_WORLD if not seen[f"fault {kind.name}"]]
     print(f"faults that did not happen: {missing}")
 
 

@@ -71,18 +71,22 @@ class Caller:
             self.call.has_ended_side = True
             circuit.up.send(b"")
         elif self.listening is not None and draw < _LEAVES + _ENDS_ITS_SIDE + _DOES_NOT_READ:
+            self.listening.has_not_read = True
             self._sim.platform.congest([circuit], self._rng.uniform(1.0, 30.0))
 
     def _ask(self) -> None:
         sim, network = self._sim, self._sim.network
-        if self._circuit is None and sim.time < max(network.refuses_until, network.swallows_until):
+        if self._circuit is None and (network.refuses or sim.time < network.swallows_until):
             return
         circuit = self._circuit or self._connect()
         self.call = call = self._calls.draw()
+        call.asked_at = sim.time
         sim.told("caller", f"{call.method} {call.target}")
         fields = [("host", "localhost"), ("content-length", f"{len(call.body)}"), *call.headers]
         lines = [f"{call.method} {call.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
-        circuit.up.send("\r\n".join([*lines, "", ""]).encode() + call.body)
+        request = "\r\n".join([*lines, "", ""]).encode() + call.body
+        sim.invariants.stored.asked(circuit.server_conn, call, len(request))
+        circuit.up.send(request)
 
     def _connect(self) -> Circuit:
         sim, rng = self._sim, self._rng

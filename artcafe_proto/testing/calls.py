@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from artcafe_proto.platform.state import PlatformState
     from artcafe_proto.testing.tenants import Account
     from artcafe_proto.testing.whole import Whole
 
@@ -63,10 +64,15 @@ class Calls:
     # --- agents and keys ----------------------------------------------------------------------------------------------
 
     def _create_agent(self) -> Call:
-        return self._call("POST", "agents", 201, 409, body={"agent_id": self._own_agent(), "metadata": {"n": 1}})
+        agent_id = self._own_agent()
+        call = self._call("POST", "agents", 201, 409, body={"agent_id": agent_id, "metadata": {"n": 1}})
+        call.is_stored = lambda state, status, _: status not in (201, 409) or state.agent(agent_id) is not None
+        return call
 
     def _list_agents(self) -> Call:
-        return self._call("GET", f"agents?limit={self._rng.randrange(1, 4)}", 200)
+        call = self._call("GET", f"agents?limit={self._rng.randrange(1, 4)}", 200)
+        call.is_stored = _are_agents_stored
+        return call
 
     def _show_agent(self) -> Call:
         method = self._rng.choice(("GET", "GET", "HEAD"))
@@ -77,7 +83,7 @@ class Calls:
     def _add_key(self) -> Call:
         body = {"agent_id": self._own_agent(), "public_key": self._rng.choice(self._sim.public_keys)}
         call = self._call("POST", "ssh-keys", 201, 404, 409, body=body)
-        call.heard = self._learn_key
+        call.heard, call.is_stored = self._learn_key, _is_key_stored
         return call
 
     def _learn_key(self, status: int, body: bytes) -> None:
@@ -85,13 +91,18 @@ class Calls:
             self._keys.append(msgspec.json.decode(body)["key_id"])
 
     def _revoke_own_key(self) -> Call:
-        return self._call("DELETE", f"ssh-keys/{self._keys[-1]}", 204, 404)
+        return self._revoke(self._keys[-1])
+
+    def _revoke(self, key_id: str) -> Call:
+        call = self._call("DELETE", f"ssh-keys/{key_id}", 204, 404)
+        call.is_stored = lambda state, status, _: status != 204 or state.key(key_id) is None
+        return call
 
     def _revoke_key(self) -> Call:
         """That of an agent at work, which is given back after a while; not when that would be too late."""
         sim, platform, agent_id = self._sim, self._sim.platform, self._agent()
         until, restored_s = sim.time + _ARRIVES_WITHIN_S, self._rng.uniform(1.0, 40.0)
-        if agent_id in platform.revoked or until > sim.seconds:
+        if agent_id in platform.revoked or until > sim.seconds or not platform.key_ids(agent_id):
             return self._list_agents()
 
         def is_revoked() -> bool:
@@ -102,7 +113,7 @@ class Calls:
 
         platform.look_for(is_revoked)
         (key_id,) = platform.key_ids(agent_id)
-        call = self._call("DELETE", f"ssh-keys/{key_id}", 204, 404)
+        call = self._revoke(key_id)
         call.heard = lambda status, _: sim.invariants.calls.revoked(agent_id, key_id) if status == 204 else None
         return call
 
@@ -124,8 +135,12 @@ class Calls:
 
         sim.platform.look_for(is_accepted)
         call = self._call("POST", f"agents/{agent_id}/commands", 202, 429, body=body)
-        call.heard = lambda _, body: sim.invariants.calls.asked_for(
-            command_id, msgspec.json.decode(body).get("command_id")
+        call.heard = lambda status, body: sim.invariants.calls.asked_for(
+            command_id, msgspec.json.decode(body).get("command_id"), is_in_doubt=status == 503
+        )
+        call.promises = (command_id, agent_id)
+        call.is_stored = lambda state, status, _: (
+            status != 202 or state.command(TENANT, command_id, agent_id) is not None
         )
         return call
 
@@ -138,12 +153,15 @@ class Calls:
         account, wait_s = accounts[command_id], rng.choice(_WAITS_S)
         call = self._call("GET", f"commands/{command_id}?wait={wait_s}&agent_id={account.agent_id}", 200, 404)
         call.heard = self._looker(call, command_id, account, wait_s)
+        call.is_stored = _is_command_stored
         return call
 
     def _looker(self, call: Call, command_id: str, account: Account, wait_s: float) -> Callable[[int, bytes], None]:
         asked_at, was_over = self._sim.time, account.is_over
 
         def look(status: int, body: bytes) -> None:
+            if status == 503:
+                return  # its store takes too long
             state = msgspec.json.decode(body)["state"] if status == 200 else ""
             invariants = self._sim.invariants.calls
             invariants.shown(command_id, account, state, was_over=was_over)
@@ -178,7 +196,12 @@ class Calls:
         challenge = self._challenges.pop(agent_id, None)
         if challenge is None:
             call = self._call("POST", "auth/challenge", 200, body={"agent_id": agent_id})
-            call.heard = lambda _, body: self._challenges.update({agent_id: msgspec.json.decode(body)["challenge"]})
+
+            def sign_next(status: int, body: bytes) -> None:
+                if status == 200:
+                    self._challenges[agent_id] = msgspec.json.decode(body)["challenge"]
+
+            call.heard = sign_next
             return call
         signature = self._sim.sign(challenge, self._sim.platform.keys[agent_id])
         proof = {"agent_id": agent_id, "challenge": challenge, "response": b64encode(signature).decode()}
@@ -219,3 +242,23 @@ class Calls:
             self._call("GET", "agents?limit=0", 400),
         )
         return self._rng.choice(draws)
+
+
+def _are_agents_stored(state: PlatformState, status: int, body: bytes) -> bool:
+    shown = msgspec.json.decode(body)["agents"] if status == 200 else ()
+    return all(state.agent(each["agent_id"]) is not None for each in shown)
+
+
+def _is_key_stored(state: PlatformState, status: int, body: bytes) -> bool:
+    return status != 201 or state.key(msgspec.json.decode(body)["key_id"]) is not None
+
+
+def _is_command_stored(state: PlatformState, status: int, body: bytes) -> bool:
+    if status != 200:
+        return True
+    shown = msgspec.json.decode(body)
+    command = state.command(TENANT, shown["command_id"], shown["agent_id"])
+    is_pending = shown["state"] in ("queued", "sent")
+    return command is not None and (
+        is_pending or (command.outcome is not None and command.outcome.state == shown["state"])
+    )

@@ -55,6 +55,15 @@ class FaultKind(Enum):
     SUSPENDED = "the agent's computer sleeps"
     AGENT_LATE = "the agent's timers are late"
     PLATFORM_LATE = "the platform's timers are late"
+    PLATFORM_CRASH = "the platform dies, and is started again from what is stored"
+    DISK_SLOW = "the platform's disk is slow"
+    DISK_FULL = "the platform's disk is full"
+    DISK_GONE = "the platform's disk cannot be reached"
+
+
+OF_STORES: Final = (FaultKind.PLATFORM_CRASH, FaultKind.DISK_SLOW, FaultKind.DISK_FULL, FaultKind.DISK_GONE)
+"""They happen where a platform has a store, beside the others, which are drawn as if these were not there."""
+OF_EVERY_WORLD: Final = tuple(kind for kind in FaultKind if kind not in OF_STORES)
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -83,6 +92,7 @@ _AMOUNTS_S: Final[dict[FaultKind, tuple[float, ...]]] = {
     FaultKind.AGENT_LATE: (0.5, 2.0, 45.0),
     FaultKind.PLATFORM_LATE: (0.5, 2.0, 45.0),
     FaultKind.SIGNER_SLOW: (1.0, 20.0, 70.0),
+    FaultKind.DISK_SLOW: (5.0, 30.0, 90.0),
 }
 _USUAL_AMOUNTS_S: Final = (0.5, 5.0, 30.0, 90.0)
 _RATES: Final = ("500", "4000", "40000")
@@ -105,12 +115,13 @@ CONCERN_ALL: Final = frozenset(
         FaultKind.PLATFORM_AMNESIA,
         FaultKind.PLATFORM_WALL_JUMP,
         FaultKind.PLATFORM_LATE,
+        *OF_STORES,
     }
 )
 """Kinds that concern every agent; the others one."""
 
 
-def draw_fault(rng: Random, *, at: float, agent: int, kinds: tuple[FaultKind, ...] = tuple(FaultKind)) -> Fault:
+def draw_fault(rng: Random, *, at: float, agent: int, kinds: tuple[FaultKind, ...] = OF_EVERY_WORLD) -> Fault:
     """A fault of any of `kinds`, for one moment and one agent."""
     kind = rng.choice(kinds)
     flavour = ""
@@ -128,12 +139,14 @@ def draw_fault(rng: Random, *, at: float, agent: int, kinds: tuple[FaultKind, ..
     return Fault(at, kind, agent, amount, flavour)
 
 
-def draw_faults(rng: Random, *, seconds: float, mean_gap_s: float, agents: int) -> list[Fault]:
-    """Faults that follow each other after `mean_gap_s` on average."""
+def draw_faults(
+    rng: Random, *, seconds: float, mean_gap_s: float, agents: int, kinds: tuple[FaultKind, ...] = OF_EVERY_WORLD
+) -> list[Fault]:
+    """Faults of any of `kinds` that follow each other after `mean_gap_s` on average."""
     faults: list[Fault] = []
     at = 0.0
     while (at := at + rng.expovariate(1 / mean_gap_s)) < seconds:
-        faults.append(draw_fault(rng, at=round(at, 3), agent=rng.randrange(agents)))
+        faults.append(draw_fault(rng, at=round(at, 3), agent=rng.randrange(agents), kinds=kinds))
     return faults
 
 
@@ -150,7 +163,8 @@ _UP: Final = (FaultKind.SILENT_UP, FaultKind.HELD_UP, FaultKind.SLOW_UP)
 
 def inject(sim: Whole, fault: Fault) -> None:
     """Make a fault happen now."""
-    if not (_is_of_network(sim, fault) or _is_of_connections(sim, fault) or _is_of_platform(sim, fault)):
+    ways = (_is_of_network, _is_of_connections, _is_of_platform, _is_of_disk)
+    if not any(is_done(sim, fault) for is_done in ways):
         _is_of_agent(sim, fault)
 
 
@@ -202,11 +216,8 @@ def _is_of_platform(sim: Whole, fault: Fault) -> bool:
     match fault.kind:
         case FaultKind.CLOSED:
             platform.close_links(agent_id, int(fault.flavour))
-        case FaultKind.PLATFORM_RESTART | FaultKind.PLATFORM_AMNESIA:
-            keeps_memory = fault.kind is FaultKind.PLATFORM_RESTART
-            platform.restart(keeps_memory=keeps_memory)
-            if not keeps_memory:
-                sim.tenant.forgotten()
+        case FaultKind.PLATFORM_RESTART | FaultKind.PLATFORM_AMNESIA | FaultKind.PLATFORM_CRASH:
+            _restart(sim, fault.kind)
             sim.network.refuses_until = max(sim.network.refuses_until, until)
         case FaultKind.KEY_REVOKED:
             platform.revoke(agent_id)
@@ -220,6 +231,36 @@ def _is_of_platform(sim: Whole, fault: Fault) -> bool:
         case _:
             return False
     return True
+
+
+def _restart(sim: Whole, kind: FaultKind) -> None:
+    """Without a store a crash is amnesia. With one amnesia loses what no store has: the key that tokens are signed
+    with.
+    """
+    if kind is FaultKind.PLATFORM_RESTART:
+        sim.platform.restart(keeps_memory=True)
+    elif sim.platform.disk is None:
+        sim.platform.restart(keeps_memory=False)
+        sim.tenant.forgotten()
+    else:
+        sim.platform.crash(keeps_tokens=kind is FaultKind.PLATFORM_CRASH)
+        sim.tenant.restored()
+
+
+def _is_of_disk(sim: Whole, fault: Fault) -> bool:
+    """Whether a fault is the disk's; a platform without a disk has no such fault."""
+    disk, until = sim.platform.disk, sim.time + fault.amount
+    if disk is not None:
+        match fault.kind:
+            case FaultKind.DISK_SLOW:
+                disk.is_slow_until = until
+            case FaultKind.DISK_FULL:
+                disk.is_full_until = until
+            case FaultKind.DISK_GONE:
+                disk.is_gone_until = until
+            case _:
+                pass
+    return fault.kind in (FaultKind.DISK_SLOW, FaultKind.DISK_FULL, FaultKind.DISK_GONE)
 
 
 def _is_of_agent(sim: Whole, fault: Fault) -> None:

@@ -45,17 +45,25 @@ class Network:
         if sim.time < self.swallows_until:
             at = max(asked.deadline - process.mono_offset_s, sim.time)
             sim.schedule.at(at, lambda: process.connect_failed(conn, "timeout"))
-        elif sim.time < self.refuses_until:
+        elif self.refuses:
             sim.after(2 * self.latency_s, lambda: process.connect_failed(conn, "refused"))
         else:
             round_trips = 2 if asked.tls else 1
             sim.after(2 * self.latency_s * round_trips, lambda: self._open(process, asked))
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nobody listens at the platform's address."""
+        return self._sim.time < self.refuses_until or not self._platform.is_listening
 
     def _open(self, process: AgentProcess, asked: Connect) -> None:
         sim = self._sim
         if process.is_dead or not process.is_wanted(asked.conn):
             return
         rogue = Rogue(self.rogue) if sim.time < self.rogue_until else None
+        if rogue is None and not self._platform.is_listening:
+            process.connect_failed(asked.conn, "refused")
+            return
         server = self._platform if rogue is None else rogue
         circuit = Circuit(process, server, schedule=sim.schedule, rng=self._rng, latency_s=self.latency_s)
         self._affect(circuit)

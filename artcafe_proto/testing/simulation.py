@@ -18,7 +18,17 @@ from artcafe_proto.config import AgentConfig, PlatformConfig
 from artcafe_proto.policies.private_keys import SigningKey
 from artcafe_proto.testing.agents import AgentProcess, Signer
 from artcafe_proto.testing.callers import Caller
-from artcafe_proto.testing.faults import CONCERN_ALL, Fault, FaultKind, draw_fault, draw_faults, inject
+from artcafe_proto.testing.disks import Disk
+from artcafe_proto.testing.faults import (
+    CONCERN_ALL,
+    OF_EVERY_WORLD,
+    OF_STORES,
+    Fault,
+    FaultKind,
+    draw_fault,
+    draw_faults,
+    inject,
+)
 from artcafe_proto.testing.invariants import Invariants
 from artcafe_proto.testing.networks import Network
 from artcafe_proto.testing.platforms import PlatformProcess
@@ -59,6 +69,7 @@ class Simulation:
         command_gap_s: float = 5.0,
         says_gap_s: float | None = None,
         calls_gap_s: float | None = None,
+        store_fault_s: float | None = None,
         faults: Sequence[Fault] | None = None,
         agent: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None,
@@ -69,7 +80,8 @@ class Simulation:
         first byte on average, then such as end it: most of the work is then in what is worth to be looked at.
         `command_gap_s` and `says_gap_s` are how often, on average, the tenant sends an agent a command, and an
         application does something beside its commands; None is drawn. With `calls_gap_s`, two callers ask for
-        something over HTTP, each this often. `agent` and `platform` are settings of `AgentConfig` and
+        something over HTTP, each this often. With `store_fault_s`, the platform has a store, and its disk fails or it
+        dies, one of them this often. `agent` and `platform` are settings of `AgentConfig` and
         `PlatformConfig`; what is not given is drawn, too.
         """
         self.seed = seed
@@ -88,7 +100,7 @@ class Simulation:
         agent_keys = self.public_keys[: 1 + self._agent_settings["next_key"]]
         config = PlatformConfig(**(self.world.platform | (platform or {})))
         self.platform: PlatformProcess = PlatformProcess(
-            self, self.invariants, config, self._rng(), public_keys=agent_keys
+            self, self.invariants, config, self._rng(), public_keys=agent_keys, disk=self._disk(store_fault_s)
         )
         self.tenant: Final = Tenant(self, self.platform, self._rng(), gap_s=command_gap_s)
         self.network: Final = Network(self, self.platform, lambda: self.processes, self.rng)
@@ -111,11 +123,7 @@ class Simulation:
         self.is_calm: bool = False
         """Whether nothing more goes wrong."""
         self._is_ending = False
-        self.faults: list[Fault] = (
-            draw_faults(self._fault_rng, seconds=seconds, mean_gap_s=mean_gap_s, agents=agents)
-            if faults is None
-            else list(faults)
-        )
+        self.faults: list[Fault] = self._draw_faults(mean_gap_s, store_fault_s) if faults is None else list(faults)
         self.callers: list[Caller] = []
         self._begin(calls_gap_s)
 
@@ -139,6 +147,8 @@ class Simulation:
             process.stop()
         self.run_for(60.0)
         self.invariants.all_have_stopped()
+        if self.platform.disk is not None:
+            self.invariants.stored.at_the_end(self.platform.hub, self.platform.disk.records.values())
 
     def run_for(self, seconds: float) -> None:
         """Let virtual time pass."""
@@ -179,6 +189,8 @@ class Simulation:
             process.wake()
             process.be_late(until=0.0)
         self.platform.be_late(until=0.0)
+        if self.platform.disk is not None:
+            self.platform.disk.calm()
 
     @property
     def commands(self) -> dict[str, int]:
@@ -284,6 +296,17 @@ class Simulation:
             rng = Random(f"callers of {self.seed}")  # noqa: S311 another than the world's, which stays as it is
             self.callers = [Caller(self, rng, gap_s=calls_gap_s) for _ in range(2)]
 
+    def _draw_faults(self, mean_gap_s: float, store_fault_s: float | None) -> list[Fault]:
+        count, seconds = len(self.agent_ids), self.seconds
+        drawn = draw_faults(self._fault_rng, seconds=seconds, mean_gap_s=mean_gap_s, agents=count)
+        if store_fault_s is not None:
+            rng = Random(f"faults of the store of {self.seed}")  # noqa: S311 the draws of the others stay as they are
+            drawn += draw_faults(rng, seconds=seconds, mean_gap_s=store_fault_s, agents=count, kinds=OF_STORES)
+        return drawn
+
+    def _disk(self, store_fault_s: float | None) -> Disk | None:
+        return None if store_fault_s is None else Disk(self, Random(f"disk of {self.seed}"))  # noqa: S311
+
     def _rng(self) -> Random:
         return Random(self.rng.getrandbits(64))  # noqa: S311
 
@@ -300,7 +323,7 @@ class Simulation:
     def _inject_in(self, process: AgentProcess, link: int, *, earlier: int) -> None:
         if self._began.get(process, (0, 0))[0] == link and self.time < self.seconds:
             agent = self.agent_ids.index(process.agent_id)
-            kinds = _ENDS if earlier else tuple(FaultKind)
+            kinds = _ENDS if earlier else OF_EVERY_WORLD
             self._inject(draw_fault(self._fault_rng, at=self.time, agent=agent, kinds=kinds))
             self._plan_fault(process, link, earlier=earlier + 1)
 

@@ -54,6 +54,11 @@ class Served(Protocol):
     hub: PlatformHub
 
     @property
+    def now(self) -> Instant:
+        """Both of its clocks."""
+        ...
+
+    @property
     def mono(self) -> float:
         """Its monotonic clock."""
         ...
@@ -171,9 +176,31 @@ class Tenant:
         account.over_at = min(account.over_at, self._sim.time)
         return account
 
+    def restored(self) -> None:
+        """The platform has its memory from a disk: what it had not stored is sent again, under the same ids."""
+        wall, mono = self._platform.now
+        lost: dict[str, Account] = {}
+        for command_id, account in self.accounts.items():
+            try:
+                command = self._platform.hub.command(TENANT, command_id, account.agent_id)
+            except ApiError:
+                lost[command_id] = account
+                continue
+            account.expires_at = mono + min(command.expires_at - wall, command.expires_at - command.accepted_at)
+            if command.is_over and not account.is_over:
+                self._end(command_id)  # it was over, and the event that tells it went nowhere
+            account.answers = int(command.response is not None)
+            account.has_expired = command.is_over and (command.late or command.response is None)
+        self.accounts = {command_id: each for command_id, each in self.accounts.items() if command_id not in lost}
+        self.unanswered -= sum(not each.is_over for each in lost.values())
+        self._send_again(lost)
+
     def forgotten(self) -> None:
         """The platform lost its memory: what it has not answered is sent again, under the same ids."""
         forgotten, self.accounts, self.unanswered = self.accounts, {}, 0
+        self._send_again(forgotten)
+
+    def _send_again(self, forgotten: dict[str, Account]) -> None:
         for command_id, account in forgotten.items():
             if not account.is_over:
                 self.send(account.agent_id, account.content, command_id=command_id)

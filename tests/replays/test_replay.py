@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from artcafe_proto.testing import FaultKind
+from artcafe_proto.testing.faults import OF_EVERY_WORLD
 from replay import kinds_of_calls
 from replays.comparing import Difference, compare
 from replays.draws import Draws
@@ -33,7 +33,7 @@ def test_the_small_record_has_every_fault_and_every_call() -> None:
     for world in read(SMALL):
         calls += kinds_of_calls(world)
         faults |= set(world.faults)
-    assert faults == set(FaultKind.__members__)
+    assert faults == {kind.name for kind in OF_EVERY_WORLD}
     assert calls.keys() == {f"{kind} {name}" for kind, specs in CALLS.items() for name in specs} | {
         f"connection {ACCEPTED}"
     }

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from artcafe_proto.events import AuthenticationRefused, ChallengeIssued
+from artcafe_proto.events import AuthenticationRefused, ChallengeIssued, CommandAccepted, StoreRecovered, StoreStalled
 from artcafe_proto.testing.invariants.table import EPSILON_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artcafe_proto.events import Event
+    from artcafe_proto.platform.state import PlatformState
     from artcafe_proto.testing.invariants.scenes import Scene
+    from artcafe_proto.testing.invariants.stored import StoredInvariants
     from artcafe_proto.testing.invariants.table import Checks
     from artcafe_proto.testing.tenants import Account
 
@@ -21,9 +23,15 @@ if TYPE_CHECKING:
 _KEEP_ALIVE_S: Final = 15.0
 _LONGEST_WAIT_S: Final = 60.0
 _OVER: Final = ("succeeded", "failed", "expired")
-_UNPUBLISHED: Final = (AuthenticationRefused, ChallengeIssued)
+_UNPUBLISHED: Final = (AuthenticationRefused, ChallengeIssued, CommandAccepted, StoreRecovered, StoreStalled)
+_STORE_UNAVAILABLE: Final = 503
 _ON_ITS_WAY_S: Final = 1.5
 """How long a request and its response may be on their way, beside any wait: no caller's connection takes longer."""
+
+
+def _says_nothing(state: PlatformState, status: int, body: bytes) -> bool:
+    """This response says nothing that a store has."""
+    return True
 
 
 def _heard_nothing(status: int, body: bytes) -> None:
@@ -40,6 +48,12 @@ class Call(msgspec.Struct, kw_only=True):
     body: bytes = b""
     heard: Callable[[int, bytes], None] = _heard_nothing
     """Told of the whole response."""
+    is_stored: Callable[[PlatformState, int, bytes], bool] = _says_nothing
+    """Whether all that the whole response says is in what is stored."""
+    promises: tuple[str, str] | None = None
+    """Which command a 202 accepts, by id, and of which agent."""
+    asked_at: float = 0.0
+    """In the simulation's time."""
     has_ended_side: bool = False
     """Whether the caller has ended its side since."""
     listens: bool = False
@@ -53,6 +67,7 @@ class Listening:
     """One event stream, from its head on. Times are the simulation's."""
 
     def __init__(self, call: Call, at: float) -> None:
+        self.call: Final = call
         self.resumes: Final = call.last_event_id
         """The id that it came back with."""
         self.least_number: Final = call.events_before
@@ -60,6 +75,8 @@ class Listening:
         self.is_whole: Final = call.hears_all
         """Whether it has the events of all agents."""
         self.heard_at = at
+        self.has_not_read: bool = False
+        """Whether it did not read for a while: its stream may be lost."""
         self.last_id: str | None = None
         self.unread = b""
 
@@ -67,9 +84,10 @@ class Listening:
 class CallInvariants:
     """Every caller's requests."""
 
-    def __init__(self, checks: Checks, sim: Scene) -> None:
+    def __init__(self, checks: Checks, sim: Scene, stored: StoredInvariants) -> None:
         self._check = checks.check
         self._sim = sim
+        self._stored = stored
         self.events: int = 0
         """How many the platform has told of the tenant's agents since it last lost its memory."""
 
@@ -88,10 +106,20 @@ class CallInvariants:
         holds = call is not None or not data
         self._check("every request gets one response, or its connection ends", holds, "not asked for:", data)
 
+    @property
+    def _most_waits_s(self) -> float:
+        """How long a response may be on its way, and wait for a store."""
+        return _ON_ITS_WAY_S + self._stored.longest_wait_s
+
     def answered(self, call: Call, status: int) -> None:
         """The head of a response has come."""
-        is_one = status in call.statuses
+        is_one = status in call.statuses or (self._sim.platform.has_store and status == _STORE_UNAVAILABLE)
         self._check("a response has a status of its operation", is_one, call.method, call.target, status)
+        if self._sim.platform.has_store and "wait=" not in call.target and not call.listens:
+            platform = self._sim.platform
+            due = max(call.asked_at, platform.held_up_until - platform.mono_offset_s) + self._most_waits_s
+            late_s = self._sim.time - due
+            self._check("nobody waits for a store for long", late_s <= 0.0, call.method, call.target, late_s, "s late")
 
     def odd(self, why: str) -> None:
         """What came is no response."""
@@ -99,7 +127,7 @@ class CallInvariants:
 
     def longest_wait_s(self) -> float:
         """How long a request may take once nothing is wrong any more."""
-        return _LONGEST_WAIT_S + _ON_ITS_WAY_S
+        return _LONGEST_WAIT_S + self._most_waits_s
 
     def ended(self, call: Call | None, listening: Listening | None) -> None:
         """A caller had its time: `call` is what it still waits for, or what `listening` is the response to."""
@@ -115,10 +143,10 @@ class CallInvariants:
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
-    def asked_for(self, command_id: str, promised_id: str | None) -> None:
+    def asked_for(self, command_id: str, promised_id: str | None, *, is_in_doubt: bool) -> None:
         """The response to a request that sends a command has come; `promised_id` is the id it names, if any."""
         is_accepted = command_id in self._sim.tenant.accepted_over_http
-        holds = promised_id == (command_id if is_accepted else None)
+        holds = promised_id == (command_id if is_accepted else None) or (is_in_doubt and promised_id is None)
         self._check("a command is known once it is accepted", holds, command_id, promised_id)
 
     def shown(self, command_id: str, account: Account, state: str, *, was_over: bool) -> None:
@@ -136,7 +164,7 @@ class CallInvariants:
             due = max(asked_at + wait_s, platform.held_up_until - platform.mono_offset_s)
             is_early = time < asked_at + wait_s - EPSILON_S
             self._check("a poll ends with its command or its wait", not is_early, command_id, state, "too early")
-        is_late = time > due + _ON_ITS_WAY_S
+        is_late = time > due + self._most_waits_s
         self._check("a poll ends with its command or its wait", not is_late, command_id, state, time - due, "s late")
 
     # --- events -------------------------------------------------------------------------------------------------------
@@ -169,5 +197,7 @@ class CallInvariants:
     def _is_heard_of(self, listening: Listening) -> None:
         platform = self._sim.platform
         due = max(listening.heard_at + _KEEP_ALIVE_S, platform.held_up_until - platform.mono_offset_s)
+        if listening.has_not_read or listening.call.has_ended_side:  # the end of a stream waits for its events
+            due = max(due, self._stored.waits_until - platform.mono_offset_s)
         is_late = self._sim.time > due + _ON_ITS_WAY_S
         self._check("silence on an event stream is broken", not is_late, "since", listening.heard_at)

@@ -20,6 +20,8 @@ STATUS_INTERVAL_S: Final = 1.0
 UNANSWERED_PING_S: Final = 120.0
 REPORTED_WITHIN_S: Final = 1.5
 """How long after its transport is no longer full an agent may not know of it."""
+GIVEN_BACK: Final = ("overloaded", "draining")
+"""Codes of responses that are not final: the command was not started (CMD-9)."""
 _ALLOWED: Final = ("/api/v1/auth/", "/api/v1/agents/", "/api/v1/ws/agent/")
 
 

@@ -29,6 +29,7 @@ from artcafe_proto.events import (
 from artcafe_proto.testing.invariants.calls import CallInvariants
 from artcafe_proto.testing.invariants.links import LinkInvariants
 from artcafe_proto.testing.invariants.platforms import PlatformInvariants
+from artcafe_proto.testing.invariants.stored import StoredInvariants
 from artcafe_proto.testing.invariants.table import Checks
 from artcafe_proto.testing.invariants.waits import WaitInvariants
 from artcafe_proto.testing.invariants.work import WorkInvariants
@@ -36,9 +37,12 @@ from artcafe_proto.testing.rogues import ROGUE_CHALLENGE
 from artcafe_proto.testing.wiretap import WrittenRequest
 
 if TYPE_CHECKING:
-    from artcafe_proto.effects import Effect
+    from collections.abc import Iterable
+
+    from artcafe_proto.effects import Effect, Persist
     from artcafe_proto.events import AgentEvent, Event
     from artcafe_proto.instants import Instant
+    from artcafe_proto.records import Record
     from artcafe_proto.testing.circuits import Circuit
     from artcafe_proto.testing.invariants.scenes import Platform, Scene
     from artcafe_proto.testing.invariants.watched import Process, Watched
@@ -57,8 +61,10 @@ class Invariants(Checks):
         self._links = LinkInvariants(self)
         self._waits = WaitInvariants(self)
         self._work = WorkInvariants(self)
-        self._platform = PlatformInvariants(self, sim)
-        self.calls: CallInvariants = CallInvariants(self, sim)
+        self.stored: StoredInvariants = StoredInvariants(self, sim)
+        """Told by a platform with a store, and by callers."""
+        self._platform = PlatformInvariants(self, sim, self.stored)
+        self.calls: CallInvariants = CallInvariants(self, sim, self.stored)
         """Told by callers."""
 
     # --- what agents say ----------------------------------------------------------------------------------------------
@@ -212,6 +218,7 @@ class Invariants(Checks):
     def platform_said(self, event: Event) -> None:
         """An event of the hub was drained."""
         self._sim.told("platform", event)
+        self.stored.said(event)
         self._platform.said(event)
         self.calls.said(event)
 
@@ -226,6 +233,7 @@ class Invariants(Checks):
     def platform_was_sent(self, circuit: Circuit, data: bytes) -> None:
         """Bytes are about to reach it."""
         self._platform.was_sent(circuit.server_conn, data)
+        self.stored.was_sent(circuit.server_conn, len(data))
 
     def platform_was_told_unsent(self, circuit: Circuit, nbytes: int) -> None:
         """It has been told how much has not left on a connection."""
@@ -243,6 +251,14 @@ class Invariants(Checks):
         """All its connections are over."""
         self._platform.restarts(keeps_memory=keeps_memory)
         self.calls.restarts(keeps_memory=keeps_memory)
+
+    def platform_crashes(self, kept: Persist | None, records: Iterable[Record]) -> None:
+        """It has died, and is about to be restored from `records`. `kept`: a batch in them that it was not told of."""
+        for process in self._scene.processes:
+            process.watched.received.difference_update(self.stored.unstored(process.agent_id))
+        self.stored.crashes(kept, records)
+        self._platform.crashes()
+        self.calls.restarts(keeps_memory=False)
 
     def platform_handled_timers(self, platform: Platform) -> None:
         """Whatever was due was handled."""

@@ -20,20 +20,24 @@ from artcafe_proto.events import (
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
 from artcafe_proto.policies.timetable import GRID_S
 from artcafe_proto.testing.ensuring import ensure
-from artcafe_proto.testing.invariants.links import REPORTED_WITHIN_S, UNANSWERED_PING_S, after, read_message
+from artcafe_proto.testing.invariants.links import GIVEN_BACK, REPORTED_WITHIN_S, UNANSWERED_PING_S, after, read_message
 from artcafe_proto.testing.invariants.table import EPSILON_S
 from artcafe_proto.testing.schedule import Alarms
-from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, read_frames, read_pings
+from artcafe_proto.testing.wiretap import CLOSE, PING, PONG, TEXT, Frame, read_frames, read_pings
 
 if TYPE_CHECKING:
     from artcafe_proto.events import Event
     from artcafe_proto.testing.circuits import Circuit
+    from artcafe_proto.testing.invariants.links import Message
     from artcafe_proto.testing.invariants.scenes import Platform, Scene
+    from artcafe_proto.testing.invariants.stored import StoredInvariants
     from artcafe_proto.testing.invariants.table import Checks
     from artcafe_proto.testing.invariants.watched import Watched
 
 _OVERLOADED_RETRY_S: Final = 1.0
 _OFFLINE_AFTER_S: Final = 90.0
+_SLOW_STORE: Final = b"the store is slow"
+"""The reason of a close frame to an agent whose 101 or pong has waited for too long."""
 _ACCEPTED_AT_ONCE: Final = 5
 """How many commands an agent of a simulation runs and holds at most. So many that were accepted later may start before
 one that was given back as `overloaded`, and besides two windows of them: one that was on its way when the command was
@@ -46,13 +50,15 @@ class _Wire:
     def __init__(self, circuit: Circuit, watched: Watched, mono: float) -> None:
         self.circuit = circuit
         self.watched = watched
-        self.heard_at = mono
+        self.opened_at = self.heard_at = mono
         self.pinged_at = -math.inf
         self.is_closed = False
         self.unread = b""
         """What has come of a frame of the agent's that is not whole."""
         self.owed_pongs: list[bytes] = []
         self.owed_since = mono
+        self.may_pong_wait = False
+        """Whether one that is owed may wait for a store."""
         self.told_unsent = 0
         """What the platform was last told that has not left."""
         self.unanswered: set[str] = set()
@@ -74,9 +80,10 @@ class _Wire:
 class PlatformInvariants:
     """The platform, whatever process of it runs."""
 
-    def __init__(self, checks: Checks, sim: Scene) -> None:
+    def __init__(self, checks: Checks, sim: Scene, stored: StoredInvariants) -> None:
         self._check = checks.check
         self._sim = sim
+        self._stored = stored
         self._challenges = 0
         self._tokens = 0
         self._wires: dict[int, _Wire] = {}
@@ -109,6 +116,12 @@ class PlatformInvariants:
             self._epochs.clear()
             self._overtaken.clear()
 
+    def crashes(self) -> None:
+        """It has died: of who was online it knows nothing, but epochs go on rising."""
+        self.restarts(keeps_memory=True)
+        self._online.clear()
+        self._overtaken.clear()
+
     def was_sent(self, conn: int, data: bytes) -> None:
         """Bytes reached it."""
         wire = self._wires.get(conn)
@@ -116,12 +129,40 @@ class PlatformInvariants:
             return
         wire.heard_at = self._sim.platform.mono
         wire.unread += data
-        pings, read = read_pings(wire.unread)
+        if self._sim.platform.has_store:
+            frames, read = read_frames(wire.unread)
+            pings = self._reads(conn, wire, frames)
+        else:
+            pings, read = read_pings(wire.unread)
         wire.unread = wire.unread[read:]
         if pings:
-            wire.owed_since = wire.owed_since if wire.owed_pongs else wire.heard_at
+            if not wire.owed_pongs:
+                wire.owed_since, wire.may_pong_wait = wire.heard_at, False
+            wire.may_pong_wait |= self._stored.may_wait(wire.watched.process.agent_id)
             wire.owed_pongs += pings
             self._looks.set(conn, wire.heard_at)
+
+    def _reads(self, conn: int, wire: _Wire, frames: list[Frame]) -> list[bytes]:
+        """What comes of frames now: events tell it once it is stored. Returns what the pings among them carry."""
+        agent_id = wire.watched.process.agent_id
+        pings: list[bytes] = []
+        for frame in frames:
+            if frame.opcode == PING:
+                pings.append(frame.payload)
+                self._stored.pinged(conn, agent_id, frame.payload)
+            elif frame.opcode == TEXT:
+                self._hears(wire, read_message(frame.payload))
+        return pings
+
+    def _hears(self, wire: _Wire, message: Message) -> None:
+        agent_id, command_id = wire.watched.process.agent_id, message.data.command_id
+        if message.type == "message":
+            self._received(wire, message.id)
+        elif message.type == "response" and message.data.code not in GIVEN_BACK:
+            self._received(wire, command_id)
+            self._stored.came(agent_id, command_id)
+        elif message.type == "response" and command_id in wire.unanswered:
+            self._deferred(wire, agent_id, command_id, message.data.code)
 
     def was_told_unsent(self, conn: int, nbytes: int) -> None:
         """It has been told what has not left. While that is much, it may owe a pong (LINK-8)."""
@@ -148,14 +189,19 @@ class PlatformInvariants:
                 is_owed = frame.payload in wire.owed_pongs
                 self._check("a ping is answered with one pong", is_owed, frame.payload, "of", wire.owed_pongs)
                 wire.owed_pongs = after(wire.owed_pongs, frame.payload)
+                self._stored.ponged(conn, wire.watched.process.agent_id, frame.payload)
             else:
                 ensure(frame.opcode == CLOSE, "there are no others")
+                if frame.payload[2:] == _SLOW_STORE:
+                    waits = wire.opened_at == self._sim.platform.mono or (wire.owed_pongs and wire.may_pong_wait)
+                    self._check("a link that waits for no store stays", bool(waits), conn, "owed:", wire.owed_pongs)
                 wire.is_closed = True
                 self._looks.remove(conn)
 
     def _sends_command(self, wire: _Wire, command_id: str) -> None:
         mono = self._sim.platform.mono
         window = self._sim.platform.config.window
+        self._stored.sends(wire.watched.process.agent_id, command_id)
         if command_id not in wire.answered:  # it may be, though that was not known when it was sent
             wire.unanswered.add(command_id)
         unanswered = len(wire.unanswered)
@@ -180,6 +226,8 @@ class PlatformInvariants:
             self._check("silence is answered with a ping", not is_late, "connection", conn)
             self.was_told_unsent(conn, wire.told_unsent)
             pong_due = max(wire.owed_since + REPORTED_WITHIN_S, held_up_until) if wire.owed_pongs else math.inf
+            if wire.may_pong_wait:
+                pong_due += self._stored.longest_wait_s
             self._check("a ping is answered with one pong", mono <= pong_due + EPSILON_S, "none to", wire.owed_pongs)
             self._looks.set(conn, min(due, pong_due))
 
@@ -197,13 +245,13 @@ class PlatformInvariants:
                 self._presence(event)
             case CommandAnswered():
                 self._answered(event)
-                self._received(event.command_id)
+                self._is_told(event.command_id)
             case CommandRepeated():
-                self._received(event.command_id)
+                self._is_told(event.command_id)
             case MessageReceived():
-                self._received(event.message_id)
-            case CommandDeferred():
-                self._deferred(event)
+                self._is_told(event.message_id)
+            case CommandDeferred() if not self._sim.platform.has_store:
+                self._deferred(self._current(), event.agent_id, event.command_id, event.code)
             case CommandExpired():
                 self._waits_no_more(event.agent_id, event.command_id)
                 self._sim.tenant.expired(event.command_id)
@@ -233,21 +281,27 @@ class PlatformInvariants:
         self._check("one final response for each command", times <= 1, event.command_id, times)
         self._waits_no_more(event.agent_id, event.command_id)
 
-    def _received(self, key: str) -> None:
+    def _is_told(self, key: str) -> None:
+        """An event says that something came in; of a platform with a store it may say so later."""
+        if not self._sim.platform.has_store:
+            self._received(self._current(), key)
+
+    def _current(self) -> _Wire:
+        assert self._hearing is not None, "it came over a link"
+        return self._hearing
+
+    def _received(self, wire: _Wire, key: str) -> None:
         """A response to this command, or this message, has come in."""
-        wire = self._hearing
-        assert wire is not None, "it came over a link"
         wire.unanswered.discard(key)
         wire.answered.add(key)
         wire.watched.received.add(key)
 
-    def _deferred(self, event: CommandDeferred) -> None:
-        wire = self._hearing
-        assert wire is not None, "it came over a link"
-        wire.unanswered.discard(event.command_id)
-        if event.code == "overloaded":
-            wire.again[event.command_id] = (self._sim.platform.mono + _OVERLOADED_RETRY_S, len(wire.answered))
-            self._overtaken.setdefault(event.agent_id, {}).setdefault(event.command_id, 0)
+    def _deferred(self, wire: _Wire, agent_id: str, command_id: str, code: str) -> None:
+        """A command was given back."""
+        wire.unanswered.discard(command_id)
+        if code == "overloaded":
+            wire.again[command_id] = (self._sim.platform.mono + _OVERLOADED_RETRY_S, len(wire.answered))
+            self._overtaken.setdefault(agent_id, {}).setdefault(command_id, 0)
 
     def _waits_no_more(self, agent_id: str, command_id: str) -> None:
         self._overtaken.get(agent_id, {}).pop(command_id, None)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artcafe_proto.config import AgentConfig, PlatformConfig
+    from artcafe_proto.platform.commands import Command
     from artcafe_proto.testing.invariants.watched import Process
     from artcafe_proto.testing.tenants import Tenant
 
@@ -24,6 +25,19 @@ class Platform(Protocol):
     @property
     def mono(self) -> float:
         """Its monotonic clock."""
+        ...
+
+    @property
+    def has_store(self) -> bool:
+        """Whether what it says is stored before it is said (PLAT-5)."""
+        ...
+
+    def command(self, agent_id: str, command_id: str) -> Command | None:
+        """A command of the simulation's tenant, as the platform has it now, if it has it."""
+        ...
+
+    def held_bytes(self) -> list[int]:
+        """What it holds for each connection that is no link."""
         ...
 
     def key_ids(self, agent_id: str) -> list[str]:

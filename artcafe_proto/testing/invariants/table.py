@@ -54,6 +54,7 @@ INVARIANTS: Final[dict[str, str]] = {
     "a command goes out once on a connection": "CMD-10",
     "commands first go out in the order of acceptance": "CMD-10",
     "no command waits while later ones are served": "CMD-10",
+    "a link that waits for no store stays": "PLAT-5",
     "AgentOnline and AgentOffline alternate, and epochs rise": "PLAT-6",
     # calls.py
     "every request gets one response, or its connection ends": "RFC 9112 section 9.3",
@@ -65,6 +66,18 @@ INVARIANTS: Final[dict[str, str]] = {
     "an event stream begins with what was missed": "PLAT-4",
     "the ids of an event stream rise one by one": "PLAT-4",
     "silence on an event stream is broken": "PLAT-4",
+    # stored.py
+    "one batch is under way, the next or again the same": "PLAT-5",
+    "batches and what is held keep to their limits": "PLAT-5",
+    "a promise leaves when it is stored": "PLAT-5",
+    "a command goes out once it is stored": "PLAT-5",
+    "whoever is shown something, it is stored": "PLAT-5",
+    "a pong says that responses are stored": "PLAT-5, CMD-3",
+    "a connection ends behind its response": "PLAT-5",
+    "one final response is ever shown": "PLAT-5, CMD-3",
+    "nobody waits for a store for long": "PLAT-5",
+    "the twin of what is stored is the platform's own": "PLAT-5",
+    "what was promised outlives the process": "PLAT-5",
     # observer.py
     "online again when all is well": "LINK-6",
     "every command answered once": "CMD-3, CMD-10",

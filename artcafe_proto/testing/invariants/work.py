@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from artcafe_proto.testing.invariants.links import GIVEN_BACK
 from artcafe_proto.testing.invariants.table import EPSILON_S
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ _FRUITLESS_LINKS: Final = 3
 _PLACES_OF_RESPONSES: Final = 10_000
 _PLACES_OF_MESSAGES: Final = 1024
 _BYTES_OF_MESSAGES: Final = 16 * 1024 * 1024
-_GIVEN_BACK: Final = ("overloaded", "draining")
 _LARGEST_MESSAGE_BYTES: Final = 200_000
 """More than any message of a simulation."""
 
@@ -95,7 +95,7 @@ class WorkInvariants:
     def sends(self, watched: Watched, link: WatchedLink, message: Message) -> None:
         """A response or a message goes out."""
         key = message.data.command_id if message.type == "response" else message.id
-        if message.data.code in _GIVEN_BACK:
+        if message.data.code in GIVEN_BACK:
             return
         if link.repeats.get(key):
             link.repeats[key] -= 1
