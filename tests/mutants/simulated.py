@@ -10,12 +10,18 @@ from typing import Final, NamedTuple
 
 
 class Bug(NamedTuple):
-    """In `path`, from the root, `old` becomes `new`."""
+    """In `path`, from the root, `old` becomes `new`; so it does elsewhere for the bug to matter soon (`besides`)."""
 
     name: str
     path: str
     old: str
     new: str
+    besides: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def changes(self) -> tuple[tuple[str, str, str], ...]:
+        """Every path, what it has there and what that becomes."""
+        return ((self.path, self.old, self.new), *self.besides)
 
 
 _OUTBOX: Final = "artcafe_proto/policies/outbox.py"
