@@ -49,6 +49,7 @@ class Disk:
         self.is_gone_until: float = 0.0
         self.fates: Final[Counter[BatchFate]] = Counter()
         self._quick_s = rng.choice(_QUICK_S)
+        self._meanwhile: Callable[[], None] | None = None
         self._under_way: Persist | None = None
         self._unreported: Persist | None = None
         """Stored, but reported as `unavailable`."""
@@ -57,7 +58,18 @@ class Disk:
         """Store a batch. `done` is called later, with the reason if it could not be stored."""
         self._under_way = batch
         at_least_s, at_most_s = _SLOW_S if self._sim.time < self.is_slow_until else (0.0, self._quick_s)
-        self._sim.after(self._rng.uniform(at_least_s, at_most_s), lambda: self._end(batch, done))
+        takes_s = self._rng.uniform(at_least_s, at_most_s)
+        self._sim.after(takes_s, lambda: self._end(batch, done))
+        if self._meanwhile is not None:
+            self._sim.after(self._rng.uniform(0.0, takes_s), self._meanwhile)
+            self._meanwhile = None
+
+    def meanwhile(self, action: Callable[[], None]) -> None:
+        """Have something happen while a batch is under way: now or, if none is, during the next one."""
+        if self._under_way is not None:
+            action()
+        else:
+            self._meanwhile = action
 
     def crash(self) -> Persist | None:
         """The platform has died. Returns what is stored all the same of what nobody was told that it is stored."""
@@ -72,6 +84,7 @@ class Disk:
     def calm(self) -> None:
         """Nothing is the matter any more."""
         self.is_slow_until = self.is_full_until = self.is_gone_until = 0.0
+        self._meanwhile = None
 
     def _end(self, batch: Persist, done: Callable[[PersistFailure | None], None]) -> None:
         if self._under_way is not batch:

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from artcafe_proto.testing.circuits import Chunking
 from artcafe_proto.testing.ensuring import ensure
@@ -99,7 +100,7 @@ _RATES: Final = ("500", "4000", "40000")
 """Of a slow line, in bytes a second."""
 _ROGUES: Final = tuple(ROGUES)
 _CODES: Final = ("1000", "1001", "1007", "1008", "1009", "1011", "1012", "1013", "4001", "4401", "4403", "4408", "4409")
-
+_UNDER_WAY: Final = "with a batch under way"
 
 CONCERN_ALL: Final = frozenset(
     {
@@ -135,6 +136,8 @@ def draw_fault(rng: Random, *, at: float, agent: int, kinds: tuple[FaultKind, ..
         flavour = rng.choice(_RATES)
     elif kind is FaultKind.CONGESTED:
         flavour = rng.choice(["of the agent", "of the platform"])
+    elif kind is FaultKind.PLATFORM_CRASH:
+        flavour = rng.choice(["", _UNDER_WAY, _UNDER_WAY])
     amount = rng.choice(_AMOUNTS_S.get(kind, _USUAL_AMOUNTS_S))
     return Fault(at, kind, agent, amount, flavour)
 
@@ -217,8 +220,7 @@ def _is_of_platform(sim: Whole, fault: Fault) -> bool:
         case FaultKind.CLOSED:
             platform.close_links(agent_id, int(fault.flavour))
         case FaultKind.PLATFORM_RESTART | FaultKind.PLATFORM_AMNESIA | FaultKind.PLATFORM_CRASH:
-            _restart(sim, fault.kind)
-            sim.network.refuses_until = max(sim.network.refuses_until, until)
+            _restart(sim, fault)
         case FaultKind.KEY_REVOKED:
             platform.revoke(agent_id)
             sim.after(fault.amount, lambda: platform.restore_key(agent_id))
@@ -233,18 +235,28 @@ def _is_of_platform(sim: Whole, fault: Fault) -> bool:
     return True
 
 
-def _restart(sim: Whole, kind: FaultKind) -> None:
+def _restart(sim: Whole, fault: Fault) -> None:
     """Without a store a crash is amnesia. With one amnesia loses what no store has: the key that tokens are signed
     with.
     """
-    if kind is FaultKind.PLATFORM_RESTART:
-        sim.platform.restart(keeps_memory=True)
-    elif sim.platform.disk is None:
-        sim.platform.restart(keeps_memory=False)
+    platform, disk = sim.platform, sim.platform.disk
+    if fault.kind is FaultKind.PLATFORM_RESTART:
+        platform.restart(keeps_memory=True)
+    elif disk is None:
+        platform.restart(keeps_memory=False)
         sim.tenant.forgotten()
+    elif fault.flavour == _UNDER_WAY:
+        disk.meanwhile(lambda: _restart_unless_calm(sim, replace(fault, flavour="")))
+        return
     else:
-        sim.platform.crash(keeps_tokens=kind is FaultKind.PLATFORM_CRASH)
+        platform.crash(keeps_tokens=fault.kind is FaultKind.PLATFORM_CRASH)
         sim.tenant.restored()
+    sim.network.refuses_until = max(sim.network.refuses_until, sim.time + fault.amount)
+
+
+def _restart_unless_calm(sim: Whole, fault: Fault) -> None:
+    if not sim.is_calm:
+        _restart(sim, fault)
 
 
 def _is_of_disk(sim: Whole, fault: Fault) -> bool:
