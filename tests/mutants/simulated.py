@@ -424,6 +424,30 @@ ALONE: Final[dict[str, Bug]] = {
         "if data is KEEP_ALIVE or not session.outputs.is_holding:",
         "if not data:",
     ),
+    "one batch is under way, the next or again the same": Bug(
+        "a batch that could not be stored is handed out again too soon",
+        _LIMITS,
+        "STORE_RETRY_S: Final = 1.0",
+        "STORE_RETRY_S: Final = 0.5",
+    ),
+    "a command goes out once it is stored": Bug(
+        "a command goes out before it is stored (alone)",
+        _DELIVERY,
+        "if pending is not None and pending.batch > self._stored:",
+        "if pending is not None and pending.batch < 0:",
+    ),
+    "a pong says that responses are stored": Bug(
+        "a pong passes an outcome (alone)",
+        "artcafe_proto/platform/held.py",
+        "barrier = 0 if self.presence is None else self.presence.outcome_batch",
+        "barrier = 0",
+    ),
+    "the twin of what is stored is the platform's own": Bug(
+        "the end of a key is not stored",
+        "artcafe_proto/platform/storing.py",
+        "batch = self.keeping.put(pack(*change))\n        if agent_id",
+        "batch = self.barrier() if change.value is None else self.keeping.put(pack(*change))\n        if agent_id",
+    ),
 }
 """For invariants of `artcafe_proto.testing`: a bug that no other finds in a short campaign."""
 OVER_HTTP: Final = (_API, _WATCHES, _STREAMS)
