@@ -38,6 +38,8 @@ OTHER_SESSIONS: Final = {
 """How many sessions an invariant has to find its bug in, and others not to, where that are not few."""
 FIRST_WITH_CALLERS: Final = 108
 """The first seed of a campaign in whose world somebody uses the HTTP interface."""
+FIRST_WITH_BUSY_CALLERS: Final = 216
+"""And the first in whose world that happens every few seconds."""
 _PATIENCE_S: Final = 900.0
 _FOUND: Final = 3
 """The exit status of a search that met something."""
@@ -81,7 +83,7 @@ def look_for(bug: Bug, sessions: int, first_seed: int = 0, without: str = "") ->
 
 def find_stored(bug: Bug, sessions: int = SESSIONS) -> Finding:
     """Run a campaign against a bug of a store; callers could not but notice that commands are forgotten early."""
-    return look_for(bug, sessions, 0 if bug.besides else FIRST_WITH_CALLERS)
+    return look_for(bug, sessions, 0 if bug.besides else FIRST_WITH_BUSY_CALLERS)
 
 
 def is_found_alone(invariant: str) -> str:
