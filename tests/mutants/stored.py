@@ -69,7 +69,7 @@ STORED: Final = (
     Bug(
         "an event stream tells what is not stored",
         _WATCHES,
-        "session.send_body(stream.exchange, data, now, after=self._barrier())",
+        "session.send_body(stream.exchange, data, now, after=after)",
         "session.send_body(stream.exchange, data, now, after=0)",
     ),
     Bug(
