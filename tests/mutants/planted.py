@@ -250,8 +250,8 @@ MUTANTS: Final = (
     Mutant(
         "one command more than allowed runs",
         "artcafe_proto/agent/commands.py",
-        "return len(self.running) >= self._config.max_concurrent",
-        "return len(self.running) > self._config.max_concurrent",
+        "return len(self.running) >= self._max_concurrent",
+        "return len(self.running) > self._max_concurrent",
         "tests/core/test_agent_link.py::test_stat_1_error_outranks_busy_and_busy_outranks_online",
     ),
     Mutant(
