@@ -76,6 +76,7 @@ VALUES: Final[dict[int, type[Value]]] = {
     Kind.MESSAGE: MessageRecord,
 }
 """What the records of a kind have as their value."""
+_NEWER: Final = "use the version that wrote it, or a file of its own"
 
 
 def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int, Value]]:
@@ -88,7 +89,7 @@ def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int
             continue
         value_type = VALUES.get(record.kind)
         if value_type is None:
-            raise LocalProtocolError(f"expected a kind of record that a journal has, not {record.kind}")
+            raise LocalProtocolError(f"expected a kind of record that a journal has, not {record.kind}: {_NEWER}")
         value = unpack(record, value_type)
         if isinstance(value, JournalRecord):
             _check_owner(value, agent_id)
@@ -97,7 +98,7 @@ def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int
 
 def _check_owner(journal: JournalRecord, agent_id: str) -> None:
     if journal.version != JOURNAL_VERSION:
-        raise LocalProtocolError(f"expected a journal of version {JOURNAL_VERSION}, not {journal.version}")
+        raise LocalProtocolError(f"expected a journal of version {JOURNAL_VERSION}, not {journal.version}: {_NEWER}")
     if journal.agent_id != agent_id:
         other = f"{journal.agent_id}'s" if journal.agent_id else "no agent's"
         raise LocalProtocolError(f"expected the journal of {agent_id}; this one is {other}: give each agent its own")
