@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from artcafe_anyio.loops import Flag, find_time
+from artcafe_anyio.loops import find_time
 from artcafe_platform.logs import tell
 from artcafe_proto import ApiError
 from artcafe_proto.effects import Persist
-from artcafe_stores import StoreDamaged, StoreError, StoreLocked, StoreSchema, StoreUnavailable
+from artcafe_stores import StoreUnavailable
+from artcafe_stores.committing import Committer
 
 if TYPE_CHECKING:
     from artcafe_platform.owner import Owner
     from artcafe_proto import Instant, PlatformHub
+    from artcafe_proto.effects import PersistFailure
     from artcafe_stores import Store
 
 PATIENCE_S: Final = 5.0
@@ -31,64 +33,33 @@ async def begin(hub: PlatformHub, store: Store, now: Instant) -> None:
             hub.persisted(output.batch, now)
 
 
-async def close(store: Store) -> None:
-    """Close a store, and wait for it for 5 s: a disk that hangs does not hold up the end of the process."""
-    with anyio.move_on_after(PATIENCE_S):
-        await store.aclose()
-
-
 class Keeper:
     """Carries out what the hub has stored."""
 
     def __init__(self, store: Store, owner: Owner) -> None:
-        self._store = store
         self._owner = owner
         self._time = find_time()
-        self._batch: Persist | None = None
-        self._complaint = ""  # what was logged last, since something was stored
-        self._is_due = Flag()
+        self._committer = Committer(store, _complain)
         self._waits: dict[int, _Wait] = {}  # by the batch that is waited for
-        owner.persist = self._take
-
-    def _take(self, persist: Persist) -> None:
-        self._batch = persist
-        self._is_due.set()
+        owner.persist = self._committer.take
 
     async def run(self) -> None:
-        """Until it is cancelled. An internal error ends the platform."""
-        while True:
-            await self._is_due.wait()
-            self._is_due.clear()
-            batch, self._batch = self._batch, None
-            if batch is not None:
-                try:
-                    await self._commit(batch)
-                except Exception as error:
-                    self._owner.fail(error)
-
-    async def _commit(self, persist: Persist) -> None:
-        hub = self._owner.hub
+        """Until it is cancelled. An internal error ends the platform, and so does what cannot be tried again."""
         try:
-            await self._store.commit(persist)
-        except (StoreDamaged, StoreLocked, StoreSchema):
-            raise  # which is of no use to try again: the platform ends
-        except StoreError as error:
-            self._complain(str(error))
-            with self._owner.own_turn() as now:
-                hub.persist_failed(persist.batch, error.failure, now)
-        else:
-            self._complaint = ""
-            with self._owner.own_turn() as now:
-                hub.persisted(persist.batch, now)
-            for barrier, wait in self._waits.items():
-                if barrier <= persist.batch:
-                    wait.over.set()
+            await self._committer.run(self._stored, self._failed)
+        except Exception as error:
+            self._owner.fail(error)
 
-    def _complain(self, complaint: str) -> None:
-        """It is tried every second: one line of the log says why."""
-        if complaint != self._complaint:
-            self._complaint = complaint
-            tell(logging.ERROR, f"cannot store, trying again: {complaint} [PLAT-5]")
+    def _stored(self, batch: int) -> None:
+        with self._owner.own_turn() as now:
+            self._owner.hub.persisted(batch, now)
+        for barrier, wait in self._waits.items():
+            if barrier <= batch:
+                wait.over.set()
+
+    def _failed(self, batch: int, reason: PersistFailure) -> None:
+        with self._owner.own_turn() as now:
+            self._owner.hub.persist_failed(batch, reason, now)
 
     async def stored(self, barrier: int, what: str) -> None:
         """Wait until a batch is stored. Raises ApiError 503, which names `what` is in it, once it has been waited for
@@ -134,6 +105,10 @@ class Keeper:
             f"the store did not take everything in {PATIENCE_S:.0f} s, and the platform ended without storing "
             f"{unstored} of its records: what was answered 503 may_be_accepted is to be sent again"
         )
+
+
+def _complain(complaint: str) -> None:
+    tell(logging.ERROR, f"cannot store, trying again: {complaint} [PLAT-5]")
 
 
 class _Wait:

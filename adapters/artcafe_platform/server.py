@@ -17,7 +17,7 @@ from artcafe_anyio.calling import check_callback
 from artcafe_anyio.clocks import Clock, first_reading, read_clocks
 from artcafe_anyio.loops import find_call_soon, runs_in_loop_of
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
-from artcafe_platform.keeper import Keeper, begin, close
+from artcafe_platform.keeper import Keeper, begin
 from artcafe_platform.listening import Listening
 from artcafe_platform.logs import tell
 from artcafe_platform.owner import Owner
@@ -26,6 +26,7 @@ from artcafe_proto.config import Origin
 from artcafe_proto.records import DamagedRecordError, Keeps
 from artcafe_proto.secrecy import Secret, Secretive, forgetful
 from artcafe_stores import SqliteStore, StoreSchema
+from artcafe_stores.committing import close
 from artcafe_stores.errors import damaged
 
 if TYPE_CHECKING:

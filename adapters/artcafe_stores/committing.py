@@ -1,0 +1,67 @@
+"""What a driver does with a store: batches are stored one after the other, and it closes at the end (PLAT-5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from artcafe_anyio.loops import Flag
+from artcafe_proto.limits import STORE_PATIENCE_S
+from artcafe_stores.errors import StoreDamaged, StoreError, StoreLocked, StoreSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artcafe_proto.effects import Persist, PersistFailure
+    from artcafe_stores.protocol import Store
+
+
+class Committer:
+    """Carries out `Persist`, of either role: the machine has one batch under way at a time."""
+
+    def __init__(self, store: Store, complain: Callable[[str], object]) -> None:
+        """`complain` is told why a batch was not stored, once for the same reason: it is tried every second."""
+        self._store = store
+        self._tell = complain
+        self._batch: Persist | None = None
+        self._complaint = ""  # what was told last, since something was stored
+        self._is_due = Flag()
+
+    def take(self, persist: Persist) -> None:
+        """Store a batch soon. Called from anywhere in the loop's thread."""
+        self._batch = persist
+        self._is_due.set()
+
+    async def run(self, stored: Callable[[int], object], failed: Callable[[int, PersistFailure], object]) -> None:
+        """Store what was taken, and tell what came of it by the number of its batch, until cancelled.
+
+        Raises what is of no use to try again: StoreDamaged, StoreLocked, StoreSchema, and what is no StoreError.
+        """
+        while True:
+            await self._is_due.wait()
+            self._is_due.clear()
+            persist, self._batch = self._batch, None
+            if persist is None:
+                continue
+            try:
+                await self._store.commit(persist)
+            except (StoreDamaged, StoreLocked, StoreSchema):
+                raise
+            except StoreError as error:
+                self._complain(str(error))
+                failed(persist.batch, error.failure)
+            else:
+                self._complaint = ""
+                stored(persist.batch)
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            self._complaint = complaint
+            self._tell(complaint)
+
+
+async def close(store: Store) -> None:
+    """Close a store, and wait for it for 5 s: a disk that hangs does not hold up the end of the process."""
+    with anyio.move_on_after(STORE_PATIENCE_S):
+        await store.aclose()
