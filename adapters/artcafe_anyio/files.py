@@ -42,16 +42,14 @@ def open_directory(directory: Path) -> None:
         status = directory.stat()
     except OSError as error:
         why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
-        raise ConfigError(f"cannot use the data directory {directory}: {why}") from None
+        raise ConfigError(f"{directory} cannot be used as a directory: {why}") from None
     if not hasattr(os, "geteuid"):
         return  # where users have no numbers, mode bits say nothing either
     is_mine = status.st_uid == os.geteuid()
     others = 0o022 if is_mine else 0o002  # root's may be lent to a group of ours (AUTH-5)
     if not (is_mine or status.st_uid == 0) or status.st_mode & others:
         todo = f"chmod go-w {shlex.quote(str(directory))}" if is_mine else "give one of this user's own"
-        raise ConfigError(
-            f"the data directory {directory} must belong to this user or to root and be writable by nobody else: {todo}"
-        )
+        raise ConfigError(f"{directory} must belong to this user or to root, and be writable by nobody else: {todo}")
 
 
 def flags(*names: str) -> int:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,8 @@ _READ: Final = """
 """Damage may change a type. A value that was lost must not pass for a deletion: empty, it fails its checksum."""
 _PUT: Final = "INSERT OR REPLACE INTO records (kind, n, value) VALUES (?, ?, ?)"
 _DELETE: Final = "DELETE FROM records WHERE kind = ? AND n = ?"
+_PARTS: Final = ("-wal", "-shm", "")
+"""The files of a database, by how their names end. The log goes first: beside a new file it would be taken for its."""
 
 
 class Database:
@@ -84,6 +87,36 @@ class Database:
             if isinstance(error, OSError | sqlite3.Error):
                 raise self._reason(error) from error
             raise
+
+    def put_aside(self, name: str) -> str | None:
+        """Rename the file that was opened, or tried to be, and what its closing leaves of its log: `name` follows its
+        own. Returns the new path, None if another file has its place by now. Raises StoreError.
+        """
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        try:
+            self._lock.acquire()  # of several who find it damaged, one renames it, and nobody the file that comes next
+            with suppress(FileNotFoundError):
+                status = os.stat(self._path)
+                if (status.st_dev, status.st_ino) == self._identity:
+                    return self._rename(name)
+        except OSError as error:
+            raise self._reason(error) from error
+        finally:
+            self._lock.release()
+        return None
+
+    def _rename(self, name: str) -> str:
+        path = f"{self._path}.{name}"
+        for number in count(2):
+            if not any(os.path.lexists(path + end) for end in _PARTS):
+                break
+            path = f"{self._path}.{name}.{number}"
+        for end in _PARTS:
+            with suppress(FileNotFoundError):
+                os.rename(self._path + end, path + end)
+        return path
 
     def close(self) -> None:
         """Close what is open. The log is moved into the file, unless another program reads it."""

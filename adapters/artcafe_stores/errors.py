@@ -45,7 +45,14 @@ class StoreLocked(StoreError):  # noqa: N818 it says what the store is
 
 
 class StoreDamaged(StoreError):  # noqa: N818 it says what the store is
-    """Its file is not what was written. The message names the file and what can be done; nothing is repaired."""
+    """Its file is not what was written. The message names the file and what can be done; nothing is repaired.
+
+    `problem` is what was found, alone.
+    """
+
+    def __init__(self, message: str, *, problem: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class StoreSchema(StoreError):  # noqa: N818 it says what differs
@@ -56,5 +63,6 @@ def damaged(path: str, problem: str) -> StoreDamaged:
     """The error for a file that is not what was written, or whose records are not."""
     return StoreDamaged(
         f"{path} is damaged ({problem}): move it away, with the files beside it that end in -wal and -shm,"
-        " and put a backup in its place; docs/stores.md says what else can be done"
+        " and put a backup in its place; docs/stores.md says what else can be done",
+        problem=problem,
     )

@@ -31,7 +31,11 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Raises StoreLocked if somebody has it, OSError if the file cannot be used."""
+        """Take the lock, if it is not held. Raises StoreLocked if somebody else has it, OSError for a file that cannot
+        be used.
+        """
+        if self._descriptor is not None:
+            return
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | flags("O_NOFOLLOW", "O_NONBLOCK"), 0o600)
         try:
             _lock(descriptor)
@@ -61,7 +65,7 @@ class FileLock:
         if len(words) == 2 and words[0].isdecimal():
             pid, host, since = int(words[0]), words[1], os.fstat(descriptor).st_mtime
             who = f"process {pid} on {host} since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        message = f"{self._of} is in use by {who}: stop that first, or use another directory"
+        message = f"{self._of} is in use by {who}: stop that first, or use another path"
         return StoreLocked(message, pid=pid, host=host, since=since)
 
 

@@ -33,6 +33,7 @@ class SqliteStore:
         """The directory is made if it is missing. It must be on a local disk: SQLite's log cannot be shared."""
         self._path = os.path.abspath(path)
         self._database: Database | None = None
+        self._refused: Database | None = None  # which could not be opened
         self._worker: Worker | None = None
 
     def __str__(self) -> str:
@@ -47,7 +48,7 @@ class SqliteStore:
         try:
             return await worker.run(database.open)
         except BaseException:
-            self._database = None
+            self._database, self._refused = None, database
             worker.end(database.close)
             raise
 
@@ -57,6 +58,25 @@ class SqliteStore:
             await checkpoint()
             raise StoreUnavailable(f"{self._path} is not open")
         await self._worker.run(partial(self._database.commit, persist.records))
+
+    async def put_aside(self, name: str) -> str | None:
+        """Rename a file that was found damaged, by `open` or in what that gave, and close it; then `open` makes a new
+        one.
+
+        Its new path ends in `.name`, or `.name.2` and so on if that is taken; what is left of its log goes with it.
+        Returns that path, and None if another process was first. Raises StoreError if it cannot be renamed, and
+        LocalProtocolError if `open` was not called.
+        """
+        database = self._database or self._refused
+        if self._worker is None or database is None:
+            raise LocalProtocolError("the store has not been opened")
+        if self._database is None:
+            self._worker = Worker(f"store {os.path.basename(self._path)}", self._worker)
+        worker, self._database, self._refused = self._worker, None, None
+        try:
+            return await worker.run(partial(database.put_aside, name))
+        finally:
+            worker.end(database.close)
 
     async def aclose(self) -> None:
         """As `Store.aclose`. What is in the log goes into the file, which can then be copied by itself."""

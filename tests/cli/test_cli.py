@@ -341,7 +341,10 @@ def test_without_a_data_directory_the_token_is_shown_on_a_terminal_only(tmp_path
         (["agent", "no_such.part.of:agent"], "no_such"),
         (["agent", "my_agent"], "MODULE:ATTRIBUTE"),
         (["agent", "my_agent.py:agent"], "leave .py out, as in my_agent:agent"),
-        (["platform", "--port", "0", "--data", "my_agent.py"], "data directory my_agent.py: it is a file"),
+        (
+            ["platform", "--port", "0", "--data", "my_agent.py"],
+            "my_agent.py cannot be used as a directory: it is a file",
+        ),
         (["agent", "no_such_module:agent"], "no_such_module"),
         (["agent", "my_agent:nothing"], "nothing"),
         (["agent", "my_agent:not_an_agent"], "not_an_agent"),

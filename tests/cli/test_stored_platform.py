@@ -50,7 +50,7 @@ def test_a_second_platform_says_who_has_the_directory(tmp_path: Path) -> None:
         assert (second.returncode, second.stdout) == (1, "")
         said = f"artcafe: {tmp_path}/records.db is in use by process {process.pid} on "
         assert second.stderr.startswith(said)
-        assert second.stderr.endswith(": stop that first, or use another directory\n")
+        assert second.stderr.endswith(": stop that first, or use another path\n")
 
 
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_directory_others_may_write_to_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(ConfigError, match="cannot use the data directory"):
+    with pytest.raises(ConfigError, match="cannot be used as a directory"):
         load_secrets(tmp_path / "data")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from artcafe_proto import ConfigError
+from artcafe_proto import ConfigError, LocalProtocolError
 from artcafe_stores import SqliteStore, StoreDamaged, StoreLocked, StoreUnavailable
 from stores.killed_writer import RECORDS
 from stores.sqlite_files import refusal, store_in
@@ -83,7 +83,7 @@ def in_a_file(path: Path) -> None:
         (as_link, "is a symbolic link"),
         (as_fifo, "must be a file"),
         (in_open_directory, "chmod go-w"),
-        (in_a_file, "cannot use the data directory .*data: it is a file"),
+        (in_a_file, "data cannot be used as a directory: it is a file"),
     ],
 )
 def test_what_others_could_change_or_read_is_refused(path: Path, change: Callable[[Path], None], reason: str) -> None:
@@ -201,6 +201,70 @@ def test_a_damaged_value_is_given_back_as_it_is(path: Path) -> None:
         other.execute("UPDATE records SET value = CAST(x'ff62' AS TEXT) WHERE n = 2")
         other.execute("UPDATE records SET value = 17 WHERE n = 3")
     assert store_in(path) == [(1, 1, b"the value \xff711"), (1, 2, b"\xffb"), (1, 3, b"17")]
+
+
+def test_a_damaged_file_is_put_aside_and_the_next_one_is_new(path: Path) -> None:
+    store_in(path, (1, 1, b"a"))
+    path.write_bytes(b"This is a text.\n" * 500)
+    path.with_name("records.db-shm").write_bytes(b"left by a crash")
+    store = SqliteStore(path)
+    with pytest.raises(StoreDamaged) as found:
+        anyio.run(store.open)
+    assert found.value.problem == "file is not a database"
+    aside = f"{path}.damaged-today"
+    assert anyio.run(store.put_aside, "damaged-today") == aside
+    assert Path(aside).read_bytes().startswith(b"This is a text.")
+    assert Path(f"{aside}-shm").exists()
+    assert list(anyio.run(store.open)) == []
+    anyio.run(store.aclose)
+    assert sorted(each.name for each in path.parent.iterdir()) == [
+        "records.db",
+        "records.db.damaged-today",
+        "records.db.damaged-today-shm",
+        "records.db.lock",
+    ]
+
+
+def test_an_open_store_whose_values_are_damaged_is_put_aside_with_all_its_log(path: Path) -> None:
+    store = SqliteStore(path)
+    anyio.run(store.open)
+    anyio.run(store.commit, batch((1, 1, b"a")))
+    Path(f"{path}.damaged").touch()
+    aside = anyio.run(store.put_aside, "damaged")
+    assert aside == f"{path}.damaged.2"
+    assert store_in(Path(f"{path}.damaged.2")) == [(1, 1, b"a")]
+    with pytest.raises(StoreUnavailable, match="is not open"):
+        anyio.run(store.commit, batch((1, 1, b"a")))
+    assert store_in(path) == []
+
+
+def test_of_two_who_find_a_file_damaged_one_puts_it_aside_and_nobody_the_new_one(path: Path) -> None:
+    store_in(path)
+    path.write_bytes(b"This is a text.\n" * 500)
+    stores = [SqliteStore(path) for _ in range(3)]
+    for store in stores:
+        with pytest.raises(StoreDamaged):
+            anyio.run(store.open)
+    first, second, third = stores
+    assert anyio.run(first.put_aside, "damaged") is not None
+    assert anyio.run(second.put_aside, "damaged") is None
+    anyio.run(first.open)
+    with pytest.raises(StoreLocked):
+        anyio.run(third.put_aside, "damaged")
+    anyio.run(first.commit, batch((1, 1, b"a")))
+    anyio.run(first.aclose)
+    assert store_in(path) == [(1, 1, b"a")]
+
+
+def test_what_cannot_be_renamed_or_was_not_opened_is_not_put_aside(path: Path) -> None:
+    store_in(path)
+    store = SqliteStore(path)
+    with pytest.raises(LocalProtocolError, match="has not been opened"):
+        anyio.run(store.put_aside, "damaged")
+    anyio.run(store.open)
+    with pytest.raises(StoreUnavailable, match="cannot be used: File name too long"):
+        anyio.run(store.put_aside, "x" * 300)
+    assert store_in(path) == []
 
 
 def test_a_batch_given_before_its_store_failed_to_open_is_refused_as_well(path: Path) -> None:
