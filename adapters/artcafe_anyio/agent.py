@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 import anyio
+import msgspec
 from anyio import TASK_STATUS_IGNORED
 
 from artcafe_anyio.background import Background
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from artcafe_anyio.clocks import Clock
     from artcafe_anyio.credentials import Trust
     from artcafe_anyio.driver import ConnectionMaker
+    from artcafe_anyio.journals import Journal
     from artcafe_anyio.signers import SignFunction
     from artcafe_proto import AgentConfig
     from artcafe_proto.effects import Connect
@@ -82,6 +84,9 @@ class Agent(Secretive):
         """Parameters that were given by variables, and those variables' names."""
         self._application = Application()
         self._driver: AgentDriver | None = None
+        self._is_serving = False
+        self._stops: bool = False
+        """Whether `stop` was called since `serve` began: a journal may still be opening."""
         self._credentials: Credentials | None = None
         self._background = self.running()
 
@@ -90,8 +95,8 @@ class Agent(Secretive):
     def from_env(cls, **parameters: Unpack[AgentParameters]) -> Self:
         """An agent with these parameters and, for those not given, what ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID,
         ARTCAFE_TENANT_ID, ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_PASSPHRASE_FILE, ARTCAFE_KEY_ID, ARTCAFE_CA_FILE,
-        ARTCAFE_CLIENT_CERT_FILE, ARTCAFE_CLIENT_KEY_FILE, ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL say. Raises
-        ConfigError naming the variable that is bad.
+        ARTCAFE_CLIENT_CERT_FILE, ARTCAFE_CLIENT_KEY_FILE, ARTCAFE_LOG_LEVEL, ARTCAFE_HEARTBEAT_INTERVAL and
+        ARTCAFE_JOURNAL say. Raises ConfigError naming the variable that is bad.
         """
         return cls()._with(parameters)
 
@@ -116,7 +121,8 @@ class Agent(Secretive):
     @property
     def config(self) -> AgentConfig:
         """What the core is told. Raises ConfigError while `agent_id` or `tenant_id` is missing."""
-        return settings(self._parameters.value)[0]
+        config = settings(self._parameters.value)[0]
+        return msgspec.structs.replace(config, idempotent=frozenset(self._application.idempotent))
 
     @property
     def clock(self) -> Clock:
@@ -135,7 +141,9 @@ class Agent(Secretive):
 
     # --- what it does -------------------------------------------------------------------------------------------------
 
-    def command(self, name: str, *, inline: bool = False) -> Callable[[AnyFunction], AnyFunction]:
+    def command(
+        self, name: str, *, inline: bool = False, idempotent: bool = False
+    ) -> Callable[[AnyFunction], AnyFunction]:
         """Decorate the handler of the command `name`; the function itself stays as it is.
 
         Arguments come by name and are validated by the annotations (msgspec's rules, or pydantic's where its types are
@@ -147,13 +155,18 @@ class Agent(Secretive):
         so that one which goes on all the same keeps its slot, and `stop` waits for it. A plain function runs in a
         thread, or with `inline` on the event loop, where nothing else happens until it returns; what it returns is
         awaited in a task if it can be. Each call sees a copy of the context variables of where the agent was started.
+
+        `idempotent` says that running the command twice does what running it once does. It counts with a journal: if
+        the process ends before there is a response, the command runs again once the platform sends it again, in place
+        of the answer `interrupted` (CMD-9).
+
         Raises LocalProtocolError for a function that cannot be a handler, and for a name that has one.
         """
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LocalProtocolError('a command has a name: @agent.command("name")')
 
         def register(function: AnyFunction) -> AnyFunction:
-            self._application.add_command(name, function, inline=inline)
+            self._application.add_command(name, function, inline=inline, idempotent=idempotent)
             return function
 
         return register
@@ -196,7 +209,7 @@ class Agent(Secretive):
         task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         """Run until `stop`; signals are left alone. `await task_group.start(agent.serve)` returns when it has begun.
-        Each call is a life of its own, which knows nothing of the commands of an earlier one (CMD-1).
+        Each call is a life of its own, which knows of the commands of earlier ones what a journal holds (CMD-1).
 
         `sign` makes the signature of a challenge in the place of the key: an `async def` as a task, any
         other function in a thread. It raises SigningRefusedError to say why it does not.
@@ -204,30 +217,45 @@ class Agent(Secretive):
         their being encrypted; it raises ConnectError. `clock` is read in the place of the parameter. These three are
         what `artcafe_anyio.testing` is made of.
 
-        Raises ConfigError for parameters that are missing or bad, files included; then nothing has happened.
+        Raises ConfigError for parameters that are missing or bad, files included; then it has not gone online.
         Raises GaveUpError when there was no link for `give_up_after` (LINK-6). An internal error is raised as it is.
+        With a journal it raises StoreError of `artcafe_stores`: if another process has the file, if it is not this
+        agent's, and at the end if it did not take everything in 5 s.
         """
-        if self._driver is not None:
+        if self._is_serving:
             raise LocalProtocolError("this agent runs already")
-        config, local = settings(self._parameters.value)
+        config, local = self.config, settings(self._parameters.value)[1]
         by_asyncio = runs_on_asyncio() and not local.anyio_streams
         clock = local.clock if clock is None else clock
-        driver = self._driver = AgentDriver(config, self._application, clock, by_asyncio=by_asyncio)
-        credentials = self._credentials = Credentials(config, local, driver.threads, driver.log)
+        make = partial(AgentDriver, config, self._application, clock, by_asyncio=by_asyncio)
+        journal = None if local.journal_path is None else _journal(local.journal_path, AgentLog(config.agent_id))
+        driver: AgentDriver | None = None
+        self._is_serving = True
+        self._stops = False
         try:
             with spelled(self._spelling):
-                if open_stream is not None:
-                    connect = partial(StreamConnection, open_stream=partial(open_by, open_stream, driver.log))
-                else:
-                    connect = _connection_maker(await credentials.trust(), driver, by_asyncio=by_asyncio)
+                driver = self._driver = make() if journal is None else await journal.open(make, clock)
+                if self._stops:
+                    driver.stop(drain=False)
+                credentials = self._credentials = Credentials(config, local, driver.threads, driver.log)
+                trust = None if open_stream is not None else await credentials.trust()
                 signers = await credentials.signers() if sign is None else [by_function(sign, driver.threads)]
+            driver.log.line(logging.INFO, _start_of(config.api_endpoint, credentials.keys, journal))
+            if open_stream is not None:
+                connect = partial(StreamConnection, open_stream=partial(open_by, open_stream, driver.log))
+            else:
+                connect = _connection_maker(trust, driver, by_asyncio=by_asyncio)
             await driver.run(signers, connect, task_status)
         except ExceptionGroup as group:
             error = first_error(group)
             raise error from error.__cause__
         finally:
             self._driver = None
-            driver.end()
+            if driver is not None:
+                driver.end()
+            if journal is not None:
+                await journal.aclose()
+            self._is_serving = False
 
     async def __aenter__(self) -> Self:
         """Run in the background until the end of the block, which drains. Raises as `serve` does."""
@@ -254,6 +282,7 @@ class Agent(Secretive):
 
     def stop(self, *, drain: bool = True) -> None:
         """End: after a drain, or at once. Harmless if it does not run."""
+        self._stops = True
         driver = self._driver
         if driver is not None:
             with suppress(LocalProtocolError):  # it has ended meanwhile
@@ -343,6 +372,21 @@ class Agent(Secretive):
         if not driver.threads.is_this_loop:
             raise LocalProtocolError("this is awaited in the event loop that runs the agent, not in another")
         return driver
+
+
+def _journal(path: str, log: AgentLog) -> Journal:
+    from artcafe_anyio.journals import Journal  # with SQLite, which agents without a journal do without
+
+    return Journal(path, log)
+
+
+def _start_of(endpoint: str, keys: str, journal: Journal | None) -> str:
+    """The first line of a log: what runs, and what a crash would cost it."""
+    what = f"{endpoint}, {keys}" if keys else endpoint
+    if journal is not None:
+        return f"starting: {what}; the journal is {journal}"
+    crash = "commands that run when the process is killed may run again, and what is not settled is lost"
+    return f"starting: {what}; no journal: {crash}, which journal_path or ARTCAFE_JOURNAL prevents [CMD-1]"
 
 
 def _connection_maker(trust: Trust | None, driver: AgentDriver, *, by_asyncio: bool) -> ConnectionMaker:

@@ -37,6 +37,8 @@ class Credentials(Secretive):
         self._threads = threads
         self._log = log
         self._files: list[FromFiles[Any]] = []
+        self.keys: str = ""
+        """The keys of the files by their fingerprints, once `signers` has read them."""
 
     async def trust(self) -> Trust | None:
         """How to verify the platform; None where there is nothing to verify. Raises ConfigError."""
@@ -78,8 +80,7 @@ class Credentials(Secretive):
             signers.append(signer)
             fingerprints.append(str(key))
             self._files.append(key)
-        keys = ", then ".join(fingerprints)
-        self._log.line(logging.INFO, f"starting: {self._config.api_endpoint}, {keys}")
+        self.keys = ", then ".join(fingerprints)
         return signers
 
     async def read_again(self) -> None:

@@ -29,20 +29,23 @@ from artcafe_anyio.threads import Threads
 from artcafe_anyio.waiting import WaitingRoom
 from artcafe_proto import AgentTimer, ArtCafeError, Driver
 from artcafe_proto.events import CommandCancelled, CommandReceived, MessageReceived, Offline, ResponsesSettled, Stopped
+from artcafe_proto.records import Keeps
 from artcafe_proto.secrecy import forget_locals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from anyio.abc import TaskStatus
 
     from artcafe_anyio.connection import StreamConnection
+    from artcafe_anyio.journals import Journal
     from artcafe_anyio.running import Application
     from artcafe_anyio.signers import Signer
     from artcafe_anyio.transports import TransportConnection
     from artcafe_proto import AgentConfig, Instant
-    from artcafe_proto.effects import CancelSign, Connect, Sign
+    from artcafe_proto.effects import CancelSign, Connect, Persist, Sign
     from artcafe_proto.events import AgentEvent
+    from artcafe_proto.records import Record
 
     AnyConnection = StreamConnection | TransportConnection
     ConnectionMaker = Callable[[Driver, Connect], AnyConnection]
@@ -53,9 +56,26 @@ class AgentDriver(Driver):
 
     connection_errors: ClassVar[tuple[type[Exception], ...]] = ()  # ours tell how they end, and raise nothing
 
-    def __init__(self, config: AgentConfig, application: Application, clock: Clock, *, by_asyncio: bool) -> None:
-        """`by_asyncio`: what asyncio has of its own may be used."""
-        super().__init__(config, rng=PooledRandom(), report=self._signing_failed)
+    def __init__(
+        self,
+        config: AgentConfig,
+        application: Application,
+        clock: Clock,
+        journal: Journal | None = None,
+        restored: Iterable[Record] = (),
+        now: Instant | None = None,
+        *,
+        by_asyncio: bool,
+    ) -> None:
+        """`by_asyncio`: what asyncio has of its own may be used. `restored` is what the journal held, and `now` the
+        moment, as for `AgentProtocol`.
+        """
+        keeps = Keeps.NOTHING if journal is None else Keeps.RECORDS
+        super().__init__(
+            config, rng=PooledRandom(), report=self._signing_failed, restored=restored, keeps=keeps, now=now
+        )
+        self._journal = journal
+        self._storing = Scope()
         self.threads: Final = Threads()
         self.log: Final = AgentLog(config.agent_id)
         self._failure: Exception | None = None
@@ -104,7 +124,8 @@ class AgentDriver(Driver):
         task_status: TaskStatus[None],
     ) -> None:
         """Go online and stay until stopped. `signers` has one for each key; what `connect` makes opens when it is run.
-        Raises GaveUpError if that is how it ends, and the internal error if there was one.
+        Raises GaveUpError if that is how it ends, StoreError if the journal could not be kept, and the internal error
+        if there was one.
         """
         self._signers = signers
         self._make_connection = connect
@@ -113,6 +134,8 @@ class AgentDriver(Driver):
                 for work in (self._starter.run, self._closing_starter.run):
                     self._tasks.start_soon(self._guarded, work)
                 self._closing_tasks.start_soon(self._guarded, self._keep_time)
+                if self._journal is not None:
+                    self._closing_tasks.start_soon(self._store, self._journal)
                 self.start()
                 task_status.started()
                 await self._has_stopped.wait()
@@ -124,6 +147,8 @@ class AgentDriver(Driver):
                 raise
         if self._failure is not None:
             raise self._failure
+        if self._journal is not None and self.protocol.unstored:
+            raise self._journal.failure(self.protocol.unstored)
         if self._gave_up:
             raise GaveUpError(f"{self._last_offline} [LINK-6]")
 
@@ -134,11 +159,14 @@ class AgentDriver(Driver):
 
     def internal_error(self, error: Exception) -> None:
         """The agent ends with it at once. Of several the first one counts."""
+        self._fail(error, f"ended by an internal error: {type(error).__name__}", error)
+
+    def _fail(self, failure: Exception, text: str, shown: Exception | None = None) -> None:
         if self._failure is None:
-            self._failure = error
-            forget_locals(error)
+            self._failure = failure
+            forget_locals(failure)
             with suppress(Exception):  # of a log that is broken: this is raised, too
-                self.log.line(logging.ERROR, f"ended by an internal error: {type(error).__name__}", error)
+                self.log.line(logging.ERROR, text, shown)
         self.abandon()
         self._has_stopped.set()
 
@@ -207,9 +235,10 @@ class AgentDriver(Driver):
         return connection
 
     def stopped(self) -> None:
-        """All connections are closed."""
+        """All connections are closed, and the journal has had its time."""
         self._is_closed = True
         self._is_set_anew.set()
+        self._storing.cancel()
 
     def _answered(self, now: Instant) -> None:
         """Carry out what follows from a command's answer, if possible once for all that is answered in a turn of the
@@ -257,6 +286,23 @@ class AgentDriver(Driver):
                 self._has_stopped.set()
             case _:
                 pass
+
+    # --- the journal --------------------------------------------------------------------------------------------------
+
+    def persist(self, asked: Persist) -> None:
+        """Have the journal store a batch."""
+        assert self._journal is not None, "only an agent with a journal has something stored"
+        self._journal.committer.take(asked)
+
+    async def _store(self, journal: Journal) -> None:
+        """Until the end. What is of no use to try again ends the agent."""
+        with self._storing:
+            try:
+                await journal.committer.run(self.persisted, self.persist_failed)
+            except ArtCafeError as error:
+                self._fail(error, f"ended by its journal: {error} [CMD-1]")
+            except Exception as error:
+                self.internal_error(error)
 
     # --- signatures ---------------------------------------------------------------------------------------------------
 

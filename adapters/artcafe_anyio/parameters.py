@@ -47,6 +47,11 @@ class AgentParameters(TypedDict, total=False):
     heartbeat_interval: float
     """Seconds; 30 (HB-1)."""
 
+    # what outlives the process
+    journal_path: str | os.PathLike[str] | None
+    """File on a local disk, for this agent alone, in which accepted commands, responses and messages outlive the
+    process (CMD-1); made if it is missing. Without it they are kept in memory."""
+
     # the key and the connection
     key_passphrase_file: str | os.PathLike[str] | None
     """File whose first line is the passphrase of an encrypted key; only its owner may have access to it (AUTH-5)."""
@@ -108,6 +113,7 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     private_key_path: str = "~/.ssh/artcafe_agent"
     log_level: str = "INFO"
+    journal_path: str | None = None
     next_private_key_path: str | None = None
     key_passphrase_file: str | None = None
     passphrase: Passphrase | None = None
@@ -122,6 +128,8 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in PATHS:
             _check_path(name, getattr(self, name))
+        if self.journal_path is not None:
+            self._check_journal(self.journal_path)
         if self.log_level.upper() not in LOG_LEVELS:
             levels = ", ".join(LOG_LEVELS)
             raise ConfigError(f"must be one of {levels}, not {self.log_level!r}", setting="log_level")
@@ -136,6 +144,13 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.client_key_file is not None and self.client_cert_file is None:
             raise ConfigError("has no effect without client_cert_file, its certificate", setting="client_key_file")
 
+    def _check_journal(self, path: str) -> None:
+        """What is no journal would be renamed, as a damaged one is."""
+        for name in PATHS:
+            other = getattr(self, name)
+            if name != "journal_path" and other is not None and _place(other) == _place(path):
+                raise ConfigError(f"is the {name}: give the journal a file of its own", setting="journal_path")
+
     def _check_context(self, context: ssl.SSLContext) -> None:
         if context.verify_mode is ssl.CERT_NONE:
             raise ConfigError("must verify the platform, and verifies nobody", setting="ssl_context")
@@ -147,6 +162,7 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PATHS: Final = (
+    "journal_path",
     "private_key_path",
     "next_private_key_path",
     "key_passphrase_file",
@@ -154,6 +170,10 @@ PATHS: Final = (
     "client_cert_file",
     "client_key_file",
 )
+
+
+def _place(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _check_path(name: str, path: str | None) -> None:
@@ -181,15 +201,16 @@ VARIABLES: Final = (
     "client_key_file",
     "log_level",
     "heartbeat_interval",
+    "journal_path",
 )
-"""Parameters that an environment variable can set: the guide's, and what a computer has to say of its keys."""
+"""Parameters that an environment variable can set: the guide's, and what a computer has to say of its files."""
+DERIVED: Final = frozenset({"next_key", "idempotent"})
+"""What `AgentConfig` is told that is no parameter: it follows from these and from the handlers."""
 
 
 def check_parameters(parameters: AgentParameters) -> None:
     """Raise ConfigError for a bad value and TypeError for an unknown name; what is required may still be missing."""
-    known = {*AgentConfig.__struct_fields__, *LocalSettings.__struct_fields__} - {
-        "next_key"
-    }  # which follows from these
+    known = {*AgentConfig.__struct_fields__, *LocalSettings.__struct_fields__} - DERIVED
     for name in parameters:
         if name not in known:
             raise TypeError(f"Agent has no parameter {name!r}; it has {', '.join(sorted(known))}")
@@ -201,7 +222,7 @@ def settings(parameters: AgentParameters) -> tuple[AgentConfig, LocalSettings]:
     """The parameters in their two parts. Raises ConfigError for a bad or missing one."""
     for name in REQUIRED:
         if name not in parameters:
-            given = f"give it to Agent, or as --{name.replace('_', '-')}, or set {variable(name)}"
+            given = f"give it to Agent, or as {flag(name)}, or set {variable(name)}"
             raise ConfigError(f"is missing: {given}", setting=name)
     local = _struct(LocalSettings, parameters)
     known = parameters | {"next_key": local.next_private_key_path is not None}
@@ -237,7 +258,15 @@ def spelled(names: Mapping[str, str]) -> Generator[None]:
 
 def variable(name: str) -> str:
     """The environment variable of a parameter."""
-    return f"ARTCAFE_{name.upper()}"
+    return f"ARTCAFE_{_SHORT.get(name, name).upper()}"
+
+
+def flag(name: str) -> str:
+    """The flag of `artcafe agent` for a parameter."""
+    return f"--{_SHORT.get(name, name).replace('_', '-')}"
+
+
+_SHORT: Final = {"journal_path": "journal"}
 
 
 def _struct(kind: type[Struct], parameters: AgentParameters) -> Struct:

@@ -64,12 +64,16 @@ class Application:
         self.commands: dict[str, Handler] = {}
         self.message_handlers: list[MessageHandler] = []
         self.callbacks: list[EventCallback] = []
+        self.idempotent: set[str] = set()
+        """Commands that may run again after a crash (CMD-9)."""
 
-    def add_command(self, name: str, function: Function, *, inline: bool) -> None:
+    def add_command(self, name: str, function: Function, *, inline: bool, idempotent: bool) -> None:
         """Raises LocalProtocolError for a function that cannot be a handler, and for a name that has one."""
         if name in self.commands:
             raise LocalProtocolError(f"the command {name!r} has a handler already")
         self.commands[name] = Handler(function, inline=inline)
+        if idempotent:
+            self.idempotent.add(name)
 
     def add_message_handler(self, handler: MessageHandler) -> None:
         """Raises LocalProtocolError for what cannot be one."""
@@ -88,6 +92,7 @@ class Application:
         copy.commands.update(self.commands)
         copy.message_handlers.extend(self.message_handlers)
         copy.callbacks.extend(self.callbacks)
+        copy.idempotent.update(self.idempotent)
         return copy
 
 

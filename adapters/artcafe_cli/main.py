@@ -272,17 +272,17 @@ def agent(
     log_level: str | None = None,
     heartbeat_interval: float | None = None,
     give_up_after: float | None = None,
+    journal: FilePath | None = None,
 ) -> None:
     """Run an agent written in Python until interrupted; a first SIGINT or SIGTERM drains, a second stops at once.
 
-    SIGHUP drains an agent that has a terminal; without one, changed keys and certificates are read again.
-
-    It logs on standard error what it does and why, one line each. Exit status 1 if it gives up.
+    SIGHUP drains an agent that has a terminal; without one, changed keys and certificates are read again. The agent
+    logs on standard error what it does and why, one line each. Exit status 1 if it gives up.
 
     What is not given as a flag is taken from ARTCAFE_API_ENDPOINT, ARTCAFE_AGENT_ID, ARTCAFE_TENANT_ID,
     ARTCAFE_PRIVATE_KEY_PATH, ARTCAFE_KEY_ID, ARTCAFE_CA_FILE, ARTCAFE_CLIENT_CERT_FILE, ARTCAFE_CLIENT_KEY_FILE,
-    ARTCAFE_LOG_LEVEL and ARTCAFE_HEARTBEAT_INTERVAL, and then from the program itself. The passphrase of an encrypted
-    key is the first line of the file ARTCAFE_KEY_PASSPHRASE_FILE; it is asked for on a terminal.
+    ARTCAFE_LOG_LEVEL, ARTCAFE_HEARTBEAT_INTERVAL and ARTCAFE_JOURNAL, and then from the program itself. The passphrase
+    of an encrypted key is the first line of the file ARTCAFE_KEY_PASSPHRASE_FILE; it is asked for on a terminal.
 
     Parameters
     ----------
@@ -310,9 +310,9 @@ def agent(
         Seconds between heartbeats.
     give_up_after
         Seconds without a link after which it gives up; never, if not given.
+    journal
+        File on a local disk, for this agent alone, by which work is done once even if the process is killed.
     """
-    from artcafe_cli.serve import run_agent
-
     flags = {
         "api_endpoint": api_endpoint,
         "agent_id": agent_id,
@@ -325,7 +325,14 @@ def agent(
         "log_level": log_level,
         "heartbeat_interval": heartbeat_interval,
         "give_up_after": give_up_after,
+        "journal_path": journal,
     }
+    _run_agent(target, flags)
+
+
+def _run_agent(target: str, flags: dict[str, Any]) -> None:
+    from artcafe_cli.serve import run_agent
+
     run_agent(target, {name: value for name, value in flags.items() if value is not None})
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from artcafe_anyio import Agent
-from artcafe_anyio.parameters import spelled
+from artcafe_anyio.parameters import flag, spelled
 from artcafe_anyio.signals import Obeyed
 from artcafe_cli.log_lines import set_up_logging
 from artcafe_cli.telling import complain, say_json
@@ -118,7 +118,7 @@ async def _serve_platform(
 
 def run_agent(target: str, settings: dict[str, Any]) -> None:
     """Run the agent that `target` (MODULE:ATTRIBUTE) names, with `settings` over its own."""
-    with spelled({name: f"--{name.replace('_', '-')}" for name in settings}):
+    with spelled({name: flag(name) for name in settings}):
         agent = load_agent(target).configured(**settings)
         locked = agent.locked_key() if sys.stdin.isatty() else None
         if locked is not None:  # asked for here, where Ctrl-C ends the question

@@ -556,7 +556,8 @@ async def test_the_log_tells_what_happens_and_no_secret(
         await link.cut()
         await stage.seen(Offline)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("artcafe")]
-    assert lines[0] == f"agent-1: starting: {stage.platform.url}, {load_key(str(key_path)).public.fingerprint}"
+    started = f"agent-1: starting: {stage.platform.url}, {load_key(str(key_path)).public.fingerprint}; no journal: "
+    assert lines[0].startswith(started)
     assert lines[1] == "agent-1: token received, its expiry unknown"
     assert lines[2] == "agent-1: online"
     assert r"agent-1: command 'cmd-1' received: 'nothing\nof the kind'" in lines

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from artcafe_anyio import Agent, AgentParameters
-from artcafe_anyio.parameters import LocalSettings, read_environment, settings
+from artcafe_anyio.parameters import DERIVED, LocalSettings, read_environment, settings
 from artcafe_anyio.testing import LoopClock, SimulatedPlatform
 from artcafe_platform import Platform
 from artcafe_proto import AgentConfig, ConfigError
@@ -26,7 +26,7 @@ def test_the_guides_defaults() -> None:
 
 
 def test_every_field_is_a_parameter_of_the_same_type() -> None:
-    names = {*AgentConfig.__struct_fields__, *LocalSettings.__struct_fields__} - {"next_key"}
+    names = {*AgentConfig.__struct_fields__, *LocalSettings.__struct_fields__} - DERIVED
     assert set(AgentParameters.__annotations__) == names
     for name in names & set(AgentConfig.__annotations__):
         declared = AgentParameters.__annotations__[name].__forward_arg__
@@ -152,6 +152,7 @@ def test_the_environment() -> None:
         "ARTCAFE_KEY_ID": "",
         "ARTCAFE_LOG_LEVEL": "debug",
         "ARTCAFE_HEARTBEAT_INTERVAL": "5",
+        "ARTCAFE_JOURNAL": "/var/lib/agent/journal.db",
         "ARTCAFE_TENANT_TOKEN": "not for agents",
         "PATH": "/bin",
     }
@@ -162,6 +163,7 @@ def test_the_environment() -> None:
         "private_key_path": "/run/secrets/key",
         "log_level": "debug",
         "heartbeat_interval": 5.0,
+        "journal_path": "/var/lib/agent/journal.db",
     }
 
 

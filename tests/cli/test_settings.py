@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from artcafe_anyio.driver import AgentDriver
+from artcafe_anyio.parameters import flag, variable
 from artcafe_cli.key_files import make_key_pair
 from artcafe_cli.main import main
 
@@ -58,8 +59,8 @@ def artcafe_agent(
         written = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
         (folder / "my_agent.py").write_text(f"from artcafe_anyio import Agent\nagent = Agent({written})\n")
         for name, value in variables.items():
-            monkeypatch.setenv(f"ARTCAFE_{name.upper()}", value)
-        given = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+            monkeypatch.setenv(variable(name), value)
+        given = [f"{flag(name)}={value}" for name, value in flags.items()]
         monkeypatch.setattr(sys, "argv", ["artcafe", "agent", "my_agent:agent", *given])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -119,6 +120,9 @@ VALUES: list[tuple[str, str, str]] = [
         "-----BEGIN OPENSSH PRIVATE KEY-----secret",
         "must be the path of a file, not what the file holds",
     ),
+    ("journal_path", "./key", "is the private_key_path: give the journal a file of its own"),
+    ("journal_path", "exposed", "FOLDER/exposed is open to others (mode 0644): chmod 600 FOLDER/exposed"),
+    ("journal_path", "key/journal.db", "FOLDER/key cannot be used as a directory: it is a file"),
     ("client_key_file", "key.pem", "has no effect without client_cert_file, its certificate"),
     ("private_key_path", "secret\nsecret", "must be the path of a file, not what the file holds"),
 ]
@@ -127,17 +131,19 @@ VALUES: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize("how", ["flag", "variable", "parameter"])
 @pytest.mark.parametrize(("name", "value", "problem"), VALUES, ids=[f"{row[0]}={row[1]!a:.40}" for row in VALUES])
 def test_a_bad_setting_is_named_as_it_was_given(
-    artcafe_agent: Callable[..., str], how: str, name: str, value: str, problem: str
+    artcafe_agent: Callable[..., str], folder: Path, how: str, name: str, value: str, problem: str
 ) -> None:
+    problem = problem.replace("FOLDER", str(folder))
+    Path("exposed").touch(0o644)
     typed = float(value) if name == "heartbeat_interval" else value
     if typed != typed or typed == float("inf"):  # what has no literal is worked out
         typed = Literal(f"float({value!r})")
     parameters: dict[str, Any] = dict(GOOD)
     match how:
         case "flag":
-            assert artcafe_agent(parameters, {}, {name: value}) == f"--{name.replace('_', '-')} {problem}"
+            assert artcafe_agent(parameters, {}, {name: value}) == f"{flag(name)} {problem}"
         case "variable":
-            assert artcafe_agent(parameters, {name: value}, {}) == f"ARTCAFE_{name.upper()} {problem}"
+            assert artcafe_agent(parameters, {name: value}, {}) == f"{variable(name)} {problem}"
         case _:
             assert artcafe_agent(parameters | {name: typed}, {}, {}) == f"{name} {problem}"
 
