@@ -67,6 +67,7 @@ class Journal:
         self._n = max((n for n, _ in self._restored), default=0)
         self._later: list[Record] = []
         self._later_at: float | None = None  # when they are put at the latest
+        self._is_over = False
         self._put(pack(Kind.JOURNAL, 0, JournalRecord(JOURNAL_VERSION, config.agent_id)))
 
     # --- look ---------------------------------------------------------------------------------------------------------
@@ -177,6 +178,11 @@ class Journal:
         for record in later:
             self.keeping.put(record)
 
+    def end(self) -> None:
+        """The agent has stopped: what is left is put, and nothing more is told of the store."""
+        self.flush()
+        self._is_over = True
+
     # --- the store ----------------------------------------------------------------------------------------------------
 
     def hand_out(self, mono: float) -> None:
@@ -204,7 +210,7 @@ class Journal:
         self._tell(mono)
 
     def _tell(self, mono: float) -> None:
-        if (news := self.keeping.news(mono)) is not None:
+        if not self._is_over and (news := self.keeping.news(mono)) is not None:
             self._outputs.events.append(news)
 
     # --- inside -------------------------------------------------------------------------------------------------------

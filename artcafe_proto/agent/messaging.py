@@ -275,8 +275,6 @@ class Messaging:
             timers.arm(AgentTimer.STATUS, link.status_deadline)
             timers.arm(AgentTimer.SETTLE, self.desk.outbox.deadline(self._config.ping_timeout))
         timers.arm(AgentTimer.COMMANDS, self.desk.deadline)
-        if self.journal is not None:
-            timers.arm(AgentTimer.STORE, self.journal.deadline)
 
     def put_off_look(self) -> None:
         """What was received puts off the look at liveness, which else would take its turn before other timers."""

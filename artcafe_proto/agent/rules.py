@@ -73,6 +73,7 @@ class JointRules:
             pass
         if (journal := self._messaging.journal) is not None:
             journal.hand_out(now.mono)
+            self._timers.arm(AgentTimer.STORE, journal.deadline)
         if self.life.state is Life.STOPPED:
             return
         if self._config.give_up_after is not None:
@@ -283,5 +284,7 @@ class JointRules:
         self._let_go()
         self._connector.end("the agent stopped", "LINK-10")
         self._timers.clear()
+        if self._messaging.journal is not None:
+            self._messaging.journal.end()
         self.life.fire(LifeInput.END)
         self._outputs.events.append(Stopped(unsettled, gave_up, messages))

@@ -11,6 +11,7 @@ from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, LocalProtoco
 from artcafe_proto.agent.records import JournalRecord, Kind, OpenedRecord
 from artcafe_proto.effects import Persist, PersistFailure, SendPing, SendPong, SendText
 from artcafe_proto.events import (
+    AnyEvent,
     CommandInterrupted,
     CommandReceived,
     CommandRefused,
@@ -23,7 +24,7 @@ from artcafe_proto.events import (
     StoreStalled,
     Undeliverable,
 )
-from artcafe_proto.limits import SETTLED_LIFE_S, SETTLED_UNSTORED_S, STORE_PATIENCE_S
+from artcafe_proto.limits import SETTLED_LIFE_S, SETTLED_UNSTORED_S, STORE_PATIENCE_S, STORE_RETRY_S
 from artcafe_proto.policies.outbox import SettledBy
 from artcafe_proto.records import DamagedRecordError, Keeps, Record, pack
 from support.scripted import Scripted
@@ -514,6 +515,37 @@ def test_link_10_after_the_end_what_is_left_is_stored() -> None:
     agent.command(conn, "cmd-2")
     agent.store()
     assert [event.command_id for event in agent.told(CommandReceived)] == ["cmd-2"]
+
+
+def test_link_10_after_the_end_what_was_put_off_is_stored_too() -> None:
+    agent = Journaled()
+    conn = with_command(agent)
+    agent.machine.respond("cmd-1", 7, agent.now)
+    agent.store_all()
+    agent.pong(conn)
+    assert agent.under_way() is None
+    agent.machine.stop(agent.now, drain=False)
+    agent.store_all()
+    assert agent.machine.unstored == 0
+    agent = agent.restart()
+    agent.up()
+    assert agent.responses() == []
+
+
+def test_link_10_after_the_end_a_batch_that_failed_is_tried_again_and_nothing_is_told() -> None:
+    agent = Journaled()
+    with_command(agent)
+    agent.machine.respond("cmd-1", 7, agent.now)
+    agent.machine.stop(agent.now, drain=False)
+    agent.fail("full")
+    assert agent.under_way() is None
+    agent.wait(STORE_RETRY_S)
+    agent.fail("unavailable")
+    agent.wait(STORE_RETRY_S)
+    agent.store_all()
+    assert agent.machine.unstored == 0
+    assert agent.machine.deadline() is None
+    assert isinstance(agent.told(AnyEvent)[-1], Stopped)
 
 
 # --- what is no journal of this agent's -------------------------------------------------------------------------------
