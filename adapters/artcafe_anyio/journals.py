@@ -11,7 +11,6 @@ import anyio
 
 from artcafe_anyio.clocks import first_reading
 from artcafe_proto import ConfigError, LocalProtocolError
-from artcafe_proto.instants import sound_instant
 from artcafe_proto.records import DamagedRecordError
 from artcafe_stores import SqliteStore, StoreDamaged, StoreSchema, StoreUnavailable
 from artcafe_stores.committing import Committer, close
@@ -67,8 +66,7 @@ class Journal:
             raise StoreSchema(f"{self} cannot be the journal, and is not changed: {error}") from error
 
     async def _put_aside(self, problem: str, clock: Clock) -> None:
-        wall = sound_instant(clock()).wall
-        new_path = await self._store.put_aside(f"damaged-{datetime.fromtimestamp(wall, UTC):%Y%m%dT%H%M%SZ}")
+        new_path = await self._store.put_aside(f"damaged-{_second_of(clock().wall)}")
         if new_path is not None:
             lost = "commands that were accepted may run again, and responses that were not settled are lost"
             text = f"the journal is damaged ({problem}), is now {new_path}, and a new one begins: {lost} [CMD-1]"
@@ -88,3 +86,10 @@ class Journal:
 
     def _complain(self, complaint: str) -> None:
         self._log.line(logging.ERROR, f"cannot store, trying again: {complaint} [CMD-1]")
+
+
+def _second_of(wall: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(wall, UTC):%Y%m%dT%H%M%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return "19700101T000000Z"  # of a clock that shows no date

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from artcafe_anyio.loops import Flag
-from artcafe_proto.limits import STORE_PATIENCE_S
 from artcafe_stores.errors import StoreDamaged, StoreError, StoreLocked, StoreSchema
 
 if TYPE_CHECKING:
@@ -15,6 +14,10 @@ if TYPE_CHECKING:
 
     from artcafe_proto.effects import Persist, PersistFailure
     from artcafe_stores.protocol import Store
+
+
+CLOSE_S: Final = 5.0
+"""How long the end of a process waits for its store to close."""
 
 
 class Committer:
@@ -63,5 +66,5 @@ class Committer:
 
 async def close(store: Store) -> None:
     """Close a store, and wait for it for 5 s: a disk that hangs does not hold up the end of the process."""
-    with anyio.move_on_after(STORE_PATIENCE_S):
+    with anyio.move_on_after(CLOSE_S):
         await store.aclose()

@@ -20,7 +20,7 @@ from anyio_agent.watched import WatchedAgent
 from artcafe_platform import Platform
 from artcafe_proto import ConfigError, Instant, LocalProtocolError, OutboxFullError
 from artcafe_proto.effects import Persist
-from artcafe_proto.events import CommandInterrupted, CommandReceived, StoreRecovered, StoreStalled
+from artcafe_proto.events import CommandInterrupted, CommandReceived, ResponsesSettled, StoreRecovered, StoreStalled
 from artcafe_proto.records import Record
 from artcafe_stores import (
     MemoryStore,
@@ -369,6 +369,19 @@ async def test_link_10_an_agent_whose_journal_hangs_ends_all_the_same_and_says_w
     with pytest.raises(StoreUnavailable, match=r"did not take everything in 5 s, and the agent ended without storing"):
         await live()
     assert lives.runs == []
+
+
+async def test_link_10_a_stop_at_once_stores_what_was_put_off(lives: Lives) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(lives.agent.serve)
+            link = await lives.platform.link()
+            await command(link, "quick", "a")
+            await lives.seen(ResponsesSettled)
+            lives.agent.stop(drain=False)
+    async with lives.drained() as link:
+        await command(link, "quick", "a")
+        assert (await link.wait_for("response", command_id="a"))["code"] == "expired_result"
 
 
 async def test_what_cannot_be_tried_again_ends_the_agent(

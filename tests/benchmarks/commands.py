@@ -28,12 +28,15 @@ GUIDE, PICOWS = "guide (websockets + json)", "picows + msgspec"
 INLINE, INLINE_ANYIO = "agent, inline, asyncio", "agent, inline, anyio streams"
 TASK, TASK_ANYIO = "agent, async def, asyncio", "agent, async def, anyio streams"
 TRIO = "agent, inline, trio"
+JOURNAL, TASK_JOURNAL = "agent, inline, with a journal", "agent, async def, with a journal"
 AGENTS = {
     INLINE: ("asyncio", False, True),
     TASK: ("asyncio", False, False),
     INLINE_ANYIO: ("asyncio", True, True),
     TASK_ANYIO: ("asyncio", True, False),
     TRIO: ("trio", True, True),
+    JOURNAL: ("asyncio", False, True),
+    TASK_JOURNAL: ("asyncio", False, False),
 }
 """Backend of anyio, whether by anyio's streams, whether the handler is called inline."""
 
@@ -58,6 +61,7 @@ def run_agent(name: str, port: int) -> None:
             private_key_path=key,
             api_endpoint=f"http://127.0.0.1:{port}",
             log_level="ERROR",
+            journal_path=Path(folder, "journal.db") if name in (JOURNAL, TASK_JOURNAL) else None,
             anyio_streams=streams,
         )
 
