@@ -85,7 +85,7 @@ class Account:
 
 def describe(event: Event, now: float) -> Line | None:
     """The line for an event at `now`, monotonic seconds; None for one that is not told."""
-    if not isinstance(event, AgentEvent):
+    if not isinstance(event, AgentEvent) or isinstance(event, StoreStalled | StoreRecovered):  # of either's store
         return _describe_platform(event)
     if isinstance(event, MessageReceived | UnknownReceived | PeerViolation) and event.agent_id:  # also a platform's
         return _describe_platform(event)

@@ -18,6 +18,7 @@ MAY_READ = {
     "artcafe_anyio/driver.py": {"guarded"},  # the clock that an agent was given, …
     "artcafe_platform/owner.py": {"guarded"},  # … a platform …
     "artcafe_anyio/testing.py": {"first_reading"},  # … or both
+    "artcafe_anyio/journals.py": {"first_reading"},  # an agent's, before its journal is restored
     "artcafe_anyio/parameters.py": {"read_clocks"},  # an agent's default
     "artcafe_platform/server.py": {"read_clocks", "first_reading"},  # a platform's
     "artcafe_anyio/process_metrics.py": {"process_cpu_s"},  # what the process has used, by a count of the system's

@@ -22,6 +22,8 @@ from artcafe_proto.events import (
     PeerViolation,
     RequestArrived,
     StatusReceived,
+    StoreRecovered,
+    StoreStalled,
     Undeliverable,
     UnknownReceived,
 )
@@ -91,4 +93,8 @@ RAW = msgspec.Raw(b"{}")
 
 
 def test_every_event_has_its_side() -> None:
-    assert {MessageReceived, UnknownReceived, PeerViolation} == {*get_args(AgentEvent)} & {*get_args(HubEvent)}
+    shared = {MessageReceived, UnknownReceived, PeerViolation, StoreStalled, StoreRecovered}
+    assert shared == {*get_args(AgentEvent)} & {*get_args(HubEvent)}
+    assert describe(StoreStalled("full"), 0.0) == Line(
+        "the store is full: new work is refused until it stores again", "bold red"
+    )
