@@ -46,13 +46,9 @@ class Bench:
 
     async def store(self, batch: int) -> None:
         """As the keeper does after a commit."""
-
-        async def commit(_: object) -> None: ...
-
         self.hub.persisted = lambda batch, _: setattr(self.hub, "stored", batch)  # pyright: ignore
-        self.keeper._store = SimpleNamespace(commit=commit)  # type: ignore[assignment] # pyright: ignore
         self.keeper._owner.own_turn = nullcontext  # type: ignore[assignment] # pyright: ignore
-        await self.keeper._commit(SimpleNamespace(batch=batch))  # type: ignore[arg-type] # pyright: ignore
+        self.keeper._stored(batch)  # pyright: ignore
 
     async def play(self, waits: dict[str, int], *, stored: tuple[float, int] = (99.0, 9), leader: str = "") -> None:
         """Let them wait, a second apart; a leader is cancelled after 3 s, and a batch stored at a time."""
