@@ -145,7 +145,7 @@ class CommandDesk:
 
     def receive_damaged(self, command_id: str, error: RemoteProtocolError, now: Instant) -> bytes | None:
         """Take in a command of which no more can be used than its id (MSG-5)."""
-        entry = self._ledger.get(command_id)
+        entry = self._ledger.entries.get(command_id)
         if entry is not None:
             return self._repeat(command_id, entry, None, now)
         if self._stalls:
@@ -163,7 +163,7 @@ class CommandDesk:
 
     def receive(self, command_id: str, command: CommandData, size: int, now: Instant) -> bytes | None:
         """Take in a command that came in a message of `size` bytes, or return the reply that is to go out at once."""
-        entry = self._ledger.get(command_id)
+        entry = self._ledger.entries.get(command_id)
         if entry is not None:
             return self._repeat(command_id, entry, command, now)
         if self._draining:
@@ -171,10 +171,10 @@ class CommandDesk:
         journal = self._journal
         if journal is not None and journal.refuses:
             return self._refuse(command_id, command.command, "overloaded", _STALLS, "CMD-1", now)
-        accepted = len(self.running) + len(self.queued)
-        if not self.outbox.has_place(accepted):
+        unanswered = len(self.running) + len(self.queued)
+        if not self.outbox.has_place(unanswered):
             return self._refuse(command_id, command.command, "overloaded", _NO_PLACE, "CMD-3", now)
-        if accepted >= self._max_accepted:
+        if unanswered >= self._max_accepted:
             reason = "as many commands as allowed run and wait"
             return self._refuse(command_id, command.command, "overloaded", reason, "CMD-5", now)
         if self.queued and self._queued_bytes + size > MAX_QUEUED_COMMAND_BYTES:
@@ -183,8 +183,9 @@ class CommandDesk:
         entry = self._ledger.open(command_id, fingerprint(command))
         timeout_s = command.timeout
         deadline = now.mono + (DEFAULT_COMMAND_TIMEOUT_S if timeout_s is None else timeout_s)
-        batch = 0 if journal is None else journal.open(command_id, command.command, entry)
-        self.queued[command_id] = Accepted(command_id, command, deadline, size, batch)
+        self.queued[command_id] = accepted = Accepted(command_id, command, deadline, size)
+        if journal is not None:
+            accepted.batch = journal.open(command_id, command.command, entry)
         self._queued_bytes += size
         if deadline < self._earliest:
             self._earliest = deadline
@@ -280,7 +281,7 @@ class CommandDesk:
         for item in items:
             if item.command_id is None:
                 journal.settle_message(item, now)
-            elif (entry := self._ledger.get(item.command_id)) is not None:
+            elif (entry := self._ledger.entries.get(item.command_id)) is not None:
                 journal.settle(item.command_id, entry, now)
         journal.forget(dropped, now)
 
@@ -404,8 +405,11 @@ class CommandDesk:
 
     def _answer(self, command_id: str, body: bytes) -> None:
         entry = self._ledger.answer(command_id, body)
-        batch = None if self._journal is None else self._journal.answer(command_id, entry, body)
-        self.outbox.put(Item(command_id, body, command_id), batch)
+        item = Item(command_id, body, command_id)
+        if self._journal is None:
+            self.outbox.put(item)
+        else:
+            self.outbox.put(item, self._journal.answer(command_id, entry, body))
 
     def _error(self, command_id: str, code: str, reason: str, now: Instant) -> bytes:
         most = min(MAX_REASON_CHARS, self._config.max_message_size // 16)  # JSON may make six bytes of each

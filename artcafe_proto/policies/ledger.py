@@ -78,38 +78,35 @@ class Ledger:
     """Command ids and their final responses. Only settled entries are ever let go (CMD-1)."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self.entries: Final[dict[str, Entry]] = {}
+        """What is known of command ids, to be read."""
         self._settled: deque[str] = deque()
         self._bodiless = 0  # so many of the oldest settled entries have let go of their bodies, no others
         self.stored_bytes: int = 0
         """Bytes of all bodies held."""
 
     def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, command_id: str) -> Entry | None:
-        """What is known of a command id."""
-        return self._entries.get(command_id)
+        return len(self.entries)
 
     def open(self, command_id: str, fingerprint: int) -> Entry:
         """A command was accepted."""
-        entry = self._entries[command_id] = Entry(fingerprint)
+        entry = self.entries[command_id] = Entry(fingerprint)
         return entry
 
     def forget(self, command_id: str) -> Entry:
         """A command was given back unstarted (CMD-9)."""
-        return self._entries.pop(command_id)
+        return self.entries.pop(command_id)
 
     def restore_settled(self, command_id: str, fingerprint: int, settled_at: float) -> Entry:
         """A command of an earlier life, whose response the platform has read. Oldest first, before all others."""
-        entry = self._entries[command_id] = Entry(fingerprint, _SETTLED, None, settled_at)
+        entry = self.entries[command_id] = Entry(fingerprint, _SETTLED, None, settled_at)
         self._settled.append(command_id)
         self._bodiless += 1
         return entry
 
     def answer(self, command_id: str, body: bytes) -> Entry:
         """An open command has its final response."""
-        entry = self._entries[command_id]
+        entry = self.entries[command_id]
         entry.state = _ANSWERED if entry.state is _OPEN else ENTRY.after(entry.state, EntryInput.ANSWER)
         entry.body = body
         self.stored_bytes += len(body)
@@ -119,7 +116,7 @@ class Ledger:
 
     def poisoned(self, command_id: str) -> bytes | None:
         """Take back a response that cannot be delivered, so that another is given; None if it is another already."""
-        entry = self._entries[command_id]
+        entry = self.entries[command_id]
         body = entry.body
         if entry.is_replacement or body is None:
             return None
@@ -132,7 +129,7 @@ class Ledger:
     def settle(self, command_ids: Iterable[str], mono: float) -> Sequence[Entry]:
         """The platform has read these final responses; from now on the entries may be let go. Returns which were."""
         for command_id in command_ids:
-            entry = self._entries.get(command_id)
+            entry = self.entries.get(command_id)
             if entry is not None and entry.state is _ANSWERED:
                 entry.state = _SETTLED
                 entry.settled_at = mono
@@ -142,20 +139,20 @@ class Ledger:
         dropped: list[Entry] = []
         while len(self._settled) > MAX_SETTLED_COMMANDS:
             dropped.append(self._drop_oldest())
-        while self._settled and mono - self._entries[self._settled[0]].settled_at >= SETTLED_LIFE_S:
+        while self._settled and mono - self.entries[self._settled[0]].settled_at >= SETTLED_LIFE_S:
             dropped.append(self._drop_oldest())
         return dropped
 
     def _shed_bodies(self) -> None:
         while self.stored_bytes > MAX_STORED_BODIES_BYTES and self._bodiless < len(self._settled):
-            entry = self._entries[self._settled[self._bodiless]]
+            entry = self.entries[self._settled[self._bodiless]]
             assert entry.body is not None, "of what is settled, the oldest lose theirs first"
             self.stored_bytes -= len(entry.body)
             entry.body = None
             self._bodiless += 1
 
     def _drop_oldest(self) -> Entry:
-        entry = self._entries.pop(self._settled.popleft())
+        entry = self.entries.pop(self._settled.popleft())
         if entry.body is None:
             self._bodiless -= 1
         else:

@@ -12,6 +12,7 @@ from artcafe_anyio.randomness import PooledRandom
 from artcafe_proto import AgentConfig, AgentProtocol, Instant
 from artcafe_proto.effects import Connect, Sign, Write
 from artcafe_proto.events import CommandReceived
+from artcafe_proto.limits import LEVEL_BYTES, WRITE_AHEAD_BYTES
 from artcafe_proto.messages import SuccessData, encode
 from artcafe_proto.wires.handshake import accept_headers
 from artcafe_proto.wires.websocket import WebSocketWire
@@ -54,6 +55,7 @@ class Loop:
         self._conn = 0
         self._pings = 0
         self._written = b""
+        self._untold = 0  # bytes that were written since the agent was told that they have left
         moment = now()
         self.agent.start(moment)
         self._drain(moment)
@@ -82,6 +84,10 @@ class Loop:
                 self.answered += 1
             elif type(output) is Write:
                 self._written = output.data
+                self._untold += len(output.data)
+                if self._untold > WRITE_AHEAD_BYTES - LEVEL_BYTES:  # beyond these it waits to be told (LINK-8)
+                    self.agent.unsent(output.conn, 0, moment)
+                    self._untold = 0
             elif type(output) is Connect:
                 self._conn = output.conn
                 self.agent.connected(output.conn, moment, tls=output.tls)

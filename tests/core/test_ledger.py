@@ -19,7 +19,7 @@ def settled(ledger: Ledger, command_id: str, body: bytes = b"{}", mono: float = 
 def test_an_entry_goes_from_open_to_answered_to_settled() -> None:
     ledger = Ledger()
     ledger.open("a", 1)
-    entry = ledger.get("a")
+    entry = ledger.entries.get("a")
     assert entry is not None
     assert entry.state is EntryState.OPEN
     ledger.answer("a", b"body")
@@ -34,8 +34,8 @@ def test_settled_entries_go_by_number_oldest_first() -> None:
     for number in range(MAX_SETTLED_COMMANDS + 1):
         settled(ledger, str(number))
     assert len(ledger) == MAX_SETTLED_COMMANDS
-    assert ledger.get("0") is None
-    assert ledger.get("1") is not None
+    assert ledger.entries.get("0") is None
+    assert ledger.entries.get("1") is not None
     assert ledger.stored_bytes == 2 * MAX_SETTLED_COMMANDS
 
 
@@ -43,8 +43,8 @@ def test_settled_entries_go_by_age() -> None:
     ledger = Ledger()
     settled(ledger, "old", mono=0.0)
     settled(ledger, "young", mono=SETTLED_LIFE_S)
-    assert ledger.get("old") is None
-    assert ledger.get("young") is not None
+    assert ledger.entries.get("old") is None
+    assert ledger.entries.get("young") is not None
 
 
 @pytest.mark.repeats
@@ -55,8 +55,8 @@ def test_open_and_answered_entries_are_never_let_go() -> None:
     ledger.answer("answered", b"x" * 1000)
     for number in range(MAX_SETTLED_COMMANDS + 10):
         settled(ledger, str(number), mono=SETTLED_LIFE_S * 2)
-    assert ledger.get("open") is not None
-    answered = ledger.get("answered")
+    assert ledger.entries.get("open") is not None
+    answered = ledger.entries.get("answered")
     assert answered is not None
     assert answered.body == b"x" * 1000
 
@@ -66,7 +66,7 @@ def test_beyond_the_limit_settled_bodies_go_and_leave_the_id() -> None:
     half = b"x" * (MAX_STORED_BODIES_BYTES // 2)
     for command_id in "abc":
         settled(ledger, command_id, half)
-    bodies = {command_id: entry.body for command_id in "abc" if (entry := ledger.get(command_id)) is not None}
+    bodies = {command_id: entry.body for command_id in "abc" if (entry := ledger.entries.get(command_id)) is not None}
     assert bodies == {"a": None, "b": half, "c": half}
     assert ledger.stored_bytes == MAX_STORED_BODIES_BYTES
 
@@ -84,7 +84,7 @@ def test_an_entry_whose_body_went_before_it_goes_too() -> None:
     settled(ledger, "a", b"x" * MAX_STORED_BODIES_BYTES, mono=0.0)
     settled(ledger, "b", b"y", mono=1.0)
     settled(ledger, "c", b"z", mono=SETTLED_LIFE_S)
-    assert ledger.get("a") is None
+    assert ledger.entries.get("a") is None
     assert (ledger.stored_bytes, len(ledger)) == (2, 2)
 
 
@@ -92,7 +92,7 @@ def test_a_command_given_back_is_forgotten() -> None:
     ledger = Ledger()
     ledger.open("a", 1)
     ledger.forget("a")
-    assert ledger.get("a") is None
+    assert ledger.entries.get("a") is None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_cmd_11_a_poisoned_response_is_taken_back_once_with_its_bytes() -> None:
         ledger.open(name, 1)
         ledger.answer(name, b"12345")
     assert ledger.poisoned("poisoned") == b"12345"
-    entry = ledger.get("poisoned")
+    entry = ledger.entries.get("poisoned")
     assert entry is not None
     assert (entry.state, entry.body, ledger.stored_bytes) == (EntryState.OPEN, None, 5)
     assert ledger.poisoned("poisoned") is None
@@ -126,8 +126,8 @@ def test_settled_entries_go_in_order_by_number_and_bytes(monkeypatch: pytest.Mon
     ledger.open("open", 1)
     for name in "abcd":
         settled(ledger, name, b"12")
-    assert [name for name in ("open", *"abcd") if ledger.get(name)] == ["open", *"bcd"]
-    kept = {name: entry.body for name in "bcd" if (entry := ledger.get(name)) is not None}
+    assert [name for name in ("open", *"abcd") if ledger.entries.get(name)] == ["open", *"bcd"]
+    kept = {name: entry.body for name in "bcd" if (entry := ledger.entries.get(name)) is not None}
     assert kept == {"b": None, "c": b"12", "d": b"12"}
     assert ledger.stored_bytes == 4
     ledger.settle(["a", "open"], 0.0)

@@ -257,7 +257,7 @@ MUTANTS: Final = (
     Mutant(
         "one command more than allowed waits",
         "artcafe_proto/agent/commands.py",
-        "if accepted >= self._max_accepted:",
+        "if unanswered >= self._max_accepted:",
         "if accepted > self._max_accepted:",
         "tests/core/test_agent_link.py::test_a_peer_that_sends_too_much_and_reads_nothing_is_not_read_either",
     ),
@@ -621,7 +621,7 @@ MUTANTS: Final = (
         "what a drain gave back is remembered",
         "artcafe_proto/agent/commands.py",
         "[self._ledger.forget(command_id) for command_id in given_back]",
-        "[entry for command_id in given_back if (entry := self._ledger.get(command_id)) is not None]",
+        "[entry for command_id in given_back if (entry := self._ledger.entries.get(command_id)) is not None]",
         "tests/core/test_agent_link.py::test_cmd_9_what_a_drain_gave_back_and_comes_again_is_given_back_again",
     ),
     Mutant(
@@ -784,8 +784,8 @@ MUTANTS: Final = (
     Mutant(
         "a response leaves before it is stored",
         "artcafe_proto/agent/commands.py",
-        "self.outbox.put(Item(command_id, body, command_id), batch)",
-        "self.outbox.put(Item(command_id, body, command_id))",
+        "self.outbox.put(item, self._journal.answer(command_id, entry, body))",
+        "self._journal.answer(command_id, entry, body)\n            self.outbox.put(item)",
         "tests/core/test_journal.py::test_cmd_3_a_response_leaves_once_it_is_stored_and_settles_with_a_ping_behind_it",
     ),
     Mutant(

@@ -72,8 +72,9 @@ BUGS: Final = (
     Bug(
         "an overloaded command is remembered",
         _COMMANDS,
-        "        if accepted >= self._max_accepted:\n",
-        "        if accepted >= self._max_accepted:\n            self._ledger.open(command_id, fingerprint(command))\n",
+        "        if unanswered >= self._max_accepted:\n",
+        "        if unanswered >= self._max_accepted:\n"
+        "            self._ledger.open(command_id, fingerprint(command))\n",
     ),
     Bug(
         "settled commands are forgotten at once",

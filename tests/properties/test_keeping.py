@@ -119,7 +119,7 @@ class LedgerModel(RuleBasedStateMachine):
     def agrees(self) -> None:
         assert len(self.ledger) == len(self.known)
         for command_id, known in self.known.items():
-            entry = self.ledger.get(command_id)
+            entry = self.ledger.entries.get(command_id)
             assert entry is not None
             assert Known(entry.state, entry.body, entry.settled_at, entry.is_replacement) == known
             assert entry.fingerprint == 7

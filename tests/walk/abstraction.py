@@ -162,7 +162,7 @@ def wire_names(world: World) -> dict[int, str]:
 
 def entries(ledger: Ledger) -> dict[str, Entry]:
     """What a ledger knows, by command id."""
-    return ledger._entries
+    return ledger.entries
 
 
 def timers(world: World) -> dict[str, float]:
@@ -275,7 +275,7 @@ def _desk(world: World) -> Abstract:
         desk._draining,
         tuple(
             (key, entry.state.name, None if entry.body is None else _text(entry.body), entry.is_replacement)
-            for key, entry in desk._ledger._entries.items()
+            for key, entry in desk._ledger.entries.items()
         ),
         _outbox(world, desk.outbox),
     )

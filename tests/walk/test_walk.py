@@ -7,7 +7,7 @@ import pytest
 from artcafe_proto.agent.login import Login
 from artcafe_proto.agent.states import LINK, LinkInput, LinkState
 from artcafe_proto.links import LinkEnd
-from artcafe_proto.policies.ledger import Ledger
+from artcafe_proto.policies.ledger import Entry, Ledger
 from walk.abstraction import abstract
 from walk.actions import do, enabled, fair, is_good
 from walk.copies import freeze, thaw
@@ -91,10 +91,17 @@ def test_a_copy_goes_on_as_the_original_does() -> None:
 
 
 def test_a_ledger_that_forgets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(self: Ledger, command_id: str) -> None:
-        """It knows no command."""
+    class Forgetful(dict[str, Entry]):
+        def get(self, *_: object) -> None:  # type: ignore[override] # pyright: ignore
+            """It knows no command."""
 
-    monkeypatch.setattr(Ledger, "get", nothing)
+    original = Ledger.__init__
+
+    def begin(ledger: Ledger) -> None:
+        original(ledger)
+        ledger.entries = Forgetful()  # type: ignore[misc] # pyright: ignore
+
+    monkeypatch.setattr(Ledger, "__init__", begin)
     with pytest.raises(WalkError, match=r"no command is executed twice in one life \[CMD-1\]: first"):
         walk(Scenario(name="forgetful", commands=1, faults=frozenset({"reset"})))
 
