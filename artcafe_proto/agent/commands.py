@@ -322,8 +322,8 @@ class CommandDesk:
         open_deadlines += [queued.deadline for queued in self.queued.values()]
         self._earliest = min(open_deadlines, default=math.inf)
 
-    def drain(self, now: Instant) -> list[bytes]:
-        """Start nothing more; returns the replies that give the queued commands back (CMD-8, CMD-9)."""
+    def drain(self, now: Instant) -> dict[str, bytes]:
+        """Start nothing more; returns the replies that give the queued commands back, by command (CMD-8, CMD-9)."""
         self._draining = True
         self._refused_in_a_row = 0
         given_back, self.queued = self.queued, {}
@@ -331,10 +331,10 @@ class CommandDesk:
         forgotten = [self._ledger.forget(command_id) for command_id in given_back]
         if self._journal is not None and forgotten:
             self._journal.give_back(forgotten)
-        return [
-            self._refuse(command_id, queued.command.command, "draining", _DRAINING, "CMD-8", now)
+        return {
+            command_id: self._refuse(command_id, queued.command.command, "draining", _DRAINING, "CMD-8", now)
             for command_id, queued in given_back.items()
-        ]
+        }
 
     def cancel_running(self, reason: str, now: Instant) -> bool:
         """Answer `cancelled` for whatever still runs (CMD-8). False if nothing does."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from artcafe_proto.policies.outbox import SettledBy
     from artcafe_proto.timers import Timers
 
+_NO_CONNECTION: Final = -1
 _CLOSING: Final = LinkState.CLOSING  # once: CPython 3.11 takes ten times as long for a member as for a name
 
 
@@ -47,6 +48,7 @@ class Messaging:
     __slots__ = (
         "_ages",
         "_config",
+        "_forgotten_with",
         "_given_back",
         "_ids",
         "_outputs",
@@ -77,8 +79,9 @@ class Messaging:
         self._ages = LinkAges()
         self.desk: Final = CommandDesk(config, outputs, self._ids, settled_by, journal)
         self.journal: Final = journal
-        self._given_back: tuple[int, int, list[bytes]] | None = None
-        """Replies of a drain, on which connection, and for which batch of the journal they wait."""
+        self._given_back: dict[str, tuple[int, bytes]] = {}
+        """Replies of a drain by command, each with its connection, while the journal has not forgotten the command."""
+        self._forgotten_with = 0  # the batch that they wait for
         self.link: AgentLink | None = None
         """There exactly while the region is UP, DRAINING or CLOSING."""
         self.declared: DeclaredStatus = "online"
@@ -172,7 +175,7 @@ class Messaging:
         link.bad_in_a_row = 0  # most are sound commands
         reply = self.desk.receive(message.id, message.data, len(payload), now)
         if reply is not None:
-            link.reply(reply, now.mono)
+            self._reply(link, message.id, reply, now)
         return None
 
     def _other_received(self, link: AgentLink, payload: bytes, now: Instant) -> Failure | None:
@@ -186,9 +189,9 @@ class Messaging:
             reply = self.desk.receive_damaged(command_id, error, now)
         else:
             link.bad_in_a_row = 0
-            reply = self._take_in(envelope, len(payload), now)
+            command_id, reply = envelope.id, self._take_in(envelope, len(payload), now)
         if reply is not None:
-            link.reply(reply, now.mono)
+            self._reply(link, command_id, reply, now)
         return None
 
     def _take_in(self, envelope: Envelope, size: int, now: Instant) -> bytes | None:
@@ -218,19 +221,24 @@ class Messaging:
         if self.link_on(conn) is not None:
             self.desk.settle(self.desk.outbox.acked(message_id), now)
 
-    def give_back(self, replies: list[bytes], now: Instant) -> None:
-        """Tell the platform what was not started; without a link it finds out by itself on the next (CMD-9). A journal
-        must have forgotten that first.
+    def give_back(self, replies: dict[str, bytes], now: Instant) -> None:
+        """Tell the platform what was not started, by command; without a link it finds out by itself on the next
+        (CMD-9). A journal must have forgotten that first (CMD-8).
         """
-        if self.link is None:
-            return
-        if self.journal is None:
-            self._reply(self.link, replies, now)
-        else:
-            self._given_back = (self.journal.keeping.barrier, self.link.conn, replies)
+        link = self.link
+        if self.journal is not None:
+            conn = _NO_CONNECTION if link is None else link.conn
+            self._given_back = {command_id: (conn, reply) for command_id, reply in replies.items()}
+            self._forgotten_with = self.journal.keeping.barrier
+        elif link is not None:
+            for reply in replies.values():
+                link.reply(reply, now.mono)
 
-    def _reply(self, link: AgentLink, replies: list[bytes], now: Instant) -> None:
-        for reply in replies:
+    def _reply(self, link: AgentLink, command_id: str, reply: bytes, now: Instant) -> None:
+        """Answer a command at once; one that was given back comes again when another link opens during the drain."""
+        if command_id in self._given_back:
+            self._given_back[command_id] = (link.conn, reply)
+        else:
             link.reply(reply, now.mono)
 
     # --- the journal --------------------------------------------------------------------------------------------------
@@ -240,10 +248,11 @@ class Messaging:
         if self.journal is None or not self.journal.persisted(batch, now.mono):
             return
         self.desk.stored_up_to(batch)
-        if self._given_back is not None and self._given_back[0] <= batch:
-            (_, conn, replies), self._given_back = self._given_back, None
-            if (link := self.open_link(conn)) is not None:
-                self._reply(link, replies, now)
+        if self._given_back and self._forgotten_with <= batch:
+            given_back, self._given_back = self._given_back, {}
+            for conn, reply in given_back.values():
+                if (link := self.open_link(conn)) is not None:
+                    link.reply(reply, now.mono)
 
     def persist_failed(self, batch: int, reason: PersistFailure, now: Instant) -> None:
         """A batch could not be stored."""

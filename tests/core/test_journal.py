@@ -471,6 +471,30 @@ def test_cmd_8_what_was_given_back_on_a_link_that_is_gone_is_not_said_on_the_nex
     assert agent.responses() == []
 
 
+@pytest.mark.parametrize("has_link", [True, False])
+def test_cmd_8_what_comes_again_on_a_drains_next_link_is_given_back_there_once_it_is_deleted(has_link: bool) -> None:
+    agent = Journaled(max_concurrent=1)
+    conn = with_command(agent)
+    agent.command(conn, "cmd-2")
+    agent.store_all()
+    if has_link:
+        agent.machine.stop(agent.now)
+        agent.machine.disconnected(conn, "cut", agent.now)
+    else:
+        agent.machine.disconnected(conn, "cut", agent.now)
+        agent.machine.stop(agent.now)
+    conn = Scripted.up(agent)
+    for _ in range(2):
+        agent.command(conn, "cmd-2")
+    agent.drain()
+    assert agent.responses() == []
+    agent.store()
+    assert agent.responses() == [("cmd-2", "draining")]
+    agent.command(conn, "cmd-2")
+    agent.drain()
+    assert agent.responses() == [("cmd-2", "draining")] * 2
+
+
 def test_cmd_8_a_drain_ends_once_all_is_settled_and_stored() -> None:
     agent = Journaled()
     conn = with_command(agent)

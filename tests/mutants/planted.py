@@ -791,8 +791,8 @@ MUTANTS: Final = (
     Mutant(
         "what was put back is said before it is deleted",
         "artcafe_proto/agent/messaging.py",
-        "        if self.journal is None:\n            self._reply(",
-        "        if self.link is not None:\n            self._reply(",
+        "        if self.journal is not None:\n            conn = ",
+        "        if self.journal is not None and link is None:\n            conn = ",
         "tests/core/test_journal.py::test_cmd_8_draining_is_said_once_the_command_is_deleted",
     ),
     Mutant(
