@@ -228,7 +228,6 @@ class AgentConfig(LinkSettings, frozen=True, kw_only=True):
                     setting=name,
                 )
         _check_value("user_agent", "it", self.user_agent)
-        _check_names("idempotent", self.idempotent)
         if isinstance(self.extra_headers, Mapping):
             msgspec.structs.force_setattr(self, "extra_headers", tuple(self.extra_headers.items()))
         for field, value in self.extra_fields:
@@ -336,12 +335,6 @@ def check_agent_id(value: str) -> None:
         raise ConfigError(f"must not be {value!r}: proxies take that out of a path", setting="agent_id")
     if " " in value:
         raise ConfigError("must not hold blanks: use - or _ instead", setting="agent_id")
-
-
-def _check_names(setting: str, names: object) -> None:
-    """Raise ConfigError unless these are names; one alone, which is a text, is no set of them."""
-    if not isinstance(names, frozenset) or not all(isinstance(name, str) for name in cast("frozenset[object]", names)):
-        raise ConfigError(f"must be a frozenset of names, not {names!r}", setting=setting)
 
 
 def _check_pasted(name: str, value: str) -> None:

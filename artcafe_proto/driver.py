@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from artcafe_proto.agent.protocol import AgentProtocol
 from artcafe_proto.causes import cause_of, told_by
-from artcafe_proto.driver_turns import OwnTurn, Turn
+from artcafe_proto.driver_turns import OwnTurn, Turn, Turns
 from artcafe_proto.effects import CancelSign, Connect, Disconnect, PauseReading, Persist, ResumeReading, Sign, Write
 from artcafe_proto.errors import ArtCafeError, LocalProtocolError, SigningRefusedError
 from artcafe_proto.events import CommandReceived, ResponsesSettled
@@ -76,14 +76,13 @@ class Driver(ABC):
         self._connections: dict[int, Connection] = {}
         self._closing: dict[int, tuple[float, Connection]] = {}  # each with the time when it is aborted
         self._opening: set[int] = set()  # until `open` returns, or tells how it has ended
-        self._own_turn = OwnTurn(self._begin, self._end)
-        self._turn = Turn(self._begin, self._end)
-        self._now = Instant(0.0, 0.0)
-        self._depth = 0
+        turns = Turns(self, self._carry_out_all)
+        self._own_turn = OwnTurn(turns)
+        self._turn = Turn(turns)
+        self._note = turns.note
         self._is_over = False
-        self._raised: list[Exception] = []
         self._wakes_at = math.inf
-        self._stores_until: float | None = None
+        self._stores_until = math.inf
 
     # --- what a loop supplies -----------------------------------------------------------------------------------------
 
@@ -116,7 +115,7 @@ class Driver(ABC):
         """Nobody waits for a signature any more."""
 
     def persist(self, asked: Persist) -> None:
-        """Store records, and call `persisted` or `persist_failed`. Without a journal nobody calls this (CMD-1)."""
+        """Store records, and call `persisted` or `persist_failed`; for a driver with a journal (CMD-1)."""
         raise LocalProtocolError(f"{type(self).__name__} keeps records and has no `persist` that stores them")
 
     def handle(self, event: AgentEvent, now: Instant) -> None:
@@ -256,34 +255,7 @@ class Driver(ABC):
                 with suppress(Exception):  # the others are closed all the same
                     self._report(error)
 
-    # --- turns --------------------------------------------------------------------------------------------------------
-
-    def _begin(self) -> Instant:
-        try:
-            self._now = self.clock()
-        except Exception as error:  # the turn is at the moment of the last one
-            self._note(error)
-        self._depth += 1
-        return self._now
-
-    def _end(self, error: Exception | None) -> None:
-        """`error`: what was raised within, if it is ours."""
-        if error is not None:
-            self._note(error)
-        try:
-            if self._depth == 1:  # the outermost turn carries out what follows
-                self._carry_out_all(self._now)
-        finally:
-            self._depth -= 1
-        if self._raised and not self._depth:
-            raised, self._raised = self._raised, []
-            raise raised[0] if len(raised) == 1 else ExceptionGroup("errors in a driver", raised)
-
-    def _note(self, error: Exception) -> None:
-        try:
-            self.internal_error(error)
-        except Exception as raised:
-            self._raised.append(raised)
+    # --- what follows -------------------------------------------------------------------------------------------------
 
     def _carry_out_all(self, now: Instant) -> None:
         for part in (self._carry_out_each, self._finish):
@@ -327,22 +299,19 @@ class Driver(ABC):
         """Whether the journal of an agent that has stopped is still waited for."""
         if not self.protocol.unstored:
             return False
-        if self._stores_until is None:
+        if self._stores_until == math.inf:
             self._stores_until = now.mono + STORE_PATIENCE_S
         return now.mono < self._stores_until
 
     def _set_timer(self, mono: float) -> None:
         deadline = self.protocol.deadline()
-        times = [mono + LONGEST_SLEEP_S] if deadline is None else [mono + LONGEST_SLEEP_S, deadline]
+        times = [mono + LONGEST_SLEEP_S, self._stores_until, math.inf if deadline is None else deadline]
         times += [each.look_at for each in self._connections.values()]
         times += [abort_at for abort_at, _ in self._closing.values()]
-        times += [] if self._stores_until is None else [self._stores_until]
         wakes_at = min(times)
         if wakes_at < self._wakes_at:  # one that is later than needed is set when it is due
             self.call_at(wakes_at)
             self._wakes_at = wakes_at
-
-    # --- what follows -------------------------------------------------------------------------------------------------
 
     def _carry_out(self, output: Effect | AgentEvent, now: Instant) -> None:
         match output:

@@ -9,7 +9,7 @@ from artcafe_proto.effects import ConnectFailure, PersistFailure
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
 from artcafe_proto.exchanges import HttpRequest, HttpResponse
 from artcafe_proto.limits import MAX_CLOSE_REASON_BYTES, MAX_SIGNATURE_BYTES
-from artcafe_proto.messages import FINAL_CODES
+from artcafe_proto.messages import FINAL_CODES, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -262,6 +262,20 @@ def _came(value: object) -> str:
 
 
 _LONG: Final = 10**9
+
+
+def checked_declared(status: T) -> T:
+    """A status that an application may declare (STAT-1)."""
+    if status not in ("online", "busy", "error"):
+        raise LocalProtocolError(f"expected the status online, busy or error, not {status!r}; offline is a drain's")
+    return plain_text(status)
+
+
+def checked_status(status: T) -> T:
+    """A status that an agent may have (STAT-1)."""
+    if status not in STATUSES:
+        raise LocalProtocolError(f"expected one of the statuses {', '.join(STATUSES)}, not {status!r}")
+    return plain_text(status)
 
 
 def checked_percentage(percent: SupportsFloat) -> float:

@@ -13,7 +13,7 @@ from anyio import TASK_STATUS_IGNORED
 
 from artcafe_anyio.background import Background
 from artcafe_anyio.calling import Function
-from artcafe_anyio.connecting import context_of, open_by, open_tcp_stream
+from artcafe_anyio.connecting import open_by
 from artcafe_anyio.connection import StreamConnection
 from artcafe_anyio.credentials import Credentials, passphrase_of
 from artcafe_anyio.driver import AgentDriver
@@ -29,11 +29,10 @@ from artcafe_anyio.parameters import (
     spelled,
     variable,
 )
-from artcafe_anyio.proxies import unused_proxy
 from artcafe_anyio.running import Application, EventCallback, MessageHandler
 from artcafe_anyio.signals import Obeyed, check_place_for_signals
 from artcafe_anyio.signers import by_function
-from artcafe_anyio.transports import TransportConnection
+from artcafe_anyio.starting import connection_maker, first_line, journal_of
 from artcafe_proto import LocalProtocolError
 from artcafe_proto.secrecy import Secret, Secretive, forgetful
 
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
     from artcafe_anyio.clocks import Clock
-    from artcafe_anyio.credentials import Trust
-    from artcafe_anyio.driver import ConnectionMaker
-    from artcafe_anyio.journals import Journal
     from artcafe_anyio.signers import SignFunction
     from artcafe_proto import AgentConfig
     from artcafe_proto.effects import Connect
@@ -228,7 +224,7 @@ class Agent(Secretive):
         by_asyncio = runs_on_asyncio() and not local.anyio_streams
         clock = local.clock if clock is None else clock
         make = partial(AgentDriver, config, self._application, clock, by_asyncio=by_asyncio)
-        journal = None if local.journal_path is None else _journal(local.journal_path, AgentLog(config.agent_id))
+        journal = None if local.journal_path is None else journal_of(local.journal_path, AgentLog(config.agent_id))
         driver: AgentDriver | None = None
         self._is_serving = True
         self._stops = False
@@ -240,11 +236,11 @@ class Agent(Secretive):
                 credentials = self._credentials = Credentials(config, local, driver.threads, driver.log)
                 trust = None if open_stream is not None else await credentials.trust()
                 signers = await credentials.signers() if sign is None else [by_function(sign, driver.threads)]
-            driver.log.line(logging.INFO, _start_of(config.api_endpoint, credentials.keys, journal))
+            driver.log.line(logging.INFO, first_line(config.api_endpoint, credentials.keys, journal))
             if open_stream is not None:
                 connect = partial(StreamConnection, open_stream=partial(open_by, open_stream, driver.log))
             else:
-                connect = _connection_maker(trust, driver, by_asyncio=by_asyncio)
+                connect = connection_maker(trust, driver, by_asyncio=by_asyncio)
             await driver.run(signers, connect, task_status)
         except ExceptionGroup as group:
             error = first_error(group)
@@ -372,36 +368,6 @@ class Agent(Secretive):
         if not driver.threads.is_this_loop:
             raise LocalProtocolError("this is awaited in the event loop that runs the agent, not in another")
         return driver
-
-
-def _journal(path: str, log: AgentLog) -> Journal:
-    from artcafe_anyio.journals import Journal  # with SQLite, which agents without a journal do without
-
-    return Journal(path, log)
-
-
-def _start_of(endpoint: str, keys: str, journal: Journal | None) -> str:
-    """The first line of a log: what runs, and what a crash would cost it."""
-    what = f"{endpoint}, {keys}" if keys else endpoint
-    if journal is not None:
-        return f"starting: {what}; the journal is {journal}"
-    crash = "commands that run when the process is killed may run again, and what is not settled is lost"
-    return f"starting: {what}; no journal: {crash}, which journal_path or ARTCAFE_JOURNAL prevents [CMD-1]"
-
-
-def _connection_maker(trust: Trust | None, driver: AgentDriver, *, by_asyncio: bool) -> ConnectionMaker:
-    """How TCP connections are made: by the loop's own transports where it has any, else by anyio's streams."""
-    config = driver.protocol.config
-    if proxy := unused_proxy(config.api.origin, config.ws.origin):
-        driver.log.line(logging.INFO, f"{proxy}; open_stream of serve can go through a proxy")
-    if by_asyncio:
-        return partial(TransportConnection, trust=trust, threads=driver.threads, clock=driver.clock)
-
-    async def open_stream(asked: Connect) -> ByteStream:
-        context = await context_of(trust)
-        return await open_tcp_stream(asked, ssl_context=context, threads=driver.threads, clock=driver.clock)
-
-    return partial(StreamConnection, open_stream=open_stream)
 
 
 def _send_message(driver: AgentDriver, data: dict[str, Any]) -> str:

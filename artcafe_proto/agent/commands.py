@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from artcafe_proto.errors import LocalProtocolError, OutboxFullError, RemoteProtocolError
+from artcafe_proto.agent.journal import STALLS
+from artcafe_proto.errors import RemoteProtocolError
 from artcafe_proto.events import (
     CommandCancelled,
     CommandReceived,
@@ -36,15 +37,12 @@ from artcafe_proto.messages import (
     SuccessData,
     decode_command,
     encode,
-    encode_object,
 )
 from artcafe_proto.misuse import check_text
 from artcafe_proto.policies.ledger import EntryState, Ledger, fingerprint
 from artcafe_proto.policies.outbox import Item, Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from artcafe_proto.agent.journal import Journal
     from artcafe_proto.config import AgentConfig
     from artcafe_proto.instants import Instant
@@ -149,7 +147,7 @@ class CommandDesk:
         if entry is not None:
             return self._repeat(command_id, entry, None, now)
         if self._stalls:
-            return self._refuse(command_id, "", "overloaded", _STALLS, "CMD-1", now)
+            return self._refuse(command_id, "", "overloaded", STALLS, "CMD-1", now)
         if not self._has_place:
             return self._refuse(command_id, "", "overloaded", _NO_PLACE, "CMD-3", now)
         self._refuse_arguments(command_id, error, now)
@@ -170,7 +168,7 @@ class CommandDesk:
             return self._refuse(command_id, command.command, "draining", _DRAINING, "CMD-8", now)
         journal = self._journal
         if journal is not None and journal.refuses:
-            return self._refuse(command_id, command.command, "overloaded", _STALLS, "CMD-1", now)
+            return self._refuse(command_id, command.command, "overloaded", STALLS, "CMD-1", now)
         unanswered = len(self.running) + len(self.queued)
         if not self.outbox.has_place(unanswered):
             return self._refuse(command_id, command.command, "overloaded", _NO_PLACE, "CMD-3", now)
@@ -243,26 +241,6 @@ class CommandDesk:
         """A command has ended with an error."""
         self._answer(running.command_id, self._error(running.command_id, code, reason, now))
 
-    def encode_message(self, data: object) -> msgspec.Raw:
-        """Data for `message`. Raises LocalProtocolError if it is no JSON object, or there is no place for it."""
-        raw = encode_object(data, "data")
-        size_bytes, limit = len(bytes(raw)) + _MESSAGE_ENVELOPE_BYTES, self._config.max_message_size
-        if size_bytes > limit:
-            raise LocalProtocolError(f"the message has {size_bytes} bytes, at most {limit} are allowed")
-        if self._stalls:
-            raise OutboxFullError(f"{_STALLS}: no messages are taken until `StoreRecovered` [CMD-1]")
-        if not self.outbox.takes_message(size_bytes):
-            size = f"{self.outbox.messages} messages of {self.outbox.message_bytes} bytes in all"
-            raise OutboxFullError(f"{size} are not settled: no more are taken until `MessageSettled` [CMD-3]")
-        return raw
-
-    def message(self, raw: msgspec.Raw, now: Instant) -> str:
-        """Queue an application message; returns its id."""
-        message_id = self._ids.new("message")
-        item = Item(message_id, encode("message", message_id, raw, now.wall))
-        self.outbox.put(item, None if self._journal is None else self._journal.message(item))
-        return message_id
-
     # --- from the machine ---------------------------------------------------------------------------------------------
 
     def settle(self, items: list[Item], now: Instant, *, assumed: bool = False) -> None:
@@ -275,15 +253,7 @@ class CommandDesk:
             self._outputs.events.append(ResponsesSettled(settled, assumed))
         dropped = self._ledger.settle(settled, now.mono) if settled else ()
         if self._journal is not None:
-            self._store_settled(self._journal, items, dropped, now)
-
-    def _store_settled(self, journal: Journal, items: list[Item], dropped: Sequence[Entry], now: Instant) -> None:
-        for item in items:
-            if item.command_id is None:
-                journal.settle_message(item, now)
-            elif (entry := self._ledger.entries.get(item.command_id)) is not None:
-                journal.settle(item.command_id, entry, now)
-        journal.forget(dropped, now)
+            self._journal.settle(items, self._ledger.entries, dropped, now)
 
     def settle_without_pong(self, link: LinkEnd, now: Instant) -> None:
         """The time that stands for a pong has passed, if the peer has never sent one (CMD-3)."""
@@ -304,7 +274,7 @@ class CommandDesk:
             self._outputs.events.append(Undeliverable(item.message_id, command_id, "CMD-11"))
             dropped = () if command_id is None else self._ledger.settle([command_id], now.mono)
             if self._journal is not None:
-                self._store_settled(self._journal, [item], dropped, now)
+                self._journal.settle([item], self._ledger.entries, dropped, now)
         else:
             reason = "the response cost every link"
             self._answer(command_id, self._error(command_id, "undeliverable", reason, now))
@@ -420,5 +390,3 @@ class CommandDesk:
 
 _NO_PLACE: Final = "as many responses as allowed are not settled, or to come"
 _DRAINING: Final = "the agent is about to stop"
-_STALLS: Final = "the agent's journal takes nothing at the moment"
-_MESSAGE_ENVELOPE_BYTES: Final = len(encode("message", f"msg-{0:032x}", msgspec.Raw(), 0.0))

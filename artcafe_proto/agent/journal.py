@@ -28,7 +28,7 @@ from artcafe_proto.policies.outbox import Item
 from artcafe_proto.records import Keeps, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from artcafe_proto.agent.records import Value
     from artcafe_proto.config import AgentConfig
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from artcafe_proto.policies.ledger import Entry, Ledger
     from artcafe_proto.policies.outbox import Outbox
     from artcafe_proto.records import Record
+
+
+STALLS: Final = "the agent's journal takes nothing at the moment"
+"""Why commands and messages are refused."""
 
 
 def begin_journal(
@@ -115,7 +119,7 @@ class Journal:
                 else:
                     ledger.open(value.command_id, value.fingerprint).n = n
                     interrupted.append(value)
-        self.forget(ledger.settle((), now.mono), now)
+        self._forget(ledger.settle((), now.mono), now)
         return interrupted
 
     def _restore_settled(self, restored: list[tuple[int, Value]], ledger: Ledger, now: Instant) -> None:
@@ -158,19 +162,17 @@ class Journal:
 
     # --- what is put with the next, or later --------------------------------------------------------------------------
 
-    def settle(self, command_id: str, entry: Entry, now: Instant) -> None:
-        """The platform has read a response (CMD-3)."""
-        response = ResponseRecord(command_id, entry.fingerprint, _NO_BODY, entry.is_replacement, now.wall)
-        self._put_later(pack(Kind.RESPONSE, entry.n, response), now)
-
-    def forget(self, entries: Iterable[Entry], now: Instant) -> None:
-        """Settled commands are no longer remembered (CMD-1)."""
-        for entry in entries:
-            self._put_later(pack(Kind.RESPONSE, entry.n, None), now)
-
-    def settle_message(self, item: Item, now: Instant) -> None:
-        """The platform has read an application message, or never will."""
-        self._put_later(pack(Kind.MESSAGE, item.n, None), now)
+    def settle(
+        self, items: Iterable[Item], entries: Mapping[str, Entry], dropped: Iterable[Entry], now: Instant
+    ) -> None:
+        """The platform has read these, or never will; `entries` are those of the ledger, `dropped` are so no more."""
+        for item in items:
+            if item.command_id is None:
+                self._put_later(pack(Kind.MESSAGE, item.n, None), now)
+            elif (entry := entries.get(item.command_id)) is not None:
+                response = ResponseRecord(item.command_id, entry.fingerprint, _NO_BODY, entry.is_replacement, now.wall)
+                self._put_later(pack(Kind.RESPONSE, entry.n, response), now)
+        self._forget(dropped, now)
 
     def flush(self) -> None:
         """Put what was to be put later."""
@@ -223,6 +225,11 @@ class Journal:
         if self._later:
             self.flush()
         return self.keeping.put(*records)
+
+    def _forget(self, entries: Iterable[Entry], now: Instant) -> None:
+        """Settled commands are no longer remembered (CMD-1)."""
+        for entry in entries:
+            self._put_later(pack(Kind.RESPONSE, entry.n, None), now)
 
     def _put_later(self, record: Record, now: Instant) -> None:
         self._later.append(record)

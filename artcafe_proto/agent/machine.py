@@ -22,9 +22,9 @@ from artcafe_proto.agent.states import AgentState, Life, LifeInput, LinkState
 from artcafe_proto.agent.turns import Turns
 from artcafe_proto.effects import Disconnect
 from artcafe_proto.errors import LocalProtocolError, RemoteProtocolError
-from artcafe_proto.messages import STATUSES, encode_json
+from artcafe_proto.messages import encode_json
 from artcafe_proto.outputs import AgentOutputs, Outputs
-from artcafe_proto.policies.backoff import Failure, FailureKind, Reset
+from artcafe_proto.policies.backoff import Failure, FailureKind
 from artcafe_proto.records import Keeps
 from artcafe_proto.secrecy import Secretive
 from artcafe_proto.timers import Timers
@@ -69,10 +69,7 @@ class AgentMachine(Secretive):
         `authenticates=False` is for a transport that sees to that by itself: what `Connect` asks for is a link as soon
         as it is `connected`, without a challenge, a token or an opening handshake, and there are no calls. `settled_by`
         says what tells that a message was read: a `pong`, an `acknowledgement` (call `acked`), or `time` (CMD-3).
-
-        With `keeps=Keeps.RECORDS` there is a journal (CMD-1): the driver carries out `Persist`. `restored` is what its
-        store held, and `now` the moment of this start. Raises LocalProtocolError without that, and for what is not this
-        agent's journal; DamagedRecordError for records that are not what was stored.
+        The other three are of a journal (CMD-1), and raise, as for `AgentProtocol`.
         """
         self.config = config
         self.outputs: AgentOutputs = Outputs()
@@ -138,12 +135,10 @@ class AgentMachine(Secretive):
         link = self._messaging.link
         return None if link is None else link.liveness.rtt_s
 
-    # --- B: world → core: connections ---------------------------------------------------------------------------------
+    # --- B: world → core ----------------------------------------------------------------------------------------------
 
     def connected(self, conn: int, now: Instant, *, tls: bool) -> None:
-        """Answer to `Connect`: the connection is open, `tls` if under TLS that is verified. Raises LocalProtocolError,
-        and changes nothing, if that is not what `Connect.tls` asked for (TOK-4).
-        """
+        """Answer to `Connect`: the connection is open. Raises as `AgentProtocol.connected`."""
         self._connector.check_connected(conn, tls=tls)
         now = self._turns.begin(now)
         if self._connector.connected(conn, now.mono):
@@ -185,17 +180,12 @@ class AgentMachine(Secretive):
         now = self._turns.look(now)
         if (link := self._messaging.link_on(conn)) is None:
             self._connector.heard(conn)
-            return
-        link.liveness.received(now.mono)
-        if now.mono - link.up_at >= self.config.stable_after:
-            self._rules.backoff.reset(Reset.STABLE)
-            if self._desk.outbox.release():
-                self._turns.due_at = now
+        elif self._rules.heard(link, now.mono):
+            self._turns.due_at = now
 
     def unsent(self, conn: int, nbytes: int, now: Instant, *, unwritten_bytes: int = 0) -> None:
-        """So many bytes of what was written on `conn` have not left. When to tell it, `AgentProtocol.unsent` says.
-        A transport that frames messages counts their payloads, or more. `unwritten_bytes`: of what was drained, and
-        not written yet, so that `nbytes` cannot count it. Raises LocalProtocolError below 0.
+        """So many bytes of what was written on `conn` have not left, as `AgentProtocol.unsent` says. A transport that
+        frames messages counts their payloads, or more. `unwritten_bytes`: of what was drained and not written yet.
         """
         misuse.check_unsent(nbytes, conn, unwritten_bytes)
         now = self._turns.begin(now)
@@ -206,8 +196,6 @@ class AgentMachine(Secretive):
     def begin_read(self, now: Instant) -> None:
         """For a façade: inputs with the same `now` follow, of one read. Raises what the first of them would raise."""
         self._turns.look(now)
-
-    # --- B: world → core: exchanges and signatures --------------------------------------------------------------------
 
     def response_received(self, conn: int, exchange: int, response: HttpResponse, now: Instant) -> None:
         """Answer to `SendRequest`, or to `SendUpgrade` where it was refused."""
@@ -223,9 +211,7 @@ class AgentMachine(Secretive):
             self._rules.link_up(conn, now)
 
     def signed(self, request: int, signature: bytes, now: Instant) -> None:
-        """Answer to `Sign`: the signature, in the configured format (AUTH-3). Without a signature, call `sign_failed`.
-        Raises LocalProtocolError, and changes nothing, for anything but bytes, at most 16 KiB.
-        """
+        """Answer to `Sign`: the signature. Raises as `AgentProtocol.signed`."""
         misuse.check_signed(request, signature)
         self._connector.signed(request, signature, self._turns.begin(now).mono)
 
@@ -234,8 +220,6 @@ class AgentMachine(Secretive):
         misuse.check_sign_failed(request, reason)
         now = self._turns.begin(now)
         self._rules.attempt_over(self._connector.sign_failed(request, reason, now), now)
-
-    # --- B: world → core: the link ------------------------------------------------------------------------------------
 
     def text_received(self, conn: int, payload: bytes, now: Instant) -> None:
         """One whole TEXT message; its bytes must have been checked to be UTF-8 (MSG-6)."""
@@ -280,8 +264,6 @@ class AgentMachine(Secretive):
         if (link := self._messaging.link_on(conn)) is not None:
             self._rules.close_received(link, code, reason, now)
 
-    # --- B: world → core: the journal, and time -----------------------------------------------------------------------
-
     def persisted(self, batch: int, now: Instant) -> None:
         """Answer to `Persist`: its records are stored. Late and repeated calls are harmless."""
         misuse.check_number(batch, "a batch")
@@ -306,23 +288,17 @@ class AgentMachine(Secretive):
 
     def start(self, now: Instant) -> None:
         """Go online, and come back whatever happens, until `stop`."""
-        life = self._rules.life
-        if life.state is not Life.NEW:
-            raise LocalProtocolError(f"an agent starts once; this one is {life.state.value}: make a new one")
+        self._rules.check_new()
         self._turns.begin(now)
-        life.fire(LifeInput.START)
+        self._rules.life.fire(LifeInput.START)
 
     def stop(self, now: Instant, *, drain: bool = True) -> None:
         """End for good: after a drain (CMD-8), or at once and in any state (LINK-10). `Stopped` is the last event."""
         misuse.check_flag(drain, "drain")
-        now = self._turns.begin(now)
-        if self._rules.life.state is not Life.STOPPED:
-            self._rules.stop(now, drain=drain)
+        self._rules.stop(self._turns.begin(now), drain=drain)
 
     def respond(self, command_id: str, result: object, now: Instant) -> bool:
-        """Answer a command with success. False if it was answered otherwise already, or is not running. Raises
-        LocalProtocolError, and changes nothing, if `result` cannot be JSON.
-        """
+        """Answer a command with success. Returns and raises as `AgentProtocol.respond`."""
         desk = self._desk  # most ids are texts: a call less for each command
         running = desk.running.get(command_id) if type(command_id) is str else desk.find(command_id)
         if running is None:
@@ -335,9 +311,7 @@ class AgentMachine(Secretive):
         return raw is not None
 
     def fail(self, command_id: str, code: FinalCode, reason: str, now: Instant) -> bool:
-        """Answer a command with an error (CMD-9). `reason` travels to the platform. False as for `respond`. Raises
-        LocalProtocolError, and changes nothing, for a code that is not final and a reason that is no text.
-        """
+        """Answer a command with an error (CMD-9). Returns and raises as `AgentProtocol.fail`."""
         misuse.check_failure(code, reason)
         running = self._desk.find(command_id)
         if running is None:
@@ -356,36 +330,28 @@ class AgentMachine(Secretive):
 
     def set_status(self, status: DeclaredStatus, now: Instant) -> None:
         """Declare the agent's status (STAT-1); it is `busy` by itself while no more commands can start."""
-        if status not in ("online", "busy", "error"):
-            raise LocalProtocolError(f"expected the status online, busy or error, not {status!r}; offline is a drain's")
+        status = misuse.checked_declared(status)
         self._turns.begin(now)
-        self._messaging.declared = misuse.plain_text(status)
+        self._messaging.declared = status
 
     def set_metrics(self, cpu_usage: float, memory_usage: float) -> None:
         """What the next heartbeats say: percent of all cores, and resident MiB (HB-2)."""
         self._messaging.metrics = misuse.checked_metrics(cpu_usage, memory_usage)
 
     def send_message(self, data: dict[str, object], now: Instant) -> str:
-        """Queue an application message and return its id; `MessageSettled` tells when the platform has read it (CMD-3).
-        Raises LocalProtocolError if `data` is no JSON object, too large, or the agent has stopped; OutboxFullError
-        while too many are not settled.
-        """
+        """Queue an application message and return its id (CMD-3). Raises as `AgentProtocol.send_message`."""
         if self.is_stopped:
             raise LocalProtocolError("the agent has stopped, and sends no more messages")
-        raw = self._desk.encode_message(data)
-        return self._desk.message(raw, self._turns.begin(now))
+        raw = self._messaging.encode_message(data)
+        return self._messaging.message(raw, self._turns.begin(now))
 
     def get_details(self, now: Instant) -> int:
-        """Ask for the agent as the platform shows it (STAT-2); answered by `CallAnswered` or `CallFailed`.
-        Returns the number of the call. Raises LocalProtocolError if the agent does not run, or too many calls wait.
-        """
+        """Ask for the agent as the platform shows it (STAT-2). Returns and raises as `AgentProtocol.get_details`."""
         return self._call(partial(details_request, self.config), now)
 
     def put_status(self, status: AgentStatus, now: Instant) -> int:
         """Set the agent's status by request instead of by message (STAT-2). Answered and raising as `get_details`."""
-        if status not in STATUSES:
-            raise LocalProtocolError(f"expected one of the statuses {', '.join(STATUSES)}, not {status!r}")
-        return self._call(partial(status_request, self.config, status=misuse.plain_text(status)), now)
+        return self._call(partial(status_request, self.config, status=misuse.checked_status(status)), now)
 
     def cancel_call(self, call: int, now: Instant) -> bool:
         """Nobody waits for a call any more: it ends with `CallFailed`. False if it has ended already."""
@@ -395,8 +361,7 @@ class AgentMachine(Secretive):
 
     def _call(self, request: Callable[[Token], HttpRequest], now: Instant) -> int:
         self._turns.conclude()
-        if (life := self._rules.life.state) in (Life.NEW, Life.STOPPED):
-            raise LocalProtocolError(f"a call needs an agent that runs; this one is {life.value}")
+        self._rules.check_runs()
         self._connector.check_room()
         return self._connector.call(request, self._turns.begin(now).mono)
 

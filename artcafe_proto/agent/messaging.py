@@ -9,18 +9,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from artcafe_proto.agent.commands import CommandDesk
 from artcafe_proto.agent.dialing import LINK_TIMERS, AgentTimer
+from artcafe_proto.agent.journal import STALLS
 from artcafe_proto.agent.link import AgentLink
 from artcafe_proto.agent.states import LINK, LinkState
 from artcafe_proto.damaged import read_command_id
 from artcafe_proto.effects import Disconnect
-from artcafe_proto.errors import RemoteProtocolError
+from artcafe_proto.errors import LocalProtocolError, OutboxFullError, RemoteProtocolError
 from artcafe_proto.events import LinkClosing, MessageReceived, PeerViolation, UnknownReceived
-from artcafe_proto.messages import HEARD_BY_AGENTS, MessageIds, decode_envelope, decode_sound_command
+from artcafe_proto.messages import (
+    HEARD_BY_AGENTS,
+    MessageIds,
+    decode_envelope,
+    decode_sound_command,
+    encode,
+    encode_object,
+)
 from artcafe_proto.policies.backoff import Failure, FailureKind
 from artcafe_proto.policies.link_ages import LinkAges
 from artcafe_proto.policies.liveness import Verdict
+from artcafe_proto.policies.outbox import Item
 from artcafe_proto.policies.outflow import GRANT_S
 from artcafe_proto.policies.status import DeclaredStatus, outranking
 from artcafe_proto.regions import Region
@@ -164,6 +175,26 @@ class Messaging:
         """A command is over."""
         if self.link is not None:
             self.link.forget_progress(command_id)
+
+    def encode_message(self, data: object) -> msgspec.Raw:
+        """Data for `message`. Raises LocalProtocolError if it is no JSON object, or there is no place for it."""
+        raw = encode_object(data, "data")
+        size_bytes, limit = len(bytes(raw)) + _MESSAGE_ENVELOPE_BYTES, self._config.max_message_size
+        if size_bytes > limit:
+            raise LocalProtocolError(f"the message has {size_bytes} bytes, at most {limit} are allowed")
+        if self.journal is not None and self.journal.refuses:
+            raise OutboxFullError(f"{STALLS}: no messages are taken until `StoreRecovered` [CMD-1]")
+        if not self.desk.outbox.takes_message(size_bytes):
+            size = f"{self.desk.outbox.messages} messages of {self.desk.outbox.message_bytes} bytes in all"
+            raise OutboxFullError(f"{size} are not settled: no more are taken until `MessageSettled` [CMD-3]")
+        return raw
+
+    def message(self, raw: msgspec.Raw, now: Instant) -> str:
+        """Queue an application message; returns its id."""
+        message_id = self._ids.new("message")
+        item = Item(message_id, encode("message", message_id, raw, now.wall))
+        self.desk.outbox.put(item, None if self.journal is None else self.journal.message(item))
+        return message_id
 
     # --- from the platform --------------------------------------------------------------------------------------------
 
@@ -319,3 +350,6 @@ class Messaging:
         elif verdict is Verdict.LOST:
             return self.abort(link, Failure(FailureKind.OTHER, link.liveness.explain(now.mono), "LINK-7"))
         return None
+
+
+_MESSAGE_ENVELOPE_BYTES: Final = len(encode("message", f"msg-{0:032x}", msgspec.Raw(), 0.0))

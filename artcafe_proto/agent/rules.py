@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from artcafe_proto.agent.dialing import LINK_TIMERS, AgentTimer
 from artcafe_proto.agent.states import LIFE, Life, LifeInput, LinkInput, LinkState
 from artcafe_proto.effects import Disconnect
+from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.events import AgentIdContested, ClocksParted, Draining, Offline, Online, Stopped
 from artcafe_proto.limits import REPLACED_RESET_S
 from artcafe_proto.policies.backoff import Backoff, FailureKind, Reset, close_failure, ended_by_itself
@@ -163,6 +164,26 @@ class JointRules:
         elif self._timers.get(AgentTimer.GIVE_UP) is None:
             self._timers.set(AgentTimer.GIVE_UP, now.mono + give_up_after)
 
+    def heard(self, link: AgentLink, mono: float) -> bool:
+        """Something came in on the link; whether what was held goes out, as the link is stable (LINK-5, CMD-11)."""
+        link.liveness.received(mono)
+        if mono - link.up_at < self._config.stable_after:
+            return False
+        self.backoff.reset(Reset.STABLE)
+        return self._messaging.desk.outbox.release()
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def check_new(self) -> None:
+        """Raise LocalProtocolError unless it may start."""
+        if self.life.state is not Life.NEW:
+            raise LocalProtocolError(f"an agent starts once; this one is {self.life.state.value}: make a new one")
+
+    def check_runs(self) -> None:
+        """Raise LocalProtocolError unless it has been started, and goes on."""
+        if self.life.state in (Life.NEW, Life.STOPPED):
+            raise LocalProtocolError(f"a call needs an agent that runs; this one is {self.life.state.value}")
+
     # --- failures -----------------------------------------------------------------------------------------------------
 
     def connection_ended(self, conn: int, reason: str, now: Instant) -> None:
@@ -237,6 +258,8 @@ class JointRules:
 
     def stop(self, now: Instant, *, drain: bool) -> None:
         """The application wants an end: after a drain (CMD-8), or at once (LINK-10)."""
+        if self.life.state is Life.STOPPED:
+            return
         if not drain or self.life.state is Life.NEW:
             self.finish(now)
         elif self.life.state is Life.RUNNING:

@@ -81,9 +81,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the waits never start over",
-        "artcafe_proto/agent/machine.py",
-        "if now.mono - link.up_at >= self.config.stable_after:",
-        "if now.mono - link.up_at >= 1e9:",
+        "artcafe_proto/agent/rules.py",
+        "if mono - link.up_at < self._config.stable_after:",
+        "if mono - link.up_at < 1e9:",
         "tests/core/test_pair.py::test_link_5_a_link_that_received_something_after_30_s_resets_the_waits",
     ),
     Mutant(
@@ -426,8 +426,8 @@ MUTANTS: Final = (
     Mutant(
         "an error that an input meets is lost at the agent",
         "artcafe_proto/driver_turns.py",
-        "        self._end(error if is_ours else None)\n",
-        "        self._end(None)\n",
+        "        self._turns.end(error if is_ours else None)\n",
+        "        self._turns.end(None)\n",
         "tests/anyio_agent/test_internal_errors.py::test_on_a_link[asyncio-data_received]",
     ),
     Mutant(
