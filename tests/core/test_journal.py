@@ -284,6 +284,22 @@ def test_cmd_1_the_oldest_are_forgotten_in_the_journal_too(monkeypatch: pytest.M
     assert agent.responses() == [("cmd-3", "expired_result"), ("cmd-4", "expired_result")]
 
 
+def test_cmd_1_what_is_forgotten_as_soon_as_it_is_settled_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.ledger.MAX_SETTLED_COMMANDS", 2)
+    agent = Journaled()
+    conn = agent.up()
+    for number in range(5):
+        agent.command(conn, f"cmd-{number}")
+    agent.store_all()
+    for number in range(5):
+        agent.machine.respond(f"cmd-{number}", number, agent.now)
+    agent.store_all()
+    agent.pong(conn)
+    agent.wait(SETTLED_UNSTORED_S)
+    agent.store_all()
+    assert agent.kinds() == [Kind.RESPONSE] * 2
+
+
 def test_cmd_3_messages_outlive_the_process_until_they_are_settled() -> None:
     agent = Journaled()
     agent.up()

@@ -11,12 +11,12 @@ from artcafe_proto.effects import Connect, Effect
 from artcafe_proto.events import AgentEvent, CallAnswered, CallFailed, CommandReceived, Online, Stopped
 from artcafe_proto.platform.api import OPERATIONS
 from artcafe_proto.policies.backoff import Backoff, Failure
-from artcafe_proto.policies.ledger import Entry, Ledger
 from artcafe_proto.testing import INVARIANTS, Fault, FaultKind, InvariantError, Simulation, shrink
 from artcafe_proto.testing.agents import AgentProcess
 from artcafe_proto.testing.circuits import Circuit
 from artcafe_proto.testing.invariants.calls import Call, CallInvariants
 from artcafe_proto.testing.tenants import TENANT
+from support.forgetful import begin_forgetful
 
 SELDOM_S = 1e9
 
@@ -195,15 +195,11 @@ def no_wait(backoff: Backoff, failure: Failure) -> float:
     return 0.25
 
 
-def nothing_known(ledger: Ledger, command_id: str) -> Entry | None:
-    return None
-
-
 @pytest.mark.parametrize(
     ("target", "bug", "invariant"),
     [
         ("artcafe_proto.policies.backoff.Backoff.wait_s", no_wait, "waits are within their bounds"),
-        ("artcafe_proto.policies.ledger.Ledger.get", nothing_known, "no command is executed twice in one life"),
+        ("artcafe_proto.policies.ledger.Ledger.__init__", begin_forgetful, "no command is executed twice in one life"),
     ],
 )
 def test_a_planted_bug_is_found(

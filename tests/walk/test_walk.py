@@ -7,7 +7,8 @@ import pytest
 from artcafe_proto.agent.login import Login
 from artcafe_proto.agent.states import LINK, LinkInput, LinkState
 from artcafe_proto.links import LinkEnd
-from artcafe_proto.policies.ledger import Entry, Ledger
+from artcafe_proto.policies.ledger import Ledger
+from support.forgetful import begin_forgetful
 from walk.abstraction import abstract
 from walk.actions import do, enabled, fair, is_good
 from walk.copies import freeze, thaw
@@ -91,17 +92,7 @@ def test_a_copy_goes_on_as_the_original_does() -> None:
 
 
 def test_a_ledger_that_forgets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Forgetful(dict[str, Entry]):
-        def get(self, *_: object) -> None:  # type: ignore[override] # pyright: ignore
-            """It knows no command."""
-
-    original = Ledger.__init__
-
-    def begin(ledger: Ledger) -> None:
-        original(ledger)
-        ledger.entries = Forgetful()  # type: ignore[misc] # pyright: ignore
-
-    monkeypatch.setattr(Ledger, "__init__", begin)
+    monkeypatch.setattr(Ledger, "__init__", begin_forgetful)
     with pytest.raises(WalkError, match=r"no command is executed twice in one life \[CMD-1\]: first"):
         walk(Scenario(name="forgetful", commands=1, faults=frozenset({"reset"})))
 

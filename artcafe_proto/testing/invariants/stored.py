@@ -13,7 +13,7 @@ from artcafe_proto.platform.records import Kind, read_change
 from artcafe_proto.platform.state import PlatformState
 from artcafe_proto.records import in_order, pack
 from artcafe_proto.testing.invariants.table import EPSILON_S
-from artcafe_proto.testing.responses import Begun, Ended, Piece, ResponseReader
+from artcafe_proto.testing.responses import Begun, Piece, ResponseReader
 from artcafe_proto.testing.tenants import TENANT
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class StoredInvariants:
                     asked.body += piece
                     if asked.call.listens:
                         asked.body = self._streams(asked.body)
-                case Ended():
+                case _:  # it has ended
                     del self._asked[conn]
                     if not asked.call.listens and asked.call.method != "HEAD":
                         self._answered(asked)
