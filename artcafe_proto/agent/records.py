@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from artcafe_proto.errors import LocalProtocolError
-from artcafe_proto.records import in_order, unpack
+from artcafe_proto.records import DamagedRecordError, in_order, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,8 +82,10 @@ _NEWER: Final = "use the version that wrote it, or a file of its own"
 def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int, Value]]:
     """The numbers and values of what a store gives back, by kind and number.
 
-    Raises DamagedRecordError, and LocalProtocolError for what is no journal of this agent and version.
+    Raises DamagedRecordError, also for two records of a command, and LocalProtocolError for what is no journal of this
+    agent and version.
     """
+    command_ids: set[str] = set()
     for record in in_order(records):
         if record.value is None:
             continue
@@ -93,6 +95,10 @@ def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int
         value = unpack(record, value_type)
         if isinstance(value, JournalRecord):
             _check_owner(value, agent_id)
+        elif isinstance(value, OpenedRecord | ResponseRecord):
+            if value.command_id in command_ids:
+                raise DamagedRecordError(record.kind, record.n, "its command has another record")
+            command_ids.add(value.command_id)
         yield record.n, value
 
 

@@ -6,9 +6,10 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from artcafe_proto import AgentConfig, AgentMachine, AgentProtocol, LocalProtocolError, OutboxFullError
-from artcafe_proto.agent.records import JournalRecord, Kind, OpenedRecord
+from artcafe_proto.agent.records import JournalRecord, Kind, OpenedRecord, ResponseRecord
 from artcafe_proto.effects import Persist, PersistFailure, SendPing, SendPong, SendText
 from artcafe_proto.events import (
     AnyEvent,
@@ -621,6 +622,15 @@ def test_cmd_1_a_damaged_record_is_named() -> None:
     assert opened.value is not None
     with pytest.raises(DamagedRecordError, match="record 3 of kind 1 is damaged"):
         Journaled({(1, 3): Record(1, 3, opened.value[:-1] + b" ")})
+
+
+def test_cmd_1_two_records_of_a_command_are_damage() -> None:
+    opened = OpenedRecord("cmd-1", "work", 1, is_idempotent=False)
+    response = ResponseRecord("cmd-1", 1, Raw(b"{}"))
+    settled = ResponseRecord("cmd-1", 1, Raw(b"null"), settled_at=1e9)
+    for second in (pack(Kind.RESPONSE, 2, response), pack(Kind.RESPONSE, 2, settled), pack(Kind.OPENED, 2, opened)):
+        with pytest.raises(DamagedRecordError, match=r"record 2 of kind . is damaged: its command has another record"):
+            Journaled({(1, 1): pack(Kind.OPENED, 1, opened), (second.kind, 2): second})
 
 
 def test_cmd_1_a_journal_needs_the_moment_and_a_store() -> None:
