@@ -148,7 +148,7 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
         """What is no journal would be renamed, as a damaged one is."""
         for name in PATHS:
             other = getattr(self, name)
-            if name != "journal_path" and other is not None and _place(other) == _place(path):
+            if name != "journal_path" and other is not None and _is_same_file(other, path):
                 raise ConfigError(f"is the {name}: give the journal a file of its own", setting="journal_path")
 
     def _check_context(self, context: ssl.SSLContext) -> None:
@@ -172,8 +172,13 @@ PATHS: Final = (
 )
 
 
-def _place(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+def _is_same_file(*paths: str) -> bool:
+    """Whether both lead to one file, by links too; also if there is none yet."""
+    path, other = (os.path.realpath(os.path.expanduser(path)) for path in paths)
+    try:
+        return path == other or os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _check_path(name: str, path: str | None) -> None:

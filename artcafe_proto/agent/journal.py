@@ -66,13 +66,14 @@ class Journal:
         """Raises as `read_journal`."""
         self._idempotent = config.idempotent
         self._outputs = outputs
-        self._restored = list(read_journal(restored, config.agent_id))
+        self._restored = list(read_journal(restored, config))
         self.keeping: Final = Keeping()
         self._n = max((n for n, _ in self._restored), default=0)
         self._later: list[Record] = []
         self._later_at: float | None = None  # when they are put at the latest
+        self._settled_at = 0.0  # the latest there is: a clock that is set back changes no order
         self._is_over = False
-        self._put(pack(Kind.JOURNAL, 0, JournalRecord(JOURNAL_VERSION, config.agent_id)))
+        self._put(pack(Kind.JOURNAL, 0, JournalRecord(JOURNAL_VERSION, config.agent_id, config.tenant_id)))
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
@@ -131,6 +132,7 @@ class Journal:
         for settled_at, n, value in sorted(settled, key=_first):
             mono = now.mono - max(now.wall - settled_at, 0.0)
             ledger.restore_settled(value.command_id, value.fingerprint, mono).n = n
+            self._settled_at = settled_at
 
     # --- what is put --------------------------------------------------------------------------------------------------
 
@@ -166,11 +168,12 @@ class Journal:
         self, items: Iterable[Item], entries: Mapping[str, Entry], dropped: Iterable[Entry], now: Instant
     ) -> None:
         """The platform has read these, or never will; `entries` are those of the ledger, `dropped` are so no more."""
+        wall = self._settled_at = max(now.wall, self._settled_at)
         for item in items:
             if item.command_id is None:
                 self._put_later(pack(Kind.MESSAGE, item.n, None), now)
             elif (entry := entries.get(item.command_id)) is not None:
-                response = ResponseRecord(item.command_id, entry.fingerprint, _NO_BODY, entry.is_replacement, now.wall)
+                response = ResponseRecord(item.command_id, entry.fingerprint, _NO_BODY, entry.is_replacement, wall)
                 self._put_later(pack(Kind.RESPONSE, entry.n, response), now)
         self._forget(dropped, now)
 

@@ -18,6 +18,7 @@ from artcafe_proto.records import DamagedRecordError, in_order, unpack
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from artcafe_proto.config import AgentConfig
     from artcafe_proto.records import Record
 
 JOURNAL_VERSION: Final = 1
@@ -39,6 +40,7 @@ class JournalRecord(msgspec.Struct, frozen=True, gc=False):
     version: int
     agent_id: str = ""
     """Empty in a store that is no agent's."""
+    tenant_id: str = ""
 
 
 class OpenedRecord(msgspec.Struct, frozen=True, gc=False):
@@ -79,7 +81,7 @@ VALUES: Final[dict[int, type[Value]]] = {
 _NEWER: Final = "use the version that wrote it, or a file of its own"
 
 
-def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int, Value]]:
+def read_journal(records: Iterable[Record], config: AgentConfig) -> Iterator[tuple[int, Value]]:
     """The numbers and values of what a store gives back, by kind and number.
 
     Raises DamagedRecordError, also for two records of a command, and LocalProtocolError for what is no journal of this
@@ -94,7 +96,7 @@ def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int
             raise LocalProtocolError(f"expected a kind of record that a journal has, not {record.kind}: {_NEWER}")
         value = unpack(record, value_type)
         if isinstance(value, JournalRecord):
-            _check_owner(value, agent_id)
+            _check_owner(value, config)
         elif isinstance(value, OpenedRecord | ResponseRecord):
             if value.command_id in command_ids:
                 raise DamagedRecordError(record.kind, record.n, "its command has another record")
@@ -102,9 +104,12 @@ def read_journal(records: Iterable[Record], agent_id: str) -> Iterator[tuple[int
         yield record.n, value
 
 
-def _check_owner(journal: JournalRecord, agent_id: str) -> None:
+def _check_owner(journal: JournalRecord, config: AgentConfig) -> None:
     if journal.version != JOURNAL_VERSION:
         raise LocalProtocolError(f"expected a journal of version {JOURNAL_VERSION}, not {journal.version}: {_NEWER}")
-    if journal.agent_id != agent_id:
-        other = f"{journal.agent_id}'s" if journal.agent_id else "no agent's"
-        raise LocalProtocolError(f"expected the journal of {agent_id}; this one is {other}: give each agent its own")
+    agent_id, tenant_id = config.agent_id, config.tenant_id
+    if (journal.agent_id, journal.tenant_id) != (agent_id, tenant_id):
+        other = f"{journal.agent_id}'s of {journal.tenant_id}" if journal.agent_id else "no agent's"
+        raise LocalProtocolError(
+            f"expected the journal of {agent_id} of {tenant_id}; this one is {other}: give each agent its own"
+        )

@@ -258,7 +258,7 @@ async def test_another_agents_journal_is_refused_and_left_as_it_is(lives: Lives)
     async with lives.drained():
         pass
     before = lives.path.read_bytes()
-    with pytest.raises(StoreSchema, match=r"cannot be the journal.*this one is agent-1's: give each agent its own"):
+    with pytest.raises(StoreSchema, match=r"cannot be the journal.*this one is agent-1's of tenant-1: give"):
         await lives.agent.configured(agent_id="agent-2").serve()
     assert lives.path.read_bytes() == before
     assert not list(lives.path.parent.glob("*damaged*"))

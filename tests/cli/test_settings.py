@@ -42,6 +42,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     monkeypatch.setattr(AgentDriver, "run", run)
     make_key_pair(Path("key"), "ed25519", "")
+    Path("link").symlink_to("key")
+    Path("hard-link").hardlink_to("key")
     logger = logging.getLogger("artcafe")
     level = logger.level
     yield tmp_path
@@ -121,6 +123,8 @@ VALUES: list[tuple[str, str, str]] = [
         "must be the path of a file, not what the file holds",
     ),
     ("journal_path", "./key", "is the private_key_path: give the journal a file of its own"),
+    ("journal_path", "link", "is the private_key_path: give the journal a file of its own"),
+    ("journal_path", "hard-link", "is the private_key_path: give the journal a file of its own"),
     ("journal_path", "exposed", "FOLDER/exposed is open to others (mode 0644): chmod 600 FOLDER/exposed"),
     ("journal_path", "key/journal.db", "FOLDER/key cannot be used as a directory: it is a file"),
     ("client_key_file", "key.pem", "has no effect without client_cert_file, its certificate"),

@@ -285,6 +285,26 @@ def test_cmd_1_the_oldest_are_forgotten_in_the_journal_too(monkeypatch: pytest.M
     assert agent.responses() == [("cmd-3", "expired_result"), ("cmd-4", "expired_result")]
 
 
+def test_cmd_1_those_that_settled_first_are_forgotten_first_whatever_the_clock_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("artcafe_proto.policies.ledger.MAX_SETTLED_COMMANDS", 3)
+    agent = Journaled()
+    for number in range(4):
+        conn = with_command(agent, f"cmd-{number}")
+        agent.machine.respond(f"cmd-{number}", number, agent.now)
+        agent.store_all()
+        agent.pong(conn)
+        agent.machine.stop(agent.now, drain=False)
+        agent.store_all()
+        agent = agent.restart(after_s=-1_000_000.0 if number == 1 else 0.0)
+    conn = agent.up()
+    for number in range(4):
+        agent.command(conn, f"cmd-{number}")
+    expected = [(f"cmd-{number}", "expired_result") for number in (1, 2, 3)]
+    assert agent.responses() == expected
+
+
 def test_cmd_1_what_is_forgotten_as_soon_as_it_is_settled_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artcafe_proto.policies.ledger.MAX_SETTLED_COMMANDS", 2)
     agent = Journaled()
@@ -592,17 +612,21 @@ def test_link_10_after_the_end_a_batch_that_failed_is_tried_again_and_nothing_is
 # --- what is no journal of this agent's -------------------------------------------------------------------------------
 
 
-def test_cmd_1_another_agents_journal_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("agent_id", "tenant_id"), [("agent-2", "tenant-1"), ("agent-1", "tenant-2")], ids=["agent", "tenant"]
+)
+def test_cmd_1_another_agents_journal_is_refused(agent_id: str, tenant_id: str) -> None:
     agent = Journaled()
     agent.up()
-    with pytest.raises(LocalProtocolError, match=r"the journal of agent-2; this one is agent-1's"):
-        agent.restart(agent_id="agent-2")
+    expected = f"the journal of {agent_id} of {tenant_id}; this one is agent-1's of tenant-1"
+    with pytest.raises(LocalProtocolError, match=expected):
+        agent.restart(agent_id=agent_id, tenant_id=tenant_id)
 
 
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
-        (pack(Kind.JOURNAL, 0, JournalRecord(2, "agent-1")), "a journal of version 1, not 2"),
+        (pack(Kind.JOURNAL, 0, JournalRecord(2, "agent-1", "tenant-1")), "a journal of version 1, not 2"),
         (pack(Kind.JOURNAL, 0, JournalRecord(1)), "this one is no agent's"),
         (pack(9, 1, JournalRecord(1)), "a kind of record that a journal has, not 9"),
     ],
@@ -637,7 +661,7 @@ def test_cmd_1_a_journal_needs_the_moment_and_a_store() -> None:
     config = AgentConfig(agent_id="agent-1", tenant_id="tenant-1")
     with pytest.raises(LocalProtocolError, match="the moment of the start"):
         AgentProtocol(config, rng=Random(1), keeps=Keeps.RECORDS)
-    record = pack(Kind.JOURNAL, 0, JournalRecord(1, "agent-1"))
+    record = pack(Kind.JOURNAL, 0, JournalRecord(1, "agent-1", "tenant-1"))
     with pytest.raises(LocalProtocolError, match=r"keeps=Keeps\.RECORDS"):
         AgentProtocol(config, rng=Random(1), restored=[record])
 
