@@ -231,12 +231,13 @@ class Agent(Secretive):
         try:
             with spelled(self._spelling):
                 driver = self._driver = make() if journal is None else await journal.open(make, clock)
-                if self._stops:
-                    driver.stop(drain=False)
+                was_stopped = self._stops
                 credentials = self._credentials = Credentials(config, local, driver.threads, driver.log)
                 trust = None if open_stream is not None else await credentials.trust()
                 signers = await credentials.signers() if sign is None else [by_function(sign, driver.threads)]
             driver.log.line(logging.INFO, first_line(config.api_endpoint, credentials.keys, journal))
+            if was_stopped:
+                driver.stop(drain=False)
             if open_stream is not None:
                 connect = partial(StreamConnection, open_stream=partial(open_by, open_stream, driver.log))
             else:

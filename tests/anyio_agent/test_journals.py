@@ -175,7 +175,10 @@ async def test_the_first_line_says_what_a_crash_means(lives: Lives, caplog: pyte
     assert "; no journal: commands that run when the process is killed may run again, " in first
 
 
-async def test_a_stop_while_the_journal_opens_is_not_forgotten(lives: Lives, store: FaultyStore) -> None:
+async def test_a_stop_while_the_journal_opens_is_not_forgotten(
+    lives: Lives, store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     opened = store.open
 
     async def open_late() -> Iterable[Record]:
@@ -188,6 +191,9 @@ async def test_a_stop_while_the_journal_opens_is_not_forgotten(lives: Lives, sto
     with anyio.fail_after(PATIENCE_S):
         await lives.agent.serve()
     assert lives.platform.requests == []
+    first, last = lines(caplog, logging.INFO)
+    assert first.startswith("agent-1: starting: ")
+    assert last == "agent-1: stopped"
 
 
 def test_an_agent_without_a_journal_does_without_sqlite() -> None:
