@@ -173,7 +173,7 @@ PATHS: Final = (
 
 
 def _is_same_file(*paths: str) -> bool:
-    """Whether both lead to one file, by links too; also if there is none yet."""
+    """Whether both lead to one place, or by links to one file."""
     path, other = (os.path.realpath(os.path.expanduser(path)) for path in paths)
     try:
         return path == other or os.path.samefile(path, other)

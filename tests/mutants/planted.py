@@ -824,10 +824,10 @@ MUTANTS: Final = (
         "tests/core/test_journal.py::test_cmd_1_while_the_store_is_full_nothing_new_is_accepted",
     ),
     Mutant(
-        "another agent's journal is taken",
+        "another tenant's journal is taken",
         "artcafe_proto/agent/records.py",
+        "if (journal.agent_id, journal.tenant_id) != (agent_id, tenant_id):",
         "if journal.agent_id != agent_id:",
-        "if journal.agent_id is agent_id is None:",
         "tests/core/test_journal.py::test_cmd_1_another_agents_journal_is_refused",
     ),
 )
