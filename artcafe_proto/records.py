@@ -72,15 +72,20 @@ def pack(kind: int, n: int, value: msgspec.Struct | None) -> Record:
     return Record(kind, n, _checksum(kind, n, body) + body)
 
 
-def unpack(record: Record, kind: type[S]) -> S:
-    """The structure of a record that has a value. Raises DamagedRecordError."""
+def body_of(record: Record) -> bytes:
+    """The body of a record that has a value. Raises DamagedRecordError."""
     value = record.value
-    assert value is not None, "a deletion has no structure"
+    assert value is not None, "a deletion has no body"
     body = value[_CRC_BYTES:]
     if value[:_CRC_BYTES] != _checksum(record.kind, record.n, body):
         raise DamagedRecordError(record.kind, record.n, "its checksum does not fit")
+    return body
+
+
+def unpack(record: Record, kind: type[S]) -> S:
+    """The structure of a record that has a value. Raises DamagedRecordError."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body_of(record), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedRecordError(record.kind, record.n, str(error)) from None
 

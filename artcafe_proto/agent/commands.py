@@ -117,8 +117,11 @@ class CommandDesk:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing runs, and everything that was to be said has been read, and is stored (LINK-10)."""
-        return self.is_idle and not self.outbox and (self._journal is None or self._journal.is_stored)
+        """Whether nothing runs, all that was to be said has been read, and nothing more is about to be stored
+        (LINK-10).
+        """
+        journal = self._journal
+        return self.is_idle and not self.outbox and (journal is None or journal.is_stored or journal.refuses)
 
     @property
     def deadline(self) -> float | None:

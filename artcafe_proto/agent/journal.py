@@ -73,7 +73,8 @@ class Journal:
         self._later_at: float | None = None  # when they are put at the latest
         self._settled_at = 0.0  # the latest there is: a clock that is set back changes no order
         self._is_over = False
-        self._put(pack(Kind.JOURNAL, 0, JournalRecord(JOURNAL_VERSION, config.agent_id, config.tenant_id)))
+        if not any(isinstance(value, JournalRecord) for _, value in self._restored):
+            self._put(pack(Kind.JOURNAL, 0, JournalRecord(JOURNAL_VERSION, config.agent_id, config.tenant_id)))
 
     # --- look ---------------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,11 @@ class Messaging:
         """What heartbeats say (STAT-1)."""
         return outranking(self.declared, full=self.desk.is_full)
 
+    @property
+    def unsettled(self) -> tuple[str, ...]:
+        """Ids of commands whose final response is not settled, or that the journal has not forgotten (CMD-8)."""
+        return (*self.desk.unsettled, *self._given_back)
+
     def link_on(self, conn: int) -> AgentLink | None:
         """The link, if it is on `conn`."""
         link = self.link

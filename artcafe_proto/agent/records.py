@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from artcafe_proto.errors import LocalProtocolError
-from artcafe_proto.records import DamagedRecordError, in_order, unpack
+from artcafe_proto.records import DamagedRecordError, body_of, in_order, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -93,6 +93,7 @@ def read_journal(records: Iterable[Record], config: AgentConfig) -> Iterator[tup
             continue
         value_type = VALUES.get(record.kind)
         if value_type is None:
+            body_of(record)  # of a kind that is known, unless that is damaged
             raise LocalProtocolError(f"expected a kind of record that a journal has, not {record.kind}: {_NEWER}")
         value = unpack(record, value_type)
         if isinstance(value, JournalRecord):

@@ -299,7 +299,7 @@ class JointRules:
     def finish(self, now: Instant, *, gave_up: bool = False) -> None:
         """End for good, in any state (LINK-10)."""
         desk = self._messaging.desk
-        unsettled, messages = desk.unsettled, tuple(desk.outbox.unsettled_messages)
+        unsettled, messages = self._messaging.unsettled, tuple(desk.outbox.unsettled_messages)
         desk.drain(now)
         desk.cancel_running("the agent stopped", now)
         if (link := self._messaging.link) is not None:

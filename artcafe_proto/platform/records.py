@@ -16,7 +16,7 @@ from artcafe_proto.errors import LocalProtocolError
 from artcafe_proto.limits import AGENT_OVERHEAD_BYTES
 from artcafe_proto.messages import CommandData, ResponseData, text_bytes
 from artcafe_proto.platform.states import CommandState
-from artcafe_proto.records import Record, unpack
+from artcafe_proto.records import Record, body_of, unpack
 
 __all__ = ["AgentRecord", "Change"]
 
@@ -154,6 +154,8 @@ def read_change(record: Record) -> Change:
     """The change that a stored record is. Raises DamagedRecordError, and LocalProtocolError for an unknown kind."""
     known = _KINDS.get(record.kind)
     if known is None:
+        if record.value is not None:
+            body_of(record)  # of a kind that is known, unless that is damaged
         raise LocalProtocolError(f"expected a kind of record that is known, not {record.kind}")
     kind, value = known
     return Change(kind, record.n, None if record.value is None else unpack(record, value))

@@ -548,6 +548,39 @@ def test_cmd_8_a_drain_ends_once_all_is_settled_and_stored() -> None:
     assert later.responses() == []
 
 
+@pytest.mark.parametrize("is_up", [True, False], ids=["a link", "no link"])
+def test_cmd_8_a_drain_does_not_wait_for_a_journal_alone_that_takes_nothing(is_up: bool) -> None:
+    agent = Journaled()
+    conn = with_command(agent)
+    agent.machine.respond("cmd-1", 7, agent.now)
+    agent.store_all()
+    agent.pong(conn)
+    if not is_up:
+        agent.machine.disconnected(conn, "gone", agent.now)
+    agent.machine.stop(agent.now)
+    assert agent.told(Stopped) == []
+    agent.fail("full")
+    if is_up:
+        assert [message["data"]["status"] for message in agent.texts("status")][-1] == "offline"
+        agent.machine.disconnected(conn, "closed", agent.now)
+    assert agent.told(Stopped) == [Stopped(())]
+    assert agent.machine.unstored == 1
+
+
+def test_cmd_8_what_was_given_back_is_unsettled_until_the_journal_has_forgotten_it() -> None:
+    agent = Journaled(max_concurrent=1)
+    conn = with_command(agent)
+    agent.command(conn, "cmd-2")
+    agent.store_all()
+    agent.machine.stop(agent.now)
+    agent.machine.respond("cmd-1", 7, agent.now)
+    agent.machine.stop(agent.now, drain=False)
+    assert agent.told(Stopped) == [Stopped(("cmd-1", "cmd-2"))]
+    agent = agent.restart()
+    agent.up()
+    assert agent.responses() == [("cmd-1", "interrupted"), ("cmd-2", "interrupted")]
+
+
 def test_cmd_8_stopped_lists_what_the_journal_had_no_time_to_store() -> None:
     agent = Journaled()
     conn = agent.up()
@@ -634,6 +667,21 @@ def test_cmd_1_another_agents_journal_is_refused(agent_id: str, tenant_id: str) 
 def test_cmd_1_what_is_no_journal_is_refused(record: Record, problem: str) -> None:
     with pytest.raises(LocalProtocolError, match=problem):
         Journaled({(record.kind, record.n): record})
+
+
+def test_cmd_1_an_unknown_kind_is_damage_if_its_checksum_does_not_fit() -> None:
+    record = Record(9, 1, pack(Kind.OPENED, 1, OpenedRecord("cmd-1", "work", 1, is_idempotent=False)).value)
+    with pytest.raises(DamagedRecordError, match="record 1 of kind 9 is damaged: its checksum does not fit"):
+        Journaled({(9, 1): record})
+
+
+def test_cmd_1_whose_journal_it_is_is_stored_once() -> None:
+    agent = Journaled()
+    agent.up()
+    agent = agent.restart()
+    assert agent.under_way() is None
+    agent.machine.stop(agent.now)
+    assert agent.machine.unstored == 0
 
 
 def test_cmd_1_records_that_were_deleted_are_passed_over() -> None:

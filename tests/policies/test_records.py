@@ -60,3 +60,7 @@ def test_a_value_of_another_shape_is_damaged_too() -> None:
         unpack(pack(1, 3, Older("x")), LifeRecord)
     with pytest.raises(LocalProtocolError, match="expected a kind of record that is known, not 99"):
         read_change(pack(99, 1, Older("x")))  # of a later version
+    with pytest.raises(LocalProtocolError, match="expected a kind of record that is known, not 99"):
+        read_change(Record(99, 1, None))
+    with pytest.raises(DamagedRecordError, match="record 1 of kind 99"):
+        read_change(Record(99, 1, pack(1, 1, Older("x")).value))
