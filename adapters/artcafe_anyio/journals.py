@@ -73,15 +73,16 @@ class Journal:
             self._log.line(logging.ERROR, text)
 
     async def aclose(self) -> None:
-        """Close the file, in 5 s at most, also if the agent is cancelled."""
+        """Close the file, in 5 s at most, also if the agent is cancelled; at once if it hangs."""
         with anyio.CancelScope(shield=True):
-            await close(self._store)
+            await close(self._store, hangs=self.committer.is_storing)
 
     def failure(self, unstored: int) -> StoreUnavailable:
         """What to say of so many records that are not stored at the end."""
         return StoreUnavailable(
             f"the journal {self} did not take everything in 5 s, and the agent ended without storing {unstored} of its "
-            "records: commands that were accepted may run again, and responses that were not settled are lost"
+            "records: messages among them are lost, and so are responses, whose commands the next process answers "
+            "'interrupted', or runs again if they are idempotent"
         )
 
     def _complain(self, complaint: str) -> None:

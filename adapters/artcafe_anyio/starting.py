@@ -34,7 +34,7 @@ def first_line(endpoint: str, keys: str, journal: Journal | None) -> str:
     if journal is not None:
         return f"starting: {what}; the journal is {journal}"
     crash = "commands that run when the process is killed may run again, and what is not settled is lost"
-    return f"starting: {what}; no journal: {crash}, which journal_path or ARTCAFE_JOURNAL prevents [CMD-1]"
+    return f"starting: {what}; no journal: {crash}, which journal_path prevents [CMD-1]"
 
 
 def connection_maker(trust: Trust | None, driver: AgentDriver, *, by_asyncio: bool) -> ConnectionMaker:

@@ -97,6 +97,11 @@ class Keeper:
         """Wait for all that was put, for 5 s; returns whether it is stored."""
         return self._owner.failure is None and await self._wait_for(self._owner.hub.barrier)
 
+    @property
+    def hangs(self) -> bool:
+        """Whether the store has not done with a batch, at the end."""
+        return self._committer.is_storing
+
     def failure(self) -> StoreUnavailable | None:
         """What to say at the end, if something is not stored."""
         if not (unstored := self._owner.hub.unstored):

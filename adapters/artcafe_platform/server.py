@@ -301,7 +301,7 @@ class Platform(Secretive):
         with anyio.CancelScope(shield=True):
             await self._listening.stop()
             if self._store is not None:
-                await close(self._store)
+                await close(self._store, hangs=self._keeper is not None and self._keeper.hangs)
         self._has_ended = True
         await self._background.__aexit__(exc_type, exc, traceback)
         failure = self._entered.failure

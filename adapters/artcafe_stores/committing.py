@@ -29,6 +29,8 @@ class Committer:
         self._tell = complain
         self._batch: Persist | None = None
         self._complaint = ""  # what was told last, since something was stored
+        self.is_storing: bool = False
+        """Whether the store has been given a batch and has not answered; also once nobody waits for that."""
         self._is_due = Flag()
 
     def take(self, persist: Persist) -> None:
@@ -47,14 +49,17 @@ class Committer:
             persist, self._batch = self._batch, None
             if persist is None:
                 continue
+            self.is_storing = True
             try:
                 await self._store.commit(persist)
-            except (StoreDamaged, StoreLocked, StoreSchema):
-                raise
             except StoreError as error:
+                self.is_storing = False
+                if isinstance(error, StoreDamaged | StoreLocked | StoreSchema):
+                    raise
                 self._complain(str(error))
                 failed(persist.batch, error.failure)
             else:
+                self.is_storing = False
                 self._complaint = ""
                 stored(persist.batch)
 
@@ -64,7 +69,7 @@ class Committer:
             self._tell(complaint)
 
 
-async def close(store: Store) -> None:
-    """Close a store, and wait for it for 5 s: a disk that hangs does not hold up the end of the process."""
-    with anyio.move_on_after(CLOSE_S):
+async def close(store: Store, *, hangs: bool = False) -> None:
+    """Close a store, and wait for it for 5 s, or not at all if it is known to hang."""
+    with anyio.move_on_after(0.0 if hangs else CLOSE_S):
         await store.aclose()

@@ -52,6 +52,7 @@ class Database:
         self._lock = FileLock(f"{path}.lock", path)
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._log_identity: tuple[int, int] | None = None
 
     def open(self) -> list[Record]:
         """Lock, check, migrate and read the file; make it if it is missing. Raises StoreError and ConfigError."""
@@ -59,10 +60,10 @@ class Database:
             open_directory(Path(self._path).parent)
             self._lock.acquire()
             self._identity = self._make_private()
-            return self._connect()
+            return self._read(self._connect())
         except BaseException as error:
             self.close()
-            if isinstance(error, OSError | sqlite3.Error):
+            if isinstance(error, OSError | sqlite3.Error | UnicodeError):
                 raise self._reason(error) from error
             raise
 
@@ -75,12 +76,14 @@ class Database:
         if connection is None:  # it was given before `open` had failed
             raise StoreUnavailable(f"{self._path} is not open")
         try:
-            self._check_place()
             _roll_back(connection)  # what could not be rolled back before
             connection.execute("BEGIN IMMEDIATE")
+            self._check_place()
             connection.executemany(_DELETE, [key for key, value in last.items() if value is None])
             connection.executemany(_PUT, [(*key, value) for key, value in last.items() if value is not None])
             connection.execute("COMMIT")
+            if _identity_of(self._log) != self._log_identity:
+                self._begin_log(connection)
         except BaseException as error:
             with suppress(sqlite3.Error):
                 _roll_back(connection)
@@ -146,7 +149,7 @@ class Database:
             raise ConfigError(f"{self._path} {exposed}")
         return status.st_dev, status.st_ino
 
-    def _connect(self) -> list[Record]:
+    def _connect(self) -> sqlite3.Connection:
         connection = self._connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
         check_schema(connection, self._path)
         for setting in _SETTINGS:
@@ -154,27 +157,49 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         migrate(connection)
         connection.execute("COMMIT")
+        self._log_identity = _identity_of(self._log)
+        return connection
+
+    def _begin_log(self, connection: sqlite3.Connection) -> None:
+        """A log that was removed takes what is written, and nobody will ever find it: move what it has into the file,
+        and begin another one.
+        """
+        ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if is_busy:
+            raise StoreUnavailable(f"{self._log} was removed while it was in use, and another program reads the store")
+        connection.close()
+        self._connect()
+
+    def _read(self, connection: sqlite3.Connection) -> list[Record]:
         # Reading alone does not notice that a page has taken the place of another one.
         ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
         if found != "ok":
             raise self._damaged(found)
         return [Record(*row) for row in connection.execute(_READ)]
 
+    @property
+    def _log(self) -> str:
+        return f"{self._path}-wal"
+
     def _check_place(self) -> None:
         """A file that was removed or replaced still takes what is written, and nobody will ever find it."""
+        self._lock.renew()
         status = os.stat(self._path)
         if (status.st_dev, status.st_ino) != self._identity:
             raise StoreUnavailable(f"{self._path} was replaced while it was in use: put it back, or restart")
 
-    def _reason(self, error: OSError | sqlite3.Error) -> StoreError:
+    def _reason(self, error: OSError | sqlite3.Error | UnicodeError) -> StoreError:
         """What an error of the system, or of SQLite, means to who uses the store."""
         if isinstance(error, OSError):
             kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreUnavailable
-            return kind(f"{self._path} cannot be used: {error.strerror}")
-        match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:  # what is above are details
+            return kind(f"{error.filename or self._path} cannot be used: {error.strerror}")
+        if isinstance(error, UnicodeError):
+            return self._damaged(str(error))
+        no_code = sqlite3.SQLITE_ERROR if isinstance(error, sqlite3.OperationalError) else sqlite3.SQLITE_MISUSE
+        match getattr(error, "sqlite_errorcode", no_code) & 0xFF:  # what is above are details
             case sqlite3.SQLITE_FULL:
                 return StoreFull(f"there is no room for {self._path}: make some")
-            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:  # the statements are right
                 return self._damaged(str(error))
             case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if self._is_disk_full():
                 return StoreFull(f"there is no room for the log of {self._path}: make some")
@@ -190,6 +215,15 @@ class Database:
             return False
         status = os.statvfs(os.path.dirname(self._path))
         return status.f_bavail * status.f_frsize < LEAST_BYTES or bool(status.f_files and not status.f_favail)
+
+
+def _identity_of(path: str) -> tuple[int, int] | None:
+    """Which file is at `path`, if there is one."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

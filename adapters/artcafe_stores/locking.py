@@ -12,6 +12,7 @@ import socket
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from weakref import WeakSet
 
 from artcafe_anyio.files import flags
 from artcafe_stores.errors import StoreLocked
@@ -44,18 +45,44 @@ class FileLock:
             os.close(descriptor)
             raise locked from None
         self._descriptor = descriptor
+        _held.add(self)
         with suppress(OSError):  # it is only for a message, and the disk may be full
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
+
+    def renew(self) -> None:
+        """Lock the file that is there, if the one that was locked has been removed or replaced: another process would
+        lock that one. Raises as `acquire`.
+        """
+        held = self._descriptor
+        if held is None or self._is_in_place(held):
+            return
+        self._descriptor = None
+        try:
+            self.acquire()
+        finally:
+            os.close(held)
 
     def release(self) -> None:
         """Give up the lock, if it is held. The file stays: removing it would let two processes have a lock each."""
         if self._descriptor is not None:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, 0)
+            _unlock(self._descriptor)
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file; the lock stays with whoever else has inherited it by a fork."""
+        if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _is_in_place(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self._path), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False
 
     def _refusal(self, descriptor: int) -> StoreLocked:
         pid, host, since = None, None, None
@@ -69,6 +96,19 @@ class FileLock:
         return StoreLocked(message, pid=pid, host=host, since=since)
 
 
+_held: WeakSet[FileLock] = WeakSet()
+
+
+def _let_go() -> None:
+    """In a forked process, which would else keep the locks after the end of the one that has them."""
+    for lock in _held:
+        lock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
 def _lock(descriptor: int) -> None:
     if sys.platform == "win32":
         import msvcrt
@@ -79,3 +119,11 @@ def _lock(descriptor: int) -> None:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _unlock(descriptor: int) -> None:
+    """Also for a process that was forked and has not come to closing it."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from artcafe_stores.errors import StoreSchema
+from artcafe_stores.errors import StoreSchema, damaged
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,11 +14,16 @@ APPLICATION_ID: Final = 0x41434146
 """ACAF: by which a file is known to be a store (`PRAGMA application_id`)."""
 
 
+MOST_VERSIONS: Final = 1000
+"""No schema will ever have a higher version: one that is, is damaged."""
+_TABLE: Final = (
+    "CREATE TABLE records (kind INTEGER NOT NULL, n INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, n))"
+    " WITHOUT ROWID"
+)
+
+
 def _create(database: sqlite3.Connection) -> None:
-    database.execute(
-        "CREATE TABLE records (kind INTEGER NOT NULL, n INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, n))"
-        " WITHOUT ROWID"
-    )
+    database.execute(_TABLE)
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
@@ -27,11 +32,18 @@ MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_create]
 
 
 def check_schema(database: sqlite3.Connection, path: str) -> None:
-    """Look whether the file at `path` is new, or of a version that is known here. Raises StoreSchema."""
+    """Look whether the file at `path` is new, or of a version that is known here. Raises StoreSchema, and StoreDamaged
+    for what no version writes.
+    """
     version = _number(database, "PRAGMA user_version")
-    is_ours = _number(database, "PRAGMA application_id") == APPLICATION_ID
-    if not is_ours and (version or _number(database, "SELECT count(*) FROM sqlite_master")):
+    application_id = _number(database, "PRAGMA application_id")
+    tables = _number(database, "SELECT count(*) FROM sqlite_master")
+    if application_id != APPLICATION_ID and (version or tables):
+        if database.execute("SELECT 1 FROM sqlite_master WHERE sql = ?", [_TABLE]).fetchall():
+            raise damaged(path, f"its application_id is {application_id:#x}")
         raise StoreSchema(f"{path} is the database of another program: give the store a path of its own")
+    if not 0 <= version <= MOST_VERSIONS or (version == 0 and tables):
+        raise damaged(path, f"its schema has the version {version}")
     if version > len(MIGRATIONS):
         raise StoreSchema(
             f"{path} was written by a newer version (schema {version}, this one knows {len(MIGRATIONS)}): upgrade"

@@ -95,6 +95,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> FaultyStore:
     for module in ("policies.keeping", "driver"):
         monkeypatch.setattr(f"artcafe_proto.{module}.STORE_PATIENCE_S", 0.3)
     monkeypatch.setattr("artcafe_proto.policies.keeping.STORE_RETRY_S", 0.05)
+    monkeypatch.setattr("artcafe_stores.committing.CLOSE_S", 1000.0)
     return faulty
 
 

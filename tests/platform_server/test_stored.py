@@ -79,6 +79,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artcafe_proto.policies.keeping.STORE_PATIENCE_S", 0.2)
     monkeypatch.setattr("artcafe_proto.policies.keeping.STORE_RETRY_S", 0.05)
     monkeypatch.setattr("artcafe_platform.keeper.PATIENCE_S", 0.2)
+    monkeypatch.setattr("artcafe_stores.committing.CLOSE_S", 1000.0)
 
 
 # --- the next life ----------------------------------------------------------------------------------------------------

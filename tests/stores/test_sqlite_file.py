@@ -19,9 +19,10 @@ import pytest
 
 from artcafe_proto import ConfigError, LocalProtocolError
 from artcafe_stores import SqliteStore, StoreDamaged, StoreLocked, StoreUnavailable
+from artcafe_stores.locking import FileLock
 from stores.killed_writer import RECORDS
 from stores.sqlite_files import refusal, store_in
-from support.store_benches import batch
+from support.store_benches import batch, held
 
 WRITER = Path(__file__).with_name("killed_writer.py")
 
@@ -122,6 +123,63 @@ def test_a_lock_without_a_name_in_it_is_a_lock(path: Path) -> None:
     anyio.run(store.aclose)
 
 
+def test_a_lock_file_that_is_removed_lets_nobody_in_for_long(path: Path) -> None:
+    store, other = SqliteStore(path), SqliteStore(path)
+    anyio.run(store.open)
+    lock = path.with_name("records.db.lock")
+    lock.unlink()
+    anyio.run(store.commit, batch((1, 1, b"a")))
+    with pytest.raises(StoreLocked, match=rf"records\.db is in use by process {os.getpid()} on"):
+        anyio.run(other.open)
+    lock.unlink()
+    assert held(anyio.run(other.open)) == [(1, 1, b"a")]
+    with pytest.raises(StoreLocked):
+        anyio.run(store.commit, batch((1, 1, b"b")))
+    anyio.run(other.aclose)
+    anyio.run(store.aclose)
+    assert store_in(path) == [(1, 1, b"a")]
+
+
+def test_a_lock_that_cannot_be_used_is_named(path: Path) -> None:
+    store_in(path)
+    lock = path.with_name("records.db.lock")
+    lock.unlink()
+    lock.symlink_to("elsewhere")
+    assert refusal(path).startswith(f"{lock} cannot be used: ")
+
+
+FORKED = """
+import os, sys
+from artcafe_stores.locking import FileLock
+
+lock = FileLock(sys.argv[1], "it")
+lock.acquire()
+if os.fork() == 0:
+    os.close(1)  # whoever reads the output does not wait for this
+    sys.stdin.read()
+    os._exit(0)
+if sys.argv[2] == "released":
+    lock.release()
+    lock.acquire()
+print("held", flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on POSIX systems only")
+@pytest.mark.parametrize("way", ["killed", "released"])
+def test_a_forked_process_does_not_keep_the_lock(tmp_path: Path, way: str) -> None:
+    path = str(tmp_path / "lock")
+    command = [sys.executable, "-c", FORKED, path, way]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        assert process.wait() == -signal.SIGKILL
+        lock = FileLock(path, "it")
+        lock.acquire()  # its child still runs
+        lock.release()
+
+
 # --- crashes ----------------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +248,32 @@ def test_damaged_pages_are_noticed_before_anything_is_given_back(path: Path, dam
     path.write_bytes(content)
     with pytest.raises(StoreDamaged):
         anyio.run(SqliteStore(path).open)
+
+
+DAMAGE: dict[str, tuple[int | bytes, bytes]] = {
+    "application_id": (68, b"ACAG"),
+    "a version that no schema has": (60, (2**25 + 1).to_bytes(4, "big")),
+    "a negative version": (60, (2**32 - 1).to_bytes(4, "big")),
+    "no version": (60, bytes(4)),
+    "the format of the schema": (44, (68).to_bytes(4, "big")),
+    "the name of the table": (b"TABLE records", b"TABLE rdcords"),
+    "the name of a column": (b"value BLOB", b"valve BLOB"),
+    "text that is none": (b"CREATE", b"CR\xffATE"),
+}
+
+
+@pytest.mark.parametrize(("place", "damage"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_schema_is_damage_and_no_other_program_or_version(
+    path: Path, place: int | bytes, damage: bytes
+) -> None:
+    store_in(path, (1, 1, b"a"))
+    content = bytearray(path.read_bytes())
+    start = place if isinstance(place, int) else content.index(place)
+    content[start : start + len(damage)] = damage
+    path.write_bytes(content)
+    with pytest.raises(StoreDamaged):
+        anyio.run(SqliteStore(path).open)
+    assert "put a backup in its place" in refusal(path)
 
 
 def test_a_damaged_value_is_given_back_as_it_is(path: Path) -> None:

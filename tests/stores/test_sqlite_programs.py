@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_a_backup_made_under_load_is_a_store_of_whole_batches(path: Path, tmp_pa
             with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
                 source.backup(target)
 
-    async def main() -> int:
+    async def main() -> None:
         store = SqliteStore(path)
         await store.open()
         await store.commit(batch(*((1, n, b"0") for n in range(2000))))
@@ -157,7 +158,7 @@ def test_a_backup_made_under_load_is_a_store_of_whole_batches(path: Path, tmp_pa
 
         async def keep_storing() -> None:
             nonlocal number
-            while not is_over.is_set():
+            while not is_over.is_set() or number < 2:
                 number += 1
                 await store.commit(batch((1, 0, b"%d" % number), (1, 1999, b"%d" % number)))
 
@@ -166,10 +167,8 @@ def test_a_backup_made_under_load_is_a_store_of_whole_batches(path: Path, tmp_pa
             await anyio.to_thread.run_sync(back_up)
             is_over.set()
         await store.aclose()
-        return number
 
-    number = anyio.run(main)
-    assert number > 1
+    anyio.run(main)
     records = store_in(copy)
     assert len(records) == 2000
     assert records[0][2] == records[-1][2]
@@ -200,6 +199,37 @@ def test_a_file_that_was_removed_or_replaced_takes_no_more_batches(path: Path) -
         anyio.run(store.commit, batch((1, 2, b"b")))
     path.unlink()
     away.rename(path)
+    anyio.run(store.commit, batch((1, 2, b"b")))
+    anyio.run(store.aclose)
+    assert store_in(path) == [(1, 1, b"a"), (1, 2, b"b")]
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["removed", "replaced"])
+def test_a_log_that_was_removed_costs_nothing(path: Path, tmp_path: Path, other: bool) -> None:
+    log = path.with_name("records.db-wal")
+    store = SqliteStore(path)
+    anyio.run(store.open)
+    anyio.run(store.commit, batch((1, 1, b"a")))
+    log.unlink()
+    if other:
+        log.touch(0o600)
+    for n in (2, 3):
+        anyio.run(store.commit, batch((1, n, b"b")))
+        crashed = Path(shutil.copytree(path.parent, tmp_path / f"crashed-{n}"))
+        assert store_in(crashed / path.name) == [(1, each, b"a" if each == 1 else b"b") for each in range(1, n + 1)]
+    anyio.run(store.aclose)
+
+
+def test_a_removed_log_that_another_program_reads_is_an_error(path: Path) -> None:
+    store = SqliteStore(path)
+    anyio.run(store.open)
+    anyio.run(store.commit, batch((1, 1, b"a")))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM records").fetchall() == [(1,)]
+        path.with_name("records.db-wal").unlink()
+        with pytest.raises(StoreUnavailable, match=r"records\.db-wal was removed while it was in use"):
+            anyio.run(store.commit, batch((1, 2, b"b")))
     anyio.run(store.commit, batch((1, 2, b"b")))
     anyio.run(store.aclose)
     assert store_in(path) == [(1, 1, b"a"), (1, 2, b"b")]

@@ -62,5 +62,7 @@ class FaultyStore:
         raise self._error
 
     async def aclose(self) -> None:
-        """As `Store.aclose`; those that are held do not hold it up."""
+        """As `Store.aclose`, behind what is held."""
+        if not self._gate.is_set():
+            await self._gate.wait()
         await self._store.aclose()
