@@ -7,22 +7,19 @@ that was promised to whomever must be in it. Then it is started again, and shows
 
 Prints how far commands had come when they were hit, by phase, and how long it took from each restart to the first
 answer. Exits with 1 if anything was lost or changed, a handler was called twice, a phase was hit too seldom, or a
-restart took more than 2 s.
+restart took more than 2 s. With `--kill agent` and `--kill both` it is what `support/kill_pairs.py` says.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
-import sqlite3
 import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -33,17 +30,15 @@ from artcafe_cli.key_files import make_key_pair, read_public_key_line
 from artcafe_proto.platform.records import read_change
 from artcafe_proto.platform.state import PlatformState, StoredCommand
 from artcafe_proto.platform.states import CommandState
-from artcafe_proto.records import Record
 from support.foreign_ports import reserved_port
 from support.kill_load import LOST, Client, Load, Promises, can_sign_in, check_response, expect
+from support.kill_pairs import PAIR_AGENTS, run_pairs
 from support.kill_phases import MARKS, MEANINGS, TENANT, LastLife, Phase, agent_of
+from support.kill_processes import PATIENCE_S, start, stored, until
 
-SUPPORT: Final = Path(__file__).parent / "support"
 AGENTS: Final = 20
 RESTART_S: Final = 2.0
 """From the start of the process to the first answer, at most."""
-PATIENCE_S: Final = 20.0
-"""For a process to start or end, and for a place to be reached."""
 END_S: Final = 120.0
 """For all commands to be answered after the last restart."""
 
@@ -180,7 +175,7 @@ class Rounds:
 
     def _check_store(self, when: str) -> PlatformState:
         """All that was promised is in the file, while no platform runs."""
-        state, said = stored(self._directory / "records.db"), self._promises
+        state, said = state_of(self._directory), self._promises
         commands = {each: state.command(TENANT, each, agent_of(each)) for each in said.accepted}
         keys = {key_id for key_id in said.keys if state.key(key_id) is not None}
         lost = {
@@ -233,7 +228,7 @@ class Rounds:
         self._platform = await start("killed_platform.py", *arguments)
         assert self._platform.stdout is not None
         line = await asyncio.wait_for(self._platform.stdout.readline(), PATIENCE_S)
-        assert line == b"up\n", "the platform does not start"
+        assert line == b"up platform\n", "the platform does not start"
 
     async def _register(self) -> None:
         for number in range(self._agents):
@@ -264,26 +259,9 @@ class Rounds:
             self._broken.append(f"{who} ended with status {process.returncode}")
 
 
-async def start(file: str, *arguments: str) -> Process:
-    """A program of `support`, which ends at the end of its standard input."""
-    return await asyncio.create_subprocess_exec(sys.executable, SUPPORT / file, *arguments, stdin=PIPE, stdout=PIPE)
-
-
-async def until(done: Callable[[], bool], seconds: float) -> None:
-    """Wait for what other tasks bring about. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while not done():  # noqa: ASYNC110 what comes, comes from other processes
-            await asyncio.sleep(0.005)
-
-
-def stored(path: Path) -> PlatformState:
-    """What a file holds whose platform was killed, read from a copy: the next platform is to find it as it was left."""
-    with tempfile.TemporaryDirectory() as folder:
-        for each in path.parent.glob("records.db*"):
-            shutil.copy(each, folder)
-        with closing(sqlite3.connect(Path(folder, path.name))) as database:
-            rows = database.execute("SELECT kind, n, value FROM records ORDER BY kind, n").fetchall()
-    return PlatformState(read_change(Record(*row)) for row in rows)
+def state_of(directory: Path) -> PlatformState:
+    """What the store of a platform that was killed holds."""
+    return PlatformState(read_change(record) for record in stored(directory / "records.db"))
 
 
 def has_response(state: PlatformState, command_id: str) -> bool:
@@ -306,14 +284,38 @@ def run(rounds: int, agents: int = AGENTS, seed: int = 1, *, planted: bool = Fal
 
 def main() -> int:
     """Run and print. Returns the exit status."""
-    parser = argparse.ArgumentParser(description="Kill a platform under load, again and again.")
+    parser = argparse.ArgumentParser(description="Kill a platform, its agents or both under load, again and again.")
+    parser.add_argument("--kill", choices=("platform", "agent", "both"), default="platform")
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--agents", type=int, default=AGENTS)
+    parser.add_argument("--agents", type=int, help=f"{AGENTS}, or {PAIR_AGENTS} where these are killed, too")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--planted", action="store_true", help="with a bug in the store, which must be found")
+    parser.add_argument("--planted", action="store_true", help="with a bug in each store, which must be found")
+    parser.add_argument("--faults", type=int, default=0, help="of links, while agents or both are killed")
+    parser.add_argument("--tls", action="store_true", help="with links under TLS, whose faults flip bits as well")
     asked = parser.parse_args()
-    began = time.monotonic()
-    report = run(asked.rounds, asked.agents, asked.seed, planted=asked.planted)
+    if asked.kill != "platform":
+        return kill_pairs(asked)
+    return kill_platform(asked)
+
+
+def kill_pairs(asked: argparse.Namespace) -> int:
+    """Agents, or both."""
+    began, agents = time.monotonic(), asked.agents or PAIR_AGENTS
+    report = run_pairs(
+        asked.rounds, agents, asked.seed, asked.kill, faults=asked.faults, tls=asked.tls, planted=asked.planted
+    )
+    print(report)
+    print(f"seed {asked.seed}, {time.monotonic() - began:.0f} s in all")
+    rare = report.rare(asked.rounds // 30)
+    if rare:
+        print(f"EXPECTED: at least {asked.rounds // 30} rounds for {rare}", file=sys.stderr)
+    return 1 if report.broken or rare else 0
+
+
+def kill_platform(asked: argparse.Namespace) -> int:
+    """The platform alone."""
+    began, agents = time.monotonic(), asked.agents or AGENTS
+    report = run(asked.rounds, agents, asked.seed, planted=asked.planted)
     least = asked.rounds // 20
     print(f"{'rounds':>8} {'commands':>9}  where a command was when the platform was killed")
     for phase in Phase:
@@ -322,7 +324,7 @@ def main() -> int:
     said, slow = report.promises, sorted(report.restarts_s)
     print(
         f"{report.rounds} times kill -9 (seed {asked.seed}), {report.stops.total()} of them at a place;"
-        f" {asked.agents} agents, {len(said.accepted):,} commands, {len(said.settled):,} settled,"
+        f" {agents} agents, {len(said.accepted):,} commands, {len(said.settled):,} settled,"
         f" {said.repeats:,} repeats answered, {len(said.agents)} agents registered, {len(said.keys)} keys added,"
         f" {len(said.revoked)} revoked"
     )

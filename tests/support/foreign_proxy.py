@@ -21,18 +21,30 @@ Side = Literal["client", "server"]
 RECEIVE_BUFFER_BYTES = 256 * 1024
 """Less than the systems' own, so that a side whose bytes are not read feels it soon."""
 
+DRIP_PAUSE_S = 0.002
+
 
 class RudeProxy:
     """Listens while it is entered by `rude_proxy`. Its methods act on the connections that there are."""
 
-    def __init__(self, target_port: int, url: str) -> None:
-        self.url = url
+    def __init__(self, target_port: int, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.port = port
         self.bytewise_to: Side | None = None
         """This side gets every byte by itself, on connections to come."""
         self.without_pongs_to: Side | None = None
         """This side gets no pongs, on connections to come."""
+        self.drips_to: dict[Side, int] = {}
+        """This side gets so many of the next bytes one by one, with a pause after each."""
+        self.flips_to: dict[Side, int] = {}
+        """This side gets the bit of this number wrong, counted in the next bytes, from their start again and again."""
         self._target_port = target_port
         self._pairs: set[_Pair] = set()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is a connection."""
+        return bool(self._pairs)
 
     def abort(self) -> None:
         """Both sides get a reset."""
@@ -49,6 +61,11 @@ class RudeProxy:
         for pair in self._pairs:
             for side in sides:
                 pair.may_flow_to[side] = anyio.Event()
+
+    def half_open(self, side: Side) -> None:
+        """This side hears nothing more, and the other one its end, until an `abort`."""
+        self.stall("client", "server")
+        self.half_close("server" if side == "client" else "client")
 
     def resume(self) -> None:
         """Everything flows again."""
@@ -95,6 +112,13 @@ class RudeProxy:
                     return
                 if frames is not None:
                     data = frames.filter(data)
+                if sink in self.flips_to:
+                    data = flipped(data, self.flips_to.pop(sink))
+                while data and self.drips_to.get(sink, 0):
+                    self.drips_to[sink] -= 1
+                    await pair.send(sink, data[:1])
+                    data = data[1:]
+                    await anyio.sleep(DRIP_PAUSE_S)
                 for start in range(0, len(data), step):
                     await pair.send(sink, data[start : start + step])
                     await lowlevel.checkpoint()
@@ -143,11 +167,17 @@ async def rude_proxy(target_port: int) -> AsyncGenerator[RudeProxy]:
         listener.setblocking(False)
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        proxy = RudeProxy(target_port, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        proxy = RudeProxy(target_port, listener.getsockname()[1])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(proxy.listen, listener)
             yield proxy
             tasks.cancel_scope.cancel()
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    """`data` with one bit wrong."""
+    at, place = divmod(bit % (8 * len(data)), 8)
+    return data[:at] + bytes([data[at] ^ 1 << place]) + data[at + 1 :]
 
 
 class WithoutPongs:

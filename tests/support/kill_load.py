@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from itertools import count
 from random import Random
+from ssl import SSLContext
 from typing import Any, Final
 
 import msgspec
@@ -71,15 +72,18 @@ class Promises:
 class Client:
     """One connection of a tenant, opened anew when it has ended."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: SSLContext | None = None) -> None:
         self._port = port
+        self._tls = tls
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         """The status and the body of the answer. Raises one of LOST."""
         try:
             if self._streams is None:
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                self._streams = await asyncio.open_connection(
+                    "127.0.0.1", self._port, ssl=self._tls, server_hostname="localhost" if self._tls else None
+                )
             return await self._exchange(*self._streams, method, path, body)
         except BaseException:
             self.close()
@@ -111,12 +115,31 @@ class Client:
         return status, msgspec.json.decode(answer) if answer else None
 
 
-class Load:
+class Tenant:
+    """Asks a platform that comes and goes."""
+
+    def __init__(self) -> None:
+        self.is_up = asyncio.Event()
+        """Whether there is a platform to ask."""
+
+    async def surely(
+        self, client: Client, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[int, Any]:
+        """Ask until there is an answer: of the next platform, if need be."""
+        while True:
+            await self.is_up.wait()
+            with suppress(*LOST):
+                status, answer = await client.ask(method, path, body)
+                if status != 503:
+                    return status, answer
+            await asyncio.sleep(RETRY_S)
+
+
+class Load(Tenant):
     """Commands for all agents, and agents and keys that come and go, until `stop`."""
 
     def __init__(self, port: int, agents: int, seed: int, promises: Promises) -> None:
-        self.is_up = asyncio.Event()
-        """Whether there is a platform to ask."""
+        super().__init__()
         self._seed = seed
         self._promises = promises
         self._is_stopping = False
@@ -142,18 +165,6 @@ class Load:
             task.cancel()
         for client in self._clients:
             client.close()
-
-    async def surely(
-        self, client: Client, method: str, path: str, body: dict[str, Any] | None = None
-    ) -> tuple[int, Any]:
-        """Ask until there is an answer: of the next platform, if need be."""
-        while True:
-            await self.is_up.wait()
-            with suppress(*LOST):
-                status, answer = await client.ask(method, path, body)
-                if status != 503:
-                    return status, answer
-            await asyncio.sleep(RETRY_S)
 
     async def _command(self, agent_id: str, client: Client) -> None:
         rng = Random(f"{self._seed} {agent_id}")

@@ -1,112 +1,70 @@
 """A platform that marks how far each command has come, and kills itself at a place that it is told.
 
-    killed_platform.py DIR --port PORT --marks FILE [--place MARK --times N] [--planted]
+    killed_platform.py DIR --port PORT --marks FILE [--place MARK --times N] [--planted] [--name NAME]
+        [--ping SECONDS] [--cert FILE]
 
-It says `up` when it listens, and ends when its standard input does. Each mark is a line of FILE: the nanoseconds of the
-monotonic clock, the mark and whom it concerns. What was written outlives the process. When it has made the mark of its
-place so often, it sends itself SIGKILL. With `--planted` a batch is called stored while only the one before it is.
+It says `up NAME` when it listens, and ends when its standard input does. `--ping` has it notice dead links sooner, and
+the file of `--cert` has a certificate and its key.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import signal
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import anyio
 import msgspec
-from anyio import to_thread
+from msgspec.structs import replace
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import artcafe_platform.owner
-import artcafe_stores.sqlite
 from artcafe_platform import Platform
+from artcafe_platform.connection import AcceptedStream
 from artcafe_platform.sockets import SocketConnection
+from artcafe_platform.tls import make_server_context
+from artcafe_proto import PlatformConfig
 from artcafe_proto.platform.records import CommandRecord, Kind, OutcomeRecord
-from artcafe_proto.policies.keeping import Keeping
 from artcafe_proto.records import Record, unpack
-from artcafe_stores.database import Database
+from support.kill_marks import PONG, TEXT, Marks, add_marks, frames, obey, put_in_place, say
 from support.kill_phases import MARKS, TENANT, TOKEN
 
-_TEXT, _PONG = 0x1, 0xA
 _ACCEPTED: Final = re.compile(rb'^HTTP/1\.1 202 .*"command_id":"([^"]+)"', re.DOTALL)
 
 
-class Marks:
-    """Where the marks go."""
+class PlatformMarks(Marks):
+    """Of commands, of their outcomes and of pongs."""
+
+    known = MARKS
 
     def __init__(self, path: str, place: str, times: int) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._place = place
-        self._times = times
+        super().__init__(path, place, times)
         self._commands: dict[int, Record] = {}
 
-    def make(self, mark: str, whom: str) -> None:
-        """Make one; end here if this is the place."""
-        assert mark in MARKS, mark
-        os.write(self._descriptor, b"%d %s %s\n" % (time.monotonic_ns(), mark.encode(), whom.encode()))
-        if mark == self._place:
-            self._times -= 1
-            if self._times == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def make_of(self, mark: str, records: Iterable[Record]) -> None:
+    def make_of(self, step: str, records: Iterable[Record]) -> None:
         """One for each command, and one for each outcome, of some records."""
         for record in records:
             if record.value is None:
                 continue
             if record.kind == Kind.COMMAND:
                 self._commands[record.n] = record
-                self.make(mark, unpack(record, CommandRecord).command_id)
+                self.make(step, unpack(record, CommandRecord).command_id)
             elif record.kind == Kind.OUTCOME:
                 command = self._commands[unpack(record, OutcomeRecord).command]
-                self.make(f"outcome-{mark}", unpack(command, CommandRecord).command_id)
+                self.make(f"outcome-{step}", unpack(command, CommandRecord).command_id)
 
     def learn(self, records: Iterable[Record]) -> None:
         """Remember the commands, which outcomes name by their numbers."""
         self._commands |= {record.n: record for record in records if record.kind == Kind.COMMAND}
 
 
-def put_in_place(marks: Marks, *, planted: bool) -> None:
-    """Have the platform's parts make the marks."""
-    put = Keeping.put
-
-    def put_and_mark(self: Keeping, *records: Record) -> int:
-        batch = put(self, *records)
-        marks.make_of("put", records)
-        return batch
-
-    class MarkedDatabase(Database):
-        """Marks its transactions."""
-
-        _under_way: tuple[Record, ...] = ()
-        _late: tuple[Record, ...] = ()
-
-        def open(self) -> list[Record]:
-            records = super().open()
-            marks.learn(records)
-            assert self._connection is not None
-            self._connection.set_trace_callback(self._traced)
-            return records
-
-        def commit(self, records: Iterable[Record]) -> None:
-            self._under_way = tuple(records)
-            marks.make_of("begun", self._under_way)
-            super().commit(self._late if planted else self._under_way)
-            self._late = self._under_way
-            marks.make_of("stored", self._under_way)
-
-        def _traced(self, statement: str) -> None:
-            if statement == "COMMIT":
-                marks.make_of("committing", self._under_way)
+def mark_connections(marks: Marks) -> None:
+    """Have the platform's connections make the marks."""
 
     class MarkedConnection(SocketConnection):
         """Marks what was written."""
@@ -115,45 +73,57 @@ def put_in_place(marks: Marks, *, planted: bool) -> None:
 
         def write(self, data: bytes) -> None:
             super().write(data)
-            if (accepted := _ACCEPTED.match(data)) is not None:
-                marks.make("answered", accepted[1].decode())
-            elif data[0] & 0x80:
-                for opcode, payload in frames(data):
-                    if opcode == _PONG:
-                        marks.make("pong", str(self.protocol.agent_id))
-                    elif opcode == _TEXT and b'"type":"command"' in payload:
-                        marks.make("sent", msgspec.json.decode(payload)["id"])
+            mark_written(marks, str(self.protocol.agent_id), data)
 
-    Keeping.put = put_and_mark
-    artcafe_stores.sqlite.Database = MarkedDatabase
+    class MarkedStream(AcceptedStream):
+        """The same under TLS."""
+
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            mark_written(marks, str(self.protocol.agent_id), data)
+
     artcafe_platform.owner.SocketConnection = MarkedConnection
+    artcafe_platform.owner.AcceptedStream = MarkedStream
 
 
-def frames(data: bytes) -> Iterable[tuple[int, bytes]]:
-    """The frames of a server: opcode and payload. None here is larger than 64 KiB."""
-    while data:
-        start, size = 2, data[1]
-        if size == 126:
-            start, size = 4, int.from_bytes(data[2:4])
-        yield data[0] & 0xF, data[start : start + size]
-        data = data[start + size :]
+def mark_written(marks: Marks, agent_id: str, data: bytes) -> None:
+    """One for each 202, each command and each pong that a connection has written."""
+    if (accepted := _ACCEPTED.match(data)) is not None:
+        marks.make("answered", accepted[1].decode())
+    elif data[0] & 0x80:
+        for opcode, payload in frames(data):
+            if opcode == PONG:
+                marks.make("pong", agent_id)
+            elif opcode == TEXT and b'"type":"command"' in payload:
+                marks.make("sent", msgspec.json.decode(payload)["id"])
 
 
-async def main(directory: str, port: int) -> None:
+async def main(directory: str, port: int, ping_s: float, cert_file: str, name: str, marks: Marks) -> None:
     """The platform, until the end of standard input."""
-    async with Platform(tenants={TENANT: TOKEN}, data_dir=directory, port=port):
-        print("up", flush=True)
-        await to_thread.run_sync(sys.stdin.read)
+    config = PlatformConfig(auth_rate_by_agent=1000)
+    if ping_s:
+        config = replace(config, ping_interval=ping_s, ping_timeout=4 * ping_s)
+    tls = make_server_context(cert_file) if cert_file else None
+    async with Platform(tenants={TENANT: TOKEN}, data_dir=directory, port=port, config=config, ssl_context=tls):
+        say("up", name)
+        await obey(marks)
+
+
+def run(arguments: list[str]) -> None:
+    """As these arguments ask for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory")
+    parser.add_argument("--name", default="platform")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--ping", type=float, default=0.0)
+    parser.add_argument("--cert", default="")
+    add_marks(parser)
+    asked = parser.parse_args(arguments)
+    marks = PlatformMarks(asked.marks, asked.place, asked.times)
+    put_in_place(marks, planted=asked.planted)
+    mark_connections(marks)
+    anyio.run(main, asked.directory, asked.port, asked.ping, asked.cert, asked.name, marks)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("directory")
-    parser.add_argument("--port", type=int)
-    parser.add_argument("--marks")
-    parser.add_argument("--place", default="")
-    parser.add_argument("--times", type=int, default=0)
-    parser.add_argument("--planted", action="store_true")
-    asked = parser.parse_args()
-    put_in_place(Marks(asked.marks, asked.place, asked.times), planted=asked.planted)
-    anyio.run(main, asked.directory, asked.port)
+    run(sys.argv[1:])
