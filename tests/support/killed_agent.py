@@ -16,7 +16,8 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from unittest.mock import patch
 
 import anyio
 import msgspec
@@ -36,6 +37,9 @@ from support.kill_phases import TENANT
 
 if TYPE_CHECKING:
     from artcafe_proto.events import AgentEvent
+
+SUDDEN_END_S: Final = 0.01
+"""CMD-11: links end every second here, and are stable at once. By its 5 s the responses would be blamed for that."""
 
 
 class AgentMarks(Marks):
@@ -125,6 +129,7 @@ def run(arguments: list[str]) -> None:
     marks = AgentMarks(asked.marks, asked.place, asked.times)
     put_in_place(marks, planted=asked.planted)
     mark_connections(marks)
+    patch("artcafe_proto.policies.outbox.SUDDEN_END_S", SUDDEN_END_S).start()
     agent = Agent(
         agent_id=asked.name,
         tenant_id=TENANT,
