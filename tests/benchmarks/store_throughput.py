@@ -1,12 +1,13 @@
 """How many commands a second a platform takes and sees answered, with and without a store, and what the store costs.
 
-    .venv/bin/python tests/benchmarks/store_throughput.py [--repeats 5] [--seconds 5] [--warm-up 110000]
+    .venv/bin/python tests/benchmarks/store_throughput.py [--repeats 5] [--seconds 5] [--warm-up 110000] [--journal]
 
 The platform and whoever calls its `send_command` are one process, the agent (one, with an inline handler and everything
 on) is another; between them is loopback and a window of 64. A command counts when `CommandAnswered` is told: it was
 accepted, sent and answered, and all of that is stored. So many are sent before the time is taken that each further one
-also makes the platform forget one. The platforms take turns; the figures are medians over the rounds. Beside them is
-how long this disk takes for 4 KiB and an fsync. They mean nothing while the machine has other work.
+also makes the platform forget one. With `--journal` there are two more rows, in which the agent has a journal: beside a
+platform without a store, and beside one with it. They all take turns; the figures are medians over the rounds. Beside
+them is how long this disk takes for 4 KiB and an fsync. They mean nothing while the machine has other work.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from benchmarks.fleet import private_key
 from benchmarks.servers import spread
 
 MEMORY, SQLITE = "memory", "SQLite"
+JOURNAL, BOTH = "journal", "both"
 TENANT, AGENT, TEXT = "tenant-1", "agent-1", "x" * 20
 CALLERS = 256
 MOST_UNANSWERED = 512
@@ -120,7 +122,7 @@ def say(what: dict[str, float]) -> None:
 # --- the agent's process ----------------------------------------------------------------------------------------------
 
 
-def run_agent(port: int) -> None:
+def run_agent(port: int, journal: str | None) -> None:
     """Until the platform is gone."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -134,6 +136,7 @@ def run_agent(port: int) -> None:
             private_key_path=key,
             api_endpoint=f"http://127.0.0.1:{port}",
             log_level="ERROR",
+            journal_path=journal,
         )
 
         @agent.command("echo", inline=True)
@@ -154,12 +157,13 @@ def run_agent(port: int) -> None:
 def measure(mode: str, place: Path, seconds: float, warm_up: int) -> dict[str, float]:
     """One round."""
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        directory = ["--data", folder] if mode == SQLITE else []
+        directory = ["--data", f"{folder}/data"] if mode in (SQLITE, BOTH) else []
+        journal = ["--journal-path", f"{folder}/journal.db"] if mode in (JOURNAL, BOTH) else []
         command = [sys.executable, __file__, "--serve", "--seconds", str(seconds), "--warm-up", str(warm_up)]
         platform = subprocess.Popen([*command, *directory], stdout=subprocess.PIPE, text=True)
         agent: subprocess.Popen[bytes] | None = None
         try:
-            agent = subprocess.Popen([sys.executable, __file__, "--agent", str(hear(platform)["port"])])
+            agent = subprocess.Popen([sys.executable, __file__, "--agent", str(hear(platform)["port"]), *journal])
             found = hear(platform)
             if platform.wait(30) or agent.wait(30):
                 raise SystemExit(f"{mode}: a process failed")
@@ -199,6 +203,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--warm-up", type=int, default=110_000)
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure")
+    parser.add_argument("--journal", action="store_true", help="with rows for an agent with a journal")
+    parser.add_argument("--journal-path", help=argparse.SUPPRESS)
     parser.add_argument("--data", help=argparse.SUPPRESS)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--agent", type=int, help=argparse.SUPPRESS)
@@ -207,9 +213,10 @@ def main() -> int:
         asyncio.run(serve(asked.data, asked.seconds, asked.warm_up))
         return 0
     if asked.agent is not None:
-        run_agent(asked.agent)
+        run_agent(asked.agent, asked.journal_path)
         return 0
-    rounds: dict[str, list[dict[str, float]]] = {MEMORY: [], SQLITE: []}
+    modes = (MEMORY, SQLITE, JOURNAL, BOTH) if asked.journal else (MEMORY, SQLITE)
+    rounds: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
     synced: list[float] = []
     for _ in range(asked.repeats):
         for mode in rounds:
