@@ -226,7 +226,7 @@ class PairRounds:
         life = AgentLife(self._marks(name))
         self._report.agent_phases.update(set(life.under_way.values()))
         told = self._told
-        told.stored |= life.responded
+        stored_before, told.stored[name] = told.stored.get(name, set()), life.responded
         told.settled |= life.settled
         for command_id, phase in life.phases.items():
             if phase < AgentPhase.STORED:
@@ -242,7 +242,7 @@ class PairRounds:
         lost = {
             "a command that was stored": life.opened - opened - responded,
             "a command that ran": ran - opened - responded,
-            "a response that was stored": {each for each in told.stored if agent_of(each) == name} - responded,
+            "a response that was stored": (life.responded | stored_before) - responded,
         }
         for what, which in lost.items():
             self._report.broken.extend(f"{when}: {what} is not in the journal: {each}" for each in sorted(which))

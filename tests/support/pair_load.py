@@ -25,8 +25,8 @@ class Told:
         """Those of them whose handler may be called twice."""
         self.answers: dict[str, str] = {}
         """What the tenant was shown in the end: `done`, or the code of an error."""
-        self.stored: set[str] = set()
-        """Commands whose responses the journal of their agent has had."""
+        self.stored: dict[str, set[str]] = {}
+        """Of each agent the commands whose responses its journal got in its last life."""
         self.settled: set[str] = set()
         """Commands whose agents got a pong after their responses."""
         self.interruptible: set[str] = set()
