@@ -1,10 +1,10 @@
 """Starts programs that are imported already, in a few milliseconds each: it forks itself.
 
-Standard input has a line of JSON for each request: `["start", NAME, PROGRAM, ARGUMENTS]` has one of PROGRAMS
-run in a process of its own, `["tell", NAME, LINE]` gives that process a line to read, and
-`["end", NAME]` ends its standard input. Standard output has the lines
-`began NAME PID` and `ended NAME STATUS`, where a signal counts as a negative status, and what the programs write. At
-the end of its standard input that of every process ends. It needs Linux, whose pidfds say when a process has ended.
+Standard input has a line of JSON for each request: `["start", NAME, PROGRAM, ARGUMENTS]` has one of PROGRAMS run in a
+process of its own, `["tell", NAME, LINE]` gives that process a line to read, and `["end", NAME]` ends its standard
+input. Standard output has the lines `began NAME PID` and `ended NAME STATUS`, where a signal counts as a negative
+status, and what the programs write. At the end of its standard input that of every process ends. It needs Linux, whose
+pidfds say when a process has ended.
 """
 
 from __future__ import annotations
