@@ -116,6 +116,7 @@ class PairRounds:
         self._load = PairLoad(self._agents, lambda: Client(port, certificate and certificate.context), seed, self._told)
         self._faults = LinkFaults(port, self._agents, faults, seed, self._is_online, under_tls=certificate is not None)
         self._lives: dict[str, int] = {}
+        self._ended_ns = 0  # when processes were killed last, on the monotonic clock
         self._places = {PLATFORM: cycle(MARKS), "agent": cycle(AGENT_MARKS)}
         self._report = PairReport(
             0, Counter(), Counter(), Counter(), Counter(), self._faults.done, self._told, Counter(), []
@@ -168,12 +169,12 @@ class PairRounds:
             await self._kill_at_a_place(placed)
         else:
             await asyncio.sleep(self._rng.uniform(0, 3.0 if self._faults.left else 0.5))
+        self._ended_ns = time.monotonic_ns()
         for each in self._rng.sample(victims, len(victims)):
             self._programs[each].kill()
         for each in victims:
             await self._programs.ended(each)
         if PLATFORM in victims:
-            self._ended_ns = time.monotonic_ns()
             self._load.is_up.clear()
             self._tenant.close()
         self._load.check()
@@ -266,8 +267,9 @@ class PairRounds:
         """The restarted platform shows what was shown in its last life."""
         try:
             for command_id in self._told.recent:
+                was_over = command_id in self._told.answers
                 shown = expect(await self._tenant.ask("GET", f"/commands/{command_id}"), 200)
-                self._told.shown(command_id, shown)
+                self._told.shown(command_id, shown, was_over=was_over)
         except LOST:
             raise AssertionError("the platform ended, and nobody had told it to") from None
 
