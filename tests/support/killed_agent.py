@@ -16,8 +16,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-from unittest.mock import patch
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -30,20 +29,14 @@ from artcafe_anyio import Agent, CommandContext
 from artcafe_anyio.transports import TransportConnection
 from artcafe_proto.agent.records import Kind, OpenedRecord, ResponseRecord
 from artcafe_proto.events import Offline, Online, ResponseReplaced, ResponsesSettled
-from artcafe_proto.policies.backoff import WAITS
 from artcafe_proto.records import Record, unpack
 from support.agent_phases import AGENT_MARKS
 from support.kill_marks import TEXT, Marks, add_marks, frames, obey, put_in_place, say
 from support.kill_phases import TENANT
+from support.short_waits import shorten_waits
 
 if TYPE_CHECKING:
     from artcafe_proto.events import AgentEvent
-
-FIRST_WAIT_S: Final = 0.2
-LONGEST_WAIT_S: Final = 2.0
-"""LINK-3: lives are short here, too. Two minutes after each failure would show little in an hour."""
-SUDDEN_END_S: Final = 0.01
-"""CMD-11: links end every second here, and are stable at once. By its 5 s the responses would be blamed for that."""
 
 
 class AgentMarks(Marks):
@@ -133,8 +126,7 @@ def run(arguments: list[str]) -> None:
     marks = AgentMarks(asked.marks, asked.place, asked.times)
     put_in_place(marks, planted=asked.planted)
     mark_connections(marks)
-    patch("artcafe_proto.policies.outbox.SUDDEN_END_S", SUDDEN_END_S).start()
-    WAITS.update({kind: wait._replace(first_s=FIRST_WAIT_S, cap_s=LONGEST_WAIT_S) for kind, wait in WAITS.items()})
+    shorten_waits()
     agent = Agent(
         agent_id=asked.name,
         tenant_id=TENANT,

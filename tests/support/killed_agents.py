@@ -23,6 +23,7 @@ if __name__ == "__main__":
 from artcafe_anyio import Agent, CommandContext
 from artcafe_proto.events import Offline, Online, RepeatReceived, ResponseReplaced, ResponsesSettled
 from support.kill_phases import TENANT
+from support.short_waits import shorten_waits
 
 if TYPE_CHECKING:
     from artcafe_proto.events import AgentEvent
@@ -83,4 +84,5 @@ async def main(port: int, keys: Path, count: int) -> None:
 
 if __name__ == "__main__":
     logging.disable()  # of a link that is lost, and of the attempts after it
+    shorten_waits()
     anyio.run(main, int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
