@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from itertools import cycle
 from pathlib import Path
 from random import Random
+from statistics import median
 from typing import Final, Literal, NamedTuple
 
 from artcafe_cli.key_files import make_key_pair, read_public_key_line
@@ -54,6 +55,8 @@ class PairReport(NamedTuple):
     """In how many rounds a command was in each phase when its agent was killed."""
     faults: Counter[str]
     """What was done to links, by kind."""
+    back_s: dict[str, list[float]]
+    """From each start until an agent was online, or the platform listened, of those who came that far."""
     told: Told
     runs: Counter[str]
     """How often a handler was called for each command."""
@@ -76,6 +79,11 @@ class PairReport(NamedTuple):
             lines += [f"{self.phases[phase]:8,}  {text}" for phase, text in MEANINGS.items()]
         if self.faults:
             lines += ["faults of links: " + ", ".join(f"{each} {times:,}" for each, times in self.faults.items())]
+        for who, back_s in self.back_s.items():
+            if back_s:
+                lines += [
+                    f"from a start of {who} until it is up: median {median(back_s):.2f} s, worst {max(back_s):.2f} s"
+                ]
         again = sum(times > 1 for times in self.runs.values())
         lines += [
             f"{self.rounds} rounds, {self.kills.total() - platform} times kill -9 of an agent and {platform} of the"
@@ -119,7 +127,16 @@ class PairRounds:
         self._ended_ns = 0  # when processes were killed last, on the monotonic clock
         self._places = {PLATFORM: cycle(MARKS), "agent": cycle(AGENT_MARKS)}
         self._report = PairReport(
-            0, Counter(), Counter(), Counter(), Counter(), self._faults.done, self._told, Counter(), []
+            rounds=0,
+            kills=Counter(),
+            stops=Counter(),
+            phases=Counter(),
+            agent_phases=Counter(),
+            faults=self._faults.done,
+            back_s={"an agent": [], "the platform": []},
+            told=self._told,
+            runs=Counter(),
+            broken=[],
         )
 
     async def run(self, rounds: int) -> PairReport:
@@ -179,6 +196,9 @@ class PairRounds:
             self._tenant.close()
         self._load.check()
         self._report.kills.update(victims)
+        for each in victims:
+            if (back_s := self._programs[each].back_s) is not None:
+                self._report.back_s["the platform" if each == PLATFORM else "an agent"].append(back_s)
         return victims
 
     async def _until_up(self, names: Collection[str]) -> None:

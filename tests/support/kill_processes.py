@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -56,6 +57,15 @@ class Program:
         """How it ended; a signal counts as a negative status."""
         self.is_up = False
         """Whether it listens, or is online."""
+        self.asked_at = time.monotonic()
+        self.back_s: float | None = None
+        """How long after its fork was asked for it was up first."""
+
+    def came_up(self) -> None:
+        """It has said so."""
+        self.is_up = True
+        if self.back_s is None:
+            self.back_s = time.monotonic() - self.asked_at
 
     def kill(self) -> None:
         """By SIGKILL, unless it has ended."""
@@ -130,7 +140,7 @@ class Programs:
                 case "ended":
                     self._programs[name].status = int(more[0])
                 case "up" | "online":
-                    self._programs[name].is_up = True
+                    self._programs[name].came_up()
                 case "offline":
                     self._programs[name].is_up = False
                 case _:
