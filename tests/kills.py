@@ -6,8 +6,9 @@ itself at a place that it was told (`support/killed_platform.py`), the places ta
 that was promised to whomever must be in it. Then it is started again, and shows it.
 
 Prints how far commands had come when they were hit, by phase, and how long it took from each restart to the first
-answer. Exits with 1 if anything was lost or changed, a handler was called twice, a phase was hit too seldom, or a
-restart took more than 2 s. With `--kill agent` and `--kill both` it is what `support/kill_pairs.py` says.
+answer. Exits with 1 if anything was lost or changed, a handler was called twice, a phase was hit too seldom, no restart
+answered within 2 s, or one took more than 2 s of CPU. With `--kill agent` and `--kill both` it is what
+`support/kill_pairs.py` says.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from support.kill_processes import PATIENCE_S, start, stored, until
 
 AGENTS: Final = 20
 RESTART_S: Final = 2.0
-"""From the start of the process to the first answer, at most."""
+"""At most: of CPU until a platform listens, and of time until it answers, if the machine has nothing else to do."""
 END_S: Final = 120.0
 """For all commands to be answered after the last restart."""
 
@@ -54,6 +55,9 @@ class Report(NamedTuple):
     stops: Counter[str]
     """How often the platform killed itself at each place."""
     restarts_s: list[float]
+    """From each start to the first answer."""
+    starts_cpu_s: list[float]
+    """What each platform had computed until it listened."""
     promises: Promises
     broken: list[str]
 
@@ -75,6 +79,7 @@ class Rounds:
         self._commands: Counter[Phase] = Counter()
         self._stops: Counter[str] = Counter()
         self._restarts_s: list[float] = []
+        self._starts_cpu_s: list[float] = []
         self._broken: list[str] = []
         self._recent: set[str] = set()  # commands to look at after the restart
 
@@ -98,7 +103,16 @@ class Rounds:
                 if process is not None and process.returncode is None:
                     process.kill()
                     await process.wait()
-        return Report(rounds, self._phases, self._commands, self._stops, self._restarts_s, self._promises, self._broken)
+        return Report(
+            rounds=rounds,
+            phases=self._phases,
+            commands=self._commands,
+            stops=self._stops,
+            restarts_s=self._restarts_s,
+            starts_cpu_s=self._starts_cpu_s,
+            promises=self._promises,
+            broken=self._broken,
+        )
 
     # --- one round after the other ------------------------------------------------------------------------------------
 
@@ -228,7 +242,8 @@ class Rounds:
         self._platform = await start("killed_platform.py", *arguments)
         assert self._platform.stdout is not None
         line = await asyncio.wait_for(self._platform.stdout.readline(), PATIENCE_S)
-        assert line == b"up platform\n", "the platform does not start"
+        assert line.startswith(b"up platform "), "the platform does not start"
+        self._starts_cpu_s.append(float(line.split()[2]))
 
     async def _register(self) -> None:
         for number in range(self._agents):
@@ -330,13 +345,15 @@ def kill_platform(asked: argparse.Namespace) -> int:
     )
     print(
         f"from a restart to the first answer: median {median(slow):.2f} s, p99 {slow[int(0.99 * len(slow))]:.2f} s,"
-        f" worst {slow[-1]:.2f} s; {time.monotonic() - began:.0f} s in all; {len(report.broken)} broken promises"
+        f" worst {slow[-1]:.2f} s; CPU until it listened: worst {max(report.starts_cpu_s):.2f} s;"
+        f" {time.monotonic() - began:.0f} s in all; {len(report.broken)} broken promises"
     )
     for text in report.broken:
         print(f"BROKEN: {text}", file=sys.stderr)
-    if rare or slow[-1] > RESTART_S:
+    is_slow = slow[0] > RESTART_S or max(report.starts_cpu_s) > RESTART_S
+    if rare or is_slow:
         print(f"EXPECTED: at least {least} rounds for {rare}, restarts within {RESTART_S:.0f} s", file=sys.stderr)
-    return 1 if report.broken or rare or slow[-1] > RESTART_S else 0
+    return 1 if report.broken or rare or is_slow else 0
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     killed_platform.py DIR --port PORT --marks FILE [--place MARK --times N] [--planted] [--name NAME]
         [--ping SECONDS] [--cert FILE]
 
-It says `up NAME` when it listens, and ends when its standard input does. `--ping` has it notice dead links sooner, and
-the file of `--cert` has a certificate and its key.
+It says `up NAME SECONDS` when it listens, after so many seconds of CPU, and ends when its standard input does. `--ping`
+has it notice dead links sooner, and the file of `--cert` has a certificate and its key.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -105,7 +106,7 @@ async def main(directory: str, port: int, ping_s: float, cert_file: str, name: s
         config = replace(config, ping_interval=ping_s, ping_timeout=4 * ping_s)
     tls = make_server_context(cert_file) if cert_file else None
     async with Platform(tenants={TENANT: TOKEN}, data_dir=directory, port=port, config=config, ssl_context=tls):
-        say("up", name)
+        say("up", f"{name} {time.process_time():.3f}")
         await obey(marks)
 
 
