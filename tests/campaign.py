@@ -1,9 +1,9 @@
 """Very many simulated sessions, on every core: `python tests/campaign.py --sessions 50000`.
 
 A session is one link from its first byte to its loss, with at least one fault that concerned it. Prints how often
-each fault came, each invariant was looked at, and what became of batches on the disks of platforms. Exits with 1 if an
-invariant broke, if a fault came fewer than 100 times or a batch met a fate fewer than 20 times, or if an invariant was
-never looked at. What broke is shrunk and printed as a test can repeat it.
+each fault came, each invariant was looked at, and what became of batches on the disks of platforms and of agents. Exits
+with 1 if an invariant broke, if a fault came fewer than 100 times or a batch met a fate fewer than 20 times, or if an
+invariant was never looked at. What broke is shrunk and printed as a test can repeat it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def settings(seed: int) -> dict[str, Any]:
         "command_gap_s": (2.0, 10.0, 30.0, 30.0)[seed // 27 % 4],
         "calls_gap_s": (None, 30.0, 5.0)[seed // 108 % 3],
         "store_fault_s": (None, 60.0)[seed % 2],
+        "journal_fault_s": (None, 60.0)[seed // 2 % 2],
     }
 
 
@@ -55,7 +56,9 @@ class Outcome(NamedTuple):
     sessions: int
     happened: Counter[FaultKind]
     fates: Counter[BatchFate] | None
-    """What became of batches; None without a store."""
+    """What became of the platform's batches; None without a store."""
+    journal_fates: Counter[BatchFate] | None
+    """And of the agents'; None without journals."""
     evaluations: Counter[str]
     broken: str
 
@@ -74,7 +77,9 @@ def run(seed: int) -> Outcome:
         error.add_note(f"in Simulation({seed}, **{settings(seed)})")
         raise
     fates = None if sim.platform.disk is None else sim.platform.disk.fates
-    return Outcome(seed, sim.sessions, sim.happened, fates, sim.invariants.evaluations, broken)
+    of_agents = [disk.fates for agent_id in sim.agent_ids if (disk := sim.disk_of(agent_id)) is not None]
+    journal_fates = sum(of_agents, Counter[BatchFate]()) if of_agents else None
+    return Outcome(seed, sim.sessions, sim.happened, fates, journal_fates, sim.invariants.evaluations, broken)
 
 
 @contextmanager
@@ -99,9 +104,10 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
-    began, sessions, worlds, stores = time.monotonic(), 0, 0, 0
+    began, sessions, worlds, stores, journals = time.monotonic(), 0, 0, 0, 0
     happened: Counter[FaultKind] = Counter()
     fates: Counter[BatchFate] = Counter()
+    journal_fates: Counter[BatchFate] = Counter()
     evaluations: Counter[str] = Counter()
     broken: list[str] = []
     with Pool(asked.jobs, collect_seldom) as pool:
@@ -111,6 +117,8 @@ def main() -> int:
             happened.update(outcome.happened)
             stores += outcome.fates is not None
             fates.update(outcome.fates or {})
+            journals += outcome.journal_fates is not None
+            journal_fates.update(outcome.journal_fates or {})
             evaluations.update(outcome.evaluations)
             broken += [outcome.broken] * bool(outcome.broken)
             if sessions >= asked.sessions:
@@ -118,14 +126,17 @@ def main() -> int:
         pool.terminate()
     seconds = time.monotonic() - began
     _show("faults", {kind.value: happened[kind] for kind in FaultKind})
-    _show("batches", {fate.value: fates[fate] for fate in BatchFate})
+    _show("batches of platforms", {fate.value: fates[fate] for fate in BatchFate})
+    _show("batches of agents", {fate.value: journal_fates[fate] for fate in BatchFate})
     _show("looks at invariants", {name: evaluations[name] for name in INVARIANTS})
-    print(f"\n{sessions} sessions in {worlds} worlds, {stores} of them with a store (seeds from {asked.first_seed}),")
+    print(f"\n{sessions} sessions in {worlds} worlds (seeds from {asked.first_seed}),", end=" ")
+    print(f"{stores} of them with a store, {journals} with journals,")
     print(f"{sum(happened.values())} faults,", end=" ")
     print(f"{sum(evaluations.values())} looks at invariants, {len(broken)} broken; signatures are real")
     print(f"{seconds:.0f} s with {asked.jobs} jobs: {sessions / seconds / asked.jobs:.0f} sessions per second and job")
     rare = [kind.value for kind in FaultKind if happened[kind] < LEAST_FAULTS]
-    rare += [fate.value for fate in BatchFate if fates[fate] < LEAST_FATES]
+    rare += [f"{fate.value} (platforms)" for fate in BatchFate if fates[fate] < LEAST_FATES]
+    rare += [f"{fate.value} (agents)" for fate in BatchFate if journal_fates[fate] < LEAST_FATES]
     unseen = [name for name in INVARIANTS if not evaluations[name]]
     for text in broken:
         print(f"\nBROKEN: {text}", file=sys.stderr)

@@ -11,12 +11,14 @@ from artcafe_proto.effects import (
     Connect,
     Disconnect,
     PauseReading,
+    Persist,
     ResumeReading,
     Sign,
     Write,
 )
 from artcafe_proto.events import CommandCancelled, CommandReceived, Offline, Stopped
 from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.records import Keeps
 from artcafe_proto.testing.applications import Application
 from artcafe_proto.testing.ensuring import ensure
 from artcafe_proto.testing.invariants import Watched
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
 
     from artcafe_proto.agent.machine import ConnectFailure
     from artcafe_proto.config import AgentConfig
-    from artcafe_proto.effects import Effect
+    from artcafe_proto.effects import Effect, PersistFailure
     from artcafe_proto.events import AgentEvent
     from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
+    from artcafe_proto.testing.disks import Disk
     from artcafe_proto.testing.invariants import Invariants
 
 
@@ -84,13 +87,21 @@ class AgentProcess(Node):
         *,
         connect: Callable[[AgentProcess, Connect], None],
         wall_skew_s: float = 0.0,
+        disk: Disk | None = None,
     ) -> None:
-        """`connect`: what has a network answer, once, whether there is a connection."""
+        """`connect`: what has a network answer, once, whether there is a connection. `disk`: of an agent with a
+        journal, which goes on from what is there.
+        """
         super().__init__(sim, wall_skew_s=wall_skew_s)
         self.sim = sim
         self._connect = connect
         self.agent_id: str = config.agent_id
-        self.protocol: Final = AgentProtocol(config, rng=rng)
+        self._disk = disk
+        self._untold: Persist | None = None
+        """A batch that is stored, which the process that sleeps was not told."""
+        restored = () if disk is None else disk.records.values()
+        keeps = Keeps.NOTHING if disk is None else Keeps.RECORDS
+        self.protocol: Final = AgentProtocol(config, rng=rng, keeps=keeps, restored=restored, now=self.now)
         self.circuits: dict[int, Circuit] = {}
         self.is_stopping = False
         self.is_in_session: bool = False
@@ -103,6 +114,8 @@ class AgentProcess(Node):
         self._mono_at_sleep = 0.0
         self._postponed: list[Callable[[Instant], object]] = []
         self._reports_at = -math.inf
+        if disk is not None:
+            sim.invariants.journals.begins(self, disk.records)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -153,6 +166,7 @@ class AgentProcess(Node):
         for circuit in self.circuits.values():
             circuit.leave(circuit.down, circuit.up, abort=True)
         self.circuits.clear()
+        self._leave_disk()
 
     def sleep(self, seconds: float, *, mono_counts: bool) -> None:
         """Suspend: what comes in waits; the monotonic clock may or may not count that time."""
@@ -249,6 +263,7 @@ class AgentProcess(Node):
         if self.protocol.is_stopped and not self.is_dead:
             ensure(not self.circuits, "who has stopped holds no connection (LINK-10)")
             self.is_dead = True
+            self._leave_disk()
             self.sim.process_stopped(self)
 
     def _carry_out(self, output: Effect | AgentEvent) -> None:
@@ -273,6 +288,8 @@ class AgentProcess(Node):
                 self.circuits[output.conn].down.resume()
             case Sign():
                 self._sign(output)
+            case Persist():
+                self._commit(output)
             case CommandReceived():
                 self.application.execute(output)
             case CommandCancelled():
@@ -295,6 +312,31 @@ class AgentProcess(Node):
 
     def _forget(self, conn: int) -> None:
         self.circuits.pop(conn, None)
+
+    # --- the journal --------------------------------------------------------------------------------------------------
+
+    def _commit(self, batch: Persist) -> None:
+        assert self._disk is not None, "who keeps nothing has nothing stored"
+        self._disk.commit(batch, lambda failure: self._committed(batch, failure))
+
+    def _committed(self, batch: Persist, failure: PersistFailure | None) -> None:
+        def tell(now: Instant) -> None:
+            journals = self.sim.invariants.journals
+            if failure is None:
+                self._untold = None
+                journals.is_stored(self, batch)
+                self.protocol.persisted(batch.batch, now)
+            else:
+                journals.failed(self, batch, failure)
+                self.protocol.persist_failed(batch.batch, failure, now)
+
+        self._untold = batch if failure is None else None
+        self.turn(tell)
+
+    def _leave_disk(self) -> None:
+        """A batch under way is kept or lost, whole."""
+        if self._disk is not None:
+            self.sim.invariants.journals.ends(self, self._disk.crash() or self._untold)
 
     # --- the signer ---------------------------------------------------------------------------------------------------
 

@@ -126,7 +126,11 @@ class Calls:
         self._sent += 1
         command_id = f"asked-{rng.getrandbits(32):08x}-{self._sent}"
         content = (0, rng.choice((0, 40, 2000)), rng.choice((2.0, 30.0, None)))
-        body: dict[str, Any] = {"command": "work", "args": sim.tenant.args(content), "timeout": content[2]}
+        body: dict[str, Any] = {
+            "command": sim.tenant.name(content),
+            "args": sim.tenant.args(content),
+            "timeout": content[2],
+        }
         body |= {"command_id": command_id, "expires_in": rng.choice((None, 8.0, 60.0))}
         until = sim.time + _ARRIVES_WITHIN_S
 

@@ -1,4 +1,4 @@
-"""The disk of a simulated platform: one batch at a time, which is stored whole or not at all (PLAT-5)."""
+"""A disk of a platform or an agent in a simulation: one batch at a time, stored whole or not at all (PLAT-5, CMD-1)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ARE_STORED: Final = (BatchFate.STORED, BatchFate.UNREPORTED, BatchFate.KEPT_AT_
 
 
 class Disk:
-    """What outlives the platform's process. How long a batch takes is drawn. Times are the simulation's."""
+    """What outlives a process. How long a batch takes is drawn. Times are the simulation's."""
 
     def __init__(self, sim: Stage, rng: Random) -> None:
         self._sim = sim
@@ -72,7 +72,7 @@ class Disk:
             self._meanwhile = action
 
     def crash(self) -> Persist | None:
-        """The platform has died. Returns what is stored all the same of what nobody was told that it is stored."""
+        """The process has died. Returns what is stored all the same of what nobody was told that it is stored."""
         batch, self._under_way = self._under_way, None
         if batch is not None and self._sim.time >= self.is_full_until and self._rng.random() < _IS_KEPT:
             self._meets(batch, BatchFate.KEPT_AT_CRASH)
@@ -88,7 +88,7 @@ class Disk:
 
     def _end(self, batch: Persist, done: Callable[[PersistFailure | None], None]) -> None:
         if self._under_way is not batch:
-            return  # the platform has died meanwhile
+            return  # the process has died meanwhile
         self._under_way = None
         if self._sim.time < self.is_full_until:
             self._meets(batch, BatchFate.FULL)

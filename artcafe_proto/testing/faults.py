@@ -60,11 +60,22 @@ class FaultKind(Enum):
     DISK_SLOW = "the platform's disk is slow"
     DISK_FULL = "the platform's disk is full"
     DISK_GONE = "the platform's disk cannot be reached"
+    AGENT_CRASH = "the agent's process dies, and is started again from what is stored"
+    AGENT_DISK_SLOW = "the agent's disk is slow"
+    AGENT_DISK_FULL = "the agent's disk is full"
+    AGENT_DISK_GONE = "the agent's disk cannot be reached"
 
 
 OF_STORES: Final = (FaultKind.PLATFORM_CRASH, FaultKind.DISK_SLOW, FaultKind.DISK_FULL, FaultKind.DISK_GONE)
 """They happen where a platform has a store, beside the others, which are drawn as if these were not there."""
-OF_EVERY_WORLD: Final = tuple(kind for kind in FaultKind if kind not in OF_STORES)
+OF_JOURNALS: Final = (
+    FaultKind.AGENT_CRASH,
+    FaultKind.AGENT_DISK_SLOW,
+    FaultKind.AGENT_DISK_FULL,
+    FaultKind.AGENT_DISK_GONE,
+)
+"""They happen in the same way where agents have journals."""
+OF_EVERY_WORLD: Final = tuple(kind for kind in FaultKind if kind not in (*OF_STORES, *OF_JOURNALS))
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -94,6 +105,7 @@ _AMOUNTS_S: Final[dict[FaultKind, tuple[float, ...]]] = {
     FaultKind.PLATFORM_LATE: (0.5, 2.0, 45.0),
     FaultKind.SIGNER_SLOW: (1.0, 20.0, 70.0),
     FaultKind.DISK_SLOW: (5.0, 30.0, 90.0),
+    FaultKind.AGENT_DISK_SLOW: (5.0, 30.0, 90.0),
 }
 _USUAL_AMOUNTS_S: Final = (0.5, 5.0, 30.0, 90.0)
 _RATES: Final = ("500", "4000", "40000")
@@ -136,7 +148,7 @@ def draw_fault(rng: Random, *, at: float, agent: int, kinds: tuple[FaultKind, ..
         flavour = rng.choice(_RATES)
     elif kind is FaultKind.CONGESTED:
         flavour = rng.choice(["of the agent", "of the platform"])
-    elif kind is FaultKind.PLATFORM_CRASH:
+    elif kind in (FaultKind.PLATFORM_CRASH, FaultKind.AGENT_CRASH):
         flavour = rng.choice(["", _UNDER_WAY, _UNDER_WAY])
     amount = rng.choice(_AMOUNTS_S.get(kind, _USUAL_AMOUNTS_S))
     return Fault(at, kind, agent, amount, flavour)
@@ -166,7 +178,7 @@ _UP: Final = (FaultKind.SILENT_UP, FaultKind.HELD_UP, FaultKind.SLOW_UP)
 
 def inject(sim: Whole, fault: Fault) -> None:
     """Make a fault happen now."""
-    ways = (_is_of_network, _is_of_connections, _is_of_platform, _is_of_disk)
+    ways = (_is_of_network, _is_of_connections, _is_of_platform, _is_of_disk, _is_of_journal)
     if not any(is_done(sim, fault) for is_done in ways):
         _is_of_agent(sim, fault)
 
@@ -260,19 +272,39 @@ def _restart_unless_calm(sim: Whole, fault: Fault) -> None:
 
 
 def _is_of_disk(sim: Whole, fault: Fault) -> bool:
-    """Whether a fault is the disk's; a platform without a disk has no such fault."""
-    disk, until = sim.platform.disk, sim.time + fault.amount
+    """Whether a fault is a disk's; who has no disk has no such fault."""
+    is_of_agent = fault.kind in OF_JOURNALS
+    disk, until = sim.disk_of(sim.agent_ids[fault.agent]) if is_of_agent else sim.platform.disk, sim.time + fault.amount
+    match fault.kind:
+        case FaultKind.DISK_SLOW | FaultKind.AGENT_DISK_SLOW:
+            name = "is_slow_until"
+        case FaultKind.DISK_FULL | FaultKind.AGENT_DISK_FULL:
+            name = "is_full_until"
+        case FaultKind.DISK_GONE | FaultKind.AGENT_DISK_GONE:
+            name = "is_gone_until"
+        case _:
+            return False
     if disk is not None:
-        match fault.kind:
-            case FaultKind.DISK_SLOW:
-                disk.is_slow_until = until
-            case FaultKind.DISK_FULL:
-                disk.is_full_until = until
-            case FaultKind.DISK_GONE:
-                disk.is_gone_until = until
-            case _:
-                pass
-    return fault.kind in (FaultKind.DISK_SLOW, FaultKind.DISK_FULL, FaultKind.DISK_GONE)
+        setattr(disk, name, until)
+    return True
+
+
+def _is_of_journal(sim: Whole, fault: Fault) -> bool:
+    """Whether an agent's process dies and goes on from its journal; without one it begins anew."""
+    if fault.kind is not FaultKind.AGENT_CRASH:
+        return False
+    agent_id = sim.agent_ids[fault.agent]
+
+    def crash() -> None:
+        if not sim.is_calm:
+            sim.restart_agent(agent_id, fault.amount)
+
+    disk = sim.disk_of(agent_id)
+    if disk is not None and fault.flavour == _UNDER_WAY:
+        disk.meanwhile(crash)
+    else:
+        crash()
+    return True
 
 
 def _is_of_agent(sim: Whole, fault: Fault) -> None:

@@ -22,6 +22,7 @@ from artcafe_proto.testing.disks import Disk
 from artcafe_proto.testing.faults import (
     CONCERN_ALL,
     OF_EVERY_WORLD,
+    OF_JOURNALS,
     OF_STORES,
     Fault,
     FaultKind,
@@ -33,7 +34,7 @@ from artcafe_proto.testing.invariants import Invariants
 from artcafe_proto.testing.networks import Network
 from artcafe_proto.testing.platforms import PlatformProcess
 from artcafe_proto.testing.schedule import Alarms, Schedule
-from artcafe_proto.testing.tenants import TENANT, Tenant
+from artcafe_proto.testing.tenants import IDEMPOTENT, TENANT, Tenant
 from artcafe_proto.testing.worlds import draw_world
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ __all__ = ["Simulation"]
 _LAST_EVENTS: Final = 30
 _LONGEST_COMMAND_S: Final = 400.0
 _LONGEST_LINK_FAULT_S: Final = 60.0
+_SKEWS_S: Final = (0.0, 0.0, -86_400.0, 5.0, 864_000.0)
+"""How far an agent's wall clock is from the platform's."""
 _ENDS: Final = (FaultKind.RESET, FaultKind.CLOSED)
 _number_of = attrgetter("number")
 
@@ -70,6 +73,7 @@ class Simulation:
         says_gap_s: float | None = None,
         calls_gap_s: float | None = None,
         store_fault_s: float | None = None,
+        journal_fault_s: float | None = None,
         faults: Sequence[Fault] | None = None,
         agent: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None,
@@ -81,8 +85,8 @@ class Simulation:
         `command_gap_s` and `says_gap_s` are how often, on average, the tenant sends an agent a command, and an
         application does something beside its commands; None is drawn. With `calls_gap_s`, two callers ask for
         something over HTTP, each this often. With `store_fault_s`, the platform has a store, and its disk fails or it
-        dies, one of them this often. `agent` and `platform` are settings of `AgentConfig` and
-        `PlatformConfig`; what is not given is drawn, too.
+        dies, one of them this often; with `journal_fault_s` so has and does each agent, with a journal. `agent` and
+        `platform` are settings of `AgentConfig` and `PlatformConfig`; what is not given is drawn, too.
         """
         self.seed = seed
         self.rng: Random = Random(seed)  # noqa: S311 to be repeated
@@ -106,6 +110,7 @@ class Simulation:
         self.network: Final = Network(self, self.platform, lambda: self.processes, self.rng)
         self.agent_ids: Final = [f"agent-{number + 1}" for number in range(agents)]
         self._processes: dict[str, list[AgentProcess]] = {agent_id: [] for agent_id in self.agent_ids}
+        self._disks: dict[str, Disk] = {} if journal_fault_s is None else self._disks_of_agents()
         self.happened: Counter[FaultKind] = Counter()
         self.sessions: int = 0
         """Links that began, with the first byte of an attempt, and ended, with at least one fault in their time."""
@@ -123,8 +128,8 @@ class Simulation:
         self.is_calm: bool = False
         """Whether nothing more goes wrong."""
         self._is_ending = False
-        self.faults: list[Fault] = self._draw_faults(mean_gap_s, store_fault_s) if faults is None else list(faults)
-        self.callers: list[Caller] = []
+        gaps_s = (mean_gap_s, store_fault_s, journal_fault_s)
+        self.faults: list[Fault] = self._drawn(*gaps_s) if faults is None else list(faults)
         self._begin(calls_gap_s)
 
     # --- running ------------------------------------------------------------------------------------------------------
@@ -149,6 +154,8 @@ class Simulation:
         self.invariants.all_have_stopped()
         if self.platform.disk is not None:
             self.invariants.stored.at_the_end(self.platform.hub, self.platform.disk.records.values())
+        for agent_id, disk in self._disks.items():
+            self.invariants.journals.at_the_end(agent_id, disk.records)
 
     def run_for(self, seconds: float) -> None:
         """Let virtual time pass."""
@@ -189,8 +196,9 @@ class Simulation:
             process.wake()
             process.be_late(until=0.0)
         self.platform.be_late(until=0.0)
-        if self.platform.disk is not None:
-            self.platform.disk.calm()
+        for disk in (self.platform.disk, *self._disks.values()):
+            if disk is not None:
+                disk.calm()
 
     @property
     def commands(self) -> dict[str, int]:
@@ -233,7 +241,13 @@ class Simulation:
     def agent_config(self, agent_id: str) -> AgentConfig:
         """The settings of an agent."""
         settings: dict[str, Any] = {"agent_id": agent_id, "tenant_id": TENANT, "api_endpoint": "http://localhost"}
+        if agent_id in self._disks:
+            settings["idempotent"] = frozenset({IDEMPOTENT})
         return AgentConfig(**(settings | self._agent_settings))
+
+    def disk_of(self, agent_id: str) -> Disk | None:
+        """The disk of an agent, if it has a journal."""
+        return self._disks.get(agent_id)
 
     def signer_of(self, agent_id: str) -> Signer:
         """An agent's signer."""
@@ -261,8 +275,8 @@ class Simulation:
         self.after(after_s, lambda: self._start_agent_unless_there(agent_id))
 
     def start_second_process(self, agent_id: str, seconds: float) -> None:
-        """Have a second process with the same id, for a while."""
-        if not self.is_calm and len(self.processes_of(agent_id)) == 1:
+        """Have a second process with the same id, for a while. Where it has a journal that is locked."""
+        if not self.is_calm and agent_id not in self._disks and len(self.processes_of(agent_id)) == 1:
             process = self._start_agent(agent_id)
             self.after(seconds, lambda: self._kill_if_second(process))
 
@@ -286,26 +300,36 @@ class Simulation:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _begin(self, calls_gap_s: float | None) -> None:
+        self.tenant.some_are_idempotent = bool(self._disks)
         for fault in self.faults:
             self.schedule.at(fault.at, lambda each=fault: self._inject(each))
         for agent_id in self.agent_ids:
             self.platform.register(agent_id)
             self._start_agent(agent_id)
             self.tenant.begin(agent_id)
+        rng = Random(f"callers of {self.seed}")  # noqa: S311 another than the world's, which stays as it is
+        self.callers: list[Caller] = []
         if calls_gap_s is not None:
-            rng = Random(f"callers of {self.seed}")  # noqa: S311 another than the world's, which stays as it is
-            self.callers = [Caller(self, rng, gap_s=calls_gap_s) for _ in range(2)]
+            self.callers += [Caller(self, rng, gap_s=calls_gap_s) for _ in range(2)]
 
-    def _draw_faults(self, mean_gap_s: float, store_fault_s: float | None) -> list[Fault]:
+    def _drawn(self, mean_gap_s: float, store_fault_s: float | None, journal_fault_s: float | None) -> list[Fault]:
         count, seconds = len(self.agent_ids), self.seconds
         drawn = draw_faults(self._fault_rng, seconds=seconds, mean_gap_s=mean_gap_s, agents=count)
         if store_fault_s is not None:
             rng = Random(f"faults of the store of {self.seed}")  # noqa: S311 the draws of the others stay as they are
             drawn += draw_faults(rng, seconds=seconds, mean_gap_s=store_fault_s, agents=count, kinds=OF_STORES)
+        if journal_fault_s is not None:
+            for agent, agent_id in enumerate(self.agent_ids):
+                rng = _other_rng("faults of the journal", agent_id, self.seed)
+                of_one = draw_faults(rng, seconds=seconds, mean_gap_s=journal_fault_s, agents=1, kinds=OF_JOURNALS)
+                drawn += [replace(fault, agent=agent) for fault in of_one]
         return drawn
 
     def _disk(self, store_fault_s: float | None) -> Disk | None:
         return None if store_fault_s is None else Disk(self, Random(f"disk of {self.seed}"))  # noqa: S311
+
+    def _disks_of_agents(self) -> dict[str, Disk]:
+        return {agent_id: Disk(self, _other_rng("disk", agent_id, self.seed)) for agent_id in self.agent_ids}
 
     def _rng(self) -> Random:
         return Random(self.rng.getrandbits(64))  # noqa: S311
@@ -338,9 +362,11 @@ class Simulation:
         inject(self, fault)
 
     def _start_agent(self, agent_id: str) -> AgentProcess:
-        skew_s = self.rng.choice([0.0, 0.0, -86_400.0, 5.0, 864_000.0])
-        config, connect = self.agent_config(agent_id), self.network.connect
-        process = AgentProcess(self, config, self._rng(), connect=connect, wall_skew_s=skew_s)
+        skew_s = self.rng.choice(_SKEWS_S)
+        config, connect, disk = self.agent_config(agent_id), self.network.connect, self.disk_of(agent_id)
+        if disk is not None:
+            skew_s = _other_rng("clock", agent_id, self.seed).choice(_SKEWS_S)  # it is on the same computer
+        process = AgentProcess(self, config, self._rng(), connect=connect, wall_skew_s=skew_s, disk=disk)
         self._processes[agent_id].append(process)
         process.start()
         return process
@@ -362,6 +388,11 @@ class Simulation:
         others = self._processes[process.agent_id]
         if process in others and len(others) > 1:
             self._kill(process)
+
+
+def _other_rng(what: str, agent_id: str, seed: int) -> Random:
+    """Another than the world's, whose draws stay as they are."""
+    return Random(f"{what} of {agent_id} of {seed}")  # noqa: S311
 
 
 @lru_cache(maxsize=2)

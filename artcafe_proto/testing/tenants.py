@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TENANT: Final = "tenant-1"
 TENANT_TOKEN: Final = "the-token-of-tenant-1"  # noqa: S105 of a simulation alone
 
+IDEMPOTENT: Final = "repeatable"
+"""The name of commands that may run again, where agents have journals (CMD-9)."""
+
 _SIZES: Final = (0, 0, 40, 2000)
 _LARGE: Final = 150_000
 _EXPIRIES_S: Final = (None, None, None, 8.0, 60.0)
@@ -76,6 +79,8 @@ class Tenant:
         self._platform = platform
         self._rng = rng
         self._gap_s = gap_s
+        self.some_are_idempotent: bool = False
+        """Whether every third command may run again."""
         self.accounts: dict[str, Account] = {}
         self.unanswered: int = 0
         self.accepted: int = 0
@@ -124,7 +129,7 @@ class Tenant:
             command = self._platform.hub.send_command(
                 TENANT,
                 agent_id,
-                "work",
+                self.name(content),
                 self.args(content),
                 timeout_s=content[2],
                 expires_in_s=expires_in_s,
@@ -137,6 +142,10 @@ class Tenant:
         with suppress(ApiError):
             self._platform.turn(send)
         return accepted[0] if accepted else None
+
+    def name(self, content: tuple[int, int, float | None]) -> str:
+        """The name of a command with this content."""
+        return IDEMPOTENT if self.some_are_idempotent and content[0] % 3 == 1 else "work"
 
     def args(self, content: tuple[int, int, float | None]) -> dict[str, object]:
         """The arguments of a command with this content."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artcafe_proto.testing.agents import AgentProcess
+    from artcafe_proto.testing.disks import Disk
     from artcafe_proto.testing.networks import Network
     from artcafe_proto.testing.platforms import PlatformProcess
     from artcafe_proto.testing.tenants import Tenant
@@ -26,6 +27,10 @@ class Whole(Host, Protocol):
 
     def processes_of(self, agent_id: str) -> Sequence[AgentProcess]:
         """The living processes of an agent."""
+        ...
+
+    def disk_of(self, agent_id: str) -> Disk | None:
+        """The disk of an agent, if it has a journal."""
         ...
 
     def restart_agent(self, agent_id: str, after_s: float) -> None:

@@ -19,7 +19,9 @@ from artcafe_proto.events import (
     CommandCancelled,
     CommandDeferred,
     CommandReceived,
+    CommandRefused,
     Event,
+    MessageSettled,
     Offline,
     Online,
     RenewalStarted,
@@ -38,6 +40,7 @@ from artcafe_proto.testing.circuits import Circuit
 from artcafe_proto.testing.invariants.calls import Call, Listening
 from artcafe_proto.testing.platforms import PlatformProcess
 from artcafe_proto.testing.tenants import Account
+from support.journal_lies import JOURNAL_LIES
 from support.stored_lies import STORED_LIES
 
 CONN: Final = 7
@@ -239,6 +242,28 @@ def the_later_command_first(show: Show) -> None:
     show.links()
     show.is_told("cmd-1", "cmd-2")
     show.runs("cmd-2")
+
+
+def a_command_after_its_answer(show: Show) -> None:
+    show.links()
+    show.is_told("cmd-1")
+    show.says(CommandRefused("cmd-1", "draining", "the agent is about to stop", "CMD-8", "work", 1))
+    show.runs("cmd-1")
+
+
+def what_never_left_is_settled(show: Show) -> None:
+    show.links()
+    show.agent.watched.received.add("cmd-1")
+    show.says(ResponsesSettled(("cmd-1",)))
+
+
+def what_nobody_received_is_settled(show: Show) -> None:
+    show.links()
+    show.beats()
+    show.sim.invariants.agent_sends(show.agent, "m-1", 1)
+    show.frame(1, message("message", "m-1"))
+    show.hears(10, b"1")
+    show.says(MessageSettled("m-1"))
 
 
 def a_timeout_too_early(show: Show) -> None:
@@ -456,7 +481,9 @@ LIES: Final[dict[str, Callable[[Show], None]]] = {
     "commands start in the order in which they came": the_later_command_first,
     "a timeout is answered in its time": a_timeout_too_early,
     "responses and messages go out in order": the_later_message_first,
-    "what is settled was received": lambda show: show.says(ResponsesSettled(("cmd-1",))),
+    "no command starts after its answer": a_command_after_its_answer,
+    "what is settled has left on its link": what_never_left_is_settled,
+    "what is settled was received": what_nobody_received_is_settled,
     "a message is refused only for want of a place": a_message_without_a_place,
     "who stops tells what the platform lacks": a_stop_that_hides_something,
     "a drain ends in time": lambda show: show.sim.invariants.all_have_stopped(),
@@ -488,9 +515,25 @@ LIES: Final[dict[str, Callable[[Show], None]]] = {
 @pytest.mark.parametrize("name", INVARIANTS)
 def test_an_invariant_is_broken_by_what_it_forbids(name: str) -> None:
     with pytest.raises(InvariantError) as broken:
-        STORED_LIES[name]() if name in STORED_LIES else LIES[name](Show())
+        lie_about(name)
     assert broken.value.name == name
     assert str(broken.value).splitlines()[0].startswith(f"{name} [{INVARIANTS[name]}]: ")
+
+
+def lie_about(name: str) -> None:
+    if name in STORED_LIES:
+        STORED_LIES[name]()
+    elif name in JOURNAL_LIES:
+        JOURNAL_LIES[name][0]()
+    else:
+        LIES[name](Show())
+
+
+@pytest.mark.parametrize(("name", "lie"), [(name, lie) for name, lies in JOURNAL_LIES.items() for lie in lies[1:]])
+def test_an_invariant_of_a_journal_is_broken_in_other_ways_too(name: str, lie: Callable[[], None]) -> None:
+    with pytest.raises(InvariantError) as broken:
+        lie()
+    assert broken.value.name == name
 
 
 @pytest.mark.parametrize(

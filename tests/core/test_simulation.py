@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -31,11 +32,21 @@ def test_plat_5_whatever_goes_wrong_what_was_said_was_stored(seed: int) -> None:
     Simulation(seed, agents=1 + seed % 2, calls_gap_s=(None, 5.0)[seed // 2 % 2], store_fault_s=30.0).run()
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_cmd_1_whatever_goes_wrong_work_is_done_once_in_the_life_of_a_journal(seed: int) -> None:
+    store_fault_s = (None, 30.0)[seed // 4 % 2]
+    calls_gap_s = (None, 5.0)[seed // 2 % 2]
+    Simulation(
+        seed, agents=1 + seed % 2, calls_gap_s=calls_gap_s, store_fault_s=store_fault_s, journal_fault_s=30.0
+    ).run()
+
+
 def test_every_invariant_is_looked_at_and_every_fault_happens() -> None:
     evaluations: set[str] = set()
     happened: set[FaultKind] = set()
     for seed in range(100, 112):
-        sim = Simulation(seed, calls_gap_s=5.0, store_fault_s=(None, 30.0)[seed % 2])
+        store_fault_s, journal_fault_s = (None, 30.0)[seed % 2], (None, 30.0)[seed // 2 % 2]
+        sim = Simulation(seed, calls_gap_s=5.0, store_fault_s=store_fault_s, journal_fault_s=journal_fault_s)
         sim.run()
         evaluations |= set(sim.invariants.evaluations)
         happened |= set(sim.happened)
@@ -60,11 +71,11 @@ def test_faults_can_be_scripted() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("store_fault_s", [None, 60.0])
-def test_the_faults_of_a_run_repeat_it(seed: int, store_fault_s: float | None) -> None:
-    drawn = Simulation(seed, seconds=900.0, link_fault_s=3.0, calls_gap_s=20.0, store_fault_s=store_fault_s)
+@pytest.mark.parametrize("disks", [{}, {"store_fault_s": 60.0}, {"journal_fault_s": 60.0}])
+def test_the_faults_of_a_run_repeat_it(seed: int, disks: dict[str, Any]) -> None:
+    drawn = Simulation(seed, seconds=900.0, link_fault_s=3.0, calls_gap_s=20.0, **disks)
     drawn.run()
-    repeated = Simulation(seed, seconds=900.0, calls_gap_s=20.0, store_fault_s=store_fault_s, faults=drawn.injected)
+    repeated = Simulation(seed, seconds=900.0, calls_gap_s=20.0, **disks, faults=drawn.injected)
     repeated.run()
     assert len(drawn.injected) > 20
     assert (repeated.digest, repeated.sessions) == (drawn.digest, drawn.sessions)

@@ -3,7 +3,7 @@
 They look from outside: at what the two sides write, say and wait for, not at how they do it. `observer.py` is told of
 everything and tells the families: `links.py` what goes over connections, `waits.py` when attempts and renewals come,
 `work.py` what becomes of commands, messages and calls, `platforms.py` what the platform does, `calls.py` what comes of
-requests over HTTP.
+requests over HTTP, `stored.py` and `journals.py` what a platform and an agent have stored.
 """
 
 from artcafe_proto.testing.invariants import observer, table, watched

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artcafe_proto.agent.states import LinkState
-from artcafe_proto.effects import Connect, Disconnect, PauseReading, ResumeReading, Sign, Write
+from artcafe_proto.effects import Connect, Disconnect, PauseReading, Persist, ResumeReading, Sign, Write
 from artcafe_proto.events import (
     CallAnswered,
     CallFailed,
     ClocksParted,
     CommandCancelled,
+    CommandInterrupted,
     CommandReceived,
     CommandRefused,
     MessageSettled,
@@ -22,11 +23,14 @@ from artcafe_proto.events import (
     ResponseReplaced,
     ResponsesSettled,
     Stopped,
+    StoreRecovered,
+    StoreStalled,
     TokenReceived,
     TokenRenewed,
     Undeliverable,
 )
 from artcafe_proto.testing.invariants.calls import CallInvariants
+from artcafe_proto.testing.invariants.journals import JournalInvariants
 from artcafe_proto.testing.invariants.links import LinkInvariants
 from artcafe_proto.testing.invariants.platforms import PlatformInvariants
 from artcafe_proto.testing.invariants.stored import StoredInvariants
@@ -39,7 +43,7 @@ from artcafe_proto.testing.wiretap import WrittenRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from artcafe_proto.effects import Effect, Persist
+    from artcafe_proto.effects import Effect
     from artcafe_proto.events import AgentEvent, Event
     from artcafe_proto.instants import Instant
     from artcafe_proto.records import Record
@@ -66,6 +70,8 @@ class Invariants(Checks):
         self._platform = PlatformInvariants(self, sim, self.stored)
         self.calls: CallInvariants = CallInvariants(self, sim, self.stored)
         """Told by callers."""
+        self.journals: JournalInvariants = JournalInvariants(self, sim)
+        """Told by processes with a journal."""
 
     # --- what agents say ----------------------------------------------------------------------------------------------
 
@@ -78,8 +84,8 @@ class Invariants(Checks):
         shown = repr(output)
         self._sim.told(process.agent_id, shown)
         self._look_for_secrets(watched, shown)
-        if not (self._about_links(watched, output) or self._about_work(watched, output)):
-            self._about_waits(watched, output)
+        about = (self._about_links, self._about_work, self._about_journals, self._about_waits)
+        any(is_about(watched, output) for is_about in about)
 
     def _look_for_secrets(self, watched: Watched, text: str) -> None:
         shown = [secret for secret in watched.secrets if secret in text]
@@ -91,6 +97,7 @@ class Invariants(Checks):
                 if not message.is_call:
                     self._waits.attempting(watched)
             elif message.type in _OUTBOX:
+                self.journals.sends(watched, message)
                 self._work.sends(watched, watched.links[write.conn], message)
 
     def _about_links(self, watched: Watched, output: Effect | AgentEvent) -> bool:
@@ -119,9 +126,11 @@ class Invariants(Checks):
         match output:
             case CommandReceived():
                 work.started(watched, output.command_id)
+                self.journals.started(watched, output)
                 self._platform.started(watched.process.agent_id, output.command_id)
             case CommandRefused():
                 work.refused(watched, output)
+                self.journals.refused(watched, output)
             case CommandCancelled(code="timeout"):
                 work.timed_out(watched, output.command_id)
             case CommandCancelled():
@@ -133,17 +142,34 @@ class Invariants(Checks):
                 work.replaced(watched, output)
             case ResponsesSettled():
                 work.settled(watched, output.command_ids, assumed=output.assumed)
+                self.journals.settled(watched, output.command_ids)
             case MessageSettled():
                 work.settled(watched, (output.message_id,), assumed=output.assumed)
+                self.journals.settled(watched, (output.message_id,))
             case Undeliverable():
                 work.undeliverable(watched, output.command_id or output.message_id)
+                self.journals.settled(watched, (output.command_id or output.message_id,))
             case CallAnswered() | CallFailed():
                 work.call_ended(watched, output.call)
             case _:
                 return False
         return True
 
-    def _about_waits(self, watched: Watched, output: Effect | AgentEvent) -> None:
+    def _about_journals(self, watched: Watched, output: Effect | AgentEvent) -> bool:
+        match output:
+            case Persist():
+                self.journals.handed_out(watched, output)
+            case CommandInterrupted():
+                self.journals.interrupted(watched, output)
+            case StoreStalled():
+                self.journals.stalls(watched, output)
+            case StoreRecovered():
+                self.journals.recovers(watched)
+            case _:
+                return False
+        return True
+
+    def _about_waits(self, watched: Watched, output: Effect | AgentEvent) -> bool:
         match output:
             case TokenReceived() | TokenRenewed():
                 self._waits.token(watched, output)
@@ -158,8 +184,10 @@ class Invariants(Checks):
                 if output.gave_up:
                     self._waits.gave_up(watched)
                 self._work.stopped(watched, output)
+                self.journals.stopped(watched, output)
             case _:
-                pass
+                return False
+        return True
 
     # --- what happens to agents ---------------------------------------------------------------------------------------
 
@@ -173,7 +201,9 @@ class Invariants(Checks):
         if conn in watched.taps:
             watched.reading = conn
             rejected = len(watched.rejected)
-            self._work.came(watched, self._links.hearing(watched, conn, data))
+            messages = self._links.hearing(watched, conn, data)
+            self.journals.came(watched, messages)
+            self._work.came(watched, messages)
             watched.is_token_refused |= len(watched.rejected) > rejected
             if watched.link is not None and conn == watched.link.conn:
                 self._waits.heard(watched)
@@ -185,10 +215,13 @@ class Invariants(Checks):
     def agent_sends(self, process: Process, message_id: str, size: int) -> None:
         """The application sends a message."""
         self._work.says(process.watched, message_id, size)
+        self.journals.says(process.watched, message_id)
 
     def message_was_refused(self, process: Process) -> None:
         """There was no place for a message."""
-        self._work.message_refused(process.watched)
+        journal = process.watched.journal
+        if journal is None or not journal.is_stalled:
+            self._work.message_refused(process.watched)
 
     def agent_calls(self, process: Process, number: int) -> None:
         """The application makes a call."""
@@ -207,6 +240,7 @@ class Invariants(Checks):
                 self._links.at_rest(watched, watched.link)
             self._waits.at_rest(watched)
         self._work.looked_at(watched)
+        self.journals.at_rest(watched)
 
     def timer_handled(self, deadline: float | None, now: Instant) -> None:
         """`handle_timer` has returned."""

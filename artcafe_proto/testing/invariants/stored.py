@@ -12,7 +12,7 @@ from artcafe_proto.platform.commands import public_response
 from artcafe_proto.platform.records import Kind, read_change
 from artcafe_proto.platform.state import PlatformState
 from artcafe_proto.records import in_order, pack
-from artcafe_proto.testing.invariants.table import EPSILON_S
+from artcafe_proto.testing.invariants.batches import BatchInvariants
 from artcafe_proto.testing.responses import Begun, Piece, ResponseReader
 from artcafe_proto.testing.tenants import TENANT
 
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     from artcafe_proto.testing.invariants.table import Checks
 
 # The clauses' numbers, and not the core's, which may be wrong.
-_LARGEST_BATCH_BYTES: Final = 512 * 1024
 _MOST_HELD_IN_ALL_BYTES: Final = 64 * 1024 * 1024
 _MOST_HELD_BYTES: Final = 8 * 1024 * 1024
 _MOST_OF_A_REQUEST_BYTES: Final = 8 * 1024
 """While nothing waits for the store, a connection holds no more than what has come of a request."""
-_RETRY_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 5.0
 _PROMISES: Final = (201, 202, 204)
 _LOOKS_EVERY_S: Final = 300.0
@@ -72,11 +70,8 @@ class StoredInvariants:
         self._sim = sim
         self._twin = PlatformState()
         """What the platform has been told that it is stored."""
-        self._under_way: Persist | None = None
-        self._failed: Persist | None = None
-        self._retry_at = -math.inf
-        self._last = 0
-        """The batch that was stored last."""
+        self._checks = checks
+        self._batches = BatchInvariants(checks, sim)
         self._stored_at = -math.inf
         self._looked_at = 0.0
         self._asked: dict[int, _Asked] = {}
@@ -97,7 +92,7 @@ class StoredInvariants:
     @property
     def waits_until(self) -> float:
         """Until when the platform may have had to wait for its store, on its monotonic clock."""
-        if self._under_way is not None or self._failed is not None:
+        if self._batches.is_pending:
             return math.inf
         return self._stored_at
 
@@ -105,26 +100,15 @@ class StoredInvariants:
 
     def handed_out(self, batch: Persist) -> None:
         """The platform asks for a batch to be stored."""
-        self._check(
-            "one batch is under way, the next or again the same", self._under_way is None, "beside", batch.batch
-        )
-        if self._failed is not None:
-            is_same = batch == self._failed and self._sim.time >= self._retry_at - EPSILON_S
-        else:
-            is_same = batch.batch == self._last + 1
-        self._check("one batch is under way, the next or again the same", is_same, batch.batch, "after", self._last)
-        nbytes = sum(record.size for record in batch.records)
-        is_small = nbytes <= _LARGEST_BATCH_BYTES or len(batch.records) == 1
-        self._check("batches and what is held keep to their limits", is_small, nbytes, "bytes in batch", batch.batch)
-        self._under_way, self._failed = batch, None
+        self._batches.handed_out(batch)
 
     def failed(self, batch: Persist) -> None:
         """The platform is about to be told that a batch could not be stored."""
-        self._under_way, self._failed, self._retry_at = None, batch, self._sim.time + _RETRY_S
+        self._batches.failed(batch)
 
     def is_stored(self, batch: Persist) -> None:
         """The platform is about to be told that a batch is stored."""
-        self._under_way, self._failed, self._last = None, None, batch.batch
+        self._batches.is_stored(batch)
         self._stored_at = self._sim.platform.mono
         self._apply(batch)
         self._came = {agent_id: dict.fromkeys(self.unstored(agent_id)) for agent_id in self._came}
@@ -145,7 +129,7 @@ class StoredInvariants:
         if kept is not None:
             self._apply(kept)
         self.are_stored(records)
-        self._under_way, self._failed, self._last = None, None, 0
+        self._batches = BatchInvariants(self._checks, self._sim)
         self._asked.clear()
         self._came.clear()
         self._pings.clear()

@@ -37,9 +37,11 @@ INVARIANTS: Final[dict[str, str]] = {
     "a token is renewed in its time": "TOK-2",
     # work.py
     "no command is executed twice in one life": "CMD-1",
+    "no command starts after its answer": "CMD-4, CMD-8",
     "commands start in the order in which they came": "CMD-5",
     "a timeout is answered in its time": "CMD-4",
     "responses and messages go out in order": "CMD-3",
+    "what is settled has left on its link": "CMD-3",
     "what is settled was received": "CMD-3",
     "a message is refused only for want of a place": "CMD-3",
     "who stops tells what the platform lacks": "CMD-8",
@@ -66,9 +68,10 @@ INVARIANTS: Final[dict[str, str]] = {
     "an event stream begins with what was missed": "PLAT-4",
     "the ids of an event stream rise one by one": "PLAT-4",
     "silence on an event stream is broken": "PLAT-4",
+    # batches.py
+    "one batch is under way, the next or again the same": "PLAT-5, CMD-1",
+    "batches and what is held keep to their limits": "PLAT-5, CMD-1",
     # stored.py
-    "one batch is under way, the next or again the same": "PLAT-5",
-    "batches and what is held keep to their limits": "PLAT-5",
     "a promise leaves when it is stored": "PLAT-5",
     "a command goes out once it is stored": "PLAT-5",
     "whoever is shown something, it is stored": "PLAT-5",
@@ -78,6 +81,16 @@ INVARIANTS: Final[dict[str, str]] = {
     "nobody waits for a store for long": "PLAT-5",
     "the twin of what is stored is the platform's own": "PLAT-5",
     "what was promised outlives the process": "PLAT-5",
+    # journals.py
+    "no command is executed twice in the life of a journal": "CMD-1, CMD-9",
+    "a command starts once it is stored": "CMD-1",
+    "a response or message leaves once it is stored": "CMD-1, CMD-3",
+    "a command is given back once its record is deleted": "CMD-8",
+    "what is settled is stored within a minute": "CMD-1",
+    "a journal forgets nothing too early": "CMD-1, CMD-3",
+    "a journal stalls in its time": "CMD-1",
+    "a journal that stalls takes nothing new": "CMD-1, STAT-1",
+    "the twin of a journal is the agent's own": "CMD-1",
     # observer.py
     "online again when all is well": "LINK-6",
     "every command answered once": "CMD-3, CMD-10",

@@ -10,7 +10,9 @@ from artcafe_proto.testing.invariants.table import EPSILON_S
 
 if TYPE_CHECKING:
     from artcafe_proto.agent.protocol import AgentProtocol
+    from artcafe_proto.instants import Instant
     from artcafe_proto.testing.circuits import Circuit
+    from artcafe_proto.testing.invariants.twins import Journal
     from artcafe_proto.testing.wiretap import Wiretap
 
 __all__ = ["Watched"]
@@ -25,6 +27,11 @@ class Process(Protocol):
     is_stopping: bool
     held_up_until: float
     watched: Watched
+
+    @property
+    def now(self) -> Instant:
+        """Both of its clocks."""
+        ...
 
     @property
     def mono(self) -> float:
@@ -121,10 +128,12 @@ class Watched:
         self.calls: dict[int, float] = {}
         """Calls that have not ended, with the end of their time."""
         self.ended_calls: set[int] = set()
+        self.journal: Journal | None = None
+        """What is stored of its agent, if that has a journal."""
 
-    def is_due(self, deadline: float) -> bool:
+    def is_due(self, deadline: float, margin_s: float = 0.0) -> bool:
         """Whether something should have been done by now: at its time, or when this process was no longer held up."""
-        return self.process.mono > max(deadline, self.process.held_up_until) + EPSILON_S
+        return self.process.mono > max(deadline, self.process.held_up_until) + margin_s + EPSILON_S
 
     def place(self, key: str) -> None:
         """A response or a message joins the others."""

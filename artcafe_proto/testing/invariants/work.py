@@ -48,6 +48,8 @@ class WorkInvariants:
         is_new = command_id not in watched.executed
         self._check("no command is executed twice in one life", is_new, command_id)
         watched.executed.add(command_id)
+        is_open = command_id in watched.waiting
+        self._check("no command starts after its answer", is_open, command_id)
         first = next(iter(watched.waiting), None)
         self._check("commands start in the order in which they came", first == command_id, command_id, "not", first)
         del watched.waiting[command_id]
@@ -129,6 +131,8 @@ class WorkInvariants:
         for key in keys:
             watched.messages.pop(key, None)
             watched.settled.add(key)
+            has_left = watched.link is not None and key in watched.link.sent
+            self._check("what is settled has left on its link", has_left, key)
             is_known = not watched.is_ponged if assumed else key in watched.received
             self._check("what is settled was received", is_known, key)
             watched.assumed |= {key} if assumed else set()
@@ -150,6 +154,8 @@ class WorkInvariants:
         had = watched.executed | watched.places.keys()
         lacking = had - watched.received - watched.assumed - watched.lost - set(event.unsettled) - set(event.messages)
         self._check("who stops tells what the platform lacks", not lacking, lacking)
+        has = watched.settled & {*event.unsettled, *event.messages}
+        self._check("who stops tells what the platform lacks", not has, "settled, and told:", has)
         self._check("a call ends once, and in its time", not watched.calls, "not ended:", watched.calls)
         watched.open.clear()
         watched.waiting.clear()
@@ -172,10 +178,13 @@ class WorkInvariants:
         """Something happened, and all that follows from it."""
         protocol = watched.process.protocol
         config = protocol.config
+        running, waiting, most_waiting = len(protocol.in_flight), len(protocol.queued), config.max_queued
+        if watched.journal is not None:  # those that may start wait for that, too
+            most_waiting += config.max_concurrent - running
         within = (
             protocol.outbox_size <= _PLACES_OF_RESPONSES + _PLACES_OF_MESSAGES
-            and len(protocol.in_flight) <= config.max_concurrent
-            and len(protocol.queued) <= config.max_queued
+            and running <= config.max_concurrent
+            and waiting <= most_waiting
         )
         self._check("containers keep to their limits", within, watched.process.agent_id)
         if watched.open:
