@@ -4,7 +4,8 @@ Each bug of `mutants/simulated.py` is planted in a copy of the package, where a 
 an invariant that does not hold, an error that no input may cause, or no end. No other test runs. Prints what found
 each, after how many sessions, and exits with 1 if fewer than LEAST_FOUND are found. With `--alone` the bugs are those
 that one invariant each has to find, and without it none: those that are not found so are printed, and the status is 1.
-With `--stores` they are those of `mutants/stored.py`, each of which has to be found.
+With `--stores` they are those of `mutants/stored.py`, with `--journals` those of `mutants/journaled.py`, each of which
+has to be found.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Final, NamedTuple
 from artcafe_proto.testing import InvariantError, Simulation
 from artcafe_proto.testing.invariants.table import Checks
 from campaign import collect_seldom, settings, within_bounds
+from mutants.journaled import JOURNALED
 from mutants.simulated import ALONE, BUGS, OVER_HTTP, Bug
 from mutants.stored import STORED
 
@@ -40,6 +42,8 @@ FIRST_WITH_CALLERS: Final = 108
 """The first seed of a campaign in whose world somebody uses the HTTP interface."""
 FIRST_WITH_BUSY_CALLERS: Final = 216
 """And the first in whose world that happens every few seconds."""
+FIRST_WITH_JOURNALS: Final = 2
+"""And the first in whose world agents have journals."""
 _PATIENCE_S: Final = 900.0
 _FOUND: Final = 3
 """The exit status of a search that met something."""
@@ -84,6 +88,11 @@ def look_for(bug: Bug, sessions: int, first_seed: int = 0, without: str = "") ->
 def find_stored(bug: Bug, sessions: int = SESSIONS) -> Finding:
     """Run a campaign against a bug of a store; callers could not but notice that commands are forgotten early."""
     return look_for(bug, sessions, 0 if bug.besides else FIRST_WITH_BUSY_CALLERS)
+
+
+def find_journaled(bug: Bug, sessions: int = SESSIONS) -> Finding:
+    """Run a campaign against a bug of a journal."""
+    return look_for(bug, sessions, FIRST_WITH_JOURNALS)
 
 
 def is_found_alone(invariant: str) -> str:
@@ -147,6 +156,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--alone", action="store_true", help="the bugs that one invariant each has to find")
     parser.add_argument("--stores", action="store_true", help="the bugs of platforms with a store, all to be found")
+    parser.add_argument("--journals", action="store_true", help="the bugs of agents with a journal, all to be found")
     parser.add_argument("--search", action="store_true", help="only search, in the package that is imported")
     parser.add_argument("--without", default="", help="overlook this invariant in a search")
     asked = parser.parse_args()
@@ -154,10 +164,13 @@ def main() -> int:
         return search(asked.sessions, asked.first_seed, asked.without)
     if asked.alone:
         return alone(asked.names or list(ALONE), asked.jobs)
-    bugs = [bug for bug in (STORED if asked.stores else BUGS) if not asked.names or bug.name in asked.names]
-    found, least = 0, len(bugs) if asked.stores else LEAST_FOUND
+    planted = STORED if asked.stores else JOURNALED if asked.journals else BUGS
+    bugs = [bug for bug in planted if not asked.names or bug.name in asked.names]
+    found, least = 0, LEAST_FOUND if planted is BUGS else len(bugs)
     with ThreadPoolExecutor(asked.jobs) as pool:
-        find = find_stored if asked.stores else partial(look_for, first_seed=asked.first_seed)
+        find = partial(look_for, first_seed=asked.first_seed)
+        if planted is not BUGS:
+            find = find_stored if planted is STORED else find_journaled
         for bug, what in pool.map(partial(find, sessions=asked.sessions), bugs):
             found += bool(what)
             print(f"{bug.name}: {what or 'NOT FOUND'}", flush=True)
