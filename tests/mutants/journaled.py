@@ -59,12 +59,6 @@ JOURNALED: Final = (
         "self._forgotten_with <= batch + 1:",
     ),
     Bug(
-        "`draining` is said at once to what comes again during the drain",
-        _MESSAGING,
-        "        if command_id in self._given_back:\n",
-        "        if command_id in self._given_back and link.bad_in_a_row:\n",
-    ),
-    Bug(
         "what is given back while it is held starts all the same",
         _COMMANDS,
         "given_back, self.queued = self.queued, {}",
@@ -141,12 +135,6 @@ JOURNALED: Final = (
         "            self._journal = None\n"
         "            self._answer(opened.command_id, body)\n"
         "            self._journal = journal",
-    ),
-    Bug(
-        "settled commands are not restored",
-        _JOURNAL,
-        "ledger.restore_settled(value.command_id, value.fingerprint, mono).n = n",
-        "pass",
     ),
     # --- the store, and the end ---
     Bug(
