@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from artcafe_proto.agent.protocol import AgentProtocol
 from artcafe_proto.effects import (
@@ -99,9 +99,7 @@ class AgentProcess(Node):
         self._disk = disk
         self._untold: Persist | None = None
         """A batch that is stored, which the process that sleeps was not told."""
-        restored = () if disk is None else disk.records.values()
-        keeps = Keeps.NOTHING if disk is None else Keeps.RECORDS
-        self.protocol: Final = AgentProtocol(config, rng=rng, keeps=keeps, restored=restored, now=self.now)
+        self.protocol: Final = AgentProtocol(config, rng=rng, **({} if disk is None else self._journal_of(disk)))
         self.circuits: dict[int, Circuit] = {}
         self.is_stopping = False
         self.is_in_session: bool = False
@@ -332,6 +330,9 @@ class AgentProcess(Node):
 
         self._untold = batch if failure is None else None
         self.turn(tell)
+
+    def _journal_of(self, disk: Disk) -> dict[str, Any]:
+        return {"keeps": Keeps.RECORDS, "restored": disk.records.values(), "now": self.now}
 
     def _leave_disk(self) -> None:
         """A batch under way is kept or lost, whole."""

@@ -12,7 +12,6 @@ from mutants.simulated import Bug
 _COMMANDS: Final = "artcafe_proto/agent/commands.py"
 _JOURNAL: Final = "artcafe_proto/agent/journal.py"
 _MESSAGING: Final = "artcafe_proto/agent/messaging.py"
-_RULES: Final = "artcafe_proto/agent/rules.py"
 _OUTBOX: Final = "artcafe_proto/policies/outbox.py"
 _KEEPING: Final = "artcafe_proto/policies/keeping.py"
 
@@ -157,9 +156,9 @@ JOURNALED: Final = (
     ),
     Bug(
         "a slow journal never stalls",
-        _RULES,
-        "                journal.look(now.mono)\n",
-        "                journal.flush()\n",
+        _KEEPING,
+        "                self.has_stalled = True\n",
+        "                self._stalls_at = mono + STORE_RETRY_S\n",
     ),
     Bug(
         "who stops does not tell what is not stored",
