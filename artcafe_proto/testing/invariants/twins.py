@@ -39,12 +39,12 @@ class Journal:
         """Idempotent commands that the process before left."""
         self.interrupted: dict[str, bool] = {}
         """Commands that are to be reported as interrupted, and whether they may run again."""
-        self.handed_out_at = math.inf
+        self.handed_out_at: float = math.inf
         """Since when the batch under way waits."""
-        self.pending_since = math.inf
+        self.pending_since: float = math.inf
         """Since when something waits."""
-        self.last_failure = ""
-        self.is_stalled = False
+        self.last_failure: str = ""
+        self.is_stalled: bool = False
         self.to_refuse: set[str] = set()
         """Commands that came while it takes nothing."""
         self.told: set[str] = set()
