@@ -26,8 +26,8 @@ JOURNALED: Final = (
     Bug(
         "a response enters the outbox before it is stored",
         _COMMANDS,
-        "self.outbox.put(Item(command_id, body, command_id), batch)",
-        "self.outbox.put(Item(command_id, body, command_id), None if batch else batch)",
+        "self.outbox.put(item, self._journal.answer(command_id, entry, body))",
+        "self._journal.answer(command_id, entry, body)\n            self.outbox.put(item)",
     ),
     Bug(
         "a message enters the outbox before it is stored",
