@@ -31,9 +31,9 @@ JOURNALED: Final = (
     ),
     Bug(
         "a message enters the outbox before it is stored",
-        _COMMANDS,
-        "self.outbox.put(item, None if self._journal is None else self._journal.message(item))",
-        "self.outbox.put(item, None if self._journal is None or self._journal.message(item) else 0)",
+        _MESSAGING,
+        "self.desk.outbox.put(item, None if self.journal is None else self.journal.message(item))",
+        "self.desk.outbox.put(item, None if self.journal is None or self.journal.message(item) else 0)",
     ),
     Bug(
         "a ping passes a response that is held, and settles it",
@@ -144,9 +144,9 @@ JOURNALED: Final = (
     ),
     Bug(
         "messages are taken while the journal stalls",
-        _COMMANDS,
-        "        if self._stalls:\n            raise",
-        "        if self._stalls and not raw:\n            raise",
+        _MESSAGING,
+        "if self.journal is not None and self.journal.refuses:",
+        "if self.journal is not None and self.journal.refuses and not raw:",
     ),
     Bug(
         "an agent whose journal stalls is not busy",
