@@ -17,7 +17,7 @@ from artcafe_proto.effects import (
     Write,
 )
 from artcafe_proto.events import CommandCancelled, CommandReceived, Offline, Stopped
-from artcafe_proto.limits import WRITE_AHEAD_BYTES
+from artcafe_proto.limits import STORE_PATIENCE_S, WRITE_AHEAD_BYTES
 from artcafe_proto.records import Keeps
 from artcafe_proto.testing.applications import Application
 from artcafe_proto.testing.ensuring import ensure
@@ -99,6 +99,7 @@ class AgentProcess(Node):
         self._disk = disk
         self._untold: Persist | None = None
         """A batch that is stored, which the process that sleeps was not told."""
+        self._stores_until = math.inf
         self.protocol: Final = AgentProtocol(config, rng=rng, **({} if disk is None else self._journal_of(disk)))
         self.circuits: dict[int, Circuit] = {}
         self.is_stopping = False
@@ -159,11 +160,14 @@ class AgentProcess(Node):
 
     def die(self) -> None:
         """End without a word, as a killed process does: the system resets its connections."""
-        self.is_dead: bool = True
-        self._wake_at(math.inf)
+        self._end()
         for circuit in self.circuits.values():
             circuit.leave(circuit.down, circuit.up, abort=True)
         self.circuits.clear()
+
+    def _end(self) -> None:
+        self.is_dead: bool = True
+        self._wake_at(math.inf)
         self._leave_disk()
 
     def sleep(self, seconds: float, *, mono_counts: bool) -> None:
@@ -260,9 +264,9 @@ class AgentProcess(Node):
         self.sim.invariants.agent_at_rest(self)
         if self.protocol.is_stopped and not self.is_dead:
             ensure(not self.circuits, "who has stopped holds no connection (LINK-10)")
-            self.is_dead = True
-            self._leave_disk()
-            self.sim.process_stopped(self)
+            if not self._stores():
+                self._end()
+                self.sim.process_stopped(self)
 
     def _carry_out(self, output: Effect | AgentEvent) -> None:
         sim = self.sim
@@ -334,6 +338,15 @@ class AgentProcess(Node):
     def _journal_of(self, disk: Disk) -> dict[str, Any]:
         return {"keeps": Keeps.RECORDS, "restored": disk.records.values(), "now": self.now}
 
+    def _stores(self) -> bool:
+        """Whether the disk of a process that has stopped is still waited for, as a driver does."""
+        if not self.protocol.unstored:
+            return False
+        if self._stores_until == math.inf:
+            self._stores_until = self.sim.time + STORE_PATIENCE_S
+            self.sim.schedule.at(self._stores_until, lambda: self.turn(_look))
+        return self.sim.time < self._stores_until
+
     def _leave_disk(self) -> None:
         """A batch under way is kept or lost, whole."""
         if self._disk is not None:
@@ -353,3 +366,7 @@ class AgentProcess(Node):
         self.sim.after(
             signer.delay_s, lambda: self.turn(lambda now: self.protocol.signed(asked.request, signature, now))
         )
+
+
+def _look(_: Instant) -> None:
+    """Nothing but what follows every turn."""

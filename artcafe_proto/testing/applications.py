@@ -50,7 +50,7 @@ class Application:
         self._unfinished: dict[str, bool] = {}
         """Commands whose handlers run, and whether they end only when they are cancelled."""
         self._calls: list[int] = []
-        often, seldom = (self._say, self._report), (self._say, self._declare, self._put, self._ask, self._cancel)
+        often, seldom = (self.say, self._report), (self.say, self._declare, self._put, self._ask, self._cancel)
         self._deeds: tuple[Callable[[Instant], None], ...] = (*often, *often, *seldom)
 
     def begin(self) -> None:
@@ -103,8 +103,11 @@ class Application:
 
     # --- all else -----------------------------------------------------------------------------------------------------
 
-    def _say(self, now: Instant) -> None:
+    def say(self, now: Instant) -> None:
+        """Send a message, if there is a place for it."""
         process, size = self._process, self._size()
+        if process.protocol.is_stopped:
+            return  # its journal is still waited for
         try:
             message_id = process.protocol.send_message({"n": "x" * size}, now)
         except OutboxFullError:

@@ -103,7 +103,7 @@ class JournalInvariants:
         """All processes have stopped; `records` are on the disk: nothing but what they said is unsettled."""
         journal = self._journals[agent_id]
         self._is_on_disk(journal, records)
-        left = {*journal.opened, *journal.unsettled, *journal.messages} - journal.told - journal.settled_at.keys()
+        left = {*journal.opened, *journal.unsettled, *journal.messages} - journal.told
         self._check("who stops tells what the platform lacks", not left, "left in its journal:", left)
 
     def _is_on_disk(self, journal: Journal, records: Mapping[tuple[int, int], Record]) -> None:
