@@ -103,10 +103,10 @@ class WorkInvariants:
             link.repeats[key] -= 1
             return
         self.answered(watched, key)
+        link.sent.append(key)
         place = link.replaced.get(key, watched.places.get(key))
         if place is None:
             return  # the protocol was called by somebody else than the simulation's application
-        link.sent.append(key)
         # What a link may have ended of is held back, and goes out after others (CMD-11).
         holds = place > link.last_sent or watched.times_blamed[key] >= _FRUITLESS_LINKS
         self._check("responses and messages go out in order", holds, key, place, link.last_sent)
