@@ -7,11 +7,14 @@ import pytest
 
 from artcafe_proto.effects import Persist
 from artcafe_proto.events import CommandAccepted
+from artcafe_proto.messages import CommandData, ResponseData
+from artcafe_proto.platform.commands import Command
 from artcafe_proto.platform.records import Kind, OutcomeRecord
 from artcafe_proto.platform.states import CommandState
 from artcafe_proto.records import Record, pack
 from artcafe_proto.testing import Fault, FaultKind, InvariantError
 from artcafe_proto.testing.faults import inject
+from artcafe_proto.testing.tenants import TENANT, Account
 from support.stored_lies import AGENT, BASE, COMMAND, CONN, call, invariants, world
 
 
@@ -31,6 +34,24 @@ def test_a_command_that_is_over_may_be_forgotten() -> None:
     stored.is_stored(Persist(2, (pack(Kind.OUTCOME, 1, outcome),)))
     stored.is_stored(Persist(3, (Record(Kind.COMMAND, 1, None), Record(Kind.OUTCOME, 1, None))))
     stored.crashes(None, BASE)
+
+
+def test_a_pong_may_wait_for_a_response_that_came_after_the_expiry_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    expired = pack(Kind.OUTCOME, 1, OutcomeRecord(1, CommandState.EXPIRED, 1))
+    sim = world(*BASE, COMMAND, expired)
+    response = ResponseData("cmd-1", "success", msgspec.Raw(b"{}"))
+    data = CommandData("work", msgspec.Raw(b"{}"), None)
+    now = Command(TENANT, AGENT, "cmd-1", data, 0.0, 1.0, CommandState.EXPIRED, 1, response, 2.0, late=True)
+
+    def as_it_is(*_: str) -> Command:
+        return now
+
+    monkeypatch.setattr(sim.platform, "command", as_it_is)
+    sim.tenant.accounts["cmd-1"] = Account(AGENT, 1, (0, 0, None), has_expired=True, over_at=1.0)
+    assert sim.invariants.stored.may_wait(AGENT)
+    late = OutcomeRecord(1, CommandState.EXPIRED, 1, response, 2.0)
+    sim.invariants.stored.is_stored(Persist(2, (pack(Kind.OUTCOME, 1, late),)))
+    assert not sim.invariants.stored.may_wait(AGENT)
 
 
 def test_the_answer_to_a_head_shows_nothing() -> None:

@@ -287,8 +287,8 @@ class StoredInvariants:
     def may_wait(self, agent_id: str) -> bool:
         """Whether a pong to this agent may wait: something has become of one of its commands that is not stored."""
         accounts = self._sim.tenant.accounts.items()
-        open_ids = [each for each, account in accounts if account.agent_id == agent_id and not account.is_over]
-        return bool(self._came.get(agent_id)) or not all(self._is_stored_as_it_is(agent_id, each) for each in open_ids)
+        its_own = [each for each, account in accounts if account.agent_id == agent_id]
+        return bool(self._came.get(agent_id)) or not all(self._is_stored_as_it_is(agent_id, each) for each in its_own)
 
     def ponged(self, conn: int, agent_id: str, payload: bytes) -> None:
         """A pong goes out on a link."""
@@ -311,7 +311,11 @@ class StoredInvariants:
         """Whether what the platform knows of a response is stored; it may not know the command (any more)."""
         known, command = self._sim.platform.command(agent_id, command_id), self._command(agent_id, command_id)
         outcome = None if command is None else command.outcome
-        return known is None or not known.is_over or (outcome is not None and outcome.state == known.state)
+        if known is None or not known.is_over:
+            return True
+        if outcome is None:
+            return False
+        return outcome.state == known.state and (outcome.response is None) == (known.response is None)  # it may be late
 
 
 def _normal(response: dict[str, Any]) -> bytes:
