@@ -798,9 +798,23 @@ MUTANTS: Final = (
     Mutant(
         "a drain ends before what is settled is stored",
         "artcafe_proto/agent/commands.py",
-        "and (self._journal is None or self._journal.is_stored)",
+        " and (journal is None or journal.is_stored or journal.refuses)",
         "",
         "tests/core/test_journal.py::test_cmd_8_a_drain_ends_once_all_is_settled_and_stored",
+    ),
+    Mutant(
+        "a drain waits for a journal alone that takes nothing",
+        "artcafe_proto/agent/commands.py",
+        " or journal.refuses)",
+        ")",
+        "tests/core/test_journal.py::test_cmd_8_a_drain_does_not_wait_for_a_journal_alone_that_takes_nothing",
+    ),
+    Mutant(
+        "what was given back is settled while the journal knows it",
+        "artcafe_proto/agent/messaging.py",
+        "return (*self.desk.unsettled, *self._given_back)",
+        "return self.desk.unsettled",
+        "tests/core/test_journal.py::test_cmd_8_what_was_given_back_is_unsettled_until_the_journal_has_forgotten_it",
     ),
     Mutant(
         "a restart lets everything run again",

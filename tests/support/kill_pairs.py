@@ -19,6 +19,7 @@ from statistics import median
 from typing import Final, Literal, NamedTuple
 
 from artcafe_cli.key_files import make_key_pair, read_public_key_line
+from artcafe_proto import AgentConfig
 from artcafe_proto.agent.records import OpenedRecord, ResponseRecord, read_journal
 from artcafe_proto.platform.records import read_change
 from artcafe_proto.platform.state import PlatformState
@@ -254,7 +255,8 @@ class PairRounds:
                 told.interruptible.add(command_id)
         opened: set[str] = set()
         responded: set[str] = set()
-        for _, value in read_journal(stored(self._directory / f"{name}.db"), name):
+        config = AgentConfig(agent_id=name, tenant_id=TENANT)
+        for _, value in read_journal(stored(self._directory / f"{name}.db"), config):
             if isinstance(value, OpenedRecord):
                 opened.add(value.command_id)
             elif isinstance(value, ResponseRecord):
