@@ -22,6 +22,9 @@ __all__ = ["DamagedRecordError", "Keeps", "Record"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 _CRC_BYTES: Final = 4
+_MOST_KINDS: Final = 256
+_PRIME: Final = 2**32 - 5
+"""What the checksum of a body begins with is of kind and number: modulo a prime no change of one bit is lost."""
 
 
 class DamagedRecordError(ArtCafeError):
@@ -109,7 +112,7 @@ def _are_in_order(records: Iterable[Record]) -> bool:
 
 
 def _checksum(kind: int, n: int, body: bytes) -> bytes:
-    return crc32(body, crc32(b"%d %d " % (kind, n))).to_bytes(_CRC_BYTES, "big")
+    return crc32(body, (n * _MOST_KINDS + kind) % _PRIME).to_bytes(_CRC_BYTES, "big")
 
 
 _encoder: Final = msgspec.json.Encoder()

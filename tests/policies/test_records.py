@@ -53,6 +53,13 @@ def test_a_value_belongs_to_its_kind_and_number() -> None:
     for moved in (Record(1, 4, packed.value), Record(13, 3, packed.value), Record(11, 3, packed.value)):
         with pytest.raises(DamagedRecordError):
             unpack(moved, LifeRecord)
+    for n in (3, 2**32 + 3, 2**62 + 7):
+        value = pack(1, n, LifeRecord(1e9)).value
+        moved = [Record(1, n ^ 1 << bit, value) for bit in range(63)]
+        moved += [Record(1 ^ 1 << bit, n, value) for bit in range(8)]
+        for record in moved:
+            with pytest.raises(DamagedRecordError):
+                unpack(record, LifeRecord)
 
 
 def test_a_value_of_another_shape_is_damaged_too() -> None:
