@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from artcafe_proto.agent.records import Kind
+from artcafe_proto.records import Record
 from artcafe_proto.testing import InvariantError, Simulation
 from artcafe_proto.testing.agents import AgentProcess
 from artcafe_proto.testing.disks import BatchFate, Disk
-from support.journal_lies import AGENT, MESSAGE, SELDOM_S
+from artcafe_proto.testing.faults import Fault, FaultKind
+from support.journal_lies import AGENT, CMD, MESSAGE, RESPONSE, SELDOM_S, JournalShow
 
 
 def stopped(*, gone_until: float = 0.0) -> tuple[Simulation, AgentProcess, Disk]:
@@ -61,3 +63,25 @@ def test_at_the_end_of_a_world_whatever_is_settled_is_stored() -> None:
     journal.settled_at["m-1"] = 0.0
     with pytest.raises(InvariantError, match="who stops tells what the platform lacks"):
         sim.invariants.journals.at_the_end(AGENT, journal.records)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.DISK_FULL, FaultKind.AGENT_DISK_FULL, FaultKind.AGENT_CRASH])
+def test_who_keeps_nothing_has_no_disk_that_fails(kind: FaultKind) -> None:
+    Simulation(1, faults=[Fault(5.0, kind, 0, 10.0, "")], seconds=60.0, command_gap_s=10.0, says_gap_s=10.0).run()
+
+
+@pytest.mark.parametrize("age_s", [86_400.0, 86_399.0])
+def test_what_is_settled_is_forgotten_a_day_later(age_s: float) -> None:
+    show = JournalShow()
+    show.stores(RESPONSE)
+    journal = show.agent.watched.journal
+    assert journal is not None
+    assert CMD in journal.unsettled
+    journal.settled_at[CMD] = show.agent.mono - age_s
+    deletion = Record(Kind.RESPONSE, 2, None)
+    if age_s < 86_400.0:
+        with pytest.raises(InvariantError, match="a journal forgets nothing too early"):
+            show.stores(deletion)
+    else:
+        show.stores(deletion)
+        assert CMD not in journal.unsettled

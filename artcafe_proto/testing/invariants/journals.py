@@ -90,9 +90,9 @@ class JournalInvariants:
 
     def interrupted(self, watched: Watched, event: CommandInterrupted) -> None:
         """A process says that the one before it has left a command."""
-        if (journal := watched.journal) is not None:
-            may_run_again = journal.interrupted.pop(event.command_id, None)
-            self._check(_TWIN, may_run_again is event.may_run_again, "interrupted:", event)
+        journal, _ = _journal_of(watched)
+        may_run_again = journal.interrupted.pop(event.command_id, None)
+        self._check(_TWIN, may_run_again is event.may_run_again, "interrupted:", event)
 
     def ends(self, process: Process, kept: Persist | None) -> None:
         """A process has ended. `kept`: stored without its being told."""
@@ -119,12 +119,10 @@ class JournalInvariants:
 
     def handed_out(self, watched: Watched, batch: Persist) -> None:
         """A process asks for a batch to be stored."""
-        journal = watched.journal
-        assert journal is not None, "who keeps nothing stores nothing"
-        assert journal.batches is not None, "a process has begun"
-        if not journal.batches.is_pending:
+        journal, batches = _journal_of(watched)
+        if not batches.is_pending:
             journal.handed_out_at = watched.process.mono
-        journal.batches.handed_out(batch)
+        batches.handed_out(batch)
         for record in batch.records:
             value = journal.read((record.kind, record.n)) if record.value is None else read_value(record)
             match value:
@@ -139,18 +137,16 @@ class JournalInvariants:
 
     def failed(self, process: Process, batch: Persist, reason: PersistFailure) -> None:
         """A process is about to be told that a batch could not be stored."""
-        journal = process.watched.journal
-        if journal is not None and journal.batches is not None:
-            journal.batches.failed(batch)
-            journal.last_failure = reason
+        journal, batches = _journal_of(process.watched)
+        batches.failed(batch)
+        journal.last_failure = reason
 
     def is_stored(self, process: Process, batch: Persist) -> None:
         """A process is about to be told that a batch is stored."""
-        journal = process.watched.journal
-        if journal is not None and journal.batches is not None:
-            journal.batches.is_stored(batch)
-            journal.handed_out_at, journal.last_failure = math.inf, ""
-            self._apply(process, journal, batch)
+        journal, batches = _journal_of(process.watched)
+        batches.is_stored(batch)
+        journal.handed_out_at, journal.last_failure = math.inf, ""
+        self._apply(process, journal, batch)
 
     def _apply(self, process: Process, journal: Journal, batch: Persist) -> None:
         deleted: list[OpenedRecord] = []
@@ -179,17 +175,17 @@ class JournalInvariants:
 
     def stalls(self, watched: Watched, event: StoreStalled) -> None:
         """The agent says that its journal takes nothing new."""
-        if (journal := watched.journal) is not None:
-            journal.is_stalled = True
-            waits_s = watched.process.mono - journal.pending_since
-            is_time = journal.last_failure == "full" or waits_s >= _PATIENCE_S - EPSILON_S
-            self._check(_IN_ITS_TIME, is_time, event, "after", waits_s, "s")
+        journal, _ = _journal_of(watched)
+        journal.is_stalled = True
+        waits_s = watched.process.mono - journal.pending_since
+        is_time = journal.last_failure == "full" or waits_s >= _PATIENCE_S - EPSILON_S
+        self._check(_IN_ITS_TIME, is_time, event, "after", waits_s, "s")
 
     def recovers(self, watched: Watched) -> None:
         """The agent says that its journal takes something again."""
-        if (journal := watched.journal) is not None:
-            journal.is_stalled = False
-            journal.to_refuse.clear()
+        journal, _ = _journal_of(watched)
+        journal.is_stalled = False
+        journal.to_refuse.clear()
 
     # --- commands, responses, messages --------------------------------------------------------------------------------
 
@@ -273,6 +269,14 @@ class JournalInvariants:
             first = min(journal.to_store.values())
             is_late = watched.is_due(first + _STORED_WITHIN_S)
             self._check("what is settled is stored within a minute", not is_late, journal.to_store)
+
+
+def _journal_of(watched: Watched) -> tuple[Journal, BatchInvariants]:
+    """Of a process that says what none without a journal says."""
+    journal = watched.journal
+    assert journal is not None, "who keeps nothing stores nothing"
+    assert journal.batches is not None, "a process has begun"
+    return journal, journal.batches
 
 
 def _is_settled(record: Record) -> bool:
