@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -17,8 +15,6 @@ from artcafe_stores import StoreUnavailable
 from artcafe_stores.committing import Committer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from artcafe_platform.owner import Owner
     from artcafe_proto import Instant, PlatformHub
     from artcafe_proto.effects import PersistFailure
@@ -27,20 +23,6 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 5.0
 """PLAT-5: nobody waits longer for a store."""
 RETRY_AFTER_S: Final = 5
-
-
-@contextmanager
-def all_is_kept() -> Generator[None]:
-    """While a hub is made of what is stored: the garbage collector would look through all of it again and again, which
-    is a fifth of the time, and find nothing.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 async def begin(hub: PlatformHub, store: Store, now: Instant) -> None:

@@ -17,7 +17,7 @@ from artcafe_anyio.calling import check_callback
 from artcafe_anyio.clocks import Clock, first_reading, read_clocks
 from artcafe_anyio.loops import find_call_soon, runs_in_loop_of
 from artcafe_platform.data_dir import SEED_BYTES, Secrets, load_secrets
-from artcafe_platform.keeper import Keeper, all_is_kept, begin
+from artcafe_platform.keeper import Keeper, begin
 from artcafe_platform.listening import Listening
 from artcafe_platform.logs import tell
 from artcafe_platform.owner import Owner
@@ -327,10 +327,7 @@ class Platform(Secretive):
             self._has_opened = True
         now = first_reading(self._clock)
         try:
-            with all_is_kept():
-                hub = PlatformHub(
-                    self.config, rng=rng, signing_seed=signing_seed, restored=restored, keeps=keeps, now=now
-                )
+            hub = PlatformHub(self.config, rng=rng, signing_seed=signing_seed, restored=restored, keeps=keeps, now=now)
         except DamagedRecordError as error:
             raise damaged(str(self._store), str(error)) from error
         except (LocalProtocolError, KeyRefusedError) as error:

@@ -35,7 +35,6 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from artcafe_anyio.clocks import read_clocks
-from artcafe_platform.keeper import all_is_kept
 from artcafe_proto import PlatformConfig, PlatformHub
 from artcafe_proto.effects import Persist
 from artcafe_proto.messages import CommandData, ResponseData
@@ -131,15 +130,14 @@ async def restore(path: Path) -> dict[str, float]:
     began, cpu_before = time.perf_counter(), time.process_time()
     restored = await store.open()
     opened = time.perf_counter()
-    with all_is_kept():
-        hub = PlatformHub(
-            PlatformConfig(),
-            rng=Random(1),
-            signing_seed=bytes(32),
-            restored=restored,
-            keeps=Keeps.RECORDS,
-            now=read_clocks()._replace(wall=WALL),
-        )
+    hub = PlatformHub(
+        PlatformConfig(),
+        rng=Random(1),
+        signing_seed=bytes(32),
+        restored=restored,
+        keeps=Keeps.RECORDS,
+        now=read_clocks()._replace(wall=WALL),
+    )
     ended, cpu = time.perf_counter(), time.process_time()
     count = len(tuple(restored))
     both = resident_bytes(os.getpid())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from trio.testing import MockClock
 
 from artcafe_anyio.testing import VirtualTimeLoop
-from artcafe_platform.keeper import Keeper, all_is_kept
+from artcafe_platform.keeper import Keeper
 from artcafe_proto import ApiError
 from artcafe_proto.limits import STORE_PATIENCE_S
 
@@ -90,15 +89,3 @@ async def test_when_the_first_is_cancelled_another_one_looks_at_the_clock() -> N
     late = {f"refused with 503 after {1 + place + STORE_PATIENCE_S:.0f} s" for place in range(2)}
     assert bench.ended.pop("a") == "cancelled"
     assert set(bench.ended.values()) < late, "by the time of whoever leads"
-
-
-@pytest.mark.parametrize("is_enabled", [True, False])
-def test_while_a_hub_is_restored_no_garbage_is_looked_for(is_enabled: bool) -> None:
-    was_enabled = gc.isenabled()
-    try:
-        (gc.enable if is_enabled else gc.disable)()
-        with all_is_kept():
-            assert not gc.isenabled()
-        assert gc.isenabled() is is_enabled
-    finally:
-        (gc.enable if was_enabled else gc.disable)()
