@@ -19,9 +19,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from artcafe_proto.testing import InvariantError, Simulation
+from artcafe_proto.testing import INVARIANTS, InvariantError, Simulation
 from artcafe_proto.testing.invariants.table import Checks
 from campaign import collect_seldom, settings, within_bounds
 from mutants.journaled import JOURNALED
@@ -44,6 +44,7 @@ FIRST_WITH_BUSY_CALLERS: Final = 216
 """And the first in whose world that happens every few seconds."""
 FIRST_WITH_JOURNALS: Final = 2
 """And the first in whose world agents have journals."""
+NO_DISKS: Final[dict[str, Any]] = {"store_fault_s": None, "journal_fault_s": None}
 _PATIENCE_S: Final = 900.0
 _FOUND: Final = 3
 """The exit status of a search that met something."""
@@ -66,15 +67,18 @@ def plant(bug: Bug, folder: Path) -> None:
         (folder / path).write_text(source.replace(old, new))
 
 
-def look_for(bug: Bug, sessions: int, first_seed: int = 0, without: str = "") -> Finding:
-    """Run a campaign against the planted bug, perhaps `without` one invariant."""
+def look_for(
+    bug: Bug, sessions: int, first_seed: int = 0, *, without: str = "", without_disks: bool = False
+) -> Finding:
+    """Run a campaign against the planted bug, perhaps `without` one invariant, or in worlds without disks."""
     with tempfile.TemporaryDirectory() as folder:
         plant(bug, Path(folder))
         paths = os.pathsep.join([folder, str(ROOT / "tests")])
         environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-P", __file__, "--search", "--sessions", str(sessions), "--without", without]
+        command += ["--first-seed", str(first_seed), *(["--without-disks"] if without_disks else [])]
         done = subprocess.run(
-            [*command, "--first-seed", str(first_seed)],
+            command,
             env=environment,
             capture_output=True,
             text=True,
@@ -96,12 +100,16 @@ def find_journaled(bug: Bug, sessions: int = SESSIONS) -> Finding:
 
 
 def is_found_alone(invariant: str) -> str:
-    """Whether its bug of ALONE is found by an invariant, and without that by nothing: "" if so, else what is met."""
+    """Whether its bug of ALONE is found by an invariant, and without that by nothing: "" if so, else what is met.
+
+    Where it is not about disks there are none: the invariants of these notice other bugs, too.
+    """
+    no_disks = "PLAT-5" not in INVARIANTS[invariant]
     sessions = OTHER_SESSIONS.get(invariant, FEW_SESSIONS)
     bug = ALONE[invariant]
     first_seed = FIRST_WITH_CALLERS if bug.path in OVER_HTTP else 0
-    by = look_for(bug, sessions, first_seed)
-    without = look_for(bug, sessions, first_seed, without=invariant)
+    by = look_for(bug, sessions, first_seed, without_disks=no_disks)
+    without = look_for(bug, sessions, first_seed, without=invariant, without_disks=no_disks)
     return "" if by.what.startswith(invariant) and not without.what else f"{by.what!r}; without: {without.what!r}"
 
 
@@ -115,13 +123,14 @@ def overlook(invariant: str) -> None:
     Checks.check = checked
 
 
-def search(sessions: int, first_seed: int, without: str) -> int:
+def search(sessions: int, first_seed: int, without: str, *, without_disks: bool) -> int:
     """World after world, until something is met. Returns the exit status."""
+    disks = NO_DISKS if without_disks else {}
     collect_seldom()
     overlook(without)
     seen, seed = 0, first_seed
     while seen < sessions:
-        sim = Simulation(seed, **settings(seed))
+        sim = Simulation(seed, **(settings(seed) | disks))
         try:
             with within_bounds():
                 sim.run()
@@ -159,9 +168,10 @@ def main() -> int:
     parser.add_argument("--journals", action="store_true", help="the bugs of agents with a journal, all to be found")
     parser.add_argument("--search", action="store_true", help="only search, in the package that is imported")
     parser.add_argument("--without", default="", help="overlook this invariant in a search")
+    parser.add_argument("--without-disks", action="store_true", help="search where nothing is stored")
     asked = parser.parse_args()
     if asked.search:
-        return search(asked.sessions, asked.first_seed, asked.without)
+        return search(asked.sessions, asked.first_seed, asked.without, without_disks=asked.without_disks)
     if asked.alone:
         return alone(asked.names or list(ALONE), asked.jobs)
     planted = STORED if asked.stores else JOURNALED if asked.journals else BUGS
