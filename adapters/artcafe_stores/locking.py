@@ -53,7 +53,7 @@ class FileLock:
 
     def renew(self) -> None:
         """Lock the file that is there, if the one that was locked has been removed or replaced: another process would
-        lock that one. Raises as `acquire`.
+        lock that one. Raises as `acquire`; then it is to be renewed still.
         """
         held = self._descriptor
         if held is None or self._is_in_place(held):
@@ -61,8 +61,10 @@ class FileLock:
         self._descriptor = None
         try:
             self.acquire()
-        finally:
-            os.close(held)
+        except BaseException:
+            self._descriptor = held
+            raise
+        os.close(held)
 
     def release(self) -> None:
         """Give up the lock, if it is held. The file stays: removing it would let two processes have a lock each."""

@@ -140,6 +140,23 @@ def test_a_lock_file_that_is_removed_lets_nobody_in_for_long(path: Path) -> None
     assert store_in(path) == [(1, 1, b"a")]
 
 
+def test_a_lock_that_cannot_be_renewed_is_tried_again_with_each_batch(path: Path) -> None:
+    store, other = SqliteStore(path), SqliteStore(path)
+    anyio.run(store.open)
+    lock = path.with_name("records.db.lock")
+    lock.unlink()
+    lock.symlink_to("elsewhere")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"records\.db\.lock cannot be used"):
+            anyio.run(store.commit, batch((1, 1, b"a")))
+    lock.unlink()
+    anyio.run(store.commit, batch((1, 1, b"a")))
+    with pytest.raises(StoreLocked):
+        anyio.run(other.open)
+    anyio.run(store.aclose)
+    assert store_in(path) == [(1, 1, b"a")]
+
+
 def test_a_lock_that_cannot_be_used_is_named(path: Path) -> None:
     store_in(path)
     lock = path.with_name("records.db.lock")
