@@ -72,11 +72,11 @@ class Database:
         last = {(record.kind, record.n): record.value for record in records}
         if not last:
             return
-        connection = self._connection
-        if connection is None:  # it was given before `open` had failed
+        if self._log_identity is None:  # it was given before `open` had failed
             raise StoreUnavailable(f"{self._path} is not open")
         try:
-            _roll_back(connection)  # what could not be rolled back before
+            connection = self._connection or self._connect()
+            self._roll_back()  # what could not be rolled back before
             connection.execute("BEGIN IMMEDIATE")
             self._check_place()
             connection.executemany(_DELETE, [key for key, value in last.items() if value is None])
@@ -86,7 +86,7 @@ class Database:
                 self._begin_log(connection)
         except BaseException as error:
             with suppress(sqlite3.Error):
-                _roll_back(connection)
+                self._roll_back()
             if isinstance(error, OSError | sqlite3.Error):
                 raise self._reason(error) from error
             raise
@@ -126,6 +126,7 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._log_identity = None
         self._lock.release()
 
     def _make_private(self) -> tuple[int, int]:
@@ -168,6 +169,7 @@ class Database:
         if is_busy:
             raise StoreUnavailable(f"{self._log} was removed while it was in use, and another program reads the store")
         connection.close()
+        self._connection = None  # if this fails, the next batch connects
         self._connect()
 
     def _read(self, connection: sqlite3.Connection) -> list[Record]:
@@ -176,6 +178,11 @@ class Database:
         if found != "ok":
             raise self._damaged(found)
         return [Record(*row) for row in connection.execute(_READ)]
+
+    def _roll_back(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.in_transaction:  # after some errors SQLite has rolled back by itself
+            connection.execute("ROLLBACK")
 
     @property
     def _log(self) -> str:
@@ -224,8 +231,3 @@ def _identity_of(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:  # after some errors SQLite has rolled back by itself
-        connection.execute("ROLLBACK")

@@ -14,7 +14,7 @@ APPLICATION_ID: Final = 0x41434146
 """ACAF: by which a file is known to be a store (`PRAGMA application_id`)."""
 
 
-MOST_VERSIONS: Final = 1000
+_MOST_VERSIONS: Final = 1000
 """No schema will ever have a higher version: one that is, is damaged."""
 _TABLE: Final = (
     "CREATE TABLE records (kind INTEGER NOT NULL, n INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, n))"
@@ -42,7 +42,7 @@ def check_schema(database: sqlite3.Connection, path: str) -> None:
         if database.execute("SELECT 1 FROM sqlite_master WHERE sql = ?", [_TABLE]).fetchall():
             raise damaged(path, f"its application_id is {application_id:#x}")
         raise StoreSchema(f"{path} is the database of another program: give the store a path of its own")
-    if not 0 <= version <= MOST_VERSIONS or (version == 0 and tables):
+    if not 0 <= version <= _MOST_VERSIONS or (version == 0 and tables):
         raise damaged(path, f"its schema has the version {version}")
     if version > len(MIGRATIONS):
         raise StoreSchema(

@@ -93,7 +93,7 @@ def read_journal(records: Iterable[Record], config: AgentConfig) -> Iterator[tup
             continue
         value_type = VALUES.get(record.kind)
         if value_type is None:
-            body_of(record)  # of a kind that is known, unless that is damaged
+            body_of(record)  # a damaged kind is damage, and no later version
             raise LocalProtocolError(f"expected a kind of record that a journal has, not {record.kind}: {_NEWER}")
         value = unpack(record, value_type)
         if isinstance(value, JournalRecord):

@@ -155,7 +155,7 @@ def read_change(record: Record) -> Change:
     known = _KINDS.get(record.kind)
     if known is None:
         if record.value is not None:
-            body_of(record)  # of a kind that is known, unless that is damaged
+            body_of(record)  # a damaged kind is damage, and no later version
         raise LocalProtocolError(f"expected a kind of record that is known, not {record.kind}")
     kind, value = known
     return Change(kind, record.n, None if record.value is None else unpack(record, value))

@@ -220,6 +220,27 @@ def test_a_log_that_was_removed_costs_nothing(path: Path, tmp_path: Path, other:
     anyio.run(store.aclose)
 
 
+def test_a_log_that_cannot_begin_at_once_begins_with_a_later_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(path)
+    anyio.run(store.open)
+    anyio.run(store.commit, batch((1, 1, b"a")))
+    path.with_name("records.db-wal").unlink()
+
+    def too_many(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    with monkeypatch.context() as full:
+        full.setattr(sqlite3, "connect", too_many)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="unable to open"):
+                anyio.run(store.commit, batch((1, 2, b"b")))
+    anyio.run(store.commit, batch((1, 2, b"b")))
+    anyio.run(store.aclose)
+    assert store_in(path) == [(1, 1, b"a"), (1, 2, b"b")]
+
+
 def test_a_removed_log_that_another_program_reads_is_an_error(path: Path) -> None:
     store = SqliteStore(path)
     anyio.run(store.open)
