@@ -60,7 +60,7 @@ class Database:
             open_directory(Path(self._path).parent)
             self._lock.acquire()
             self._identity = self._make_private()
-            return self._read(self._connect())
+            return self._connect()
         except BaseException as error:
             self.close()
             if isinstance(error, OSError | sqlite3.Error | UnicodeError):
@@ -72,21 +72,20 @@ class Database:
         last = {(record.kind, record.n): record.value for record in records}
         if not last:
             return
-        if self._log_identity is None:  # it was given before `open` had failed
+        connection = self._connection
+        if connection is None:  # it was given before `open` had failed
             raise StoreUnavailable(f"{self._path} is not open")
         try:
-            connection = self._connection or self._connect()
-            self._roll_back()  # what could not be rolled back before
+            _roll_back(connection)  # what could not be rolled back before
             connection.execute("BEGIN IMMEDIATE")
             self._check_place()
             connection.executemany(_DELETE, [key for key, value in last.items() if value is None])
             connection.executemany(_PUT, [(*key, value) for key, value in last.items() if value is not None])
             connection.execute("COMMIT")
-            if _identity_of(self._log) != self._log_identity:
-                self._begin_log(connection)
+            self._check_log(connection)
         except BaseException as error:
             with suppress(sqlite3.Error):
-                self._roll_back()
+                _roll_back(connection)
             if isinstance(error, OSError | sqlite3.Error):
                 raise self._reason(error) from error
             raise
@@ -124,9 +123,11 @@ class Database:
     def close(self) -> None:
         """Close what is open. The log is moved into the file, unless another program reads it."""
         if self._connection is not None:
+            if self._log_identity is not None:  # else it could not be opened
+                with suppress(sqlite3.Error, StoreError):
+                    self._check_log(self._connection)
             self._connection.close()
             self._connection = None
-        self._log_identity = None
         self._lock.release()
 
     def _make_private(self) -> tuple[int, int]:
@@ -150,7 +151,7 @@ class Database:
             raise ConfigError(f"{self._path} {exposed}")
         return status.st_dev, status.st_ino
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> list[Record]:
         connection = self._connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
         check_schema(connection, self._path)
         for setting in _SETTINGS:
@@ -159,30 +160,11 @@ class Database:
         migrate(connection)
         connection.execute("COMMIT")
         self._log_identity = _identity_of(self._log)
-        return connection
-
-    def _begin_log(self, connection: sqlite3.Connection) -> None:
-        """A log that was removed takes what is written, and nobody will ever find it: move what it has into the file,
-        and begin another one.
-        """
-        ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        if is_busy:
-            raise StoreUnavailable(f"{self._log} was removed while it was in use, and another program reads the store")
-        connection.close()
-        self._connection = None  # if this fails, the next batch connects
-        self._connect()
-
-    def _read(self, connection: sqlite3.Connection) -> list[Record]:
         # Reading alone does not notice that a page has taken the place of another one.
         ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
         if found != "ok":
             raise self._damaged(found)
         return [Record(*row) for row in connection.execute(_READ)]
-
-    def _roll_back(self) -> None:
-        connection = self._connection
-        if connection is not None and connection.in_transaction:  # after some errors SQLite has rolled back by itself
-            connection.execute("ROLLBACK")
 
     @property
     def _log(self) -> str:
@@ -194,6 +176,14 @@ class Database:
         status = os.stat(self._path)
         if (status.st_dev, status.st_ino) != self._identity:
             raise StoreUnavailable(f"{self._path} was replaced while it was in use: put it back, or restart")
+
+    def _check_log(self, connection: sqlite3.Connection) -> None:
+        """A log that was removed does the same. What it has is moved into the file, with each batch from then on."""
+        if self._log_identity is not None and _identity_of(self._log) == self._log_identity:
+            return
+        ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if is_busy:
+            raise StoreUnavailable(f"{self._log} was removed while it was in use, and another program reads the store")
 
     def _reason(self, error: OSError | sqlite3.Error | UnicodeError) -> StoreError:
         """What an error of the system, or of SQLite, means to who uses the store."""
@@ -220,7 +210,10 @@ class Database:
         """SQLite says of some files only that they could not be written."""
         if not hasattr(os, "statvfs"):
             return False
-        status = os.statvfs(os.path.dirname(self._path))
+        try:
+            status = os.statvfs(os.path.dirname(self._path))
+        except OSError:  # it cannot be reached
+            return False
         return status.f_bavail * status.f_frsize < LEAST_BYTES or bool(status.f_files and not status.f_favail)
 
 
@@ -231,3 +224,8 @@ def _identity_of(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # after some errors SQLite has rolled back by itself
+        connection.execute("ROLLBACK")

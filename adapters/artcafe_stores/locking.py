@@ -37,15 +37,15 @@ class FileLock:
         """
         if self._descriptor is not None:
             return
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | flags("O_NOFOLLOW", "O_NONBLOCK"), 0o600)
+        _held.add(self)  # before there is anything that a forked process may inherit
+        access = os.O_RDWR | os.O_CREAT | flags("O_NOFOLLOW", "O_NONBLOCK")
+        self._descriptor = descriptor = os.open(self._path, access, 0o600)
         try:
             _lock(descriptor)
         except OSError as error:
             locked = self._refusal(descriptor) if error.errno in (errno.EAGAIN, errno.EACCES) else error
-            os.close(descriptor)
+            self.close()
             raise locked from None
-        self._descriptor = descriptor
-        _held.add(self)
         with suppress(OSError):  # it is only for a message, and the disk may be full
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -89,8 +89,10 @@ class FileLock:
     def _refusal(self, descriptor: int) -> StoreLocked:
         pid, host, since = None, None, None
         who = "another process"
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        words = os.read(descriptor, _MAX_HOLDER_BYTES).decode(errors="replace").split()
+        words: list[str] = []
+        with suppress(OSError):  # of what is no file, or a disk that fails
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            words = os.read(descriptor, _MAX_HOLDER_BYTES).decode(errors="replace").split()
         if len(words) == 2 and words[0].isdecimal():
             pid, host, since = int(words[0]), words[1], os.fstat(descriptor).st_mtime
             who = f"process {pid} on {host} since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} UTC"

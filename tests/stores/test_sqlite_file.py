@@ -171,13 +171,17 @@ from artcafe_stores.locking import FileLock
 
 lock = FileLock(sys.argv[1], "it")
 lock.acquire()
+heard, told = os.pipe()
 if os.fork() == 0:
+    os.write(told, b"!")
     os.close(1)  # whoever reads the output does not wait for this
     sys.stdin.read()
     os._exit(0)
 if sys.argv[2] == "released":
-    lock.release()
+    lock.release()  # at once
     lock.acquire()
+else:
+    os.read(heard, 1)  # the child runs
 print("held", flush=True)
 os.kill(os.getpid(), 9)
 """

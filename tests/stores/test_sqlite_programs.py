@@ -220,22 +220,36 @@ def test_a_log_that_was_removed_costs_nothing(path: Path, tmp_path: Path, other:
     anyio.run(store.aclose)
 
 
-def test_a_log_that_cannot_begin_at_once_begins_with_a_later_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_is_removed_again_and_again_costs_nothing(path: Path, tmp_path: Path) -> None:
+    store = SqliteStore(path)
+    anyio.run(store.open)
+    for n in range(20):
+        path.with_name("records.db-wal").unlink(missing_ok=True)
+        anyio.run(store.commit, batch((1, n, b"a")))
+        crashed = Path(shutil.copytree(path.parent, tmp_path / f"crashed-{n}"))
+        assert len(store_in(crashed / path.name)) == n + 1
+    anyio.run(store.aclose)
+
+
+def test_a_removed_log_is_kept_at_the_end_though_another_program_has_the_file_open(path: Path) -> None:
     store = SqliteStore(path)
     anyio.run(store.open)
     anyio.run(store.commit, batch((1, 1, b"a")))
-    path.with_name("records.db-wal").unlink()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        assert other.execute("SELECT count(*) FROM records").fetchall() == [(1,)]
+        path.with_name("records.db-wal").unlink()
+        anyio.run(store.aclose)
+    assert store_in(path) == [(1, 1, b"a")]
 
-    def too_many(*_: object, **__: object) -> None:
-        error = sqlite3.OperationalError("unable to open database file")
-        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
-        raise error
 
-    with monkeypatch.context() as full:
-        full.setattr(sqlite3, "connect", too_many)
-        for _ in range(2):
-            with pytest.raises(StoreUnavailable, match="unable to open"):
-                anyio.run(store.commit, batch((1, 2, b"b")))
+def test_a_directory_that_is_away_for_a_moment_is_an_error_that_passes(path: Path) -> None:
+    store = SqliteStore(path)
+    anyio.run(store.open)
+    anyio.run(store.commit, batch((1, 1, b"a")))
+    away = path.parent.rename(path.parent.with_name("away"))
+    with pytest.raises(StoreUnavailable):
+        anyio.run(store.commit, batch((1, 2, b"b")))
+    away.rename(path.parent)
     anyio.run(store.commit, batch((1, 2, b"b")))
     anyio.run(store.aclose)
     assert store_in(path) == [(1, 1, b"a"), (1, 2, b"b")]
