@@ -6,6 +6,7 @@ callback or monotonic clock in it: what lives as long as a connection is in `Lin
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import msgspec
@@ -87,7 +88,7 @@ class PlatformState:
         self._key_of: dict[str, int] = {}
         self._commands: dict[int, StoredCommand] = {}
         self._commands_of: dict[tuple[str, str], dict[str, StoredCommand]] = {}  # by tenant and id, by agent (PLAT-4)
-        self._finished: dict[int, StoredCommand] = {}  # by the number of the outcome
+        self._finished: OrderedDict[int, StoredCommand] = OrderedDict()  # by the number of the outcome
         self.agent_bytes: int = 0
         """How many bytes agents and keys take."""
         self.finished_bytes: int = 0
@@ -115,11 +116,12 @@ class PlatformState:
         for the deletion of what is kept for good; KeyRefusedError for a key that is not taken (AUTH-5).
         """
         kind, n, value = _checked(record)
+        is_new = n > self._last[kind]
         if value is None:
             self._delete(kind, n)
-        elif n > self._last[kind] or not self._is_deleted(kind, n):
+        elif is_new or not self._is_deleted(kind, n):
             self._set(n, value)
-        if n > self._last[kind]:
+        if is_new:
             self._last[kind] = n
 
     def _is_deleted(self, kind: Kind, n: int) -> bool:
@@ -179,7 +181,7 @@ class PlatformState:
         self._keys[n], self._key_of[key.key_id] = key, n
         self.agent_bytes += key.size
         if known is None:
-            self._agents[key.agent_id] = agent._replace(keys=(*agent.keys, n))
+            self._agents[key.agent_id] = _Agent(agent.n, agent.record, agent.place, (*agent.keys, n))
         else:
             self.agent_bytes -= known.size
 

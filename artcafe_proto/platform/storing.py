@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
 from artcafe_proto.events import (
@@ -39,7 +39,8 @@ class Storing:
         self.events: Final[deque[HubEvent]] = deque()
         """What the driver may be told."""
         self._held_events: deque[tuple[int, HubEvent]] = deque()
-        self._identities: dict[str, int] = {}  # the batch of an agent's own records, while that is not stored
+        self._identities: OrderedDict[str, int] = OrderedDict()
+        """The batch of an agent's own records, while that is not stored."""
 
     # --- what is put --------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Never by agent alone: then anyone could lock an agent out by trying in its name.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,8 @@ class RateLimit:
     def __init__(self, per_second: float, burst: int) -> None:
         self._per_second: Final = per_second
         self._burst: Final = burst
-        self._missing: dict[Hashable, tuple[float, float]] = {}  # when, and how many tokens were missing then
+        self._missing: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        """When, and how many tokens were missing then."""
 
     def __len__(self) -> int:
         return len(self._missing)
@@ -37,10 +39,10 @@ class RateLimit:
     def take(self, key: Hashable, mono: float) -> None:
         """Take a token, for which `wait_s` was 0."""
         missing = self._missing_at(key, mono) + 1
-        self._missing.pop(key, None)
-        self._missing[key] = (mono, missing)  # behind all that were seen earlier
+        self._missing[key] = (mono, missing)
+        self._missing.move_to_end(key)  # behind all that were seen earlier
         if len(self._missing) > MAX_RATE_LIMITED:
-            del self._missing[next(iter(self._missing))]
+            self._missing.popitem(last=False)
 
     def _missing_at(self, key: Hashable, mono: float) -> float:
         when, missing = self._missing.get(key, (mono, 0.0))

@@ -156,3 +156,40 @@ def test_every_module_of_the_core_can_be_imported() -> None:
     names = [module.name for module in walk_packages(artcafe_proto.__path__, "artcafe_proto.")]
     assert len(names) > 80
     assert {import_module(name).__name__ for name in names} == set(names)
+
+
+SHORT = ["self.queued.items()"]
+"""Dicts that are short: this has at most `max_queued` entries, and every command passes through it."""
+
+
+def first_of_dicts(trees: list[ast.Module]) -> list[str]:
+    """Where the first of a dict is looked for: that passes over all that were deleted before it, a linear search.
+
+    Of an attribute that is annotated as an OrderedDict anywhere it is not.
+    """
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    ordered = {
+        node.target.attr
+        for node in nodes
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Attribute)
+        and ast.unparse(node.annotation).startswith("OrderedDict[")
+    }
+    found: list[str] = []
+    for node in nodes:
+        if isinstance(node, ast.Call) and ast.unparse(node).startswith("next(iter("):
+            looked_at = ast.unparse(node.args[0])[len("iter(") : -1]
+            name = looked_at.removesuffix(".values()").removesuffix(".items()").rpartition(".")[2]
+            if name not in ordered:
+                found.append(looked_at)
+    return found
+
+
+def test_what_is_taken_from_the_front_is_found_at_once() -> None:
+    assert first_of_dicts([ast.parse(path.read_text()) for path in FILES]) == SHORT
+
+
+def test_a_search_for_the_first_of_a_dict_is_found() -> None:
+    source = "self.a: dict[int, int] = {}\nself.b: OrderedDict[int, int] = OrderedDict()\n"
+    looks = "next(iter(self.a))\nnext(iter(x.a.values()), None)\nnext(iter(self.b.items()))\n"
+    assert first_of_dicts([ast.parse(source), ast.parse(looks)]) == ["self.a", "x.a.values()"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from artcafe_proto.testing.invariants.table import EPSILON_S
@@ -107,7 +107,7 @@ class Watched:
         self.known: set[str] = set()
         """Commands that came and were not given back."""
         self.executed: set[str] = set()
-        self.waiting: dict[str, None] = {}
+        self.waiting: OrderedDict[str, None] = OrderedDict()
         """Those that were not started yet, in order."""
         self.open: dict[str, float] = {}
         """Those that were not answered yet, with the end of their time."""
@@ -125,7 +125,7 @@ class Watched:
         """Those that settled without a pong, by a platform that has never answered one."""
         self.lost: set[str] = set()
         """Those that were dropped as undeliverable, which an event told."""
-        self.calls: dict[int, float] = {}
+        self.calls: OrderedDict[int, float] = OrderedDict()
         """Calls that have not ended, with the end of their time."""
         self.ended_calls: set[int] = set()
         self.journal: Journal | None = None
