@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from artcafe_proto import Instant, PlatformHub, PlatformProtocol
 
 _buffer: Final = ReadBuffer(READ_BYTES)
+FIRST_READ_BYTES: Final = 8 * 1024
+"""How much is read at once after a read that was not full; each one that is full doubles the next. So the answers to a
+burst of small messages begin to leave before all of it was read, and the peer works meanwhile."""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -55,6 +58,7 @@ class SocketConnection(Level):
         "_on_over",
         "_owner",
         "_peer_ended",
+        "_read_bytes",
         "_reading",
         "_shut",
         "_sock",
@@ -79,6 +83,7 @@ class SocketConnection(Level):
         self._on_over = on_over
         self._loop = asyncio.get_running_loop()
         self._unsent: bytearray | None = None
+        self._read_bytes = FIRST_READ_BYTES
         self._reading = False
         self._closing = False
         self._peer_ended = False
@@ -164,12 +169,13 @@ class SocketConnection(Level):
         would get a reset and could lose the last answer to it (RFC 9112 section 9.6).
         """
         try:
-            size = self._sock.recv_into(_buffer.view)
+            size = self._sock.recv_into(_buffer.view, self._read_bytes)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._end(str(error))
             return
+        self._read_bytes = min(2 * size, READ_BYTES) if size == self._read_bytes else FIRST_READ_BYTES
         if size == 0:
             self._read_end()
         elif not self._closing:
