@@ -166,7 +166,7 @@ class Registry:
             parsed = PublicKey.parse(public_key)
         except KeyRefusedError as error:
             raise ApiError(422, "invalid_key", str(error)) from None
-        if any(key.public_key.fingerprint == parsed.fingerprint for key in keys):
+        if any(key.public_key.blob == parsed.blob for key in keys):
             raise ApiError(409, "key_exists", "this agent already has this key")
         if len(keys) >= MAX_KEYS_PER_AGENT:
             raise ApiError(409, "too_many_keys", f"an agent has at most {MAX_KEYS_PER_AGENT} keys")

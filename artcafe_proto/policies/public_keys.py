@@ -48,7 +48,7 @@ it says of compressed points."""
 class PublicKey:
     """An agent's public key, parsed once: Ed25519, RSA of 2048 to 8192 bits, or ECDSA over P-256, P-384 or P-521."""
 
-    __slots__ = ("_key", "_raw_bytes", "algorithm", "blob", "fingerprint", "openssh")
+    __slots__ = ("_key", "_raw_bytes", "algorithm", "blob")
 
     MAX_BYTES: ClassVar[int] = MAX_PUBLIC_KEY_BYTES
     """Of a key's line; a longer one need not be read whole."""
@@ -58,10 +58,6 @@ class PublicKey:
     algorithm: str
     blob: bytes
     """The line as bytes (RFC 4253 section 6.6)."""
-    fingerprint: str
-    """As `ssh-keygen -l` prints it."""
-    openssh: str
-    """The canonical line, without a comment: the same for every spelling of this key."""
 
     @forgetful
     def __init__(self, key: Ed25519PublicKey | RSAPublicKey | EllipticCurvePublicKey) -> None:
@@ -77,14 +73,21 @@ class PublicKey:
             case _:
                 _check_ecdsa(key)
                 blob, raw_bytes = _blob_of(key), 0
-        algorithm = take_string(blob)[0].decode()
         keep = super().__setattr__
         keep("_key", key)
         keep("_raw_bytes", raw_bytes)
-        keep("algorithm", algorithm)
+        keep("algorithm", take_string(blob)[0].decode())
         keep("blob", blob)
-        keep("fingerprint", f"SHA256:{b64encode(sha256(blob).digest()).decode().rstrip('=')}")
-        keep("openssh", f"{algorithm} {b64encode(blob).decode()}")
+
+    @property
+    def fingerprint(self) -> str:
+        """As `ssh-keygen -l` prints it."""
+        return f"SHA256:{b64encode(sha256(self.blob).digest()).decode().rstrip('=')}"
+
+    @property
+    def openssh(self) -> str:
+        """The canonical line, without a comment: the same for every spelling of this key."""
+        return f"{self.algorithm} {b64encode(self.blob).decode()}"
 
     def __setattr__(self, name: str, value: object) -> None:
         """A platform's keys are shown to whoever looks at them."""
@@ -107,9 +110,8 @@ class PublicKey:
         try:
             blob = binascii.a2b_base64(encoded, strict_mode=True)  # `cryptography` skips what is not base64
             if blob.startswith(_ED25519_HEAD) and algorithm == "ssh-ed25519":  # five times as fast: there are many
-                key = Ed25519PublicKey.from_public_bytes(blob[len(_ED25519_HEAD) :])
-            else:
-                key = load_ssh_public_key(f"{algorithm} {encoded}".encode())
+                return cls(Ed25519PublicKey.from_public_bytes(blob[len(_ED25519_HEAD) :]))
+            key = load_ssh_public_key(f"{algorithm} {encoded}".encode())
         except CRYPTOGRAPHY_ERRORS:
             raise KeyRefusedError(f"the {algorithm} key is damaged: copy it again") from None
         assert isinstance(key, Ed25519PublicKey | RSAPublicKey | EllipticCurvePublicKey)
