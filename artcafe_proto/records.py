@@ -8,6 +8,8 @@ appended: older records lack the newest ones, and those of a later version are p
 from __future__ import annotations
 
 from enum import Enum
+from itertools import islice
+from operator import lt
 from typing import TYPE_CHECKING, Final, TypeVar
 from zlib import crc32
 
@@ -96,19 +98,11 @@ def unpack(record: Record, kind: type[S]) -> S:
 def in_order(records: Iterable[Record]) -> Sequence[Record]:
     """Records by kind and number, as a store gives them; of several of one kind and number the last."""
     records = tuple(records)
-    if _are_in_order(records):
+    names = [(record.kind, record.n) for record in records]
+    if all(map(lt, names, islice(names, 1, None))):
         return records
     latest = {(record.kind, record.n): record for record in records}
     return [latest[name] for name in sorted(latest)]
-
-
-def _are_in_order(records: Iterable[Record]) -> bool:
-    kind, n = -1, -1
-    for record in records:
-        if record.kind < kind or (record.kind == kind and record.n <= n):
-            return False
-        kind, n = record.kind, record.n
-    return True
 
 
 def _checksum(kind: int, n: int, body: bytes) -> bytes:

@@ -110,7 +110,7 @@ def call_back(
             raise_interrupt(error)
             tell(_failed_with(event), seen_error(error))
         else:
-            if is_awaitable(result):
+            if result is not None and is_awaitable(result):
                 discard(result)
                 returned = type(result).__name__
                 tell(f"{_failed_with(event)}: it returned {returned}, and nothing is awaited there", None)

@@ -69,7 +69,7 @@ class Database:
 
     def commit(self, records: Iterable[Record]) -> None:
         """Store all of `records`, or none. Raises StoreError, and what a record of impossible numbers leads to."""
-        last = {(record.kind, record.n): record.value for record in records}
+        last = {(record.kind, record.n): record for record in records}
         if not last:
             return
         connection = self._connection
@@ -79,8 +79,9 @@ class Database:
             _roll_back(connection)  # what could not be rolled back before
             connection.execute("BEGIN IMMEDIATE")
             self._check_place()
-            connection.executemany(_DELETE, [key for key, value in last.items() if value is None])
-            connection.executemany(_PUT, [(*key, value) for key, value in last.items() if value is not None])
+            connection.executemany(_DELETE, [key for key, record in last.items() if record.value is None])
+            put = [(each.kind, each.n, each.value) for each in last.values() if each.value is not None]
+            connection.executemany(_PUT, put)
             connection.execute("COMMIT")
             self._check_log(connection)
         except BaseException as error:

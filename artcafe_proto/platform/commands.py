@@ -74,7 +74,8 @@ def command_data(command: object, args: dict[str, Any], timeout_s: float | None,
     if not isinstance(command, str) or not 1 <= len(command) <= MAX_COMMAND_NAME_CHARS:
         raise ApiError(422, "invalid_body", f"expected a command of 1 to {MAX_COMMAND_NAME_CHARS} characters")
     try:
-        encode_json(command, "command")  # half a surrogate pair could not be sent
+        if type(command) is not str or not command.isascii():
+            encode_json(command, "command")  # half a surrogate pair could not be sent
         timeout_s = None if timeout_s is None else plain_seconds(timeout_s)
         data = check_command(CommandData(command, encode_object(args, "args"), timeout_s))
         if command_id is not None:

@@ -108,7 +108,7 @@ class Delivery:
         """
         for command in self._state.pending():
             record = command.record
-            left_s = min(record.expires_at - now.wall, record.expires_at - record.accepted_at)
+            left_s = record.expires_at - max(now.wall, record.accepted_at)
             self._begin(command, now.mono + left_s)
 
     # --- look ---------------------------------------------------------------------------------------------------------

@@ -77,8 +77,11 @@ class Traffic:
 
     def send_on(self, agent_id: str, now: Instant) -> None:
         """Send what waits for an agent, as far as its window and the room on its link allow (CMD-10, LINK-8)."""
-        session = self._links.carrier(agent_id)
-        while session is not None and session.has_room:
+        presence = self._links.find(agent_id)
+        if presence is None or presence.session is None or presence.window is None:
+            return
+        session, window = presence.session, presence.window
+        while window.has_place and session.has_room:
             due = self._delivery.next_to_send(agent_id, now)
             if due is None:
                 break

@@ -692,8 +692,8 @@ MUTANTS: Final = (
     Mutant(
         "commands are sent into a line that is full",
         "artcafe_proto/platform/traffic.py",
-        "while session is not None and session.has_room:",
-        "while session is not None:",
+        "while window.has_place and session.has_room:",
+        "while window.has_place:",
         "tests/core/test_slow_lines.py::test_link_8_commands_wait_in_their_line_while_much_has_not_left_and_messages_are_refused",
     ),
     Mutant(
