@@ -82,17 +82,24 @@ class Life:
 
     def carry_out(self) -> None:
         """Do what the hub says, until it says no more."""
+        while self._drain():
+            self._session.unsent(0, read_clocks())
+
+    def _drain(self) -> bool:
+        """Returns whether commands went out, and so something that can have left."""
+        sent = False
         while (output := self.hub.next_output()) is not None:
             match output:
                 case Persist():
                     self._database.commit(output.records)
                     self.hub.persisted(output.batch, read_clocks())
                 case SendText() if output.message_type == "command":
+                    sent = True
                     data = b'{"command_id":"%s","status":"success","result":640}' % output.message_id.encode()
-                    self._session.unsent(0, read_clocks())
                     self._hear(b'{"type":"response","id":"r","data":%s}' % data)
                 case _:
                     pass
+        return sent
 
     def end(self) -> None:
         """Close the file."""
