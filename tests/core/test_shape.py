@@ -165,7 +165,7 @@ SHORT = ["self.queued.items()"]
 def first_of_dicts(trees: list[ast.Module]) -> list[str]:
     """Where the first of a dict is looked for: that passes over all that were deleted before it, a linear search.
 
-    Of an attribute that is annotated as an OrderedDict anywhere it is not.
+    An attribute that is annotated as an OrderedDict, in whatever module, is no such dict.
     """
     nodes = [node for tree in trees for node in ast.walk(tree)]
     ordered = {
